@@ -1,0 +1,30 @@
+"""Exceptions, and the wording of errors about names."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class S2RobotError(Exception):
+    """Base of the errors a user can mend; the command line prints them without a traceback."""
+
+
+class CorruptFileError(S2RobotError):
+    """A file is truncated, altered, or not of the format that its reader expects."""
+
+
+class MismatchError(S2RobotError):
+    """Two things that must agree (a policy and an environment, a run and its inputs) do not."""
+
+
+def unknown(kind: str, value: object, allowed: Iterable[str]) -> ValueError:
+    """Build the error for an unknown name: what was seen, what is allowed, the nearest name.
+
+    >>> unknown("level", "esy", ["easy", "precise"]).args[0]
+    "unknown level 'esy'; available: easy, precise (did you mean 'easy'?)"
+    """
+    names = sorted(str(name) for name in allowed)
+    near = difflib.get_close_matches(str(value), names, n=1)
+    hint = f" (did you mean {near[0]!r}?)" if near else ""
+    return ValueError(f"unknown {kind} {value!r}; available: {', '.join(names)}{hint}")

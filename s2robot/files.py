@@ -1,0 +1,141 @@
+"""Files that are whole or absent: atomic writes, digests, JSON lines, locks."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+import tempfile
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from s2robot.errors import CorruptFileError
+
+
+@contextlib.contextmanager
+def atomic_path(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path beside ``path`` that replaces it on success and vanishes on error.
+
+    The data is flushed to disk before the rename, so a reader sees the old file or the whole new one.
+    """
+    final = Path(path)
+    final.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.stem}.", suffix=final.suffix)
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        _fsync(temporary)
+        temporary.chmod(0o666 & ~_umask())
+        temporary.replace(final)
+        _fsync(final.parent)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
+
+
+def _fsync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: str | Path, obj: Any) -> None:
+    """Write ``obj`` as indented JSON, atomically."""
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(obj, indent=2, allow_nan=False) + "\n")
+
+
+def read_json(path: str | Path) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CorruptFileError: the file is not valid JSON.
+    """
+    text = Path(path).read_text()
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise CorruptFileError(f"{path} is not valid JSON ({error}); delete it and rerun") from None
+
+
+def append_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
+    """Append one JSON line a row and flush them to disk.
+
+    A line torn by an earlier kill is cut off first, so that it cannot swallow the next row.
+    """
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with target.open("a+b") as file:
+        _cut_torn_line(file)
+        file.write("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
+        file.flush()
+        os.fsync(file.fileno())
+
+
+def _cut_torn_line(file: Any) -> None:
+    file.seek(0)
+    content = file.read()
+    whole = content.rfind(b"\n") + 1
+    if whole != len(content):
+        file.truncate(whole)
+    file.seek(0, os.SEEK_END)
+
+
+def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
+    """Read the whole lines of a JSON-lines file; a torn last line, left by a kill, is dropped.
+
+    Raises:
+        CorruptFileError: a line other than a torn last one is not valid JSON.
+    """
+    target = Path(path)
+    if not target.exists():
+        return []
+    lines = target.read_bytes().split(b"\n")[:-1]
+    try:
+        return [json.loads(line) for line in lines if line.strip()]
+    except json.JSONDecodeError as error:
+        raise CorruptFileError(f"{target} holds a line that is not JSON ({error})") from None
+
+
+def sha256_bytes(data: bytes) -> str:
+    """SHA-256 of ``data`` in hexadecimal."""
+    return hashlib.sha256(data).hexdigest()
+
+
+def sha256_file(path: str | Path) -> str:
+    """SHA-256 of a file's content in hexadecimal, read in blocks."""
+    digest = hashlib.sha256()
+    with Path(path).open("rb") as file:
+        while block := file.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def digest_of(obj: Any) -> str:
+    """SHA-256 of an object's canonical JSON (sorted keys, no spaces): a key for content addressing.
+
+    >>> digest_of({"b": 1, "a": (2, 3)}) == digest_of({"a": [2, 3], "b": 1})
+    True
+    """
+    text = json.dumps(obj, sort_keys=True, separators=(",", ":"), allow_nan=False)
+    return sha256_bytes(text.encode())
+
+
+def locked(path: str | Path) -> filelock.BaseFileLock:
+    """A lock between processes, as a context manager; the lock file ``<path>.lock`` stays behind."""
+    target = Path(path)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return filelock.FileLock(f"{target}.lock")

@@ -1,0 +1,1 @@
+"""Plug-ins for other frameworks; each imports without the others."""

@@ -20,7 +20,7 @@ from s2robot.errors import CorruptFileError
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it on success and vanishes on error.
 
-    The data is flushed to disk before the rename, so a reader sees the old file or the whole new one.
+    Data is flushed to disk before the rename: a reader sees the old file or the whole new one.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -135,7 +135,7 @@ def digest_of(obj: Any) -> str:
 
 
 def locked(path: str | Path) -> filelock.BaseFileLock:
-    """A lock between processes, as a context manager; the lock file ``<path>.lock`` stays behind."""
+    """A lock between processes, as a context manager; ``<path>.lock`` stays behind."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     return filelock.FileLock(f"{target}.lock")

@@ -16,7 +16,7 @@ _PACKAGES = ("s2robot", "torch", "timm", "robomimic", "mujoco", "gymnasium", "nu
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a result; ``absent`` where not installed."""
+    """Versions of Python and of the packages that decide a result; else ``absent``."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -28,7 +28,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def git_commit() -> str | None:
-    """The checkout's commit, ``+changes`` appended when its tracked files differ; None outside git."""
+    """The checkout's commit, with ``+changes`` if tracked files differ; None outside git."""
     folder = Path(__file__).resolve().parent
     try:
         commit = _git(folder, "rev-parse", "--short=12", "HEAD")

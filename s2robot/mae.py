@@ -1,0 +1,137 @@
+"""Masked autoencoder (He et al. 2021, arXiv 2111.06377) around timm's vision transformer."""
+
+from __future__ import annotations
+
+import torch
+from timm.layers import build_sincos2d_pos_embed  # pyright: ignore[reportAttributeAccessIssue]
+from timm.models.vision_transformer import Block, VisionTransformer
+from torch import nn
+
+# Patches of rendered scenes are often flat: the paper's 1e-6 would blow their noise up to unit
+# variance and make the loss about nothing else.
+PIXEL_VARIANCE_EPS = 1e-2
+
+
+class MaskedAutoencoder(nn.Module):
+    """Encode the visible patches, decode all, and compare normalised pixels of the masked ones.
+
+    Args:
+        encoder: square-image timm ViT with a class token and no head; its position embedding is
+            replaced by the fixed 2-D sine-cosine one.
+        decoder_dim: width of the decoder.
+        decoder_depth: number of decoder blocks.
+        decoder_heads: attention heads of the decoder.
+    """
+
+    def __init__(
+        self,
+        encoder: VisionTransformer,
+        decoder_dim: int = 128,
+        decoder_depth: int = 2,
+        decoder_heads: int = 4,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.grid = encoder.patch_embed.grid_size[0]
+        self.patch = encoder.patch_embed.patch_size[0]
+        width = encoder.embed_dim
+        encoder.pos_embed = _fixed_positions(self.grid, width)
+        self.decoder_embed = nn.Linear(width, decoder_dim)
+        self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_dim))
+        self.decoder_positions = _fixed_positions(self.grid, decoder_dim)
+        self.decoder_blocks = nn.ModuleList(
+            [Block(decoder_dim, decoder_heads, qkv_bias=True) for _ in range(decoder_depth)]
+        )
+        self.decoder_norm = nn.LayerNorm(decoder_dim, eps=1e-6)
+        self.decoder_head = nn.Linear(decoder_dim, self.patch**2 * 3)
+        nn.init.normal_(self.mask_token, std=0.02)
+
+    def forward(
+        self, images: torch.Tensor, keep: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Loss and predictions.
+
+        Args:
+            images: ``(B, 3, S, S)`` normalised.
+            keep: ``(B, V)`` int64 indices of the visible patches.
+
+        Returns:
+            Mean squared error over masked patches (scalar), and the predicted normalised pixels
+            ``(B, N, patch² · 3)``.
+        """
+        predicted = self.decode(self.encode(images, keep), keep)
+        target = normalise_patches(patchify(images, self.patch))
+        error = (predicted.float() - target).square().mean(dim=-1)  # (B, N)
+        masked = torch.ones_like(error).scatter_(1, keep, 0.0)
+        return (error * masked).sum() / masked.sum(), predicted
+
+    def encode(self, images: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """Tokens ``(B, 1 + V, C)`` of the class token and the visible patches."""
+        positions = self.encoder.get_parameter("pos_embed")
+        tokens = _gather(self.encoder.patch_embed(images) + positions[:, 1:], keep)  # (B, V, C)
+        prefix = self.encoder.get_parameter("cls_token") + positions[:, :1]
+        tokens = torch.cat([prefix.expand(len(images), -1, -1), tokens], dim=1)
+        return self.encoder.norm(self.encoder.blocks(tokens))
+
+    def decode(self, tokens: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """Normalised pixels ``(B, N, patch² · 3)`` of every patch."""
+        embedded = self.decoder_embed(tokens)
+        full = self.mask_token.to(embedded.dtype).repeat(len(tokens), self.grid**2, 1)
+        index = keep.unsqueeze(-1).expand(-1, -1, embedded.shape[-1])
+        full = full.scatter(1, index, embedded[:, 1:])
+        full = torch.cat([embedded[:, :1], full], dim=1) + self.decoder_positions
+        for block in self.decoder_blocks:
+            full = block(full)
+        return self.decoder_head(self.decoder_norm(full))[:, 1:]
+
+
+def _fixed_positions(grid: int, width: int) -> nn.Parameter:
+    """Sine-cosine positions ``(1, 1 + grid², width)``, zero for the class token, not trained."""
+    positions = build_sincos2d_pos_embed([grid, grid], dim=width)
+    positions = torch.cat([torch.zeros(1, width), positions])
+    return nn.Parameter(positions.unsqueeze(0), requires_grad=False)
+
+
+def _gather(tokens: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+    return tokens.gather(1, keep.unsqueeze(-1).expand(-1, -1, tokens.shape[-1]))
+
+
+def visible_patches(
+    batch: int, patches: int, mask_ratio: float, generator: torch.Generator
+) -> torch.Tensor:
+    """Random indices ``(B, V)`` of the patches that stay visible, sorted along the last axis."""
+    visible = round(patches * (1 - mask_ratio))
+    if not 0 < visible < patches:
+        raise ValueError(
+            f"mask_ratio {mask_ratio} leaves {visible} of {patches} patches; "
+            "choose one between 0 and 1 that leaves some and hides some"
+        )
+    order = torch.rand(batch, patches, generator=generator).argsort(dim=1)
+    return order[:, :visible].sort(dim=1).values
+
+
+def patchify(images: torch.Tensor, patch: int) -> torch.Tensor:
+    """Images ``(B, 3, S, S)`` to patches ``(B, N, patch² · 3)``, row by row."""
+    batch, channels, height, width = images.shape
+    grid = images.reshape(batch, channels, height // patch, patch, width // patch, patch)
+    return grid.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, patch**2 * channels)
+
+
+def unpatchify(patches: torch.Tensor, patch: int) -> torch.Tensor:
+    """Patches ``(B, N, patch² · 3)`` of square images back to ``(B, 3, S, S)``."""
+    batch, number, _ = patches.shape
+    side = round(number**0.5)
+    grid = patches.reshape(batch, side, side, patch, patch, 3)
+    return grid.permute(0, 5, 1, 3, 2, 4).reshape(batch, 3, side * patch, side * patch)
+
+
+def normalise_patches(patches: torch.Tensor) -> torch.Tensor:
+    """Each patch to zero mean and unit variance (the paper's ``norm_pix_loss``)."""
+    mean, deviation = patch_moments(patches)
+    return (patches - mean) / deviation
+
+
+def patch_moments(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+    """Mean and (floored) standard deviation ``(B, N, 1)`` of each patch."""
+    variance = patches.var(dim=-1, keepdim=True)
+    return patches.mean(dim=-1, keepdim=True), (variance + PIXEL_VARIANCE_EPS).sqrt()

@@ -1,0 +1,225 @@
+"""Rendering of MuJoCo scenes without a display: one GL context a process, made when first needed.
+
+``select_gl`` must run before MuJoCo is imported, so it is called on ``import s2robot.envs`` and
+this module imports MuJoCo only inside functions.
+"""
+
+from __future__ import annotations
+
+import atexit
+import ctypes.util
+import os
+import sys
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from s2robot.errors import S2RobotError, unknown
+
+if TYPE_CHECKING:
+    import mujoco
+
+_LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
+_OTHER_BACKENDS = ("glfw", "glx", "cgl", "wgl", "disable", "disabled", "off", "false", "0")
+_MEND = (
+    "Install a software renderer (Debian, Ubuntu: `apt-get install libegl1 libgl1-mesa-dri`, or "
+    "`apt-get install libosmesa6`) and set MUJOCO_GL=egl or MUJOCO_GL=osmesa, or unset it to let "
+    "s2robot choose"
+)
+_SOFTWARE_NAMES = ("llvmpipe", "softpipe", "swrast", "software rasterizer")
+_MAX_SIZE_PX = 4096
+
+
+class RenderingError(S2RobotError):
+    """Pictures cannot be made here; the message says what to install or set."""
+
+
+def select_gl() -> str:
+    """Choose MuJoCo's GL backend before it is imported, unless ``MUJOCO_GL`` already names one.
+
+    Returns:
+        The backend in force: ``egl`` where libEGL is found, else ``osmesa``, else ``""`` (physics
+        works; rendering raises).
+
+    Raises:
+        ValueError: ``MUJOCO_GL`` holds a name that MuJoCo does not know.
+        RenderingError: ``MUJOCO_GL`` names a backend whose library is missing.
+    """
+    chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
+    if sys.platform != "linux":
+        return chosen
+    if not chosen:
+        return _select_found()
+    if chosen not in (*_LIBRARIES, *_OTHER_BACKENDS):
+        error = unknown("MUJOCO_GL", chosen, (*_LIBRARIES, *_OTHER_BACKENDS))
+        raise ValueError(f"{error}. Unset it to let s2robot choose")
+    if chosen in _LIBRARIES and not _has_library(chosen):
+        raise RenderingError(f"MUJOCO_GL={chosen}, but lib{_LIBRARIES[chosen]} is missing. {_MEND}")
+    return chosen
+
+
+def _select_found() -> str:
+    if "mujoco" in sys.modules:  # too late to choose: MuJoCo has taken its default
+        return ""
+    for backend in _LIBRARIES:
+        if _has_library(backend):
+            os.environ["MUJOCO_GL"] = backend
+            return backend
+    return ""
+
+
+def _has_library(backend: str) -> bool:
+    return ctypes.util.find_library(_LIBRARIES[backend]) is not None
+
+
+@dataclass(frozen=True)
+class RenderQuality:
+    """What a picture costs; the defaults suit a software renderer."""
+
+    shadow_size: int = 0
+    """Edge of the shadow map [px]; 0 draws no shadows (3-4 times faster in software)."""
+    msaa: int = 0
+    """Samples a pixel; 0 leaves antialiasing to whoever shrinks the picture."""
+    slices: int = 20
+    """Facets around a cylinder or capsule."""
+
+    def __post_init__(self) -> None:
+        for name, low in (("shadow_size", 0), ("msaa", 0), ("slices", 3)):
+            value = getattr(self, name)
+            if not isinstance(value, int) or value < low:
+                raise ValueError(f"quality.{name} is {value!r}; allowed: an integer >= {low}")
+
+    def apply(self, spec: mujoco.MjSpec) -> None:
+        """Write the quality into a scene before it is compiled."""
+        quality = spec.visual.quality
+        quality.shadowsize, quality.offsamples = self.shadow_size, self.msaa
+        quality.numslices, quality.numstacks = self.slices, max(3, self.slices // 2)
+
+
+class Renderer:
+    """Draws any number of models in one GL context; use the process's own, ``renderer()``."""
+
+    def __init__(self, max_models: int = 4) -> None:
+        self._gl = _make_gl_context()
+        self._max_models = max_models
+        self._canvases: OrderedDict[int, _Canvas] = OrderedDict()
+
+    def render(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        camera: str,
+        height: int,
+        width: int,
+    ) -> np.ndarray:
+        """Draw ``data`` through a named camera: (height, width, 3) uint8 RGB."""
+        camera_names = [model.camera(i).name for i in range(model.ncam)]
+        if camera not in camera_names:
+            raise unknown("camera", camera, camera_names)
+        for name, size in (("height", height), ("width", width)):
+            if not 1 <= size <= _MAX_SIZE_PX:
+                raise ValueError(f"image {name} is {size}; allowed: 1 to {_MAX_SIZE_PX} px")
+        self._gl.make_current()
+        return self._canvas(model).draw(data, camera_names.index(camera), height, width)
+
+    def _canvas(self, model: mujoco.MjModel) -> _Canvas:
+        canvas = self._canvases.pop(id(model), None) or _Canvas(model)
+        self._canvases[id(model)] = canvas  # last = most recently used
+        if len(self._canvases) > self._max_models:
+            self._canvases.popitem(last=False)[1].close()
+        return canvas
+
+    def info(self) -> dict[str, Any]:
+        """The renderer's name, MuJoCo's backend, and whether it draws in software."""
+        from OpenGL import GL
+
+        self._gl.make_current()
+        name = GL.glGetString(GL.GL_RENDERER).decode()
+        backend = os.environ.get("MUJOCO_GL", "")
+        software = any(word in name.lower() for word in _SOFTWARE_NAMES)
+        return {"renderer": name, "backend": backend, "software": software}
+
+    def close(self) -> None:
+        """Free every canvas and the GL context."""
+        while self._canvases:
+            self._canvases.popitem()[1].close()
+        self._gl.free()
+
+
+class _Canvas:
+    """One model's GL resources; keeps the model alive, so its id stays its own."""
+
+    def __init__(self, model: mujoco.MjModel) -> None:
+        import mujoco
+
+        self._model = model
+        self._scene = mujoco.MjvScene(model, maxgeom=500)
+        self._option = mujoco.MjvOption()
+        self._camera = mujoco.MjvCamera()
+        self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
+        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        self._size = (0, 0)
+
+    def draw(self, data: mujoco.MjData, camera_id: int, height: int, width: int) -> np.ndarray:
+        import mujoco
+
+        context = self._context
+        if self._size != (height, width):
+            mujoco.mjr_resizeOffscreen(width, height, context)
+            self._size = (height, width)
+        mujoco.mjr_setBuffer(mujoco.mjtFramebuffer.mjFB_OFFSCREEN, context)
+        self._camera.fixedcamid = camera_id
+        visible = mujoco.mjtCatBit.mjCAT_ALL
+        mujoco.mjv_updateScene(
+            self._model, data, self._option, None, self._camera, visible, self._scene
+        )
+        view = mujoco.MjrRect(0, 0, width, height)
+        mujoco.mjr_render(view, self._scene, context)
+        frame = np.empty((height, width, 3), dtype=np.uint8)
+        mujoco.mjr_readPixels(frame, None, view, context)
+        return np.ascontiguousarray(frame[::-1])  # GL's rows run bottom up
+
+    def close(self) -> None:
+        self._context.free()
+
+
+def _make_gl_context() -> Any:
+    import mujoco
+
+    try:
+        context = mujoco.GLContext(64, 64)  # type: ignore[attr-defined]
+        context.make_current()
+    except Exception as error:  # each backend raises its own kinds
+        backend = os.environ.get("MUJOCO_GL") or "(unset)"
+        raise RenderingError(
+            f"no GL context with MUJOCO_GL={backend}: {type(error).__name__}: {error}. {_MEND}"
+        ) from error
+    return context
+
+
+_shared: dict[int, Renderer] = {}  # by process id: a forked child must not use its parent's context
+
+
+def renderer() -> Renderer:
+    """The process's one renderer, made at the first call and freed at exit.
+
+    Raises:
+        RenderingError: no GL context can be made here.
+    """
+    process = os.getpid()
+    if process not in _shared:
+        _shared[process] = Renderer()
+        atexit.register(_free, process)
+    return _shared[process]
+
+
+def _free(process: int) -> None:
+    if process == os.getpid() and process in _shared:
+        _shared.pop(process).close()
+
+
+def gl_info() -> dict[str, Any]:
+    """``{"renderer": GL_RENDERER, "backend": …, "software": bool}`` of this process."""
+    return renderer().info()

@@ -1,0 +1,234 @@
+"""One file a policy: safetensors for the weights, a JSON header for everything else."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from s2robot.errors import CorruptFileError, MismatchError, unknown
+from s2robot.files import atomic_path, digest_of
+from s2robot.policies.config import PolicyConfig, config_from_dict
+from s2robot.policies.policy import Policy
+
+FORMAT = "s2robot-policy"
+VERSION = 1
+
+_MOTIONS = {
+    "ee_delta": ("dx", "dy", "dz", "dyaw"),
+    "joint_delta": tuple(f"dq{joint}" for joint in range(1, 8)),
+}
+
+
+class Box(Protocol):
+    """A bounded action space, as Gymnasium's ``Box``."""
+
+    low: np.ndarray
+    high: np.ndarray
+
+
+@dataclass(frozen=True)
+class PolicyHeader:
+    """All that must travel with a policy's weights; every field is JSON-able."""
+
+    policy_config: PolicyConfig
+    """Network and readout."""
+    encoder: dict[str, Any]
+    """``EncoderSpec`` as a dictionary, or ``{"backbone": "none"}``, ``{"backbone": "state"}``."""
+    embedding_shape: tuple[int, ...]
+    """Shape of one embedding."""
+    proprio_keys: tuple[str, ...]
+    """Low-dimensional observations, in order; ``data.stack_proprio`` turns them into a vector."""
+    action_space: dict[str, Any]
+    """As ``action_space_record`` gives it: control, dim, low, high, meaning, control_hz."""
+    env_kwargs: dict[str, Any]
+    """What builds the environment, the level among them."""
+    frames: dict[str, Any]
+    """Frame source: camera, height, width, render quality; empty for a policy without pixels."""
+    demos_digest: str
+    """Digest of the demonstrations."""
+    train: dict[str, Any]
+    """``TrainConfig`` as a dictionary."""
+    seed: int
+    """Training seed."""
+    head: dict[str, Any]
+    """The head search's choice and trials; empty if there was none."""
+    provenance: dict[str, Any]
+    """Machine, versions, commit."""
+    sha256: str = ""
+    """Digest of this header and the weights; filled in by ``save_policy``."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able values of all fields, with the file's format and version."""
+        return {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self)}
+
+    @property
+    def level(self) -> str | None:
+        """Name of the task's level, if the environment has one."""
+        return self.env_kwargs.get("level")
+
+
+def action_space_record(action_space: Box, control: str, control_hz: float) -> dict[str, Any]:
+    """Describe an action space for a policy's header.
+
+    Args:
+        action_space: bounds ``(A,)``; the gripper comes last.
+        control: ``ee_delta`` or ``joint_delta``.
+        control_hz: control steps per second.
+    """
+    if control not in _MOTIONS:
+        raise unknown("control", control, _MOTIONS)
+    dim = len(action_space.low)
+    return {
+        "control": control,
+        "dim": dim,
+        "low": [float(value) for value in action_space.low],
+        "high": [float(value) for value in action_space.high],
+        "meaning": [*_MOTIONS[control][: dim - 1], "gripper"],
+        "control_hz": float(control_hz),
+    }
+
+
+def check_action_space(header: PolicyHeader, action_space: Box, control: str) -> None:
+    """Refuse an environment that a policy's actions do not fit.
+
+    Raises:
+        MismatchError: control, width or bounds differ; both sides are given.
+    """
+    policy = header.action_space
+    keys = ("control", "dim", "low", "high")
+    seen = action_space_record(action_space, control, policy["control_hz"])
+    if any(seen[key] != policy[key] for key in keys):
+        raise MismatchError(
+            "the policy and the environment have different action spaces:\n"
+            f"  policy:      {_in_words(policy)}\n"
+            f"  environment: {_in_words(seen)}\n"
+            "Use the environment that the policy was trained for "
+            f"({json.dumps(header.env_kwargs)}), or train another policy."
+        )
+
+
+def _in_words(space: Mapping[str, Any]) -> str:
+    meaning = ", ".join(space["meaning"])
+    return f"{space['control']} {space['dim']}-d ({meaning}) in {space['low']}..{space['high']}"
+
+
+def save_policy(path: str | Path, policy: Policy, header: PolicyHeader) -> PolicyHeader:
+    """Write a policy file, atomically; returns the header with its ``sha256``.
+
+    Raises:
+        ValueError: a weight is not finite, or the header describes another policy.
+    """
+    described = (header.policy_config, tuple(header.embedding_shape), header.action_space["dim"])
+    if described != (policy.config, policy.embedding_shape, policy.action_dim):
+        raise ValueError(
+            f"the header describes {described}, "
+            f"the policy is {(policy.config, policy.embedding_shape, policy.action_dim)}"
+        )
+    tensors = {k: v.detach().cpu().contiguous() for k, v in policy.state_dict().items()}
+    bad = _not_finite(tensors)
+    if bad:
+        raise ValueError(f"weights {bad} are NaN or infinite; such a policy is not saved")
+    header = dataclasses.replace(header, sha256=_digest(header, tensors))
+    with atomic_path(path) as temporary:
+        save_file(tensors, temporary, metadata={FORMAT: json.dumps(header.to_dict())})
+    return header
+
+
+def load_policy(path: str | Path, device: str | torch.device = "cpu") -> tuple[Policy, PolicyHeader]:
+    """Read a policy file; the policy is in evaluation mode.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CorruptFileError: it is truncated, altered, holds NaN, or is no policy file.
+        MismatchError: it was written in another version of the format.
+    """
+    metadata, tensors = _read(Path(path))
+    header = _parse_header(path, metadata)
+    if header.sha256 != _digest(header, tensors):
+        raise CorruptFileError(
+            f"{path} was altered after it was written: its header and weights do not have the "
+            f"digest {header.sha256[:12]}… that it states. Copy it again, or train again."
+        )
+    bad = _not_finite(tensors)
+    if bad:
+        raise CorruptFileError(f"{path}: weights {bad} are NaN or infinite; train again")
+    return _rebuild(path, header, tensors).to(device), header
+
+
+def read_header(path: str | Path) -> PolicyHeader:
+    """Read the header of a policy file alone, unverified; errors as in ``load_policy``."""
+    return _parse_header(path, _read(Path(path), weights=False)[0])
+
+
+def _read(path: Path, weights: bool = True) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    if not path.is_file():
+        raise FileNotFoundError(f"no policy file {path}; train one with `s2robot train`")
+    try:
+        with safe_open(path, framework="pt") as file:
+            names = file.keys() if weights else ()
+            return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
+    except (SafetensorError, OSError) as error:
+        raise CorruptFileError(
+            f"{path} is not a whole safetensors file ({error}); copy it again, or train again"
+        ) from None
+
+
+def _parse_header(path: str | Path, metadata: Mapping[str, str]) -> PolicyHeader:
+    if FORMAT not in metadata:
+        raise CorruptFileError(
+            f"{path} is a safetensors file, but not a policy: its metadata has no {FORMAT!r} "
+            f"(found {sorted(metadata)}). Policies are written by `s2robot train`."
+        )
+    try:
+        values = json.loads(metadata[FORMAT])
+        version = values.pop("version")
+        del values["format"]
+    except (json.JSONDecodeError, KeyError, AttributeError) as error:
+        raise CorruptFileError(f"{path}: its header cannot be read ({error!r})") from None
+    if version != VERSION:
+        raise MismatchError(
+            f"{path} has policy format version {version}, this s2robot reads version {VERSION}; "
+            "use the s2robot that wrote it, or train again"
+        )
+    try:
+        values["policy_config"] = config_from_dict(PolicyConfig, values["policy_config"])
+        return config_from_dict(PolicyHeader, values)
+    except (KeyError, TypeError, ValueError) as error:
+        raise CorruptFileError(f"{path}: its header is not as it must be ({error})") from None
+
+
+def _rebuild(path: str | Path, header: PolicyHeader, tensors: dict[str, torch.Tensor]) -> Policy:
+    proprio_dim = len(tensors["proprio_standardiser.mean"])
+    policy = Policy(
+        header.policy_config, header.embedding_shape, proprio_dim, header.action_space["dim"]
+    )
+    try:
+        policy.load_state_dict(tensors)
+    except RuntimeError as error:
+        raise CorruptFileError(f"{path}: its weights do not fit its header ({error})") from None
+    return policy.eval()
+
+
+def _not_finite(tensors: Mapping[str, torch.Tensor]) -> list[str]:
+    return [name for name, value in tensors.items() if not bool(torch.isfinite(value).all())]
+
+
+def _digest(header: PolicyHeader, tensors: Mapping[str, torch.Tensor]) -> str:
+    """SHA-256 of the header (but for its own digest) and of the weights in order of name."""
+    record = dataclasses.replace(header, sha256="").to_dict()
+    sha = hashlib.sha256(digest_of(record).encode())
+    for name in sorted(tensors):
+        value = tensors[name]
+        sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        sha.update(value.numpy())
+    return sha.hexdigest()

@@ -1,0 +1,116 @@
+"""What a policy is made of."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+from s2robot.errors import unknown
+
+KINDS = ("mlp", "gmm", "rnn_gmm", "transformer")
+SEQUENCE_KINDS = ("rnn_gmm", "transformer")
+LOSSES = ("l1_l2", "smooth_l1", "l2")
+
+Config = TypeVar("Config")
+
+
+@dataclass(frozen=True)
+class PolicyConfig:
+    """Network and readout of a policy.
+
+    Raises:
+        ValueError: a field has a value that is not allowed.
+    """
+
+    kind: str = "mlp"
+    """Network: ``mlp`` (deterministic), ``gmm``, ``rnn_gmm``, ``transformer`` (both also GMM)."""
+    hidden: tuple[int, ...] = (256, 256)
+    """Widths of the hidden layers; for ``rnn_gmm`` those after the RNN, for a transformer unused."""
+
+    keypoints: int = 32
+    """Spatial softmax: number of attention maps, each read out as one expected position."""
+    softmax_scale: float = 3.0
+    """Spatial softmax: initial factor on the logits (inverse temperature); it is trained."""
+    keypoint_features: int = 16
+    """Spatial softmax: local features averaged under each map; they hold offsets inside a token."""
+    vector_width: int = 0
+    """Vector embeddings: width of a hidden layer before the network; 0 hands the vector on."""
+    vector_layer_norm: bool = False
+    """Vector embeddings: LayerNorm first (MVP's frozen recipe trains its last norm)."""
+
+    loss: str = "l1_l2"
+    """Loss of ``mlp`` on actions: ``l1_l2`` (their sum), ``smooth_l1``, ``l2``."""
+    gmm_modes: int = 5
+    """Gaussians in the mixture of the other kinds, trained by likelihood."""
+    gmm_min_std: float = 0.01
+    """Smallest standard deviation of a Gaussian, in units of the action (a full step is 1)."""
+
+    context: int = 10
+    """Steps that a sequence policy sees at once [control steps]."""
+    rnn_hidden: int = 256
+    """Width of the LSTM."""
+    rnn_layers: int = 2
+    """Layers of the LSTM."""
+    transformer_width: int = 192
+    """Width of the transformer."""
+    transformer_layers: int = 4
+    """Blocks of the transformer."""
+    transformer_heads: int = 4
+    """Attention heads of the transformer; they divide its width."""
+    dropout: float = 0.1
+    """Dropout inside the transformer."""
+
+    def __post_init__(self) -> None:
+        if self.kind not in KINDS:
+            raise unknown("policy kind", self.kind, KINDS)
+        if self.loss not in LOSSES:
+            raise unknown("loss", self.loss, LOSSES)
+        require_at_least(self, 1, "keypoints", "gmm_modes", "context", "rnn_hidden", "rnn_layers")
+        require_at_least(self, 1, "transformer_width", "transformer_layers", "transformer_heads")
+        require_at_least(self, 0, "keypoint_features", "vector_width", "dropout")
+        require_positive(self, "softmax_scale", "gmm_min_std")
+        if any(width < 1 for width in self.hidden) or (not self.hidden and not self.is_sequence):
+            raise ValueError(f"hidden is {self.hidden}; give one or more widths of at least 1")
+        if self.dropout >= 1:
+            raise ValueError(f"dropout is {self.dropout}; it must lie in [0, 1)")
+        if self.transformer_width % self.transformer_heads:
+            raise ValueError(
+                f"transformer_width {self.transformer_width} is not a multiple of "
+                f"transformer_heads {self.transformer_heads}; change either"
+            )
+
+    @property
+    def is_sequence(self) -> bool:
+        """Whether the policy sees ``context`` steps at once rather than one."""
+        return self.kind in SEQUENCE_KINDS
+
+
+def require_at_least(config: object, least: float, *names: str) -> None:
+    """Refuse fields of ``config`` that are smaller than ``least``."""
+    for name in names:
+        value = getattr(config, name)
+        if not value >= least:
+            raise ValueError(f"{name} is {value}; it must be at least {least}")
+
+
+def require_positive(config: object, *names: str) -> None:
+    """Refuse fields of ``config`` that are not positive."""
+    for name in names:
+        value = getattr(config, name)
+        if not value > 0:
+            raise ValueError(f"{name} is {value}; it must be positive")
+
+
+def config_from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
+    """Build a configuration dataclass from JSON-able values; lists become tuples.
+
+    Raises:
+        ValueError: a key names no field, or a value is not allowed.
+    """
+    names = [field.name for field in dataclasses.fields(kind)]  # pyright: ignore[reportArgumentType]
+    for name in values:
+        if name not in names:
+            raise unknown(f"{kind.__name__} field", name, names)
+    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})

@@ -1,0 +1,202 @@
+"""Training data of a policy as flat tensors, and the indices that sample it."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from s2robot.policies.config import PolicyConfig
+
+PROPRIO_KEYS = ("ee_pos", "gripper_width")
+PROPRIO_KEYS_WITH_YAW = (*PROPRIO_KEYS, "ee_quat")
+
+
+@dataclass(frozen=True, eq=False)
+class TrajectoryData:
+    """Embeddings, proprioception and actions of all frames of all demonstrations, in order.
+
+    Raises:
+        ValueError: lengths disagree, a value is not finite, or episodes are not as they must be.
+    """
+
+    embedding: torch.Tensor
+    """``(N, D)`` float16 or float32, flattened; D is 0 for the blind control."""
+    embedding_shape: tuple[int, ...]
+    """Shape of one embedding: a grid ``(gh, gw, C)`` or a vector ``(D,)``."""
+    proprio: torch.Tensor
+    """``(N, P)`` float32, as measured (not normalised)."""
+    actions: torch.Tensor
+    """``(N, A)`` float32 in [-1, 1]; the gripper comes last."""
+    episode_ends: torch.Tensor
+    """``(E,)`` int64: one past the last frame of each episode."""
+    train_episodes: torch.Tensor
+    """Indices of the episodes to train on."""
+    valid_episodes: torch.Tensor
+    """Indices of the held-out episodes; may be empty."""
+
+    def __post_init__(self) -> None:
+        frames, width = self.embedding.shape
+        if width != math.prod(self.embedding_shape):
+            raise ValueError(
+                f"embedding has width {width}, but embedding_shape {self.embedding_shape} "
+                f"means {math.prod(self.embedding_shape)}"
+            )
+        for name in ("embedding", "proprio", "actions"):
+            _check_frames(name, getattr(self, name), frames)
+        self._check_episodes(frames)
+
+    def _check_episodes(self, frames: int) -> None:
+        starts = torch.cat([self.episode_ends.new_zeros(1), self.episode_ends])
+        if len(starts) < 2 or starts[-1] != frames or not bool((starts.diff() > 0).all()):
+            raise ValueError(
+                f"episode_ends must rise strictly to the number of frames {frames}; "
+                f"got {self.episode_ends.tolist()}"
+            )
+        both = torch.cat([self.train_episodes, self.valid_episodes])
+        if len(both.unique()) != len(both):
+            raise ValueError("an episode is used twice by train_episodes and valid_episodes")
+        if len(both) and not 0 <= int(both.min()) <= int(both.max()) < len(self.episode_ends):
+            raise ValueError(f"episodes go from 0 to {len(self.episode_ends) - 1}; got {both}")
+        if not len(self.train_episodes):
+            raise ValueError("train_episodes is empty; there is nothing to train on")
+
+    @functools.cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that training depends on."""
+        sha = hashlib.sha256(repr(self.embedding_shape).encode())
+        for name in self.__dataclass_fields__:
+            if name != "embedding_shape":
+                value: torch.Tensor = getattr(self, name)
+                sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+                sha.update(value.contiguous().cpu().numpy())
+        return sha.hexdigest()
+
+    def frames_of(self, episodes: torch.Tensor) -> torch.Tensor:
+        """Indices ``(M,)`` of all frames of ``episodes``."""
+        return windows(self.episode_ends, episodes, offsets=(0,)).index[:, 0]
+
+
+def _check_frames(name: str, value: torch.Tensor, frames: int) -> None:
+    if len(value) != frames:
+        raise ValueError(f"{name} has {len(value)} frames, embedding has {frames}")
+    if not bool(torch.isfinite(value).all()):
+        raise ValueError(f"{name} holds values that are NaN or infinite; encode or collect it again")
+
+
+@dataclass(frozen=True, eq=False)
+class Windows:
+    """Frame indices to gather; ``mask`` is False where an index only pads."""
+
+    index: torch.Tensor
+    """``(M,)`` for one-step policies, ``(M, T)`` for sequence policies; int64."""
+    mask: torch.Tensor
+    """Bool, shape of ``index``."""
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+
+def windows(
+    episode_ends: torch.Tensor, episodes: torch.Tensor, offsets: Sequence[int], stride: int = 1
+) -> Windows:
+    """Windows of frames around every ``stride``-th frame of each episode.
+
+    A window that reaches past its episode repeats the episode's first or last frame, masked.
+
+    Args:
+        episode_ends: ``(E,)`` int64.
+        episodes: indices of episodes.
+        offsets: T offsets from the anchor frame.
+        stride: distance between anchors; the first is the episode's first frame.
+    """
+    starts = torch.cat([episode_ends.new_zeros(1), episode_ends[:-1]])
+    steps = torch.as_tensor(list(offsets), dtype=torch.int64)
+    index, mask = [], []
+    for episode in episodes.tolist():
+        start, end = int(starts[episode]), int(episode_ends[episode])
+        wanted = torch.arange(start, end, stride)[:, None] + steps  # (anchors, T)
+        mask.append((wanted >= start) & (wanted < end))
+        index.append(wanted.clamp(start, end - 1))
+    none = torch.zeros(0, len(steps), dtype=torch.int64)
+    return Windows(torch.cat([none, *index]), torch.cat([none.bool(), *mask]))
+
+
+def training_windows(config: PolicyConfig, data: TrajectoryData, episodes: torch.Tensor) -> Windows:
+    """The windows that a policy is trained on.
+
+    An RNN starts anywhere from an empty state; a transformer looks back from any frame, and its
+    history begins as copies of the first frame, as in robomimic's frame stack.
+    """
+    return _windows(config, data, episodes, stride=1)
+
+
+def acting_windows(config: PolicyConfig, data: TrajectoryData, episodes: torch.Tensor) -> Windows:
+    """Windows whose unmasked predictions are those of ``Policy.act`` along the episodes."""
+    if config.kind == "rnn_gmm":  # the state is reset every `context` steps
+        return _windows(config, data, episodes, stride=config.context)
+    found = _windows(config, data, episodes, stride=1)
+    if config.kind == "transformer":  # only the last step is acted on
+        found.mask[:, :-1] = False
+    return found
+
+
+def _windows(
+    config: PolicyConfig, data: TrajectoryData, episodes: torch.Tensor, stride: int
+) -> Windows:
+    if config.kind == "rnn_gmm":
+        return windows(data.episode_ends, episodes, range(config.context), stride)
+    if config.kind == "transformer":
+        return windows(data.episode_ends, episodes, range(1 - config.context, 1), stride)
+    found = windows(data.episode_ends, episodes, (0,), stride)
+    return Windows(found.index[:, 0], found.mask[:, 0])
+
+
+def default_proprio_keys(yaw: bool) -> tuple[str, ...]:
+    """Keys of the proprioception that a policy sees: where the gripper is and how far open.
+
+    The orientation is left out where it never changes, that is without a yaw action.
+    """
+    return PROPRIO_KEYS_WITH_YAW if yaw else PROPRIO_KEYS
+
+
+def stack_proprio(low_dim: Mapping[str, Any], keys: Sequence[str]) -> np.ndarray:
+    """Concatenate proprioception in the order of ``keys``.
+
+    Keys that end in ``_quat`` (wxyz) become the first two columns of their rotation matrix: a
+    quaternion and its negative are one rotation, and the columns are continuous in it (Zhou et al.
+    2019, arXiv 1812.07035).
+
+    Args:
+        low_dim: arrays ``(N, d)`` or ``(N,)`` by key.
+        keys: what to take.
+
+    Returns:
+        ``(N, P)`` float32.
+
+    Raises:
+        KeyError: a key is missing.
+    """
+    missing = [key for key in keys if key not in low_dim]
+    if missing:
+        raise KeyError(f"no proprioception {missing}; available: {sorted(low_dim)}")
+    columns = []
+    for key in keys:
+        value = np.asarray(low_dim[key], dtype=np.float64)
+        value = value.reshape(len(value), -1)  # (N, d)
+        columns.append(_rotation_columns(value) if key.endswith("_quat") else value)
+    return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+def _rotation_columns(quaternion: np.ndarray) -> np.ndarray:
+    """First two columns of the rotation matrices of unit quaternions ``(N, 4)`` wxyz: ``(N, 6)``."""
+    w, x, y, z = (quaternion / np.linalg.norm(quaternion, axis=1, keepdims=True)).T
+    first = (1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y))
+    second = (2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x))
+    return np.stack([*first, *second], axis=1)

@@ -1,0 +1,192 @@
+"""One interface to every policy: normalisation, a trainable readout, a robomimic network."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional
+
+from s2robot.policies.config import PolicyConfig
+from s2robot.policies.data import TrajectoryData
+from s2robot.policies.heads import Standardiser, make_head
+from s2robot.policies.networks import build_network
+
+
+class Policy(nn.Module):
+    """Actions from an embedding and proprioception.
+
+    Args:
+        config: network and readout.
+        embedding_shape: a grid ``(gh, gw, C)`` or a vector ``(D,)``; D = 0 for a blind policy.
+        proprio_dim: width P of the proprioception.
+        action_dim: width A of an action, in [-1, 1].
+    """
+
+    def __init__(
+        self,
+        config: PolicyConfig,
+        embedding_shape: tuple[int, ...],
+        proprio_dim: int,
+        action_dim: int,
+    ) -> None:
+        super().__init__()
+        self.config = config
+        self.embedding_shape = tuple(embedding_shape)
+        self.embedding_dim = math.prod(embedding_shape)
+        self.proprio_dim = proprio_dim
+        self.action_dim = action_dim
+        self.embedding_standardiser = Standardiser(embedding_shape[-1])
+        self.proprio_standardiser = Standardiser(proprio_dim)
+        self.head = make_head(self.embedding_shape, config) if self.embedding_dim else None
+        widths = {"proprio": proprio_dim}
+        if self.head is not None:
+            widths["embedding"] = self.head.width
+        self.network: Any = build_network(config, widths, action_dim)
+        self._slots: int | None = None
+        self._step = 0
+        self._rnn_state: Any = None
+        self._history: deque[dict[str, torch.Tensor]] = deque(maxlen=config.context)
+
+    @classmethod
+    def for_data(cls, config: PolicyConfig, data: TrajectoryData) -> Policy:
+        """An untrained policy, normalised by the training episodes of ``data``."""
+        policy = cls(config, data.embedding_shape, data.proprio.shape[1], data.actions.shape[1])
+        frames = data.frames_of(data.train_episodes)
+        policy.proprio_standardiser.fit(data.proprio[frames])
+        if policy.embedding_dim:
+            policy.embedding_standardiser.fit(policy._shaped(data.embedding[frames]))
+        return policy
+
+    def _shaped(self, embedding: torch.Tensor) -> torch.Tensor:
+        return embedding.unflatten(-1, self.embedding_shape)
+
+    def standardise_embedding(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Flat embeddings ``(B, D)`` as the trainable part reads them: float32 ``(B, *shape)``."""
+        return self.embedding_standardiser(self._shaped(embedding))
+
+    def standardise_proprio(self, proprio: torch.Tensor) -> torch.Tensor:
+        """Proprioception ``(B, P)`` as the trainable part reads it: float32 ``(B, P)``."""
+        return self.proprio_standardiser(proprio)
+
+    def loss(
+        self,
+        embedding: torch.Tensor,
+        proprio: torch.Tensor,
+        actions: torch.Tensor,
+        mask: torch.Tensor,
+    ) -> torch.Tensor:
+        """Mean imitation loss over unmasked frames (scalar).
+
+        Args:
+            embedding: standardised, ``(B, *shape)``; ``(B, T, *shape)`` for a sequence policy.
+            proprio: standardised, ``(B, P)`` or ``(B, T, P)``.
+            actions: ``(B, A)`` or ``(B, T, A)``.
+            mask: bool ``(B,)`` or ``(B, T)``, False where a frame only pads.
+        """
+        observation = self._observe(embedding, proprio)
+        if self.config.kind == "mlp":
+            error = _regression_loss(self.config.loss, self.network(observation), actions)
+        else:
+            error = -self.network.forward_train(observation).log_prob(actions)
+        return (error * mask).sum() / mask.sum()
+
+    def predict(self, embedding: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
+        """Deterministic actions for standardised inputs; shapes as in ``loss``."""
+        observation = self._observe(embedding, proprio)
+        if self.config.kind == "mlp":
+            return self.network(observation)
+        return _likeliest_mean(self.network.forward_train(observation))
+
+    def _observe(self, embedding: torch.Tensor, proprio: torch.Tensor) -> dict[str, torch.Tensor]:
+        observation = {"proprio": proprio}
+        if self.head is not None:
+            lead = proprio.shape[:-1]  # (B,) or (B, T)
+            flat = self.head(embedding.flatten(0, len(lead) - 1))
+            observation["embedding"] = flat.unflatten(0, lead)
+        return observation
+
+    def reset(self, batch_size: int) -> None:
+        """Begin ``batch_size`` episodes in lockstep: forget the past, leave training mode."""
+        self.eval()
+        self._slots, self._step, self._rnn_state = batch_size, 0, None
+        self._history.clear()
+
+    @torch.inference_mode()
+    def act(self, embedding: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
+        """Deterministic actions of one control step for every slot.
+
+        Args:
+            embedding: ``(B, D)`` as the encoder gives it, flattened.
+            proprio: ``(B, P)`` as measured.
+
+        Returns:
+            ``(B, A)`` float32 in [-1, 1] on the policy's device.
+
+        Raises:
+            ValueError: a shape is not what the policy was built for, or ``reset`` was not called.
+        """
+        device = self.proprio_standardiser.mean.device
+        embedding, proprio = embedding.to(device), proprio.to(device)
+        self._check_step(embedding, proprio)
+        proprio = self.standardise_proprio(proprio)
+        observation = self._observe(self.standardise_embedding(embedding), proprio)
+        action = self._act_on(observation)
+        self._step += 1
+        return action
+
+    def _act_on(self, observation: dict[str, torch.Tensor]) -> torch.Tensor:
+        if self.config.kind == "mlp":
+            return self.network(observation)
+        if self.config.kind == "gmm":
+            return _likeliest_mean(self.network.forward_train(observation))
+        if self.config.kind == "rnn_gmm":
+            return self._act_rnn(observation)
+        return self._act_transformer(observation)
+
+    def _act_rnn(self, observation: dict[str, torch.Tensor]) -> torch.Tensor:
+        if self._step % self.config.context == 0:  # trained on windows from an empty state
+            self._rnn_state = None
+        distribution, self._rnn_state = self.network.forward_train(
+            {key: value[:, None] for key, value in observation.items()},
+            rnn_init_state=self._rnn_state,
+            return_state=True,
+        )
+        return _likeliest_mean(distribution)[:, 0]
+
+    def _act_transformer(self, observation: dict[str, torch.Tensor]) -> torch.Tensor:
+        copies = 1 if self._history else self.config.context
+        self._history.extend([observation] * copies)
+        stacked = {k: torch.stack([o[k] for o in self._history], dim=1) for k in observation}
+        return _likeliest_mean(self.network.forward_train(stacked))[:, -1]
+
+    def _check_step(self, embedding: torch.Tensor, proprio: torch.Tensor) -> None:
+        if self._slots is None:
+            raise ValueError("call reset(batch_size) before the first act of an episode")
+        expected = (self._slots, self.embedding_dim), (self._slots, self.proprio_dim)
+        seen = tuple(embedding.shape), tuple(proprio.shape)
+        if seen != expected:
+            raise ValueError(
+                f"act got embedding {seen[0]} and proprio {seen[1]}; this policy, reset for "
+                f"{self._slots} slots, takes {expected[0]} and {expected[1]}"
+            )
+
+
+def _regression_loss(name: str, predicted: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
+    """Loss of each frame, mean over the action: ``(..., A)`` to ``(...)``."""
+    squared = functional.mse_loss(predicted, actions, reduction="none")
+    if name == "l2":
+        return squared.mean(dim=-1)
+    if name == "smooth_l1":  # the corner at a tenth of a full step
+        return functional.smooth_l1_loss(predicted, actions, reduction="none", beta=0.1).mean(-1)
+    return (squared + functional.l1_loss(predicted, actions, reduction="none")).mean(dim=-1)
+
+
+def _likeliest_mean(mixture: Any) -> torch.Tensor:
+    """Mean ``(..., A)`` of the Gaussian with the largest weight."""
+    means = mixture.component_distribution.base_dist.loc  # (..., modes, A)
+    mode = mixture.mixture_distribution.logits.argmax(dim=-1)
+    return means.take_along_dim(mode[..., None, None], dim=-2).squeeze(-2)

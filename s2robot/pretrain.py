@@ -95,7 +95,7 @@ class PretrainConfig:
 
     name: str = "s2r-vitt16-128"
     out: Path = Path("runs/pretrain")
-    frames: int = 8192
+    frames: int = 10240
     """Rendered frames in the pool."""
     frame_size: int = 384
     """Side of a rendered frame [px]; a multiple of the base size, so that tiles are native."""

@@ -1,0 +1,202 @@
+"""The command line: ``s2robot VERB ...``; ``train-policy`` is ``s2robot train``."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from dataclasses import dataclass
+from importlib import resources
+
+from rich.console import Console
+from rich.table import Table
+
+import s2robot
+from s2robot.errors import S2RobotError, unknown
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One command: what it does, an example, and where its code is."""
+
+    name: str
+    summary: str
+    examples: tuple[str, ...]
+    task: str
+    """``module:function``; takes a Hydra configuration where ``hydra`` is set, else words."""
+    hydra: bool = True
+
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "collect",
+            "Collect demonstrations from the scripted expert into a robomimic HDF5 file.",
+            (
+                "s2robot collect level=precise episodes=120",
+                "s2robot collect level=easy out=data/easy.hdf5 seed=1",
+            ),
+            "s2robot.commands:collect",
+        ),
+        Verb(
+            "features",
+            "Encode the frames of demonstrations into the feature store, one scale at a time.",
+            ("s2robot features level=precise encoder=s2r-vitt16-128 'scales=[1,2]'",),
+            "s2robot.commands:features",
+        ),
+        Verb(
+            "pretrain",
+            "Pre-train an encoder by masked autoencoding on randomised rendered frames.",
+            (
+                "s2robot pretrain out=runs/pretrain views=400000",
+                "s2robot features encoder=file:runs/pretrain/encoder.json",
+            ),
+            "s2robot.commands:pretrain",
+        ),
+        Verb(
+            "train",
+            "Train a behaviour-cloning policy on embeddings of demonstrations.",
+            (
+                "s2robot train level=precise 'scales=[1,2]' policy=mlp seed=0",
+                "s2robot train encoder=random/vitt16-128 policy=rnn_gmm budget=quick",
+                "s2robot train encoder=state        # ground-truth control; encoder=none is blind",
+            ),
+            "s2robot.commands:train",
+        ),
+        Verb(
+            "eval",
+            "Roll a policy out on fixed initial conditions and report its success rate.",
+            ("s2robot eval policy=runs/cells/NAME/policy.safetensors n=64 split=test",),
+            "s2robot.commands:evaluate",
+        ),
+        Verb(
+            "sweep",
+            "Train and evaluate every combination of the given choices, then write the report.",
+            (
+                "s2robot sweep 'scales=[1],[1,2],[1,2,3]' seed=0,1,2 level=easy,precise",
+                "s2robot sweep encoder=s2r-vitt16-128,random/vitt16-128,state,none",
+                "s2robot sweep hydra/launcher=joblib hydra.launcher.n_jobs=4",
+            ),
+            "s2robot.commands:sweep_cell",
+        ),
+        Verb(
+            "report",
+            "Write one HTML page and a picture from evaluated cells.",
+            ("s2robot report runs/cells --out runs/report",),
+            "s2robot.commands:report",
+            hydra=False,
+        ),
+        Verb(
+            "demo",
+            "From nothing to a report: (1) against (1,2) with the shipped encoder, and controls.",
+            ("s2robot demo", "s2robot demo --quick"),
+            "s2robot.demo:main",
+            hydra=False,
+        ),
+        Verb(
+            "doctor",
+            "Say what renderer, GPU, versions and weights there are, and how to mend the rest.",
+            ("s2robot doctor",),
+            "s2robot.doctor:main",
+            hydra=False,
+        ),
+    )
+}
+
+
+def main(words: list[str] | None = None) -> int:
+    """Run one verb; returns the exit status."""
+    words = sys.argv[1:] if words is None else words
+    if not words or words[0] in ("-h", "--help", "help"):
+        _print_overview()
+        return 0
+    if words[0] == "--version":
+        print(f"s2robot {s2robot.__version__}")
+        return 0
+    try:
+        return _run(words[0], words[1:])
+    except (S2RobotError, ValueError, KeyError, FileNotFoundError) as error:
+        if os.environ.get("S2ROBOT_DEBUG"):
+            raise
+        _print_error(error)
+        return 2
+    except KeyboardInterrupt:
+        Console(stderr=True).print("interrupted; rerun the same command to go on")
+        return 130
+
+
+def train_policy() -> int:
+    """Entry point of ``train-policy``."""
+    return main(["train", *sys.argv[1:]])
+
+
+def _run(name: str, words: list[str]) -> int:
+    if name not in VERBS:
+        raise unknown("command", name, VERBS)
+    verb = VERBS[name]
+    if verb.hydra and any(word in ("-h", "--help") for word in words):
+        _print_help(verb)
+        return 0
+    if verb.hydra:
+        return _run_hydra(verb, words)
+    return int(_load(verb.task)(words) or 0)
+
+
+def _load(task: str):
+    module, function = task.split(":")
+    return getattr(importlib.import_module(module), function)
+
+
+def _run_hydra(verb: Verb, words: list[str]) -> int:
+    import hydra
+
+    sys.argv = [f"s2robot {verb.name}", *words]
+    task = _load(verb.task)
+    decorate = hydra.main(
+        version_base="1.3", config_path="pkg://s2robot.configs", config_name=verb.name
+    )
+    decorate(task)()
+    finish = getattr(importlib.import_module(verb.task.split(":")[0]), f"{verb.name}_finish", None)
+    return int(finish() or 0) if finish else 0
+
+
+def _print_overview() -> None:
+    console = Console()
+    console.print(f"s2robot {s2robot.__version__}: {_first_line()}\n", highlight=False)
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    for verb in VERBS.values():
+        table.add_row(f"[bold]{verb.name}[/bold]", verb.summary)
+    console.print(table)
+    console.print("\n`s2robot VERB --help` shows its settings and examples.", highlight=False)
+
+
+def _first_line() -> str:
+    return (s2robot.__doc__ or "").splitlines()[0]
+
+
+def _print_help(verb: Verb) -> None:
+    """Summary, examples and the commented settings: the YAML is the documentation."""
+    console = Console()
+    console.print(f"{verb.summary}\n", highlight=False)
+    for example in verb.examples:
+        console.print(f"  {example}", highlight=False, markup=False)
+    console.print("\nSettings (give as name=value, nested ones as group.name=value):\n")
+    folder = resources.files("s2robot.configs")
+    text = (folder / f"{verb.name}.yaml").read_text()
+    console.print(text, highlight=False, markup=False, soft_wrap=True)
+    for group in ("policy", "budget"):
+        if f"- {group}:" in text or f"{group}:" in text.split("defaults:")[-1].split("\n\n")[0]:
+            names = sorted(path.name[:-5] for path in (folder / group).iterdir())
+            console.print(f"{group} is one of: {', '.join(names)}", highlight=False)
+
+
+def _print_error(error: BaseException) -> None:
+    message = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
+    console = Console(stderr=True)
+    console.print("[red bold]error:[/red bold]", end=" ")
+    console.print(str(message), markup=False, highlight=False, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,119 @@
+"""``s2robot doctor``: what there is on this machine, and how to mend what is missing."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from s2robot.provenance import git_commit, processor, versions
+
+_MARKS = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "missing": "[red]no[/red]"}
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the report."""
+
+    what: str
+    state: str
+    """``ok``, ``note`` (works, with something to know) or ``missing``."""
+    seen: str
+    mend: str = ""
+
+
+def main(words: list[str]) -> int:
+    """Print the findings; the exit status is 1 if something needed is missing."""
+    parser = argparse.ArgumentParser(
+        prog="s2robot doctor", description=__doc__, epilog="example: s2robot doctor"
+    )
+    parser.parse_args(words)
+    findings = [finding for check in CHECKS for finding in _run(check)]
+    table = Table("", "what", "seen", "how to mend", box=None, padding=(0, 2))
+    for finding in findings:
+        table.add_row(_MARKS[finding.state], finding.what, finding.seen, finding.mend)
+    Console().print(table)
+    return int(any(finding.state == "missing" for finding in findings))
+
+
+def _run(check: Callable[[], list[Finding]]) -> list[Finding]:
+    """A check that breaks is itself a finding: the doctor must always reach its last line."""
+    try:
+        return check()
+    except Exception as error:
+        name = check.__name__.removeprefix("check_")
+        return [Finding(name, "missing", type(error).__name__, str(error))]
+
+
+def check_versions() -> list[Finding]:
+    """Python and the packages that decide results."""
+    commit = git_commit() or "not a checkout"
+    findings = [Finding("commit", "ok", commit)]
+    for package, version in versions().items():
+        mend = "pip install s2robot" if version == "absent" else ""
+        findings.append(Finding(package, "missing" if mend else "ok", version, mend))
+    return findings
+
+
+def check_renderer() -> list[Finding]:
+    """Whether a frame can be drawn, and by what."""
+    from s2robot.envs.rendering import gl_info
+
+    info = gl_info()
+    seen = f"{info['renderer']} (MUJOCO_GL={info['backend']})"
+    if info["software"]:
+        mend = "drawn by the processor; on a GPU machine install its EGL driver"
+        return [Finding("renderer", "note", seen, mend)]
+    return [Finding("renderer", "ok", seen)]
+
+
+def check_device() -> list[Finding]:
+    """Where networks run."""
+    import torch
+
+    if torch.cuda.is_available():
+        return [
+            Finding("GPU", "ok", f"{torch.cuda.get_device_name(0)} (CUDA {torch.version.cuda})")
+        ]
+    mend = "encoders run in float32 on the processor; larger ones want a CUDA GPU"
+    seen = f"none; {processor()}, {torch.get_num_threads()} threads"
+    return [Finding("GPU", "note", seen, mend)]
+
+
+def check_weights() -> list[Finding]:
+    """Whether the encoder that ships loads and is what its model card says."""
+    from s2robot.backbones import load_backbone
+
+    backbone = load_backbone("s2r-vitt16-128")
+    millions = backbone.parameters_count / 1e6
+    return [Finding("s2r-vitt16-128", "ok", f"{millions:.1f} M parameters, digest verified")]
+
+
+def check_video() -> list[Finding]:
+    """Whether rollouts can be written as video."""
+    import imageio_ffmpeg
+
+    return [Finding("ffmpeg", "ok", imageio_ffmpeg.get_ffmpeg_version())]
+
+
+def check_disk() -> list[Finding]:
+    """Free space for frames and features."""
+    free = shutil.disk_usage(Path.cwd()).free / 1e9
+    if free < 5:
+        return [Finding("disk", "note", f"{free:.1f} GB free", "a demo run needs about 3 GB here")]
+    return [Finding("disk", "ok", f"{free:.0f} GB free")]
+
+
+CHECKS = (
+    check_versions,
+    check_renderer,
+    check_device,
+    check_weights,
+    check_video,
+    check_disk,
+)

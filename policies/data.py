@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import math
@@ -40,6 +41,10 @@ class TrajectoryData:
     """Indices of the episodes to train on."""
     valid_episodes: torch.Tensor
     """Indices of the held-out episodes; may be empty."""
+    motion_dims: int = 3
+    """Leading entries of an action that are the motion an error is measured on."""
+    motion_unit: float = 0.04
+    """What a full step (1) of such an entry means, in metres, or radians for joints."""
 
     def __post_init__(self) -> None:
         frames, width = self.embedding.shape
@@ -70,12 +75,14 @@ class TrajectoryData:
     @functools.cached_property
     def digest(self) -> str:
         """SHA-256 of all that training depends on."""
-        sha = hashlib.sha256(repr(self.embedding_shape).encode())
-        for name in self.__dataclass_fields__:
-            if name != "embedding_shape":
-                value: torch.Tensor = getattr(self, name)
-                sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
+        sha = hashlib.sha256()
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, torch.Tensor):
+                sha.update(f"{field.name} {value.dtype} {tuple(value.shape)}".encode())
                 sha.update(value.contiguous().cpu().numpy())
+            else:
+                sha.update(f"{field.name} {value}".encode())
         return sha.hexdigest()
 
     def frames_of(self, episodes: torch.Tensor) -> torch.Tensor:

@@ -59,7 +59,7 @@ class Link:
     joint_range_rad: tuple[float, float]
     mass_kg: float
     force_limit_nm: float
-    stiffness: float
+    stiffness: float  # of the position servo [N m/rad]
     shapes: tuple[Rod, ...]
 
 
@@ -70,32 +70,32 @@ BASE_SHAPES = (
     Rod((0.0, 0.0, 0.0), (0.0, 0.0, 0.15), 0.075, WHITE, mujoco.mjtGeom.mjGEOM_CYLINDER),
 )
 LINKS = (
-    Link((0, 0, 0.333), (1, 0, 0, 0), (-2.8973, 2.8973), 4.97, 87, 4500, (
+    Link((0, 0, 0.333), (1, 0, 0, 0), (-2.8973, 2.8973), 4.97, 87, 12000, (
         Rod((0, 0, -0.183), (0, 0, -0.06), 0.062),
         Rod((0, -0.045, 0), (0, 0.045, 0), 0.062),
     )),
-    Link((0, 0, 0), _BACK, (-1.7628, 1.7628), 0.65, 87, 4500, (
+    Link((0, 0, 0), _BACK, (-1.7628, 1.7628), 0.65, 87, 12000, (
         _ring(0.095, 0.056),
         Rod((0, 0, 0), (0, -0.17, 0), 0.058),
     )),
-    Link((0, -0.316, 0), _FORTH, (-2.8973, 2.8973), 3.23, 87, 3500, (
+    Link((0, -0.316, 0), _FORTH, (-2.8973, 2.8973), 3.23, 87, 10000, (
         Rod((0, 0, -0.146), (0, 0, -0.135), 0.060, GREY),
         Rod((0, 0, -0.10), (0, 0, -0.03), 0.056),
         Rod((0.02, 0, -0.03), (0.0825, 0, 0), 0.050),
     )),
-    Link((0.0825, 0, 0), _FORTH, (-3.0718, -0.0698), 3.59, 87, 3500, (
+    Link((0.0825, 0, 0), _FORTH, (-3.0718, -0.0698), 3.59, 87, 10000, (
         _ring(0.078, 0.049),
         Rod((0, 0, 0), (-0.0825, 0.085, 0), 0.050),
     )),
-    Link((-0.0825, 0.384, 0), _BACK, (-2.8973, 2.8973), 1.23, 12, 2000, (
+    Link((-0.0825, 0.384, 0), _BACK, (-2.8973, 2.8973), 1.23, 12, 6000, (
         Rod((0, 0, -0.27), (0, 0, -0.26), 0.053, GREY),
         Rod((0, 0, -0.23), (0, 0.0, -0.06), 0.048),
     )),
-    Link((0, 0, 0), _FORTH, (-0.0175, 3.7525), 1.67, 12, 2000, (
+    Link((0, 0, 0), _FORTH, (-0.0175, 3.7525), 1.67, 12, 6000, (
         _ring(0.070, 0.047),
         Rod((0, 0, 0), (0.07, 0.0, 0), 0.046),
     )),
-    Link((0.088, 0, 0), _FORTH, (-2.8973, 2.8973), 0.74, 12, 2000, (
+    Link((0.088, 0, 0), _FORTH, (-2.8973, 2.8973), 0.74, 12, 6000, (
         Rod((0, 0, -0.01), (0, 0, 0.05), 0.046),
         Rod((0, 0, 0.06), (0, 0, 0.107), 0.040, GREY, mujoco.mjtGeom.mjGEOM_CYLINDER),
     )),
@@ -274,10 +274,10 @@ def _add_actuators(spec: mujoco.MjSpec) -> None:
         name=GRIPPER_ACTUATOR,
         target="fingers",
         trntype=mujoco.mjtTrn.mjTRN_TENDON,
-        forcerange=(-60, 60),
+        forcerange=(-30, 30),
         ctrlrange=(0, MAX_OPENING_M / 2),
     )
-    grip.set_to_position(kp=2000, dampratio=1)
+    grip.set_to_position(kp=800, dampratio=1)
 
 
 def _fingers_coupled(spec: mujoco.MjSpec) -> bool:

@@ -35,7 +35,7 @@ class ArmKinematics:
         joints = [model.joint(PREFIX + name) for name in ARM_JOINTS]
         self._qpos = np.array([joint.qposadr[0] for joint in joints])
         self._dofs = np.array([joint.dofadr[0] for joint in joints])
-        self._low, self._high = np.array([joint.range for joint in joints]).T
+        self.limits_rad = np.array([joint.range for joint in joints]).T  # (2, 7): low, high
         self._site = model.site(PREFIX + TCP_SITE).id
         self._posture = np.asarray(posture_rad, dtype=float)
 
@@ -62,7 +62,7 @@ class ArmKinematics:
             mujoco.mj_comPos(self._model, self._data)
             mujoco.mj_jacSite(self._model, self._data, jacobian[:3], jacobian[3:], self._site)
             step = self._damped_step(jacobian[:, self._dofs], error, joints)
-            joints = np.clip(joints + step, self._low, self._high)
+            joints = np.clip(joints + step, *self.limits_rad)
         return joints
 
     def _pose_error(self, joints: np.ndarray, position: np.ndarray, quat: np.ndarray) -> np.ndarray:

@@ -104,7 +104,7 @@ class RandomScenes:
         elif kind < 0.85:
             joints = self._free_pose(rng, lambda: rng.normal(HOME_JOINTS_RAD, 0.25))
         else:
-            joints = self._free_pose(rng, lambda: rng.uniform(*self._limits()))
+            joints = self._free_pose(rng, lambda: rng.uniform(*self._kinematics.limits_rad))
         self._data.qpos[self._arm_qpos] = joints
         width = MAX_OPENING_M if rng.random() < 0.4 else rng.uniform(0, MAX_OPENING_M)
         self._data.qpos[self._finger_qpos] = width / 2
@@ -117,19 +117,14 @@ class RandomScenes:
 
     def _free_pose(self, rng: np.random.Generator, draw) -> np.ndarray:
         """The first drawn pose that stays above the table, or home."""
-        low, high = self._limits()
         for _ in range(10):
-            joints = np.clip(draw(), low, high)
+            joints = np.clip(draw(), *self._kinematics.limits_rad)
             self._data.qpos[self._arm_qpos] = joints
             mujoco.mj_kinematics(self._model, self._data)
             heights = self._data.xpos[self._moving_bodies(), 2]
             if min(heights.min(), self._tcp()[2]) > _LOWEST_LINK_M:
                 return joints
         return np.array(HOME_JOINTS_RAD)
-
-    def _limits(self) -> np.ndarray:
-        ranges = [self._model.joint(PREFIX + name).range for name in ARM_JOINTS]
-        return np.array(ranges).T  # (2, 7)
 
     def _moving_bodies(self) -> list[int]:
         return [self._model.body(f"{PREFIX}link{i}").id for i in range(2, 8)]

@@ -15,7 +15,7 @@ from s2robot.envs.rendering import RenderQuality
 
 CUBE = "cube"
 TABLE = "table"
-CUBE_DENSITY = 400.0  # kg/m³, a light wood
+CUBE_DENSITY = 700.0  # kg/m³, beech
 PHYSICS_DT_S = 0.005
 
 HOME_JOINTS_RAD = (0.0, -0.0405, 0.0, -2.3273, 0.0, 2.2868, np.pi / 4)
@@ -144,8 +144,11 @@ def _add_cube(spec: mujoco.MjSpec, level: Level) -> None:
         size=(half, half, half),
         rgba=COLOURS[CUBE],
         density=CUBE_DENSITY,
+        priority=1,  # its contact parameters hold, whatever arm touches it
         condim=4,
-        friction=(1.0, 0.01, 0.0001),
+        friction=(1.0, 0.02, 0.0001),
+        solref=(2.5 * PHYSICS_DT_S, 1),
+        solimp=(0.95, 0.99, 0.001, 0.5, 2),
         contype=1,
         conaffinity=3,
     )

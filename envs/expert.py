@@ -1,0 +1,100 @@
+"""A scripted expert for the pick-cube task, and the noise that its demonstrations are run with."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from s2robot.envs.control import EE_STEP_M, YAW_STEP_RAD
+from s2robot.envs.kinematics import quat_to_yaw
+from s2robot.envs.levels import Level
+
+OPEN, CLOSE = 1.0, -1.0
+_JAW_DEPTH_M = 0.012  # the jaws' lowest point below the TCP
+_HOVER_GAP_M = 0.012  # between the jaws and the cube's top while lining up
+_ALIGNED_SHARE = 0.55  # of the clearance: lined up well enough to go down
+_GRASP_DEPTH_M = 0.008  # TCP this close above the cube's centre: close
+_GRIP_SLACK_M = 0.004  # a width this near the cube's means the cube is held
+_CARRY_MARGIN_M = 0.05  # held this far above the height that counts as lifted
+
+
+class ScriptedExpert:
+    """Lines up above the cube, goes down, closes, lifts and holds; a function of one observation.
+
+    Args:
+        level: the level it plays; cube size, clearance and heights follow from it.
+    """
+
+    def __init__(self, level: Level) -> None:
+        self._level = level
+        half = level.cube_half_size_m
+        self._hover_m = half + _JAW_DEPTH_M + _HOVER_GAP_M  # TCP above the cube's centre
+        self._aligned_m = _ALIGNED_SHARE * level.clearance_m
+        self._carry_z_m = half + level.lift_height_m + _CARRY_MARGIN_M
+
+    def action(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Action (4,) float32, or (5,) where the level has yaw, for control ``ee_delta``."""
+        tcp = np.asarray(observation["ee_pos"], dtype=float)
+        to_cube = np.asarray(observation["cube_pos"], dtype=float) - tcp  # (3,)
+        width = float(observation["gripper_width"][0])
+        move, grip = self._decide(tcp, to_cube, width)
+        parts = [np.clip(move / EE_STEP_M, -1, 1)]
+        if self._level.yaw_range_rad > 0:
+            parts.append(np.clip([_turn_to_cube(observation) / YAW_STEP_RAD], -1, 1))
+        return np.concatenate([*parts, [grip]]).astype(np.float32)
+
+    def _decide(
+        self, tcp: np.ndarray, to_cube: np.ndarray, width: float
+    ) -> tuple[np.ndarray, float]:
+        """How far to move [m] (3,), and what the gripper does."""
+        error = float(np.linalg.norm(to_cube[:2]))
+        surplus = width - 2 * self._level.cube_half_size_m
+        near = error < self._level.clearance_m and abs(to_cube[2]) < 2 * _GRASP_DEPTH_M
+        if surplus < -_GRIP_SLACK_M:  # closed on nothing
+            return np.array([0.0, 0.0, EE_STEP_M]), OPEN
+        if near and surplus < _GRIP_SLACK_M:
+            return np.array([0.0, 0.0, self._carry_z_m - tcp[2]]), CLOSE
+        if near and -to_cube[2] < _GRASP_DEPTH_M:
+            return np.array([0.0, 0.0, to_cube[2]]), CLOSE
+        return np.array([*to_cube[:2], self._vertical_move(error, to_cube[2])]), OPEN
+
+    def _vertical_move(self, error: float, down: float) -> float:
+        to_hover = self._hover_m + down
+        if error <= self._aligned_m:
+            return down
+        if to_hover > 0 and error <= self._level.clearance_m:
+            return 0.0  # the jaws are around the cube: line up here, do not rise
+        return to_hover
+
+
+def _turn_to_cube(observation: Mapping[str, np.ndarray]) -> float:
+    """The smallest turn [rad] that squares the gripper with the cube's sides."""
+    turn = quat_to_yaw(observation["cube_quat"]) - quat_to_yaw(observation["ee_quat"])
+    quarter = np.pi / 2
+    return (turn + quarter / 2) % quarter - quarter / 2
+
+
+def noisy_execution(
+    rng: np.random.Generator,
+    max_sigma_m: float = 0.008,
+    kick_probability: float = 0.05,
+    kick_m: float = 0.03,
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Noise for one episode: maps a clean ``ee_delta`` action to the one that is carried out.
+
+    The episode's Gaussian σ is drawn from [0, ``max_sigma_m``]; now and then a step is kicked by
+    ``kick_m`` in a random direction. Demonstrations keep the clean action as their label.
+    """
+    sigma = rng.uniform(0.0, max_sigma_m)
+
+    def perturb(action: np.ndarray) -> np.ndarray:
+        shift = rng.normal(0.0, sigma, 3)
+        if rng.random() < kick_probability:
+            direction = rng.normal(size=3)
+            shift += kick_m * direction / np.linalg.norm(direction)
+        noisy = np.array(action)
+        noisy[:3] = np.clip(noisy[:3] + shift / EE_STEP_M, -1, 1)
+        return noisy
+
+    return perturb

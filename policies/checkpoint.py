@@ -144,7 +144,9 @@ def save_policy(path: str | Path, policy: Policy, header: PolicyHeader) -> Polic
     return header
 
 
-def load_policy(path: str | Path, device: str | torch.device = "cpu") -> tuple[Policy, PolicyHeader]:
+def load_policy(
+    path: str | Path, device: str | torch.device = "cpu"
+) -> tuple[Policy, PolicyHeader]:
     """Read a policy file; the policy is in evaluation mode.
 
     Raises:
@@ -230,5 +232,5 @@ def _digest(header: PolicyHeader, tensors: Mapping[str, torch.Tensor]) -> str:
     for name in sorted(tensors):
         value = tensors[name]
         sha.update(f"{name} {value.dtype} {tuple(value.shape)}".encode())
-        sha.update(value.numpy())
+        sha.update(value.numpy().data)
     return sha.hexdigest()

@@ -27,7 +27,7 @@ class PolicyConfig:
     kind: str = "mlp"
     """Network: ``mlp`` (deterministic), ``gmm``, ``rnn_gmm``, ``transformer`` (both also GMM)."""
     hidden: tuple[int, ...] = (256, 256)
-    """Widths of the hidden layers; for ``rnn_gmm`` those after the RNN, for a transformer unused."""
+    """Widths of the hidden layers; ``rnn_gmm`` has them after the RNN, a transformer none."""
 
     keypoints: int = 32
     """Spatial softmax: number of attention maps, each read out as one expected position."""

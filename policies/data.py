@@ -15,9 +15,6 @@ import torch
 
 from s2robot.policies.config import PolicyConfig
 
-PROPRIO_KEYS = ("ee_pos", "gripper_width")
-PROPRIO_KEYS_WITH_YAW = (*PROPRIO_KEYS, "ee_quat")
-
 
 @dataclass(frozen=True, eq=False)
 class TrajectoryData:
@@ -80,7 +77,7 @@ class TrajectoryData:
             value = getattr(self, field.name)
             if isinstance(value, torch.Tensor):
                 sha.update(f"{field.name} {value.dtype} {tuple(value.shape)}".encode())
-                sha.update(value.contiguous().cpu().numpy())
+                sha.update(value.contiguous().cpu().numpy().data)
             else:
                 sha.update(f"{field.name} {value}".encode())
         return sha.hexdigest()
@@ -94,7 +91,7 @@ def _check_frames(name: str, value: torch.Tensor, frames: int) -> None:
     if len(value) != frames:
         raise ValueError(f"{name} has {len(value)} frames, embedding has {frames}")
     if not bool(torch.isfinite(value).all()):
-        raise ValueError(f"{name} holds values that are NaN or infinite; encode or collect it again")
+        raise ValueError(f"{name} holds NaN or infinite values; encode or collect it again")
 
 
 @dataclass(frozen=True, eq=False)
@@ -165,12 +162,16 @@ def _windows(
     return Windows(found.index[:, 0], found.mask[:, 0])
 
 
-def default_proprio_keys(yaw: bool) -> tuple[str, ...]:
+def default_proprio_keys(control: str, yaw: bool) -> tuple[str, ...]:
     """Keys of the proprioception that a policy sees: where the gripper is and how far open.
 
-    The orientation is left out where it never changes, that is without a yaw action.
+    Args:
+        control: ``joint_delta`` adds the joints' positions.
+        yaw: whether actions turn the gripper; without, its orientation never changes.
     """
-    return PROPRIO_KEYS_WITH_YAW if yaw else PROPRIO_KEYS
+    keys = ("ee_pos", "gripper_width")
+    keys += ("joint_pos",) if control == "joint_delta" else ()
+    return keys + (("ee_quat",) if yaw else ())
 
 
 def stack_proprio(low_dim: Mapping[str, Any], keys: Sequence[str]) -> np.ndarray:
@@ -202,7 +203,7 @@ def stack_proprio(low_dim: Mapping[str, Any], keys: Sequence[str]) -> np.ndarray
 
 
 def _rotation_columns(quaternion: np.ndarray) -> np.ndarray:
-    """First two columns of the rotation matrices of unit quaternions ``(N, 4)`` wxyz: ``(N, 6)``."""
+    """First two columns ``(N, 6)`` of the rotations by quaternions ``(N, 4)``, wxyz."""
     w, x, y, z = (quaternion / np.linalg.norm(quaternion, axis=1, keepdims=True)).T
     first = (1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y))
     second = (2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x))

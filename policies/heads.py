@@ -47,9 +47,9 @@ class Standardiser(nn.Module):
 class SpatialSoftmaxHead(nn.Module):
     """Keypoints of a token grid: expected positions under learned attention maps.
 
-    After Levine et al. 2016 (arXiv 1504.00702), with a trained temperature. A position found among
-    tokens is coarse, and where inside a token something lies is told by the token's content: so each
-    map also averages a few local features.
+    After Levine et al. 2016 (arXiv 1504.00702), with a trained temperature. A position among tokens
+    is coarse; where inside a token something lies is told by the token's content. So each map also
+    averages a few local features.
 
     Args:
         grid: rows and columns of the grid.

@@ -30,11 +30,14 @@ from s2robot.policies.policy import Policy
 
 CHECKPOINT = "checkpoint.pt"
 
-# Embeddings are standardised once, as float32, if they need no more memory than this; else by batch.
+# Embeddings are standardised once, as float32, if that needs no more memory; else batch by batch.
 _PREPARED_BYTES = 3 << 30
+# Motion entries of an action, and what a full step of one means [m, rad] (see envs/control.py).
+_MOTION = {"ee_delta": (3, 0.04), "joint_delta": (7, 0.15)}
 # Windows of a sequence policy overlap: an epoch draws as many as show each frame about twice.
 _WINDOW_COVERAGE = 2
 _VALIDATION_ROWS = 256
+_UNREADABLE = (RuntimeError, OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError)
 
 
 class DivergedError(S2RobotError):
@@ -97,6 +100,9 @@ class DemonstrationTensors(Protocol):
     train_episodes: np.ndarray
     valid_episodes: np.ndarray
 
+    @property
+    def control(self) -> str: ...
+
     def low_dim(self, key: str) -> np.ndarray: ...
 
 
@@ -108,6 +114,7 @@ def assemble(
 ) -> TrajectoryData:
     """Training data from demonstrations and the embeddings ``(N, D)`` of their frames."""
     low_dim = {key: demos.low_dim(key) for key in proprio_keys}
+    motion_dims, motion_unit = _MOTION[demos.control]
     return TrajectoryData(
         embedding=embedding,
         embedding_shape=tuple(embedding_shape),
@@ -116,6 +123,8 @@ def assemble(
         episode_ends=torch.as_tensor(demos.episode_ends, dtype=torch.int64),
         train_episodes=torch.as_tensor(demos.train_episodes, dtype=torch.int64),
         valid_episodes=torch.as_tensor(demos.valid_episodes, dtype=torch.int64),
+        motion_dims=motion_dims,
+        motion_unit=motion_unit,
     )
 
 
@@ -158,8 +167,7 @@ def fit(
             log(row)
             if on_epoch is not None:
                 on_epoch(row)
-            done = epoch + 1
-            if folder and (done == train_config.epochs or done % train_config.checkpoint_every == 0):
+            if folder is not None and trainer.is_checkpoint():
                 trainer.save(folder / CHECKPOINT)
     return FitResult(trainer.result(), tuple(trainer.history), resumed_from)
 
@@ -244,11 +252,16 @@ class _Trainer:
 
     @torch.no_grad()
     def _update_average(self, step: int) -> None:
-        """Move the average towards the weights, faster at first, so that it forgets the start."""
-        decay = min(self.config.ema_decay, (1 + step) / (10 + step)) if self.config.ema_decay else 0.0
+        """Move the average to the weights: at first fast, so that it forgets the start."""
+        decay = min(self.config.ema_decay, (1 + step) / (10 + step))
         torch._foreach_lerp_(
             list(self.average.parameters()), list(self.policy.parameters()), 1 - decay
         )
+
+    def is_checkpoint(self) -> bool:
+        """Whether the last epoch is one after which the run is saved."""
+        done = len(self.history)
+        return done == self.config.epochs or done % self.config.checkpoint_every == 0
 
     def result(self) -> Policy:
         """The averaged policy, in evaluation mode, on its device."""
@@ -271,7 +284,7 @@ class _Trainer:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             key = state["key"]
-        except (RuntimeError, OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError) as error:
+        except _UNREADABLE as error:
             raise CorruptFileError(
                 f"{path} is not a whole checkpoint ({error}); delete it to train from the start"
             ) from None

@@ -7,6 +7,7 @@ condition by condition.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -63,7 +64,7 @@ def fisher(successes: tuple[int, int], trials: tuple[int, int]) -> float:
     for count, total in zip(successes, trials, strict=True):
         _check_counts(count, total)
     table = [[count, total - count] for count, total in zip(successes, trials, strict=True)]
-    return float(sps.fisher_exact(table)[1])
+    return float(np.asarray(sps.fisher_exact(table))[1])
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
@@ -132,12 +133,19 @@ def rollouts_needed(
 
 def _bootstrap_means(difference: np.ndarray) -> np.ndarray:
     """Means of resampled seeds x conditions: (S, C) -> (draws,)."""
+    rows, columns = _bootstrap_weights(*difference.shape)
+    return ((rows @ difference) * columns).sum(axis=1)
+
+
+@functools.lru_cache(maxsize=8)
+def _bootstrap_weights(seeds: int, conditions: int) -> tuple[np.ndarray, np.ndarray]:
+    """How often each seed and condition is drawn, as fractions: (draws, S), (draws, C)."""
     rng = np.random.default_rng(BOOTSTRAP_SEED)
     rows, columns = (
         rng.multinomial(count, np.full(count, 1 / count), BOOTSTRAP_DRAWS) / count
-        for count in difference.shape
-    )  # (draws, S), (draws, C)
-    return ((rows @ difference) * columns).sum(axis=1)
+        for count in (seeds, conditions)
+    )
+    return rows, columns
 
 
 def _agresti_min(difference: np.ndarray, upper_tail: float) -> tuple[float, float]:

@@ -25,6 +25,8 @@ class Verb:
     task: str
     """``module:function``; takes a Hydra configuration where ``hydra`` is set, else words."""
     hydra: bool = True
+    finish: str | None = None
+    """``module:function`` called with the words when all Hydra jobs are done."""
 
 
 VERBS = {
@@ -79,6 +81,7 @@ VERBS = {
                 "s2robot sweep hydra/launcher=joblib hydra.launcher.n_jobs=4",
             ),
             "s2robot.commands:sweep_cell",
+            finish="s2robot.commands:sweep_finish",
         ),
         Verb(
             "report",
@@ -157,8 +160,7 @@ def _run_hydra(verb: Verb, words: list[str]) -> int:
         version_base="1.3", config_path="pkg://s2robot.configs", config_name=verb.name
     )
     decorate(task)()
-    finish = getattr(importlib.import_module(verb.task.split(":")[0]), f"{verb.name}_finish", None)
-    return int(finish() or 0) if finish else 0
+    return _load(verb.finish)(words) if verb.finish else 0
 
 
 def _print_overview() -> None:

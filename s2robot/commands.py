@@ -50,7 +50,7 @@ def train(config: DictConfig) -> None:
     """``s2robot train`` and ``train-policy``."""
     from s2robot.pipeline import Arm, TrainJob, train_cell
 
-    job = from_config(TrainJob, _nested(config, ("runs_dir",)))
+    job = from_config(TrainJob, _nested(config))
     path = train_cell(job, Arm(job.arm))
     console.print(f"{path}\nroll it out: s2robot eval policy={path}", highlight=False)
 
@@ -67,7 +67,7 @@ def sweep_cell(config: DictConfig) -> None:
     """One cell of ``s2robot sweep``; a failure is written down and the other cells go on."""
     from s2robot.pipeline import CellJob, run_cell
 
-    plain = _nested(config, ("runs_dir",))
+    plain = _nested(config)
     rest = {name: plain.pop(name) for name in ("n", "split", "rollout")}
     record = Path(plain["runs_dir"]) / "failed" / _digest(config) / "error.json"
     try:
@@ -126,7 +126,7 @@ def describe(summary: Any) -> str:
 _JOB_KEYS = ("policy", "train", "search", "seed", "runs_dir", "n", "split", "rollout")
 
 
-def _nested(config: DictConfig, _: tuple[str, ...] = ()) -> dict[str, Any]:
+def _nested(config: DictConfig) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(config, resolve=True)
     job = {key: plain.pop(key) for key in _JOB_KEYS if key in plain}
     return {"arm": plain, **job}

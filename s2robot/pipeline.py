@@ -302,6 +302,8 @@ class EvalJob:
     n: int = 64
     rollout: EvalConfig = field(default_factory=EvalConfig)
     out: Path | None = None
+    weights: Path | None = None
+    """File with the encoder's weights, for encoders that do not ship."""
     device: str = "auto"
     data_dir: Path = Path("data")
     fresh: bool = False
@@ -320,7 +322,7 @@ def evaluate_policy(job: EvalJob) -> Summary:
     encoder = None
     if not is_control(header.encoder["backbone"]):
         spec = EncoderSpec.from_dict(header.encoder)
-        encoder = FrameEncoder.from_spec(spec, device=job.device)
+        encoder = FrameEncoder.from_spec(spec, weights=job.weights, device=job.device)
     conditions = conditions_for(job, header.env_kwargs)
     out = job.out or job.policy.parent
     return evaluate(policy, encoder, conditions, job.rollout, out, header=header)
@@ -346,6 +348,7 @@ def run_cell(job: CellJob, say: Callable[[str], None] = console.print) -> Summar
         split=job.split,
         n=job.n,
         rollout=job.rollout,
+        weights=arm.config.weights,
         device=arm.config.device,
         data_dir=arm.config.data_dir,
     )

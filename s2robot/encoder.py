@@ -1,0 +1,394 @@
+"""The one path from pixels to embeddings: frames, pyramid, tiles, backbone, merge, readout."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from s2robot import readout as readouts
+from s2robot.backbones import Backbone, BackboneCard, Preprocessing, get_card, load_backbone
+from s2robot.errors import MismatchError, unknown
+from s2robot.files import digest_of
+from s2robot.scaling import (
+    check_index,
+    count_splits,
+    map_tiles,
+    mean_over_tiles,
+    merge_tiles,
+    pyramid,
+    split_tiles,
+)
+
+INPUT_MODES = ("native", "interpolate")
+DTYPES = ("float32", "bfloat16")
+PIXEL_PATH = 1
+"""Version of the arithmetic below; raised whenever the same frame would embed differently."""
+
+
+@dataclass(frozen=True)
+class EncoderSpec:
+    """All that decides the embedding of a frame, as it travels in policies, stores and reports."""
+
+    backbone: str
+    """Name for ``load_backbone``."""
+    weights_digest: str
+    """``Backbone.weights_digest``: architecture, preprocessing and weights."""
+    scales: tuple[float, ...] = (1,)
+    """Image sizes as multiples of the backbone's base size, in the order of their channels."""
+    input_mode: str = "native"
+    """"native": every scale is reduced from the native frame; "interpolate": from the base size."""
+    readout: str = "published"
+    """One of ``s2robot.readout.READOUTS``."""
+    resize_output_to_idx: int = 0
+    """Index of the scale whose grid the embedding has; -1 keeps most detail."""
+    dtype: str = "float32"
+    """Precision of the backbone's arithmetic; embeddings are float32 either way."""
+    pixel_path: int = PIXEL_PATH
+
+    def __post_init__(self) -> None:
+        scales = tuple(_whole(scale) for scale in self.scales)
+        object.__setattr__(self, "scales", scales)
+        if (
+            not scales
+            or len(set(scales)) < len(scales)
+            or not all(0 < s < math.inf for s in scales)
+        ):
+            raise ValueError(
+                f"scales {self.scales} must be different positive numbers, such as (1, 2)"
+            )
+        check_index(self.resize_output_to_idx, len(scales))
+        for field, allowed in (
+            ("input_mode", INPUT_MODES),
+            ("readout", readouts.READOUTS),
+            ("dtype", DTYPES),
+        ):
+            if getattr(self, field) not in allowed:
+                raise unknown(field, getattr(self, field), allowed)
+        if self.pixel_path != PIXEL_PATH:
+            raise MismatchError(
+                f"this encoder was described by version {self.pixel_path} of the pixel path and "
+                f"this is version {PIXEL_PATH}: features and policies must be made again"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The spec as JSON-able values."""
+        return {**dataclasses.asdict(self), "scales": list(self.scales)}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> EncoderSpec:
+        """The inverse of ``to_dict``.
+
+        Raises:
+            ValueError: fields are unknown or missing.
+        """
+        fields = {field.name for field in dataclasses.fields(cls)}
+        if not {"backbone", "weights_digest"} <= content.keys() <= fields:
+            raise ValueError(
+                f"an encoder spec has backbone, weights_digest and some of {sorted(fields)}; "
+                f"got {sorted(content)}"
+            )
+        return cls(**{**content, "scales": tuple(content.get("scales", (1,)))})
+
+    def digest(self) -> str:
+        """SHA-256 of the spec."""
+        return digest_of(self.to_dict())
+
+
+def _whole(scale: float) -> float:
+    return int(scale) if float(scale).is_integer() else float(scale)
+
+
+@dataclass(frozen=True)
+class ScaleLayout:
+    """How one scale is cut, and what is kept of it."""
+
+    scale: float
+    image_size: int
+    """[px]"""
+    splits: int
+    """Tiles a side."""
+    stored_shape: tuple[int, ...]
+
+    @property
+    def tile_size(self) -> int:
+        """[px]"""
+        return self.image_size // self.splits
+
+
+class EmbeddingLayout:
+    """Shapes of an encoder's work that follow from its spec and card, without its weights.
+
+    Raises:
+        ValueError: a scale does not divide into tiles that suit the backbone, or the readout does
+            not suit it.
+    """
+
+    def __init__(self, spec: EncoderSpec, card: BackboneCard) -> None:
+        base = card.preprocessing.image_size
+        self.stage = readouts.stage_of(spec.readout, card)
+        sizes = {scale: int(base * scale) for scale in spec.scales}
+        splits = {scale: count_splits(size, base) for scale, size in sizes.items()}
+        sides = {s: splits[s] * card.grid_side(sizes[s] // splits[s]) for s in spec.scales}
+        self.target_side = sides[spec.scales[spec.resize_output_to_idx]]
+        self.scales = {
+            s: ScaleLayout(
+                s,
+                sizes[s],
+                splits[s],
+                readouts.stored_shape(self.stage, sides[s], self.target_side, card.dim),
+            )
+            for s in spec.scales
+        }
+        self.output_shape = readouts.embedding_shape(
+            self.stage, self.target_side, card.dim, len(sizes)
+        )
+
+    def merge(self, parts: Mapping[float, Tensor]) -> Tensor:
+        """Stored parts ``{scale: (B, *stored_shape)}`` to embeddings ``(B, D)``."""
+        missing = [scale for scale in self.scales if scale not in parts]
+        if missing:
+            raise ValueError(f"no part for scales {missing}; got {sorted(parts)}")
+        return readouts.join(self.stage, [parts[s] for s in self.scales], self.target_side)
+
+
+class FrameEncoder(nn.Module):
+    """Frames to embeddings with a frozen backbone on several scales.
+
+    It stays in evaluation mode whatever ``train()`` says, and no parameter takes gradients.
+    """
+
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        backbone: Backbone,
+        device: str | torch.device = "auto",
+        max_tiles_per_batch: int = 128,
+    ) -> None:
+        super().__init__()
+        if max_tiles_per_batch < 1:
+            raise ValueError(f"max_tiles_per_batch must be at least 1; got {max_tiles_per_batch}")
+        if spec.weights_digest != backbone.weights_digest:
+            raise MismatchError(
+                f"the weights of {spec.backbone} are not those of the spec: digest "
+                f"{backbone.weights_digest[:12]} instead of {spec.weights_digest[:12]}; "
+                "give the file that the spec was made with as weights=PATH"
+            )
+        self.spec = spec
+        self.backbone = backbone
+        self.layout = EmbeddingLayout(spec, backbone.card)
+        self.max_tiles_per_batch = max_tiles_per_batch
+        pixels = backbone.card.preprocessing
+        self.register_buffer("mean", _channels(pixels.mean), persistent=False)
+        self.register_buffer("std", _channels(pixels.std), persistent=False)
+        self.to(resolve_device(device)).eval()
+
+    @classmethod
+    def from_name(
+        cls,
+        name: str,
+        scales: Sequence[float] = (1,),
+        readout: str = "published",
+        input_mode: str = "native",
+        weights: str | Path | None = None,
+        device: str | torch.device = "auto",
+        dtype: str = "auto",
+        resize_output_to_idx: int = 0,
+        max_tiles_per_batch: int = 128,
+    ) -> FrameEncoder:
+        """Load a backbone by name and describe what it is used for.
+
+        Args:
+            name: of a backbone, see ``s2robot.backbones.load_backbone``.
+            scales: image sizes as multiples of the base size, such as (1, 2).
+            readout: "published", "cls", "mean" or "spatial_softmax".
+            input_mode: "native" or "interpolate".
+            weights: file to take the weights from, for backbones that do not ship.
+            device: "auto" (a GPU where there is one), "cpu", "cuda", ...
+            dtype: "auto" (bfloat16 on a GPU, float32 elsewhere), "float32", "bfloat16".
+            resize_output_to_idx: index of the scale whose grid the embedding has.
+            max_tiles_per_batch: most tiles in one call of the backbone.
+        """
+        if dtype == "auto":
+            dtype = "bfloat16" if resolve_device(device).type == "cuda" else "float32"
+        spec = EncoderSpec(
+            name, "", tuple(scales), input_mode, readout, resize_output_to_idx, dtype
+        )
+        EmbeddingLayout(spec, get_card(name))  # refuse what cannot be before loading weights
+        backbone = load_backbone(name, weights)
+        spec = dataclasses.replace(spec, weights_digest=backbone.weights_digest)
+        return cls(spec, backbone, device, max_tiles_per_batch)
+
+    @classmethod
+    def from_spec(
+        cls,
+        spec: EncoderSpec,
+        weights: str | Path | None = None,
+        device: str | torch.device = "auto",
+        max_tiles_per_batch: int = 128,
+    ) -> FrameEncoder:
+        """Rebuild the encoder that a spec describes.
+
+        Raises:
+            MismatchError: the weights at hand are not the ones of the spec.
+        """
+        return cls(spec, load_backbone(spec.backbone, weights), device, max_tiles_per_batch)
+
+    def train(self, mode: bool = True) -> FrameEncoder:
+        del mode
+        return super().train(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone runs and embeddings lie."""
+        return self.get_buffer("mean").device
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """``(gh, gw, C)`` of the flattened grid (spatial_softmax), else ``(C,)``."""
+        return self.layout.output_shape
+
+    @property
+    def embedding_dim(self) -> int:
+        """D of the embeddings ``(B, D)``."""
+        return math.prod(self.output_shape)
+
+    @property
+    def parameters_count(self) -> int:
+        """Number of weights."""
+        return self.backbone.parameters_count
+
+    @property
+    def tiles_per_frame(self) -> int:
+        """Crops of all scales."""
+        return sum(part.splits**2 for part in self.layout.scales.values())
+
+    @property
+    def gflops_per_frame(self) -> float:
+        """10⁹ floating-point operations a frame; a multiply-add counts as two."""
+        parts = self.layout.scales.values()
+        return sum(self.backbone.gflops(part.splits**2, part.tile_size) for part in parts)
+
+    def forward(self, frames: np.ndarray | Tensor) -> Tensor:
+        """Embed frames.
+
+        Args:
+            frames: uint8 RGB ``(H, W, 3)`` or ``(B, H, W, 3)`` of any size. What is outside of the
+                centre square (times the card's ``crop_fraction``) is not seen.
+
+        Returns:
+            ``(B, D)`` float32 on ``self.device``; B = 1 for a single frame.
+
+        Raises:
+            ValueError: not such frames.
+        """
+        return self.merge(self.encode_scales(frames))
+
+    def encode_scales(
+        self, frames: np.ndarray | Tensor, scales: Sequence[float] | None = None
+    ) -> dict[float, Tensor]:
+        """Embed frames as in ``forward``, each scale (of ``scales``, else all) apart.
+
+        Returns:
+            ``{scale: (B, *stored_shape)}`` float32, see ``EmbeddingLayout.scales``.
+        """
+        images = as_frames(frames)
+        parts = [self.layout.scales[s] for s in (self.spec.scales if scales is None else scales)]
+        tiles = sum(part.splits**2 for part in parts)
+        step = max(1, self.max_tiles_per_batch // tiles)
+        chunks = [self._encode(chunk.to(self.device), parts) for chunk in images.split(step)]
+        return {p.scale: torch.cat([chunk[i] for chunk in chunks]) for i, p in enumerate(parts)}
+
+    def merge(self, parts: Mapping[float, Tensor]) -> Tensor:
+        """Parts as from ``encode_scales`` to embeddings ``(B, D)``."""
+        return self.layout.merge(parts)
+
+    def _encode(self, frames: Tensor, parts: Sequence[ScaleLayout]) -> list[Tensor]:
+        card = self.backbone.card
+        square = centre_square(frames.permute(0, 3, 1, 2), card.preprocessing)
+        base_size = card.preprocessing.image_size if self.spec.input_mode == "interpolate" else None
+        images = pyramid(square, [part.image_size for part in parts], base_size)
+        tiles = [split_tiles(i, part.splits) for i, part in zip(images, parts, strict=True)]
+        tokens = map_tiles(self._tokens, tiles, self.max_tiles_per_batch)
+        return [self._pool(t, part) for t, part in zip(tokens, parts, strict=True)]
+
+    @torch.inference_mode()
+    def _tokens(self, tiles: Tensor) -> Tensor:
+        """Tiles ``(N, 3, h, w)`` in 0-255 to float32 tokens ``(N, P + gh·gw, C)``."""
+        crops = (tiles.float() - self.get_buffer("mean")) / self.get_buffer("std")
+        low = self.spec.dtype == "bfloat16"
+        with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
+            return self.backbone(crops).float()
+
+    def _pool(self, tokens: Tensor, part: ScaleLayout) -> Tensor:
+        card = self.backbone.card
+        prefix, grid = tokens.tensor_split([card.num_prefix_tokens], dim=1)
+        side = card.grid_side(part.tile_size)
+        whole = merge_tiles(grid.unflatten(1, (side, side)), part.splits)
+        prefix = mean_over_tiles(prefix, part.splits)
+        return readouts.pool(self.layout.stage, prefix, whole, part.stored_shape)
+
+
+def _channels(values: Sequence[float]) -> Tensor:
+    return torch.tensor(values).view(3, 1, 1) * 255
+
+
+def resolve_device(device: str | torch.device) -> torch.device:
+    """The device of a name; "auto" is a GPU where there is one."""
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    return torch.device(device)
+
+
+def as_frames(frames: np.ndarray | Tensor) -> Tensor:
+    """Check frames and give them as a tensor ``(B, H, W, 3)`` uint8.
+
+    Raises:
+        ValueError: no array, not uint8, not three channels last, or empty.
+    """
+    if not isinstance(frames, (np.ndarray, Tensor)):
+        raise ValueError(
+            f"frames must be a NumPy array or a tensor; got {type(frames).__name__}: "
+            "use np.stack for a list of frames, np.asarray for an image"
+        )
+    shape, dtype = tuple(frames.shape), str(frames.dtype).removeprefix("torch.")
+    found = f"got {dtype} of shape {shape}"
+    if dtype != "uint8":
+        raise ValueError(f"frames must be uint8 in 0-255; {found}: scale and round them")
+    if len(shape) not in (3, 4) or shape[-1] != 3:
+        raise ValueError(
+            f"frames must be RGB, (H, W, 3) or (B, H, W, 3); {found}: {_advice(shape)}"
+        )
+    if 0 in shape:
+        raise ValueError(f"frames must hold at least one pixel; {found}")
+    if isinstance(frames, np.ndarray):
+        # torch takes neither negative strides (as of BGR frames reversed) nor read-only memory
+        usable = frames.flags.writeable and min(frames.strides) >= 0
+        frames = torch.from_numpy(frames if usable else frames.copy())
+    return frames.unsqueeze(0) if frames.ndim == 3 else frames
+
+
+def _advice(shape: Sequence[int]) -> str:
+    if len(shape) in (3, 4) and shape[-3] == 3:
+        return "move the channels last"
+    if len(shape) in (3, 4) and shape[-1] == 4:
+        return "drop the alpha channel, frames[..., :3]"
+    return "repeat a grey channel three times"
+
+
+def centre_square(images: Tensor, preprocessing: Preprocessing) -> Tensor:
+    """The centre square of ``(B, C, H, W)`` that the backbone sees, as a view."""
+    height, width = images.shape[-2:]
+    fraction = preprocessing.crop_fraction
+    if (height, width) == (preprocessing.image_size,) * 2 and not preprocessing.crop_at_base_size:
+        fraction = 1.0
+    side = max(1, round(fraction * min(height, width)))
+    top, left = (height - side) // 2, (width - side) // 2
+    return images[..., top : top + side, left : left + side]

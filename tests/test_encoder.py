@@ -1,0 +1,308 @@
+"""From frames to embeddings: the same numbers however a frame comes."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from make_golden import GOLDEN, golden_embedding
+from tiny_models import write_tiny_model
+from torch import Tensor
+
+from s2robot.backbones import Preprocessing
+from s2robot.backbones.model import packaged_card
+from s2robot.backbones.weights import weights_path
+from s2robot.encoder import EncoderSpec, FrameEncoder, centre_square
+from s2robot.errors import MismatchError
+from s2robot.files import sha256_file
+from s2robot.scaling import multiscale_forward, resample
+
+BASE = 32
+READOUTS = ("published", "cls", "mean", "spatial_softmax")
+Make = Callable[..., FrameEncoder]
+
+
+@pytest.fixture(scope="module")
+def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
+    """Encoders of a tiny ViT: base size 32, patch 8, 24 channels."""
+    card = write_tiny_model(tmp_path_factory.mktemp("tiny"))
+
+    def build(scales: tuple[float, ...] = (1, 2), **settings: Any) -> FrameEncoder:
+        settings = {"device": "cpu", **settings}
+        return FrameEncoder.from_name(f"file:{card}", scales=scales, **settings)
+
+    return build
+
+
+def picture(batch: int, height: int, width: int | None = None) -> np.ndarray:
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 256, size=(batch, 3, 12, 12), dtype=np.uint8)
+    smooth = F.interpolate(torch.from_numpy(coarse).float(), (height, width or height))
+    noise = rng.integers(-40, 40, size=smooth.shape)
+    pixels = (smooth.numpy() + noise).clip(0, 255).astype(np.uint8)
+    return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
+
+
+def normalise(encoder: FrameEncoder, frames: np.ndarray | Tensor) -> Tensor:
+    pixels = encoder.backbone.card.preprocessing
+    images = torch.as_tensor(frames).permute(0, 3, 1, 2) / 255
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in (pixels.mean, pixels.std))
+    return (images - mean) / std
+
+
+def cosine(a: Tensor, b: Tensor) -> float:
+    return float(F.cosine_similarity(a.double(), b.double(), dim=-1).min())
+
+
+@pytest.mark.parametrize("scales", [(1,), (1, 2), (1, 2, 3), (2, 1), (1, 1.5)])
+@pytest.mark.parametrize("index", [0, -1])
+def test_interpolated_base_frames_give_the_papers_operator(
+    make: Make, scales: tuple[float, ...], index: int
+) -> None:
+    frames = picture(2, BASE)
+    settings = {"input_mode": "interpolate", "resize_output_to_idx": index}
+    grid = make(scales, readout="spatial_softmax", **settings)
+    tokens = multiscale_forward(
+        grid.backbone,
+        normalise(grid, frames),
+        scales=scales,
+        resize_output_to_idx=index,
+        num_prefix_token=1,
+    )
+    torch.testing.assert_close(grid(frames), tokens[:, 1:].flatten(1), rtol=0, atol=1e-4)
+    first = make(scales, readout="cls", **settings)
+    torch.testing.assert_close(first(frames), tokens[:, 0], rtol=0, atol=1e-4)
+
+
+def test_native_tiles_are_cut_from_the_native_frame(make: Make) -> None:
+    encoder = make((1, 2), readout="spatial_softmax", resize_output_to_idx=-1)
+    frames = picture(1, 96)
+    big = resample(torch.from_numpy(frames).permute(0, 3, 1, 2), 64).permute(0, 2, 3, 1)
+    grid = torch.zeros(8, 8, 24)
+    for i in (0, 1):
+        for j in (0, 1):
+            tile = big[:, i * 32 : i * 32 + 32, j * 32 : j * 32 + 32]
+            _, cells = encoder.backbone.forward_tokens(normalise(encoder, tile))
+            grid[i * 4 : i * 4 + 4, j * 4 : j * 4 + 4] = cells[0]
+    fine = encoder(frames).view(8, 8, 48)[..., 24:]
+    torch.testing.assert_close(fine, grid, rtol=0, atol=1e-4)
+
+
+def test_input_modes_differ_only_above_scale_one(make: Make) -> None:
+    frames = picture(1, 96)
+    native, blurred = make((1, 2)), make((1, 2), input_mode="interpolate")
+    a, b = native.encode_scales(frames), blurred.encode_scales(frames)
+    assert torch.equal(a[1], b[1])
+    assert cosine(a[2], b[2]) < 0.9999
+
+
+@pytest.mark.parametrize("readout", READOUTS)
+@pytest.mark.parametrize("input_mode", ["native", "interpolate"])
+def test_single_batched_chunked_and_stored_agree(make: Make, readout: str, input_mode: str) -> None:
+    frames = picture(5, 80)
+    settings: dict[str, Any] = {"readout": readout, "input_mode": input_mode}
+    encoder = make((1, 2, 3), **settings)
+    batched = encoder(frames)
+    single = torch.cat([encoder(frame) for frame in frames])
+    chunked = make((1, 2, 3), max_tiles_per_batch=3, **settings)(frames)
+    scales = (1, 2, 3)
+    apart: dict[float, Tensor] = {
+        s: encoder.encode_scales(frames, [s])[s].half().float() for s in scales
+    }
+    for other in (single, chunked, encoder.merge(apart)):
+        assert other.shape == batched.shape
+        assert cosine(batched, other) >= 0.9999
+    torch.testing.assert_close(single, batched, rtol=0, atol=1e-4)
+    assert len({tuple(row) for row in batched.tolist()}) == 5
+
+
+@pytest.mark.parametrize(
+    ("readout", "index", "shape"),
+    [
+        ("published", 0, (72,)),
+        ("cls", 0, (72,)),
+        ("mean", -1, (72,)),
+        ("spatial_softmax", 0, (4, 4, 72)),
+        ("spatial_softmax", -1, (12, 12, 72)),
+    ],
+)
+def test_shapes(make: Make, readout: str, index: int, shape: tuple[int, ...]) -> None:
+    encoder = make((1, 2, 3), readout=readout, resize_output_to_idx=index)
+    embedding = encoder(picture(2, 40))
+    assert encoder.output_shape == shape
+    assert embedding.shape == (2, encoder.embedding_dim)
+    assert embedding.dtype == torch.float32
+    stored = encoder.encode_scales(picture(2, 40))
+    layouts = encoder.layout.scales
+    assert {s: t.shape[1:] for s, t in stored.items()} == {
+        s: layouts[s].stored_shape for s in (1, 2, 3)
+    }
+
+
+def test_a_quadrant_touches_only_its_tile(make: Make) -> None:
+    encoder = make((2,), readout="spatial_softmax")
+    before = picture(1, 64)
+    after = before.copy()
+    after[:, :32, 32:] = 255 - after[:, :32, 32:]
+    changed = (encoder(before) - encoder(after)).view(8, 8, 24).abs().amax(dim=-1) > 1e-6
+    expected = torch.zeros(8, 8, dtype=torch.bool)
+    expected[:4, 4:] = True
+    assert torch.equal(changed, expected)
+
+
+@pytest.mark.parametrize(("height", "width"), [(48, 80), (80, 48), (61, 48)])
+def test_other_aspect_ratios_show_their_centre(make: Make, height: int, width: int) -> None:
+    frames = picture(2, height, width)
+    top, left = (height - 48) // 2, (width - 48) // 2
+    square = np.ascontiguousarray(frames[:, top : top + 48, left : left + 48])
+    encoder = make((1, 2))
+    assert torch.equal(encoder(frames), encoder(square))
+
+
+def test_crop_fraction() -> None:
+    images = torch.arange(100).view(1, 1, 10, 10)
+    cut = Preprocessing(10, crop_fraction=0.8)
+    assert torch.equal(centre_square(images, cut), images[..., 1:9, 1:9])
+    kept = dataclasses.replace(cut, crop_at_base_size=False)
+    assert torch.equal(centre_square(images, kept), images)
+    assert centre_square(images.repeat(1, 1, 2, 2), kept).shape[-1] == 16
+
+
+def test_frames_may_be_tensors_views_or_read_only(make: Make) -> None:
+    encoder = make((1,))
+    frames = picture(2, 40)
+    expected = encoder(frames)
+    locked = frames.copy()
+    locked.flags.writeable = False
+    reversed_twice = np.ascontiguousarray(frames[..., ::-1])[..., ::-1]
+    for same in (torch.from_numpy(frames), locked, reversed_twice, frames[:, ::-1][:, ::-1]):
+        assert torch.equal(encoder(same), expected)
+
+
+@pytest.mark.parametrize(
+    ("frames", "message"),
+    [
+        (np.zeros((8, 8, 3), np.float32), "must be uint8.*got float32"),
+        (torch.zeros(8, 8, 3), "must be uint8.*got float32"),
+        (np.zeros((8, 8), np.uint8), "repeat a grey channel"),
+        (np.zeros((2, 8, 8, 1), np.uint8), "repeat a grey channel"),
+        (np.zeros((8, 8, 4), np.uint8), "drop the alpha channel"),
+        (np.zeros((2, 3, 8, 8), np.uint8), "channels last"),
+        (np.zeros((0, 8, 8, 3), np.uint8), "at least one pixel"),
+        (np.zeros((8, 0, 3), np.uint8), "at least one pixel"),
+        (np.zeros((1, 1, 8, 8, 3), np.uint8), r"\(B, H, W, 3\)"),
+        ([np.zeros((8, 8, 3), np.uint8)], r"got list.*np\.stack"),
+    ],
+)
+def test_bad_frames(make: Make, frames: Any, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make((1,))(frames)
+
+
+def test_frozen_even_in_training(make: Make) -> None:
+    encoder = make((1,)).train()
+    assert not any(module.training for module in encoder.modules())
+    assert not any(p.requires_grad for p in encoder.parameters())
+    embedding = encoder(picture(1, 40))
+    head = torch.nn.Linear(encoder.embedding_dim, 1)
+    head(embedding).sum().backward()  # an inference-mode tensor could not be used here
+    assert head.weight.grad is not None
+
+
+def test_bfloat16_is_close(make: Make) -> None:
+    exact, coarse = make((1, 2))(picture(1, 64)), make((1, 2), dtype="bfloat16")(picture(1, 64))
+    assert coarse.dtype == torch.float32
+    assert 0.99 < cosine(exact, coarse) < 1
+
+
+def test_cost(make: Make) -> None:
+    one, three = make((1,)), make((1, 2, 3))
+    assert (one.tiles_per_frame, three.tiles_per_frame) == (1, 14)
+    assert three.gflops_per_frame == pytest.approx(14 * one.gflops_per_frame)
+    assert three.parameters_count == one.parameters_count > 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"scales": ()}, "different positive numbers"),
+        ({"scales": (1, 1.0)}, "different positive numbers"),
+        ({"scales": (1, -2)}, "different positive numbers"),
+        ({"scales": (1, float("inf"))}, "different positive numbers"),
+        ({"scales": (1, 1.25)}, "20 px is no multiple of the stride 8"),
+        ({"scales": (1, 1.03125)}, "33 px does not divide"),
+        ({"readout": "clss"}, "unknown readout 'clss'"),
+        ({"input_mode": "nativ"}, "did you mean 'native'"),
+        ({"dtype": "float16"}, "available: bfloat16, float32"),
+        ({"resize_output_to_idx": 2}, "allowed are -2 to 1"),
+        ({"max_tiles_per_batch": 0}, "at least 1"),
+    ],
+)
+def test_bad_settings(make: Make, settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**settings)
+
+
+def test_spec_survives_json(make: Make) -> None:
+    spec = make((1, 1.5, 2), readout="mean", resize_output_to_idx=-1).spec
+    again = EncoderSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
+    assert again == spec
+    assert again.digest() == spec.digest()
+    assert dataclasses.replace(spec, readout="cls").digest() != spec.digest()
+    assert EncoderSpec("x", "y", scales=(1.0, 2)).digest() == EncoderSpec("x", "y", (1, 2)).digest()
+
+
+@pytest.mark.parametrize("content", [{}, {"backbone": "x", "weights_digest": "y", "scale": [1]}])
+def test_spec_with_other_fields(content: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="encoder spec has"):
+        EncoderSpec.from_dict(content)
+
+
+def test_spec_of_another_pixel_path(make: Make) -> None:
+    content = {**make((1,)).spec.to_dict(), "pixel_path": 0}
+    with pytest.raises(MismatchError, match="made again"):
+        EncoderSpec.from_dict(content)
+
+
+def test_from_spec_repeats_the_encoder(make: Make) -> None:
+    encoder = make((1, 2), readout="mean", input_mode="interpolate")
+    again = FrameEncoder.from_spec(encoder.spec, device="cpu")
+    frames = picture(1, 70)
+    assert torch.equal(encoder(frames), again(frames))
+
+
+def test_from_spec_refuses_other_weights(make: Make) -> None:
+    spec = dataclasses.replace(make((1,)).spec, weights_digest="0" * 64)
+    with pytest.raises(MismatchError, match="not those of the spec"):
+        FrameEncoder.from_spec(spec, device="cpu")
+
+
+def test_merge_needs_every_scale(make: Make) -> None:
+    encoder = make((1, 2))
+    with pytest.raises(ValueError, match=r"no part for scales \[2\]"):
+        encoder.merge(encoder.encode_scales(picture(1, 40), [1]))
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.parametrize("dtype", ["float32", "auto"])
+def test_gpu_agrees_with_cpu(make: Make, dtype: str) -> None:
+    frames = picture(4, 80)
+    on_gpu = make((1, 2), device="cuda", dtype=dtype)(frames).cpu()
+    assert cosine(make((1, 2))(frames), on_gpu) >= (0.9999 if dtype == "float32" else 0.99)
+
+
+@pytest.mark.skipif(not packaged_card().exists(), reason="the weights have not been made yet")
+def test_shipped_encoder_gives_its_golden_embedding() -> None:
+    """Regenerate with ``python tests/make_golden.py`` after the weights were replaced."""
+    golden = json.loads(Path(GOLDEN).read_text())
+    assert golden["sha256"] == sha256_file(weights_path(packaged_card()))
+    embedding = torch.tensor(golden_embedding())
+    torch.testing.assert_close(embedding, torch.tensor(golden["embedding"]), rtol=0, atol=2e-3)

@@ -1,0 +1,212 @@
+"""Environments that step together: in this process, or shared out over worker processes."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
+from concurrent.futures import TimeoutError as FutureTimeout
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import numpy as np
+
+from s2robot.errors import S2RobotError
+
+WATCHDOG_S = 300.0
+"""A worker silent for this long is taken as hung; software renderers have been seen to."""
+INFO_KEYS = ("is_success", "reached", "grasped", "cube_height_m")
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What B environments show at one moment, and the seconds it took to get there."""
+
+    obs: Mapping[str, np.ndarray]
+    """Low-dimensional observations, (B, d) each."""
+    info: Mapping[str, np.ndarray]
+    """INFO_KEYS, (B,) each."""
+    frames: np.ndarray | None
+    """(B, H, W, 3) uint8 RGB, or None when nothing looks."""
+    env_s: float
+    render_s: float
+
+
+@dataclass(frozen=True)
+class View:
+    """The camera that frames come from."""
+
+    camera: str
+    height: int
+    width: int
+
+
+class Lockstep(Protocol):
+    """B environments that start from given states and step together."""
+
+    def reset(self, states: np.ndarray) -> Snapshot: ...
+
+    def step(self, actions: np.ndarray) -> Snapshot: ...
+
+    def close(self) -> None: ...
+
+
+def make_lockstep(
+    env_kwargs: Mapping[str, Any], count: int, view: View | None, workers: int = 0
+) -> Lockstep:
+    """Make `count` environments; `workers` 0 keeps them, and one GL context, in this process."""
+    if workers == 0:
+        return LocalEnvs(env_kwargs, count, view)
+    return WorkerEnvs(env_kwargs, count, view, min(workers, count))
+
+
+class LocalEnvs:
+    """Environments in this process."""
+
+    def __init__(self, env_kwargs: Mapping[str, Any], count: int, view: View | None) -> None:
+        from s2robot.envs.pick_cube import PickCubeEnv
+
+        self._envs = [PickCubeEnv(**env_kwargs) for _ in range(count)]
+        self._view = view
+
+    def reset(self, states: np.ndarray) -> Snapshot:
+        """Start every environment from its row of `states` (B, D)."""
+        return self._gather(
+            lambda: [
+                env.reset(seed=0, options={"state": state})
+                for env, state in zip(self._envs, states, strict=True)
+            ]
+        )
+
+    def step(self, actions: np.ndarray) -> Snapshot:
+        """Carry out each environment's row of `actions` (B, A)."""
+
+        def advance() -> list[tuple[Mapping[str, np.ndarray], Mapping[str, Any]]]:
+            results = (env.step(a) for env, a in zip(self._envs, actions, strict=True))
+            return [(obs, info) for obs, _, _, _, info in results]
+
+        return self._gather(advance)
+
+    def close(self) -> None:
+        """Close every environment."""
+        for env in self._envs:
+            env.close()
+
+    def _gather(self, act: Callable[[], Sequence[tuple[Mapping, Mapping]]]) -> Snapshot:
+        start = time.perf_counter()
+        results = act()
+        acted = time.perf_counter()
+        frames = self._frames()
+        done = time.perf_counter()
+        obs = {key: np.stack([o[key] for o, _ in results]) for key in results[0][0]}
+        info = {key: np.array([i[key] for _, i in results]) for key in INFO_KEYS}
+        return Snapshot(obs, info, frames, acted - start, done - acted)
+
+    def _frames(self) -> np.ndarray | None:
+        view = self._view
+        if view is None:
+            return None
+        return np.stack(
+            [env.render_frame(view.camera, view.height, view.width) for env in self._envs]
+        )
+
+
+_own: LocalEnvs | None = None  # a worker process's share of the environments
+
+
+def _start(env_kwargs: Mapping[str, Any], count: int, view: View | None) -> None:
+    global _own
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    _own = LocalEnvs(env_kwargs, count, view)
+
+
+def _end_with_parent() -> None:
+    """A parent killed outright cannot shut its workers down: they would wait for ever."""
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
+
+
+def _call(method: str, rows: np.ndarray) -> Snapshot:
+    return getattr(_own, method)(rows)
+
+
+class WorkerEnvs:
+    """Environments shared out over processes, each with one GL context of its own."""
+
+    def __init__(
+        self,
+        env_kwargs: Mapping[str, Any],
+        count: int,
+        view: View | None,
+        workers: int,
+        watchdog_s: float = WATCHDOG_S,
+    ) -> None:
+        self._watchdog_s = watchdog_s
+        self._shares = [len(part) for part in np.array_split(np.arange(count), workers)]
+        spawn = multiprocessing.get_context("spawn")  # a GL context does not survive a fork
+        self._pools = [
+            ProcessPoolExecutor(1, spawn, _start, (dict(env_kwargs), share, view))
+            for share in self._shares
+        ]
+        self._pids: list[int] = self._wait([pool.submit(os.getpid) for pool in self._pools])
+
+    def reset(self, states: np.ndarray) -> Snapshot:
+        """As `LocalEnvs.reset`."""
+        return self._everywhere("reset", states)
+
+    def step(self, actions: np.ndarray) -> Snapshot:
+        """As `LocalEnvs.step`."""
+        return self._everywhere("step", actions)
+
+    def close(self) -> None:
+        """End the worker processes."""
+        for pool in self._pools:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+    def _everywhere(self, method: str, rows: np.ndarray) -> Snapshot:
+        parts = np.split(rows, np.cumsum(self._shares)[:-1])
+        futures = [
+            pool.submit(_call, method, part) for pool, part in zip(self._pools, parts, strict=True)
+        ]
+        return _joined(self._wait(futures))
+
+    def _wait(self, futures: Sequence[Future]) -> list[Any]:
+        try:
+            return [future.result(timeout=self._watchdog_s) for future in futures]
+        except FutureTimeout:
+            self._kill()
+            raise S2RobotError(
+                f"an environment process gave no answer for {self._watchdog_s:.0f} s, most likely "
+                "hung in its renderer; run again with workers=0, fewer workers, or another "
+                "MUJOCO_GL (egl, osmesa). Finished episodes are kept"
+            ) from None
+        except BrokenProcessPool as error:
+            raise S2RobotError(
+                "an environment process died, killed or out of memory; run again with fewer "
+                "workers or workers=0. Finished episodes are kept"
+            ) from error
+
+    def _kill(self) -> None:
+        for pid in getattr(self, "_pids", []):
+            try:
+                os.kill(pid, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+
+
+def _joined(parts: Sequence[Snapshot]) -> Snapshot:
+    frames = [part.frames for part in parts if part.frames is not None]
+    return Snapshot(
+        {key: np.concatenate([part.obs[key] for part in parts]) for key in parts[0].obs},
+        {key: np.concatenate([part.info[key] for part in parts]) for key in parts[0].info},
+        np.concatenate(frames) if frames else None,
+        max(part.env_s for part in parts),
+        max(part.render_s for part in parts),
+    )

@@ -14,9 +14,10 @@ import torch
 from torch import Tensor, nn
 
 from s2robot import readout as readouts
-from s2robot.backbones import Backbone, BackboneCard, Preprocessing, get_card, load_backbone
+from s2robot.backbones import Backbone, BackboneCard, get_card, load_backbone
 from s2robot.errors import MismatchError, unknown
 from s2robot.files import digest_of
+from s2robot.pixels import as_frames, centre_square
 from s2robot.scaling import (
     check_index,
     count_splits,
@@ -30,7 +31,7 @@ from s2robot.scaling import (
 INPUT_MODES = ("native", "interpolate")
 DTYPES = ("float32", "bfloat16")
 PIXEL_PATH = 1
-"""Version of the arithmetic below; raised whenever the same frame would embed differently."""
+"""Version of the arithmetic; raised whenever the same frame would embed differently."""
 
 
 @dataclass(frozen=True)
@@ -133,6 +134,7 @@ class EmbeddingLayout:
 
     def __init__(self, spec: EncoderSpec, card: BackboneCard) -> None:
         base = card.preprocessing.image_size
+        self.spec = spec
         self.stage = readouts.stage_of(spec.readout, card)
         sizes = {scale: int(base * scale) for scale in spec.scales}
         splits = {scale: count_splits(size, base) for scale, size in sizes.items()}
@@ -150,6 +152,11 @@ class EmbeddingLayout:
         self.output_shape = readouts.embedding_shape(
             self.stage, self.target_side, card.dim, len(sizes)
         )
+
+    @property
+    def embedding_dim(self) -> int:
+        """D of the embeddings ``(B, D)``."""
+        return math.prod(self.output_shape)
 
     def merge(self, parts: Mapping[float, Tensor]) -> Tensor:
         """Stored parts ``{scale: (B, *stored_shape)}`` to embeddings ``(B, D)``."""
@@ -221,7 +228,9 @@ class FrameEncoder(nn.Module):
         spec = EncoderSpec(
             name, "", tuple(scales), input_mode, readout, resize_output_to_idx, dtype
         )
-        EmbeddingLayout(spec, get_card(name))  # refuse what cannot be before loading weights
+        EmbeddingLayout(
+            spec, get_card(name, weights)
+        )  # refuse what cannot be before loading weights
         backbone = load_backbone(name, weights)
         spec = dataclasses.replace(spec, weights_digest=backbone.weights_digest)
         return cls(spec, backbone, device, max_tiles_per_batch)
@@ -258,7 +267,7 @@ class FrameEncoder(nn.Module):
     @property
     def embedding_dim(self) -> int:
         """D of the embeddings ``(B, D)``."""
-        return math.prod(self.output_shape)
+        return self.layout.embedding_dim
 
     @property
     def parameters_count(self) -> int:
@@ -345,50 +354,3 @@ def resolve_device(device: str | torch.device) -> torch.device:
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
-
-
-def as_frames(frames: np.ndarray | Tensor) -> Tensor:
-    """Check frames and give them as a tensor ``(B, H, W, 3)`` uint8.
-
-    Raises:
-        ValueError: no array, not uint8, not three channels last, or empty.
-    """
-    if not isinstance(frames, (np.ndarray, Tensor)):
-        raise ValueError(
-            f"frames must be a NumPy array or a tensor; got {type(frames).__name__}: "
-            "use np.stack for a list of frames, np.asarray for an image"
-        )
-    shape, dtype = tuple(frames.shape), str(frames.dtype).removeprefix("torch.")
-    found = f"got {dtype} of shape {shape}"
-    if dtype != "uint8":
-        raise ValueError(f"frames must be uint8 in 0-255; {found}: scale and round them")
-    if len(shape) not in (3, 4) or shape[-1] != 3:
-        raise ValueError(
-            f"frames must be RGB, (H, W, 3) or (B, H, W, 3); {found}: {_advice(shape)}"
-        )
-    if 0 in shape:
-        raise ValueError(f"frames must hold at least one pixel; {found}")
-    if isinstance(frames, np.ndarray):
-        # torch takes neither negative strides (as of BGR frames reversed) nor read-only memory
-        usable = frames.flags.writeable and min(frames.strides) >= 0
-        frames = torch.from_numpy(frames if usable else frames.copy())
-    return frames.unsqueeze(0) if frames.ndim == 3 else frames
-
-
-def _advice(shape: Sequence[int]) -> str:
-    if len(shape) in (3, 4) and shape[-3] == 3:
-        return "move the channels last"
-    if len(shape) in (3, 4) and shape[-1] == 4:
-        return "drop the alpha channel, frames[..., :3]"
-    return "repeat a grey channel three times"
-
-
-def centre_square(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """The centre square of ``(B, C, H, W)`` that the backbone sees, as a view."""
-    height, width = images.shape[-2:]
-    fraction = preprocessing.crop_fraction
-    if (height, width) == (preprocessing.image_size,) * 2 and not preprocessing.crop_at_base_size:
-        fraction = 1.0
-    side = max(1, round(fraction * min(height, width)))
-    top, left = (height - side) // 2, (width - side) // 2
-    return images[..., top : top + side, left : left + side]

@@ -177,6 +177,12 @@ def test_file_card_and_half_precision(tiny_card: Path) -> None:
     assert by_weights.weights_digest == backbone.weights_digest
 
 
+def test_file_may_have_moved(tiny_card: Path) -> None:
+    moved = load_backbone("file:/somewhere/else.json", weights=tiny_card)
+    assert moved.card.name == "file:/somewhere/else.json"
+    assert moved.weights_digest == load_backbone(f"file:{tiny_card}").weights_digest
+
+
 def test_digest_covers_weights_and_preprocessing(tiny_card: Path, tmp_path: Path) -> None:
     original = load_backbone(f"file:{tiny_card}").weights_digest
     content = json.loads(tiny_card.read_text())

@@ -16,10 +16,9 @@ from make_golden import GOLDEN, golden_embedding
 from tiny_models import write_tiny_model
 from torch import Tensor
 
-from s2robot.backbones import Preprocessing
 from s2robot.backbones.model import packaged_card
 from s2robot.backbones.weights import weights_path
-from s2robot.encoder import EncoderSpec, FrameEncoder, centre_square
+from s2robot.encoder import EncoderSpec, FrameEncoder
 from s2robot.errors import MismatchError
 from s2robot.files import sha256_file
 from s2robot.scaling import multiscale_forward, resample
@@ -166,15 +165,6 @@ def test_other_aspect_ratios_show_their_centre(make: Make, height: int, width: i
     assert torch.equal(encoder(frames), encoder(square))
 
 
-def test_crop_fraction() -> None:
-    images = torch.arange(100).view(1, 1, 10, 10)
-    cut = Preprocessing(10, crop_fraction=0.8)
-    assert torch.equal(centre_square(images, cut), images[..., 1:9, 1:9])
-    kept = dataclasses.replace(cut, crop_at_base_size=False)
-    assert torch.equal(centre_square(images, kept), images)
-    assert centre_square(images.repeat(1, 1, 2, 2), kept).shape[-1] == 16
-
-
 def test_frames_may_be_tensors_views_or_read_only(make: Make) -> None:
     encoder = make((1,))
     frames = picture(2, 40)
@@ -184,26 +174,6 @@ def test_frames_may_be_tensors_views_or_read_only(make: Make) -> None:
     reversed_twice = np.ascontiguousarray(frames[..., ::-1])[..., ::-1]
     for same in (torch.from_numpy(frames), locked, reversed_twice, frames[:, ::-1][:, ::-1]):
         assert torch.equal(encoder(same), expected)
-
-
-@pytest.mark.parametrize(
-    ("frames", "message"),
-    [
-        (np.zeros((8, 8, 3), np.float32), "must be uint8.*got float32"),
-        (torch.zeros(8, 8, 3), "must be uint8.*got float32"),
-        (np.zeros((8, 8), np.uint8), "repeat a grey channel"),
-        (np.zeros((2, 8, 8, 1), np.uint8), "repeat a grey channel"),
-        (np.zeros((8, 8, 4), np.uint8), "drop the alpha channel"),
-        (np.zeros((2, 3, 8, 8), np.uint8), "channels last"),
-        (np.zeros((0, 8, 8, 3), np.uint8), "at least one pixel"),
-        (np.zeros((8, 0, 3), np.uint8), "at least one pixel"),
-        (np.zeros((1, 1, 8, 8, 3), np.uint8), r"\(B, H, W, 3\)"),
-        ([np.zeros((8, 8, 3), np.uint8)], r"got list.*np\.stack"),
-    ],
-)
-def test_bad_frames(make: Make, frames: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        make((1,))(frames)
 
 
 def test_frozen_even_in_training(make: Make) -> None:

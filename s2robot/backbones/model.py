@@ -85,8 +85,12 @@ class Backbone(nn.Module):
         return counter.get_total_flops() / 1e9
 
 
-def get_card(name: str) -> BackboneCard:
+def get_card(name: str, weights: str | Path | None = None) -> BackboneCard:
     """The card of a backbone by name; for timm's and files' it is derived from theirs.
+
+    Args:
+        name: as for ``load_backbone``.
+        weights: model card that takes the place of the one in a "file:" name.
 
     Raises:
         ValueError: there is no such backbone.
@@ -97,7 +101,7 @@ def get_card(name: str) -> BackboneCard:
     if name.startswith("timm/"):
         return _timm_card(name)
     if name.startswith("file:"):
-        return read_model_card(name.removeprefix("file:"), name)
+        return read_model_card(weights or name.removeprefix("file:"), name)
     raise unknown("backbone", name, [*CARDS, "timm/NAME", "file:MODEL_CARD.json"])
 
 
@@ -116,7 +120,7 @@ def load_backbone(name: str, weights: str | Path | None = None) -> Backbone:
         CorruptFileError: the file is damaged or not what the card describes.
         MismatchError: the weights do not fit the architecture.
     """
-    card = get_card(name)
+    card = get_card(name, weights)
     if card.source == "random" and weights is not None:
         raise ValueError(f"{name} is randomly initialised and takes no weights={weights}")
     if card.source == "timm" and weights is None:
@@ -137,9 +141,9 @@ def _read_weights(card: BackboneCard, weights: str | Path | None) -> StateDict:
                 f"(licence: {card.licence}) and give its place as weights=PATH"
             )
         return read_checkpoint(weights, card.layout)
-    path = weights or (
-        packaged_card() if card.source == "package" else card.name.removeprefix("file:")
-    )
+    if card.source == "file":
+        return read_model_weights(weights or card.name.removeprefix("file:"))
+    path = weights or packaged_card()
     found = read_model_card(path, card.name, card.source)
     if (found.architecture, found.preprocessing) != (card.architecture, card.preprocessing):
         raise MismatchError(

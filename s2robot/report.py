@@ -6,9 +6,8 @@ import base64
 import io
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import jinja2
 import markupsafe
@@ -36,8 +35,7 @@ STAGES = {
 __all__ = ["ReportPaths", "load_cells", "write_report"]
 
 
-@dataclass(frozen=True)
-class ReportPaths:
+class ReportPaths(NamedTuple):
     """The files of one report."""
 
     html: Path
@@ -201,20 +199,24 @@ def _plain(value: Any) -> str:
 
 
 def _strips(arm: Arm) -> list[dict[str, str]]:
-    """The first failures' strips of an arm as embedded pictures, one a seed first."""
+    """An arm's strips of failures as embedded pictures, each seed's first before any's second."""
     listed = [
-        (cell, name) for cell in arm.cells for name in list(cell.summary.get("strips", []))[:1]
+        (rank, cell.seed, cell, cell.path / name)
+        for cell in arm.cells
+        for rank, name in enumerate(cell.summary.get("strips", []))
+        if (cell.path / name).is_file()
     ]
-    rest = [(cell, name) for cell in arm.cells for name in list(cell.summary.get("strips", []))[1:]]
-    found = []
-    for cell, name in [*listed, *rest][:STRIPS_PER_ARM]:
-        path = cell.path / name
-        if path.is_file():
-            index = int(path.stem.split("_")[-1])
-            stage = next((row["stage"] for row in cell.rows if row["index"] == index), "")
-            caption = f"{arm.label}, seed {cell.seed}, condition {index}: {STAGES.get(stage, '')}"
-            found.append({"uri": _jpeg_uri(path), "caption": caption})
-    return found
+    listed.sort(key=lambda entry: entry[:2])
+    return [
+        {"uri": _jpeg_uri(path), "caption": _caption(arm, cell, path)}
+        for _, _, cell, path in listed[:STRIPS_PER_ARM]
+    ]
+
+
+def _caption(arm: Arm, cell: Cell, path: Path) -> str:
+    index = int(path.stem.split("_")[-1])
+    stage = next((str(row["stage"]) for row in cell.rows if row["index"] == index), "")
+    return f"{arm.label}, seed {cell.seed}, condition {index}: {STAGES.get(stage, stage)}"
 
 
 def _jpeg_uri(path: Path) -> str:

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 import s2robot
 from s2robot.errors import S2RobotError, unknown
+
+USER_ERRORS = (S2RobotError, ValueError, KeyError, FileNotFoundError)
+"""What a user can mend: printed without a traceback unless S2ROBOT_DEBUG is set."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +125,7 @@ def main(words: list[str] | None = None) -> int:
         return 0
     try:
         return _run(words[0], words[1:])
-    except (S2RobotError, ValueError, KeyError, FileNotFoundError) as error:
+    except USER_ERRORS as error:
         if os.environ.get("S2ROBOT_DEBUG"):
             raise
         _print_error(error)
@@ -159,8 +165,24 @@ def _run_hydra(verb: Verb, words: list[str]) -> int:
     decorate = hydra.main(
         version_base="1.3", config_path="pkg://s2robot.configs", config_name=verb.name
     )
-    decorate(task)()
+    decorate(_guarded(task))()
     return _load(verb.finish)(words) if verb.finish else 0
+
+
+def _guarded(task: Callable[[Any], None]) -> Callable[[Any], None]:
+    """Print a user's mistake as one line; Hydra would wrap it in a traceback."""
+
+    @functools.wraps(task)
+    def run(config: Any) -> None:
+        try:
+            task(config)
+        except USER_ERRORS as error:
+            if os.environ.get("S2ROBOT_DEBUG"):
+                raise
+            _print_error(error)
+            raise SystemExit(2) from None
+
+    return run
 
 
 def _print_overview() -> None:
@@ -180,17 +202,38 @@ def _first_line() -> str:
 def _print_help(verb: Verb) -> None:
     """Summary, examples and the commented settings: the YAML is the documentation."""
     console = Console()
-    console.print(f"{verb.summary}\n", highlight=False)
-    for example in verb.examples:
-        console.print(f"  {example}", highlight=False, markup=False)
-    console.print("\nSettings (give as name=value, nested ones as group.name=value):\n")
-    folder = resources.files("s2robot.configs")
-    text = (folder / f"{verb.name}.yaml").read_text()
-    console.print(text, highlight=False, markup=False, soft_wrap=True)
-    for group in ("policy", "budget"):
-        if f"- {group}:" in text or f"{group}:" in text.split("defaults:")[-1].split("\n\n")[0]:
-            names = sorted(path.name[:-5] for path in (folder / group).iterdir())
-            console.print(f"{group} is one of: {', '.join(names)}", highlight=False)
+    lines = [f"{verb.summary}\n", *(f"  {example}" for example in verb.examples)]
+    lines.append("\nSettings and their defaults (give NAME=VALUE, nested ones GROUP.NAME=VALUE):\n")
+    text = (_settings_folder() / f"{verb.name}.yaml").read_text()
+    if "  - arm\n" in text:
+        lines.append(_without_defaults((_settings_folder() / "arm.yaml").read_text()))
+    lines.append(_without_defaults(text))
+    lines += [_group_help(group) for group in ("policy", "budget") if f"  - {group}:" in text]
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _settings_folder() -> Any:
+    return resources.files("s2robot.configs")
+
+
+def _without_defaults(text: str) -> str:
+    """A settings file without its first comment, Hydra's defaults list and Hydra's own settings."""
+    blocks = [block for block in text.split("\n\n") if not block.startswith("hydra:")]
+    blocks[0] = "\n".join(
+        line for line in blocks[0].splitlines() if not line.startswith(("#", "defaults:", "  - "))
+    )
+    return "\n".join(block for block in blocks if block.strip()).rstrip()
+
+
+def _group_help(group: str) -> str:
+    files = sorted((_settings_folder() / group).iterdir(), key=lambda path: path.name)
+    rows = [f"  {group}={f.name[:-5]:12} {_headline(f.read_text())}" for f in files]
+    return "\n".join(["", *rows])
+
+
+def _headline(text: str) -> str:
+    """The first comment that is not a directive to Hydra."""
+    return next(line[2:] for line in text.splitlines() if not line.startswith("# @"))
 
 
 def _print_error(error: BaseException) -> None:

@@ -90,7 +90,7 @@ def sweep_finish(words: list[str]) -> int:
     for name, message in failed:
         console.print(f"[red]failed[/red] {name}: ", end="")
         console.print(message, markup=False, highlight=False)
-    if (runs_dir / "cells").exists():
+    if any((runs_dir / "cells").glob("*/cell.json")):
         for path in write_report(runs_dir / "cells", runs_dir / "report"):
             console.print(str(path), highlight=False)
     return int(bool(failed))

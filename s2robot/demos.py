@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -133,6 +132,7 @@ class Demonstrations:
             self.episodes = [_read_episode(data[name]) for name in names]
             self.train_episodes = _read_mask(file, "train")
             self.valid_episodes = _read_mask(file, "valid")
+            self._join()
         except (KeyError, ValueError) as error:
             raise CorruptFileError(
                 f"{self.path} is HDF5 but lacks what `s2robot collect` writes ({error}); "
@@ -146,6 +146,15 @@ class Demonstrations:
         self.meta: dict[str, Any] = meta
         self.env_name: str = env_args["env_name"]
         self.env_kwargs: dict[str, Any] = env_args["env_kwargs"]
+
+    def _join(self) -> None:
+        lengths = [len(episode) for episode in self.episodes]
+        self.episode_ends: np.ndarray = np.cumsum(lengths, dtype=np.int64)
+        """(E,) one past each episode's last frame."""
+        self.actions: np.ndarray = np.concatenate([e.actions for e in self.episodes])
+        """(N, A) float32 labels."""
+        self.states: np.ndarray = np.concatenate([e.states for e in self.episodes])
+        """(N, S) float64 full simulator states."""
 
     @property
     def level(self) -> str:
@@ -166,21 +175,6 @@ class Demonstrations:
     def num_frames(self) -> int:
         """N, the number of frames of all demonstrations."""
         return int(self.episode_ends[-1])
-
-    @functools.cached_property
-    def episode_ends(self) -> np.ndarray:
-        """(E,) int64: one past each episode's last frame."""
-        return np.cumsum([len(episode) for episode in self.episodes], dtype=np.int64)
-
-    @functools.cached_property
-    def actions(self) -> np.ndarray:
-        """(N, A) float32 labels."""
-        return np.concatenate([episode.actions for episode in self.episodes])
-
-    @functools.cached_property
-    def states(self) -> np.ndarray:
-        """(N, S) float64 full simulator states."""
-        return np.concatenate([episode.states for episode in self.episodes])
 
     def low_dim(self, key: str) -> np.ndarray:
         """(N, d) float32 of one low-dimensional observation.

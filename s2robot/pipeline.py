@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from rich.console import Console
+from rich.progress import Progress
 
 from s2robot.collect import CollectConfig, collect
 from s2robot.conditions import Conditions, ensure_conditions
@@ -29,6 +30,7 @@ from s2robot.evaluate import EvalConfig, Summary, evaluate
 from s2robot.features import FeatureStore
 from s2robot.files import digest_of, locked, read_json, write_json
 from s2robot.frames import CameraConfig, RenderedFrames
+from s2robot.head_search import HeadChoice, SearchConfig, search_head
 from s2robot.policies.checkpoint import (
     PolicyHeader,
     action_space_record,
@@ -39,7 +41,7 @@ from s2robot.policies.checkpoint import (
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.data import TrajectoryData, default_proprio_keys
 from s2robot.provenance import provenance
-from s2robot.train import HeadChoice, SearchConfig, TrainConfig, assemble, fit, search_head
+from s2robot.train import FitResult, TrainConfig, assemble, fit
 
 console = Console()
 
@@ -170,7 +172,7 @@ class Arm:
     @functools.cached_property
     def proprio_keys(self) -> tuple[str, ...]:
         """Low-dimensional observations that the policy sees."""
-        return default_proprio_keys(self.yaw)
+        return default_proprio_keys(self.demos.control, self.yaw)
 
     @functools.cached_property
     def data(self) -> TrajectoryData:
@@ -224,9 +226,17 @@ def choose_head(job: TrainJob, arm: Arm) -> HeadChoice | None:
         "search": dataclasses.asdict(job.search),
     }
     cache = job.runs_dir / "heads" / f"{digest_of(identity)[:24]}.jsonl"
-    with locked(cache):
+    data = arm.data
+    with locked(cache), Progress(console=console) as progress:
+        bar = progress.add_task("head search", total=job.search.trials)
         return search_head(
-            arm.data, job.policy, job.search, train_config=job.train, cache_path=cache
+            data,
+            job.policy,
+            job.train,
+            job.search,
+            cache_path=cache,
+            on_trial=lambda _: progress.advance(bar),
+            device=arm.config.device,
         )
 
 
@@ -257,13 +267,24 @@ def train_cell(job: TrainJob, arm: Arm) -> Path:
             return path
         choice = choose_head(job, arm)
         policy_config = job.policy if choice is None else choice.policy_config
-        train_config = job.train if choice is None else choice.train_config
-        train_config = dataclasses.replace(train_config, seed=job.seed)
-        result = fit(arm.data, policy_config, train_config, folder / "training")
+        lr = job.train.lr if choice is None else choice.lr
+        train_config = dataclasses.replace(job.train, lr=lr, seed=job.seed)
+        result = _fit(arm, policy_config, train_config, folder / "training")
         header = _header(job, arm, policy_config, train_config, choice)
         save_policy(path, result.policy, header)
         write_json(folder / "history.json", list(result.history))
     return path
+
+
+def _fit(arm: Arm, policy: PolicyConfig, config: TrainConfig, folder: Path) -> FitResult:
+    data = arm.data
+    with Progress(console=console) as progress:
+        bar = progress.add_task(f"training, seed {config.seed}", total=config.epochs)
+
+        def show(row: dict[str, float]) -> None:
+            progress.update(bar, completed=row["epoch"])
+
+        return fit(data, policy, config, folder, on_epoch=show, device=arm.config.device)
 
 
 def _header(
@@ -325,7 +346,7 @@ def evaluate_policy(job: EvalJob) -> Summary:
         encoder = FrameEncoder.from_spec(spec, weights=job.weights, device=job.device)
     conditions = conditions_for(job, header.env_kwargs)
     out = job.out or job.policy.parent
-    return evaluate(policy, encoder, conditions, job.rollout, out, header=header)
+    return evaluate(policy, encoder, conditions, job.rollout, out, header=header, fresh=job.fresh)
 
 
 @dataclass(frozen=True)

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections import deque
+from collections.abc import Iterator
 from typing import Any
 
 import torch
 from torch import nn
+from torch.distributions import Distribution
 from torch.nn import functional
 
 from s2robot.policies.config import PolicyConfig
@@ -91,7 +94,8 @@ class Policy(nn.Module):
         if self.config.kind == "mlp":
             error = _regression_loss(self.config.loss, self.network(observation), actions)
         else:
-            error = -self.network.forward_train(observation).log_prob(actions)
+            with _unchecked():
+                error = -self.network.forward_train(observation).log_prob(actions)
         return (error * mask).sum() / mask.sum()
 
     def predict(self, embedding: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
@@ -99,7 +103,7 @@ class Policy(nn.Module):
         observation = self._observe(embedding, proprio)
         if self.config.kind == "mlp":
             return self.network(observation)
-        return _likeliest_mean(self.network.forward_train(observation))
+        return self._likeliest(observation)
 
     def _observe(self, embedding: torch.Tensor, proprio: torch.Tensor) -> dict[str, torch.Tensor]:
         observation = {"proprio": proprio}
@@ -142,7 +146,7 @@ class Policy(nn.Module):
         if self.config.kind == "mlp":
             return self.network(observation)
         if self.config.kind == "gmm":
-            return _likeliest_mean(self.network.forward_train(observation))
+            return self._likeliest(observation)
         if self.config.kind == "rnn_gmm":
             return self._act_rnn(observation)
         return self._act_transformer(observation)
@@ -150,18 +154,23 @@ class Policy(nn.Module):
     def _act_rnn(self, observation: dict[str, torch.Tensor]) -> torch.Tensor:
         if self._step % self.config.context == 0:  # trained on windows from an empty state
             self._rnn_state = None
-        distribution, self._rnn_state = self.network.forward_train(
-            {key: value[:, None] for key, value in observation.items()},
-            rnn_init_state=self._rnn_state,
-            return_state=True,
-        )
-        return _likeliest_mean(distribution)[:, 0]
+        with _unchecked():
+            mixture, self._rnn_state = self.network.forward_train(
+                {key: value[:, None] for key, value in observation.items()},
+                rnn_init_state=self._rnn_state,
+                return_state=True,
+            )
+        return _likeliest_mean(mixture)[:, 0]
 
     def _act_transformer(self, observation: dict[str, torch.Tensor]) -> torch.Tensor:
         copies = 1 if self._history else self.config.context
         self._history.extend([observation] * copies)
         stacked = {k: torch.stack([o[k] for o in self._history], dim=1) for k in observation}
-        return _likeliest_mean(self.network.forward_train(stacked))[:, -1]
+        return self._likeliest(stacked)[:, -1]
+
+    def _likeliest(self, observation: dict[str, torch.Tensor]) -> torch.Tensor:
+        with _unchecked():
+            return _likeliest_mean(self.network.forward_train(observation))
 
     def _check_step(self, embedding: torch.Tensor, proprio: torch.Tensor) -> None:
         if self._slots is None:
@@ -183,6 +192,17 @@ def _regression_loss(name: str, predicted: torch.Tensor, actions: torch.Tensor) 
     if name == "smooth_l1":  # the corner at a tenth of a full step
         return functional.smooth_l1_loss(predicted, actions, reduction="none", beta=0.1).mean(-1)
     return (squared + functional.l1_loss(predicted, actions, reduction="none")).mean(dim=-1)
+
+
+@contextlib.contextmanager
+def _unchecked() -> Iterator[None]:
+    """No checks in distributions: they are slow, and fit explains a loss of NaN better."""
+    before = Distribution._validate_args
+    Distribution.set_default_validate_args(False)
+    try:
+        yield
+    finally:
+        Distribution.set_default_validate_args(before)
 
 
 def _likeliest_mean(mixture: Any) -> torch.Tensor:

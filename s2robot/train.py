@@ -328,9 +328,9 @@ def validate(policy: Policy, frames: _Frames, windows: Windows) -> dict[str, flo
     """Loss and errors of the deterministic action, means over the held-out frames.
 
     Returns:
-        valid_loss; motion_error, the length of the error of the action's motion in metres (radians
-        for joints); gripper_error, the share of frames with the gripper told the wrong way. Empty
-        if there are no held-out frames.
+        valid_loss; motion_error, the absolute error of an entry of the action's motion in metres
+        (radians for joints); gripper_error, the share of frames with the gripper told the wrong
+        way. Empty if there are no held-out frames.
     """
     if not len(windows):
         return {}
@@ -349,8 +349,12 @@ def validate(policy: Policy, frames: _Frames, windows: Windows) -> dict[str, flo
 def action_errors(
     predicted: torch.Tensor, actions: torch.Tensor, data: TrajectoryData
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """Summed length of the motion error [m or rad], and number of wrong gripper commands."""
-    motion = (predicted - actions)[:, : data.motion_dims].norm(dim=-1) * data.motion_unit
+    """Motion errors [m or rad] and wrong gripper commands, both summed over frames.
+
+    A frame's motion error is the mean over entries, not the length of the vector: where an expert
+    switches, one entry's error is large for every policy and would hide the others'.
+    """
+    motion = (predicted - actions)[:, : data.motion_dims].abs().mean(dim=-1) * data.motion_unit
     wrong = (predicted[:, -1] > 0) != (actions[:, -1] > 0)
     return motion.sum(), wrong.sum()
 

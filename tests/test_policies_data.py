@@ -5,8 +5,8 @@ import dataclasses
 import numpy as np
 import pytest
 import torch
-
 from policy_data import make_data
+
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.data import (
     acting_windows,

@@ -9,7 +9,9 @@ from s2robot.policies.heads import SpatialSoftmaxHead, Standardiser, make_head
 
 def test_standardiser_gives_zero_mean_and_unit_variance() -> None:
     generator = torch.Generator().manual_seed(0)
-    values = (torch.randn(600, 2, 3, generator=generator) * torch.tensor([1.0, 5.0, 0.0]) + 7).half()
+    values = (
+        torch.randn(600, 2, 3, generator=generator) * torch.tensor([1.0, 5.0, 0.0]) + 7
+    ).half()
     standardiser = Standardiser(3)
     standardiser.fit(values)
     result = standardiser(values)

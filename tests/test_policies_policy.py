@@ -5,8 +5,8 @@ import io
 
 import pytest
 import torch
-
 from policy_data import make_data
+
 from s2robot.policies.config import KINDS, PolicyConfig
 from s2robot.policies.data import TrajectoryData, acting_windows
 from s2robot.policies.policy import Policy

@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from s2robot.controls import is_control
+from s2robot.controls import CONTROL_TITLES, is_control
 from s2robot.errors import CorruptFileError, S2RobotError
 from s2robot.files import digest_of, read_json, read_jsonl
 from s2robot.stats import Interval, wilson
@@ -261,15 +261,18 @@ def _refuse_twins(members: Sequence[Cell]) -> None:
 
 
 def _make_group(key: tuple[str, str, str, str], members: list[list[Cell]]) -> Group:
-    names = Counter(str(cells[0].info["label"]) for cells in members)
+    labels = [_label(cells[0].info) for cells in members]
     arms = []
-    for cells in members:
-        label = str(cells[0].info["label"])
-        if names[label] > 1:  # two encoders under one name: tell them apart
+    for label, cells in zip(labels, members, strict=True):
+        if labels.count(label) > 1:  # two encoders under one name: tell them apart
             label = f"{label} [{cells[0].arm_key[:6]}]"
         arms.append(Arm(label, tuple(sorted(cells, key=lambda cell: cell.seed))))
     arms.sort(key=lambda arm: (arm.is_control, arm.gflops, arm.parameters, arm.label))
     return Group(key[0], key[1], tuple(arms))
+
+
+def _label(info: Mapping[str, Any]) -> str:
+    return CONTROL_TITLES.get(info["encoder"]["backbone"]) or str(info["label"])
 
 
 def _lookup(tree: Any, path: Sequence[str]) -> float | None:

@@ -12,7 +12,8 @@ import numpy as np
 
 from s2robot.errors import unknown
 
-CONTROL_NAMES = ("none", "state")
+CONTROL_TITLES = {"none": "blind", "state": "ground-truth position"}
+CONTROL_NAMES = tuple(CONTROL_TITLES)
 
 
 def is_control(name: str) -> bool:

@@ -129,8 +129,9 @@ def evaluate(
         run.claim()
         run.roll_out(progress)
         summary = run.summarise()
+        run.write(summary)  # before the videos, which need a renderer that controls do without
         summary = dataclasses.replace(summary, **run.record())
-        write_json(run.out / "summary.json", dataclasses.asdict(summary))
+        run.write(summary)
     return summary
 
 
@@ -209,6 +210,7 @@ class _Run:
         starts = range(self._finished(), len(self.conditions), self.config.num_envs)
         if not starts:
             return
+        (self.out / "summary.json").unlink(missing_ok=True)
         config = self.config
         envs = make_lockstep(self.env_kwargs, config.num_envs, self.view, config.workers)
         try:
@@ -251,7 +253,7 @@ class _Run:
         return self.out / "actions" / f"from_{start:05d}.npy"
 
     def summarise(self) -> Summary:
-        """Count the rows and measure a single frame's latency."""
+        """Count the rows; latencies are measured once, right after the rollouts."""
         rows = read_jsonl(self.out / "episodes.jsonl")
         counts = Counter(row["stage"] for row in rows)
         once, at_end = (
@@ -263,9 +265,21 @@ class _Run:
             once,
             at_end,
             {stage: counts[stage] for stage in STAGES},
-            {**self._batch_latency(), "single_frame": self._single_frame_latency()},
-            provenance=provenance(),
+            **self._measured(),
         )
+
+    def write(self, summary: Summary) -> None:
+        """Write `summary.json`."""
+        write_json(self.out / "summary.json", dataclasses.asdict(summary))
+
+    def _measured(self) -> dict[str, Any]:
+        """Latencies and the machine they were measured on."""
+        path = self.out / "summary.json"
+        if path.exists():
+            earlier = read_json(path)
+            return {key: earlier[key] for key in ("latency_ms", "provenance")}
+        latency = {**self._batch_latency(), "single_frame": self._single_frame_latency()}
+        return {"latency_ms": latency, "provenance": provenance()}
 
     def _batch_latency(self) -> dict[str, Any]:
         """p50 and p95 over steps, without each batch's first, which may warm something up."""
@@ -321,9 +335,8 @@ class _Run:
     def _replay(self, index: int) -> list[np.ndarray]:
         start = index - index % self.config.num_envs
         actions = np.load(self._actions_path(start), allow_pickle=False)[index - start]
-        camera = self.view.camera if self.view else self.env.level.camera
-        size = self.config.video_size
-        return replay(self.env, self.conditions.states[index], actions, camera, size)
+        state = self.conditions.states[index]
+        return replay(self.env, state, actions, self.config.video_size)
 
 
 def _refuse_other(path: Path, seen: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

@@ -26,7 +26,6 @@ INK = "#16181d"  # replaced by the page's own text colour in SVG
 PALETTE = ("#2f7fd0", "#dd6b1f", "#2a9d6a", "#b455c6", "#c9445a", "#a08a1a", "#3aa6b9")
 GREY = "#8a8f98"  # random weights
 MARKERS = ("o", "s", "^", "D", "v")
-CONTROL_NAMES = {"state": "ground-truth position", "none": "blind"}
 DODGE = 1.035  # factor between arms of equal cost, so that their intervals stand side by side
 OFFSETS_PT = ((9, 5), (9, -5), (-9, 5), (-9, -5), (0, 11), (0, -11), (9, 14), (-9, 14), (9, -16))
 
@@ -187,7 +186,7 @@ def _label(
 def _control_labels(axes: Axes, control: Arm, metric: str) -> list[Text]:
     """A control's name at either edge of its band, at the right, the left and the middle."""
     rate = control.pooled(metric)
-    text = f"{CONTROL_NAMES[control.backbone]} {100 * rate.estimate:.0f} %"
+    text = f"{control.label} {100 * rate.estimate:.0f} %"
     return [
         axes.annotate(
             text,

@@ -12,19 +12,18 @@ from PIL import Image
 
 from s2robot.files import atomic_path
 
+CAMERA = "front"  # near the cube, whatever camera the policy looks through
 STRIP_FRAMES = 8
 STRIP_HEIGHT_PX = 192
 
 
-def replay(
-    env: Any, state: np.ndarray, actions: np.ndarray, camera: str, size: int
-) -> list[np.ndarray]:
+def replay(env: Any, state: np.ndarray, actions: np.ndarray, size: int) -> list[np.ndarray]:
     """Render an episode from its first state and actions (T, A): T + 1 frames (size, size, 3)."""
     env.reset(seed=0, options={"state": state})
-    frames = [env.render_frame(camera, size, size)]
+    frames = [env.render_frame(CAMERA, size, size)]
     for action in actions:
         env.step(action)
-        frames.append(env.render_frame(camera, size, size))
+        frames.append(env.render_frame(CAMERA, size, size))
     return frames
 
 

@@ -22,7 +22,7 @@ from s2robot.stats import Interval
 from s2robot.verdict import Comparison, answers, compare_groups, p_text, signed
 
 STRIPS_PER_ARM = 2
-STRIP_WIDTH_PX = 1024
+STRIP_WIDTH_PX = 800
 STAGES = {
     "none": "held at the end",
     "drop": "lifted, then lost",
@@ -162,7 +162,9 @@ def _count(number: int) -> str:
 
 def _latency(arm: Arm, *path: str) -> str:
     median, tail = arm.latency_ms(*path, "p50"), arm.latency_ms(*path, "p95")
-    return "–" if median is None or tail is None else f"{median:.3g} / {tail:.3g}"
+    if median is None or tail is None:
+        return "–"
+    return " / ".join(f"{value:.{1 if value >= 1 else 2}f}" for value in (median, tail))
 
 
 def _pair_row(pair: Comparison) -> dict[str, Any]:
@@ -185,17 +187,13 @@ def _pair_row(pair: Comparison) -> dict[str, Any]:
 
 
 def _heads(arm: Arm) -> str:
-    """What the head search chose, a line a seed."""
+    """What the head search chose for each seed; its trials stay in the cells."""
     lines = []
     for cell in arm.cells:
-        chosen = cell.info.get("head") or {}
-        words = ", ".join(f"{key} {_plain(value)}" for key, value in chosen.items())
-        lines.append(f"seed {cell.seed}: {words or 'not recorded'}")
+        chosen = {k: v for k, v in (cell.info.get("head") or {}).items() if k != "trials"}
+        text = json.dumps(chosen, ensure_ascii=False) if chosen else "no search recorded"
+        lines.append(f"seed {cell.seed}: {text}")
     return "\n".join(lines)
-
-
-def _plain(value: Any) -> str:
-    return json.dumps(value) if isinstance(value, dict | list) else str(value)
 
 
 def _strips(arm: Arm) -> list[dict[str, str]]:
@@ -220,11 +218,16 @@ def _caption(arm: Arm, cell: Cell, path: Path) -> str:
 
 
 def _jpeg_uri(path: Path) -> str:
+    """A strip as a data URI, folded into two rows so that a phone shows something."""
     with Image.open(path) as image:
-        picture = image.convert("RGB")
-    picture.thumbnail((STRIP_WIDTH_PX, STRIP_WIDTH_PX))
+        strip = image.convert("RGB")
+    half = strip.width // 2
+    folded = Image.new("RGB", (half, 2 * strip.height))
+    folded.paste(strip, (0, 0))
+    folded.paste(strip.crop((half, 0, 2 * half, strip.height)), (0, strip.height))
+    folded.thumbnail((STRIP_WIDTH_PX, STRIP_WIDTH_PX))
     buffer = io.BytesIO()
-    picture.save(buffer, "JPEG", quality=82)
+    folded.save(buffer, "JPEG", quality=85)
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 

@@ -24,6 +24,7 @@ from s2robot.controls import control_shape
 from s2robot.envs.expert import ScriptedExpert
 from s2robot.envs.levels import get_level
 from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.envs.rendering import RenderingError
 from s2robot.errors import MismatchError, S2RobotError
 from s2robot.evaluate import EvalConfig, evaluate
 from s2robot.lockstep import Snapshot, View, WorkerEnvs, make_lockstep
@@ -173,9 +174,22 @@ def test_a_cut_run_resumes_to_the_same_bytes(tmp_path, conditions, cut):
 
 
 def test_a_finished_run_is_taken_up_without_rolling_out(tmp_path, conditions, monkeypatch):
-    first = run(tmp_path, conditions)
+    run(tmp_path, conditions)
+    first = (tmp_path / "summary.json").read_bytes()
     monkeypatch.setattr(module, "make_lockstep", lambda *_: pytest.fail("rolled out again"))
-    assert run(tmp_path, conditions).success_once == first.success_once
+    run(tmp_path, conditions)
+    assert (tmp_path / "summary.json").read_bytes() == first
+
+
+def test_a_control_without_a_renderer_keeps_its_summary(tmp_path, conditions, monkeypatch):
+    def fail(*_: Any) -> None:
+        raise RenderingError("no GL context")
+
+    monkeypatch.setattr(PickCubeEnv, "render_frame", fail)
+    with pytest.raises(RenderingError):
+        run(tmp_path, conditions, videos=1)
+    assert json.loads((tmp_path / "summary.json").read_text())["episodes"] == 5
+    assert run(tmp_path, conditions).videos == ()
 
 
 def test_another_run_in_the_folder_is_refused_by_name_and_fresh_starts_over(tmp_path, conditions):

@@ -84,14 +84,14 @@ def test_the_page_is_well_formed_and_fetches_nothing(html):
 
 def test_the_page_holds_every_arm_count_and_control(html):
     text = " ".join(Page(html).text.replace("\u00a0", " ").split())
-    for label in (f"{SMALL} (1)", f"{SMALL} (1, 2)", f"{SMALL} (1, 2) interpolated", "state"):
+    for label in (f"{SMALL} (1)", f"{SMALL} (1, 2)", f"{SMALL} (1, 2) interpolated", "blind"):
         assert label in text
     successes = sum(outcomes(0.7, seed).sum() for seed in range(2))
     assert f"{successes} / 128" in text
     assert "5.5 M" in text
     assert "ground-truth position" in text
     assert "Do more scales help?" in text
-    assert "10 / 14" in text
+    assert "10.0 / 14.0" in text
     assert "abcdef" in text
 
 

@@ -228,9 +228,7 @@ class FrameEncoder(nn.Module):
         spec = EncoderSpec(
             name, "", tuple(scales), input_mode, readout, resize_output_to_idx, dtype
         )
-        EmbeddingLayout(
-            spec, get_card(name, weights)
-        )  # refuse what cannot be before loading weights
+        EmbeddingLayout(spec, get_card(name, weights))  # refuses what cannot be, before loading
         backbone = load_backbone(name, weights)
         spec = dataclasses.replace(spec, weights_digest=backbone.weights_digest)
         return cls(spec, backbone, device, max_tiles_per_batch)
@@ -241,13 +239,22 @@ class FrameEncoder(nn.Module):
         spec: EncoderSpec,
         weights: str | Path | None = None,
         device: str | torch.device = "auto",
+        dtype: str | None = None,
         max_tiles_per_batch: int = 128,
     ) -> FrameEncoder:
         """Rebuild the encoder that a spec describes.
 
+        Args:
+            spec: as it came with a policy or a report.
+            weights: file to take the weights from, for backbones that do not ship or have moved.
+            device: as for ``from_name``.
+            dtype: precision in place of the spec's; most CPUs are slow in bfloat16.
+            max_tiles_per_batch: as for ``from_name``.
+
         Raises:
             MismatchError: the weights at hand are not the ones of the spec.
         """
+        spec = dataclasses.replace(spec, dtype=dtype or spec.dtype)
         return cls(spec, load_backbone(spec.backbone, weights), device, max_tiles_per_batch)
 
     def train(self, mode: bool = True) -> FrameEncoder:
@@ -307,9 +314,15 @@ class FrameEncoder(nn.Module):
 
         Returns:
             ``{scale: (B, *stored_shape)}`` float32, see ``EmbeddingLayout.scales``.
+
+        Raises:
+            ValueError: not such frames, or scales that the encoder has not.
         """
         images = as_frames(frames)
-        parts = [self.layout.scales[s] for s in (self.spec.scales if scales is None else scales)]
+        wanted = self.spec.scales if scales is None else tuple(scales)
+        if not wanted or not set(wanted) <= set(self.spec.scales):
+            raise ValueError(f"scales must be some of {self.spec.scales}; got {wanted}")
+        parts = [self.layout.scales[scale] for scale in wanted]
         tiles = sum(part.splits**2 for part in parts)
         step = max(1, self.max_tiles_per_batch // tiles)
         chunks = [self._encode(chunk.to(self.device), parts) for chunk in images.split(step)]

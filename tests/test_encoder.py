@@ -248,10 +248,24 @@ def test_from_spec_repeats_the_encoder(make: Make) -> None:
     assert torch.equal(encoder(frames), again(frames))
 
 
+def test_from_spec_in_another_precision(make: Make) -> None:
+    spec = make((1,), dtype="bfloat16").spec
+    exact = FrameEncoder.from_spec(spec, device="cpu", dtype="float32")
+    frames = picture(1, 40)
+    assert torch.equal(exact(frames), make((1,))(frames))
+    assert exact.spec.dtype == "float32"
+
+
 def test_from_spec_refuses_other_weights(make: Make) -> None:
     spec = dataclasses.replace(make((1,)).spec, weights_digest="0" * 64)
     with pytest.raises(MismatchError, match="not those of the spec"):
         FrameEncoder.from_spec(spec, device="cpu")
+
+
+@pytest.mark.parametrize("scales", [(), (3,), (1, 3)])
+def test_only_scales_of_the_encoder(make: Make, scales: tuple[float, ...]) -> None:
+    with pytest.raises(ValueError, match=r"some of \(1, 2\)"):
+        make((1, 2)).encode_scales(picture(1, 40), scales)
 
 
 def test_merge_needs_every_scale(make: Make) -> None:

@@ -187,12 +187,21 @@ class Arm:
         return record
 
     @property
+    def encoder_name(self) -> str:
+        """The encoder's name; for a model card in a file, the card's name and the weights' digest."""
+        name = self.config.encoder
+        if self.encoder is None or not name.startswith("file:"):
+            return name
+        card = read_json(Path(name.removeprefix("file:")).with_suffix(".json"))
+        return f"{card['name']}@{self.encoder.backbone.weights_digest[:6]}"
+
+    @property
     def label(self) -> str:
         """Short name for tables and pictures, such as ``s2r-vitt16-128 (1,2)``."""
         if self.is_control:
             return self.config.encoder
         scales = ",".join(f"{scale:g}" for scale in self.config.scales)
-        words = [f"{self.config.encoder} ({scales})"]
+        words = [f"{self.encoder_name} ({scales})"]
         if self.config.input_mode != "native" and self.config.scales != (1.0,):
             words.append(self.config.input_mode)
         if self.config.readout != "spatial_softmax":
@@ -250,7 +259,7 @@ def policy_folder(job: TrainJob, arm: Arm) -> Path:
         "seed": job.seed,
     }
     scales = "".join(f"{s:g}" for s in arm.config.scales)
-    words = [arm.config.level, arm.config.encoder.replace("/", "-").replace(":", "-")]
+    words = [arm.config.level, arm.encoder_name.replace("/", "-")]
     if not arm.is_control:
         words += [f"s{scales}", arm.config.input_mode, arm.config.readout]
     name = "_".join([*words, job.policy.kind, f"seed{job.seed}", digest_of(identity)[:10]])

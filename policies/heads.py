@@ -41,7 +41,8 @@ class Standardiser(nn.Module):
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Float32, shape of ``values``."""
-        return (values.float() - self.mean) / self.std
+        copy = values.to(torch.float32, copy=True)  # all frames at once: no second copy
+        return copy.sub_(self.mean).div_(self.std)
 
 
 class SpatialSoftmaxHead(nn.Module):

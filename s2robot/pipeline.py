@@ -188,7 +188,7 @@ class Arm:
 
     @property
     def encoder_name(self) -> str:
-        """The encoder's name; for a model card in a file, the card's name and the weights' digest."""
+        """The encoder's name; for a file, its card's name and the weights' digest."""
         name = self.config.encoder
         if self.encoder is None or not name.startswith("file:"):
             return name

@@ -17,7 +17,8 @@ from s2robot import __version__
 from s2robot.cells import METRICS, Arm, Cell, Group, group_cells, load_cells
 from s2robot.errors import S2RobotError, unknown
 from s2robot.figures import success_png, success_svg
-from s2robot.files import atomic_path
+from s2robot.files import atomic_path, write_json
+from s2robot.results import results
 from s2robot.stats import Interval
 from s2robot.verdict import Comparison, answers, compare_groups, p_text, signed
 
@@ -40,6 +41,7 @@ class ReportPaths(NamedTuple):
 
     html: Path
     png: Path
+    json: Path
 
 
 def write_report(
@@ -48,7 +50,7 @@ def write_report(
     title: str = "Larger encoder or more scales?",
     metric: str = "success_once",
 ) -> ReportPaths:
-    """Write `report.html` and `report.png` into `out_dir` from the cells under `cells_dir`.
+    """Write `report.html`, `.png` and `.json` into `out_dir` from the cells under `cells_dir`.
 
     `metric`: "success_once" (lifted at any step) or "success_at_end" (held when time is up).
     Unfinished cells are counted as far as they went, listed, and left out of comparisons.
@@ -65,11 +67,13 @@ def write_report(
     if not groups:
         raise S2RobotError(f"no cell under {cells_dir} has an episode yet; let the sweep run on")
     missing = [line for group in everything for line in group.missing()]
-    paths = ReportPaths(Path(out_dir) / "report.html", Path(out_dir) / "report.png")
+    names = ("report.html", "report.png", "report.json")
+    paths = ReportPaths(*(Path(out_dir) / name for name in names))
     with atomic_path(paths.png) as temporary:
         success_png(temporary, groups, metric)
     with atomic_path(paths.html) as temporary:
         temporary.write_text(_page(groups, missing, title, metric), encoding="utf-8")
+    write_json(paths.json, results(groups, metric))
     return paths
 
 

@@ -13,8 +13,9 @@ from s2robot.envs.levels import Level
 OPEN, CLOSE = 1.0, -1.0
 _JAW_DEPTH_M = 0.012  # the jaws' lowest point below the TCP
 _HOVER_GAP_M = 0.012  # between the jaws and the cube's top while lining up
-_ALIGNED_SHARE = 0.55  # of the clearance: lined up well enough to go down
-_GRASP_DEPTH_M = 0.008  # TCP this close above the cube's centre: close
+_ALIGNED_SHARE = 0.4  # of the clearance: lined up well enough to go down
+_SINK_SHARE = 0.2  # of the cube's half size: go this far below its centre
+_GRASP_SHARE = 0.8  # of the cube's half size: TCP this near its centre's height, close
 _GRIP_SLACK_M = 0.004  # a width this near the cube's means the cube is held
 _CARRY_MARGIN_M = 0.05  # held this far above the height that counts as lifted
 
@@ -29,8 +30,13 @@ class ScriptedExpert:
     def __init__(self, level: Level) -> None:
         self._level = level
         half = level.cube_half_size_m
-        self._hover_m = half + _JAW_DEPTH_M + _HOVER_GAP_M  # TCP above the cube's centre
+        self._straddle_m = (
+            half + _JAW_DEPTH_M
+        )  # TCP above the cube's centre, jaws level with its top
+        self._hover_m = self._straddle_m + _HOVER_GAP_M
         self._aligned_m = _ALIGNED_SHARE * level.clearance_m
+        self._sink_m = _SINK_SHARE * half
+        self._grasp_m = _GRASP_SHARE * half
         self._carry_z_m = half + level.lift_height_m + _CARRY_MARGIN_M
 
     def action(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -50,22 +56,25 @@ class ScriptedExpert:
         """How far to move [m] (3,), and what the gripper does."""
         error = float(np.linalg.norm(to_cube[:2]))
         surplus = width - 2 * self._level.cube_half_size_m
-        near = error < self._level.clearance_m and abs(to_cube[2]) < 2 * _GRASP_DEPTH_M
         if surplus < -_GRIP_SLACK_M:  # closed on nothing
             return np.array([0.0, 0.0, EE_STEP_M]), OPEN
-        if near and surplus < _GRIP_SLACK_M:
-            return np.array([0.0, 0.0, self._carry_z_m - tcp[2]]), CLOSE
-        if near and -to_cube[2] < _GRASP_DEPTH_M:
-            return np.array([0.0, 0.0, to_cube[2]]), CLOSE
+        if error < self._level.clearance_m and abs(to_cube[2]) < self._grasp_m:
+            if surplus < _GRIP_SLACK_M:
+                return np.array([0.0, 0.0, self._carry_z_m - tcp[2]]), CLOSE
+            return to_cube - (0.0, 0.0, self._sink_m), CLOSE
         return np.array([*to_cube[:2], self._vertical_move(error, to_cube[2])]), OPEN
 
     def _vertical_move(self, error: float, down: float) -> float:
+        """Down where the jaws clear the cube, to the hover height where they do not."""
+        clearance = self._level.clearance_m
+        to_grasp = down - self._sink_m
+        if -down <= self._straddle_m and error <= clearance:
+            return to_grasp
         to_hover = self._hover_m + down
-        if error <= self._aligned_m:
-            return down
-        if to_hover > 0 and error <= self._level.clearance_m:
-            return 0.0  # the jaws are around the cube: line up here, do not rise
-        return to_hover
+        if error > clearance:
+            return to_hover
+        off = np.clip((error - self._aligned_m) / (clearance - self._aligned_m), 0, 1)
+        return (1 - off) * to_grasp + off * min(to_hover, 0.0)
 
 
 def _turn_to_cube(observation: Mapping[str, np.ndarray]) -> float:

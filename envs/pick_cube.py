@@ -226,7 +226,7 @@ class PickCubeEnv(gym.Env):
         self._tcp = self.model.site(PREFIX + TCP_SITE).id
         self._cube = self.model.body(CUBE).id
         self._cube_qpos = int(self.model.joint(CUBE).qposadr[0])
-        self._glide = _glide(round(CONTROL_DT_S / self.model.opt.timestep))
+        self._glide = self._plan_glide()
         self._steps = self._stage = 0
         self._place(np.array([np.mean(self.level.cube_x_range_m), 0.0]), 0.0)
 
@@ -234,6 +234,21 @@ class PickCubeEnv(gym.Env):
         if self.control == "joint_delta":
             return JointDelta(self.kinematics)
         return EndEffectorDelta(self.kinematics, with_yaw=self.level.yaw_range_rad > 0)
+
+    def _plan_glide(self) -> np.ndarray:
+        """Share of a step's way that each servo (7) is told at each physics step: (substeps, 7).
+
+        Smooth, as jerks shake a held cube loose, and ahead by what the servo's damping holds it
+        back, so that the TCP runs straight.
+        """
+        dt = self.model.opt.timestep
+        substeps = round(CONTROL_DT_S / dt)
+        time = np.minimum(1.0, np.arange(1, substeps + 1) / (substeps * _RAMP_SHARE))
+        share = time**2 * (3.0 - 2.0 * time)
+        rate = 6.0 * time * (1.0 - time) / (CONTROL_DT_S * _RAMP_SHARE)  # [1/s]
+        stiffness = self.model.actuator_gainprm[self._arm_ctrl, 0]
+        damping = -self.model.actuator_biasprm[self._arm_ctrl, 2]
+        return share[:, None] + rate[:, None] * (damping / stiffness)
 
     def _start_at_home(self) -> None:
         level = self.level
@@ -277,8 +292,8 @@ class PickCubeEnv(gym.Env):
         measured = self.data.qpos[self._qpos[:7]]
         goal = self._control.joint_targets(start, measured, action[:-1])
         ctrl[self._grip_ctrl] = self.level.gripper_opening_m / 2 if action[-1] > 0 else 0.0
-        for share in self._glide:
-            ctrl[self._arm_ctrl] = start + share * (goal - start)
+        for shares in self._glide:
+            ctrl[self._arm_ctrl] = start + shares * (goal - start)
             mujoco.mj_step(self.model, self.data)
         mujoco.mj_forward(self.model, self.data)  # poses and contacts of the final state
 
@@ -348,12 +363,6 @@ class PickCubeEnv(gym.Env):
         sideways = np.abs(contact.frame[:, 2]) < 0.5  # normal's vertical part
         on_cube = bodies[(bodies == self._cube).any(axis=1) & sideways]
         return all((on_cube == finger).any() for finger in self._finger_bodies)
-
-
-def _glide(substeps: int) -> np.ndarray:
-    """Share of the way after each physics step; smooth, as jerks would shake the cube loose."""
-    time = np.minimum(1.0, np.arange(1, substeps + 1) / (substeps * _RAMP_SHARE))
-    return time**2 * (3.0 - 2.0 * time)
 
 
 def joint_body(model: mujoco.MjModel, joint: str) -> int:

@@ -17,6 +17,7 @@ _ALIGNED_SHARE = 0.4  # of the clearance: lined up well enough to go down
 _SINK_SHARE = 0.2  # of the cube's half size: go this far below its centre
 _GRASP_SHARE = 0.8  # of the cube's half size: TCP this near its centre's height, close
 _GRIP_SLACK_M = 0.004  # a width this near the cube's means the cube is held
+_LIFT_STEP_M = 0.02  # gentle, and easier to tell from the way down for whoever imitates it
 _CARRY_MARGIN_M = 0.05  # held this far above the height that counts as lifted
 
 
@@ -60,7 +61,7 @@ class ScriptedExpert:
             return np.array([0.0, 0.0, EE_STEP_M]), OPEN
         if error < self._level.clearance_m and abs(to_cube[2]) < self._grasp_m:
             if surplus < _GRIP_SLACK_M:
-                return np.array([0.0, 0.0, self._carry_z_m - tcp[2]]), CLOSE
+                return np.array([0.0, 0.0, min(self._carry_z_m - tcp[2], _LIFT_STEP_M)]), CLOSE
             return to_cube - (0.0, 0.0, self._sink_m), CLOSE
         return np.array([*to_cube[:2], self._vertical_move(error, to_cube[2])]), OPEN
 

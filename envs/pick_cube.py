@@ -24,6 +24,7 @@ STAGES = ("none", "reach", "grasp", "lift", "success")
 CONTROL_DT_S = 0.2
 _RAMP_SHARE = 0.8  # of a control step: joint targets glide for this long, then rest
 _LIFT_STARTED_M = 0.01
+_START_SPREAD_M = 0.03  # of the TCP about its home position, along each axis
 _STATE_KIND = mujoco.mjtState.mjSTATE_INTEGRATION
 
 _LOW_DIM = {
@@ -67,8 +68,8 @@ class PickCubeEnv(gym.Env):
     The gripper opens where its entry is above 0 and closes otherwise. Δyaw exists where the
     level's ``yaw_range_rad`` is above 0.
 
-    Episodes start at a fixed home pose, the cube drawn uniformly from the level's ranges by
-    ``np_random``. The reward is 1.0 on each step that ends with the cube lifted by
+    Episodes start with the TCP within 3 cm of its home along each axis and the cube anywhere in
+    the level's ranges, both drawn uniformly by ``np_random``. The reward is 1.0 on each step that ends with the cube lifted by
     ``lift_height_m``. Success does not end an episode: it is truncated after ``horizon`` steps.
 
     ``info`` of each step: ``is_success``, ``reached``, ``grasped`` (a pad on either side),
@@ -228,7 +229,8 @@ class PickCubeEnv(gym.Env):
         self._cube_qpos = int(self.model.joint(CUBE).qposadr[0])
         self._glide = self._plan_glide()
         self._steps = self._stage = 0
-        self._place(np.array([np.mean(self.level.cube_x_range_m), 0.0]), 0.0)
+        self._home_m, self._home_quat = self.kinematics.forward(np.array(HOME_JOINTS_RAD))
+        self._place(self._home_m, np.array([np.mean(self.level.cube_x_range_m), 0.0]), 0.0)
 
     def _make_control(self) -> Control:
         if self.control == "joint_delta":
@@ -255,14 +257,16 @@ class PickCubeEnv(gym.Env):
         low, high = np.array([level.cube_x_range_m, level.cube_y_range_m]).T
         spot = self.np_random.uniform(low, high)
         yaw = float(self.np_random.uniform(-1.0, 1.0)) * level.yaw_range_rad
+        start = self._home_m + self.np_random.uniform(-_START_SPREAD_M, _START_SPREAD_M, 3)
         self._steps = self._stage = 0
-        self._place(spot, yaw)
+        self._place(start, spot, yaw)
 
-    def _place(self, cube_xy: np.ndarray, cube_yaw_rad: float) -> None:
+    def _place(self, tcp: np.ndarray, cube_xy: np.ndarray, cube_yaw_rad: float) -> None:
         mujoco.mj_resetData(self.model, self.data)
+        joints = self.kinematics.inverse(np.array(HOME_JOINTS_RAD), tcp, self._home_quat)
         half_opening = self.level.gripper_opening_m / 2
-        self.data.qpos[self._qpos] = (*HOME_JOINTS_RAD, half_opening, half_opening)
-        self.data.ctrl[self._arm_ctrl] = HOME_JOINTS_RAD
+        self.data.qpos[self._qpos] = (*joints, half_opening, half_opening)
+        self.data.ctrl[self._arm_ctrl] = joints
         self.data.ctrl[self._grip_ctrl] = half_opening
         half_turn = cube_yaw_rad / 2
         pose = (*cube_xy, self.level.cube_half_size_m, np.cos(half_turn), 0, 0, np.sin(half_turn))

@@ -5,6 +5,9 @@ Frames and joint limits follow Franka's published Denavit-Hartenberg table
 are our own. Link masses are rounded from the identification by Gaz et al. (RA-L 2019).
 """
 
+# MuJoCo's bindings carry no type stubs.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from dataclasses import dataclass
@@ -22,6 +25,7 @@ TCP_SITE = "tcp"
 PREFIX = "robot/"  # of every arm element's name once attached to a scene
 TCP_OFFSET_M = 0.1034  # from the hand frame to the point between the finger pads
 GRIPPER_ACTUATOR = "gripper"
+OPENING_TENDON = "mean_opening"
 
 WHITE, GREY, DARK = "arm_white", "arm_grey", "arm_dark"
 MATERIALS = {
@@ -261,9 +265,10 @@ def _add_actuators(spec: mujoco.MjSpec) -> None:
             ctrlrange=link.joint_range_rad,
         )
         servo.set_to_position(kp=link.stiffness, dampratio=1)
-    tendon = spec.add_tendon(name="fingers")
-    for joint in FINGER_JOINTS:
-        tendon.wrap_joint(joint, 0.5)
+    if spec.tendon(OPENING_TENDON) is None:  # an exported copy of our own arm has it
+        tendon = spec.add_tendon(name=OPENING_TENDON)
+        for joint in FINGER_JOINTS:
+            tendon.wrap_joint(joint, 0.5)
     if not _fingers_coupled(spec):
         coupling = spec.add_equality(
             type=mujoco.mjtEq.mjEQ_JOINT, name1=FINGER_JOINTS[0], name2=FINGER_JOINTS[1]
@@ -272,7 +277,7 @@ def _add_actuators(spec: mujoco.MjSpec) -> None:
         coupling.objtype = mujoco.mjtObj.mjOBJ_JOINT
     grip = spec.add_actuator(
         name=GRIPPER_ACTUATOR,
-        target="fingers",
+        target=OPENING_TENDON,
         trntype=mujoco.mjtTrn.mjTRN_TENDON,
         forcerange=(-30, 30),
         ctrlrange=(0, MAX_OPENING_M / 2),

@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from s2robot.envs.control import EE_STEP_M, YAW_STEP_RAD
-from s2robot.envs.kinematics import quat_to_yaw
+from s2robot.envs.control import EE_STEP_M, JOINT_STEP_RAD, YAW_STEP_RAD
+from s2robot.envs.kinematics import ArmKinematics, down_quat, quat_to_yaw
 from s2robot.envs.levels import Level
 
 OPEN, CLOSE = 1.0, -1.0
@@ -76,6 +76,30 @@ class ScriptedExpert:
             return to_hover
         off = np.clip((error - self._aligned_m) / (clearance - self._aligned_m), 0, 1)
         return (1 - off) * to_grasp + off * min(to_hover, 0.0)
+
+
+class JointSpaceExpert:
+    """The scripted expert for control ``joint_delta``: the same moves, as changes of joint angles.
+
+    Args:
+        level: the level it plays.
+        kinematics: of the environment's arm (``env.kinematics``).
+    """
+
+    def __init__(self, level: Level, kinematics: ArmKinematics) -> None:
+        self._expert = ScriptedExpert(level)
+        self._kinematics = kinematics
+
+    def action(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Action (8,) float32: seven joint changes and the gripper."""
+        move = self._expert.action(observation)
+        yaw = 0.0
+        if len(move) > 4:
+            yaw = quat_to_yaw(observation["ee_quat"]) + YAW_STEP_RAD * move[3]
+        joints = np.asarray(observation["joint_pos"], dtype=float)
+        target = observation["ee_pos"] + EE_STEP_M * move[:3]
+        change = self._kinematics.inverse(joints, target, down_quat(yaw)) - joints
+        return np.append(np.clip(change / JOINT_STEP_RAD, -1, 1), move[-1]).astype(np.float32)
 
 
 def _turn_to_cube(observation: Mapping[str, np.ndarray]) -> float:

@@ -1,5 +1,8 @@
 """Forward and inverse kinematics of the arm's tool centre point (TCP)."""
 
+# MuJoCo's bindings carry no type stubs.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import mujoco

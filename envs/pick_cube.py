@@ -1,5 +1,8 @@
 """``s2robot/PickCube-v0``: a Panda picks a cube off a table, seen through a camera."""
 
+# MuJoCo's bindings carry no type stubs.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import dataclasses
@@ -69,8 +72,9 @@ class PickCubeEnv(gym.Env):
     level's ``yaw_range_rad`` is above 0.
 
     Episodes start with the TCP within 3 cm of its home along each axis and the cube anywhere in
-    the level's ranges, both drawn uniformly by ``np_random``. The reward is 1.0 on each step that ends with the cube lifted by
-    ``lift_height_m``. Success does not end an episode: it is truncated after ``horizon`` steps.
+    the level's ranges, both drawn uniformly by ``np_random``. The reward is 1.0 on each step that
+    ends with the cube lifted by ``lift_height_m``. Success does not end an episode: it is truncated
+    after ``horizon`` steps.
 
     ``info`` of each step: ``is_success``, ``reached``, ``grasped`` (a pad on either side),
     ``cube_height_m`` (risen above rest), ``stage`` (the furthest so far: none, reach, grasp, lift,
@@ -114,7 +118,7 @@ class PickCubeEnv(gym.Env):
         self.image_camera = image_camera
         self.image_shape = _image_shape(image_size)
         self.render_mode = render_mode
-        self.quality = _quality(quality)
+        self.quality = RenderQuality.of(quality)
         self.arm_path = None if arm_path is None else str(arm_path)
         self._attach_simulation()
         self.action_space = spaces.Box(-1.0, 1.0, (self._control.size + 1,), np.float32)
@@ -219,7 +223,7 @@ class PickCubeEnv(gym.Env):
         self.kinematics = ArmKinematics(self.model, np.array(HOME_JOINTS_RAD))
         self._control = self._make_control()
         joints = [self.model.joint(PREFIX + name) for name in (*ARM_JOINTS, *FINGER_JOINTS)]
-        self._qpos = np.array([joint.qposadr[0] for joint in joints])
+        self._qpos = np.array([joint.qposadr[0] for joint in joints])  # (9,): arm, fingers
         self._qvel = np.array([joint.dofadr[0] for joint in joints])
         self._arm_ctrl = np.array([self.model.actuator(PREFIX + n).id for n in ARM_JOINTS])
         self._grip_ctrl = self.model.actuator(PREFIX + GRIPPER_ACTUATOR).id
@@ -390,12 +394,3 @@ def _image_shape(size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
             f"image_size is {size}; allowed: one edge or (height, width), 1 px or more"
         )
     return int(height), int(width)
-
-
-def _quality(quality: RenderQuality | Mapping[str, int] | None) -> RenderQuality:
-    if isinstance(quality, Mapping):
-        names = [field.name for field in dataclasses.fields(RenderQuality)]
-        for name in quality:
-            _check_choice("quality", name, names)
-        return RenderQuality(**quality)
-    return quality or RenderQuality()

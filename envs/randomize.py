@@ -5,6 +5,9 @@ lights and camera are drawn anew. About a third keep the task's own colours and 
 task's own cameras are among the views, so that what a policy will see is in distribution.
 """
 
+# MuJoCo's bindings carry no type stubs.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 from collections.abc import Iterator
@@ -15,7 +18,7 @@ import numpy as np
 from s2robot.envs.arm import ARM_JOINTS, FINGER_JOINTS, MATERIALS, PREFIX, TCP_SITE
 from s2robot.envs.kinematics import ArmKinematics, down_quat
 from s2robot.envs.levels import LEVELS, MAX_OPENING_M, Level
-from s2robot.envs.rendering import Renderer, RenderQuality, renderer
+from s2robot.envs.rendering import RenderQuality, renderer
 from s2robot.envs.scene import (
     COLOURS,
     CUBE,
@@ -77,11 +80,7 @@ class RandomScenes:
         camera = self._aim_camera(rng)
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
-        return self._renderer.render(self._model, self._data, camera, self.size, self.size)
-
-    @property
-    def _renderer(self) -> Renderer:
-        return renderer()
+        return renderer().render(self._model, self._data, camera, self.size, self.size)
 
     def _addresses(self, joints: tuple[str, ...]) -> np.ndarray:
         return np.array([self._model.joint(PREFIX + name).qposadr[0] for name in joints])

@@ -1,17 +1,22 @@
 """Rendering of MuJoCo scenes without a display: one GL context a process, made when first needed.
 
-``select_gl`` must run before MuJoCo is imported, so it is called on ``import s2robot.envs`` and
-this module imports MuJoCo only inside functions.
+``select_gl`` is called on ``import s2robot.envs``, before MuJoCo is imported, as MuJoCo refuses to
+load with a wrong ``MUJOCO_GL``; so this module imports MuJoCo only inside functions.
 """
+
+# MuJoCo's bindings carry no type stubs.
+# pyright: reportAttributeAccessIssue=false
 
 from __future__ import annotations
 
 import atexit
 import ctypes.util
+import importlib
 import os
 import sys
 from collections import OrderedDict
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +27,8 @@ if TYPE_CHECKING:
     import mujoco
 
 _LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
-_OTHER_BACKENDS = ("glfw", "glx", "cgl", "wgl", "disable", "disabled", "off", "false", "0")
+_OTHER_BACKENDS = ("glfw", "disable")
+_SYNONYMS = ("glx", "enable", "enabled", "on", "true", "1", "disabled", "off", "false", "0")
 _MEND = (
     "Install a software renderer (Debian, Ubuntu: `apt-get install libegl1 libgl1-mesa-dri`, or "
     "`apt-get install libosmesa6`) and set MUJOCO_GL=egl or MUJOCO_GL=osmesa, or unset it to let "
@@ -37,7 +43,7 @@ class RenderingError(S2RobotError):
 
 
 def select_gl() -> str:
-    """Choose MuJoCo's GL backend before it is imported, unless ``MUJOCO_GL`` already names one.
+    """Choose MuJoCo's GL backend, unless ``MUJOCO_GL`` already names one.
 
     Returns:
         The backend in force: ``egl`` where libEGL is found, else ``osmesa``, else ``""`` (physics
@@ -52,7 +58,7 @@ def select_gl() -> str:
         return chosen
     if not chosen:
         return _select_found()
-    if chosen not in (*_LIBRARIES, *_OTHER_BACKENDS):
+    if chosen not in (*_LIBRARIES, *_OTHER_BACKENDS, *_SYNONYMS):
         error = unknown("MUJOCO_GL", chosen, (*_LIBRARIES, *_OTHER_BACKENDS))
         raise ValueError(f"{error}. Unset it to let s2robot choose")
     if chosen in _LIBRARIES and not _has_library(chosen):
@@ -61,8 +67,6 @@ def select_gl() -> str:
 
 
 def _select_found() -> str:
-    if "mujoco" in sys.modules:  # too late to choose: MuJoCo has taken its default
-        return ""
     for backend in _LIBRARIES:
         if _has_library(backend):
             os.environ["MUJOCO_GL"] = backend
@@ -90,6 +94,17 @@ class RenderQuality:
             value = getattr(self, name)
             if not isinstance(value, int) or value < low:
                 raise ValueError(f"quality.{name} is {value!r}; allowed: an integer >= {low}")
+
+    @classmethod
+    def of(cls, value: RenderQuality | Mapping[str, int] | None) -> RenderQuality:
+        """The value itself, one made of a mapping's entries, or the default for None."""
+        if not isinstance(value, Mapping):
+            return value or cls()
+        names = [field.name for field in fields(cls)]
+        for name in value:
+            if name not in names:
+                raise unknown("quality", name, names)
+        return cls(**value)
 
     def apply(self, spec: mujoco.MjSpec) -> None:
         """Write the quality into a scene before it is compiled."""
@@ -136,7 +151,7 @@ class Renderer:
         from OpenGL import GL
 
         self._gl.make_current()
-        name = GL.glGetString(GL.GL_RENDERER).decode()
+        name = bytes(GL.glGetString(GL.GL_RENDERER) or b"unknown").decode()
         backend = os.environ.get("MUJOCO_GL", "")
         software = any(word in name.lower() for word in _SOFTWARE_NAMES)
         return {"renderer": name, "backend": backend, "software": software}
@@ -188,28 +203,46 @@ class _Canvas:
 def _make_gl_context() -> Any:
     import mujoco
 
+    backend = select_gl()
     try:
-        context = mujoco.GLContext(64, 64)  # type: ignore[attr-defined]
+        context = _context_class(backend)(64, 64)
         context.make_current()
+        empty = mujoco.MjModel.from_xml_string("<mujoco/>")
+        mujoco.MjrContext(empty, mujoco.mjtFontScale.mjFONTSCALE_100).free()  # does it draw?
     except Exception as error:  # each backend raises its own kinds
-        backend = os.environ.get("MUJOCO_GL") or "(unset)"
+        cause = f"{type(error).__name__}: {error}"
         raise RenderingError(
-            f"no GL context with MUJOCO_GL={backend}: {type(error).__name__}: {error}. {_MEND}"
+            f"no GL context with MUJOCO_GL={backend or '(unset)'} ({cause}). {_MEND}"
         ) from error
     return context
 
 
-_shared: dict[int, Renderer] = {}  # by process id: a forked child must not use its parent's context
+def _context_class(backend: str) -> Any:
+    """By the backend's own module: ``mujoco.GLContext`` was fixed when MuJoCo was imported."""
+    import mujoco
+
+    if backend in _LIBRARIES:
+        return importlib.import_module(f"mujoco.{backend}").GLContext
+    return mujoco.GLContext
+
+
+_shared: dict[int, Renderer] = {}  # by process id, so that a forked child knows its parent's
 
 
 def renderer() -> Renderer:
     """The process's one renderer, made at the first call and freed at exit.
 
     Raises:
-        RenderingError: no GL context can be made here.
+        RenderingError: no GL context can be made here, or the process was forked from one with GL.
     """
     process = os.getpid()
     if process not in _shared:
+        if _shared:
+            raise RenderingError(
+                "this process was forked from one that had already drawn pictures, and GL does not "
+                "survive a fork. Start workers with context='spawn' (AsyncVectorEnv, "
+                "multiprocessing), or draw nothing before they start"
+            )
         _shared[process] = Renderer()
         atexit.register(_free, process)
     return _shared[process]

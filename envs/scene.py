@@ -1,5 +1,8 @@
 """The pick-cube scene: table, cube, cameras and lights around the arm."""
 
+# MuJoCo's bindings carry no type stubs.
+# pyright: reportAttributeAccessIssue=false
+
 from __future__ import annotations
 
 import functools
@@ -8,6 +11,7 @@ from pathlib import Path
 
 import mujoco
 import numpy as np
+from numpy.typing import ArrayLike
 
 from s2robot.envs.arm import HAND_BODY, PREFIX, attach_arm
 from s2robot.envs.levels import Level
@@ -45,11 +49,11 @@ FIXED_CAMERAS = {
 WRIST_CAMERA = CameraPose((0.085, 0.0, 0.03), (0.022, 0.0, 0.16), 75.0)
 
 
-def look_at(position: np.ndarray, target: np.ndarray, up: np.ndarray) -> np.ndarray:
+def look_at(position: ArrayLike, target: ArrayLike, up: ArrayLike) -> np.ndarray:
     """Orientation (wxyz) of a camera at ``position`` that looks at ``target``, ``up`` upwards."""
     backward = np.asarray(position, dtype=float) - np.asarray(target, dtype=float)
     backward /= np.linalg.norm(backward)
-    right = np.cross(up, backward)
+    right = np.cross(np.asarray(up, dtype=float), backward)
     right /= np.linalg.norm(right)
     rotation = np.stack([right, np.cross(backward, right), backward], axis=1)
     quat = np.empty(4)

@@ -1,0 +1,34 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from s2robot.envs.levels import LEVELS, get_level
+
+
+def test_levels_differ_in_what_makes_precise_precise():
+    easy, precise = get_level("easy"), get_level("precise")
+    assert (easy.camera, precise.camera) == ("front", "far")
+    assert easy.clearance_m == pytest.approx(0.02)
+    assert precise.clearance_m == pytest.approx(0.01)
+
+
+def test_unknown_level_lists_the_levels_and_guesses():
+    with pytest.raises(ValueError, match=r"unknown level 'presice'.*easy, precise.*'precise'"):
+        get_level("presice")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"camera": "top"}, "unknown camera 'top'"),
+        ({"cube_half_size_m": 0.04}, "does not fit"),
+        ({"gripper_opening_m": 0.1}, r"gripper_opening_m is 0\.1"),
+        ({"yaw_range_rad": 2.0}, r"yaw_range_rad is 2\.0"),
+        ({"horizon": 0}, "horizon is 0"),
+    ],
+)
+def test_impossible_levels_are_refused(change, message):
+    with pytest.raises(ValueError, match=message):
+        dataclasses.replace(LEVELS["easy"], **change)

@@ -1,0 +1,169 @@
+# MuJoCo's bindings carry no type stubs.
+# pyright: reportAttributeAccessIssue=false
+from __future__ import annotations
+
+import multiprocessing
+import os
+import subprocess
+import sys
+
+import mujoco
+import numpy as np
+import pytest
+
+from s2robot.envs import rendering
+from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.envs.rendering import RenderingError, RenderQuality, gl_info, renderer, select_gl
+
+
+@pytest.fixture(scope="module")
+def env() -> PickCubeEnv:
+    env = PickCubeEnv("precise")
+    env.reset(seed=0)
+    return env
+
+
+@pytest.mark.parametrize("camera", ["front", "far", "wrist"])
+@pytest.mark.parametrize("size", [(64, 64), (40, 120), (300, 200)])
+def test_any_camera_at_any_size(env, camera, size):
+    frame = env.render_frame(camera, *size)
+    assert frame.shape == (*size, 3)
+    assert frame.dtype == np.uint8
+    assert frame.std() > 5  # not a blank
+
+
+def test_the_same_state_gives_the_same_pixels_between_other_drawings(env):
+    first = env.render_frame("far", 96, 96)
+    other = PickCubeEnv("easy")
+    other.reset(seed=1)
+    other.render_frame("front", 50, 70)
+    np.testing.assert_array_equal(env.render_frame("far", 96, 96), first)
+
+
+def test_more_models_than_the_renderer_keeps():
+    models = [mujoco.MjModel.from_xml_string(CAMERA_ONLY) for _ in range(6)]
+    frames = [renderer().render(m, _posed(m), "eye", 32, 32) for m in (*models, models[0])]
+    np.testing.assert_array_equal(frames[0], frames[-1])
+
+
+CAMERA_ONLY = """<mujoco><worldbody><light pos="0 0 3"/><geom type="box" size=".2 .2 .2"/>
+<camera name="eye" pos="0 -2 0" xyaxes="1 0 0 0 0 1"/></worldbody></mujoco>"""
+
+
+def _posed(model: mujoco.MjModel) -> mujoco.MjData:
+    data = mujoco.MjData(model)
+    mujoco.mj_forward(model, data)
+    return data
+
+
+def test_rows_run_top_down(env):
+    frame = env.render_frame("front", 128, 128).astype(int)
+    red = (frame[..., 0] > 90) & (frame[..., 1] < 60)
+    rows = np.nonzero(red)[0]
+    assert rows.size > 30
+    assert rows.mean() > 50  # the cube lies below the gripper
+
+
+def test_unknown_camera_is_named_with_the_ones_there_are(env):
+    with pytest.raises(ValueError, match=r"unknown camera 'fron'.*far, front, wrist.*'front'"):
+        env.render_frame("fron", 32, 32)
+
+
+@pytest.mark.parametrize("size", [(0, 32), (32, 5000)])
+def test_impossible_sizes_are_refused(env, size):
+    with pytest.raises(ValueError, match="allowed: 1 to 4096 px"):
+        env.render_frame("front", *size)
+
+
+def test_gl_info_says_what_draws():
+    info = gl_info()
+    assert set(info) == {"renderer", "backend", "software"}
+    assert info["renderer"]
+
+
+@pytest.mark.parametrize("change", [{"msaa": -1}, {"shadow_size": 0.5}, {"slices": 2}])
+def test_impossible_quality_is_refused(change):
+    with pytest.raises(ValueError, match=f"quality.{next(iter(change))} is"):
+        RenderQuality(**change)
+
+
+def test_quality_changes_the_picture():
+    plain, shadowed = PickCubeEnv(), PickCubeEnv(quality={"shadow_size": 512})
+    plain.reset(seed=0)
+    shadowed.reset(seed=0)
+    pictures = [env.render_frame("front", 96, 96).astype(int) for env in (plain, shadowed)]
+    assert np.abs(pictures[0] - pictures[1]).max() > 10
+
+
+def test_unset_backend_prefers_egl_then_osmesa(monkeypatch):
+    for present, chosen in (({"egl", "osmesa"}, "egl"), ({"osmesa"}, "osmesa"), (set(), "")):
+        monkeypatch.delenv("MUJOCO_GL", raising=False)
+        monkeypatch.setattr(rendering, "_has_library", present.__contains__)
+        assert select_gl() == chosen
+        assert os.environ.get("MUJOCO_GL", "") == chosen
+
+
+def test_chosen_backend_without_its_library_says_what_to_install(monkeypatch):
+    monkeypatch.setenv("MUJOCO_GL", "osmesa")
+    monkeypatch.setattr(rendering, "_has_library", lambda _: False)
+    with pytest.raises(RenderingError, match=r"libOSMesa is missing.*apt-get install"):
+        select_gl()
+
+
+def _run(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, **variables},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+
+
+def test_wrong_mujoco_gl_is_explained_on_import():
+    done = _run("import s2robot.envs", MUJOCO_GL="elg")
+    assert done.returncode != 0
+    assert "unknown MUJOCO_GL 'elg'" in done.stderr
+    assert "did you mean 'egl'" in done.stderr
+
+
+def test_physics_runs_without_gl_and_rendering_says_what_is_missing():
+    code = (
+        "import s2robot.envs.pick_cube as p\n"
+        "env = p.PickCubeEnv(); env.reset(seed=0); env.step(env.action_space.sample())\n"
+        "print('stepped'); env.render_frame('front', 32, 32)\n"
+    )
+    done = _run(code, MUJOCO_GL="disable")
+    assert "stepped" in done.stdout
+    assert "RenderingError: no GL context with MUJOCO_GL=disable" in done.stderr
+    assert "apt-get install" in done.stderr
+
+
+def test_a_process_forked_after_drawing_is_told_to_spawn(env):
+    env.render_frame("front", 16, 16)
+    receiver, sender = multiprocessing.get_context("fork").Pipe(duplex=False)
+    child = multiprocessing.get_context("fork").Process(target=_draw_and_tell, args=(env, sender))
+    child.start()
+    assert receiver.poll(30)
+    assert "context='spawn'" in receiver.recv()
+    child.join(10)
+
+
+def _draw_and_tell(env: PickCubeEnv, sender) -> None:
+    try:
+        env.render_frame("front", 16, 16)
+        sender.send("drew")
+    except RenderingError as error:
+        sender.send(str(error))
+
+
+def test_importing_mujoco_first_does_no_harm():
+    code = (
+        "import mujoco\nfrom s2robot.envs.pick_cube import PickCubeEnv\n"
+        "env = PickCubeEnv(); env.reset(seed=0); print(env.render_frame('front', 32, 32).std() > 5)"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "MUJOCO_GL"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert done.stdout.strip() == "True", done.stderr

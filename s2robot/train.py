@@ -10,7 +10,7 @@ import pickle
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -18,6 +18,7 @@ from torch import nn
 
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.files import atomic_path, digest_of
+from s2robot.optim import cosine_schedule, parameter_groups, seeded
 from s2robot.policies.config import PolicyConfig, require_at_least, require_positive
 from s2robot.policies.data import (
     TrajectoryData,
@@ -192,11 +193,11 @@ class _Trainer:
         self.key = digest_of(
             [data.digest, dataclasses.asdict(policy_config), dataclasses.asdict(config)]
         )
-        with _seeded(config.seed, 0):
+        with seeded(config.seed, 0):
             self.policy = Policy.for_data(policy_config, data).to(device)
         self.average = copy.deepcopy(self.policy)
         self.optimizer = torch.optim.AdamW(
-            _parameter_groups(self.policy, config.weight_decay), lr=config.lr
+            parameter_groups(self.policy, config.weight_decay), lr=config.lr
         )
         self.frames = _Frames(data, self.policy, device)
         self.windows = training_windows(policy_config, data, data.train_episodes)
@@ -214,7 +215,7 @@ class _Trainer:
     def epoch(self, epoch: int) -> dict[str, float]:
         """Train for one epoch; its randomness depends on the seed and its number alone."""
         self.policy.train()
-        with _seeded(self.config.seed, epoch + 1):
+        with seeded(self.config.seed, epoch + 1):
             order = torch.randperm(len(self.windows))[: self.windows_per_epoch]
             batches = order.tensor_split(self.steps_per_epoch)
             first = epoch * self.steps_per_epoch
@@ -357,31 +358,6 @@ def action_errors(
     motion = (predicted - actions)[:, : data.motion_dims].abs().mean(dim=-1) * data.motion_unit
     wrong = (predicted[:, -1] > 0) != (actions[:, -1] > 0)
     return motion.sum(), wrong.sum()
-
-
-def cosine_schedule(step: int, steps: int, warmup: int) -> float:
-    """Factor on the learning rate: linear over ``warmup`` steps, then half a cosine to zero."""
-    if step < warmup:
-        return (step + 1) / warmup
-    return 0.5 * (1 + math.cos(math.pi * (step - warmup) / max(1, steps - warmup)))
-
-
-def _parameter_groups(policy: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
-    """Weight decay for matrices; none for biases, norms and temperatures."""
-    parameters = [p for p in policy.parameters() if p.requires_grad]
-    return [
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
-        {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-    ]
-
-
-@contextlib.contextmanager
-def _seeded(seed: int, stage: int) -> Iterator[None]:
-    """Seed torch's generators inside the block only: networks and dropout draw from them."""
-    state = np.random.SeedSequence((seed, stage)).generate_state(1, np.uint64)
-    with torch.random.fork_rng():
-        torch.manual_seed(int(state[0]))
-        yield
 
 
 @contextlib.contextmanager

@@ -31,6 +31,8 @@ class Verb:
     task: str
     """``module:function``; takes a Hydra configuration where ``hydra`` is set, else words."""
     hydra: bool = True
+    begin: str | None = None
+    """``module:function`` called with the words first; its verb is a Hydra multirun."""
     finish: str | None = None
     """``module:function`` called with the words when all Hydra jobs are done."""
 
@@ -75,7 +77,7 @@ VERBS = {
         Verb(
             "eval",
             "Roll a policy out on fixed initial conditions and report its success rate.",
-            ("s2robot eval policy=runs/cells/NAME/policy.safetensors n=64 split=test",),
+            ("s2robot eval checkpoint=runs/cells/NAME/policy.safetensors n=64 split=test",),
             "s2robot.commands:evaluate",
         ),
         Verb(
@@ -87,6 +89,7 @@ VERBS = {
                 "s2robot sweep hydra/launcher=joblib hydra.launcher.n_jobs=4",
             ),
             "s2robot.commands:sweep_cell",
+            begin="s2robot.commands:sweep_begin",
             finish="s2robot.commands:sweep_finish",
         ),
         Verb(
@@ -164,6 +167,9 @@ def _run_hydra(verb: Verb, words: list[str]) -> int:
     import hydra
 
     sys.argv = [f"s2robot {verb.name}", *words]
+    if verb.begin:
+        _load(verb.begin)(words)
+        sys.argv.append("--multirun")
     task = _load(verb.task)
     decorate = hydra.main(
         version_base="1.3", config_path="pkg://s2robot.configs", config_name=verb.name

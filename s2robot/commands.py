@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import traceback
 from pathlib import Path
 from typing import Any
@@ -52,7 +53,7 @@ def train(config: DictConfig) -> None:
 
     job = from_config(TrainJob, _nested(config))
     path = train_cell(job, Arm(job.arm))
-    console.print(f"{path}\nroll it out: s2robot eval policy={path}", highlight=False)
+    console.print(f"{path}\nroll it out: s2robot eval checkpoint={path}", highlight=False)
 
 
 def evaluate(config: DictConfig) -> None:
@@ -78,6 +79,11 @@ def sweep_cell(config: DictConfig) -> None:
         return
     record.unlink(missing_ok=True)
     console.print(describe(summary), highlight=False)
+
+
+def sweep_begin(words: list[str]) -> None:
+    """Forget the failures of earlier sweeps."""
+    shutil.rmtree(Path(_setting(words, "runs_dir", "runs")) / "failed", ignore_errors=True)
 
 
 def sweep_finish(words: list[str]) -> int:

@@ -327,7 +327,7 @@ def _header(
 class EvalJob:
     """A policy file to roll out."""
 
-    policy: Path
+    checkpoint: Path
     split: str = "test"
     n: int = 64
     rollout: EvalConfig = field(default_factory=EvalConfig)
@@ -350,12 +350,12 @@ def conditions_for(job: EvalJob, env_kwargs: dict[str, Any]) -> Conditions:
 
 def evaluate_policy(job: EvalJob) -> Summary:
     """Roll a policy file out on fixed conditions; rows and videos go beside it."""
-    policy, header = load_policy(job.policy)
+    policy, header = load_policy(job.checkpoint)
     encoder = None
     if not is_control(header.encoder["backbone"]):
         encoder = _rebuild_encoder(job, EncoderSpec.from_dict(header.encoder))
     conditions = conditions_for(job, header.env_kwargs)
-    out = job.out or job.policy.parent
+    out = job.out or job.checkpoint.parent
     return evaluate(policy, encoder, conditions, job.rollout, out, header=header, fresh=job.fresh)
 
 
@@ -384,7 +384,7 @@ def run_cell(job: CellJob, say: Callable[[str], None] = console.print) -> Summar
     say(f"cell: {arm.config.level}, {arm.label}, {job.train.policy.kind}, seed {job.train.seed}")
     path = train_cell(job.train, arm)
     eval_job = EvalJob(
-        policy=path,
+        checkpoint=path,
         split=job.split,
         n=job.n,
         rollout=job.rollout,
@@ -402,7 +402,7 @@ def _cell_record(job: CellJob, arm: Arm, header: PolicyHeader, eval_job: EvalJob
     conditions = conditions_for(eval_job, header.env_kwargs)
     encoder = arm.encoder
     return {
-        "name": eval_job.policy.parent.name,
+        "name": eval_job.checkpoint.parent.name,
         "level": arm.config.level,
         "label": arm.label,
         "encoder": header.encoder,

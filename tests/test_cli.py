@@ -69,7 +69,7 @@ def test_unknown_verb_suggests_the_nearest(capsys):
         (["features", "camera.name=front_left"], "did you mean 'front'"),
         (["train", "policy.kind=mpl"], "did you mean 'mlp'"),
         (["train", "demos.path=none.hdf5", "encoder=state"], "s2robot collect"),
-        (["eval", "policy=none.safetensors"], "s2robot train"),
+        (["eval", "checkpoint=none.safetensors"], "s2robot train"),
         (["report", "nowhere"], "s2robot sweep"),
     ],
 )
@@ -135,7 +135,7 @@ def test_features_train_and_eval_alone(swept):
     assert trained.returncode == 0, trained.stderr
     (cell,) = [cell for cell in cells(swept) if "random" in cell.name]
     policy = cell / "policy.safetensors"
-    result = s2robot("eval", f"policy={policy}", *ROLLOUT, "out=fresh", cwd=swept)
+    result = s2robot("eval", f"checkpoint={policy}", *ROLLOUT, "out=fresh", cwd=swept)
     assert result.returncode == 0, result.stderr
     assert (swept / "fresh/episodes.jsonl").read_bytes() == (cell / "episodes.jsonl").read_bytes()
     assert "success" in result.stdout

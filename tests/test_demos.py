@@ -103,6 +103,18 @@ def test_a_killed_collection_resumes_to_the_same_data(demos, tmp_path):
     assert not parts.exists()
 
 
+@pytest.mark.parametrize("control, size", [("joint_delta", 8), ("ee_delta", 5)])
+def test_other_action_spaces_are_collected(control, size, tmp_path):
+    yaw = {"yaw_range_rad": 0.5} if size == 5 else {}
+    settings = CollectConfig(
+        level="easy", control=control, episodes=2, data_dir=tmp_path, env=yaw, seed=3
+    )
+    other = collect(settings)
+    assert other.actions.shape[1] == size
+    assert other.control == control
+    assert np.abs(other.actions).max() <= 1
+
+
 def test_a_file_cut_in_half_is_refused(demos, tmp_path):
     half = tmp_path / "half.hdf5"
     content = demos.path.read_bytes()

@@ -38,8 +38,8 @@ def test_train_and_sweep_build_the_same_job():
 
 
 def test_eval_builds_its_job():
-    job = from_config(EvalJob, composed("eval", "policy=p.safetensors"))
-    assert job == EvalJob(policy=Path("p.safetensors"))
+    job = from_config(EvalJob, composed("eval", "checkpoint=p.safetensors"))
+    assert job == EvalJob(checkpoint=Path("p.safetensors"))
 
 
 @pytest.mark.parametrize("kind", ["mlp", "gmm", "rnn_gmm", "transformer"])

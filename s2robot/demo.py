@@ -25,7 +25,7 @@ class DemoSize:
     budget: str
 
 
-FULL = DemoSize(120, 64, "0,1,2", "0,1,2", "standard")
+FULL = DemoSize(120, 64, "0,1,2,3", "0,1", "standard")
 QUICK = DemoSize(40, 16, "0", "0", "quick")
 
 

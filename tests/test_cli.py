@@ -130,7 +130,8 @@ def test_equal_seeds_give_equal_rows(swept, tmp_path):
 
 def test_features_train_and_eval_alone(swept):
     """The verbs one by one find what the sweep made, and each other's files."""
-    assert s2robot("features", *TINY, cwd=swept).returncode == 0
+    encoding = [word for word in TINY if not word.startswith(("budget", "train", "search"))]
+    assert s2robot("features", *encoding, cwd=swept).returncode == 0
     trained = s2robot("train", *TINY, cwd=swept)
     assert trained.returncode == 0, trained.stderr
     (cell,) = [cell for cell in cells(swept) if "random" in cell.name]

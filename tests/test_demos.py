@@ -7,6 +7,8 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
+from typing import Any, Literal
 
 import h5py
 import numpy as np
@@ -25,8 +27,13 @@ def demos(tmp_path_factory) -> Demonstrations:
     return collect(CollectConfig(level="easy", episodes=4, out=out, valid_share=0.25))
 
 
+def opened(path: Path, mode: Literal["r", "r+"] = "r") -> Any:
+    """h5py's items are unions that a type checker cannot follow."""
+    return h5py.File(path, mode)
+
+
 def test_layout_is_robomimics(demos):
-    with h5py.File(demos.path) as file:
+    with opened(demos.path) as file:
         first = file["data/demo_0"]
         steps = first.attrs["num_samples"]
         assert file["data"].attrs["total"] == demos.num_frames
@@ -126,7 +133,7 @@ def test_a_file_cut_in_half_is_refused(demos, tmp_path):
 def test_an_altered_file_is_refused(demos, tmp_path):
     altered = tmp_path / "altered.hdf5"
     altered.write_bytes(demos.path.read_bytes())
-    with h5py.File(altered, "r+") as file:
+    with opened(altered, "r+") as file:
         file["data/demo_0/actions"][0, 0] += 0.1
     with pytest.raises(CorruptFileError, match="digest"):
         Demonstrations(altered)

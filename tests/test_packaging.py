@@ -13,7 +13,7 @@ import pytest
 if sys.version_info >= (3, 11):
     import tomllib
 else:  # pragma: no cover
-    import tomli as tomllib
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 ROOT = Path(__file__).resolve().parents[1]
 HOMES = {"envs": "s2robot.envs", "policies": "s2robot.policies", "configs": "s2robot.configs"}

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
-from omegaconf import OmegaConf
 
 from s2robot.collect import CollectConfig
 from s2robot.commands import _nested
@@ -70,4 +69,4 @@ def test_lists_become_tuples_of_floats():
 )
 def test_wrong_settings_are_named(content, message):
     with pytest.raises(ValueError, match=message):
-        from_config(PretrainConfig, OmegaConf.create(content))
+        from_config(PretrainConfig, content)

@@ -124,7 +124,7 @@ class Arm:
         if self.is_control:
             return None
         config = self.config
-        return FrameEncoder.from_name(
+        encoder = FrameEncoder.from_name(
             config.encoder,
             scales=config.scales,
             readout=config.readout,
@@ -134,6 +134,8 @@ class Arm:
             device=config.device,
             dtype=config.dtype,
         )
+        console.print(f"{config.encoder} on {encoder.device}, {encoder.spec.dtype}")
+        return encoder
 
     @functools.cached_property
     def encoder_record(self) -> dict[str, Any]:

@@ -10,8 +10,10 @@ load with a wrong ``MUJOCO_GL``; so this module imports MuJoCo only inside funct
 from __future__ import annotations
 
 import atexit
+import contextlib
 import ctypes.util
 import importlib
+import importlib.util
 import os
 import sys
 from collections import OrderedDict
@@ -204,6 +206,7 @@ def _make_gl_context() -> Any:
     import mujoco
 
     backend = select_gl()
+    _load_triton_first()
     try:
         context = _context_class(backend)(64, 64)
         context.make_current()
@@ -215,6 +218,17 @@ def _make_gl_context() -> Any:
             f"no GL context with MUJOCO_GL={backend or '(unset)'} ({cause}). {_MEND}"
         ) from error
     return context
+
+
+def _load_triton_first() -> None:
+    """Where Triton is installed, load it before Mesa's software renderer.
+
+    Both bring an LLVM of their own. A process that draws first and imports PyTorch (hence Triton)
+    afterwards crashes with a segmentation fault; the other order works.
+    """
+    if importlib.util.find_spec("triton") is not None:
+        with contextlib.suppress(ImportError):
+            importlib.import_module("triton")
 
 
 def _context_class(backend: str) -> Any:

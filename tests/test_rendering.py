@@ -167,3 +167,12 @@ def test_importing_mujoco_first_does_no_harm():
         [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
     )
     assert done.stdout.strip() == "True", done.stderr
+
+
+def test_torch_can_be_imported_after_drawing():
+    """Mesa's LLVM before Triton's would end the process with a segmentation fault."""
+    program = (
+        "from s2robot.envs.rendering import gl_info; gl_info(); import torch, torchvision; print(1)"
+    )
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr

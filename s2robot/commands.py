@@ -31,7 +31,7 @@ def collect(config: DictConfig) -> None:
 
 def features(config: DictConfig) -> None:
     """``s2robot features``."""
-    from s2robot.pipeline import Arm, ArmConfig
+    from s2robot.arms import Arm, ArmConfig
 
     arm = Arm(from_config(ArmConfig, config))
     shape = tuple(arm.embeddings().shape)
@@ -49,7 +49,8 @@ def pretrain(config: DictConfig) -> None:
 
 def train(config: DictConfig) -> None:
     """``s2robot train`` and ``train-policy``."""
-    from s2robot.pipeline import Arm, TrainJob, train_cell
+    from s2robot.arms import Arm
+    from s2robot.pipeline import TrainJob, train_cell
 
     job = from_config(TrainJob, _nested(config))
     path = train_cell(job, Arm(job.arm))

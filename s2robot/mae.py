@@ -7,6 +7,10 @@ from timm.layers import build_sincos2d_pos_embed  # pyright: ignore[reportAttrib
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
 
+# The statistics that every published encoder of this kind uses (ImageNet, RGB in [0, 1]).
+MEAN = (0.485, 0.456, 0.406)
+STD = (0.229, 0.224, 0.225)
+
 # Patches of rendered scenes are often flat: the paper's 1e-6 would blow their noise up to unit
 # variance and make the loss about nothing else.
 PIXEL_VARIANCE_EPS = 1e-2
@@ -135,3 +139,10 @@ def patch_moments(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     """Mean and (floored) standard deviation ``(B, N, 1)`` of each patch."""
     variance = patches.var(dim=-1, keepdim=True)
     return patches.mean(dim=-1, keepdim=True), (variance + PIXEL_VARIANCE_EPS).sqrt()
+
+
+def normalise_pixels(views: torch.Tensor) -> torch.Tensor:
+    """uint8 ``(B, 3, S, S)`` to float32, ImageNet mean and deviation."""
+    mean = torch.tensor(MEAN, device=views.device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(STD, device=views.device).view(1, 3, 1, 1) * 255
+    return (views.float() - mean) / std

@@ -16,8 +16,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import matplotlib
-import numpy as np
 import torch
 from rich.console import Console
 from safetensors.torch import save_file
@@ -33,19 +31,10 @@ from s2robot.files import (
     sha256_file,
     write_json,
 )
-from s2robot.mae import (
-    MaskedAutoencoder,
-    patch_moments,
-    patchify,
-    unpatchify,
-    visible_patches,
-)
+from s2robot.mae import MEAN, STD, MaskedAutoencoder, normalise_pixels, visible_patches
+from s2robot.pretrain_pictures import loss_curve, write_pictures
 from s2robot.provenance import provenance
 from s2robot.views import FramePool, ViewConfig, ViewSampler
-
-# The statistics that every published encoder of this kind uses (ImageNet, RGB in [0, 1]).
-MEAN = (0.485, 0.456, 0.406)
-STD = (0.229, 0.224, 0.225)
 
 
 class DivergedError(S2RobotError):
@@ -327,13 +316,6 @@ def _prefetched(
             yield views, waited
 
 
-def normalise_pixels(views: torch.Tensor) -> torch.Tensor:
-    """uint8 ``(B, 3, S, S)`` to float32, ImageNet mean and deviation."""
-    mean = torch.tensor(MEAN, device=views.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(STD, device=views.device).view(1, 3, 1, 1) * 255
-    return (views.float() - mean) / std
-
-
 def export(trainer: Trainer) -> Path:
     """Write the averaged encoder in half precision and its model card; returns the card's path."""
     config = trainer.config
@@ -371,66 +353,9 @@ def _model_card(trainer: Trainer, digest: str) -> dict[str, Any]:
         "steps": trainer.step,
         "views": trainer.step * config.batch_size,
         "views_planned": config.views,
-        "loss_curve": _loss_curve(config.out / "loss.jsonl"),
+        "loss_curve": loss_curve(config.out / "loss.jsonl"),
         "provenance": provenance(),
     }
-
-
-def _loss_curve(log: Path, points: int = 60) -> list[list[float]]:
-    """``[step, mean loss]`` of about ``points`` stretches of the log."""
-    rows = read_jsonl(log)
-    if not rows:
-        return []
-    parts = np.array_split(np.array([[r["step"], r["loss"]] for r in rows]), min(points, len(rows)))
-    return [[float(part[-1, 0]), round(float(part[:, 1].mean()), 5)] for part in parts]
-
-
-@torch.no_grad()
-def write_pictures(trainer: Trainer, sampler: ViewSampler, board: SummaryWriter) -> None:
-    """``loss.png`` and ``reconstructions.png`` (view, visible part, reconstruction) in ``out``."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
-    curve = np.array(_loss_curve(trainer.config.out / "loss.jsonl"))
-    figure, axes = plt.subplots(figsize=(7, 4))
-    axes.plot(curve[:, 0], curve[:, 1])
-    axes.set(xlabel="step", ylabel="MAE loss (normalised pixels, masked patches)")
-    axes.set_title(trainer.config.name)
-    _save_figure(figure, trainer.config.out / "loss.png")
-    images = _reconstructions(trainer, sampler.batch(10**9, 8))
-    board.add_image("reconstructions", images, trainer.step, dataformats="HWC")
-    with atomic_path(trainer.config.out / "reconstructions.png") as temporary:
-        plt.imsave(temporary, images)
-
-
-def _save_figure(figure: Any, path: Path) -> None:
-    from matplotlib import pyplot as plt
-
-    figure.tight_layout()
-    with atomic_path(path) as temporary:
-        figure.savefig(temporary, dpi=120)
-    plt.close(figure)
-
-
-def _reconstructions(trainer: Trainer, views: torch.Tensor) -> np.ndarray:
-    """Rows view / visible / reconstruction, one column a view: ``(3·S, B·S, 3)`` uint8."""
-    model = trainer.average
-    images = normalise_pixels(views.to(trainer.device))
-    keep = trainer.visible(10**9, len(views)).to(trainer.device)
-    _, predicted = model(images, keep)
-    patches = patchify(images, model.patch)
-    mean, deviation = patch_moments(patches)
-    seen = torch.zeros_like(patches[..., :1]).scatter_(1, keep.unsqueeze(-1), 1.0)
-    filled = torch.where(seen > 0, patches, predicted.float() * deviation + mean)
-    rows = [unpatchify(p, model.patch) for p in (patches, patches * seen, filled)]
-    return np.concatenate([_to_picture(row) for row in rows])
-
-
-def _to_picture(images: torch.Tensor) -> np.ndarray:
-    mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
-    std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1)
-    pixels = ((images * std + mean).clamp(0, 1) * 255).round().byte()
-    return torch.cat(list(pixels), dim=-1).permute(1, 2, 0).cpu().numpy()  # (S, B·S, 3)
 
 
 def _device(name: str) -> torch.device:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 
+from s2robot.arms import ArmConfig
 from s2robot.collect import CollectConfig
 from s2robot.commands import _nested
-from s2robot.pipeline import ArmConfig, CellJob, EvalJob, TrainJob
+from s2robot.pipeline import CellJob, EvalJob, TrainJob
 from s2robot.pretrain import PretrainConfig
 from s2robot.settings import from_config
 

@@ -57,7 +57,7 @@ class TrainConfig:
     """Peak learning rate; it falls to zero along a cosine."""
     warmup: float = 0.05
     """Share of all steps in which the learning rate rises linearly."""
-    weight_decay: float = 0.1
+    weight_decay: float = 1e-2
     """Decoupled weight decay (AdamW) of matrices."""
     grad_clip: float = 1.0
     """Largest norm of the gradient; 0 does not clip."""

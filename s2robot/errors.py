@@ -18,6 +18,10 @@ class MismatchError(S2RobotError):
     """Two things that must agree (a policy and an environment, a run and its inputs) do not."""
 
 
+class DivergedError(S2RobotError):
+    """A training loss became NaN or infinite; the last good checkpoint is kept."""
+
+
 def unknown(kind: str, value: object, allowed: Iterable[str]) -> ValueError:
     """Build the error for an unknown name: what was seen, what is allowed, the nearest name.
 

@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from s2robot.errors import DivergedError
 from s2robot.files import append_jsonl, digest_of, read_jsonl
 from s2robot.policies.config import PolicyConfig, require_at_least
 from s2robot.policies.data import TrajectoryData
-from s2robot.train import DivergedError, TrainConfig, fit
+from s2robot.train import TrainConfig, fit
 
 GRIPPER_WEIGHT = 0.02
 """What telling the gripper the wrong way costs in the score, as metres of motion error."""

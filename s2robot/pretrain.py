@@ -22,7 +22,7 @@ from safetensors.torch import save_file
 from timm.models.vision_transformer import VisionTransformer
 from torch.utils.tensorboard import SummaryWriter
 
-from s2robot.errors import MismatchError, S2RobotError
+from s2robot.errors import DivergedError, MismatchError
 from s2robot.files import (
     append_jsonl,
     atomic_path,
@@ -35,10 +35,6 @@ from s2robot.mae import MEAN, STD, MaskedAutoencoder, normalise_pixels, visible_
 from s2robot.pretrain_pictures import loss_curve, write_pictures
 from s2robot.provenance import provenance
 from s2robot.views import FramePool, ViewConfig, ViewSampler
-
-
-class DivergedError(S2RobotError):
-    """The loss became NaN or infinite; the last checkpoint before it is kept."""
 
 
 @dataclass(frozen=True)

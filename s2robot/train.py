@@ -16,7 +16,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
+from s2robot.envs.control import EE_STEP_M, JOINT_STEP_RAD
+from s2robot.errors import CorruptFileError, DivergedError, MismatchError
 from s2robot.files import atomic_path, digest_of
 from s2robot.optim import cosine_schedule, parameter_groups, seeded
 from s2robot.policies.config import PolicyConfig, require_at_least, require_positive
@@ -34,15 +35,11 @@ CHECKPOINT = "checkpoint.pt"
 # Embeddings are standardised once, as float32, if that needs no more memory; else batch by batch.
 _PREPARED_BYTES = 3 << 30
 # Motion entries of an action, and what a full step of one means [m, rad] (see envs/control.py).
-_MOTION = {"ee_delta": (3, 0.04), "joint_delta": (7, 0.15)}
+_MOTION = {"ee_delta": (3, EE_STEP_M), "joint_delta": (7, JOINT_STEP_RAD)}
 # Windows of a sequence policy overlap: an epoch draws as many as show each frame about twice.
 _WINDOW_COVERAGE = 2
 _VALIDATION_ROWS = 256
 _UNREADABLE = (RuntimeError, OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError)
-
-
-class DivergedError(S2RobotError):
-    """The training loss became NaN or infinite."""
 
 
 @dataclass(frozen=True)

@@ -134,7 +134,12 @@ def save_policy(path: str | Path, policy: Policy, header: PolicyHeader) -> Polic
             f"the header describes {described}, "
             f"the policy is {(policy.config, policy.embedding_shape, policy.action_dim)}"
         )
-    tensors = {k: v.detach().cpu().contiguous() for k, v in policy.state_dict().items()}
+    aliases = _aliases(policy)
+    tensors = {
+        name: value.detach().cpu().contiguous()
+        for name, value in policy.state_dict().items()
+        if name not in aliases
+    }
     bad = _not_finite(tensors)
     if bad:
         raise ValueError(f"weights {bad} are NaN or infinite; such a policy is not saved")
@@ -214,11 +219,22 @@ def _rebuild(path: str | Path, header: PolicyHeader, tensors: dict[str, torch.Te
     policy = Policy(
         header.policy_config, header.embedding_shape, proprio_dim, header.action_space["dim"]
     )
+    aliases = _aliases(policy)
     try:
-        policy.load_state_dict(tensors)
-    except RuntimeError as error:
+        policy.load_state_dict({**tensors, **{a: tensors[name] for a, name in aliases.items()}})
+    except (RuntimeError, KeyError) as error:
         raise CorruptFileError(f"{path}: its weights do not fit its header ({error})") from None
     return policy.eval()
+
+
+def _aliases(policy: Policy) -> dict[str, str]:
+    """Further names of weights that have one already: robomimic's RNN registers parts twice."""
+    first: dict[int, str] = {}
+    aliases = {}
+    for name, value in policy.state_dict().items():
+        if value.numel() and first.setdefault(value.data_ptr(), name) != name:
+            aliases[name] = first[value.data_ptr()]
+    return aliases
 
 
 def _not_finite(tensors: Mapping[str, torch.Tensor]) -> list[str]:

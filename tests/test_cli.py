@@ -173,6 +173,20 @@ def test_a_killed_sweep_resumes_to_the_same_rows(swept, tmp_path):
     assert (cell / "episodes.jsonl").read_bytes() == (undisturbed / "episodes.jsonl").read_bytes()
 
 
+def test_every_policy_kind_runs(swept, tmp_path):
+    demos = next((swept / "data/demos").glob("*.hdf5"))
+    words = [word for word in TINY if not word.startswith("encoder=")]
+    result = s2robot(
+        "sweep", "encoder=state", "policy=gmm,rnn_gmm,transformer", *words, *ROLLOUT,
+        f"demos.path={demos}", cwd=tmp_path,
+    )  # fmt: skip
+    assert result.returncode == 0, result.stdout[-3000:]
+    kinds = {
+        json.loads((cell / "cell.json").read_text())["policy_kind"] for cell in cells(tmp_path)
+    }
+    assert kinds == {"gmm", "rnn_gmm", "transformer"}
+
+
 def test_wrong_mujoco_gl_is_named(tmp_path):
     result = subprocess.run(
         [sys.executable, "-m", "s2robot.cli", "collect", "level=easy", "episodes=2"],

@@ -22,7 +22,7 @@ from s2robot.policies.checkpoint import (
     read_header,
     save_policy,
 )
-from s2robot.policies.config import PolicyConfig
+from s2robot.policies.config import KINDS, PolicyConfig
 from s2robot.policies.policy import Policy
 
 
@@ -171,3 +171,16 @@ def test_action_space_must_fit(policy: Policy) -> None:
         check_action_space(header, box(4, high=2.0), "ee_delta")
     with pytest.raises(ValueError, match="unknown control 'torque'"):
         check_action_space(header, box(4), "torque")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_kind_acts_alike_after_saving(kind, tmp_path):
+    """Robomimic's RNN holds some of its weights under two names."""
+    policy = Policy(PolicyConfig(kind=kind), (4, 4, 6), proprio_dim=4, action_dim=4)
+    save_policy(tmp_path / "policy.safetensors", policy, make_header(policy))
+    loaded, _ = load_policy(tmp_path / "policy.safetensors")
+    embedding, proprio = torch.randn(2, 96), torch.randn(2, 4)
+    policy.reset(2)
+    loaded.reset(2)
+    for _ in range(3):
+        assert torch.equal(policy.act(embedding, proprio), loaded.act(embedding, proprio))

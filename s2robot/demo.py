@@ -26,7 +26,7 @@ class DemoSize:
 
 
 FULL = DemoSize(120, 64, "0,1,2,3", "0,1", "standard")
-QUICK = DemoSize(40, 16, "0", "0", "quick")
+QUICK = DemoSize(80, 32, "0", "0", "quick")
 
 
 def commands(size: DemoSize, level: str, folder: Path) -> list[list[str]]:

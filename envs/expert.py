@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -109,26 +110,45 @@ def _turn_to_cube(observation: Mapping[str, np.ndarray]) -> float:
     return (turn + quarter / 2) % quarter - quarter / 2
 
 
-def noisy_execution(
-    rng: np.random.Generator,
-    max_sigma_m: float = 0.008,
-    kick_probability: float = 0.05,
-    kick_m: float = 0.03,
-) -> Callable[[np.ndarray], np.ndarray]:
-    """Noise for one episode: maps a clean ``ee_delta`` action to the one that is carried out.
+@dataclass(frozen=True)
+class ExecutionNoise:
+    """How far demonstrations stray from the expert's clean actions."""
 
-    The episode's Gaussian σ is drawn from [0, ``max_sigma_m``]; now and then a step is kicked by
-    ``kick_m`` in a random direction. Demonstrations keep the clean action as their label.
+    entries: int
+    """Entries of an action that are moved: all but yaw and gripper."""
+    max_sigma: float
+    """An episode's Gaussian σ is drawn from [0, this] [m, or rad for joints]."""
+    kick: float
+    """Length of a kick in a random direction [m, or rad for joints]."""
+    step: float
+    """What an entry of 1 means [m or rad]."""
+    kick_probability: float = 0.05
+    """Of each step."""
+
+
+EXECUTION_NOISE = {
+    "ee_delta": ExecutionNoise(3, max_sigma=0.008, kick=0.03, step=EE_STEP_M),
+    "joint_delta": ExecutionNoise(7, max_sigma=0.01, kick=0.05, step=JOINT_STEP_RAD),
+}
+
+
+def noisy_execution(
+    rng: np.random.Generator, noise: ExecutionNoise = EXECUTION_NOISE["ee_delta"]
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Noise for one episode: maps a clean action to the one that is carried out.
+
+    Demonstrations keep the clean action as their label, so that a policy learns to come back.
     """
-    sigma = rng.uniform(0.0, max_sigma_m)
+    sigma = rng.uniform(0.0, noise.max_sigma)
 
     def perturb(action: np.ndarray) -> np.ndarray:
-        shift = rng.normal(0.0, sigma, 3)
-        if rng.random() < kick_probability:
-            direction = rng.normal(size=3)
-            shift += kick_m * direction / np.linalg.norm(direction)
+        shift = rng.normal(0.0, sigma, noise.entries)
+        if rng.random() < noise.kick_probability:
+            direction = rng.normal(size=noise.entries)
+            shift += noise.kick * direction / np.linalg.norm(direction)
         noisy = np.array(action)
-        noisy[:3] = np.clip(noisy[:3] + shift / EE_STEP_M, -1, 1)
+        moved = noisy[: noise.entries] + shift / noise.step
+        noisy[: noise.entries] = np.clip(moved, -1, 1)
         return noisy
 
     return perturb

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -12,8 +11,12 @@ import numpy as np
 from rich.progress import Progress
 
 from s2robot.demos import Demonstrations, Episode, write_demonstrations
-from s2robot.envs.control import JOINT_STEP_RAD
-from s2robot.envs.expert import JointSpaceExpert, ScriptedExpert, noisy_execution
+from s2robot.envs.expert import (
+    EXECUTION_NOISE,
+    JointSpaceExpert,
+    ScriptedExpert,
+    noisy_execution,
+)
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.files import atomic_path, digest_of, locked, read_json, write_json
@@ -22,7 +25,6 @@ from s2robot.provenance import provenance
 SEEDS_PER_COLLECTION = 10_000
 """Environment seeds of collection ``seed`` are ``seed * 10_000 + attempt``."""
 _MAX_FAILURES = 50
-_MAX_JOINT_SIGMA_RAD, _JOINT_KICK_RAD, _KICK_PROBABILITY = 0.01, 0.05, 0.05
 
 
 @dataclass(frozen=True)
@@ -174,7 +176,8 @@ def _load_part(folder: Path, attempt: int) -> Episode | None:
 
 def record_episode(env: PickCubeEnv, seed: int, hold_steps: int) -> Episode:
     """One episode of the expert under execution noise, ended ``hold_steps`` after success."""
-    expert, noise = _expert_and_noise(env, np.random.default_rng([seed, 1]))
+    expert = _expert_for(env)
+    noise = noisy_execution(np.random.default_rng([seed, 1]), EXECUTION_NOISE[env.control])
     observation, _ = env.reset(seed=seed)
     observations, states = [observation], []
     actions, executed, success = [], [], []
@@ -198,29 +201,10 @@ def record_episode(env: PickCubeEnv, seed: int, hold_steps: int) -> Episode:
     )
 
 
-def _expert_and_noise(
-    env: PickCubeEnv, rng: np.random.Generator
-) -> tuple[ScriptedExpert | JointSpaceExpert, Callable[[np.ndarray], np.ndarray]]:
-    """The expert of the environment's control, and one episode's execution noise."""
-    if env.control == "ee_delta":
-        return ScriptedExpert(env.level), noisy_execution(rng)
-    return JointSpaceExpert(env.level, env.kinematics), _noisy_joints(rng)
-
-
-def _noisy_joints(rng: np.random.Generator) -> Callable[[np.ndarray], np.ndarray]:
-    """As ``noisy_execution``, in joint angles: sigma up to 0.01 rad, kicks of 0.05 rad."""
-    sigma = rng.uniform(0.0, _MAX_JOINT_SIGMA_RAD)
-
-    def perturb(action: np.ndarray) -> np.ndarray:
-        shift = rng.normal(0.0, sigma, 7)
-        if rng.random() < _KICK_PROBABILITY:
-            direction = rng.normal(size=7)
-            shift += _JOINT_KICK_RAD * direction / np.linalg.norm(direction)
-        noisy = np.array(action)
-        noisy[:7] = np.clip(noisy[:7] + shift / JOINT_STEP_RAD, -1, 1)
-        return noisy
-
-    return perturb
+def _expert_for(env: PickCubeEnv) -> ScriptedExpert | JointSpaceExpert:
+    if env.control == "joint_delta":
+        return JointSpaceExpert(env.level, env.kinematics)
+    return ScriptedExpert(env.level)
 
 
 def _held_out(config: CollectConfig) -> list[int]:

@@ -1,12 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from s2robot.envs.control import EE_STEP_M
-from s2robot.envs.expert import JointSpaceExpert, ScriptedExpert, noisy_execution
+from s2robot.envs.expert import (
+    EXECUTION_NOISE,
+    JointSpaceExpert,
+    ScriptedExpert,
+    noisy_execution,
+)
 from s2robot.envs.levels import LEVELS
 from s2robot.envs.pick_cube import PickCubeEnv
 
@@ -89,7 +95,9 @@ def test_noise_is_seeded_bounded_and_leaves_the_gripper_alone():
 
 
 def test_kicks_are_as_rare_and_as_long_as_told():
-    perturb = noisy_execution(np.random.default_rng(0), max_sigma_m=0.0)
+    perturb = noisy_execution(
+        np.random.default_rng(0), dataclasses.replace(EXECUTION_NOISE["ee_delta"], max_sigma=0.0)
+    )
     shifts = np.array([perturb(np.zeros(4)) for _ in range(2000)])[:, :3] * EE_STEP_M
     lengths = np.linalg.norm(shifts, axis=1)
     kicked = lengths > 1e-9

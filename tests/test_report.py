@@ -115,7 +115,7 @@ def test_figures_take_the_pages_text_colour_and_keep_their_ids_apart(html):
 
 
 def test_the_picture_is_written_beside_the_page(paths):
-    assert [path.name for path in paths] == ["report.html", "report.json", "report.png"]
+    assert [path.name for path in paths] == ["report.html", "report.png", "report.json"]
     with Image.open(paths.png) as image:
         assert min(image.size) > 500
 

@@ -62,7 +62,7 @@ def evaluate(config: DictConfig) -> None:
     from s2robot.pipeline import EvalJob, evaluate_policy
 
     summary = evaluate_policy(from_config(EvalJob, config))
-    console.print(describe(summary), highlight=False)
+    console.print(str(summary), highlight=False)
 
 
 def sweep_cell(config: DictConfig) -> None:
@@ -79,7 +79,7 @@ def sweep_cell(config: DictConfig) -> None:
         console.print(traceback.format_exc(), markup=False, highlight=False)
         return
     record.unlink(missing_ok=True)
-    console.print(describe(summary), highlight=False)
+    console.print(str(summary), highlight=False)
 
 
 def sweep_begin(words: list[str]) -> None:
@@ -121,11 +121,6 @@ def report(words: list[str]) -> int:
     for path in write_report(arguments.cells, arguments.out, title=arguments.title):
         print(path)
     return 0
-
-
-def describe(summary: Any) -> str:
-    """One line: successes of episodes with their interval."""
-    return str(summary)
 
 
 # Settings of an arm stand at the top of train.yaml and sweep.yaml, so that one types level=... and

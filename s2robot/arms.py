@@ -54,6 +54,9 @@ class ArmConfig:
     input_mode: str = "native"
     readout: str = "spatial_softmax"
     resize_output_to_idx: int = 0
+    geometry: str = "published"
+    taps: tuple[int, ...] = ()
+    taps_merge: str = "concat"
     camera: CameraChoice = field(default_factory=CameraChoice)
     demos: DemosChoice = field(default_factory=DemosChoice)
     device: str = "auto"
@@ -110,6 +113,9 @@ class Arm:
             input_mode=config.input_mode,
             weights=config.weights,
             resize_output_to_idx=config.resize_output_to_idx,
+            geometry=config.geometry,
+            taps=config.taps,
+            taps_merge=config.taps_merge,
             device=config.device,
             dtype=config.dtype,
         )
@@ -187,6 +193,10 @@ class Arm:
             words.append(self.config.input_mode)
         if self.config.readout != "spatial_softmax":
             words.append(self.config.readout)
+        if self.config.geometry != "published":
+            words.append(f"{self.config.geometry} frame")
+        if self.config.taps:
+            words.append(f"layers {','.join(str(tap) for tap in self.config.taps)}")
         if self.config.resize_output_to_idx:
             words.append(f"grid of scale {self.config.resize_output_to_idx}")
         return " ".join(words)

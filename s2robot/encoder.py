@@ -15,22 +15,24 @@ from torch import Tensor, nn
 
 from s2robot import readout as readouts
 from s2robot.backbones import Backbone, BackboneCard, get_card, load_backbone
+from s2robot.backbones.foreign import backbone_from_module
+from s2robot.backbones.taps import MERGES, tapped
 from s2robot.errors import MismatchError, unknown
 from s2robot.files import digest_of
-from s2robot.pixels import as_frames, centre_square
+from s2robot.pixels import GEOMETRIES, as_frames, image_of
 from s2robot.scaling import (
     check_index,
     count_splits,
+    enlarge,
     map_tiles,
     mean_over_tiles,
     merge_tiles,
-    pyramid,
     split_tiles,
 )
 
 INPUT_MODES = ("native", "interpolate")
 DTYPES = ("float32", "bfloat16")
-PIXEL_PATH = 1
+PIXEL_PATH = 2
 """Version of the arithmetic; raised whenever the same frame would embed differently."""
 
 
@@ -52,11 +54,19 @@ class EncoderSpec:
     """Index of the scale whose grid the embedding has; -1 keeps most detail."""
     dtype: str = "float32"
     """Precision of the backbone's arithmetic; embeddings are float32 either way."""
+    geometry: str = "published"
+    """"published": the field of view of the authors' rule, at every scale; "full": the whole frame
+    at any aspect ratio, both sides brought to the image size."""
+    taps: tuple[int, ...] = ()
+    """Layers whose outputs take the place of the last one's; see ``Backbone.forward_taps``."""
+    taps_merge: str = "concat"
+    """How several taps become one token: "concat" or "mean"."""
     pixel_path: int = PIXEL_PATH
 
     def __post_init__(self) -> None:
         scales = tuple(_whole(scale) for scale in self.scales)
         object.__setattr__(self, "scales", scales)
+        object.__setattr__(self, "taps", tuple(int(tap) for tap in self.taps))
         if (
             not scales
             or len(set(scales)) < len(scales)
@@ -70,9 +80,16 @@ class EncoderSpec:
             ("input_mode", INPUT_MODES),
             ("readout", readouts.READOUTS),
             ("dtype", DTYPES),
+            ("geometry", GEOMETRIES),
+            ("taps_merge", MERGES),
         ):
             if getattr(self, field) not in allowed:
                 raise unknown(field, getattr(self, field), allowed)
+        if self.taps and self.readout == "published":
+            raise ValueError(
+                f"readout 'published' is the model's own output, not that of its layers "
+                f"{self.taps}; take cls, mean or spatial_softmax"
+            )
         if self.pixel_path != PIXEL_PATH:
             raise MismatchError(
                 f"this encoder was described by version {self.pixel_path} of the pixel path and "
@@ -81,7 +98,7 @@ class EncoderSpec:
 
     def to_dict(self) -> dict[str, Any]:
         """The spec as JSON-able values."""
-        return {**dataclasses.asdict(self), "scales": list(self.scales)}
+        return {**dataclasses.asdict(self), "scales": list(self.scales), "taps": list(self.taps)}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> EncoderSpec:
@@ -96,7 +113,8 @@ class EncoderSpec:
                 f"an encoder spec has backbone, weights_digest and some of {sorted(fields)}; "
                 f"got {sorted(content)}"
             )
-        return cls(**{**content, "scales": tuple(content.get("scales", (1,)))})
+        scales, taps = content.get("scales", (1,)), content.get("taps", ())
+        return cls(**{**content, "scales": tuple(scales), "taps": tuple(taps)})
 
     def digest(self) -> str:
         """SHA-256 of the spec."""
@@ -135,7 +153,9 @@ class EmbeddingLayout:
     def __init__(self, spec: EncoderSpec, card: BackboneCard) -> None:
         base = card.preprocessing.image_size
         self.spec = spec
+        self.card = card = tapped(card, spec.taps, spec.taps_merge)
         self.stage = readouts.stage_of(spec.readout, card)
+        width = readouts.width_of(self.stage, card)
         sizes = {scale: int(base * scale) for scale in spec.scales}
         splits = {scale: count_splits(size, base) for scale, size in sizes.items()}
         sides = {s: splits[s] * card.grid_side(sizes[s] // splits[s]) for s in spec.scales}
@@ -145,12 +165,12 @@ class EmbeddingLayout:
                 s,
                 sizes[s],
                 splits[s],
-                readouts.stored_shape(self.stage, sides[s], self.target_side, card.dim),
+                readouts.stored_shape(self.stage, sides[s], self.target_side, width),
             )
             for s in spec.scales
         }
         self.output_shape = readouts.embedding_shape(
-            self.stage, self.target_side, card.dim, len(sizes)
+            self.stage, self.target_side, width, len(sizes)
         )
 
     @property
@@ -209,6 +229,9 @@ class FrameEncoder(nn.Module):
         dtype: str = "auto",
         resize_output_to_idx: int = 0,
         max_tiles_per_batch: int = 128,
+        geometry: str = "published",
+        taps: Sequence[int] = (),
+        taps_merge: str = "concat",
     ) -> FrameEncoder:
         """Load a backbone by name and describe what it is used for.
 
@@ -217,20 +240,60 @@ class FrameEncoder(nn.Module):
             scales: image sizes as multiples of the base size, such as (1, 2).
             readout: "published", "cls", "mean" or "spatial_softmax".
             input_mode: "native" or "interpolate".
-            weights: file to take the weights from, for backbones that do not ship.
+            weights: file to take the weights from; without it they are downloaded where need be.
             device: "auto" (a GPU where there is one), "cpu", "cuda", ...
             dtype: "auto" (bfloat16 on a GPU, float32 elsewhere), "float32", "bfloat16".
             resize_output_to_idx: index of the scale whose grid the embedding has.
             max_tiles_per_batch: most tiles in one call of the backbone.
+            geometry: "published" or "full"; see ``EncoderSpec``.
+            taps: layers in place of the last one's normalised output, such as (5, -1).
+            taps_merge: "concat" or "mean".
         """
-        if dtype == "auto":
-            dtype = "bfloat16" if resolve_device(device).type == "cuda" else "float32"
         spec = EncoderSpec(
-            name, "", tuple(scales), input_mode, readout, resize_output_to_idx, dtype
+            name,
+            "",
+            tuple(scales),
+            input_mode,
+            readout,
+            resize_output_to_idx,
+            _resolve_dtype(dtype, device),
+            geometry,
+            tuple(taps),
+            taps_merge,
         )
         EmbeddingLayout(spec, get_card(name, weights))  # refuses what cannot be, before loading
         backbone = load_backbone(name, weights)
         spec = dataclasses.replace(spec, weights_digest=backbone.weights_digest)
+        return cls(spec, backbone, device, max_tiles_per_batch)
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        name: str | None = None,
+        device: str | torch.device = "auto",
+        dtype: str = "auto",
+        max_tiles_per_batch: int = 128,
+        **settings: Any,
+    ) -> FrameEncoder:
+        """Wrap a model that another package has loaded, its weights taken over.
+
+        Args:
+            module: what ``r3m.load_r3m``, ``mvp.load``, ``vip.load_vip``, ``liv.load_liv``,
+                ``mcr.load_mcr`` or ``vc_models`` return, or a timm model.
+            name: of the backbone it is, where the module alone does not tell (MVP's small models).
+            device: as for ``from_name``.
+            dtype: as for ``from_name``.
+            max_tiles_per_batch: as for ``from_name``.
+            settings: of ``EncoderSpec``: scales, readout, input_mode, geometry, taps, ...
+
+        Raises:
+            ValueError: no such module is known.
+            MismatchError: it is not the named backbone.
+        """
+        backbone = backbone_from_module(module, name)
+        settings = {"readout": "published", "dtype": _resolve_dtype(dtype, device), **settings}
+        spec = EncoderSpec(backbone.card.name, backbone.weights_digest, **settings)
         return cls(spec, backbone, device, max_tiles_per_batch)
 
     @classmethod
@@ -296,8 +359,8 @@ class FrameEncoder(nn.Module):
         """Embed frames.
 
         Args:
-            frames: uint8 RGB ``(H, W, 3)`` or ``(B, H, W, 3)`` of any size. What is outside of the
-                centre square (times the card's ``crop_fraction``) is not seen.
+            frames: uint8 RGB ``(H, W, 3)`` or ``(B, H, W, 3)`` of any size. With the geometry
+                "published", what is outside of the square that the authors' rule cuts is not seen.
 
         Returns:
             ``(B, D)`` float32 on ``self.device``; B = 1 for a single frame.
@@ -333,13 +396,18 @@ class FrameEncoder(nn.Module):
         return self.layout.merge(parts)
 
     def _encode(self, frames: Tensor, parts: Sequence[ScaleLayout]) -> list[Tensor]:
-        card = self.backbone.card
-        square = centre_square(frames.permute(0, 3, 1, 2), card.preprocessing)
-        base_size = card.preprocessing.image_size if self.spec.input_mode == "interpolate" else None
-        images = pyramid(square, [part.image_size for part in parts], base_size)
+        images = self._images(frames.permute(0, 3, 1, 2), [part.image_size for part in parts])
         tiles = [split_tiles(i, part.splits) for i, part in zip(images, parts, strict=True)]
         tokens = map_tiles(self._tokens, tiles, self.max_tiles_per_batch)
         return [self._pool(t, part) for t, part in zip(tokens, parts, strict=True)]
+
+    def _images(self, frames: Tensor, sizes: Sequence[int]) -> list[Tensor]:
+        """The pyramid: frames ``(B, 3, H, W)`` to one ``(B, 3, size, size)`` a size, in 0-255."""
+        pixels, geometry = self.backbone.card.preprocessing, self.spec.geometry
+        if self.spec.input_mode == "native":
+            return [image_of(frames, pixels, size, geometry) for size in sizes]
+        base = image_of(frames, pixels, pixels.image_size, geometry)
+        return [base if s == pixels.image_size else enlarge(base.float(), s) for s in sizes]
 
     @torch.inference_mode()
     def _tokens(self, tiles: Tensor) -> Tensor:
@@ -347,10 +415,19 @@ class FrameEncoder(nn.Module):
         crops = (tiles.float() - self.get_buffer("mean")) / self.get_buffer("std")
         low = self.spec.dtype == "bfloat16"
         with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-            return self.backbone(crops).float()
+            return self._run(crops).float()
+
+    def _run(self, crops: Tensor) -> Tensor:
+        if self.layout.stage == "head":
+            return self.backbone.forward_head(crops).unsqueeze(1)
+        if self.spec.taps:
+            return self.backbone.forward_taps(crops, self.spec.taps, self.spec.taps_merge)
+        return self.backbone(crops)
 
     def _pool(self, tokens: Tensor, part: ScaleLayout) -> Tensor:
-        card = self.backbone.card
+        card = self.layout.card
+        if self.layout.stage == "head":  # one token a tile, which all share
+            return mean_over_tiles(tokens, part.splits)[:, 0]
         prefix, grid = tokens.tensor_split([card.num_prefix_tokens], dim=1)
         side = card.grid_side(part.tile_size)
         whole = merge_tiles(grid.unflatten(1, (side, side)), part.splits)
@@ -360,6 +437,12 @@ class FrameEncoder(nn.Module):
 
 def _channels(values: Sequence[float]) -> Tensor:
     return torch.tensor(values).view(3, 1, 1) * 255
+
+
+def _resolve_dtype(dtype: str, device: str | torch.device) -> str:
+    if dtype != "auto":
+        return dtype
+    return "bfloat16" if resolve_device(device).type == "cuda" else "float32"
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

@@ -22,6 +22,10 @@ class DivergedError(S2RobotError):
     """A training loss became NaN or infinite; the last good checkpoint is kept."""
 
 
+class DownloadError(S2RobotError):
+    """A published file could not be had from any of the places that offer it."""
+
+
 def unknown(kind: str, value: object, allowed: Iterable[str]) -> ValueError:
     """Build the error for an unknown name: what was seen, what is allowed, the nearest name.
 

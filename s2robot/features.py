@@ -150,6 +150,8 @@ class FeatureStore:
             "weights": spec.weights_digest,  # covers architecture and preprocessing
             "pixel_path": spec.pixel_path,
             "stage": layout.stage,
+            "geometry": spec.geometry,
+            "taps": [list(spec.taps), spec.taps_merge] if spec.taps else [],
             "dtype": spec.dtype,
         }
         return {

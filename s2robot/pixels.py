@@ -1,4 +1,4 @@
-"""Frames as they come from cameras: checked, and cut to what a backbone sees."""
+"""From camera frames to the images that a backbone sees: checked, resized, cropped."""
 
 from __future__ import annotations
 
@@ -9,6 +9,10 @@ import torch
 from torch import Tensor
 
 from s2robot.backbones import Preprocessing
+from s2robot.errors import unknown
+from s2robot.resampling import resize
+
+GEOMETRIES = ("published", "full")
 
 
 def as_frames(frames: np.ndarray | Tensor) -> Tensor:
@@ -47,12 +51,51 @@ def _advice(shape: Sequence[int]) -> str:
     return "repeat a grey channel three times"
 
 
-def centre_square(images: Tensor, preprocessing: Preprocessing) -> Tensor:
-    """The centre square of ``(B, C, H, W)`` that the backbone sees, as a view."""
+def image_of(
+    frames: Tensor, pixels: Preprocessing, image_size: int, geometry: str = "published"
+) -> Tensor:
+    """The square image of ``frames`` that a backbone sees at one scale.
+
+    Args:
+        frames: ``(B, 3, H, W)`` uint8.
+        pixels: the backbone's rules, given for ``pixels.image_size``; at another size the same
+            field of view is shown in more or fewer pixels.
+        image_size: side of the image [px].
+        geometry: "published" cuts what the authors' rule cuts; "full" keeps the whole frame, its
+            two sides brought to ``image_size`` each.
+
+    Returns:
+        ``(B, 3, image_size, image_size)`` in 0-255, uint8 or float32 as the rules say.
+
+    Raises:
+        ValueError: unknown geometry.
+    """
+    if geometry not in GEOMETRIES:
+        raise unknown("geometry", geometry, GEOMETRIES)
+    height, width = frames.shape[-2:]
+    if geometry == "full" or taken_whole(pixels, height, width):
+        return resize(frames, (image_size, image_size), pixels)
+    length = round(pixels.resize * image_size / pixels.image_size)
+    resized = resize(frames, resized_shape(pixels, height, width, length), pixels)
+    return centre_crop(resized, image_size)
+
+
+def taken_whole(pixels: Preprocessing, height: int, width: int) -> bool:
+    """Whether frames of that shape escape the crop."""
+    return pixels.keeps_base_size and height == width == pixels.image_size
+
+
+def resized_shape(pixels: Preprocessing, height: int, width: int, length: int) -> tuple[int, int]:
+    """(height, width) after resizing to ``length`` [px]; the longer side is cut to whole pixels."""
+    if pixels.fit == "both":
+        return length, length
+    if height <= width:
+        return length, int(length * width / height)
+    return int(length * height / width), length
+
+
+def centre_crop(images: Tensor, size: int) -> Tensor:
+    """The centre square of ``(B, C, H, W)`` as a view; halves are rounded to even as elsewhere."""
     height, width = images.shape[-2:]
-    fraction = preprocessing.crop_fraction
-    if (height, width) == (preprocessing.image_size,) * 2 and not preprocessing.crop_at_base_size:
-        fraction = 1.0
-    side = max(1, round(fraction * min(height, width)))
-    top, left = (height - side) // 2, (width - side) // 2
-    return images[..., top : top + side, left : left + side]
+    top, left = round((height - size) / 2), round((width - size) / 2)
+    return images[..., top : top + size, left : left + size]

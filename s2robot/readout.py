@@ -19,7 +19,7 @@ READOUTS = ("published", "cls", "mean", "spatial_softmax")
 
 
 def stage_of(readout: str, card: BackboneCard) -> str:
-    """What of the tokens a readout needs: "cls", "mean" or "grid".
+    """What a readout needs: "cls", "mean" or "grid" of the tokens, or the model's own "head".
 
     Raises:
         ValueError: unknown readout, or class token wanted of a backbone that has none.
@@ -32,6 +32,11 @@ def stage_of(readout: str, card: BackboneCard) -> str:
             "take published, mean or spatial_softmax"
         )
     return {"published": card.published, "spatial_softmax": "grid"}.get(readout, readout)
+
+
+def width_of(stage: str, card: BackboneCard) -> int:
+    """Channels that a stage has on each scale."""
+    return card.head_dim if stage == "head" and card.head_dim else card.dim
 
 
 def stored_shape(stage: str, grid_side: int, target_side: int, dim: int) -> tuple[int, ...]:
@@ -49,7 +54,7 @@ def pool(stage: str, prefix: Tensor, grid: Tensor, shape: Sequence[int]) -> Tens
     """Reduce one scale's tokens to what is stored of it.
 
     Args:
-        stage: as ``stage_of`` gives it.
+        stage: as ``stage_of`` gives it, "head" apart.
         prefix: ``(B, P, C)``, averaged over the scale's tiles, class token first.
         grid: ``(B, h, w, C)``, the scale's whole grid.
         shape: as ``stored_shape`` gives it.

@@ -131,34 +131,6 @@ def enlarge(images: Tensor, size: int) -> Tensor:
     return resized.to(images.dtype)
 
 
-def resample(images: Tensor, size: int) -> Tensor:
-    """Antialiased bicubic resize of uint8 ``(B, C, H, W)`` to uint8 ``(B, C, size, size)``."""
-    if images.shape[-2:] == (size, size):
-        return images
-    if images.device.type == "cpu":  # has a uint8 kernel, several times faster than float
-        return F.interpolate(images, size=(size, size), mode="bicubic", antialias=True)
-    resized = F.interpolate(images.float(), size=(size, size), mode="bicubic", antialias=True)
-    return resized.round_().clamp_(0, 255).to(torch.uint8)
-
-
-def pyramid(images: Tensor, sizes: Sequence[int], base_size: int | None = None) -> list[Tensor]:
-    """Images of several sizes from native uint8 frames ``(B, C, H, W)``.
-
-    Args:
-        images: square frames at their native size.
-        sizes: sides wanted [px].
-        base_size: when given, frames are first reduced to this side and enlarged from there (the
-            paper's protocol), so that no size shows more than the base image does.
-
-    Returns:
-        One ``(B, C, size, size)`` a size, in 0-255; uint8, or float32 where enlarged from the base.
-    """
-    if base_size is None:
-        return [resample(images, size) for size in sizes]
-    base = resample(images, base_size)
-    return [base if size == base_size else enlarge(base.float(), size) for size in sizes]
-
-
 def split_tiles(images: Tensor, splits: int) -> Tensor:
     """Cut ``(B, C, n·h, n·w)`` into n×n tiles ``(n·n·B, C, h, w)``."""
     batch, channels, height, width = images.shape

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from s2robot.backbones.model import packaged_card
-from s2robot.backbones.weights import weights_path
+from s2robot.backbones.model_cards import weights_path
 from s2robot.encoder import FrameEncoder
 from s2robot.files import sha256_file, write_json
 

@@ -17,11 +17,11 @@ from tiny_models import write_tiny_model
 from torch import Tensor
 
 from s2robot.backbones.model import packaged_card
-from s2robot.backbones.weights import weights_path
+from s2robot.backbones.model_cards import weights_path
 from s2robot.encoder import EncoderSpec, FrameEncoder
 from s2robot.errors import MismatchError
 from s2robot.files import sha256_file
-from s2robot.scaling import multiscale_forward, resample
+from s2robot.scaling import multiscale_forward
 
 BASE = 32
 READOUTS = ("published", "cls", "mean", "spatial_softmax")
@@ -83,7 +83,8 @@ def test_interpolated_base_frames_give_the_papers_operator(
 def test_native_tiles_are_cut_from_the_native_frame(make: Make) -> None:
     encoder = make((1, 2), readout="spatial_softmax", resize_output_to_idx=-1)
     frames = picture(1, 96)
-    big = resample(torch.from_numpy(frames).permute(0, 3, 1, 2), 64).permute(0, 2, 3, 1)
+    native = torch.from_numpy(frames).permute(0, 3, 1, 2)
+    big = F.interpolate(native, (64, 64), mode="bicubic", antialias=True).permute(0, 2, 3, 1)
     grid = torch.zeros(8, 8, 24)
     for i in (0, 1):
         for j in (0, 1):
@@ -157,12 +158,73 @@ def test_a_quadrant_touches_only_its_tile(make: Make) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(48, 80), (80, 48), (61, 48)])
-def test_other_aspect_ratios_show_their_centre(make: Make, height: int, width: int) -> None:
+def test_published_geometry_shows_the_centre_and_full_the_whole(
+    make: Make, height: int, width: int
+) -> None:
     frames = picture(2, height, width)
-    top, left = (height - 48) // 2, (width - 48) // 2
-    square = np.ascontiguousarray(frames[:, top : top + 48, left : left + 48])
-    encoder = make((1, 2))
-    assert torch.equal(encoder(frames), encoder(square))
+    edge = frames.copy()
+    edge[:, : max(0, (height - 48) // 2 - 3)] = 0  # three pixels reach into the crop when resizing
+    edge[:, :, : max(0, (width - 48) // 2 - 3)] = 0
+    assert torch.equal(make((1, 2))(frames), make((1, 2))(edge))
+    whole = make((1, 2), geometry="full")
+    assert not torch.equal(whole(frames), whole(edge))
+
+
+def test_full_geometry_is_the_frame_brought_to_a_square(make: Make) -> None:
+    frames = picture(1, 64, 32)
+    square = np.repeat(frames, 2, axis=2)  # (1, 64, 64, 3)
+    small = np.ascontiguousarray(frames[:, ::2])
+    encoder = make((1,), geometry="full")
+    assert cosine(encoder(square), encoder(frames)) > 0.9
+    assert torch.equal(encoder(small), make((1,))(small))  # 32 x 32: nothing to be done
+
+
+@pytest.mark.parametrize("readout", ["cls", "mean", "spatial_softmax"])
+@pytest.mark.parametrize("merge", ["concat", "mean"])
+def test_taps_are_the_blocks_outputs(make: Make, readout: str, merge: str) -> None:
+    """Against hooks on the blocks themselves, S² done by the operator."""
+    encoder = make(
+        (1, 2), readout=readout, taps=(0, -1), taps_merge=merge, input_mode="interpolate"
+    )
+    frames = picture(2, BASE)
+    model: Any = encoder.backbone.model
+
+    def tokens(crops: Tensor) -> Tensor:
+        seen: list[Tensor] = []
+        hooks = [
+            block.register_forward_hook(lambda *call: seen.append(call[-1]))
+            for block in (model.blocks[0], model.blocks[-1])
+        ]
+        model(crops)
+        for hook in hooks:
+            hook.remove()
+        return torch.cat(seen, dim=-1) if merge == "concat" else (seen[0] + seen[1]) / 2
+
+    images = normalise(encoder, frames)
+    expected = multiscale_forward(tokens, images, scales=(1, 2), num_prefix_token=1)
+    found = encoder(frames)
+    if readout == "cls":
+        torch.testing.assert_close(found, expected[:, 0], rtol=0, atol=1e-4)
+    elif readout == "mean":
+        torch.testing.assert_close(found, expected[:, 1:].mean(dim=1), rtol=0, atol=1e-4)
+    else:
+        torch.testing.assert_close(found, expected[:, 1:].flatten(1), rtol=0, atol=1e-4)
+
+
+def test_last_tap_is_the_class_token_before_the_final_norm(make: Make) -> None:
+    frames = picture(2, BASE)
+    before, after = make((1,), readout="cls", taps=(-1,)), make((1,), readout="cls")
+    norm: Any = after.backbone.model.norm
+    torch.testing.assert_close(norm(before(frames)), after(frames), rtol=0, atol=1e-4)
+    assert not torch.allclose(before(frames), after(frames), atol=1e-2)
+
+
+def test_taps_of_a_convnet_meet_on_the_last_ones_grid() -> None:
+    encoder = FrameEncoder.from_name(
+        "random/resnet18-224", scales=(1,), readout="spatial_softmax", taps=(3, 4), device="cpu"
+    )
+    assert encoder.output_shape == (7, 7, 256 + 512)
+    assert encoder(picture(1, 64)).shape == (1, 7 * 7 * 768)
 
 
 def test_frames_may_be_tensors_views_or_read_only(make: Make) -> None:
@@ -184,6 +246,34 @@ def test_frozen_even_in_training(make: Make) -> None:
     head = torch.nn.Linear(encoder.embedding_dim, 1)
     head(embedding).sum().backward()  # an inference-mode tensor could not be used here
     assert head.weight.grad is not None
+
+
+@pytest.mark.parametrize("name", ["random/resnet18-224", "random/vitt16-128"])
+def test_bit_identical_after_training_a_policy_around_it(name: str) -> None:
+    """Statistics of batch norms and every parameter, whatever the optimiser is given."""
+
+    class Policy(torch.nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.encoder = FrameEncoder.from_name(name, readout="mean", device="cpu")
+            self.head = torch.nn.Linear(self.encoder.embedding_dim, 4)
+
+        def forward(self, frames: np.ndarray) -> Tensor:
+            return self.head(self.encoder(frames))
+
+    policy = Policy()
+    before = {k: v.clone() for k, v in policy.encoder.state_dict().items()}
+    head = policy.head.weight.clone()
+    optimiser = torch.optim.AdamW(policy.parameters(), lr=0.1, weight_decay=0.5)
+    for step in range(3):
+        policy.train()
+        optimiser.zero_grad()
+        policy(picture(2, 60 + step)).square().sum().backward()
+        optimiser.step()
+    after = policy.encoder.state_dict()
+    assert not torch.equal(policy.head.weight, head)
+    assert all(torch.equal(after[k], tensor) for k, tensor in before.items())
+    assert not any(module.training for module in policy.encoder.modules())
 
 
 def test_bfloat16_is_close(make: Make) -> None:
@@ -211,6 +301,11 @@ def test_cost(make: Make) -> None:
         ({"readout": "clss"}, "unknown readout 'clss'"),
         ({"input_mode": "nativ"}, "did you mean 'native'"),
         ({"dtype": "float16"}, "available: bfloat16, float32"),
+        ({"geometry": "whole"}, "unknown geometry 'whole'; available: full, published"),
+        ({"taps": (2,), "readout": "cls"}, "has 2 layers, so taps lie in -2 to 1"),
+        ({"taps": (0, -2), "readout": "cls"}, "name a layer .* twice"),
+        ({"taps": (0,)}, "readout 'published' is the model's own output"),
+        ({"taps": (0,), "readout": "cls", "taps_merge": "sum"}, "available: concat, mean"),
         ({"resize_output_to_idx": 2}, "allowed are -2 to 1"),
         ({"max_tiles_per_batch": 0}, "at least 1"),
     ],
@@ -221,7 +316,8 @@ def test_bad_settings(make: Make, settings: dict[str, Any], message: str) -> Non
 
 
 def test_spec_survives_json(make: Make) -> None:
-    spec = make((1, 1.5, 2), readout="mean", resize_output_to_idx=-1).spec
+    settings = {"geometry": "full", "taps": (0, 1), "taps_merge": "mean"}
+    spec = make((1, 1.5, 2), readout="mean", resize_output_to_idx=-1, **settings).spec
     again = EncoderSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
     assert again == spec
     assert again.digest() == spec.digest()

@@ -1,16 +1,19 @@
-"""Checks of frames, and the square that is cut from them."""
+"""Checks of frames, and the image that is made of them."""
 
 from __future__ import annotations
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+import torchvision.transforms.functional as TF
+from PIL import Image
+from torchvision.transforms import InterpolationMode
 
 from s2robot.backbones import Preprocessing
-from s2robot.pixels import as_frames, centre_square
+from s2robot.pixels import as_frames, image_of
+from s2robot.resampling import pillow, pillow_arithmetic
 
 
 def test_frames_keep_their_pixels_without_a_copy() -> None:
@@ -40,10 +43,107 @@ def test_bad_frames(frames: Any, message: str) -> None:
         as_frames(frames)
 
 
-def test_crop_fraction() -> None:
-    images = torch.arange(100).view(1, 1, 10, 10)
-    cut = Preprocessing(10, crop_fraction=0.8)
-    assert torch.equal(centre_square(images, cut), images[..., 1:9, 1:9])
-    kept = dataclasses.replace(cut, crop_at_base_size=False)
-    assert torch.equal(centre_square(images, kept), images)
-    assert centre_square(images.repeat(1, 1, 2, 2), kept).shape[-1] == 16
+SIZES = [(64, 64), (48, 64), (120, 90), (61, 48), (30, 33), (33, 500)]
+
+
+def noise(height: int, width: int, batch: int = 2) -> torch.Tensor:
+    """Frames ``(B, 3, H, W)`` of pixels that owe their neighbours nothing."""
+    rng = np.random.default_rng(height * width)
+    return torch.from_numpy(rng.integers(0, 256, (batch, 3, height, width), dtype=np.uint8))
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_float_rule_is_torchvisions(height: int, width: int, interpolation: str) -> None:
+    frames = noise(height, width)
+    pixels = Preprocessing(56, resize=64, interpolation=interpolation, resampler="float")
+    resized = TF.resize(frames.float(), [64], InterpolationMode(interpolation), antialias=True)
+    assert torch.equal(image_of(frames, pixels, 56), TF.center_crop(resized, [56, 56]))
+
+
+@pytest.mark.parametrize(("height", "width"), SIZES)
+@pytest.mark.parametrize("fit", ["shorter", "both"])
+def test_pillow_rule_is_torchvisions_on_pictures(height: int, width: int, fit: str) -> None:
+    frames = noise(height, width)
+    pixels = Preprocessing(56, resize=64, resampler="pil", fit=fit)
+    seen = image_of(frames, pixels, 56)
+    size = [64] if fit == "shorter" else [64, 64]
+    for frame, image in zip(frames, seen, strict=True):
+        picture = TF.resize(
+            Image.fromarray(frame.permute(1, 2, 0).numpy()), size, InterpolationMode.BICUBIC
+        )
+        cropped = np.asarray(TF.center_crop(picture, [56, 56]))
+        assert np.array_equal(image.permute(1, 2, 0).numpy(), cropped)
+
+
+@pytest.mark.parametrize("shape", [(24, 32), (50, 64), (96, 128), (48, 20), (20, 64)])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+def test_pillow_arithmetic_is_pillows(shape: tuple[int, int], interpolation: str) -> None:
+    """What runs on a GPU; here on the processor, against Pillow itself."""
+    frames = noise(48, 64)
+    expected = pillow(frames, shape, interpolation)
+    assert torch.equal(pillow_arithmetic(frames, shape, interpolation), expected)
+
+
+def test_resamplers_differ() -> None:
+    """They do go by one name, which is why a card says whose is meant."""
+    frames = noise(90, 120)
+    images = {
+        rule: image_of(frames, Preprocessing(56, resampler=rule), 56).float()
+        for rule in ("uint8", "float", "rounded", "pil")
+    }
+    assert (images["rounded"] - images["float"].clamp(0, 255)).abs().max() <= 0.5
+    assert not torch.equal(images["pil"], images["rounded"])
+    assert (images["uint8"] - images["pil"]).abs().max() <= 2
+
+
+def test_no_antialiasing_where_the_rule_says_so() -> None:
+    frames = noise(112, 112)
+    pixels = Preprocessing(56, interpolation="bilinear", resampler="float", antialias=False)
+    expected = TF.resize(frames.float(), [56], InterpolationMode.BILINEAR, antialias=False)
+    assert torch.equal(image_of(frames, pixels, 56), expected)
+
+
+def test_base_size_may_escape_the_crop() -> None:
+    pixels = Preprocessing(56, resize=64, keeps_base_size=True)
+    frames = noise(56, 56)
+    assert torch.equal(image_of(frames, pixels, 56), frames)
+    assert image_of(frames, pixels, 112).shape[-1] == 112
+    assert not torch.equal(image_of(noise(57, 57), pixels, 56), noise(57, 57)[..., :56, :56])
+
+
+def marked(height: int, width: int, top: int, left: int) -> torch.Tensor:
+    frames = torch.zeros(1, 3, height, width, dtype=torch.uint8)
+    frames[..., top : top + 4, left : left + 4] = 255
+    return frames
+
+
+@pytest.mark.parametrize("scale", [1, 2, 3])
+def test_published_field_of_view_is_the_same_at_every_scale(scale: int) -> None:
+    """A 64 x 96 frame with resize 64 and crop 56 shows rows 4-59 and columns 20-75."""
+    pixels = Preprocessing(56, resize=64)
+    inside = image_of(marked(64, 96, 4, 20), pixels, 56 * scale)
+    outside = image_of(marked(64, 96, 4, 12), pixels, 56 * scale)
+    corner = inside[0, 0, : 4 * scale, : 4 * scale].float()
+    assert corner.mean() > 200
+    assert outside.max() < 32
+
+
+@pytest.mark.parametrize("scale", [1, 2])
+@pytest.mark.parametrize(("top", "left"), [(0, 0), (0, 92), (60, 0), (60, 92)])
+def test_full_geometry_keeps_every_corner(scale: int, top: int, left: int) -> None:
+    pixels = Preprocessing(56, resize=64)
+    assert image_of(marked(64, 96, top, left), pixels, 56 * scale, "full").max() > 200
+    assert image_of(marked(64, 96, top, left), pixels, 56 * scale).max() == 0
+
+
+def test_unknown_geometry() -> None:
+    with pytest.raises(ValueError, match="did you mean 'full'"):
+        image_of(noise(8, 8), Preprocessing(8), 8, "ful")
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_pillow_rule_on_a_gpu_is_pillows() -> None:
+    frames, pixels = noise(48, 64), Preprocessing(28, resize=32, resampler="pil")
+    assert torch.equal(image_of(frames.cuda(), pixels, 28).cpu(), image_of(frames, pixels, 28))

@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
-from s2robot.backbones.cards import vit_architecture
+from s2robot.backbones.architectures import vit_architecture
 from s2robot.files import sha256_file, write_json
 
 SHAPE = (32, 8, 24, 2, 2)

@@ -3,34 +3,31 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
+import inspect
+from collections.abc import Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import timm
 import torch
-from timm.models.eva import Eva
-from timm.models.resnet import ResNet
-from timm.models.vision_transformer import VisionTransformer
+import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.func import functional_call
 from torch.utils.flop_counter import FlopCounterMode
 
-from s2robot.backbones.cards import CARDS, Architecture, BackboneCard, Preprocessing
-from s2robot.backbones.weights import (
-    StateDict,
-    load_strict,
-    model_digest,
-    read_checkpoint,
-    read_model_card,
-    read_model_weights,
-)
-from s2robot.errors import MismatchError, S2RobotError, unknown
+from s2robot.backbones.cache import Weights, published_weights
+from s2robot.backbones.cards import BackboneCard
+from s2robot.backbones.catalogue import get_card
+from s2robot.backbones.layouts import apply_layout
+from s2robot.backbones.model_cards import checked_weights_path, read_model_card
+from s2robot.backbones.probing import channels_last
+from s2robot.backbones.taps import check_taps
+from s2robot.backbones.weights import load_strict, model_digest, read_weights_file
+from s2robot.errors import MismatchError
 
 
 class Backbone(nn.Module):
-    """A frozen timm model that returns all its tokens.
+    """A frozen model that returns all its tokens.
 
     Frozen: it stays in evaluation mode whatever ``train()`` says, and no parameter takes gradients.
     """
@@ -51,16 +48,59 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Normalised crops ``(N, 3, h, w)`` to tokens ``(N, P + gh·gw, C)``, prefix first."""
-        features = self.model.forward_features(x)  # pyright: ignore[reportCallIssue]
-        if features.ndim == 4:  # (N, C, gh, gw) of a ConvNet
-            features = features.flatten(2).transpose(1, 2)
-        return features
+        features = self._features(x)
+        return features if features.ndim == 3 else self._rows(features)
+
+    def _features(self, x: Tensor) -> Tensor:
+        return self.model.forward_features(x)  # pyright: ignore[reportCallIssue]
+
+    def _rows(self, maps: Tensor) -> Tensor:
+        """Maps of a ConvNet to tokens, row by row."""
+        return maps.flatten(1, 2) if channels_last(self.model) else maps.flatten(2).transpose(1, 2)
 
     def forward_tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Normalised crops ``(N, 3, h, w)`` to prefix ``(N, P, C)`` and grid ``(N, gh, gw, C)``."""
         rows, columns = (self.card.grid_side(side) for side in x.shape[-2:])
         prefix, grid = self.forward(x).tensor_split([self.card.num_prefix_tokens], dim=1)
         return prefix, grid.unflatten(1, (rows, columns))
+
+    def forward_head(self, x: Tensor) -> Tensor:
+        """Normalised crops to the model's own pooled or projected output ``(N, head_dim)``."""
+        classifies = int(getattr(self.model, "num_classes", 0) or 0) > 0
+        return self.model.forward_head(self._features(x), pre_logits=not classifies)  # pyright: ignore[reportCallIssue]
+
+    def forward_taps(self, x: Tensor, taps: Sequence[int], merge: str = "concat") -> Tensor:
+        """Outputs of intermediate layers, before any final norm.
+
+        Args:
+            x: normalised crops ``(N, 3, h, w)``.
+            taps: indices of blocks (transformers) or stages (ConvNets); negative from the end.
+            merge: "concat" (on channels, in the order of ``taps``) or "mean".
+
+        Returns:
+            Tokens ``(N, P + gh·gw, C')`` on the grid of the last tap, prefix first.
+        """
+        order = check_taps(self.card, taps)
+        wanted = sorted(set(order))
+        layers = dict(zip(wanted, self._intermediates(x, wanted), strict=True))
+        prefixes, maps = zip(*(layers[index] for index in order), strict=True)
+        size = maps[-1].shape[-2:]
+        grids = [m if m.shape[-2:] == size else F.interpolate(m, size, mode="area") for m in maps]
+        tokens = [
+            torch.cat([prefix, grid.flatten(2).transpose(1, 2)], dim=1)
+            for prefix, grid in zip(prefixes, grids, strict=True)
+        ]
+        return torch.cat(tokens, dim=-1) if merge == "concat" else torch.stack(tokens).mean(dim=0)
+
+    def _intermediates(self, x: Tensor, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
+        """Each layer's prefix ``(N, P, C)`` and map ``(N, C, gh, gw)``."""
+        run: Any = self.model.forward_intermediates
+        options: dict[str, Any] = {"indices": indices, "intermediates_only": True, "norm": False}
+        if "return_prefix_tokens" in inspect.signature(run).parameters:
+            options["return_prefix_tokens"] = True
+        outputs = run(x, **options)
+        pairs = [out if isinstance(out, (tuple, list)) else (out, None) for out in outputs]
+        return [(m.new_empty(len(m), 0, m.shape[1]) if p is None else p, m) for m, p in pairs]
 
     @property
     def parameters_count(self) -> int:
@@ -78,125 +118,62 @@ class Backbone(nn.Module):
         return tiles * self._gflops[size]
 
     def _count_gflops(self, tile_size: int) -> float:
-        shapes = {name: tensor.to("meta") for name, tensor in self.state_dict().items()}
+        tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
+        shapes = {name: tensor.to("meta") for name, tensor in tensors.items()}
         crop = torch.empty(1, 3, tile_size, tile_size, device="meta")
         with FlopCounterMode(display=False) as counter:
             functional_call(self, shapes, (crop,))
         return counter.get_total_flops() / 1e9
 
 
-def get_card(name: str, weights: str | Path | None = None) -> BackboneCard:
-    """The card of a backbone by name; for timm's and files' it is derived from theirs.
-
-    Args:
-        name: as for ``load_backbone``.
-        weights: model card that takes the place of the one in a "file:" name.
-
-    Raises:
-        ValueError: there is no such backbone.
-        FileNotFoundError: ``file:`` names no model card.
-    """
-    if name in CARDS:
-        return CARDS[name]
-    if name.startswith("timm/"):
-        return _timm_card(name)
-    if name.startswith("file:"):
-        return read_model_card(weights or name.removeprefix("file:"), name)
-    raise unknown("backbone", name, [*CARDS, "timm/NAME", "file:MODEL_CARD.json"])
-
-
 def load_backbone(name: str, weights: str | Path | None = None) -> Backbone:
     """Build a backbone by name and load its weights.
 
     Args:
-        name: "s2r-vitt16-128", "random/…", "mvp-…", "r3m-…", "vc1-…" (see ``CARDS``), "timm/NAME"
-            or "file:PATH" of a model card that ``s2robot pretrain`` wrote.
+        name: see ``s2robot.backbones.get_card``.
         weights: file to take the weights from: the published checkpoint (.pth, .safetensors), or a
-            model card (.json) for the package's own and for ``file:`` backbones.
+            model card (.json) for the package's own and for ``file:`` backbones. Without it,
+            published weights are downloaded once and kept (see ``s2robot.home``).
 
     Raises:
         ValueError: there is no such backbone.
         FileNotFoundError: its weights are not there; the message says where to get them.
+        DownloadError: they could not be downloaded.
         CorruptFileError: the file is damaged or not what the card describes.
         MismatchError: the weights do not fit the architecture.
     """
     card = get_card(name, weights)
-    if card.source == "random" and weights is not None:
-        raise ValueError(f"{name} is randomly initialised and takes no weights={weights}")
-    if card.source == "timm" and weights is None:
-        return Backbone(card, _pretrained(card))
-    state = None if card.source == "random" else _read_weights(card, weights)
-    model = card.architecture.build()
-    if state is not None:
-        load_strict(model, state, str(weights or name))
-    return Backbone(card, model)
+    if card.origin == "random":
+        if weights is not None:
+            raise ValueError(f"{name} is randomly initialised and takes no weights={weights}")
+        return Backbone(card, card.architecture.build())
+    if card.origin in ("published", "timm", "hub"):
+        found = published_weights(card, weights)
+    else:
+        found = _carded_weights(card, weights)
+    backbone = Backbone(card, load_strict(card.architecture, found.state, found.origin))
+    found.verify(backbone.weights_digest)
+    return backbone
 
 
-def _read_weights(card: BackboneCard, weights: str | Path | None) -> StateDict:
-    if card.source in ("checkpoint", "timm"):
-        if weights is None:
-            url = card.layout.url if card.layout else ""
-            raise FileNotFoundError(
-                f"the weights of {card.name} are not in this package; download {url} "
-                f"(licence: {card.licence}) and give its place as weights=PATH"
-            )
-        return read_checkpoint(weights, card.layout)
-    if card.source == "file":
-        return read_model_weights(weights or card.name.removeprefix("file:"))
-    path = weights or packaged_card()
-    found = read_model_card(path, card.name, card.source)
+def _carded_weights(card: BackboneCard, weights: str | Path | None) -> Weights:
+    """Weights that lie beside a model card."""
+    if card.origin == "file":
+        path = checked_weights_path(weights or card.name.removeprefix("file:"))
+        layout = card.layout
+        content = read_weights_file(path)
+        return Weights(apply_layout(content, layout, path) if layout else content, str(path))
+    model_card = weights or packaged_card()
+    found = read_model_card(model_card, card.name, card.origin)
     if (found.architecture, found.preprocessing) != (card.architecture, card.preprocessing):
         raise MismatchError(
-            f"{path} describes {found.architecture} with {found.preprocessing}; "
+            f"{model_card} describes {found.architecture} with {found.preprocessing}; "
             f"{card.name} is {card.architecture} with {card.preprocessing}"
         )
-    return read_model_weights(path)
+    path = checked_weights_path(model_card)
+    return Weights(read_weights_file(path), str(path))
 
 
 def packaged_card() -> Path:
     """Path of the model card of the encoder that ships with the package."""
     return Path(str(resources.files("s2robot.backbones"))) / "weights" / "s2r-vitt16-128.json"
-
-
-def _timm_card(name: str) -> BackboneCard:
-    """Card of a backbone of timm's registry, from timm's own description of it."""
-    timm_name = name.removeprefix("timm/")
-    models = timm.list_models()
-    if timm_name.split(".")[0] not in models:
-        near = difflib.get_close_matches(timm_name, models, n=8, cutoff=0)
-        raise unknown("timm model", timm_name, near)
-    with torch.device("meta"):
-        model: Any = timm.create_model(timm_name, num_classes=0)
-    family = type(model)
-    if not issubclass(family, (VisionTransformer, Eva, ResNet)):
-        raise ValueError(
-            f"{name} is a {family.__name__}; VisionTransformer, Eva and ResNet are supported"
-        )
-    config = model.pretrained_cfg
-    convnet = issubclass(family, ResNet)
-    prefix_tokens = 0 if convnet else model.num_prefix_tokens
-    return BackboneCard(
-        name=name,
-        architecture=Architecture(timm_name, {} if convnet else {"dynamic_img_size": True}),
-        preprocessing=Preprocessing(config["input_size"][-1], config["mean"], config["std"]),
-        stride=32 if convnet else model.patch_embed.patch_size[0],
-        num_prefix_tokens=prefix_tokens,
-        dim=model.num_features,
-        published="cls" if prefix_tokens else "mean",
-        source="timm",
-        licence=config.get("license") or "",
-    )
-
-
-def _pretrained(card: BackboneCard) -> nn.Module:
-    architecture = card.architecture
-    try:
-        with torch.random.fork_rng(devices=[]):
-            return timm.create_model(
-                architecture.timm, pretrained=True, num_classes=0, **architecture.options
-            )
-    except Exception as error:  # every network layer below has exceptions of its own
-        raise S2RobotError(
-            f"timm could not get the weights of {card.name} ({error}); connect to its model hub, "
-            "or download them elsewhere and give their place as weights=PATH"
-        ) from error

@@ -1,0 +1,147 @@
+"""Models that timm can build, described by names and numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any, Protocol
+
+import timm
+import torch
+from timm.layers import GluMlp, GroupNorm, RmsNorm
+from timm.models.vision_transformer import VisionTransformer
+from torch import nn
+
+VIT = "vision_transformer.VisionTransformer"
+"""Name of the class that plain vision transformers are built from, spelled out in numbers."""
+
+VIT_OPTIONS = (
+    "norm_eps",
+    "rms_norm",
+    "swiglu",
+    "mlp_ratio",
+    "init_values",
+    "class_token",
+    "reg_tokens",
+    "no_embed_class",
+    "pre_norm",
+    "qkv_bias",
+    "qk_norm",
+    "final_norm",
+)
+"""What a plain vision transformer's description may hold besides its five sizes."""
+
+VIT_SIZES = {
+    "vitt": (192, 12, 3),
+    "vits": (384, 12, 6),
+    "vitb": (768, 12, 12),
+    "vitl": (1024, 24, 16),
+}
+"""(width, depth, heads)"""
+
+
+class BuildsModel(Protocol):
+    """An architecture: what a card needs to make a model, with or without memory for weights."""
+
+    def build(self) -> nn.Module:
+        """The model with random weights."""
+        ...
+
+    def build_empty(self) -> nn.Module:
+        """The model with weights still to be assigned; most take no memory (``meta``)."""
+        ...
+
+    def to_dict(self) -> dict[str, Any]:
+        """All that decides the function besides the weights, JSON-able."""
+        ...
+
+
+@dataclass(frozen=True)
+class Architecture:
+    """A model that timm can build, without its weights."""
+
+    timm: str
+    """A name in timm's registry, or ``VIT``."""
+    options: Mapping[str, Any] = field(default_factory=dict)
+    """Keyword arguments: all that decides the function besides the weights. Besides timm's own:
+    ``norm_eps``, ``rms_norm`` and ``swiglu`` (of ``VIT``), ``group_norm`` (groups; of ResNets)."""
+
+    def build(self) -> nn.Module:
+        """Build the model with the same random weights each time; the global RNG is untouched."""
+        generator_state = torch.random.get_rng_state()
+        torch.default_generator.manual_seed(0)  # torch.manual_seed would reseed the GPUs too
+        try:
+            return self.create()
+        finally:
+            torch.random.set_rng_state(generator_state)
+
+    def build_empty(self) -> nn.Module:
+        """Build the model without initialising weights, which are then to be assigned.
+
+        They lie on the ``meta`` device, or, where the model computes tables of its own (rotary
+        positions), in memory that is not touched before something is written there.
+        """
+        with torch.device("meta"):
+            model = self.create()
+        saved = model.state_dict()
+        if all(name in saved for name, _ in model.named_buffers()):
+            return model
+        if self._tables_without_maker(model, set(saved)):
+            return self.build()
+        model.to_empty(device="cpu")
+        for module in model.modules():
+            if hasattr(module, "init_non_persistent_buffers"):
+                module.init_non_persistent_buffers()  # pyright: ignore[reportCallIssue]
+        return model
+
+    @staticmethod
+    def _tables_without_maker(model: nn.Module, saved: set[str]) -> bool:
+        """Whether a module has a table that it cannot compute again."""
+        return any(
+            f"{prefix}.{name}".lstrip(".") not in saved
+            and not hasattr(module, "init_non_persistent_buffers")
+            for prefix, module in model.named_modules()
+            for name, _ in module.named_buffers(recurse=False)
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The architecture as in a model card."""
+        return {"timm": self.timm, **self.options}
+
+    def create(self) -> nn.Module:
+        if self.timm == VIT:
+            return VisionTransformer(**_vit_arguments(self.options))
+        options = {"num_classes": 0, **self.options}
+        groups = options.pop("group_norm", None)
+        if groups is not None:
+            options["norm_layer"] = partial(GroupNorm, num_groups=groups)
+        return timm.create_model(self.timm, **options)
+
+
+def _vit_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Options of a card as arguments of timm's class."""
+    arguments = {"num_classes": 0, "dynamic_img_size": True, **options}
+    norm = RmsNorm if arguments.pop("rms_norm", False) else nn.LayerNorm
+    arguments["norm_layer"] = partial(norm, eps=arguments.pop("norm_eps", 1e-6))
+    if arguments.pop("swiglu", False):
+        arguments.update(mlp_layer=partial(GluMlp, gate_last=True), act_layer=nn.SiLU)
+    if arguments.get("class_token", True):
+        arguments.setdefault("global_pool", "token")
+    else:  # timm would name the final norm otherwise
+        arguments.update(global_pool="avg", fc_norm=False)
+    return arguments
+
+
+def vit_architecture(
+    size: int, patch: int, dim: int, depth: int, heads: int, **options: Any
+) -> Architecture:
+    """A plain vision transformer with class token and final norm (eps 1e-6)."""
+    shape = {
+        "img_size": size,
+        "patch_size": patch,
+        "embed_dim": dim,
+        "depth": depth,
+        "num_heads": heads,
+    }
+    return Architecture(VIT, {**shape, **options})

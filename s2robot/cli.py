@@ -107,6 +107,17 @@ VERBS = {
             hydra=False,
         ),
         Verb(
+            "encoders",
+            "List the encoders there are; show, fetch or verify one.",
+            (
+                "s2robot encoders",
+                "s2robot encoders mvp-vitb-egosoup",
+                "s2robot encoders verify r3m-resnet50",
+            ),
+            "s2robot.encoders:main",
+            hydra=False,
+        ),
+        Verb(
             "doctor",
             "Say what renderer, GPU, versions and weights there are, and how to mend the rest.",
             ("s2robot doctor",),

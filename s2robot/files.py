@@ -117,7 +117,12 @@ def sha256_bytes(data: bytes) -> str:
 
 def sha256_file(path: str | Path) -> str:
     """SHA-256 of a file's content in hexadecimal, read in blocks."""
-    digest = hashlib.sha256()
+    return hash_file(path, "sha256")
+
+
+def hash_file(path: str | Path, kind: str) -> str:
+    """Hash of a file's content in hexadecimal, of any kind that ``hashlib`` knows."""
+    digest = hashlib.new(kind, usedforsecurity=False)
     with Path(path).open("rb") as file:
         while block := file.read(1 << 20):
             digest.update(block)

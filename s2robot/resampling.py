@@ -60,8 +60,8 @@ def pillow(images: Tensor, shape: tuple[int, int], interpolation: str) -> Tensor
         return pillow_arithmetic(images, shape, interpolation)
     size = (shape[1], shape[0])
     arrays = images.permute(0, 2, 3, 1).contiguous().numpy()
-    resized = [Image.fromarray(a).resize(size, _PILLOW[interpolation]) for a in arrays]
-    return torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
+    pictures = [Image.fromarray(a).resize(size, _PILLOW[interpolation]) for a in arrays]
+    return torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).permute(0, 3, 1, 2)
 
 
 def pillow_arithmetic(images: Tensor, shape: tuple[int, int], interpolation: str) -> Tensor:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -36,6 +37,8 @@ Shape = ViTShape | int
 """An int is a ResNet's number of layers: 18, 34 or 50."""
 
 SMALL, BASE = ViTShape(224, 16, 384, 12), ViTShape(224, 16, 768, 12)
+SMALL_14, BASE_14 = ViTShape(518, 14, 384, 12), ViTShape(518, 14, 768, 12)
+LARGE_14 = ViTShape(518, 14, 1024, 24)
 LARGE, LARGE_256 = ViTShape(224, 16, 1024, 24), ViTShape(256, 16, 1024, 24)
 BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
 
@@ -171,6 +174,28 @@ def _spa(seed: int, shape: Shape, small: bool) -> Any:
     return w.prefixed("model.")
 
 
+# DINOv2: registers, layer scales, positions of images of 518 px.
+
+DINOV2_SIDE = 518 // 14
+
+
+def dinov2(seed: int, shape: Shape, small: bool, registers: int = 0) -> Any:
+    """Positions keep their published grid, whatever the shape."""
+    del small
+    w, shape = Weights(seed), _is_vit(shape)
+    vit(w, ViTShape(DINOV2_SIDE * shape.patch, shape.patch, shape.dim, shape.depth))
+    if registers:
+        w.normal("register_tokens", 1, registers, shape.dim, std=0.5)
+    w.normal("mask_token", 1, shape.dim)
+    for block in (f"blocks.{i}" for i in range(shape.depth)):
+        for scale in ("ls1", "ls2"):
+            w.normal(f"{block}.{scale}.gamma", shape.dim, std=0.2, mean=0.5)
+    return w.state
+
+
+_dinov2_registers = partial(dinov2, registers=4)
+
+
 # Voltron, with DistilBERT inside the file.
 
 
@@ -210,7 +235,7 @@ def voltron_blocks(w: Weights, stem: str, dim: int, depth: int) -> None:
 
 def distilbert(w: Weights, prefix: str, small: bool) -> None:
     """The language model that R3M's and Voltron's files carry along."""
-    words, depth = (32, 1) if small else (30522, 6)
+    words, depth = (102, 2) if small else (30522, 6)
     w.state[f"{prefix}.embeddings.position_ids"] = torch.arange(512)[None]
     w.normal(f"{prefix}.embeddings.word_embeddings.weight", words, 768, std=0.5)
     w.normal(f"{prefix}.embeddings.position_embeddings.weight", 512, 768, std=0.5)
@@ -395,6 +420,14 @@ FILES: dict[str, tuple[Callable[[int, Shape, bool], Any], Shape, str]] = {
     "mvp-vitl-egosoup": (_encoder_only, LARGE_256, "mae_pretrain_egosoup_vit_large_256.pth"),
     "vc1-vitb": (_mae, BASE, "vc1_vitb.pth"),
     "vc1-vitl": (_mae, LARGE, "vc1_vitl.pth"),
+    "mae-vitb": (_encoder_only, BASE, "mae_pretrain_vit_base.pth"),
+    "mae-vitl": (_encoder_only, LARGE, "mae_pretrain_vit_large.pth"),
+    "dinov2-vits14": (dinov2, SMALL_14, "dinov2_vits14_pretrain.pth"),
+    "dinov2-vitb14": (dinov2, BASE_14, "dinov2_vitb14_pretrain.pth"),
+    "dinov2-vitl14": (dinov2, LARGE_14, "dinov2_vitl14_pretrain.pth"),
+    "dinov2-vits14-reg": (_dinov2_registers, SMALL_14, "dinov2_vits14_reg4_pretrain.pth"),
+    "dinov2-vitb14-reg": (_dinov2_registers, BASE_14, "dinov2_vitb14_reg4_pretrain.pth"),
+    "dinov2-vitl14-reg": (_dinov2_registers, LARGE_14, "dinov2_vitl14_reg4_pretrain.pth"),
     "r3m-resnet18": (_r3m, 18, "r3m_18.pt"),
     "r3m-resnet34": (_r3m, 34, "r3m_34.pt"),
     "r3m-resnet50": (_r3m, 50, "r3m_50.pt"),

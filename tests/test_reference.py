@@ -30,6 +30,9 @@ FAMILIES = {
     "d4r-resnet18": 512,
     "voltron-vcond-vits": 49 * 48,
     "theia-tiny": 49 * 48,
+    "mae-vitb": 48,
+    "dinov2-vits14": 48,
+    "dinov2-vits14-reg": 48,
 }
 """One name of each layout, and the length of its output when small."""
 
@@ -97,6 +100,8 @@ def test_heads_matter(contents: dict[str, Any], monkeypatch: pytest.MonkeyPatch,
         ("mvp-vits-hoi", "cls_token"),
         ("mvp-vits-hoi", "blocks.1.attn.qkv.bias"),
         ("mvp-vits-hoi", "norm.weight"),
+        ("dinov2-vits14", "blocks.0.ls2.gamma"),
+        ("dinov2-vits14-reg", "register_tokens"),
         ("r3m-resnet18", "module.convnet.layer4.1.bn2.running_mean"),
         ("r3m-resnet18", "module.convnet.layer2.0.downsample.1.running_var"),
         ("d4r-resnet18", "_model.bn1.weight"),
@@ -161,6 +166,8 @@ def test_published_sizes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         "mvp-vits-in": 12,
         "mvp-vits-sup": 12,
         "voltron-vcond-vits": 6,
+        "dinov2-vits14": 6,
+        "dinov2-vits14-reg": 6,
         "theia-tiny": 3,
         "theia-small": 6,
         "theia-base": 12,

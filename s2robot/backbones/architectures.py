@@ -13,6 +13,8 @@ from timm.layers import GluMlp, GroupNorm, RmsNorm
 from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
+from s2robot.backbones.voltron import VoltronBlock
+
 VIT = "vision_transformer.VisionTransformer"
 """Name of the class that plain vision transformers are built from, spelled out in numbers."""
 
@@ -20,6 +22,7 @@ VIT_OPTIONS = (
     "norm_eps",
     "rms_norm",
     "swiglu",
+    "voltron_attention",
     "mlp_ratio",
     "init_values",
     "class_token",
@@ -65,7 +68,8 @@ class Architecture:
     """A name in timm's registry, or ``VIT``."""
     options: Mapping[str, Any] = field(default_factory=dict)
     """Keyword arguments: all that decides the function besides the weights. Besides timm's own:
-    ``norm_eps``, ``rms_norm`` and ``swiglu`` (of ``VIT``), ``group_norm`` (groups; of ResNets)."""
+    ``norm_eps``, ``rms_norm``, ``swiglu`` and ``voltron_attention`` (of ``VIT``), ``group_norm``
+    (number of groups; of ResNets)."""
 
     def build(self) -> nn.Module:
         """Build the model with the same random weights each time; the global RNG is untouched."""
@@ -126,6 +130,8 @@ def _vit_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     arguments["norm_layer"] = partial(norm, eps=arguments.pop("norm_eps", 1e-6))
     if arguments.pop("swiglu", False):
         arguments.update(mlp_layer=partial(GluMlp, gate_last=True), act_layer=nn.SiLU)
+    if arguments.pop("voltron_attention", False):
+        arguments["block_fn"] = VoltronBlock
     if arguments.get("class_token", True):
         arguments.setdefault("global_pool", "token")
     else:  # timm would name the final norm otherwise

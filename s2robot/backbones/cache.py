@@ -89,6 +89,8 @@ def published_weights(card: BackboneCard, weights: str | Path | None = None) -> 
             with locked(converted):
                 if not converted.exists():
                     _convert(card, path, converted)
+            if weights is None and path.is_relative_to(home() / "downloads"):
+                path.unlink(missing_ok=True)
         except OSError as error:
             warnings.warn(
                 f"the converted weights of {card.name} cannot be kept in {home()} ({error}); they "
@@ -169,8 +171,6 @@ def _convert(card: BackboneCard, path: Path, target: Path) -> None:
     }
     with atomic_path(target) as temporary:
         safetensors.torch.save_file(tensors, temporary, metadata=record)
-    if path.is_relative_to(home() / "downloads"):
-        path.unlink()
 
 
 def _content(card: BackboneCard, path: Path) -> Any:
@@ -217,6 +217,15 @@ def _filtered_by_timm(card: BackboneCard, state: StateDict, path: str | Path) ->
     """What timm makes of a file in another layout than its own (fused, renamed, resampled)."""
     architecture = card.architecture
     assert isinstance(architecture, Architecture)
+    pretrained, classes = (
+        timm.get_pretrained_cfg(architecture.timm),
+        architecture.options.get("num_classes", 0),
+    )
+    if pretrained is None or classes not in (0, pretrained.num_classes):
+        raise MismatchError(  # timm would draw a head at random
+            f"the weights from {path} are in another layout than timm's, and {card.name} wants "
+            f"{classes} outputs that timm cannot convert; give the file of timm's own hub"
+        )
     try:
         with torch.random.fork_rng(devices=[]):
             model = timm.create_model(

@@ -7,7 +7,6 @@ fits; ``<name>.part.json`` beside it tells which version of which address it is 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import html.parser
 import http.client
 import os
@@ -50,7 +49,7 @@ from rich.progress import (
 )
 
 from s2robot.errors import CorruptFileError, DownloadError
-from s2robot.files import atomic_path, locked, read_json, sha256_bytes, write_json
+from s2robot.files import atomic_path, hash_file, locked, read_json, sha256_bytes, write_json
 from s2robot.home import offline
 
 TIMEOUT_S = 30.0
@@ -221,13 +220,10 @@ def _check_digest(path: Path, expected: str) -> None:
     if not expected:
         return
     kind, _, digits = expected.partition(":")
-    digest = hashlib.new(kind, usedforsecurity=False)
-    with path.open("rb") as file:
-        while block := file.read(_BLOCK_BYTES):
-            digest.update(block)
-    if not digest.hexdigest().startswith(digits):
+    seen = hash_file(path, kind)
+    if not seen.startswith(digits):
         raise DownloadError(
-            f"{path.stat().st_size} bytes came with the {kind} {digest.hexdigest()}, but "
+            f"{path.stat().st_size} bytes came with the {kind} {seen}, but "
             f"{digits} was published; the file was replaced or damaged"
         )
 

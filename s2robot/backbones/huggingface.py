@@ -197,6 +197,8 @@ class Family:
     """Whether the model has to be asked to fit its positions to tiles of another size."""
     class_tokens: int = 1
     """Prefix tokens besides registers."""
+    partial_cells: bool = False
+    """As in cards."""
     note: str = ""
 
     @property
@@ -330,6 +332,7 @@ FAMILIES: dict[str, Family] = {
         "mean",
         extras=("classifier.",),
         class_tokens=0,
+        partial_cells=True,
     ),
     "convnext": Family(
         "ConvNextModel",
@@ -567,6 +570,17 @@ def _layer_shapes(family: Family, config: Mapping[str, Any]) -> list[tuple[int, 
 # --- transformers: the card ----------------------------------------------------------------------
 
 
+@dataclass(frozen=True)
+class FlooredCard(BackboneCard):
+    """Of a model published for images that are no multiple of its patches (SigLIP: 384 px in
+    patches of 14 px): it does not see what is left over at the right and the bottom."""
+
+    def grid_side(self, size: int) -> int:
+        """As elsewhere, but tiles of the published size may leave pixels over."""
+        published = size == self.preprocessing.image_size
+        return size // self.stride if published else super().grid_side(size)
+
+
 def _transformers_card(
     name: str, repository: Repository, content: Mapping[str, Any]
 ) -> BackboneCard:
@@ -579,16 +593,19 @@ def _transformers_card(
         "processor_config.json"
     ).get("image_processor", {})
     published = "grid" if config.get("vision_use_head") is False else family.published
-    return BackboneCard(
+    pixels = _preprocessing(repository, family, described, config, stride)
+    whole = family.partial_cells or pixels.image_size % stride == 0
+    return (BackboneCard if whole else FlooredCard)(
         name=name,
         architecture=TransformersArchitecture(family.model, config),
-        preprocessing=_preprocessing(repository, family, described, config, stride),
+        preprocessing=pixels,
         stride=stride,
         num_prefix_tokens=family.class_tokens + config.get("num_register_tokens", 0),
         dim=dim,
         origin="hub",
         published=published,
         head_dim=dim if published == "head" else None,
+        partial_cells=family.partial_cells,
         layout=_layout(family, config),
         licence=_see(repository),
         note=family.note,
@@ -616,13 +633,19 @@ def _family(repository: Repository, content: Mapping[str, Any]) -> Family:
     )
 
 
+_UNSAID = {"vision_use_head": True}
+"""Defaults that earlier versions of transformers have in the models, not in configurations."""
+
+
 def _config(family: Family, repository: Repository, content: Mapping[str, Any]) -> dict[str, Any]:
     """What decides the function, the library's defaults filled in."""
     described = content.get(family.section) or {} if family.section else content
     config_class = _transformers_class(family.model).config_class
     try:
         resolved = config_class(**{k: described[k] for k in family.fields if k in described})
-        found = {field: getattr(resolved, field) for field in family.fields}
+        found = {
+            f: getattr(resolved, f) if hasattr(resolved, f) else _UNSAID[f] for f in family.fields
+        }
     except Exception as error:  # what validation raises differs between the library's versions
         raise ValueError(
             f"transformers cannot read the configuration of {repository.name}: {error}"
@@ -723,7 +746,7 @@ def _preprocessing(
     _check_rules(repository, rules)
     normalises = rules.get("do_normalize", True)
     size, resize, fit = _geometry(repository, kind, rules, base)
-    if size % stride:  # the processor's size does not suit the model, so the model's own does
+    if size % stride and "image_size" in config:  # the model's own size then suits it better
         size, resize = base, max(base, round(resize * base / size))
     return Preprocessing(
         size,

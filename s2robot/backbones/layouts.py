@@ -116,20 +116,6 @@ HF_VIT_NAMES = (
 )
 """From Hugging Face's ViT to timm's; ``join_qkv`` does the rest."""
 
-VOLTRON_NAMES = (
-    (r"^patch2embed\.", "patch_embed."),
-    (r"^encoder_pe$", "pos_embed"),
-    (r"^encoder_blocks\.", "blocks."),
-    (r"^encoder_norm\.g$", "norm.weight"),
-    (r"\.pre_norm_attn\.g$", ".norm1.weight"),
-    (r"\.pre_norm_mlp\.g$", ".norm2.weight"),
-    (r"\.layer_scale_attn\.", ".ls1."),
-    (r"\.layer_scale_mlp\.", ".ls2."),
-    (r"\.mlp\.0\.project\.", ".mlp.fc1."),
-    (r"\.mlp\.2\.", ".mlp.fc2."),
-)
-"""From Voltron's encoder to timm's; ``fold_image_token`` does the rest."""
-
 
 def join_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Join ``….attn.{query,key,value}`` of Hugging Face's ViT to timm's ``….attn.qkv``."""
@@ -138,13 +124,6 @@ def join_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
         parts = [state[name.replace(".query.", f".{part}.")] for part in ("query", "key", "value")]
         joined[name.replace(".query.", ".qkv.")] = torch.cat(parts)
     return joined
-
-
-def fold_image_token(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Add Voltron's ``img_token``, which every patch gets, to the position embedding."""
-    folded = dict(state)
-    folded["pos_embed"] = folded["pos_embed"] + folded.pop("img_token")
-    return folded
 
 
 def resample_dinov2(state: dict[str, Tensor], side: int) -> dict[str, Tensor]:

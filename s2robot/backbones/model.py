@@ -12,12 +12,11 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.func import functional_call
-from torch.utils.flop_counter import FlopCounterMode
 
 from s2robot.backbones.cache import Weights, published_weights
 from s2robot.backbones.cards import BackboneCard
 from s2robot.backbones.catalogue import get_card
+from s2robot.backbones.cost import gflops_of, parameters_of
 from s2robot.backbones.layouts import apply_layout
 from s2robot.backbones.model_cards import checked_weights_path, read_model_card
 from s2robot.backbones.probing import channels_last
@@ -105,7 +104,7 @@ class Backbone(nn.Module):
     @property
     def parameters_count(self) -> int:
         """Number of weights."""
-        return sum(p.numel() for p in self.parameters())
+        return parameters_of(self)
 
     def gflops(self, tiles: int = 1, tile_size: int | None = None) -> float:
         """10⁹ floating-point operations for ``tiles`` crops; a multiply-add counts as two.
@@ -114,16 +113,8 @@ class Backbone(nn.Module):
         """
         size = tile_size or self.card.preprocessing.image_size
         if size not in self._gflops:
-            self._gflops[size] = self._count_gflops(size)
+            self._gflops[size] = gflops_of(self.model, size)
         return tiles * self._gflops[size]
-
-    def _count_gflops(self, tile_size: int) -> float:
-        tensors = {**dict(self.named_parameters()), **dict(self.named_buffers())}
-        shapes = {name: tensor.to("meta") for name, tensor in tensors.items()}
-        crop = torch.empty(1, 3, tile_size, tile_size, device="meta")
-        with FlopCounterMode(display=False) as counter:
-            functional_call(self, shapes, (crop,))
-        return counter.get_total_flops() / 1e9
 
 
 def load_backbone(name: str, weights: str | Path | None = None) -> Backbone:

@@ -37,7 +37,10 @@ def timm_card(name: str) -> BackboneCard:
     if timm_name.split(".")[0] not in models:
         near = difflib.get_close_matches(timm_name, models, n=8, cutoff=0)
         raise unknown("timm model", timm_name, near)
-    config = timm.get_pretrained_cfg(timm_name).to_dict()
+    pretrained = timm.get_pretrained_cfg(timm_name)
+    if pretrained is None:
+        raise ValueError(f"timm tells nothing of how frames are prepared for {timm_name!r}")
+    config = pretrained.to_dict()
     return probed_card(
         name,
         timm_name,

@@ -5,7 +5,7 @@ operations and reads the tensors under the names that its authors gave them.
 
 Sources, by repository and commit: r3m b2334e7, mvp 5746656, eai-vc e782c35, vip 81b0520,
 LIV a12991f, SPA 37b7e04, voltron-robotics 1b299bf, theia 59d0448, robots-pretrain-robots 09c8423
-(MCR), data4robotics d35d0be.
+(MCR), data4robotics d35d0be, mae efb2a80, dinov2 b8931f7.
 """
 
 from __future__ import annotations
@@ -148,9 +148,18 @@ def _voltron_images(frames: Tensor, size: int) -> Tensor:
 def _theia_images(frames: Tensor, size: int) -> Tensor:
     """The processor of facebook/deit-*-patch16-224: squashed by PIL, bicubic, centre crop."""
     side = round(size * 256 / 224)
+    return _pil_images(frames, [side, side], size)
+
+
+def _mae_images(frames: Tensor, size: int) -> Tensor:
+    """Evaluation transform of MAE and DINOv2: the shorter side by PIL, bicubic, centre crop."""
+    return _pil_images(frames, [round(size * 256 / 224)], size)
+
+
+def _pil_images(frames: Tensor, sides: list[int], size: int) -> Tensor:
     pictures = [Image.fromarray(f.permute(1, 2, 0).contiguous().numpy()) for f in frames]
-    resized = [np.array(p.resize((side, side), Image.Resampling.BICUBIC)) for p in pictures]
-    images = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)  # (B, 3, side, side)
+    resized = [np.array(TF.resize(p, sides, BICUBIC)) for p in pictures]  # pyright: ignore[reportArgumentType]
+    images = torch.from_numpy(np.stack(resized)).permute(0, 3, 1, 2)
     return TF.normalize(TF.center_crop(images, [size, size]) / 255, *IMAGENET)
 
 
@@ -195,15 +204,42 @@ def _with_class_token(patches: Tensor, token: Tensor, positions: Tensor) -> Tens
 
 
 def _vit(state: State, images: Tensor, heads: int) -> Tensor:
-    """MAE's names (MVP, VC-1, SPA, data4robotics); the class token after the final norm."""
+    """MAE's names (and MVP's, VC-1's, SPA's, data4robotics'); the class token after the norm."""
     patches = _patches(state, "patch_embed.proj", images)
     x = _with_class_token(patches, state["cls_token"], state["pos_embed"])  # (B, 1 + N, C)
+    return _vit_blocks(state, x, heads)[:, 0]
+
+
+def _vit_blocks(state: State, x: Tensor, heads: int) -> Tensor:
     for block in (f"blocks.{i}" for i in range(_count(state, "blocks"))):
         qkv = _linear(state, f"{block}.attn.qkv", _layer_norm(state, f"{block}.norm1", x))
-        x = x + _linear(state, f"{block}.attn.proj", _attention(*qkv.chunk(3, -1), heads))
+        mixed = _linear(state, f"{block}.attn.proj", _attention(*qkv.chunk(3, -1), heads))
+        x = x + mixed * state.get(f"{block}.ls1.gamma", 1)
         hidden = _linear(state, f"{block}.mlp.fc1", _layer_norm(state, f"{block}.norm2", x))
-        x = x + _linear(state, f"{block}.mlp.fc2", F.gelu(hidden))
-    return _layer_norm(state, "norm", x)[:, 0]
+        out = _linear(state, f"{block}.mlp.fc2", F.gelu(hidden))
+        x = x + out * state.get(f"{block}.ls2.gamma", 1)
+    return _layer_norm(state, "norm", x)
+
+
+def _dinov2(state: State, images: Tensor, heads: int) -> Tensor:
+    """The class token; positions come from images of 518 px. Registers have none.
+
+    Models without registers were released with a scale of (side + 0.1) / old side and without
+    antialiasing, those with registers with neither oddity.
+    """
+    patches = _patches(state, "patch_embed.proj", images)  # (B, N, C)
+    own, grid = state["pos_embed"][:, :1], state["pos_embed"][:, 1:]
+    old, side = round(grid.shape[1] ** 0.5), round(patches.shape[1] ** 0.5)
+    maps = grid.unflatten(1, (old, old)).permute(0, 3, 1, 2)
+    registers = state.get("register_tokens", own[:, :0])
+    if side != old and registers.shape[1]:
+        maps = F.interpolate(maps, (side, side), mode="bicubic", antialias=True)
+    elif side != old:
+        maps = F.interpolate(maps, scale_factor=(side + 0.1) / old, mode="bicubic")
+    positions = torch.cat([own, maps.flatten(2).mT], dim=1)
+    x = _with_class_token(patches, state["cls_token"], positions)
+    x = torch.cat([x[:, :1], registers.expand(len(x), -1, -1), x[:, 1:]], dim=1)
+    return _vit_blocks(state, x, heads)[:, 0]
 
 
 def _theia(state: State, images: Tensor, heads: int) -> Tensor:
@@ -224,26 +260,54 @@ def _theia(state: State, images: Tensor, heads: int) -> Tensor:
 
 
 def _voltron(state: State, images: Tensor, heads: int) -> Tensor:
-    """V-Cond's encoder on the patches' tokens alone, without language.
+    """V-Cond's ``get_representations(mode="visual")`` without a sentence: patch tokens.
 
-    This is not what ``get_representations(mode="visual")`` gives: that one feeds 20 language
-    tokens (DistilBERT on an empty sentence) through the blocks as well, and drops them at the
-    end; its mask blanks queries, not keys, so that patches attend to all 20. V-Dual and V-Gen
-    take two frames and are not covered.
+    20 language tokens (DistilBERT on an empty sentence) go through the blocks as well and are
+    dropped at the end. The mask blanks queries, not keys: patches attend to all 20, and the 19
+    paddings weigh all tokens alike. V-Dual and V-Gen take two frames and are not covered.
     """
     x = _patches(state, "patch2embed.proj", images) + state["encoder_pe"] + state["img_token"]
+    patches = x.shape[1]
+    words = _linear(state, "lang2encoder", _empty_sentence(state)) + state["lang_token"]
+    x = torch.cat([x, words.expand(len(x), -1, -1)], dim=1)
     for block in (f"encoder_blocks.{i}" for i in range(_count(state, "encoder_blocks"))):
         qkv = _linear(state, f"{block}.attn.qkv", _rms_norm(state, f"{block}.pre_norm_attn", x))
-        mixed = _linear(state, f"{block}.attn.proj", _attention(*qkv.chunk(3, -1), heads))
-        x = x + mixed * state[f"{block}.layer_scale_attn.gamma"]
+        q, k, v = qkv.chunk(3, -1)
+        mixed = _attention(q, k, v, heads)
+        mixed[:, patches + 1 :] = v.mean(1, keepdim=True)
+        x = (
+            x
+            + _linear(state, f"{block}.attn.proj", mixed) * state[f"{block}.layer_scale_attn.gamma"]
+        )
         y = _rms_norm(state, f"{block}.pre_norm_mlp", x)
         value, gate = _linear(state, f"{block}.mlp.0.project", y).chunk(2, -1)
-        hidden = _linear(state, f"{block}.mlp.2", value * F.silu(gate))
-        x = x + hidden * state[f"{block}.layer_scale_mlp.gamma"]
-    return _rms_norm(state, "encoder_norm", x).flatten(1)
+        wide = _linear(state, f"{block}.mlp.2", value * F.silu(gate))
+        x = x + wide * state[f"{block}.layer_scale_mlp.gamma"]
+    return _rms_norm(state, "encoder_norm", x)[:, :patches].flatten(1)
 
 
-# Residual networks: images (B, 3, size, size) -> (B, D).
+def _empty_sentence(state: State) -> Tensor:
+    """DistilBERT on [CLS] and 19 paddings, of which [CLS] alone is attended to: (1, 20, 768)."""
+    ids = torch.zeros(20, dtype=torch.long)
+    ids[0] = 101
+    tables = [state[f"lm.embeddings.{kind}_embeddings.weight"] for kind in ("word", "position")]
+    x = _layer_norm(
+        state, "lm.embeddings.LayerNorm", (tables[0][ids] + tables[1][:20])[None], 1e-12
+    )
+    for layer in (
+        f"lm.transformer.layer.{i}" for i in range(_count(state, "lm.transformer.layer"))
+    ):
+        value = _linear(state, f"{layer}.attention.v_lin", x[:, :1]).expand_as(x)
+        mixed = _linear(state, f"{layer}.attention.out_lin", value)
+        x = _layer_norm(state, f"{layer}.sa_layer_norm", mixed + x, 1e-12)
+        wide = F.gelu(_linear(state, f"{layer}.ffn.lin1", x))
+        x = _layer_norm(
+            state,
+            f"{layer}.output_layer_norm",
+            _linear(state, f"{layer}.ffn.lin2", wide) + x,
+            1e-12,
+        )
+    return x
 
 
 def _norm(state: State, name: str, x: Tensor) -> Tensor:
@@ -316,6 +380,11 @@ def _mvp(heads: int, image_size: int = 224) -> Published:
     return Published(_mvp_images, _vit, ("model",), heads=heads, image_size=image_size)
 
 
+def _dinov2_models(size: str, heads: int) -> dict[str, Published]:
+    names = (f"dinov2-{size}14", f"dinov2-{size}14-reg")
+    return dict.fromkeys(names, Published(_mae_images, _dinov2, heads=heads))
+
+
 _R3M = Published(_r3m_images, _resnet, ("r3m",), "module.convnet.")
 
 PUBLISHED: dict[str, Published] = {
@@ -324,6 +393,11 @@ PUBLISHED: dict[str, Published] = {
     "mvp-vitl-egosoup": _mvp(16, image_size=256),
     "vc1-vitb": Published(_vc1_images, _vit, ("model",), heads=12),
     "vc1-vitl": Published(_vc1_images, _vit, ("model",), heads=16),
+    "mae-vitb": Published(_mae_images, _vit, ("model",), heads=12),
+    "mae-vitl": Published(_mae_images, _vit, ("model",), heads=16),
+    **_dinov2_models("vits", 6),
+    **_dinov2_models("vitb", 12),
+    **_dinov2_models("vitl", 16),
     **dict.fromkeys(("r3m-resnet18", "r3m-resnet34", "r3m-resnet50"), _R3M),
     "vip-resnet50": Published(_r3m_images, _resnet, ("vip",), "module.convnet."),
     "liv-resnet50": Published(_liv_images, _liv, ("liv",), "module.model.visual.", heads=32),

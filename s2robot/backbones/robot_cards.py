@@ -16,9 +16,10 @@ from s2robot.backbones.cards import (
 )
 from s2robot.backbones.download import Source
 from s2robot.backbones.layouts import CLIP_RESNET_NAMES, HF_VIT_NAMES, join_qkv
+from s2robot.backbones.voltron import LANGUAGE_TOKENS, VOLTRON_NAMES, fold_language
 
 CC_BY_NC = Licence("CC-BY-NC-4.0", non_commercial=True)
-THEIA_LICENCE = Licence("Theia licence (research only)", non_commercial=True)
+THEIA_LICENCE = Licence("Theia (research)", non_commercial=True)
 MAE_EXTRAS = ("decoder_", "mask_token", "head.")
 
 # R3M and its kin: what the module's own forward does to frames that are not 224 x 224 already.
@@ -42,6 +43,7 @@ def robot_cards() -> list[BackboneCard]:
         _liv_card(),
         _mcr_card(),
         *_spa_cards(),
+        *_voltron_cards(),
         *_theia_cards(),
         *_data4robotics_cards(),
     ]
@@ -69,7 +71,7 @@ def _mvp_cards() -> list[BackboneCard]:
             layout=Layout(("model",), dropped=MAE_EXTRAS),
             sources=(Source(f"https://berkeley.box.com/shared/static/{file}.pth", digest),),
             filename=f"mvp-{key}.pth",
-            licence=Licence("none given by its authors"),
+            licence=Licence("none given"),
             citation=f"MVP, {_MVP_PAPERS.get(key.split('-')[1], 'arXiv:2210.03109')}",
             note="taps=(-1,) with readout cls gives the class token before the final norm, which "
             "MVP's own 'frozen' policies train.",
@@ -223,6 +225,56 @@ def _spa_cards() -> list[BackboneCard]:
             citation="SPA, arXiv:2410.08208",
         )
         for key in ("vitb", "vitl")
+    ]
+
+
+_VOLTRON = {
+    "vits": ("v-cond", "12g5QckQSMKqrfr4lFY3UPdy7oLw4APpG"),
+    "vitb": ("v-cond-base", "1PwczOijL0hfYD8DI4xLOPLf1xL_7Kg9S"),
+}
+
+
+def _voltron_cards() -> list[BackboneCard]:
+    return [
+        vit_card(
+            f"voltron-vcond-{key}",
+            vit_architecture(
+                224,
+                16,
+                *VIT_SIZES[key],
+                class_token=False,
+                reg_tokens=LANGUAGE_TOKENS,
+                no_embed_class=True,
+                rms_norm=True,
+                norm_eps=1e-16,
+                swiglu=True,
+                mlp_ratio=8.0,
+                init_values=0.1,
+                voltron_attention=True,
+            ),
+            Preprocessing(224, interpolation="bilinear", resampler="rounded"),
+            "published",
+            published="grid",
+            layout=Layout(
+                (0,),
+                dropped=(
+                    "decoder_",
+                    "mask_token",
+                    "encoder2decoder.",
+                    "lm.embeddings.position_ids",
+                ),
+                renamed=VOLTRON_NAMES,
+                convert=fold_language,
+            ),
+            sources=(Source(_DRIVE + file),),
+            filename=f"{name}.pt",
+            licence=MIT,
+            citation="Voltron, arXiv:2302.12766",
+            note="V-Cond's patch tokens with no sentence given (mode='visual'). Its prefix tokens "
+            "are the language tokens of an empty sentence. V-Dual and V-Gen take two frames and "
+            "are not covered.",
+        )
+        for key, (name, file) in _VOLTRON.items()
     ]
 
 

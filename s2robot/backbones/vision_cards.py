@@ -21,8 +21,26 @@ from s2robot.backbones.download import Source
 from s2robot.backbones.layouts import dinov2_layout
 from s2robot.backbones.robot_cards import CC_BY_NC, MAE_EXTRAS
 
-DINOV3_LICENCE = Licence("DINOv3 licence")
-NVIDIA_LICENCE = Licence("NVIDIA Open Model License")
+DINOV3_LICENCE = Licence("DINOv3")
+NVIDIA_LICENCE = Licence("NVIDIA Open Model")
+
+# What the README does to a frame whose sides are no multiples of the patch.
+RADIO_PIXELS = Preprocessing(
+    512,
+    CLIP_MEAN,
+    CLIP_STD,
+    fit="both",
+    interpolation="bilinear",
+    resampler="float",
+    antialias=False,
+)
+RADIO_NOTE = (
+    "The spatial features; the first prefix token is the first teacher's summary (readout cls). "
+    "The published model takes frames of any shape and of any size up to 2048 px; here they are "
+    "brought to 512 x 512 px, by the README's interpolation, with positions resampled as timm "
+    "does: v3-vitb16 with aligned corners, as its code on the hub does and that on GitHub no "
+    "longer does."
+)
 
 
 def vision_cards() -> list[BackboneCard]:
@@ -76,7 +94,10 @@ def _timm_card(
 
 
 def _mae_cards() -> list[BackboneCard]:
-    files = {"vitb": "mae_pretrain_vit_base", "vitl": "mae_pretrain_vit_large"}
+    files = {
+        "vitb": ("mae_pretrain_vit_base", "md5:8cad7c"),
+        "vitl": ("mae_pretrain_vit_large", "md5:b8b06e"),
+    }
     return [
         vit_card(
             f"mae-{key}",
@@ -84,12 +105,12 @@ def _mae_cards() -> list[BackboneCard]:
             Preprocessing(224, resize=256, resampler="pil"),
             "published",
             layout=Layout(("model",), dropped=MAE_EXTRAS),
-            sources=(Source(f"https://dl.fbaipublicfiles.com/mae/pretrain/{file}.pth"),),
+            sources=(Source(f"https://dl.fbaipublicfiles.com/mae/pretrain/{file}.pth", digest),),
             filename=f"mae-{key}.pth",
             licence=CC_BY_NC,
             citation="MAE, arXiv:2111.06377",
         )
-        for key, file in files.items()
+        for key, (file, digest) in files.items()
     ]
 
 
@@ -180,11 +201,14 @@ def _siglip2_cards() -> list[BackboneCard]:
             timm_name,
             Preprocessing(size, HALF, HALF, fit="both", interpolation="bilinear", resampler="pil"),
             (patch, 0, dim),
+            options={"dynamic_img_size": True, "act_layer": "gelu_tanh"},
             published="head",
             head_dim=dim,
             licence=APACHE,
             citation="SigLIP 2, arXiv:2502.14786",
-            note="No class token; the published output is the attention pooling.",
+            note="No class token; the published output is the attention pooling. Its GELU is the "
+            "tanh one, where timm's own default is the exact one: they differ by some 1e-3. Frames "
+            "as by Pillow; transformers 5 takes torchvision by default, one level of 255 apart.",
         )
         for key, timm_name, size, patch, dim in rows
     ]
@@ -206,7 +230,8 @@ def _pe_spatial_cards() -> list[BackboneCard]:
             published="grid",
             licence=APACHE,
             citation="Perception Encoder, arXiv:2504.13181",
-            note="The published model returns all tokens, without a final norm.",
+            note="The tokens of the last block, without a final norm. The published forward puts "
+            "the class token before them; strip_cls_token leaves the grid, as here.",
         )
         for key, timm_name, size, patch, dim, prefix in rows
     ]
@@ -222,13 +247,12 @@ def _radio_cards() -> list[BackboneCard]:
         _timm_card(
             f"c-radio-{key}",
             f"vit_{timm_name}.c_radio",
-            Preprocessing(512, CLIP_MEAN, CLIP_STD, fit="both", resampler="float"),
+            RADIO_PIXELS,
             (16, prefix, dim),
             published="grid",
             licence=NVIDIA_LICENCE,
             citation="RADIO, arXiv:2312.06709",
-            note="The spatial features; the first prefix token is the first teacher's summary "
-            "(readout cls). At 512 px, with positions resampled as timm does.",
+            note=RADIO_NOTE,
         )
         for key, timm_name, dim, prefix in rows
     ]

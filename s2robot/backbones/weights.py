@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import pickle
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,25 +37,32 @@ def read_weights_file(path: str | Path) -> Any:
     try:
         return torch.load(target, map_location="cpu", weights_only=True, mmap=_is_zip(target))
     except pickle.UnpicklingError as error:
-        raise CorruptFileError(_refusal(target, error)) from error
+        if _is_pickle(target):
+            raise CorruptFileError(_refusal(target, error)) from error
+        raise CorruptFileError(_broken(target, error)) from error
     except (RuntimeError, EOFError, ValueError, OSError) as error:
-        raise CorruptFileError(
-            f"{target} ({target.stat().st_size} bytes) is no whole PyTorch or safetensors file; "
-            f"copy or download it again ({_first_line(error)})"
-        ) from error
+        raise CorruptFileError(_broken(target, error)) from error
+
+
+def _broken(path: Path, error: Exception) -> str:
+    return (
+        f"{path} ({path.stat().st_size} bytes) is no whole PyTorch or safetensors file; copy or "
+        f"download it again ({_first_line(error)})"
+    )
 
 
 def _refusal(path: Path, error: Exception) -> str:
+    named = re.search(r"(?:GLOBAL|global:?|class) ([\w.]+)", str(error))
+    wanted = f" (it asks for {named[1]})" if named else ""
     return (
-        f"{path} is refused: it holds more than tensors and plain containers, or is no PyTorch "
-        f"file. Unpickling it could run code ({_first_line(error)}). If you trust where it comes "
-        "from, convert it there: torch.save(model.state_dict(), PATH), or safetensors"
+        f"{path} is refused: it holds more than tensors and plain containers{wanted}, and "
+        "unpickling that could run code. If you trust where it comes from, convert it there: "
+        "torch.save(model.state_dict(), PATH), or safetensors"
     )
 
 
 def _first_line(error: Exception) -> str:
-    lines = [line for line in str(error).splitlines() if "Unsupported" in line or "GLOBAL" in line]
-    return (lines or str(error).splitlines() or [type(error).__name__])[0].strip()
+    return (str(error).splitlines() or [type(error).__name__])[0].strip()
 
 
 def is_safetensors(path: Path) -> bool:
@@ -67,6 +75,12 @@ def is_safetensors(path: Path) -> bool:
 def _is_zip(path: Path) -> bool:
     with path.open("rb") as file:
         return file.read(4) == b"PK\x03\x04"
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file is a PyTorch archive or an old-style pickle, rather than a web page."""
+    with path.open("rb") as file:
+        return file.read(1) in (b"P", b"\x80")
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:

@@ -6,6 +6,7 @@ import functools
 import importlib
 import os
 import sys
+import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib import resources
@@ -15,7 +16,7 @@ from rich.console import Console
 from rich.table import Table
 
 import s2robot
-from s2robot.errors import S2RobotError, unknown
+from s2robot.errors import LicenceWarning, S2RobotError, unknown
 
 USER_ERRORS = (S2RobotError, ValueError, KeyError, FileNotFoundError)
 """What a user can mend: printed without a traceback unless S2ROBOT_DEBUG is set."""
@@ -134,6 +135,7 @@ def main(words: list[str] | None = None) -> int:
     # slower than sleeping (measured with two threads on a busy two-core machine).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = sys.argv[1:] if words is None else words
+    warnings.formatwarning = _plain_licences
     if not words or words[0] in ("-h", "--help", "help"):
         _print_overview()
         return 0
@@ -150,6 +152,16 @@ def main(words: list[str] | None = None) -> int:
     except KeyboardInterrupt:
         Console(stderr=True).print("interrupted; rerun the same command to go on")
         return 130
+
+
+_formatwarning = warnings.formatwarning
+
+
+def _plain_licences(message: Any, category: type[Warning], *where: Any, **rest: Any) -> str:
+    """A licence is told as a line of its own, without the place in the code that told it."""
+    if issubclass(category, LicenceWarning):
+        return f"note: {message}\n"
+    return _formatwarning(message, category, *where, **rest)
 
 
 def train_policy() -> int:

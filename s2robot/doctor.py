@@ -91,7 +91,19 @@ def check_weights() -> list[Finding]:
 
     backbone = load_backbone("s2r-vitt16-128")
     millions = backbone.parameters_count / 1e6
-    return [Finding("s2r-vitt16-128", "ok", f"{millions:.1f} M parameters, digest verified")]
+    return [
+        Finding("s2r-vitt16-128", "ok", f"{millions:.1f} M parameters, digest verified"),
+        Finding("published encoders", "ok", _kept_weights()),
+    ]
+
+
+def _kept_weights() -> str:
+    from s2robot.home import home, offline
+
+    kept = list((home() / "weights").glob("*.safetensors"))
+    size = sum(path.stat().st_size for path in kept) / 1e9
+    network = ", offline (S2ROBOT_OFFLINE)" if offline() else ""
+    return f"{len(kept)} kept in {home()} ({size:.1f} GB){network}; see `s2robot encoders`"
 
 
 def check_video() -> list[Finding]:

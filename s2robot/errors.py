@@ -26,6 +26,10 @@ class DownloadError(S2RobotError):
     """A published file could not be had from any of the places that offer it."""
 
 
+class LicenceWarning(UserWarning):
+    """Weights that were brought to this machine have terms one should know."""
+
+
 def unknown(kind: str, value: object, allowed: Iterable[str]) -> ValueError:
     """Build the error for an unknown name: what was seen, what is allowed, the nearest name.
 

@@ -77,7 +77,7 @@ def image_of(
         return resize(frames, (image_size, image_size), pixels)
     length = round(pixels.resize * image_size / pixels.image_size)
     resized = resize(frames, resized_shape(pixels, height, width, length), pixels)
-    return centre_crop(resized, image_size)
+    return centre_crop(resized, image_size, pixels.floors_crop)
 
 
 def taken_whole(pixels: Preprocessing, height: int, width: int) -> bool:
@@ -94,8 +94,8 @@ def resized_shape(pixels: Preprocessing, height: int, width: int, length: int) -
     return int(length * height / width), length
 
 
-def centre_crop(images: Tensor, size: int) -> Tensor:
-    """The centre square of ``(B, C, H, W)`` as a view; halves are rounded to even as elsewhere."""
-    height, width = images.shape[-2:]
-    top, left = round((height - size) / 2), round((width - size) / 2)
+def centre_crop(images: Tensor, size: int, floors: bool = False) -> Tensor:
+    """The centre square of ``(B, C, H, W)`` as a view, its corner rounded to even or down."""
+    rest = [length - size for length in images.shape[-2:]]
+    top, left = (pixels // 2 if floors else round(pixels / 2) for pixels in rest)
     return images[..., top : top + size, left : left + size]

@@ -162,7 +162,7 @@ class FileServer:
         """Serve a file as Google Drive does, behind its form about the virus scan.
 
         Returns:
-            An address with ``{id}`` in it, as `s2robot.backbones.download.DRIVE_URL` is.
+            An address with ``{id}`` in it, as `s2robot.backbones.web.DRIVE_URL` is.
         """
         self.files[f"{DRIVE_PATH}/{file_id}"] = data
         return self.url(DRIVE_PATH) + "?id={id}&confirm=t"

@@ -56,7 +56,7 @@ def random_vit() -> Backbone:
 )
 def test_published_shapes(name: str, size: int, dim: int, heads: int) -> None:
     """Heads leave no trace in a weight's shape: nothing else would notice a wrong number."""
-    options = get_card(name).architecture.options
+    options = get_card(name).architecture.to_dict()
     assert (options["img_size"], options["embed_dim"], options["num_heads"]) == (size, dim, heads)
 
 
@@ -182,14 +182,14 @@ def test_timm_families(
 @pytest.mark.parametrize("name", ["resnet10t", "convnext_atto", "swin_tiny_patch4_window7_224"])
 def test_published_output_is_timms_own(name: str, tmp_path: Path) -> None:
     """Weights from a file with the classifier that timm's hub files have."""
-    model = timm.create_model(name, num_classes=10).eval()
+    model: Any = timm.create_model(name, num_classes=10).eval()
     save_file(model.state_dict(), tmp_path / "w.safetensors")
     encoder = FrameEncoder.from_name(
         f"timm/{name}", weights=tmp_path / "w.safetensors", device="cpu"
     )
     size = encoder.backbone.card.preprocessing.image_size
     frames = np.random.default_rng(0).integers(0, 256, (2, size + 9, size, 3), dtype=np.uint8)
-    transform = timm.data.create_transform(
+    transform: Any = timm.data.create_transform(
         **timm.data.resolve_data_config({}, pretrained_cfg=model.pretrained_cfg)
     )
     images = torch.stack([transform(Image.fromarray(frame)) for frame in frames])
@@ -217,7 +217,7 @@ def test_timm_weights_in_another_layout(tmp_path: Path) -> None:
 
 
 def test_timm_weights_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = timm.create_model("resnet10t")
+    model: Any = timm.create_model("resnet10t")
     save_file(model.state_dict(), tmp_path / "model.safetensors")
     content = (tmp_path / "model.safetensors").read_bytes()
     repository = get_card("timm/resnet10t").sources[0].hub_parts[0]
@@ -257,6 +257,18 @@ def test_digest_covers_weights_and_preprocessing(tiny_card: Path, tmp_path: Path
     assert load_backbone(f"file:{tiny_card}").weights_digest != original
     elsewhere = write_tiny_model(tmp_path, stem="copy")
     assert load_backbone(f"file:{elsewhere}").weights_digest == original
+
+
+def test_rounding_of_the_crop_changes_a_digest_only_where_it_is_told(tiny_card: Path) -> None:
+    """Features and policies of before there was such a rule stay valid."""
+    original = load_backbone(f"file:{tiny_card}")
+    assert "floors_crop" not in original.card.preprocessing.to_dict()
+    content = json.loads(tiny_card.read_text())
+    content["preprocessing"]["floors_crop"] = True
+    tiny_card.write_text(json.dumps(content))
+    floored = load_backbone(f"file:{tiny_card}")
+    assert floored.card.preprocessing.floors_crop
+    assert floored.weights_digest != original.weights_digest
 
 
 def test_altered_weights_are_refused(tiny_card: Path) -> None:

@@ -17,8 +17,9 @@ import pytest
 from file_server import DRIVE_PATH, FileServer, use_hub, use_local_network
 
 from s2robot import home
-from s2robot.backbones import download as module
-from s2robot.backbones.download import Source, download
+from s2robot.backbones import web
+from s2robot.backbones.download import download
+from s2robot.backbones.sources import Source
 from s2robot.errors import DownloadError
 
 DATA = np.random.default_rng(0).bytes(1_000_000)
@@ -35,7 +36,7 @@ DRIVE_LINKS = [
 @pytest.fixture(autouse=True)
 def _quick_and_local(monkeypatch: pytest.MonkeyPatch) -> None:
     use_local_network(monkeypatch)
-    monkeypatch.setattr(module, "BACKOFF_S", 0.001)
+    monkeypatch.setattr(web, "BACKOFF_S", 0.001)
     for name in ("S2ROBOT_OFFLINE", "HF_HUB_OFFLINE"):
         monkeypatch.delenv(name, raising=False)
 
@@ -136,7 +137,7 @@ def test_a_short_body_is_asked_for_again_from_where_it_ended(
 
 
 def test_tries_that_bring_something_new_are_not_counted(server: FileServer, folder: Path) -> None:
-    server.cut("/vit.pth", 50_000, times=3 * module.TRIES)
+    server.cut("/vit.pth", 50_000, times=3 * web.TRIES)
     assert get(folder, server.url("/vit.pth")).read_bytes() == DATA
 
 
@@ -144,12 +145,12 @@ def test_an_end_without_progress_is_an_error(server: FileServer, folder: Path) -
     server.cut("/vit.pth", 0, times=100)
     message = problem(folder, server.url("/vit.pth"))
     assert "ended after 0 of 1000000 bytes" in message
-    assert len(server.requests) == module.TRIES
+    assert len(server.requests) == web.TRIES
 
 
 @pytest.mark.parametrize("status", [429, 500, 503])
 def test_a_busy_server_is_asked_again(server: FileServer, folder: Path, status: int) -> None:
-    server.fail("/vit.pth", status, times=module.TRIES - 1)
+    server.fail("/vit.pth", status, times=web.TRIES - 1)
     assert get(folder, server.url("/vit.pth")).read_bytes() == DATA
 
 
@@ -158,7 +159,7 @@ def test_a_server_that_stays_busy_is_given_up(server: FileServer, folder: Path) 
     message = problem(folder, server.url("/vit.pth"))
     assert "HTTP 503" in message
     assert "try again, which resumes" in message
-    assert len(server.requests) == module.TRIES
+    assert len(server.requests) == web.TRIES
 
 
 def test_a_closed_port_is_an_error(folder: Path) -> None:
@@ -170,7 +171,7 @@ def test_a_closed_port_is_an_error(folder: Path) -> None:
 def test_a_silent_server_is_an_error(
     server: FileServer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "TIMEOUT_S", 0.05)
+    monkeypatch.setattr(web, "TIMEOUT_S", 0.05)
     with server.hold("/vit.pth"):
         assert "timed out" in problem(folder, server.url("/vit.pth"))
 
@@ -178,7 +179,7 @@ def test_a_silent_server_is_an_error(
 def test_a_server_that_falls_silent_is_asked_for_the_rest(
     server: FileServer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "TIMEOUT_S", 0.5)
+    monkeypatch.setattr(web, "TIMEOUT_S", 0.5)
     server.cut("/vit.pth", 300_000, stall=True)
     assert get(folder, server.url("/vit.pth")).read_bytes() == DATA
     start = int(server.seen("/vit.pth")[1].range[6:-1])
@@ -336,7 +337,7 @@ def test_a_web_page_does_not_spoil_what_is_there(server: FileServer, folder: Pat
 def test_google_drive_gives_the_file_behind_its_form(
     server: FileServer, folder: Path, monkeypatch: pytest.MonkeyPatch, link: str
 ) -> None:
-    monkeypatch.setattr(module, "DRIVE_URL", server.drive_url("A_b-1", DATA))
+    monkeypatch.setattr(web, "DRIVE_URL", server.drive_url("A_b-1", DATA))
     assert get(folder, Source(link, SHA256)).read_bytes() == DATA
     first, second = server.seen(DRIVE_PATH)
     assert first.query == {"id": "A_b-1", "confirm": "t"}
@@ -346,7 +347,7 @@ def test_google_drive_gives_the_file_behind_its_form(
 def test_google_drive_resumes(
     server: FileServer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "DRIVE_URL", server.drive_url("A_b-1", DATA))
+    monkeypatch.setattr(web, "DRIVE_URL", server.drive_url("A_b-1", DATA))
     server.cut(DRIVE_PATH, 300_000, times=2)  # the form is shorter and comes whole
     assert get(folder, DRIVE_LINKS[0]).read_bytes() == DATA
     assert server.seen(DRIVE_PATH)[-1].range == "bytes=300000-"
@@ -355,7 +356,7 @@ def test_google_drive_resumes(
 def test_google_drive_quota_is_told(
     server: FileServer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "DRIVE_URL", server.drive_url("A_b-1", DATA))
+    monkeypatch.setattr(web, "DRIVE_URL", server.drive_url("A_b-1", DATA))
     server.show_page(DRIVE_PATH, "Google Drive - Quota exceeded")
     message = problem(folder, DRIVE_LINKS[0])
     assert "Quota exceeded" in message

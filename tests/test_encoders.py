@@ -13,10 +13,10 @@ from file_server import FileServer
 from published_files import write_published
 
 from s2robot.backbones import CARDS, load_backbone
-from s2robot.backbones.cache import LicenceWarning
 from s2robot.backbones.download import Source
 from s2robot.cli import main
 from s2robot.encoders import cost, frames_rule
+from s2robot.errors import LicenceWarning
 from s2robot.verify import SIZES, seeded_frames
 
 

@@ -20,8 +20,9 @@ from torch import nn
 
 from s2robot.backbones import get_card, huggingface, load_backbone
 from s2robot.backbones.cache import converted_path
-from s2robot.backbones.huggingface import FAMILIES, MissingLibraryError, TransformersArchitecture
 from s2robot.backbones.taps import layer_shapes
+from s2robot.backbones.transformers_families import FAMILIES
+from s2robot.backbones.transformers_models import MissingLibraryError, TransformersArchitecture
 from s2robot.encoder import FrameEncoder
 from s2robot.errors import DownloadError, MismatchError
 
@@ -43,6 +44,9 @@ TEXT = {k: v for k, v in TEXT.items() if k not in ("image_size", "patch_size")}
 STAGES = {"hidden_sizes": [8, 16, 24, 32], "depths": [1, 2, 1, 1]}
 FRAMES = ((32, 32), (84, 84), (48, 65), (130, 97), (20, 30))
 """(height, width) [px]: the model's own, square, wide, tall, small."""
+HALVES = ((720, 1280), (480, 848), (81, 45))
+"""Frames that are cut at half a pixel, which versions before 5 round to even on tensors: CLIP's and
+DINOv2's at 720p, CLIP's of 224 px at 480 x 848, ConvNeXt's at 81 x 45."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -280,12 +284,26 @@ def expected_output(hub: Hub, name: str, frames: np.ndarray) -> torch.Tensor:
 def test_published_output_is_that_of_transformers(hub: Hub, name: str) -> None:
     encoder = FrameEncoder.from_name(f"hf/owner/{name}", device="cpu")
     assert encoder.backbone.card.num_prefix_tokens == TINY[name].prefix
-    for height, width in FRAMES:
+    for height, width in (*FRAMES, *(HALVES if RECENT else ())):
         frames = frames_of(height, width)
         expected = expected_output(hub, name, frames)
         found = encoder(frames)
         assert found.shape == expected.shape
         assert (found - expected).abs().max() <= 1e-4 * expected.std()
+
+
+@pytest.mark.skipif(not RECENT, reason="versions before 5 round to even on tensors")
+@pytest.mark.parametrize(("height", "width"), HALVES[:2])
+def test_published_crops_are_those_of_transformers(hub: Hub, height: int, width: int) -> None:
+    """CLIP with the processor's own sizes: a crop of 224 px."""
+    encoder = FrameEncoder.from_name("hf/owner/clip-head", device="cpu")
+    frames = frames_of(height, width)
+    crops = WITH_HEADS["clip"].build_processor()(list(frames), return_tensors="pt")["pixel_values"]
+    assert crops.shape[-1] == 224
+    trunk = hub.models["clip-head"].vision_model
+    with torch.no_grad():
+        expected = trunk(pixel_values=crops, interpolate_pos_encoding=True).pooler_output
+    assert (encoder(frames) - expected).abs().max() <= 1e-4 * expected.std()
 
 
 @pytest.mark.parametrize("name", TINY)
@@ -618,8 +636,10 @@ def test_offline(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     asked = len(hub.server.requests)
     assert load_backbone("hf/owner/vit").weights_digest == first.weights_digest
     assert load_backbone("hf/owner/vit-bare").weights_digest == bare.weights_digest
-    with pytest.raises(DownloadError, match=r"offline.*not in the hub's cache"):
-        load_backbone("hf/owner/deit")
+    with pytest.raises(DownloadError, match=r"offline.*not in the hub's cache") as caught:
+        load_backbone("hf/owner/deit", weights="deit.safetensors")
+    assert "connect once without that variable" in str(caught.value)
+    assert "weights=PATH" not in str(caught.value)
     assert len(hub.server.requests) == asked
 
 
@@ -635,13 +655,16 @@ def test_offline_without_knowing_the_preprocessing(
 
 
 def test_missing_files(hub: Hub) -> None:
-    with pytest.raises(DownloadError, match="no repository owner/nothing"):
+    with pytest.raises(DownloadError, match="no repository owner/nothing") as caught:
         get_card("hf/owner/nothing")
+    for way_on in ("HF_ENDPOINT", "HF_TOKEN", "timm/NAME", "file:MODEL_CARD.json"):
+        assert way_on in str(caught.value)
+    assert "weights=PATH" not in str(caught.value)
     with pytest.raises(DownloadError, match="no revision 'v9'"):
         get_card("hf/owner/vit@v9")
     files = hub.files("vit")
     del files["model.safetensors"]
-    with pytest.raises(DownloadError, match=r"model\.safetensors.*\n.*pytorch_model\.bin"):
+    with pytest.raises(DownloadError, match=r"\.safetensors.*\n.*model\.bin.*\n.*weights=PATH"):
         load_backbone(hub.add("vit-empty", files))
     with pytest.raises(ValueError, match="hf/OWNER/MODEL@REVISION"):
         get_card("hf/owner")

@@ -13,7 +13,7 @@ import pytest
 from published_files import write_published
 
 from s2robot.backbones import get_card
-from s2robot.backbones.cache import LicenceWarning
+from s2robot.errors import LicenceWarning
 from s2robot.oracles import PACKAGES, NoOracle, oracle
 from s2robot.verify import verify_file
 

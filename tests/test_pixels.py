@@ -69,10 +69,9 @@ def test_pillow_rule_is_torchvisions_on_pictures(height: int, width: int, fit: s
     seen = image_of(frames, pixels, 56)
     size = [64] if fit == "shorter" else [64, 64]
     for frame, image in zip(frames, seen, strict=True):
-        picture = TF.resize(
-            Image.fromarray(frame.permute(1, 2, 0).numpy()), size, InterpolationMode.BICUBIC
-        )
-        cropped = np.asarray(TF.center_crop(picture, [56, 56]))
+        picture: Any = Image.fromarray(frame.permute(1, 2, 0).numpy())
+        resized = TF.resize(picture, size, InterpolationMode.BICUBIC)
+        cropped = np.asarray(TF.center_crop(resized, [56, 56]))
         assert np.array_equal(image.permute(1, 2, 0).numpy(), cropped)
 
 
@@ -110,6 +109,26 @@ def test_base_size_may_escape_the_crop() -> None:
     assert torch.equal(image_of(frames, pixels, 56), frames)
     assert image_of(frames, pixels, 112).shape[-1] == 112
     assert not torch.equal(image_of(noise(57, 57), pixels, 56), noise(57, 57)[..., :56, :56])
+
+
+@pytest.mark.parametrize(
+    ("shape", "floors", "corner"),
+    [
+        ((8, 11), False, (0, 2)),
+        ((8, 11), True, (0, 1)),
+        ((11, 8), True, (1, 0)),
+        ((8, 13), False, (0, 2)),
+        ((8, 13), True, (0, 2)),
+        ((8, 12), True, (0, 2)),
+    ],
+)
+def test_corners_at_half_a_pixel(
+    shape: tuple[int, int], floors: bool, corner: tuple[int, int]
+) -> None:
+    """Rounded to even as torchvision does, or down as transformers does."""
+    frames, (top, left) = noise(*shape), corner
+    seen = image_of(frames, Preprocessing(8, floors_crop=floors), 8)
+    assert torch.equal(seen, frames[..., top : top + 8, left : left + 8])
 
 
 def marked(height: int, width: int, top: int, left: int) -> torch.Tensor:

@@ -24,12 +24,12 @@ from safetensors.torch import load_file, save_file
 from s2robot import FrameEncoder
 from s2robot.backbones import CARDS, BackboneCard, get_card, load_backbone
 from s2robot.backbones.architectures import Architecture
-from s2robot.backbones.cache import LicenceWarning, converted_path
+from s2robot.backbones.cache import converted_path
 from s2robot.backbones.download import Source
 from s2robot.backbones.layouts import dinov2_layout
 from s2robot.backbones.reference import PUBLISHED, published_output
 from s2robot.backbones.weights import read_weights_file
-from s2robot.errors import CorruptFileError, DownloadError, MismatchError
+from s2robot.errors import CorruptFileError, DownloadError, LicenceWarning, MismatchError
 
 SMALL = ViTShape(image_size=56, patch=8, dim=48, depth=2)
 HEADS = 3
@@ -346,15 +346,16 @@ def test_an_altered_copy_is_refused(tmp_path: Path, shrink: Any) -> None:
     load_backbone("mvp-vits-in", weights=path)
 
 
+@pytest.mark.parametrize("name", ["mvp-vits-in", "vc1-vitb"])
 def test_a_home_that_cannot_be_written(
-    tmp_path: Path, shrink: Any, own_home: Path, monkeypatch: Any
+    name: str, tmp_path: Path, shrink: Any, own_home: Path, monkeypatch: Any
 ) -> None:
-    path = write_published("mvp-vits-in", tmp_path, shrink("mvp-vits-in"))
-    expected = load_backbone("mvp-vits-in", weights=path).weights_digest
+    path = write_published(name, tmp_path, shrink(name))
+    expected = load_backbone(name, weights=path).weights_digest
     (tmp_path / "file").write_text("")
     monkeypatch.setenv("S2ROBOT_HOME", str(tmp_path / "file" / "home"))
     with pytest.warns(UserWarning, match="cannot be kept.*S2ROBOT_HOME"):
-        assert load_backbone("mvp-vits-in", weights=path).weights_digest == expected
+        assert load_backbone(name, weights=path).weights_digest == expected
 
 
 def test_safetensors_are_used_in_place(tmp_path: Path, own_home: Path, shrink: Any) -> None:
@@ -492,3 +493,62 @@ def test_a_torchvision_resnet_has_to_be_named() -> None:
     with pytest.raises(ValueError, match="name='mcr-resnet50'"):
         FrameEncoder.from_module(net)
     assert FrameEncoder.from_module(net, name="mcr-resnet50", device="cpu").embedding_dim == 2048
+
+
+# Weights of one's own, described in a model card.
+
+
+@pytest.fixture
+def own_card(tmp_path: Path) -> Path:
+    """A fine-tuned ResNet inside a training checkpoint, and a card as the README shows one."""
+    import timm
+
+    net = timm.create_model("resnet10t", num_classes=0)
+    tensors = {f"module.encoder.{name}": tensor for name, tensor in net.state_dict().items()}
+    tensors["module.head.weight"] = torch.zeros(2, 2)
+    torch.save({"state_dict": tensors, "epoch": 3}, tmp_path / "checkpoint.pth")
+    card = {
+        "name": "mine",
+        "architecture": {"timm": "resnet10t"},
+        "preprocessing": {
+            "input_size": 64,
+            "mean": [0.485, 0.456, 0.406],
+            "std": [0.229, 0.224, 0.225],
+            "resize": 72,
+            "resampler": "pil",
+        },
+        "weights": "checkpoint.pth",
+        "layout": {
+            "key": "state_dict",
+            "prefix": "module.encoder.",
+            "dropped": ["module.head."],
+        },
+        "licence": "MIT",
+    }
+    (tmp_path / "mine.json").write_text(json.dumps(card))
+    return tmp_path / "mine.json"
+
+
+def test_a_card_of_ones_own(own_card: Path) -> None:
+    encoder = FrameEncoder.from_name(f"file:{own_card}", scales=(1, 2), device="cpu")
+    card = encoder.backbone.card
+    assert (card.preprocessing.resize, card.dim, card.published) == (72, 512, "mean")
+    stored = torch.load(own_card.with_name("checkpoint.pth"), weights_only=True)["state_dict"]
+    loaded = encoder.backbone.model.state_dict()
+    assert torch.equal(loaded["conv1.0.weight"], stored["module.encoder.conv1.0.weight"])
+    assert encoder(some_frames(80, 100)).shape == (2, 1024)
+
+
+def test_a_card_that_forgets_a_part_of_the_file(own_card: Path) -> None:
+    content = json.loads(own_card.read_text())
+    content["layout"]["dropped"] = []
+    own_card.write_text(json.dumps(content))
+    with pytest.raises(MismatchError, match="not known as parts.*module.head.weight"):
+        load_backbone(f"file:{own_card}")
+
+
+def test_a_card_with_a_digest_checks_it(own_card: Path) -> None:
+    content = json.loads(own_card.read_text())
+    own_card.write_text(json.dumps({**content, "sha256": "0" * 64}))
+    with pytest.raises(CorruptFileError, match="has not the SHA-256"):
+        load_backbone(f"file:{own_card}")

@@ -120,6 +120,10 @@ class Architecture:
         groups = options.pop("group_norm", None)
         if groups is not None:
             options["norm_layer"] = partial(GroupNorm, num_groups=groups)
+        if self.timm.split(".")[0] not in timm.list_models():
+            raise ValueError(
+                f"timm {timm.__version__} has no {self.timm}; a newer one may: pip install -U timm"
+            )
         return timm.create_model(self.timm, **options)
 
 

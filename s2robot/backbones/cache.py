@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import json
 import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -28,16 +28,12 @@ from s2robot.backbones.weights import (
     read_safetensors,
     read_weights_file,
 )
-from s2robot.errors import CorruptFileError, MismatchError
-from s2robot.files import atomic_path, digest_of, locked, read_json, sha256_file
+from s2robot.errors import CorruptFileError, LicenceWarning, MismatchError
+from s2robot.files import atomic_path, digest_of, locked, read_json, sha256_file, write_json
 from s2robot.home import home
 
 FORMAT = 1
 """Raised whenever the same published file would be converted to other tensors."""
-
-
-class LicenceWarning(UserWarning):
-    """Weights that were brought here have terms one should know."""
 
 
 @dataclass(frozen=True)
@@ -120,7 +116,7 @@ def converted_path(card: BackboneCard, weights: str | Path | None = None) -> Pat
     key: dict[str, Any] = {
         "format": FORMAT,
         "architecture": card.architecture.to_dict(),
-        "preprocessing": dataclasses.asdict(card.preprocessing),
+        "preprocessing": card.preprocessing.to_dict(),
         "layout": _describe(card.layout or Layout()),
         "sources": [dataclasses.asdict(source) for source in card.sources],
     }
@@ -160,7 +156,7 @@ def _convert(card: BackboneCard, path: Path, target: Path) -> None:
     state = convert(card, _content(card, path), path)
     model = load_strict(card.architecture, state, str(path))
     tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
-    digest = model_digest(card.architecture, dataclasses.asdict(card.preprocessing), tensors)
+    digest = model_digest(card.architecture, card.preprocessing.to_dict(), tensors)
     record = {
         "format": str(FORMAT),
         "backbone": card.name,
@@ -265,6 +261,6 @@ def notice(card: BackboneCard) -> None:
         "behind a form on the hub (accept it there, then set HF_TOKEN)" if licence.gated else "",
     ]
     told = f"{card.name}: {licence.name}, {' and '.join(term for term in terms if term)}"
-    warnings.warn(f"{told}. Said once.", LicenceWarning, stacklevel=2)
-    with atomic_path(marker) as temporary:
-        temporary.write_text(json.dumps({"told": told}) + "\n")
+    warnings.warn(f"{told} (said once)", LicenceWarning, stacklevel=2)
+    with contextlib.suppress(OSError):  # where nothing can be kept, it is told again
+        write_json(marker, {"told": told})

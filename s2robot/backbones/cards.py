@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from s2robot.backbones.architectures import VIT_SIZES, Architecture, BuildsModel, vit_architecture
-from s2robot.backbones.download import Source
+from s2robot.backbones.sources import Source
 from s2robot.errors import unknown
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
@@ -47,6 +48,9 @@ class Preprocessing:
     """Whether reducing averages over what falls together; Pillow always does."""
     keeps_base_size: bool = False
     """A frame that already is ``image_size`` square is taken whole, without the crop (R3M)."""
+    floors_crop: bool = False
+    """The corner of the centre crop is rounded down, as transformers does, rather than to even, as
+    torchvision does."""
 
     def __post_init__(self) -> None:
         if self.image_size < 1:
@@ -69,6 +73,15 @@ class Preprocessing:
                 f"resize {self.resize} must be at least the image_size {self.image_size} px, "
                 "which is cut from it"
             )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rules, JSON-able, as digests cover them.
+
+        ``floors_crop`` is there only where it holds, so that backbones without it keep the digests
+        that they had before there was such a rule.
+        """
+        fields = dataclasses.asdict(self)
+        return fields if self.floors_crop else {k: fields[k] for k in fields if k != "floors_crop"}
 
 
 Convert = Callable[[dict[str, Tensor]], dict[str, Tensor]]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import inspect
 from collections.abc import Sequence
 from importlib import resources
@@ -36,7 +35,7 @@ class Backbone(nn.Module):
         self.card = card
         self.model = model.eval().requires_grad_(False)
         self.weights_digest = model_digest(
-            card.architecture, dataclasses.asdict(card.preprocessing), model.state_dict()
+            card.architecture, card.preprocessing.to_dict(), model.state_dict()
         )
         """SHA-256 of architecture, preprocessing and weights."""
         self._gflops: dict[int, float] = {}  # by tile size [px]

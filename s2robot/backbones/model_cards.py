@@ -12,7 +12,10 @@ from s2robot.errors import CorruptFileError
 from s2robot.files import read_json, sha256_file
 
 _SIZES = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
-_PIXELS = ("resize", "fit", "interpolation", "resampler", "antialias", "keeps_base_size")
+_PIXELS = (
+    *("resize", "fit", "interpolation", "resampler", "antialias"),
+    *("keeps_base_size", "floors_crop"),
+)
 
 
 def read_model_card(path: str | Path, name: str, origin: str = "file") -> BackboneCard:

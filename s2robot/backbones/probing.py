@@ -44,17 +44,17 @@ def timm_card(name: str) -> BackboneCard:
     return probed_card(
         name,
         timm_name,
-        _pixels(config),
+        pixels_of(config),
         "timm",
         layout=timm_layout(config.get("classifier") or ""),
         sources=timm_sources(config.get("hf_hub_id") or f"timm/{timm_name}"),
         filename=f"{timm_name}.safetensors",
-        licence=_licence(config.get("license") or "not given"),
+        licence=licence_of(config.get("license") or "not given"),
         note="Published output: what timm's forward gives without a classifier.",
     )
 
 
-def _pixels(config: Mapping[str, Any]) -> Preprocessing:
+def pixels_of(config: Mapping[str, Any]) -> Preprocessing:
     """timm's evaluation transform: Pillow, resize by the crop's share, centre crop."""
     size = config["input_size"][-1]
     return Preprocessing(
@@ -68,7 +68,8 @@ def _pixels(config: Mapping[str, Any]) -> Preprocessing:
     )
 
 
-def _licence(name: str) -> Licence:
+def licence_of(name: str) -> Licence:
+    """A licence by its SPDX name, which tells where commercial use is forbidden."""
     return Licence(name, non_commercial="nc" in name.lower().split("-"))
 
 

@@ -14,8 +14,8 @@ from s2robot.backbones.cards import (
     resnet_card,
     vit_card,
 )
-from s2robot.backbones.download import Source
 from s2robot.backbones.layouts import CLIP_RESNET_NAMES, HF_VIT_NAMES, join_qkv
+from s2robot.backbones.sources import Source
 from s2robot.backbones.voltron import LANGUAGE_TOKENS, VOLTRON_NAMES, fold_language
 
 CC_BY_NC = Licence("CC-BY-NC-4.0", non_commercial=True)

@@ -17,9 +17,9 @@ from s2robot.backbones.cards import (
     Preprocessing,
     vit_card,
 )
-from s2robot.backbones.download import Source
 from s2robot.backbones.layouts import dinov2_layout
 from s2robot.backbones.robot_cards import CC_BY_NC, MAE_EXTRAS
+from s2robot.backbones.sources import Source
 
 DINOV3_LICENCE = Licence("DINOv3")
 NVIDIA_LICENCE = Licence("NVIDIA Open Model")

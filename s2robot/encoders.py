@@ -196,7 +196,7 @@ def _facts(card: BackboneCard) -> dict[str, str]:
     rows = {
         "architecture": ", ".join(f"{k} {v}" for k, v in options.items() if k != "config"),
         "tokens": f"cells of {card.stride} px, {card.dim} channels, "
-        f"{card.num_prefix_tokens} prefix tokens",
+        f"prefix tokens: {card.num_prefix_tokens}",
         "published output": f"{OUTPUTS[card.published]} ({width})",
         "frames": frames_rule(pixels),
         "then": f"RGB in 0-1, minus {_numbers(pixels.mean)}, over {_numbers(pixels.std)}",

@@ -95,6 +95,15 @@ def test_native_tiles_are_cut_from_the_native_frame(make: Make) -> None:
     torch.testing.assert_close(fine, grid, rtol=0, atol=1e-4)
 
 
+def test_interpolated_pyramid_shows_no_more_than_the_base(make: Make) -> None:
+    native = torch.from_numpy(picture(1, 96)).permute(0, 3, 1, 2)
+    base, big = make((1, 2), input_mode="interpolate")._images(native, [32, 64])
+    expected = F.interpolate(base.float(), size=(64, 64), mode="bicubic")
+    assert torch.equal(big, expected)
+    assert torch.equal(base, make((1, 2))._images(native, [32])[0])
+    assert not torch.allclose(big, make((1, 2))._images(native, [64])[0].float(), atol=20)
+
+
 def test_input_modes_differ_only_above_scale_one(make: Make) -> None:
     frames = picture(1, 96)
     native, blurred = make((1, 2)), make((1, 2), input_mode="interpolate")

@@ -166,3 +166,26 @@ def test_unknown_geometry() -> None:
 def test_pillow_rule_on_a_gpu_is_pillows() -> None:
     frames, pixels = noise(48, 64), Preprocessing(28, resize=32, resampler="pil")
     assert torch.equal(image_of(frames.cuda(), pixels, 28).cpu(), image_of(frames, pixels, 28))
+
+
+def test_reducing_is_antialiased() -> None:
+    checker = (torch.arange(64) % 2 * 255).to(torch.uint8).expand(1, 3, 64, 64)
+    reduced = image_of(checker.contiguous(), Preprocessing(16), 16)
+    assert reduced.dtype == torch.uint8
+    assert (reduced.float() - 127.5).abs().max() <= 12  # point sampling would give 0 or 255
+
+
+@pytest.mark.parametrize("resampler", ["uint8", "float", "rounded", "pil"])
+def test_frames_of_the_right_size_are_left_alone(resampler: str) -> None:
+    frames = noise(32, 32)
+    assert torch.equal(image_of(frames, Preprocessing(32, resampler=resampler), 32), frames)
+
+
+@pytest.mark.gpu
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+def test_gpu_images_agree_with_the_processors() -> None:
+    coarse = noise(8, 8).float()
+    frames = torch.nn.functional.interpolate(coarse, (64, 64), mode="bilinear").to(torch.uint8)
+    expected = image_of(frames, Preprocessing(24), 24)
+    found = image_of(frames.cuda(), Preprocessing(24), 24).cpu()
+    assert (found.float() - expected.float()).abs().max() <= 2

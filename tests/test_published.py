@@ -454,7 +454,7 @@ def test_what_mvp_load_returns(tmp_path: Path, shrink: Any) -> None:
     path = write_published("mvp-vits-hoi", tmp_path, shrink("mvp-vits-hoi"))
     direct = FrameEncoder.from_name("mvp-vits-hoi", weights=path, device="cpu")
     kind = type("VisionTransformer", (VisionTransformer,), {"__module__": "mvp.backbones.vit"})
-    module = kind(
+    module: Any = kind(
         img_size=SMALL.image_size,
         patch_size=SMALL.patch,
         embed_dim=SMALL.dim,
@@ -488,7 +488,7 @@ def test_timm_modules_and_unknown_ones() -> None:
 def test_a_torchvision_resnet_has_to_be_named() -> None:
     import torchvision
 
-    net = torchvision.models.resnet50(weights=None)
+    net: Any = torchvision.models.resnet50(weights=None)
     net.fc = torch.nn.Identity()
     with pytest.raises(ValueError, match="name='mcr-resnet50'"):
         FrameEncoder.from_module(net)
@@ -552,3 +552,14 @@ def test_a_card_with_a_digest_checks_it(own_card: Path) -> None:
     own_card.write_text(json.dumps({**content, "sha256": "0" * 64}))
     with pytest.raises(CorruptFileError, match="has not the SHA-256"):
         load_backbone(f"file:{own_card}")
+
+
+def test_other_parts_of_a_training_module_are_left_out(tmp_path: Path, shrink: Any) -> None:
+    """SPA's file holds all of its pre-training; the encoder's own names stay strict."""
+    path = write_published("spa-vitb", tmp_path, shrink("spa-vitb"))
+    tensors = load_file(path)
+    save_file({**tensors, "model.some_renderer.weight": torch.zeros(2)}, path)
+    load_backbone("spa-vitb", weights=path)
+    save_file({**tensors, "model.img_backbone.surplus": torch.zeros(2)}, path)
+    with pytest.raises(MismatchError, match="unknown: surplus"):
+        load_backbone("spa-vitb", weights=path)

@@ -16,7 +16,6 @@ from s2robot.scaling import (
     map_tiles,
     merge_tiles,
     multiscale_forward,
-    pyramid,
     resize_grid,
     split_tiles,
 )
@@ -209,32 +208,3 @@ def test_resize_grid_averages_and_repeats() -> None:
 def frames(size: int) -> Tensor:
     generator = torch.Generator().manual_seed(0)
     return torch.randint(0, 256, (1, 3, size, size), generator=generator, dtype=torch.uint8)
-
-
-def test_native_pyramid_is_antialiased() -> None:
-    checker = (torch.arange(64) % 2 * 255).to(torch.uint8).expand(1, 3, 64, 64)
-    reduced = pyramid(checker.contiguous(), [16])[0]
-    assert reduced.dtype == torch.uint8
-    assert (reduced.float() - 127.5).abs().max() <= 12  # point sampling would give 0 or 255
-
-
-def test_interpolated_pyramid_shows_no_more_than_the_base() -> None:
-    native = frames(64)
-    base, big = pyramid(native, [16, 32], base_size=16)
-    expected = F.interpolate(base.float(), size=(32, 32), mode="bicubic")
-    assert torch.equal(base, pyramid(native, [16])[0])
-    assert torch.equal(big, expected)
-    assert not torch.allclose(big, pyramid(native, [32])[0].float(), atol=20)
-
-
-def test_pyramid_keeps_frames_of_the_right_size() -> None:
-    native = frames(32)
-    assert torch.equal(pyramid(native, [32])[0], native)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_gpu_pyramid_agrees_with_cpu() -> None:
-    native = frames(64)
-    on_gpu = pyramid(native.cuda(), [24])[0].cpu()
-    assert (on_gpu.float() - pyramid(native, [24])[0].float()).abs().max() <= 2

@@ -92,7 +92,7 @@ class Layout:
     """Where a published file keeps the backbone, and how its tensors are named.
 
     Every tensor of the file has to be accounted for: it is the backbone's, or its name begins with
-    one of ``dropped``.
+    one of ``dropped`` (or, ``within_module``, does not begin with ``prefix``).
     """
 
     keys: tuple[str | int, ...] = ()
@@ -102,15 +102,12 @@ class Layout:
     """Beginning of the backbone's names, cut off."""
     dropped: tuple[str, ...] = ()
     """Beginnings of whole names that are known and not needed (decoders, language heads)."""
+    within_module: bool = False
+    """Whether the file holds a whole training module, of which all but ``prefix`` is left out."""
     renamed: tuple[tuple[str, str], ...] = ()
     """(regular expression, replacement) pairs, applied in order to what is left of each name."""
     convert: Convert | None = None
     """Last step, for what renaming cannot do."""
-
-    @property
-    def keeps_tensors(self) -> bool:
-        """Whether the file's tensors are used as they are, whatever their names."""
-        return self.convert is None
 
 
 @dataclass(frozen=True)

@@ -26,9 +26,11 @@ def apply_layout(content: Any, layout: Layout, path: str | Path) -> dict[str, Te
         MismatchError: a name is neither the backbone's nor known to be something else's.
     """
     tensors = _entry(content, layout, path)
-    kept = {k: v for k, v in tensors.items() if not k.startswith(layout.dropped or ("\0",))}
+    kept = {k: v for k, v in tensors.items() if not k.startswith(layout.dropped)}
     strangers = [k for k in kept if not k.startswith(layout.prefix)]
-    if strangers:
+    if layout.within_module:
+        kept = {k: v for k, v in kept.items() if k.startswith(layout.prefix)}
+    elif strangers:
         raise MismatchError(
             f"{path} holds names that do not begin with {layout.prefix!r} and are not known as "
             f"parts of something else: {shorten(strangers)}"

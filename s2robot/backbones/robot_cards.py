@@ -97,7 +97,7 @@ def _r3m_cards() -> list[BackboneCard]:
             layout=Layout(
                 ("r3m",),
                 prefix="module.convnet.",
-                dropped=("module.lang_enc.", "module.lang_rew."),
+                dropped=("module.lang_enc", "module.lang_rew"),
             ),
             sources=(Source(_DRIVE + file),),
             filename=f"r3m-resnet{depth}.pt",
@@ -203,7 +203,7 @@ def _vc1_cards() -> list[BackboneCard]:
 
 def _spa_cards() -> list[BackboneCard]:
     encoder = "model.img_backbone."
-    others = ("decoder", "mask_token", "upsample.", "readout_project.")
+    others = ("decoder", "mask_token", "head.", "upsample.", "readout_project.")
     return [
         vit_card(
             f"spa-{key}",
@@ -211,13 +211,7 @@ def _spa_cards() -> list[BackboneCard]:
             Preprocessing(224, resampler="float"),
             "published",
             layout=Layout(
-                prefix=encoder,
-                dropped=(
-                    *(encoder + name for name in others),
-                    "model.dense_head.",
-                    "model.view_transform.",
-                    "model.data_processor.",
-                ),
+                prefix=encoder, dropped=tuple(encoder + name for name in others), within_module=True
             ),
             sources=(Source(f"hf:HaoyiZhu/SPA/spa-{key[-1]}.safetensors"),),
             filename=f"spa-{key}.safetensors",

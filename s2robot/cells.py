@@ -105,6 +105,13 @@ class Arm:
         return str(self._field("readout") or "")
 
     @property
+    def view(self) -> dict[str, Any]:
+        """What else of an encoder's settings decides what is seen: field of view, layers, grid."""
+        encoder = self.info["encoder"]
+        defaults = {"geometry": "published", "taps": [], "resize_output_to_idx": 0}
+        return {name: encoder.get(name, default) for name, default in defaults.items()}
+
+    @property
     def parameters(self) -> int:
         return int(self.info.get("parameters") or 0)
 

@@ -161,6 +161,7 @@ def _changes(first: Arm, second: Arm) -> set[str]:
         "scales": first.scales != second.scales,
         "input": both_multiscale and first.input_mode != second.input_mode,
         "readout": first.readout != second.readout,
+        "view": first.view != second.view,
     }
     return {name for name, different in differs.items() if different}
 

@@ -28,12 +28,14 @@ def write_cell(
     level: str = "precise",
     planned: int | None = None,
     strips: int = 0,
+    **encoder: Any,
 ) -> Path:
     """Write a cell whose episode i succeeds if `outcomes[i]`; the rest of `planned` is to come."""
     control = backbone in ("none", "state")
     scales = () if control else scales
     label = f"{backbone} ({', '.join(map(str, scales))})" if scales else backbone
     label += " interpolated" if input_mode == "interpolate" else ""
+    label += "".join(f" {key} {value}" for key, value in encoder.items())
     name = f"{level}-{label}-{readout}-{seed}".replace("/", "-").replace(" ", "")
     planned = planned or len(outcomes)
     cell = {
@@ -47,6 +49,7 @@ def write_cell(
             "scales": scales,
             "input_mode": input_mode,
             "readout": readout,
+            **encoder,
         },
         "scales": scales,
         "input_mode": None if control else input_mode,

@@ -59,6 +59,15 @@ def test_a_large_difference_is_shown_with_its_size_and_interval(tmp_path):
     assert (answer.short, answer.tone) == (f"{SMALL} (1, 2) is better", "yes")
 
 
+@pytest.mark.parametrize(
+    "other", [{"geometry": "full"}, {"taps": [5]}, {"resize_output_to_idx": -1}]
+)
+def test_more_scales_and_another_view_are_not_taken_for_more_scales(tmp_path, other):
+    write_cell(tmp_path, outcomes(0.5, 0))
+    write_cell(tmp_path, outcomes(0.9, 10), SMALL, (1, 2), **other)
+    assert [pair.kind for pair in compare(tmp_path)] == ["several"]
+
+
 def test_a_loss_is_told_in_favour_of_the_winner(tmp_path):
     two_scale_sets(tmp_path, 0.9, 0.5)
     (pair,) = compare(tmp_path)

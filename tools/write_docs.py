@@ -16,7 +16,8 @@ DOCUMENT = Path(__file__).resolve().parents[1] / "docs" / "encoders.md"
 TEXT = """\
 # Encoders
 
-What `s2robot encoders` prints where no weights have been fetched yet (`python tools/write_docs.py` writes this page):
+What `s2robot encoders` prints where no weights have been fetched yet; `python tools/write_docs.py`
+writes this page.
 
 ```
 {table}

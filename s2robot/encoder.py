@@ -242,7 +242,8 @@ class FrameEncoder(nn.Module):
             input_mode: "native" or "interpolate".
             weights: file to take the weights from; without it they are downloaded where need be.
             device: "auto" (a GPU where there is one), "cpu", "cuda", ...
-            dtype: "auto" (bfloat16 on a GPU, float32 elsewhere), "float32", "bfloat16".
+            dtype: "auto" (bfloat16 on a GPU unless the readout is "published", else float32),
+                "float32", "bfloat16".
             resize_output_to_idx: index of the scale whose grid the embedding has.
             max_tiles_per_batch: most tiles in one call of the backbone.
             geometry: "published" or "full"; see ``EncoderSpec``.
@@ -256,7 +257,7 @@ class FrameEncoder(nn.Module):
             input_mode,
             readout,
             resize_output_to_idx,
-            _resolve_dtype(dtype, device),
+            _resolve_dtype(dtype, device, readout),
             geometry,
             tuple(taps),
             taps_merge,
@@ -292,7 +293,8 @@ class FrameEncoder(nn.Module):
             MismatchError: it is not the named backbone.
         """
         backbone = backbone_from_module(module, name)
-        settings = {"readout": "published", "dtype": _resolve_dtype(dtype, device), **settings}
+        settings = {"readout": "published", **settings}
+        settings["dtype"] = _resolve_dtype(dtype, device, settings["readout"])
         spec = EncoderSpec(backbone.card.name, backbone.weights_digest, **settings)
         return cls(spec, backbone, device, max_tiles_per_batch)
 
@@ -439,10 +441,12 @@ def _channels(values: Sequence[float]) -> Tensor:
     return torch.tensor(values).view(3, 1, 1) * 255
 
 
-def _resolve_dtype(dtype: str, device: str | torch.device) -> str:
+def _resolve_dtype(dtype: str, device: str | torch.device, readout: str) -> str:
+    """The precision of a name; "auto" keeps the published output as published."""
     if dtype != "auto":
         return dtype
-    return "bfloat16" if resolve_device(device).type == "cuda" else "float32"
+    fast = resolve_device(device).type == "cuda" and readout != "published"
+    return "bfloat16" if fast else "float32"
 
 
 def resolve_device(device: str | torch.device) -> torch.device:

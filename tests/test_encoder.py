@@ -18,7 +18,7 @@ from torch import Tensor
 
 from s2robot.backbones.model import packaged_card
 from s2robot.backbones.model_cards import weights_path
-from s2robot.encoder import EncoderSpec, FrameEncoder
+from s2robot.encoder import EncoderSpec, FrameEncoder, _resolve_dtype
 from s2robot.errors import MismatchError
 from s2robot.files import sha256_file
 from s2robot.scaling import multiscale_forward
@@ -381,7 +381,7 @@ def test_merge_needs_every_scale(make: Make) -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-@pytest.mark.parametrize("dtype", ["float32", "auto"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 def test_gpu_agrees_with_cpu(make: Make, dtype: str) -> None:
     frames = picture(4, 80)
     on_gpu = make((1, 2), device="cuda", dtype=dtype)(frames).cpu()
@@ -395,3 +395,18 @@ def test_shipped_encoder_gives_its_golden_embedding() -> None:
     assert golden["sha256"] == sha256_file(weights_path(packaged_card()))
     embedding = torch.tensor(golden_embedding())
     torch.testing.assert_close(embedding, torch.tensor(golden["embedding"]), rtol=0, atol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "device", "readout", "expected"),
+    [
+        ("auto", "cuda", "published", "float32"),
+        ("auto", "cuda", "spatial_softmax", "bfloat16"),
+        ("auto", "cpu", "spatial_softmax", "float32"),
+        ("bfloat16", "cpu", "published", "bfloat16"),
+    ],
+)
+def test_precision_is_full_where_published_numbers_are_asked_for(
+    dtype: str, device: str, readout: str, expected: str
+) -> None:
+    assert _resolve_dtype(dtype, device, readout) == expected

@@ -94,8 +94,8 @@ class Backbone(nn.Module):
         """Each layer's prefix ``(N, P, C)`` and map ``(N, C, gh, gw)``."""
         run: Any = self.model.forward_intermediates
         options: dict[str, Any] = {"indices": indices, "intermediates_only": True, "norm": False}
-        if "return_prefix_tokens" in inspect.signature(run).parameters:
-            options["return_prefix_tokens"] = True
+        known = inspect.signature(run).parameters
+        options |= {key: True for key in ("return_prefix_tokens", "stop_early") if key in known}
         outputs = run(x, **options)
         pairs = [out if isinstance(out, (tuple, list)) else (out, None) for out in outputs]
         return [(m.new_empty(len(m), 0, m.shape[1]) if p is None else p, m) for m, p in pairs]

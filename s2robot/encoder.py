@@ -20,6 +20,7 @@ from s2robot.backbones.taps import MERGES, tapped
 from s2robot.errors import MismatchError, unknown
 from s2robot.files import digest_of
 from s2robot.pixels import GEOMETRIES, as_frames, image_of
+from s2robot.reuse import FrameStream
 from s2robot.scaling import (
     check_index,
     count_splits,
@@ -397,11 +398,29 @@ class FrameEncoder(nn.Module):
         """Parts as from ``encode_scales`` to embeddings ``(B, D)``."""
         return self.layout.merge(parts)
 
+    def stream(self, tolerance: float = 0.0, refresh_every: int | None = None) -> FrameStream:
+        """Embed frames that follow each other, encoding only the tiles that changed.
+
+        Args:
+            tolerance: largest difference of a pixel (0-255) that does not count; 0 is exact.
+            refresh_every: encode a tile again after that many frames whatever it shows.
+
+        See ``s2robot.reuse.FrameStream``.
+        """
+        return FrameStream(self, tolerance, refresh_every)
+
     def _encode(self, frames: Tensor, parts: Sequence[ScaleLayout]) -> list[Tensor]:
+        tiles = self.tiles(frames, parts)
+        tokens = map_tiles(self.tokens, tiles, self.max_tiles_per_batch)
+        return [self.pool(t, part) for t, part in zip(tokens, parts, strict=True)]
+
+    def tiles(self, frames: Tensor, parts: Sequence[ScaleLayout]) -> list[Tensor]:
+        """Frames ``(B, H, W, 3)`` uint8 to each scale's tiles ``(n · B, 3, h, w)`` in 0-255.
+
+        Tiles run row by row as the slow index, frames as the fast one.
+        """
         images = self._images(frames.permute(0, 3, 1, 2), [part.image_size for part in parts])
-        tiles = [split_tiles(i, part.splits) for i, part in zip(images, parts, strict=True)]
-        tokens = map_tiles(self._tokens, tiles, self.max_tiles_per_batch)
-        return [self._pool(t, part) for t, part in zip(tokens, parts, strict=True)]
+        return [split_tiles(i, part.splits) for i, part in zip(images, parts, strict=True)]
 
     def _images(self, frames: Tensor, sizes: Sequence[int]) -> list[Tensor]:
         """The pyramid: frames ``(B, 3, H, W)`` to one ``(B, 3, size, size)`` a size, in 0-255."""
@@ -412,7 +431,7 @@ class FrameEncoder(nn.Module):
         return [base if s == pixels.image_size else enlarge(base.float(), s) for s in sizes]
 
     @torch.inference_mode()
-    def _tokens(self, tiles: Tensor) -> Tensor:
+    def tokens(self, tiles: Tensor) -> Tensor:
         """Tiles ``(N, 3, h, w)`` in 0-255 to float32 tokens ``(N, P + gh·gw, C)``."""
         crops = (tiles.float() - self.get_buffer("mean")) / self.get_buffer("std")
         low = self.spec.dtype == "bfloat16"
@@ -426,7 +445,8 @@ class FrameEncoder(nn.Module):
             return self.backbone.forward_taps(crops, self.spec.taps, self.spec.taps_merge)
         return self.backbone(crops)
 
-    def _pool(self, tokens: Tensor, part: ScaleLayout) -> Tensor:
+    def pool(self, tokens: Tensor, part: ScaleLayout) -> Tensor:
+        """A scale's tokens ``(n · B, P + g, C)`` to what is stored of it ``(B, *stored_shape)``."""
         card = self.layout.card
         if self.layout.stage == "head":  # one token a tile, which all share
             return mean_over_tiles(tokens, part.splits)[:, 0]

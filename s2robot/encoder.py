@@ -312,7 +312,8 @@ class FrameEncoder(nn.Module):
 
         Args:
             spec: as it came with a policy or a report.
-            weights: file to take the weights from, for backbones that do not ship or have moved.
+            weights: file to take the weights from; without it they are looked for among those
+                that were loaded on this machine, then downloaded.
             device: as for ``from_name``.
             dtype: precision in place of the spec's; most CPUs are slow in bfloat16.
             max_tiles_per_batch: as for ``from_name``.
@@ -321,7 +322,8 @@ class FrameEncoder(nn.Module):
             MismatchError: the weights at hand are not the ones of the spec.
         """
         spec = dataclasses.replace(spec, dtype=dtype or spec.dtype)
-        return cls(spec, load_backbone(spec.backbone, weights), device, max_tiles_per_batch)
+        backbone = load_backbone(spec.backbone, weights, spec.weights_digest)
+        return cls(spec, backbone, device, max_tiles_per_batch)
 
     def train(self, mode: bool = True) -> FrameEncoder:
         del mode

@@ -15,6 +15,7 @@ from rich.table import Table
 from s2robot.backbones.cache import converted_path
 from s2robot.backbones.cards import BackboneCard, Preprocessing
 from s2robot.backbones.catalogue import CARDS, OPEN_NAMES, get_card
+from s2robot.backbones.hub import cached_by_hub
 from s2robot.encoder import EmbeddingLayout, EncoderSpec
 from s2robot.readout import READOUTS, stage_of
 
@@ -152,7 +153,8 @@ def where(card: BackboneCard) -> str:
         return "ships"
     if card.origin in ("file", "module"):
         return "your file"
-    return "here" if converted_path(card).exists() else _host(card)
+    kept = any(source.on_hub and cached_by_hub(source) for source in card.sources)
+    return "here" if kept or converted_path(card).exists() else _host(card)
 
 
 def _host(card: BackboneCard) -> str:

@@ -20,6 +20,7 @@ from tiny_models import write_tiny_model
 from s2robot import FrameEncoder
 from s2robot.backbones import CARDS, Backbone, Preprocessing, get_card, load_backbone
 from s2robot.backbones.model_cards import read_model_card
+from s2robot.encoders import where
 from s2robot.errors import CorruptFileError, MismatchError
 
 
@@ -225,6 +226,7 @@ def test_timm_weights_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPat
         server.add_repo(repository, {"model.safetensors": content})
         use_hub(monkeypatch, server, tmp_path / "hub")
         backbone = load_backbone("timm/resnet10t")
+    assert where(backbone.card) == "here"
     again = load_backbone("timm/resnet10t")  # the server is gone
     assert again.weights_digest == backbone.weights_digest
     assert torch.equal(backbone.model.state_dict()["conv1.0.weight"], model.conv1[0].weight)

@@ -323,6 +323,18 @@ def test_a_file_is_converted_once(tmp_path: Path, shrink: Any, monkeypatch: Any)
     assert load_backbone("mvp-vits-in", weights=path).weights_digest == first.weights_digest
 
 
+def test_a_policys_encoder_is_found_again_without_its_file(tmp_path: Path, shrink: Any) -> None:
+    """A spec names the digest, and the converted copy of a file that was brought once has it."""
+    path = write_published("mvp-vits-in", tmp_path, shrink("mvp-vits-in"))
+    encoder = FrameEncoder.from_name("mvp-vits-in", weights=path, device="cpu")
+    write_published("mvp-vits-in", tmp_path, SMALL, seed=1)  # a second one in the same place
+    other = FrameEncoder.from_name("mvp-vits-in", weights=path, device="cpu")
+    path.unlink()
+    for wanted in (encoder, other):
+        again = FrameEncoder.from_spec(wanted.spec, device="cpu")
+        assert again.backbone.weights_digest == wanted.backbone.weights_digest
+
+
 def test_a_changed_file_is_converted_anew(tmp_path: Path, shrink: Any) -> None:
     path = write_published("mvp-vits-in", tmp_path, shrink("mvp-vits-in"))
     before = load_backbone("mvp-vits-in", weights=path).weights_digest

@@ -47,6 +47,6 @@ def page(name: str = "mvp-vits-hoi") -> str:
 
 if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as folder:
-        os.environ.update(S2ROBOT_HOME=folder, COLUMNS="104")
+        os.environ.update(S2ROBOT_HOME=folder, HF_HOME=folder, COLUMNS="104")
         DOCUMENT.write_text(page())
     print(f"wrote {DOCUMENT}")

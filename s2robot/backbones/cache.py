@@ -59,12 +59,16 @@ class Weights:
             )
 
 
-def published_weights(card: BackboneCard, weights: str | Path | None = None) -> Weights:
+def published_weights(
+    card: BackboneCard, weights: str | Path | None = None, digest: str | None = None
+) -> Weights:
     """The weights of a published backbone, from the cache where they are there already.
 
     Args:
-        card: of origin "published" or "timm".
+        card: of origin "published", "timm" or "hub".
         weights: the published file, where the user has brought it.
+        digest: ``model_digest`` of the weights that are wanted, where it is known: those that were
+            once converted from a brought file are then found again without it.
 
     Raises:
         FileNotFoundError: ``weights`` names no file.
@@ -75,7 +79,8 @@ def published_weights(card: BackboneCard, weights: str | Path | None = None) -> 
     notice(card)
     if weights is not None and not Path(weights).is_file():
         raise FileNotFoundError(f"no weights at {weights}")
-    converted = converted_path(card, weights)
+    again = _converted_with(card, digest) if digest and weights is None else None
+    converted = again or converted_path(card, weights)
     if not converted.exists():
         path = Path(weights) if weights is not None else fetch(card)
         direct = _direct(card, path)
@@ -237,15 +242,26 @@ def _filtered_by_timm(card: BackboneCard, state: StateDict, path: str | Path) ->
     return model.state_dict()
 
 
-def _read_converted(path: Path) -> Weights:
+def _converted_with(card: BackboneCard, digest: str) -> Path | None:
+    """The converted copy, of whichever file, that has this digest."""
+    copies = sorted((home() / "weights").glob(f"{slug(card.name)}-*.safetensors"))
+    return next((path for path in copies if _recorded(path).get("digest") == digest), None)
+
+
+def _recorded(path: Path) -> dict[str, str]:
+    """What was written down when a file was converted."""
     try:
         with safetensors.safe_open(path, "pt") as file:
-            record = file.metadata() or {}
+            return file.metadata() or {}
     except Exception as error:  # safetensors' own, or of the operating system
         raise CorruptFileError(
             f"{path} cannot be read ({error}); delete it, and it will be made again"
         ) from None
-    return Weights(read_safetensors(path), str(path), record.get("digest", "none recorded"))
+
+
+def _read_converted(path: Path) -> Weights:
+    recorded = _recorded(path).get("digest", "none recorded")
+    return Weights(read_safetensors(path), str(path), recorded)
 
 
 def notice(card: BackboneCard) -> None:

@@ -35,7 +35,7 @@ def fetch_from_hub(source: Source, progress: bool) -> Path:
     Raises:
         DownloadError: it could not be had, or its digest differs.
     """
-    path = _cached_by_hub(source) if offline() else _asked_of_hub(source, progress)
+    path = _required_from_cache(source) if offline() else _asked_of_hub(source, progress)
     try:
         source.check_digest(path)
     except DownloadError as error:
@@ -43,15 +43,23 @@ def fetch_from_hub(source: Source, progress: bool) -> Path:
     return path
 
 
-def _cached_by_hub(source: Source) -> Path:
-    """Without hf_hub_download, which may ask the network something even with local_files_only."""
+def cached_by_hub(source: Source) -> Path | None:
+    """A file of the hub where it is on this machine already.
+
+    Without hf_hub_download, which may ask the network something even with local_files_only.
+    """
     repo, path, revision = source.hub_parts
     found = huggingface_hub.try_to_load_from_cache(repo, path, hub_cache(), revision)
-    if not isinstance(found, str):
+    return Path(found) if isinstance(found, str) else None
+
+
+def _required_from_cache(source: Source) -> Path:
+    path = cached_by_hub(source)
+    if path is None:
         raise DownloadError(
             "offline (S2ROBOT_OFFLINE or HF_HUB_OFFLINE is set), not in the hub's cache"
         )
-    return Path(found)
+    return path
 
 
 def _asked_of_hub(source: Source, progress: bool) -> Path:

@@ -116,7 +116,9 @@ class Backbone(nn.Module):
         return tiles * self._gflops[size]
 
 
-def load_backbone(name: str, weights: str | Path | None = None) -> Backbone:
+def load_backbone(
+    name: str, weights: str | Path | None = None, digest: str | None = None
+) -> Backbone:
     """Build a backbone by name and load its weights.
 
     Args:
@@ -124,6 +126,8 @@ def load_backbone(name: str, weights: str | Path | None = None) -> Backbone:
         weights: file to take the weights from: the published checkpoint (.pth, .safetensors), or a
             model card (.json) for the package's own and for ``file:`` backbones. Without it,
             published weights are downloaded once and kept (see ``s2robot.home``).
+        digest: ``Backbone.weights_digest`` that is wanted, where it is known: finds again what was
+            once loaded from a file. It is for the caller to compare.
 
     Raises:
         ValueError: there is no such backbone.
@@ -138,7 +142,7 @@ def load_backbone(name: str, weights: str | Path | None = None) -> Backbone:
             raise ValueError(f"{name} is randomly initialised and takes no weights={weights}")
         return Backbone(card, card.architecture.build())
     if card.origin in ("published", "timm", "hub"):
-        found = published_weights(card, weights)
+        found = published_weights(card, weights, digest)
     else:
         found = _carded_weights(card, weights)
     backbone = Backbone(card, load_strict(card.architecture, found.state, found.origin))

@@ -61,6 +61,8 @@ class EvalConfig:
     """Edge of the videos' square frames [px]."""
     horizon: int | None = None
     """Control steps of an episode; None is the level's own."""
+    reuse: bool = False
+    """Encode only the tiles that changed since an environment's last frame, which is exact."""
 
     def __post_init__(self) -> None:
         for name, low in (("num_envs", 1), ("workers", 0), ("videos", 0), ("video_size", 16)):
@@ -165,6 +167,16 @@ class _Run:
         return Pilot(self.policy, self.header.proprio_keys, self.encoder, control, yaw)
 
     @functools.cached_property
+    def rolling_pilot(self) -> Pilot:
+        """The pilot of the rollouts: its encoder may be a stream, with a slot an environment."""
+        if not self.config.reuse or self.encoder is None:
+            return self.pilot
+        stream = getattr(self.encoder, "stream", None)
+        if stream is None:
+            raise ValueError("reuse needs an encoder with stream(), as FrameEncoder has")
+        return dataclasses.replace(self.pilot, encoder=stream())
+
+    @functools.cached_property
     def view(self) -> View | None:
         """The camera that the policy was trained with; None where nothing looks."""
         if self.encoder is None:
@@ -235,7 +247,7 @@ class _Run:
         states = self.conditions.states[start : start + self.config.num_envs]
         padding = np.repeat(states[-1:], self.config.num_envs - len(states), axis=0)
         horizon = self.env.level.horizon
-        episodes = roll_out(self.pilot, envs, np.concatenate([states, padding]), horizon)
+        episodes = roll_out(self.rolling_pilot, envs, np.concatenate([states, padding]), horizon)
         with atomic_path(self._actions_path(start)) as temporary, temporary.open("wb") as file:
             np.save(file, episodes.actions[: len(states)], allow_pickle=False)
         append_jsonl(self.out / "timing.jsonl", [{"start": start, **episodes.times_ms}])

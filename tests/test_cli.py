@@ -142,6 +142,14 @@ def test_features_train_and_eval_alone(swept):
     assert "success" in result.stdout
 
 
+def test_crop_reuse_gives_the_same_rows(swept):
+    (cell,) = [cell for cell in cells(swept) if "random" in cell.name]
+    checkpoint = f"checkpoint={cell / 'policy.safetensors'}"
+    result = s2robot("eval", checkpoint, *ROLLOUT, "rollout.reuse=true", "out=reuse", cwd=swept)
+    assert result.returncode == 0, result.stderr
+    assert (swept / "reuse/episodes.jsonl").read_bytes() == (cell / "episodes.jsonl").read_bytes()
+
+
 def test_a_failed_cell_does_not_stop_the_sweep(tmp_path, swept):
     demos = next((swept / "data/demos").glob("*.hdf5"))
     words = [word for word in TINY if not word.startswith("encoder=")]

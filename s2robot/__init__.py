@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING, Any
 __version__ = "0.1.0"
 
 if TYPE_CHECKING:
-    from s2robot.encoder import EncoderSpec, FrameEncoder
+    from s2robot.encoder import FrameEncoder
     from s2robot.features import FeatureStore
     from s2robot.scaling import multiscale_forward
+    from s2robot.spec import EncoderSpec
 
 _HOMES = {
-    "EncoderSpec": "s2robot.encoder",
+    "EncoderSpec": "s2robot.spec",
     "FrameEncoder": "s2robot.encoder",
     "FeatureStore": "s2robot.features",
     "multiscale_forward": "s2robot.scaling",

@@ -16,8 +16,8 @@ from s2robot.backbones.cache import converted_path
 from s2robot.backbones.cards import BackboneCard, Preprocessing
 from s2robot.backbones.catalogue import CARDS, OPEN_NAMES, get_card
 from s2robot.backbones.hub import cached_by_hub
-from s2robot.encoder import EmbeddingLayout, EncoderSpec
 from s2robot.readout import READOUTS, stage_of
+from s2robot.spec import EmbeddingLayout, EncoderSpec
 
 OUTPUTS = {
     "cls": "class token after the final norm",

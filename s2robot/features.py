@@ -21,9 +21,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from torch import Tensor
 
 from s2robot.backbones import get_card
-from s2robot.encoder import EmbeddingLayout, EncoderSpec, FrameEncoder
+from s2robot.encoder import FrameEncoder
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.files import atomic_path, digest_of, locked, read_json, sha256_bytes, write_json
+from s2robot.spec import EmbeddingLayout, EncoderSpec
 
 FORMAT = 1
 MERGE_FRAMES = 512

@@ -21,7 +21,7 @@ from rich.progress import Progress
 from s2robot.arms import Arm, ArmConfig
 from s2robot.conditions import Conditions, ensure_conditions
 from s2robot.controls import is_control
-from s2robot.encoder import EncoderSpec, FrameEncoder, resolve_device
+from s2robot.encoder import FrameEncoder, resolve_device
 from s2robot.envs.pick_cube import CONTROL_DT_S, PickCubeEnv
 from s2robot.evaluate import EvalConfig, Summary, evaluate
 from s2robot.files import digest_of, locked, read_json, write_json
@@ -35,6 +35,7 @@ from s2robot.policies.checkpoint import (
 )
 from s2robot.policies.config import PolicyConfig
 from s2robot.provenance import provenance
+from s2robot.spec import EncoderSpec
 from s2robot.train import FitResult, TrainConfig, fit
 
 console = Console()

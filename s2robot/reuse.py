@@ -20,7 +20,8 @@ from s2robot.pixels import as_frames
 from s2robot.scaling import map_tiles
 
 if TYPE_CHECKING:
-    from s2robot.encoder import FrameEncoder, ScaleLayout
+    from s2robot.encoder import FrameEncoder
+    from s2robot.spec import ScaleLayout
 
 
 @dataclass

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from s2robot.backbones.model import packaged_card
 from s2robot.backbones.model_cards import weights_path
-from s2robot.encoder import EncoderSpec, FrameEncoder, _resolve_dtype
+from s2robot.encoder import FrameEncoder, _resolve_dtype
 from s2robot.errors import MismatchError
 from s2robot.files import sha256_file
 from s2robot.scaling import multiscale_forward
+from s2robot.spec import EncoderSpec
 
 BASE = 32
 READOUTS = ("published", "cls", "mean", "spatial_softmax")

@@ -1,4 +1,4 @@
-"""What an encoder computes, without its weights: the spec that travels, and what follows from it."""
+"""What an encoder computes, without its weights: the spec that travels, and its shapes."""
 
 from __future__ import annotations
 

@@ -15,8 +15,9 @@ from rich.table import Table
 from s2robot.backbones.cache import converted_path
 from s2robot.backbones.cards import BackboneCard, Preprocessing
 from s2robot.backbones.catalogue import CARDS, OPEN_NAMES, get_card
+from s2robot.backbones.cost import card_cost, gflops_of
 from s2robot.backbones.hub import cached_by_hub
-from s2robot.readout import READOUTS, stage_of
+from s2robot.readout import READOUTS
 from s2robot.spec import EmbeddingLayout, EncoderSpec
 
 OUTPUTS = {
@@ -151,7 +152,7 @@ def where(card: BackboneCard) -> str:
         return "untrained"
     if card.origin == "package":
         return "ships"
-    if card.origin in ("file", "module"):
+    if card.origin == "file":
         return "your file"
     kept = any(source.on_hub and cached_by_hub(source) for source in card.sources)
     return "here" if kept or converted_path(card).exists() else _host(card)
@@ -266,8 +267,6 @@ def cost(card: BackboneCard, scales: str) -> dict[str, Any]:
     Raises:
         ValueError: no such scales, or they do not suit the backbone.
     """
-    from s2robot.backbones.cost import card_cost, gflops_of
-
     try:
         numbers = tuple(float(word) for word in scales.split(","))
     except ValueError:
@@ -295,7 +294,6 @@ def _widths(card: BackboneCard, scales: tuple[float, ...]) -> dict[str, int]:
     for readout in READOUTS:
         if readout == "cls" and not card.num_prefix_tokens:
             continue
-        stage_of(readout, card)
         spec = EncoderSpec(card.name, "", scales, readout=readout)
         widths[readout] = EmbeddingLayout(spec, card).embedding_dim
     return widths

@@ -108,7 +108,7 @@ class FrameStream:
         tiles = encoder.tiles(images.to(encoder.device), parts)
         kept = [self._kept(part, new, order) for part, new in zip(parts, tiles, strict=True)]
         changed = [k.changed(new, order, self) for k, new in zip(kept, tiles, strict=True)]
-        self._encode(parts, kept, tiles, changed, order)
+        self._encode(kept, tiles, changed, order)
         self._count(parts, kept, changed, order)
         pooled = {p.scale: encoder.pool(k.of(order), p) for p, k in zip(parts, kept, strict=True)}
         return encoder.merge(pooled)
@@ -139,7 +139,6 @@ class FrameStream:
 
     def _encode(
         self,
-        parts: Sequence[ScaleLayout],
         kept: Sequence[_Kept],
         tiles: Sequence[Tensor],
         changed: Sequence[Tensor],

@@ -46,8 +46,17 @@ def verify(name: str, weights: Path | None = None, as_json: bool = False) -> int
     The file is compared with the published digest, loaded strictly, and its output on frames of
     several sizes compared with an independent re-computation and, where it is installed, with the
     original package. The exit status is 1 if a check failed, 3 if no output could be compared.
+
+    Raises:
+        ValueError: the encoder is not a published one.
+        DownloadError: its file could not be had.
+        MismatchError: the file does not fit the encoder.
     """
     card = get_card(name, weights)
+    if not card.sources:
+        raise ValueError(
+            f"{name} has no published file to compare with; `s2robot encoders` lists those that do"
+        )
     path = weights or fetch(card)
     checks = verify_file(card, path, weights)
     if weights is None and path.is_relative_to(home() / "downloads"):

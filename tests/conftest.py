@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
-from collections.abc import Iterator
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
+from published_files import ViTShape
+from small_published import HEADS, RESNETS, SMALL, VITS, small_card
+
+from s2robot.backbones import CARDS
+from s2robot.backbones.reference import PUBLISHED
+from s2robot.errors import LicenceWarning
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -18,3 +27,26 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         del os.environ["S2ROBOT_HOME"]
     else:
         os.environ["S2ROBOT_HOME"] = before
+
+
+@pytest.fixture
+def fresh_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A home of each test's own; licences are told there each time anew."""
+    monkeypatch.setenv("S2ROBOT_HOME", str(tmp_path / "home"))
+    warnings.simplefilter("ignore", LicenceWarning)
+    return tmp_path / "home"
+
+
+@pytest.fixture
+def shrink(monkeypatch: pytest.MonkeyPatch) -> Callable[[str], ViTShape | int | None]:
+    """Make a card and its re-computation small; returns the shape to write its file in."""
+
+    def apply(name: str) -> ViTShape | int | None:
+        if name not in VITS:
+            return RESNETS.get(name)
+        monkeypatch.setitem(CARDS, name, small_card(CARDS[name]))
+        small = dataclasses.replace(PUBLISHED[name], heads=HEADS, image_size=SMALL.image_size)
+        monkeypatch.setitem(PUBLISHED, name, small)
+        return SMALL
+
+    return apply

@@ -95,6 +95,7 @@ def test_rules_in_words() -> None:
     [
         (["mvp-vitb-egosop"], "did you mean 'mvp-vitb-egosoup'"),
         (["verify"], "needs a NAME"),
+        (["verify", "s2r-vitt16-128"], "no published file to compare with"),
         (["a", "b"], "one NAME at a time"),
         (["random/vitt16-128", "--scales", "1;2"], "numbers with commas"),
         (["random/vitt16-128", "--scales", "1,1.03"], "does not divide"),

@@ -144,8 +144,8 @@ def _direct(card: BackboneCard, path: Path) -> Weights | None:
     if layout.convert is not None or not is_safetensors(path):
         return None
     state = apply_layout(read_safetensors(path), layout, path)
-    if not _fits(card, state):
-        return None if card.origin == "timm" else Weights(state, str(path))
+    if card.origin == "timm" and not _fits(card, state):
+        return None  # timm may know how to convert it
     return Weights(state, str(path))
 
 

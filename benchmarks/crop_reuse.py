@@ -100,7 +100,7 @@ def main() -> None:
     for name in options.encoders:
         for scales in ((1, 2), (1, 2, 3)):
             encoder = FrameEncoder.from_name(name, scales, "spatial_softmax", device="cpu")
-            size = max(options.size, encoder.layout.scales[max(scales)].image_size)
+            size = max(options.size, *encoder.layout.scales[max(scales)].image_shape)
             episodes = [
                 episode_frames(options.level, options.camera, size, seed)
                 for seed in range(options.episodes)

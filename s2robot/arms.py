@@ -57,6 +57,9 @@ class ArmConfig:
     geometry: str = "published"
     taps: tuple[int, ...] = ()
     taps_merge: str = "concat"
+    tilings: tuple[tuple[int, int], ...] = ()
+    merge: str = "concat"
+    scale_weights: tuple[float, ...] = ()
     camera: CameraChoice = field(default_factory=CameraChoice)
     demos: DemosChoice = field(default_factory=DemosChoice)
     device: str = "auto"
@@ -116,6 +119,9 @@ class Arm:
             geometry=config.geometry,
             taps=config.taps,
             taps_merge=config.taps_merge,
+            tilings=config.tilings,
+            merge=config.merge,
+            scale_weights=config.scale_weights,
             device=config.device,
             dtype=config.dtype,
         )
@@ -199,4 +205,11 @@ class Arm:
             words.append(f"layers {','.join(str(tap) for tap in self.config.taps)}")
         if self.config.resize_output_to_idx:
             words.append(f"grid of scale {self.config.resize_output_to_idx}")
+        if self.config.tilings:
+            tilings = ",".join(f"{rows}x{columns}" for rows, columns in self.config.tilings)
+            words.append(f"tiles {tilings}")
+        if self.config.merge != "concat":
+            words.append(f"{self.config.merge} of scales")
+        if self.config.scale_weights:
+            words.append(f"weights {','.join(f'{w:g}' for w in self.config.scale_weights)}")
         return " ".join(words)

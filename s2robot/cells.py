@@ -106,9 +106,16 @@ class Arm:
 
     @property
     def view(self) -> dict[str, Any]:
-        """What else of an encoder's settings decides what is seen: field of view, layers, grid."""
+        """What else of an encoder's settings decides what is seen: view, layers, grid, merge."""
         encoder = self.info["encoder"]
-        defaults = {"geometry": "published", "taps": [], "resize_output_to_idx": 0}
+        defaults = {
+            "geometry": "published",
+            "taps": [],
+            "resize_output_to_idx": 0,
+            "tilings": [],
+            "merge": "concat",
+            "scale_weights": [],
+        }
         return {name: encoder.get(name, default) for name, default in defaults.items()}
 
     @property

@@ -277,12 +277,12 @@ def cost(card: BackboneCard, scales: str) -> dict[str, Any]:
     model = card.architecture.build_empty().eval()
     base = card.preprocessing.image_size
     gflops = sum(
-        part.splits**2 * (at_base if part.tile_size == base else gflops_of(model, part.tile_size))
+        part.tiles * (at_base if part.tile_size == base else gflops_of(model, part.tile_size))
         for part in parts
     )
     return {
         "scales": [part.scale for part in parts],
-        "tiles": sum(part.splits**2 for part in parts),
+        "tiles": sum(part.tiles for part in parts),
         "parameters": weights,
         "gflops": gflops,
         "embedding_dims": _widths(card, numbers),

@@ -22,6 +22,10 @@ class DivergedError(S2RobotError):
     """A training loss became NaN or infinite; the last good checkpoint is kept."""
 
 
+class NonFiniteError(S2RobotError):
+    """Features came out as NaN or infinite."""
+
+
 class DownloadError(S2RobotError):
     """A published file could not be had from any of the places that offer it."""
 

@@ -161,8 +161,9 @@ class FeatureStore:
                 {
                     **common,
                     "scale": scale,
-                    # at scale 1 both modes give the base image
-                    "input_mode": "native" if scale == 1 else spec.input_mode,
+                    # both modes give the base image, as at scale 1
+                    "input_mode": "native" if layout.is_base(part) else spec.input_mode,
+                    **({} if layout.is_square(part) else {"tiling": [part.rows, part.columns]}),
                     "shape": list(part.stored_shape),
                 },
                 demos.num_frames,
@@ -215,7 +216,7 @@ class _Entry:
 
     def append(self, features: Tensor) -> None:
         """Write the next frames' features ``(n, *shape)``."""
-        half = features.to("cpu", torch.float16)
+        half = features.detach().to("cpu", torch.float16)
         if not torch.isfinite(half).all():
             raise S2RobotError(
                 f"scale {self.scale:g} gives features beyond float16's range (largest "

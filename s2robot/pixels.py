@@ -10,9 +10,11 @@ from torch import Tensor
 
 from s2robot.backbones import Preprocessing
 from s2robot.errors import unknown
+from s2robot.padding import pad
 from s2robot.resampling import resize
+from s2robot.scaling import enlarge
 
-GEOMETRIES = ("published", "full")
+GEOMETRIES = ("published", "full", "padded")
 
 
 def as_frames(frames: np.ndarray | Tensor) -> Tensor:
@@ -52,32 +54,66 @@ def _advice(shape: Sequence[int]) -> str:
 
 
 def image_of(
-    frames: Tensor, pixels: Preprocessing, image_size: int, geometry: str = "published"
+    frames: Tensor,
+    pixels: Preprocessing,
+    size: int | tuple[int, int],
+    geometry: str = "published",
 ) -> Tensor:
-    """The square image of ``frames`` that a backbone sees at one scale.
+    """The image of ``frames`` that a backbone sees at one scale.
 
     Args:
         frames: ``(B, 3, H, W)`` uint8.
         pixels: the backbone's rules, given for ``pixels.image_size``; at another size the same
             field of view is shown in more or fewer pixels.
-        image_size: side of the image [px].
-        geometry: "published" cuts what the authors' rule cuts; "full" keeps the whole frame, its
-            two sides brought to ``image_size`` each.
+        size: side of a square image, or (height, width) [px]; square unless the geometry is "full".
+        geometry: "published" cuts what the authors' rule cuts; "full" keeps the whole frame and
+            brings it to that size; "padded" keeps it whole and its aspect ratio too, on a square
+            of the mean colour, see ``s2robot.padding``.
 
     Returns:
-        ``(B, 3, image_size, image_size)`` in 0-255, uint8 or float32 as the rules say.
+        ``(B, 3, height, width)`` in 0-255, uint8 or float32 as the rules say.
 
     Raises:
         ValueError: unknown geometry.
     """
     if geometry not in GEOMETRIES:
         raise unknown("geometry", geometry, GEOMETRIES)
+    shape = (size, size) if isinstance(size, int) else size
     height, width = frames.shape[-2:]
     if geometry == "full" or taken_whole(pixels, height, width):
-        return resize(frames, (image_size, image_size), pixels)
+        return resize(frames, shape, pixels)
+    image_size = shape[0]
+    if geometry == "padded":
+        return pad(frames, image_size, pixels)
     length = round(pixels.resize * image_size / pixels.image_size)
     resized = resize(frames, resized_shape(pixels, height, width, length), pixels)
     return centre_crop(resized, image_size, pixels.floors_crop)
+
+
+def pyramid(
+    frames: Tensor,
+    shapes: Sequence[tuple[int, int]],
+    pixels: Preprocessing,
+    input_mode: str = "native",
+    geometry: str = "published",
+) -> list[Tensor]:
+    """The images of all scales.
+
+    Args:
+        frames: ``(B, 3, H, W)`` uint8.
+        shapes: (height, width) of each image [px].
+        pixels: the backbone's rules.
+        input_mode: "native": each from the frames; "interpolate": from the base image.
+        geometry: as for ``image_of``.
+
+    Returns:
+        ``(B, 3, *shape)`` in 0-255 for each shape.
+    """
+    if input_mode == "native":
+        return [image_of(frames, pixels, shape, geometry) for shape in shapes]
+    square = (pixels.image_size, pixels.image_size)
+    base = image_of(frames, pixels, square, geometry)
+    return [base if shape == square else enlarge(base.float(), shape) for shape in shapes]
 
 
 def taken_whole(pixels: Preprocessing, height: int, width: int) -> bool:

@@ -19,7 +19,7 @@ from s2robot.backbones import Preprocessing
 
 _PILLOW = {"bilinear": Image.Resampling.BILINEAR, "bicubic": Image.Resampling.BICUBIC}
 _SUPPORT = {"bilinear": 1.0, "bicubic": 2.0}
-_PRECISION = 32 - 8 - 2
+PRECISION = 32 - 8 - 2
 """Bits of Pillow's fixed-point coefficients."""
 
 
@@ -80,13 +80,24 @@ def pillow_arithmetic(images: Tensor, shape: tuple[int, int], interpolation: str
 
 
 def _from_fixed(sums: Tensor) -> Tensor:
-    rounded = torch.floor((sums + (1 << (_PRECISION - 1))) / (1 << _PRECISION))
+    rounded = torch.floor((sums + (1 << (PRECISION - 1))) / (1 << PRECISION))
     return rounded.clamp(0, 255).to(torch.uint8)
 
 
 @functools.lru_cache(maxsize=64)
 def coefficients(old: int, new: int, interpolation: str) -> np.ndarray:
     """Pillow's weights of ``old`` pixels in each of ``new`` ones, ``(new, old)`` whole numbers."""
+    return fixed_point(antialiased_weights(old, new, interpolation), PRECISION)
+
+
+def fixed_point(weights: np.ndarray, bits: int) -> np.ndarray:
+    """Weights as whole numbers of 2^-bits, halves rounded away from zero."""
+    fixed = weights * (1 << bits)
+    return np.trunc(fixed + np.where(fixed < 0, -0.5, 0.5))
+
+
+def antialiased_weights(old: int, new: int, interpolation: str) -> np.ndarray:
+    """Weights of ``old`` pixels in each of ``new`` ones ``(new, old)``, each row's sum being 1."""
     scale = old / new
     stretch = max(scale, 1.0)
     support = _SUPPORT[interpolation] * stretch
@@ -96,8 +107,7 @@ def coefficients(old: int, new: int, interpolation: str) -> np.ndarray:
         first = max(int(centre - support + 0.5), 0)
         last = min(int(centre + support + 0.5), old)
         weights = _kernel((np.arange(first, last) - centre + 0.5) / stretch, interpolation)
-        fixed = weights / weights.sum() * (1 << _PRECISION)
-        matrix[i, first:last] = np.trunc(fixed + np.where(fixed < 0, -0.5, 0.5))
+        matrix[i, first:last] = weights / weights.sum()
     return matrix
 
 

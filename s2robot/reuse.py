@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from s2robot.finite import all_finite, non_finite
 from s2robot.pixels import as_frames
 from s2robot.scaling import map_tiles
 
@@ -82,7 +83,7 @@ class FrameStream:
 
     def reset(self) -> None:
         """Forget all frames and counts."""
-        self._scales: dict[float, _Kept] = {}
+        self._scales: dict[float, KeptTiles] = {}
         self._shape: tuple[int, ...] | None = None
         self.stats = ReuseStats()
 
@@ -100,6 +101,7 @@ class FrameStream:
         Raises:
             ValueError: not such frames, of another size than before, or slots that are not B
                 different numbers from 0.
+            NonFiniteError: the embedding of a frame is NaN or infinite.
         """
         images = as_frames(frames)
         order = self._check(images, slots)
@@ -108,54 +110,32 @@ class FrameStream:
         tiles = encoder.tiles(images.to(encoder.device), parts)
         kept = [self._kept(part, new, order) for part, new in zip(parts, tiles, strict=True)]
         changed = [k.changed(new, order, self) for k, new in zip(kept, tiles, strict=True)]
-        self._encode(kept, tiles, changed, order)
+        encode_some(encoder, kept, tiles, changed, order)
         self._count(parts, kept, changed, order)
-        pooled = {p.scale: encoder.pool(k.of(order), p) for p, k in zip(parts, kept, strict=True)}
-        return encoder.merge(pooled)
+        shape = images.shape[1], images.shape[2]
+        pooled = [encoder.pool(k.of(order), p, shape) for p, k in zip(parts, kept, strict=True)]
+        if not all_finite(pooled):
+            raise non_finite(encoder, pooled, [k.tiles[:, order].flatten(0, 1) for k in kept])
+        return encoder.merge({part.scale: p for part, p in zip(parts, pooled, strict=True)})
 
     def _check(self, images: Tensor, slots: Sequence[int] | None) -> Tensor:
-        if self._shape not in (None, tuple(images.shape[1:])):
-            height, width = self._shape[:2] if self._shape else (0, 0)
-            raise ValueError(
-                f"frames of this stream were {height} x {width} and are now "
-                f"{images.shape[1]} x {images.shape[2]}; give each camera size a stream of its "
-                "own, or call reset()"
-            )
-        order = list(range(len(images))) if slots is None else list(slots)
-        if len(order) != len(images) or len(set(order)) < len(order) or min(order) < 0:
-            raise ValueError(
-                f"slots {order} must be {len(images)} different numbers from 0, one a frame"
-            )
+        check_same_size(images, self._shape)
+        order = checked_slots(len(images), slots)
         self._shape = tuple(images.shape[1:])
         return torch.tensor(order, device=self.encoder.device)
 
-    def _kept(self, part: ScaleLayout, tiles: Tensor, order: Tensor) -> _Kept:
+    def _kept(self, part: ScaleLayout, tiles: Tensor, order: Tensor) -> KeptTiles:
         slots = int(order.max()) + 1
         if part.scale not in self._scales:
-            self._scales[part.scale] = _Kept(part.splits**2, tiles)
+            self._scales[part.scale] = KeptTiles(part.tiles, tiles)
         kept = self._scales[part.scale]
         kept.grow(slots)
         return kept
 
-    def _encode(
-        self,
-        kept: Sequence[_Kept],
-        tiles: Sequence[Tensor],
-        changed: Sequence[Tensor],
-        order: Tensor,
-    ) -> None:
-        """Encode the changed tiles of all scales in as few calls as the encoder would."""
-        new = [tile[mask.flatten()] for tile, mask in zip(tiles, changed, strict=True)]
-        some = [i for i, batch in enumerate(new) if len(batch)]
-        encoder = self.encoder
-        tokens = map_tiles(encoder.tokens, [new[i] for i in some], encoder.max_tiles_per_batch)
-        for i, found in zip(some, tokens, strict=True):
-            kept[i].store(found, tiles[i], changed[i], order)
-
     def _count(
         self,
         parts: Sequence[ScaleLayout],
-        kept: Sequence[_Kept],
+        kept: Sequence[KeptTiles],
         changed: Sequence[Tensor],
         order: Tensor,
     ) -> None:
@@ -169,7 +149,52 @@ class FrameStream:
             stats.largest_drift = max(stats.largest_drift, k.drift)
 
 
-class _Kept:
+def check_same_size(images: Tensor, before: Sequence[int] | None) -> None:
+    """Refuse frames ``(B, H, W, 3)`` of another shape than ``before`` (H, W, 3), if any."""
+    if before is not None and tuple(images.shape[1:]) != tuple(before):
+        raise ValueError(
+            f"frames of this stream were {before[0]} x {before[1]} and are now "
+            f"{images.shape[1]} x {images.shape[2]}; give each camera size a stream of its "
+            "own, or call reset()"
+        )
+
+
+def checked_slots(frames: int, slots: Sequence[int] | None) -> list[int]:
+    """Which slot each of so many frames is of; 0, 1, ... when ``slots`` is not given.
+
+    Raises:
+        ValueError: not that many different numbers from 0.
+    """
+    order = list(range(frames)) if slots is None else list(slots)
+    if len(order) != frames or len(set(order)) < len(order) or min(order) < 0:
+        raise ValueError(f"slots {order} must be {frames} different numbers from 0, one a frame")
+    return order
+
+
+def encode_some(
+    encoder: FrameEncoder,
+    kept: Sequence[KeptTiles],
+    tiles: Sequence[Tensor],
+    wanted: Sequence[Tensor],
+    order: Tensor,
+) -> None:
+    """Encode some tiles of all scales in as few calls as the encoder would, and keep them.
+
+    Args:
+        encoder: that made the tiles.
+        kept: what is kept of each scale.
+        tiles: ``(n · B, 3, h, w)`` of each scale.
+        wanted: ``(n, B)`` booleans of each scale: which to encode.
+        order: slots ``(B,)`` of the frames.
+    """
+    new = [tile[mask.flatten()] for tile, mask in zip(tiles, wanted, strict=True)]
+    some = [i for i, batch in enumerate(new) if len(batch)]
+    tokens = map_tiles(encoder.tokens, [new[i] for i in some], encoder.max_tiles_per_batch)
+    for i, found in zip(some, tokens, strict=True):
+        kept[i].store(found, tiles[i], wanted[i], order)
+
+
+class KeptTiles:
     """Tiles of one scale that were encoded, and their tokens, for each slot."""
 
     def __init__(self, tiles_per_frame: int, like: Tensor) -> None:
@@ -208,6 +233,16 @@ class _Kept:
         reused = distance[~differs] if distance is not None else None
         self.drift = float(reused.max()) if reused is not None and reused.numel() else 0.0
         return differs
+
+    def change(self, tiles: Tensor, order: Tensor) -> Tensor:
+        """Mean absolute difference (0-255) of ``tiles`` (n · B, 3, h, w) to the kept: ``(n, B)``.
+
+        0 where all pixels are equal and only there; infinite where none are kept.
+        """
+        self.grow(int(order.max()) + 1)
+        new = tiles.unflatten(0, (self.tiles_per_frame, -1))  # (n, B, 3, h, w)
+        mean = (new.float() - self.tiles[:, order].float()).abs().flatten(2).mean(dim=2)
+        return torch.where(self.known[:, order], mean, torch.inf)
 
     def store(self, tokens: Tensor, tiles: Tensor, changed: Tensor, order: Tensor) -> None:
         """Keep the tokens of the changed tiles, and the tiles themselves."""

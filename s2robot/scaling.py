@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
+from fractions import Fraction
 
 import torch
 import torch.nn.functional as F
@@ -54,7 +55,8 @@ def multiscale_forward(
     sizes = _image_sizes(input.shape[-1], scales, img_sizes)
     check_index(resize_output_to_idx, len(sizes))
     splits = [count_splits(size, max_split_size or input.shape[-1]) for size in sizes]
-    tiles = [split_tiles(enlarge(input, size), n) for size, n in zip(sizes, splits, strict=True)]
+    images = [enlarge(input, (size, size)) for size in sizes]
+    tiles = [split_tiles(image, n, n) for image, n in zip(images, splits, strict=True)]
     limit = len(input) if split_forward else None
     outputs = map_tiles(model, tiles, limit)
     if output_shape == "bchw":
@@ -65,7 +67,7 @@ def multiscale_forward(
     if num_prefix_token == 0:
         return tokens
     prefixes = [out[:, :num_prefix_token] for out in outputs]
-    means = [mean_over_tiles(p, n) for p, n in zip(prefixes, splits, strict=True)]
+    means = [mean_over_tiles(p, n * n) for p, n in zip(prefixes, splits, strict=True)]
     return torch.cat([torch.cat(means, dim=-1), tokens], dim=1)
 
 
@@ -123,30 +125,78 @@ def count_splits(size: int, max_split_size: int) -> int:
     return splits
 
 
-def enlarge(images: Tensor, size: int) -> Tensor:
-    """Bicubic resize without antialiasing, ``(B, C, H, W)`` to ``(B, C, size, size)``."""
-    if images.shape[-2:] == (size, size):
+def nearest_tiling(frame_shape: tuple[int, int], max_tiles: int) -> tuple[int, int]:
+    """The tiling by squares whose aspect ratio is nearest that of a frame.
+
+    Nearest by the logarithm of the ratio, so that tall and wide frames are treated alike; among
+    equally near ones the tiling with most tiles. This is how dynamic S² chooses (NVILA,
+    arXiv 2412.04468).
+
+    Args:
+        frame_shape: (height, width) of the frame [px].
+        max_tiles: most tiles of the tiling.
+
+    Returns:
+        (rows, columns), at most ``max_tiles`` tiles together.
+
+    Raises:
+        ValueError: the frame has no pixels, or no tile is allowed.
+
+    >>> nearest_tiling((480, 640), 12)
+    (3, 4)
+    """
+    height, width = frame_shape
+    if min(height, width) < 1:
+        raise ValueError(f"frame_shape {frame_shape} must be (height, width) of at least 1 px each")
+    if max_tiles < 1:
+        raise ValueError(f"max_tiles must be at least 1; got {max_tiles}")
+
+    def order(tiling: tuple[int, int]) -> tuple[Fraction, int]:
+        ratio = Fraction(tiling[1] * height, tiling[0] * width)
+        return max(ratio, 1 / ratio), -tiling[0] * tiling[1]  # exact, so that ties are ties
+
+    fitting = ((r, c) for r in range(1, max_tiles + 1) for c in range(1, max_tiles // r + 1))
+    return min(fitting, key=order)
+
+
+def enlarge(images: Tensor, shape: tuple[int, int]) -> Tensor:
+    """Bicubic resize without antialiasing, ``(B, C, H, W)`` to ``(B, C, *shape)``."""
+    if tuple(images.shape[-2:]) == tuple(shape):
         return images
-    resized = F.interpolate(images.float(), size=(size, size), mode="bicubic")
+    resized = F.interpolate(images.float(), size=tuple(shape), mode="bicubic")
     return resized.to(images.dtype)
 
 
-def split_tiles(images: Tensor, splits: int) -> Tensor:
-    """Cut ``(B, C, n·h, n·w)`` into n×n tiles ``(n·n·B, C, h, w)``."""
+def split_tiles(images: Tensor, rows: int, columns: int) -> Tensor:
+    """Cut ``(B, C, r·h, c·w)`` into r rows of c tiles ``(r·c·B, C, h, w)``."""
     batch, channels, height, width = images.shape
-    tiles = images.reshape(batch, channels, splits, height // splits, splits, width // splits)
+    tiles = images.reshape(batch, channels, rows, height // rows, columns, width // columns)
     return tiles.permute(2, 4, 0, 1, 3, 5).flatten(0, 2)
 
 
-def merge_tiles(grids: Tensor, splits: int) -> Tensor:
-    """Lay the grids ``(n·n·B, h, w, C)`` of tiles together to ``(B, n·h, n·w, C)``."""
-    tiles = grids.unflatten(0, (splits, splits, -1)).permute(2, 0, 3, 1, 4, 5)  # (B, n, h, n, w, C)
+def merge_tiles(grids: Tensor, rows: int, columns: int) -> Tensor:
+    """Lay the grids ``(r·c·B, h, w, C)`` of tiles together to ``(B, r·h, c·w, C)``."""
+    tiles = grids.unflatten(0, (rows, columns, -1)).permute(2, 0, 3, 1, 4, 5)  # (B, r, h, c, w, C)
     return tiles.flatten(3, 4).flatten(1, 2)
 
 
-def mean_over_tiles(prefix: Tensor, splits: int) -> Tensor:
-    """Average the prefix tokens ``(n·n·B, P, C)`` of an image's tiles: ``(B, P, C)``."""
-    return prefix.unflatten(0, (splits * splits, -1)).mean(dim=0)
+def mean_over_tiles(prefix: Tensor, tiles: int, counted: Sequence[int] | None = None) -> Tensor:
+    """Average the prefix tokens ``(n·B, P, C)`` of an image's n tiles: ``(B, P, C)``.
+
+    Only of the tiles numbered in ``counted``, where it is given.
+    """
+    by_tile = prefix.unflatten(0, (tiles, -1))  # (n, B, P, C)
+    if counted is not None and len(counted) < tiles:
+        by_tile = torch.stack([by_tile[i] for i in counted])  # on a GPU, without waiting for it
+    return by_tile.mean(dim=0)
+
+
+def group_tiles(tiles: Sequence[Tensor]) -> list[Tensor]:
+    """Batches of tiles ``(N_i, C, h_i, w_i)`` joined to one batch a tile size."""
+    groups: dict[torch.Size, list[Tensor]] = {}
+    for batch in tiles:
+        groups.setdefault(batch.shape[-2:], []).append(batch)
+    return [torch.cat(members) for members in groups.values()]
 
 
 def map_tiles(
@@ -199,6 +249,6 @@ def resize_grid(grid: Tensor, size: Sequence[int]) -> Tensor:
 
 def concatenate(grids: Sequence[Tensor], splits: Sequence[int], index: int) -> Tensor:
     """Merge every scale's tiles, resize to the grid of scale ``index``, concatenate channels."""
-    merged = [merge_tiles(grid, n) for grid, n in zip(grids, splits, strict=True)]
+    merged = [merge_tiles(grid, n, n) for grid, n in zip(grids, splits, strict=True)]
     size = merged[index].shape[1:3]
     return torch.cat([resize_grid(grid, size) for grid in merged], dim=-1)

@@ -21,6 +21,7 @@ from s2robot.backbones.model_cards import weights_path
 from s2robot.encoder import FrameEncoder, _resolve_dtype
 from s2robot.errors import MismatchError
 from s2robot.files import sha256_file
+from s2robot.pixels import pyramid
 from s2robot.scaling import multiscale_forward
 from s2robot.spec import EncoderSpec
 
@@ -98,11 +99,14 @@ def test_native_tiles_are_cut_from_the_native_frame(make: Make) -> None:
 
 def test_interpolated_pyramid_shows_no_more_than_the_base(make: Make) -> None:
     native = torch.from_numpy(picture(1, 96)).permute(0, 3, 1, 2)
-    base, big = make((1, 2), input_mode="interpolate")._images(native, [32, 64])
+    pixels = make((1,)).backbone.card.preprocessing
+    small, large = (32, 32), (64, 64)
+    base, big = pyramid(native, [small, large], pixels, "interpolate")
     expected = F.interpolate(base.float(), size=(64, 64), mode="bicubic")
     assert torch.equal(big, expected)
-    assert torch.equal(base, make((1, 2))._images(native, [32])[0])
-    assert not torch.allclose(big, make((1, 2))._images(native, [64])[0].float(), atol=20)
+    first, second = pyramid(native, [small, large], pixels)
+    assert torch.equal(base, first)
+    assert not torch.allclose(big, second.float(), atol=20)
 
 
 def test_input_modes_differ_only_above_scale_one(make: Make) -> None:
@@ -306,12 +310,11 @@ def test_cost(make: Make) -> None:
         ({"scales": (1, 1.0)}, "different positive numbers"),
         ({"scales": (1, -2)}, "different positive numbers"),
         ({"scales": (1, float("inf"))}, "different positive numbers"),
-        ({"scales": (1, 1.25)}, "20 px is no multiple of the stride 8"),
-        ({"scales": (1, 1.03125)}, "33 px does not divide"),
+        ({"scales": (1, 0.2)}, r"image of 6 px, less than one cell .*\(8 px\).*scale is 0.25"),
         ({"readout": "clss"}, "unknown readout 'clss'"),
         ({"input_mode": "nativ"}, "did you mean 'native'"),
         ({"dtype": "float16"}, "available: bfloat16, float32"),
-        ({"geometry": "whole"}, "unknown geometry 'whole'; available: full, published"),
+        ({"geometry": "whole"}, "unknown geometry 'whole'; available: full, padded, published"),
         ({"taps": (2,), "readout": "cls"}, "has 2 layers, so taps lie in -2 to 1"),
         ({"taps": (0, -2), "readout": "cls"}, "name a layer .* twice"),
         ({"taps": (0,)}, "readout 'published' is the model's own output"),

@@ -98,7 +98,7 @@ def test_rules_in_words() -> None:
         (["verify", "s2r-vitt16-128"], "no published file to compare with"),
         (["a", "b"], "one NAME at a time"),
         (["random/vitt16-128", "--scales", "1;2"], "numbers with commas"),
-        (["random/vitt16-128", "--scales", "1,1.03"], "does not divide"),
+        (["random/vitt16-128", "--scales", "1,0.05"], "less than one cell"),
     ],
 )
 def test_mistakes(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:

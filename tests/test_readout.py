@@ -44,18 +44,19 @@ def test_pool_takes_class_token_mean_or_grid() -> None:
 
 @pytest.mark.parametrize(("own", "target", "stored"), [(8, 8, 8), (16, 8, 8), (8, 16, 8)])
 def test_stored_grid_is_the_smaller_one(own: int, target: int, stored: int) -> None:
-    assert stored_shape("grid", own, target, 5) == (stored, stored, 5)
-    assert stored_shape("mean", own, target, 5) == (5,)
+    assert stored_shape("grid", (own, 3), (target, 2), 5) == (stored, 2, 5)
+    assert stored_shape("mean", (own, 3), (target, 2), 5) == (5,)
 
 
 def test_join_brings_grids_to_the_target() -> None:
     small = GRID[:, :2, :2]
-    joined = join("grid", [small, GRID], target_side=4).view(2, *embedding_shape("grid", 4, 3, 2))
+    shape = embedding_shape("grid", (4, 4), 3, 2)
+    joined = join("grid", [small, GRID], (4, 4)).view(2, *shape)
     assert torch.equal(joined[..., 3:], GRID)
     assert torch.equal(joined[:, 2:, :2, :3], small[:, 1:, :1].expand(2, 2, 2, 3))
 
 
 def test_join_concatenates_vectors_in_order() -> None:
-    joined = join("cls", [PREFIX[:, 0], PREFIX[:, 1]], target_side=1)
+    joined = join("cls", [PREFIX[:, 0], PREFIX[:, 1]], (1, 1))
     assert torch.equal(joined, PREFIX.flatten(1))
-    assert embedding_shape("cls", 4, 3, 2) == (6,)
+    assert embedding_shape("cls", (4, 4), 3, 2) == (6,)

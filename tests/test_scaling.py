@@ -179,10 +179,11 @@ def test_count_splits_rounds_up() -> None:
 
 def test_merge_undoes_split_on_rectangles() -> None:
     images = torch.arange(2 * 3 * 6 * 9.0).view(2, 3, 6, 9)
-    tiles = split_tiles(images, 3)
-    assert tiles.shape == (18, 3, 2, 3)
-    assert torch.equal(tiles[2], images[0, :, :2, 3:6])  # second tile of the first row, image 0
-    assert torch.equal(merge_tiles(tiles.permute(0, 2, 3, 1), 3), images.permute(0, 2, 3, 1))
+    tiles = split_tiles(images, 2, 3)
+    assert tiles.shape == (12, 3, 3, 3)
+    assert torch.equal(tiles[2], images[0, :, :3, 3:6])  # second tile of the first row, image 0
+    assert torch.equal(tiles[7], images[1, :, 3:, :3])  # first tile of the second row, image 1
+    assert torch.equal(merge_tiles(tiles.permute(0, 2, 3, 1), 2, 3), images.permute(0, 2, 3, 1))
 
 
 def test_map_tiles_keeps_order_and_limit() -> None:

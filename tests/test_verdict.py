@@ -60,7 +60,8 @@ def test_a_large_difference_is_shown_with_its_size_and_interval(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "other", [{"geometry": "full"}, {"taps": [5]}, {"resize_output_to_idx": -1}]
+    "other",
+    [{"geometry": "full"}, {"taps": [5]}, {"resize_output_to_idx": -1}, {"merge": "sum"}],
 )
 def test_more_scales_and_another_view_are_not_taken_for_more_scales(tmp_path, other):
     write_cell(tmp_path, outcomes(0.5, 0))

@@ -1,0 +1,101 @@
+"""Frames to try an encoder on: a rendered episode, a video, a folder of pictures, or noise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import imageio.v3 as iio
+import numpy as np
+from PIL import Image
+
+from s2robot.errors import CorruptFileError
+
+PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
+VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
+GENERATED = ("pick-cube", "noise")
+"""Sources that need no file."""
+
+
+def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
+    """Read or make frames.
+
+    Args:
+        source: "pick-cube" (the scripted expert before the simulator's camera), "noise", a video
+            file, or a folder of pictures (in the order of their names).
+        height: of the frames wanted [px]; others are resized (area averages).
+        width: of the frames wanted [px].
+        count: most frames.
+
+    Returns:
+        ``(T, height, width, 3)`` uint8, T at most ``count``.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: a folder without pictures, or a file of an unknown kind.
+        CorruptFileError: a file that cannot be read.
+    """
+    if source == "noise":
+        shape = (count, height, width, 3)
+        return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+    found = _episodes(height, width) if source == "pick-cube" else _read(Path(source))
+    frames = [_fitted(frame, height, width) for frame, _ in zip(found, range(count), strict=False)]
+    if not frames:
+        raise CorruptFileError(f"{source} holds no frame that can be read")
+    return np.stack(frames)
+
+
+def _episodes(height: int, width: int) -> Iterator[np.ndarray]:
+    """Frames of one episode after another, as the front camera shows them."""
+    from s2robot.envs.expert import ScriptedExpert
+    from s2robot.envs.pick_cube import PickCubeEnv
+
+    env = PickCubeEnv(level="easy", image_camera="front", image_size=(height, width))
+    expert, seed = ScriptedExpert(env.level), 0
+    while True:
+        observation, info = env.reset(seed=seed)
+        ended = False
+        while not ended:
+            yield observation["image"]
+            observation, _, _, truncated, info = env.step(expert.action(observation))
+            ended = truncated or bool(info["is_success"])
+        seed += 1
+
+
+def _read(path: Path) -> Iterator[np.ndarray]:
+    if path.is_dir():
+        files = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES)
+        if not files:
+            raise ValueError(f"{path} holds no pictures; looked for {', '.join(PICTURES)}")
+        return (_picture(file) for file in files)
+    if not path.exists():
+        raise FileNotFoundError(
+            f"{path}: no such video or folder of pictures; without one, give "
+            f"{' or '.join(GENERATED)}"
+        )
+    if path.suffix.lower() not in VIDEOS:
+        raise ValueError(
+            f"{path} is neither a folder of pictures nor a video ({', '.join(VIDEOS)})"
+        )
+    return _video(path)
+
+
+def _picture(path: Path) -> np.ndarray:
+    try:
+        with Image.open(path) as image:
+            return np.asarray(image.convert("RGB"))
+    except OSError as error:
+        raise CorruptFileError(f"{path} cannot be read as a picture ({error})") from None
+
+
+def _video(path: Path) -> Iterator[np.ndarray]:
+    try:
+        yield from (frame[..., :3] for frame in iio.imiter(path))
+    except (OSError, RuntimeError, ValueError) as error:
+        raise CorruptFileError(f"{path} cannot be read as a video ({error})") from None
+
+
+def _fitted(frame: np.ndarray, height: int, width: int) -> np.ndarray:
+    if frame.shape[:2] == (height, width):
+        return np.ascontiguousarray(frame)
+    return np.asarray(Image.fromarray(frame).resize((width, height), Image.Resampling.BOX))

@@ -1,0 +1,23 @@
+"""Runtimes behind one switch: what carries the backbone's work out, and how fast."""
+
+from s2robot.runtimes.base import (
+    Runtime,
+    RuntimeFailedError,
+    RuntimeMissingError,
+    TokenModel,
+    difference,
+)
+from s2robot.runtimes.choice import RUNTIMES, make_runtime
+from s2robot.runtimes.int8 import Calibration, calibrate
+
+__all__ = [
+    "RUNTIMES",
+    "Calibration",
+    "Runtime",
+    "RuntimeFailedError",
+    "RuntimeMissingError",
+    "TokenModel",
+    "calibrate",
+    "difference",
+    "make_runtime",
+]

@@ -119,6 +119,26 @@ VERBS = {
             hydra=False,
         ),
         Verb(
+            "bench",
+            "Time an encoder frame by frame on this machine; --hz says pass or fail.",
+            (
+                "s2robot bench s2r-vitt16-128 --scales 1 2 --hz 30",
+                "s2robot bench --runtime eager openvino openvino-int8 --calibrate episode.mp4",
+            ),
+            "s2robot.bench:main",
+            hydra=False,
+        ),
+        Verb(
+            "export",
+            "Write an encoder as one ONNX file from camera frames to embeddings, and check it.",
+            (
+                "s2robot export s2r-vitt16-128 --scales 1 2 --frame 480x640 --out encoder.onnx",
+                "s2robot export --policy policy.safetensors --frame 480x640 --out encoder.onnx",
+            ),
+            "s2robot.export_command:main",
+            hydra=False,
+        ),
+        Verb(
             "doctor",
             "Say what renderer, GPU, versions and weights there are, and how to mend the rest.",
             ("s2robot doctor",),

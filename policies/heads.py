@@ -80,11 +80,22 @@ class SpatialSoftmaxHead(nn.Module):
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
         """Standardised tokens ``(B, gh, gw, C)`` to ``(B, K·(2 + F))``."""
         projected = self.project(tokens.flatten(1, 2))  # (B, gh·gw, K + F)
-        maps = (projected[..., : self.keypoints] * self.log_scale.exp()).softmax(dim=1)
+        maps = self._maps(projected)
         values = torch.cat(
             [self.positions.expand(len(tokens), -1, -1), projected[..., self.keypoints :]], dim=-1
         )  # (B, gh·gw, 2 + F)
         return (maps.transpose(1, 2) @ values).flatten(1)
+
+    def attention(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Where standardised tokens ``(B, gh, gw, C)`` are read: mean of the maps ``(B, gh, gw)``.
+
+        Each of them sums to 1.
+        """
+        maps = self._maps(self.project(tokens.flatten(1, 2)))
+        return maps.mean(dim=2).unflatten(1, tokens.shape[1:3])
+
+    def _maps(self, projected: torch.Tensor) -> torch.Tensor:
+        return (projected[..., : self.keypoints] * self.log_scale.exp()).softmax(dim=1)
 
 
 def _positions(rows: int, columns: int) -> torch.Tensor:

@@ -15,7 +15,7 @@ from torch.nn import functional
 
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.data import TrajectoryData
-from s2robot.policies.heads import Standardiser, make_head
+from s2robot.policies.heads import SpatialSoftmaxHead, Standardiser, make_head
 from s2robot.policies.networks import build_network
 
 
@@ -141,6 +141,27 @@ class Policy(nn.Module):
         action = self._act_on(observation)
         self._step += 1
         return action
+
+    @torch.inference_mode()
+    def attention(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Where the readout looks, for ``SelectiveEncoder.look_at``.
+
+        Args:
+            embedding: ``(B, D)`` as the encoder gives it, flattened.
+
+        Returns:
+            ``(B, gh, gw)`` float32 on the embedding's grid; each map sums to 1.
+
+        Raises:
+            ValueError: the policy reads no grid.
+        """
+        if not isinstance(self.head, SpatialSoftmaxHead):
+            raise ValueError(
+                f"a policy that reads embeddings of shape {self.embedding_shape} has no attention "
+                "map; train one on readout=spatial_softmax"
+            )
+        embedding = embedding.to(self.proprio_standardiser.mean.device)
+        return self.head.attention(self.standardise_embedding(embedding))
 
     def _act_on(self, observation: dict[str, torch.Tensor]) -> torch.Tensor:
         if self.config.kind == "mlp":

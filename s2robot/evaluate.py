@@ -23,7 +23,7 @@ from rich.progress import track
 
 from s2robot.conditions import Conditions
 from s2robot.envs.pick_cube import PickCubeEnv
-from s2robot.errors import MismatchError
+from s2robot.errors import MismatchError, unknown
 from s2robot.files import (
     append_jsonl,
     atomic_path,
@@ -41,6 +41,7 @@ from s2robot.rollout import STAGES, Actor, Encoder, Pilot, episode_row, roll_out
 from s2robot.stats import Interval, wilson
 
 FORMAT = 1
+TILE_CHOICES = ("motion", "attention", "random")
 SINGLE_FRAME_REPEATS = 30
 SINGLE_FRAME_WARMUP = 3
 _FILES = ("run.json", "episodes.jsonl", "timing.jsonl", "summary.json")
@@ -49,7 +50,7 @@ _FOLDERS = ("actions", "videos", "strips")
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """How to roll out; of these, only `num_envs` and `horizon` can change a row."""
+    """How to roll out; `workers`, `videos` and `reuse` cannot change a row, the others can."""
 
     num_envs: int = 16
     """Environments in lockstep: one encoder call and one policy call serve all of them."""
@@ -63,6 +64,10 @@ class EvalConfig:
     """Control steps of an episode; None is the level's own."""
     reuse: bool = False
     """Encode only the tiles that changed since an environment's last frame, which is exact."""
+    tile_budget: int | None = None
+    """Most tiles above the smallest scale that a frame may cost; None encodes all of them."""
+    tile_choice: str = "motion"
+    """What a tile budget is spent on: "motion", "attention" (the policy's), "random"."""
 
     def __post_init__(self) -> None:
         for name, low in (("num_envs", 1), ("workers", 0), ("videos", 0), ("video_size", 16)):
@@ -73,6 +78,10 @@ class EvalConfig:
             raise ValueError(f"video_size is {self.video_size}; H.264 needs an even number")
         if self.horizon is not None and self.horizon < 1:
             raise ValueError(f"horizon is {self.horizon}; allowed: 1 step or more, or null")
+        if self.tile_choice not in TILE_CHOICES:
+            raise unknown("tile_choice", self.tile_choice, TILE_CHOICES)
+        if self.reuse and self.tile_budget is not None:
+            raise ValueError("a tile_budget reuses tiles by itself: leave reuse=false")
 
 
 @dataclass(frozen=True)
@@ -168,13 +177,25 @@ class _Run:
 
     @functools.cached_property
     def rolling_pilot(self) -> Pilot:
-        """The pilot of the rollouts: its encoder may be a stream, with a slot an environment."""
+        """The pilot of all batches: its encoder may be a stream, with a slot an environment."""
         if not self.config.reuse or self.encoder is None:
             return self.pilot
         stream = getattr(self.encoder, "stream", None)
         if stream is None:
             raise ValueError("reuse needs an encoder with stream(), as FrameEncoder has")
         return dataclasses.replace(self.pilot, encoder=stream())
+
+    def _batch_pilot(self) -> Pilot:
+        """The pilot of a batch; a choice of tiles begins anew with each, whatever came before."""
+        budget, choice = self.config.tile_budget, self.config.tile_choice
+        if budget is None or self.encoder is None:
+            return self.rolling_pilot
+        selective = getattr(self.encoder, "selective", None)
+        if selective is None:
+            raise ValueError("tile_budget needs an encoder with selective(), as FrameEncoder has")
+        return dataclasses.replace(
+            self.pilot, encoder=selective(budget, choice), tells_attention=choice == "attention"
+        )
 
     @functools.cached_property
     def view(self) -> View | None:
@@ -215,7 +236,14 @@ class _Run:
             "env": self.env_kwargs,
             "frames": self.header.frames.get("camera"),
             "num_envs": self.config.num_envs,
-        }
+        } | self._tiles()
+
+    def _tiles(self) -> dict[str, Any]:
+        """The tile budget, where there is one."""
+        config = self.config
+        if config.tile_budget is None or self.encoder is None:
+            return {}
+        return {"tiles": {"budget": config.tile_budget, "choice": config.tile_choice}}
 
     def roll_out(self, progress: bool) -> None:
         """Roll out the batches that have no rows yet."""
@@ -247,7 +275,7 @@ class _Run:
         states = self.conditions.states[start : start + self.config.num_envs]
         padding = np.repeat(states[-1:], self.config.num_envs - len(states), axis=0)
         horizon = self.env.level.horizon
-        episodes = roll_out(self.rolling_pilot, envs, np.concatenate([states, padding]), horizon)
+        episodes = roll_out(self._batch_pilot(), envs, np.concatenate([states, padding]), horizon)
         with atomic_path(self._actions_path(start)) as temporary, temporary.open("wb") as file:
             np.save(file, episodes.actions[: len(states)], allow_pickle=False)
         append_jsonl(self.out / "timing.jsonl", [{"start": start, **episodes.times_ms}])

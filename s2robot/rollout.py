@@ -43,6 +43,8 @@ class Pilot:
     encoder: Encoder | None = None
     control: str = "none"
     yaw: bool = False
+    tells_attention: bool = False
+    """Whether the encoder is told where the policy looked, for its next choice of tiles."""
 
     def see(self, snapshot: Snapshot) -> torch.Tensor:
         """Return the embeddings (B, D) of what the environments show."""
@@ -57,6 +59,8 @@ class Pilot:
         """Return actions (B, A) float32 in [-1, 1]."""
         proprio = torch.from_numpy(stack_proprio(snapshot.obs, self.proprio_keys))
         actions = self.policy.act(embedding, proprio).float().cpu().numpy()
+        if self.tells_attention:
+            self.encoder.look_at(self.policy.attention(embedding))  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
         if not np.isfinite(actions).all():
             raise S2RobotError(
                 "the policy gave NaN or infinite actions; its training most likely diverged: "

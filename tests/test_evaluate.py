@@ -16,6 +16,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from small_encoders import encoder_of
 
 from s2robot import evaluate as module
 from s2robot import lockstep
@@ -340,3 +341,75 @@ def test_snapshot_of_workers_equals_that_of_one_process(conditions):
     np.testing.assert_array_equal(local.frames, remote.frames)  # pyright: ignore[reportArgumentType]
     for key in local.obs:
         np.testing.assert_array_equal(local.obs[key], remote.obs[key])
+
+
+class LookingPolicy(PixelPolicy):
+    """Looks at the left half, and counts how often it is asked to."""
+
+    def __init__(self) -> None:
+        self.looks = 0
+
+    def act(self, embedding: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
+        return super().act(embedding[:, -4:], proprio)  # of the largest scale
+
+    def attention(self, embedding: torch.Tensor) -> torch.Tensor:
+        self.looks += 1
+        maps = torch.zeros(len(embedding), 2, 2)
+        maps[:, :, 0] = 1
+        return maps
+
+
+def budgeted(out: Path, conditions: Conditions, encoder: Any, **settings: Any) -> LookingPolicy:
+    policy = LookingPolicy()
+    config = EvalConfig(num_envs=2, horizon=4, videos=0, **settings)
+    made = header("random/tiny")
+    evaluate(policy, encoder, conditions, config, out, header=made, progress=False)
+    return policy
+
+
+@pytest.fixture(scope="module")
+def scaled() -> Any:
+    return encoder_of(scales=(1, 2), readout="mean")
+
+
+def test_a_budget_of_all_tiles_gives_the_same_rows(
+    tmp_path: Path, conditions: Conditions, scaled: Any
+) -> None:
+    budgeted(tmp_path / "plain", conditions, scaled)
+    budgeted(tmp_path / "all", conditions, scaled, tile_budget=4)
+    budgeted(tmp_path / "none", conditions, scaled, tile_budget=0)
+    assert rows_of(tmp_path / "all") == rows_of(tmp_path / "plain")
+    assert rows_of(tmp_path / "none") != rows_of(tmp_path / "plain")
+
+
+@pytest.mark.parametrize("choice", ["motion", "attention", "random"])
+def test_a_budgeted_run_that_was_cut_short_goes_on_alike(
+    tmp_path: Path, conditions: Conditions, scaled: Any, choice: str
+) -> None:
+    settings = {"tile_budget": 1, "tile_choice": choice}
+    policy = budgeted(tmp_path / "whole", conditions, scaled, **settings)
+    assert policy.looks == (12 if choice == "attention" else 0)  # 3 batches of 4 steps
+    budgeted(tmp_path / "cut", conditions, scaled, **settings)
+    path = tmp_path / "cut" / "episodes.jsonl"
+    path.write_bytes(b"".join(rows_of(tmp_path / "whole").splitlines(keepends=True)[:2]))
+    budgeted(tmp_path / "cut", conditions, scaled, **settings)
+    assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
+
+
+def test_a_folder_with_another_budget_is_refused(
+    tmp_path: Path, conditions: Conditions, scaled: Any
+) -> None:
+    budgeted(tmp_path, conditions, scaled, tile_budget=1)
+    with pytest.raises(MismatchError, match="tiles: there .*1.*now null"):
+        budgeted(tmp_path, conditions, scaled)
+
+
+def test_bad_budgets(tmp_path: Path, conditions: Conditions, scaled: Any) -> None:
+    with pytest.raises(ValueError, match="unknown tile_choice 'region'"):
+        EvalConfig(tile_choice="region")
+    with pytest.raises(ValueError, match="leave reuse=false"):
+        EvalConfig(reuse=True, tile_budget=1)
+    with pytest.raises(ValueError, match="from 0 to 4"):
+        budgeted(tmp_path / "many", conditions, scaled, tile_budget=9)
+    with pytest.raises(ValueError, match="an encoder with selective"):
+        budgeted(tmp_path / "other", conditions, pixel_encoder, tile_budget=1)

@@ -64,6 +64,7 @@ class ArmConfig:
     demos: DemosChoice = field(default_factory=DemosChoice)
     device: str = "auto"
     dtype: str = "auto"
+    runtime: str = "eager"
     data_dir: Path = Path("data")
 
     def __post_init__(self) -> None:
@@ -124,8 +125,10 @@ class Arm:
             scale_weights=config.scale_weights,
             device=config.device,
             dtype=config.dtype,
+            runtime=config.runtime,
         )
-        console.print(f"{config.encoder} on {encoder.device}, {encoder.spec.dtype}")
+        how = f"{encoder.spec.dtype}, runtime {encoder.runtime.name}"
+        console.print(f"{config.encoder} on {encoder.device}, {how}")
         return encoder
 
     @functools.cached_property

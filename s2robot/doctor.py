@@ -6,6 +6,7 @@ import argparse
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
@@ -85,6 +86,23 @@ def check_device() -> list[Finding]:
     return [Finding("GPU", "note", seen, mend)]
 
 
+def check_runtimes() -> list[Finding]:
+    """What can carry an encoder's work out besides PyTorch itself."""
+    found = {package: _version_of(package) for package in ("openvino", "nncf", "onnxruntime")}
+    there = [f"{package} {version}" for package, version in found.items() if version]
+    if len(there) == len(found):
+        return [Finding("runtimes", "ok", ", ".join(there))]
+    mend = "pip install 's2robot[runtimes]': several times faster on a processor"
+    return [Finding("runtimes", "note", ", ".join(there) or "eager PyTorch alone", mend)]
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
 def check_weights() -> list[Finding]:
     """Whether the encoder that ships loads and is what its model card says."""
     from s2robot.backbones import load_backbone
@@ -125,6 +143,7 @@ CHECKS = (
     check_versions,
     check_renderer,
     check_device,
+    check_runtimes,
     check_weights,
     check_video,
     check_disk,

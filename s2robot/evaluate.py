@@ -236,14 +236,17 @@ class _Run:
             "env": self.env_kwargs,
             "frames": self.header.frames.get("camera"),
             "num_envs": self.config.num_envs,
-        } | self._tiles()
+        } | self._approximations()
 
-    def _tiles(self) -> dict[str, Any]:
-        """The tile budget, where there is one."""
-        config = self.config
-        if config.tile_budget is None or self.encoder is None:
-            return {}
-        return {"tiles": {"budget": config.tile_budget, "choice": config.tile_choice}}
+    def _approximations(self) -> dict[str, Any]:
+        """The tile budget and an approximate runtime, where there is one: they change rows."""
+        config, found = self.config, {}
+        if config.tile_budget is not None and self.encoder is not None:
+            found["tiles"] = {"budget": config.tile_budget, "choice": config.tile_choice}
+        runtime = getattr(self.encoder, "runtime", None)
+        if runtime is not None and not runtime.exact:
+            found["runtime"] = runtime.describe()
+        return found
 
     def roll_out(self, progress: bool) -> None:
         """Roll out the batches that have no rows yet."""
@@ -319,7 +322,9 @@ class _Run:
             earlier = read_json(path)
             return {key: earlier[key] for key in ("latency_ms", "provenance")}
         latency = {**self._batch_latency(), "single_frame": self._single_frame_latency()}
-        return {"latency_ms": latency, "provenance": provenance()}
+        runtime = getattr(self.encoder, "runtime", None)
+        carried = {} if runtime is None else {"runtime": runtime.describe()}
+        return {"latency_ms": latency, "provenance": {**provenance(), **carried}}
 
     def _batch_latency(self) -> dict[str, Any]:
         """p50 and p95 over steps, without each batch's first, which may warm something up."""

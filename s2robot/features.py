@@ -89,9 +89,11 @@ class FeatureStore:
             refresh: delete what is there and encode it again.
 
         Raises:
-            MismatchError: the frames are not as many as the data set has.
+            MismatchError: the frames are not as many as the data set has, or the encoder's runtime
+                is approximate.
         """
         _check_lengths(demos, frames)
+        _check_exact(encoder)
         entries = self._entries(demos, frames, encoder.layout)
         if refresh:
             for entry in entries.values():
@@ -170,6 +172,14 @@ class FeatureStore:
             )
             for scale, part in layout.scales.items()
         }
+
+
+def _check_exact(encoder: FrameEncoder) -> None:
+    if not encoder.runtime.exact:
+        raise MismatchError(
+            f"runtime {encoder.runtime.name} is approximate and the store keeps what the spec "
+            "says; use runtime=auto, or another exact one"
+        )
 
 
 def _layout_of(encoder: FrameEncoder | EncoderSpec) -> EmbeddingLayout:

@@ -20,8 +20,7 @@ from s2robot.resampling import (
     antialiased_weights,
     coefficients,
     fixed_point,
-    pillow,
-    pillow_arithmetic,
+    height_comes_first,
 )
 
 EXACT = 1 << 24
@@ -91,12 +90,9 @@ def rows_come_first(old: tuple[int, int], new: tuple[int, int], pixels: Preproce
     Only Pillow ever does, from version 13 on where that is less work; the version that is
     installed is asked, by means of an image of noise.
     """
-    if pixels.resampler != "pil" or old[0] == new[0] or old[1] == new[1]:
+    if pixels.resampler != "pil":
         return False
-    noise = np.random.default_rng(0).integers(0, 256, (1, 3, *old), dtype=np.uint8)
-    images = torch.from_numpy(noise)
-    columns_first = pillow_arithmetic(images, new, pixels.interpolation)
-    return not torch.equal(pillow(images, new, pixels.interpolation), columns_first)
+    return height_comes_first(old, new, pixels.interpolation)
 
 
 def int16_coefficients(old: int, new: int, interpolation: str) -> Coefficients:

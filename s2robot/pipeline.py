@@ -167,6 +167,8 @@ class EvalJob:
     device: str = "auto"
     dtype: str = "auto"
     """Precision of the encoder; ``auto``: as trained on a GPU, float32 on a processor."""
+    runtime: str = "eager"
+    """What carries the encoder's work out; see ``FrameEncoder.use_runtime``."""
     data_dir: Path = Path("data")
     fresh: bool = False
 
@@ -195,7 +197,9 @@ def _rebuild_encoder(job: EvalJob, spec: EncoderSpec) -> FrameEncoder:
     if dtype is None and spec.dtype != "float32" and resolve_device(job.device).type == "cpu":
         dtype = "float32"
         console.print(f"encoder in float32 on the processor (trained in {spec.dtype})")
-    return FrameEncoder.from_spec(spec, weights=job.weights, device=job.device, dtype=dtype)
+    return FrameEncoder.from_spec(
+        spec, weights=job.weights, device=job.device, dtype=dtype, runtime=job.runtime
+    )
 
 
 @dataclass(frozen=True)
@@ -220,6 +224,7 @@ def run_cell(job: CellJob, say: Callable[[str], None] = console.print) -> Summar
         rollout=job.rollout,
         weights=arm.config.weights,
         device=arm.config.device,
+        runtime=arm.config.runtime,
         data_dir=arm.config.data_dir,
     )
     header = read_header(path)

@@ -57,26 +57,66 @@ def pillow(images: Tensor, shape: tuple[int, int], interpolation: str) -> Tensor
         ``(B, C, *shape)`` uint8.
     """
     if images.device.type != "cpu":
-        return pillow_arithmetic(images, shape, interpolation)
+        height, width = images.shape[-2:]
+        first = height_comes_first((height, width), shape, interpolation)
+        return pillow_arithmetic(images, shape, interpolation, first)
     size = (shape[1], shape[0])
     arrays = images.permute(0, 2, 3, 1).contiguous().numpy()
     pictures = [Image.fromarray(a).resize(size, _PILLOW[interpolation]) for a in arrays]
     return torch.from_numpy(np.stack([np.asarray(p) for p in pictures])).permute(0, 3, 1, 2)
 
 
-def pillow_arithmetic(images: Tensor, shape: tuple[int, int], interpolation: str) -> Tensor:
+@functools.lru_cache(maxsize=64)
+def height_comes_first(old: tuple[int, int], new: tuple[int, int], interpolation: str) -> bool:
+    """Whether the installed Pillow resizes (height, width) ``old`` to ``new`` from the height on.
+
+    Versions up to 12 never did; later ones do where that is less work. An image of noise tells.
+    """
+    if old[0] == new[0] or old[1] == new[1]:
+        return False
+    noise = np.random.default_rng(0).integers(0, 256, (1, 3, *old), dtype=np.uint8)
+    images = torch.from_numpy(noise)
+    by_width = pillow_arithmetic(images, new, interpolation, False)
+    return not torch.equal(pillow(images, new, interpolation), by_width)
+
+
+def pillow_arithmetic(
+    images: Tensor, shape: tuple[int, int], interpolation: str, height_first: bool
+) -> Tensor:
     """Pillow's two passes, each a product with fixed-point coefficients that is then rounded.
 
-    The sums stay below 2⁵³, so float64 holds them exactly. Rows come first here, as in Pillow up to
-    12; later versions may begin with columns where one side grows and the other shrinks.
+    The sums stay below 2⁵³, so float64 holds them exactly.
+
+    Args:
+        images: ``(B, C, H, W)`` uint8.
+        shape: (height, width) wanted.
+        interpolation: "bilinear" or "bicubic".
+        height_first: order of the passes, see ``height_comes_first``.
     """
-    height, width = images.shape[-2:]
-    across, down = (
-        torch.from_numpy(coefficients(old, new, interpolation)).to(images.device)
-        for old, new in ((width, shape[1]), (height, shape[0]))
-    )
-    passed = _from_fixed(images.double() @ across.T) if width != shape[1] else images
-    return _from_fixed(down @ passed.double()) if height != shape[0] else passed
+    passes = [_across, _down]
+    for resize_side in reversed(passes) if height_first else passes:
+        images = resize_side(images, shape, interpolation)
+    return images
+
+
+def _across(images: Tensor, shape: tuple[int, int], interpolation: str) -> Tensor:
+    width = images.shape[-1]
+    if width == shape[1]:
+        return images
+    return _from_fixed(images.double() @ _matrix(width, shape[1], interpolation, images.device).T)
+
+
+def _down(images: Tensor, shape: tuple[int, int], interpolation: str) -> Tensor:
+    height = images.shape[-2]
+    if height == shape[0]:
+        return images
+    return _from_fixed(_matrix(height, shape[0], interpolation, images.device) @ images.double())
+
+
+@functools.lru_cache(maxsize=64)
+def _matrix(old: int, new: int, interpolation: str, device: torch.device) -> Tensor:
+    """``coefficients`` on a device, copied there once: a recorded graph may not copy."""
+    return torch.from_numpy(coefficients(old, new, interpolation)).to(device)
 
 
 def _from_fixed(sums: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ from torchvision.transforms import InterpolationMode
 
 from s2robot.backbones import Preprocessing
 from s2robot.pixels import as_frames, image_of
-from s2robot.resampling import pillow, pillow_arithmetic
+from s2robot.resampling import height_comes_first, pillow, pillow_arithmetic
 
 
 def test_frames_keep_their_pixels_without_a_copy() -> None:
@@ -81,7 +81,18 @@ def test_pillow_arithmetic_is_pillows(shape: tuple[int, int], interpolation: str
     """What runs on a GPU; here on the processor, against Pillow itself."""
     frames = noise(48, 64)
     expected = pillow(frames, shape, interpolation)
-    assert torch.equal(pillow_arithmetic(frames, shape, interpolation), expected)
+    first = height_comes_first((48, 64), shape, interpolation)
+    assert torch.equal(pillow_arithmetic(frames, shape, interpolation, first), expected)
+
+
+@pytest.mark.parametrize("old, new", [((150, 100), (64, 64)), ((31, 300), (3, 32))])
+def test_the_installed_pillows_order_is_found(old: tuple[int, int], new: tuple[int, int]) -> None:
+    """Versions differ in which side they begin with, and the order shows in the last bit."""
+    frames = noise(*old)
+    first = height_comes_first(old, new, "bicubic")
+    expected = pillow(frames, new, "bicubic")
+    assert torch.equal(pillow_arithmetic(frames, new, "bicubic", first), expected)
+    assert not torch.equal(pillow_arithmetic(frames, new, "bicubic", not first), expected)
 
 
 def test_resamplers_differ() -> None:

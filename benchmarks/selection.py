@@ -28,7 +28,7 @@ from torch import Tensor
 from s2robot import FrameEncoder
 from s2robot.envs.levels import get_level
 from s2robot.envs.pick_cube import PickCubeEnv
-from s2robot.files import write_json
+from s2robot.files import read_json, write_json
 from s2robot.policies.config import PolicyConfig
 from s2robot.probes import (
     LocalisationData,
@@ -275,6 +275,10 @@ class Bench:
         self.rows.append(row)
         print(_line(row), flush=True)
 
+    def times(self) -> list[dict[str, Any]]:
+        """Rows of all scales."""
+        return [row for scales in ((1,), *BUDGETS) for row in self.time(scales)]
+
     def time(self, scales: tuple[int, ...]) -> list[dict[str, Any]]:
         """Milliseconds of one frame after the other, tiles chosen by motion."""
         encoder, frames = self.encoder(scales, remember=False), self.test.frames[:40]
@@ -349,13 +353,19 @@ def main() -> None:
     parser.add_argument("--cache", type=Path, default=Path("data/localisation"))
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--picture", type=Path, default=PICTURE)
+    parser.add_argument(
+        "--times-only", action="store_true", help="measure the times in --out anew, nothing else"
+    )
     options = parser.parse_args()
     bench = Bench(options)
+    if options.times_only:
+        write_json(options.out, {**read_json(options.out), "times": bench.times()})
+        return
     print(f"{len(bench.train)} training frames, {len(bench.test)} test frames", flush=True)
     for scales in ((1,), *BUDGETS):
         bench.measure(scales)
-    times = [row for scales in ((1,), *BUDGETS) for row in bench.time(scales)]
-    settings = {k: v for k, v in vars(options).items() if not isinstance(v, Path)}
+    times = bench.times()
+    settings = {k: v for k, v in vars(options).items() if not isinstance(v, (Path, bool))}
     settings |= {"train_frames": len(bench.train), "test_frames": len(bench.test)}
     settings |= {"workspace": bench.camera.workspace(), "threads": torch.get_num_threads()}
     record = {**settings, "rows": bench.rows, "times": times, "provenance": provenance()}

@@ -213,3 +213,4 @@ def test_doctor_names_renderer_and_weights(capsys):
     shown = capsys.readouterr().out
     assert "MUJOCO_GL" in shown
     assert "s2r-vitt16-128" in shown
+    assert "openvino" in shown

@@ -413,3 +413,16 @@ def test_bad_budgets(tmp_path: Path, conditions: Conditions, scaled: Any) -> Non
         budgeted(tmp_path / "many", conditions, scaled, tile_budget=9)
     with pytest.raises(ValueError, match="an encoder with selective"):
         budgeted(tmp_path / "other", conditions, pixel_encoder, tile_budget=1)
+
+
+def test_an_approximate_runtime_is_another_run(
+    tmp_path: Path, conditions: Conditions, scaled: Any
+) -> None:
+    rng = np.random.default_rng(0)
+    scaled.calibrate(rng.integers(0, 256, (12, 64, 64, 3), dtype=np.uint8))
+    int8 = scaled.with_runtime("openvino-int8")
+    budgeted(tmp_path, conditions, int8)
+    summary = json.loads((tmp_path / "summary.json").read_text())
+    assert summary["provenance"]["runtime"] == int8.runtime.describe()
+    with pytest.raises(MismatchError, match="runtime: there .*openvino-int8.*now null"):
+        budgeted(tmp_path, conditions, scaled)

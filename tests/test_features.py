@@ -318,3 +318,19 @@ if __name__ == "__main__":
         ),
         progress=False,
     )
+
+
+def test_an_approximate_runtime_is_refused(store: FeatureStore, make: Make) -> None:
+    encoder = make()
+    frames = np.concatenate([Frames().read(0, FRAMES)] * 3)
+    encoder.calibrate(frames)
+    encoder.use_runtime("openvino-int8")
+    with pytest.raises(MismatchError, match=r"openvino-int8 is approximate .* use runtime=auto"):
+        fill(store, encoder)
+    assert not entries(store)
+
+
+def test_an_exact_runtime_may_fill_it(store: FeatureStore, make: Make) -> None:
+    fill(store, make().use_runtime("openvino"))
+    frames = fill(store, make())  # the same entry, found again
+    assert frames.reads == []

@@ -1,8 +1,9 @@
 """``s2robot bench``: does this encoder keep up with the camera, and with which runtime?
 
 Frames go through each path one at a time, paths in turn after every 20 frames, so that a busy
-machine slows all of them alike and none finds the caches of another. Time is from the uint8 frame in memory to the embedding in memory. With
---hz frames arrive at that rate, and a path passes if it holds the period at the 95th percentile.
+machine slows all of them alike and none finds the caches of another. Time is from the uint8 frame
+in memory to the embedding in memory. With --hz frames arrive at that rate, and a path passes if it
+holds the period at the 95th percentile.
 """
 
 from __future__ import annotations

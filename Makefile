@@ -28,7 +28,7 @@ demo: setup
 	$(BIN)/s2robot demo $(DEMO_ARGS)
 
 test: setup lint
-	$(BIN)/python -m pytest
+	OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE} $(BIN)/python -m pytest
 
 lint: setup
 	$(BIN)/ruff check .

@@ -20,26 +20,11 @@ import numpy as np
 import torch
 
 from s2robot import FrameEncoder
-from s2robot.envs.expert import ScriptedExpert
-from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.files import write_json
+from s2robot.frame_sources import expert_episode
 from s2robot.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results" / "crop_reuse.json"
-
-
-def episode_frames(level: str, camera: str, size: int, seed: int) -> np.ndarray:
-    """Frames ``(T, size, size, 3)`` of one episode of the expert."""
-    env = PickCubeEnv(level=level, image_camera=camera, image_size=size)
-    expert = ScriptedExpert(env.level)
-    observation, _ = env.reset(seed=seed)
-    frames, truncated = [observation["image"]], False
-    while not truncated:
-        observation, _, _, truncated, info = env.step(expert.action(observation))
-        frames.append(observation["image"])
-        truncated = truncated or bool(info["is_success"])
-    env.close()
-    return np.stack(frames)
 
 
 def compare(encoder: FrameEncoder, episodes: list[np.ndarray]) -> dict[str, Any]:
@@ -120,7 +105,7 @@ def main() -> None:
             encoder = FrameEncoder.from_name(name, scales, "spatial_softmax", device="cpu")
             size = max(options.size, *encoder.layout.scales[max(scales)].image_shape)
             episodes = [
-                episode_frames(options.level, options.camera, size, seed)
+                np.stack(list(expert_episode(options.level, options.camera, (size, size), seed)))
                 for seed in range(options.episodes)
             ]
             for runtime in options.runtimes:

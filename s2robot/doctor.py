@@ -6,13 +6,12 @@ import argparse
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
-from s2robot.provenance import git_commit, processor, versions
+from s2robot.provenance import git_commit, optional_versions, processor, versions
 
 _MARKS = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "missing": "[red]no[/red]"}
 
@@ -88,19 +87,12 @@ def check_device() -> list[Finding]:
 
 def check_runtimes() -> list[Finding]:
     """What can carry an encoder's work out besides PyTorch itself."""
-    found = {package: _version_of(package) for package in ("openvino", "nncf", "onnxruntime")}
-    there = [f"{package} {version}" for package, version in found.items() if version]
-    if len(there) == len(found):
-        return [Finding("runtimes", "ok", ", ".join(there))]
+    found = optional_versions()
+    there = ", ".join(f"{package} {version}" for package, version in found.items())
+    if {"openvino", "nncf", "onnxruntime"} <= found.keys():
+        return [Finding("runtimes", "ok", there)]
     mend = "pip install 's2robot[runtimes]': several times faster on a processor"
-    return [Finding("runtimes", "note", ", ".join(there) or "eager PyTorch alone", mend)]
-
-
-def _version_of(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
+    return [Finding("runtimes", "note", there or "eager PyTorch alone", mend)]
 
 
 def check_weights() -> list[Finding]:

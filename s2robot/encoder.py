@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from s2robot.backbones import Backbone, get_card, load_backbone
 from s2robot.backbones.foreign import backbone_from_module
 from s2robot.cameras import as_cameras, packs
+from s2robot.devices import resolve_device, resolve_dtype
 from s2robot.errors import MismatchError
 from s2robot.finite import all_finite, non_finite
 from s2robot.latency import SingleFrame
@@ -116,7 +117,7 @@ class FrameEncoder(nn.Module):
             input_mode=input_mode,
             readout=readout,
             resize_output_to_idx=resize_output_to_idx,
-            dtype=_resolve_dtype(dtype, device, readout),
+            dtype=resolve_dtype(dtype, device, readout),
             geometry=geometry,
             taps=tuple(taps),
             taps_merge=taps_merge,
@@ -158,7 +159,7 @@ class FrameEncoder(nn.Module):
         """
         backbone = backbone_from_module(module, name)
         settings = {"readout": "published", **settings}
-        settings["dtype"] = _resolve_dtype(dtype, device, settings["readout"])
+        settings["dtype"] = resolve_dtype(dtype, device, settings["readout"])
         spec = EncoderSpec(backbone.card.name, backbone.weights_digest, **settings)
         return cls(spec, backbone, device, max_tiles_per_batch, runtime)
 
@@ -207,11 +208,11 @@ class FrameEncoder(nn.Module):
             RuntimeMissingError: it is not installed, not for this device, or not calibrated.
             RuntimeFailedError: it cannot run this backbone, or gives other numbers than PyTorch.
         """
-        low = self.spec.dtype == "bfloat16"
+        bf16 = self.spec.dtype == "bfloat16"
         base = self.backbone.card.preprocessing.image_size
         frame = torch.zeros(1, base, base, 3, dtype=torch.uint8, device=self.device)
         tiles = group_tiles(self.tiles(frame, list(self.layout.scales.values())))
-        self.runtime = make_runtime(name, self.token_model, low, tiles)
+        self.runtime = make_runtime(name, self.token_model, bf16, tiles)
         if self.runtime.name != "eager":
             for batch in tiles:  # converted now, so that a frame does not wait for it
                 self.runtime(batch)
@@ -437,18 +438,3 @@ def _joined(
 ) -> dict[float, Tensor]:
     """Parts of one chunk of frames after the other to those of all frames."""
     return {p.scale: torch.cat([chunk[i] for chunk in chunks]) for i, p in enumerate(parts)}
-
-
-def _resolve_dtype(dtype: str, device: str | torch.device, readout: str) -> str:
-    """The precision of a name; "auto" keeps the published output as published."""
-    if dtype != "auto":
-        return dtype
-    fast = resolve_device(device).type == "cuda" and readout != "published"
-    return "bfloat16" if fast else "float32"
-
-
-def resolve_device(device: str | torch.device) -> torch.device:
-    """The device of a name; "auto" is a GPU where there is one."""
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)

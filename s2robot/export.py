@@ -6,13 +6,10 @@ What it is made of is ``s2robot.graph.EmbeddingGraph``; ``s2robot export`` is in
 
 from __future__ import annotations
 
-import contextlib
 import importlib
 import importlib.util
 import io
 import json
-import warnings
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,6 +24,7 @@ from s2robot.errors import S2RobotError
 from s2robot.files import atomic_path
 from s2robot.graph import EmbeddingGraph
 from s2robot.runtimes.base import difference
+from s2robot.runtimes.onnx import OPSET, quietly, session_of
 
 AGREEMENT = 1e-3
 """Largest difference of an embedding that a file may have, as a share of the embeddings' std."""
@@ -35,8 +33,6 @@ ROUNDED_AGREEMENT = 2e-2
 in a million to the other side, and one level of one pixel moves a token by up to 3e-3."""
 HALF_AGREEMENT = 5e-2
 """The same for weights in half precision."""
-OPSET = 18
-"""Lowest version of ONNX's operators that is written; also the default."""
 MOST_BYTES = 2_000_000_000
 """Of one ONNX file; the format itself ends at 2 GiB."""
 _WORTH_HALVING = 1024  # numbers of a weight
@@ -168,7 +164,7 @@ def _headline(error: Exception) -> str:
 def by_dynamo(graph: EmbeddingGraph, frames: Tensor, opset: int) -> Any:
     """Export with ``torch.export``."""
     shapes = ({0: torch.export.Dim("batch", min=1)},)
-    with torch.no_grad(), _quietly():
+    with torch.no_grad(), quietly():
         program = torch.onnx.export(
             graph,
             (frames,),
@@ -187,7 +183,7 @@ def by_torchscript(graph: EmbeddingGraph, frames: Tensor, opset: int) -> Any:
     import onnx
 
     memory: Any = io.BytesIO()  # PyTorch's types name paths alone
-    with torch.no_grad(), _quietly():
+    with torch.no_grad(), quietly():
         torch.onnx.export(
             graph,
             (frames,),
@@ -201,25 +197,12 @@ def by_torchscript(graph: EmbeddingGraph, frames: Tensor, opset: int) -> Any:
     return onnx.load_from_string(memory.getvalue())
 
 
-@contextlib.contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the exporter's progress lines and warnings."""
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
-        yield
-
-
 def fold_resizes(model: Any) -> None:
     """Compute what is resized of weights (position embeddings) once, now.
 
     Few runtimes know ONNX's antialiased resizing, and none needs to do it for every frame.
     """
     import onnx
-    import onnxruntime
 
     nodes = model.graph.node
     fixed = {tensor.name for tensor in model.graph.initializer} | {""}
@@ -230,7 +213,7 @@ def fold_resizes(model: Any) -> None:
     for node in resizes:
         name = node.output[0]
         part = _ancestors(model, name)
-        session = onnxruntime.InferenceSession(part.SerializeToString(), _options())
+        session = session_of(part.SerializeToString())
         value = session.run([name], {})[0]
         nodes.remove(node)
         model.graph.initializer.append(onnx.numpy_helper.from_array(np.asarray(value), name))
@@ -349,18 +332,8 @@ def compare(path: Path, encoder: FrameEncoder, frame_shape: tuple[int, int]) -> 
     return found
 
 
-def _options() -> Any:
-    import onnxruntime
-
-    options = onnxruntime.SessionOptions()
-    options.log_severity_level = 3
-    options.intra_op_num_threads = torch.get_num_threads()
-    return options
-
-
 def _onnxruntime(path: Path, batches: list[np.ndarray]) -> list[np.ndarray]:
-    onnxruntime = _require("onnxruntime")
-    session = onnxruntime.InferenceSession(path, _options(), ["CPUExecutionProvider"])
+    session = session_of(path)
     return [np.asarray(session.run(None, {"frames": frames})[0]) for frames in batches]
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -47,19 +48,39 @@ def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
 
 def _episodes(height: int, width: int) -> Iterator[np.ndarray]:
     """Frames of one episode after another, as the front camera shows them."""
+    for seed in itertools.count():
+        yield from expert_episode("easy", "front", (height, width), seed)
+
+
+def expert_episode(
+    level: str, camera: str, shape: tuple[int, int], seed: int
+) -> Iterator[np.ndarray]:
+    """Frames ``(*shape, 3)`` uint8 of one episode of the scripted expert, until it succeeds.
+
+    Args:
+        level: of the task.
+        camera: that looks.
+        shape: (height, width) of the frames [px].
+        seed: of the episode.
+
+    Raises:
+        ValueError: unknown level or camera, or a shape below 1 px.
+    """
     from s2robot.envs.expert import ScriptedExpert
     from s2robot.envs.pick_cube import PickCubeEnv
 
-    env = PickCubeEnv(level="easy", image_camera="front", image_size=(height, width))
-    expert, seed = ScriptedExpert(env.level), 0
-    while True:
-        observation, info = env.reset(seed=seed)
+    env = PickCubeEnv(level=level, image_camera=camera, image_size=shape)
+    try:
+        expert = ScriptedExpert(env.level)
+        observation, _ = env.reset(seed=seed)
+        yield observation["image"]
         ended = False
         while not ended:
-            yield observation["image"]
             observation, _, _, truncated, info = env.step(expert.action(observation))
+            yield observation["image"]
             ended = truncated or bool(info["is_success"])
-        seed += 1
+    finally:
+        env.close()
 
 
 def _read(path: Path) -> Iterator[np.ndarray]:

@@ -21,7 +21,8 @@ from rich.progress import Progress
 from s2robot.arms import Arm, ArmConfig
 from s2robot.conditions import Conditions, ensure_conditions
 from s2robot.controls import is_control
-from s2robot.encoder import FrameEncoder, resolve_device
+from s2robot.devices import resolve_device
+from s2robot.encoder import FrameEncoder
 from s2robot.envs.pick_cube import CONTROL_DT_S, PickCubeEnv
 from s2robot.evaluate import EvalConfig, Summary, evaluate
 from s2robot.files import digest_of, locked, read_json, write_json

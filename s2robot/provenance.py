@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 _PACKAGES = ("s2robot", "torch", "timm", "robomimic", "mujoco", "gymnasium", "numpy")
+_OPTIONAL = ("openvino", "nncf", "onnx", "onnxscript", "onnxruntime")
 
 
 @functools.cache
@@ -23,6 +24,18 @@ def versions() -> dict[str, str]:
             found[package] = metadata.version(package)
         except metadata.PackageNotFoundError:
             found[package] = "absent"
+    return found
+
+
+@functools.cache
+def optional_versions() -> dict[str, str]:
+    """Versions of those packages that are not needed, but carry work out where they are."""
+    found = {}
+    for package in _OPTIONAL:
+        try:
+            found[package] = metadata.version(package)
+        except metadata.PackageNotFoundError:
+            continue
     return found
 
 
@@ -73,6 +86,6 @@ def provenance() -> dict[str, Any]:
             "cpus": os.cpu_count(),
             "gpu": gpu_name(),
         },
-        "versions": dict(versions()),
+        "versions": versions() | optional_versions(),
         "commit": git_commit(),
     }

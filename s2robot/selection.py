@@ -172,17 +172,8 @@ class SelectiveEncoder:
     def __call__(self, frames: np.ndarray | Tensor, slots: Sequence[int] | None = None) -> Tensor:
         """Embed one frame of each of several cameras.
 
-        Args:
-            frames: as for the encoder, ``(B, H, W, 3)`` or ``(H, W, 3)`` uint8 RGB.
-            slots: which camera (or environment) each frame is of; 0 to B - 1 when not given.
-
-        Returns:
-            ``(B, D)`` float32 on the encoder's device.
-
-        Raises:
-            ValueError: not such frames, of another size than before, or slots that are not B
-                different numbers from 0.
-            NonFiniteError: the embedding of a frame is NaN or infinite.
+        Arguments, result and errors are those of ``FrameStream``: frames ``(B, H, W, 3)`` or
+        ``(H, W, 3)`` uint8 RGB of ``slots`` to embeddings ``(B, D)`` float32.
         """
         images, encoder = as_frames(frames), self.encoder
         check_same_size(images, self._shape)

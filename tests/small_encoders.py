@@ -53,6 +53,17 @@ def picture(batch: int, height: int, width: int, seed: int = 0) -> np.ndarray:
     return rng.integers(0, 256, (batch, height, width, 3), dtype=np.uint8)
 
 
+def scenes(count: int, size: int = 96) -> np.ndarray:
+    """Smooth pictures with a block somewhere, as calibration wants them."""
+    rng = np.random.default_rng(0)
+    ramp = np.linspace(0, 200, size).astype(np.uint8)
+    frames = np.stack([np.stack([ramp[:, None] + ramp[None] // 8] * 3, axis=-1)] * count)
+    for frame in frames:
+        row, column = rng.integers(0, size - 20, 2)
+        frame[row : row + 20, column : column + 20] = rng.integers(0, 256, 3)
+    return frames
+
+
 def normalised(images: Tensor) -> Tensor:
     """Images ``(B, 3, h, w)`` in 0-255 as the tiny models want them."""
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (PIXELS.mean, PIXELS.std))

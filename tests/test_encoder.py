@@ -18,7 +18,8 @@ from torch import Tensor
 
 from s2robot.backbones.model import packaged_card
 from s2robot.backbones.model_cards import weights_path
-from s2robot.encoder import FrameEncoder, _resolve_dtype
+from s2robot.devices import resolve_dtype
+from s2robot.encoder import FrameEncoder
 from s2robot.errors import MismatchError
 from s2robot.files import sha256_file
 from s2robot.pixels import pyramid
@@ -413,4 +414,4 @@ def test_shipped_encoder_gives_its_golden_embedding() -> None:
 def test_precision_is_full_where_published_numbers_are_asked_for(
     dtype: str, device: str, readout: str, expected: str
 ) -> None:
-    assert _resolve_dtype(dtype, device, readout) == expected
+    assert resolve_dtype(dtype, device, readout) == expected

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import counting
 from tiny_models import write_tiny_model
-from torch import Tensor
 
 from s2robot.encoder import FrameEncoder
 
@@ -38,19 +38,6 @@ def episode(steps: int = 6, size: int = 96, cameras: int = 1) -> np.ndarray:
         left = 4 + 6 * step
         frames[step, :, 8:20, left : left + 12] = 255 - 20 * step
     return frames
-
-
-def counting(encoder: FrameEncoder, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Numbers of tiles that the backbone is given from now on, one a call."""
-    seen: list[int] = []
-    forward = encoder.backbone.forward
-
-    def count(x: Tensor) -> Tensor:
-        seen.append(len(x))
-        return forward(x)
-
-    monkeypatch.setattr(encoder.backbone, "forward", count)
-    return seen
 
 
 @pytest.mark.parametrize("readout", READOUTS)

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import importlib
 import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 import torch
+from helpers import hide
+from small_encoders import picture, scenes
 from small_published import VITS, small_card
 from tiny_models import write_tiny_model
 
@@ -48,22 +48,6 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
     return build
 
 
-def noise(count: int = 3, height: int = 70, width: int = 90) -> np.ndarray:
-    rng = np.random.default_rng(count)
-    return rng.integers(0, 256, (count, height, width, 3), dtype=np.uint8)
-
-
-def scenes(count: int, size: int = 96) -> np.ndarray:
-    """Smooth pictures with a block somewhere, as calibration wants them."""
-    rng = np.random.default_rng(0)
-    ramp = np.linspace(0, 200, size).astype(np.uint8)
-    frames = np.stack([np.stack([ramp[:, None] + ramp[None] // 8] * 3, axis=-1)] * count)
-    for frame in frames:
-        row, column = rng.integers(0, size - 20, 2)
-        frame[row : row + 20, column : column + 20] = rng.integers(0, 256, 3)
-    return frames
-
-
 @pytest.mark.parametrize("runtime", EXACT)
 @pytest.mark.parametrize(
     "settings",
@@ -82,7 +66,7 @@ def test_exact_runtimes_give_eagers_embeddings(
     other = make(**settings, runtime=runtime)
     assert other.runtime.name == runtime
     assert other.runtime.exact
-    expected, found = eager(noise()), other(noise())
+    expected, found = eager(picture(3, 70, 90)), other(picture(3, 70, 90))
     assert difference(found, expected) < 1e-4
     assert found.dtype == torch.float32
 
@@ -97,7 +81,7 @@ def test_every_kind_of_backbone(name: str, runtime: str) -> None:
     backbone = Backbone(card, card.architecture.build())
     spec = EncoderSpec(name, backbone.weights_digest, (1, 2))
     eager = FrameEncoder(spec, backbone, "cpu")
-    expected, found = eager(noise()), eager.with_runtime(runtime)(noise())
+    expected, found = eager(picture(3, 70, 90)), eager.with_runtime(runtime)(picture(3, 70, 90))
     assert difference(found, expected) < 1e-3
 
 
@@ -124,13 +108,15 @@ def test_runtimes_share_the_weights(make: Make) -> None:
 
 def test_openvino_in_bfloat16_is_near(make: Make) -> None:
     low = make(dtype="bfloat16", runtime="openvino")
-    cosine = torch.nn.functional.cosine_similarity(low(noise()), make()(noise()), dim=-1)
+    cosine = torch.nn.functional.cosine_similarity(
+        low(picture(3, 70, 90)), make()(picture(3, 70, 90)), dim=-1
+    )
     assert cosine.min() > 0.99
 
 
 def test_threads_may_share_an_encoder(make: Make) -> None:
     encoder = make(runtime="openvino")
-    frames = noise(8)
+    frames = picture(8, 70, 90)
     expected = [encoder(frame) for frame in frames]
     found: dict[int, bool] = {}
 
@@ -177,18 +163,6 @@ def test_auto_goes_on_without_what_is_not_installed(
     assert set(read_json(kept)["left_out"]) == {"openvino", "onnxruntime"}
 
 
-def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
-    """Make packages look as if they were not installed."""
-    real = importlib.import_module
-
-    def find(name: str, *rest: Any) -> Any:
-        if name.split(".")[0] in packages:
-            raise ImportError(f"No module named {name!r}")
-        return real(name, *rest)
-
-    monkeypatch.setattr(importlib, "import_module", find)
-
-
 # --------------------------------------------------------------------------------------- errors
 def test_unknown_runtime(make: Make) -> None:
     with pytest.raises(ValueError, match=r"unknown runtime 'openvin'.*did you mean 'openvino'"):
@@ -218,9 +192,9 @@ def test_gradients_are_refused(make: Make, runtime: str) -> None:
     encoder = make(runtime=runtime)
     encoder.requires_grad_(True)
     with pytest.raises(S2RobotError, match="gives no gradients"):
-        encoder(noise())
+        encoder(picture(3, 70, 90))
     with torch.no_grad():
-        assert torch.isfinite(encoder(noise())).all()
+        assert torch.isfinite(encoder(picture(3, 70, 90))).all()
 
 
 def test_a_runtime_that_computes_something_else_is_refused(
@@ -293,15 +267,11 @@ def test_int8_that_is_far_off_is_not_kept(
 ) -> None:
     from s2robot.runtimes import int8
 
-    monkeypatch.setattr(int8, "reference", lambda model, tiles: -base_tokens(model, tiles))
+    honest = int8.reference
+    monkeypatch.setattr(int8, "reference", lambda model, tiles: -honest(model, tiles))
     with pytest.raises(RuntimeFailedError, match="have a mean cosine of -"):
         make().calibrate(scenes(10))
     assert not (fresh_home / "int8").exists()
-
-
-def base_tokens(model: base.TokenModel, tiles: torch.Tensor) -> torch.Tensor:
-    with torch.no_grad():
-        return model(tiles)
 
 
 def test_changed_int8_files_are_refused(make: Make, fresh_home: Path) -> None:
@@ -318,10 +288,10 @@ def test_changed_int8_files_are_refused(make: Make, fresh_home: Path) -> None:
 def test_calibrating_again_replaces_the_model(make: Make, fresh_home: Path) -> None:
     encoder = make()
     (first,) = encoder.calibrate(scenes(10)).values()
-    (second,) = encoder.calibrate(noise(20)).values()
+    (second,) = encoder.calibrate(picture(20, 70, 90)).values()
     assert first.tiles_digest != second.tiles_digest
     int8 = make(runtime="openvino-int8")
-    int8(noise())
+    int8(picture(3, 70, 90))
     assert int8.runtime.describe()["models"] == {"32x32": second.model_sha256}
     assert not list((fresh_home / "int8").glob(".making-*"))
 
@@ -334,7 +304,7 @@ def test_cuda_graphs_give_eagers_embeddings(make: Make, dtype: str) -> None:
     eager = make((1, 2, 3), device="cuda", dtype=dtype)
     graphs = make((1, 2, 3), device="cuda", dtype=dtype, runtime="cuda-graph")
     single = graphs.single_frame(70, 90)
-    for frames in (noise(3), noise(5), noise(3)):
+    for frames in (picture(3, 70, 90), picture(5, 70, 90), picture(3, 70, 90, 1)):
         assert difference(graphs(frames), eager(frames)) < 1e-3
         assert difference(single(frames[0]), eager(frames[0])) < 1e-3
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers import counting
 from tiny_models import write_tiny_model
 from torch import Tensor
 
@@ -57,19 +58,6 @@ def grids(encoder: FrameEncoder, frames: np.ndarray) -> list[Tensor]:
 
 def repeated(grid: Tensor, times: int) -> Tensor:
     return grid.repeat_interleave(times, dim=1).repeat_interleave(times, dim=2)
-
-
-def counting(encoder: FrameEncoder, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """Numbers of tiles that the backbone is given from now on, one a call."""
-    seen: list[int] = []
-    forward = encoder.backbone.forward
-
-    def count(x: Tensor) -> Tensor:
-        seen.append(len(x))
-        return forward(x)
-
-    monkeypatch.setattr(encoder.backbone, "forward", count)
-    return seen
 
 
 def choosing(encoder: FrameEncoder, budget: int, choose: str, **settings: Any) -> SelectiveEncoder:

@@ -68,7 +68,7 @@ def _channels(values: tuple[float, ...]) -> Tensor:
     return torch.tensor(values).view(3, 1, 1) * 255
 
 
-def fitted(model: TokenModel, shape: tuple[int, int]) -> TokenModel:
+def at_tile_size(model: TokenModel, shape: tuple[int, int]) -> TokenModel:
     """The model with its positions brought to tiles of ``shape``, for a graph of that size.
 
     timm resamples positions in the forward pass, with an antialiasing that other runtimes lack.
@@ -83,6 +83,15 @@ def fitted(model: TokenModel, shape: tuple[int, int]) -> TokenModel:
     resize: Any = copied.backbone.model.set_input_size
     resize(img_size=shape)
     return copied
+
+
+def refuse_gradients(name: str, model: TokenModel) -> None:
+    """Raise S2RobotError if a weight asks for gradients, which only eager PyTorch gives."""
+    if model.trains:
+        raise S2RobotError(
+            f"runtime {name} gives no gradients and a weight of the encoder asks for them; "
+            "use runtime=eager, or call it under torch.no_grad()"
+        )
 
 
 class Runtime(Protocol):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
-from importlib import metadata
 from typing import Any
 
 import torch
@@ -14,7 +13,7 @@ from torch import Tensor
 from s2robot.errors import CorruptFileError, unknown
 from s2robot.files import digest_of, locked, read_json, write_json
 from s2robot.home import home
-from s2robot.provenance import gpu_name, processor, versions
+from s2robot.provenance import gpu_name, optional_versions, processor, versions
 from s2robot.runtimes.base import Runtime, RuntimeFailedError, RuntimeMissingError, TokenModel
 from s2robot.runtimes.eager import CompiledRuntime, CudaGraphRuntime, EagerRuntime
 from s2robot.runtimes.int8 import Int8Runtime
@@ -33,7 +32,6 @@ RUNTIMES = ("auto", *MAKERS)
 """Names that are taken."""
 CANDIDATES = {"cpu": ("eager", "openvino", "onnxruntime"), "cuda": ("eager", "cuda-graph")}
 """What "auto" measures: exact, and ready within seconds, which ``torch.compile`` is not."""
-_PACKAGES = {"openvino": ("openvino",), "onnxruntime": ("onnxruntime", "onnxscript")}
 _ROUNDS = 10
 """Candidates are timed in turn and the shortest time counts, so that other work on the machine does
 not decide."""
@@ -41,13 +39,13 @@ not decide."""
 logger = logging.getLogger("s2robot")
 
 
-def make_runtime(name: str, model: TokenModel, low: bool, batches: Sequence[Tensor]) -> Runtime:
+def make_runtime(name: str, model: TokenModel, bf16: bool, batches: Sequence[Tensor]) -> Runtime:
     """Make a runtime by name.
 
     Args:
         name: one of ``RUNTIMES``.
         model: what it runs.
-        low: in bfloat16 rather than float32.
+        bf16: in bfloat16 rather than float32.
         batches: the tiles of one frame as the encoder would give them, one batch a tile size;
             "auto" is measured on them.
 
@@ -58,20 +56,20 @@ def make_runtime(name: str, model: TokenModel, low: bool, batches: Sequence[Tens
     if name not in RUNTIMES:
         raise unknown("runtime", name, RUNTIMES)
     if name == "auto":
-        return _fastest(model, low, batches)
-    return MAKERS[name](model, low)
+        return _fastest(model, bf16, batches)
+    return MAKERS[name](model, bf16)
 
 
-def _fastest(model: TokenModel, low: bool, batches: Sequence[Tensor]) -> Runtime:
-    identity = _identity(model, low, batches)
+def _fastest(model: TokenModel, bf16: bool, batches: Sequence[Tensor]) -> Runtime:
+    identity = _identity(model, bf16, batches)
     path = home() / "runtimes" / f"{digest_of(identity)[:24]}.json"
     with locked(path):
         known = _read(path)
         if known is None:
-            known = {**identity, **_measure(model, low, batches)}
+            known = {**identity, **_measure(model, bf16, batches)}
             write_json(path, known)
     logger.info("runtime %s of %s", known["fastest"], known["milliseconds"])
-    return MAKERS[known["fastest"]](model, low)
+    return MAKERS[known["fastest"]](model, bf16)
 
 
 def _read(path: Any) -> dict[str, Any] | None:
@@ -83,9 +81,8 @@ def _read(path: Any) -> dict[str, Any] | None:
         return None
 
 
-def _identity(model: TokenModel, low: bool, batches: Sequence[Tensor]) -> dict[str, Any]:
+def _identity(model: TokenModel, bf16: bool, batches: Sequence[Tensor]) -> dict[str, Any]:
     """All that the measurement depends on."""
-    packages = {package for name in _candidates(model) for package in _PACKAGES.get(name, ())}
     return {
         "processor": processor(),
         "threads": torch.get_num_threads(),
@@ -93,9 +90,9 @@ def _identity(model: TokenModel, low: bool, batches: Sequence[Tensor]) -> dict[s
         "architecture": model.backbone.card.architecture.to_dict(),
         "stage": model.stage,
         "taps": list(model.taps),
-        "bfloat16": low,
+        "bfloat16": bf16,
         "tiles": [list(batch.shape) for batch in batches],
-        "packages": {package: _version(package) for package in sorted(packages)},
+        "packages": optional_versions(),
         "torch": versions()["torch"],
     }
 
@@ -104,20 +101,13 @@ def _candidates(model: TokenModel) -> tuple[str, ...]:
     return CANDIDATES.get(model.device.type, ("eager",))
 
 
-def _version(package: str) -> str | None:
-    try:
-        return metadata.version(package)
-    except metadata.PackageNotFoundError:
-        return None
-
-
-def _measure(model: TokenModel, low: bool, batches: Sequence[Tensor]) -> dict[str, Any]:
+def _measure(model: TokenModel, bf16: bool, batches: Sequence[Tensor]) -> dict[str, Any]:
     """Shortest milliseconds a frame of every candidate, and why the others were left out."""
     ready: dict[str, Runtime] = {}
     left_out: dict[str, str] = {}
     for name in _candidates(model):
         try:
-            ready[name] = MAKERS[name](model, low)
+            ready[name] = MAKERS[name](model, bf16)
             milliseconds_of(ready[name], batches)  # converts, sets itself up
         except (RuntimeMissingError, RuntimeFailedError) as error:
             ready.pop(name, None)

@@ -9,8 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from s2robot.errors import S2RobotError
-from s2robot.runtimes.base import RuntimeMissingError, TokenModel
+from s2robot.runtimes.base import RuntimeMissingError, TokenModel, refuse_gradients
 
 MOST_GRAPHS = 32
 """Batch sizes that a CUDA graph is kept for; a further one runs without."""
@@ -22,29 +21,20 @@ class EagerRuntime:
     name = "eager"
     exact = True
 
-    def __init__(self, model: TokenModel, low: bool) -> None:
+    def __init__(self, model: TokenModel, bf16: bool) -> None:
         self.model = model
-        self.low = low  # bfloat16
+        self.bf16 = bf16
 
     def __call__(self, tiles: Tensor) -> Tensor:
         device = self.model.device.type
         with (
             torch.set_grad_enabled(self.model.trains),
-            torch.autocast(device, torch.bfloat16, enabled=self.low),
+            torch.autocast(device, torch.bfloat16, enabled=self.bf16),
         ):
             return self.model(tiles)
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name}
-
-
-def refuse_gradients(name: str, model: TokenModel) -> None:
-    """Raise S2RobotError if a weight asks for gradients, which only eager PyTorch gives."""
-    if model.trains:
-        raise S2RobotError(
-            f"runtime {name} gives no gradients and a weight of the encoder asks for them; "
-            "use runtime=eager, or call it under torch.no_grad()"
-        )
 
 
 class CompiledRuntime:
@@ -53,15 +43,15 @@ class CompiledRuntime:
     name = "compile"
     exact = True
 
-    def __init__(self, model: TokenModel, low: bool) -> None:
+    def __init__(self, model: TokenModel, bf16: bool) -> None:
         self.model = model
-        self.low = low
+        self.bf16 = bf16
         self.compiled: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=True)
 
     def __call__(self, tiles: Tensor) -> Tensor:
         refuse_gradients(self.name, self.model)
         device = self.model.device.type
-        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self.low):
+        with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self.bf16):
             return self.compiled(tiles.float())
 
     def describe(self) -> dict[str, Any]:
@@ -77,14 +67,14 @@ class CudaGraphRuntime:
     name = "cuda-graph"
     exact = True
 
-    def __init__(self, model: TokenModel, low: bool) -> None:
+    def __init__(self, model: TokenModel, bf16: bool) -> None:
         if model.device.type != "cuda":
             raise RuntimeMissingError(
                 f"runtime cuda-graph needs a CUDA device; the encoder is on {model.device}: "
                 "use device=cuda, or runtime=auto"
             )
         self.model = model
-        self.eager = EagerRuntime(model, low)
+        self.eager = EagerRuntime(model, bf16)
         self.graphs: dict[tuple[Any, ...], tuple[torch.cuda.CUDAGraph, Tensor, Tensor]] = {}
         self.lock = threading.Lock()
 

@@ -12,7 +12,6 @@ import logging
 import os
 import shutil
 import tempfile
-import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,8 +25,8 @@ from s2robot.errors import CorruptFileError
 from s2robot.files import digest_of, locked, read_json, sha256_bytes, sha256_file, write_json
 from s2robot.home import home
 from s2robot.runtimes.base import RuntimeFailedError, RuntimeMissingError, TokenModel
-from s2robot.runtimes.eager import refuse_gradients
-from s2robot.runtimes.openvino import Request, compiled, converted, require, require_cpu
+from s2robot.runtimes.openvino import Request, compiled, converted
+from s2robot.runtimes.processor import ProcessorRuntime, require, require_cpu
 
 CALIBRATION_TILES = 300
 """Most tiles that ranges are taken from."""
@@ -210,33 +209,21 @@ def kept(model: TokenModel, shape: Sequence[int]) -> tuple[Path, Calibration]:
     return folder / "model.xml", record
 
 
-class Int8Runtime:
+class Int8Runtime(ProcessorRuntime):
     """OpenVINO with int8 weights and activations: several times faster, and approximate."""
 
     name = "openvino-int8"
     exact = False
 
-    def __init__(self, model: TokenModel, low: bool) -> None:
-        del low  # activations between int8 operations are float32 either way
-        require_cpu(self.name, model)
+    def __init__(self, model: TokenModel, bf16: bool) -> None:
+        del bf16  # activations between int8 operations are float32 either way
+        super().__init__(model)
         self.version = require("openvino", self.name).__version__.split("-")[0]
-        self.model = model
-        self.requests: dict[tuple[int, int], Request] = {}
         self.records: dict[tuple[int, int], Calibration] = {}
-        self.lock = threading.Lock()
 
-    def __call__(self, tiles: Tensor) -> Tensor:
-        refuse_gradients(self.name, self.model)
-        height, width = tiles.shape[-2:]
-        return self._request((height, width))(tiles)
-
-    def _request(self, shape: tuple[int, int]) -> Request:
-        with self.lock:
-            if shape not in self.requests:
-                path, record = kept(self.model, shape)
-                self.requests[shape] = Request(compiled(path))
-                self.records[shape] = record
-            return self.requests[shape]
+    def make(self, shape: tuple[int, int]) -> Request:
+        path, self.records[shape] = kept(self.model, shape)
+        return Request(compiled(path))
 
     def describe(self) -> dict[str, Any]:
         """With the digests of the models that were used so far, by tile size."""

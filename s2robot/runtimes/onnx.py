@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import io
 import tempfile
-import threading
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,14 +18,14 @@ from s2robot.runtimes.base import (
     RuntimeFailedError,
     RuntimeMissingError,
     TokenModel,
+    at_tile_size,
     check_agreement,
-    fitted,
     tiles_like,
 )
-from s2robot.runtimes.eager import refuse_gradients
-from s2robot.runtimes.openvino import require, require_cpu
+from s2robot.runtimes.processor import ProcessorRuntime, require
 
 OPSET = 18
+"""Lowest version of ONNX's operators that is written; also the default."""
 
 
 @contextlib.contextmanager
@@ -40,49 +40,40 @@ def quietly() -> Iterator[None]:
         yield
 
 
-class OnnxRuntime:
-    """ONNX Runtime in float32; a tile size is exported when it is first met."""
+class OnnxRuntime(ProcessorRuntime):
+    """ONNX Runtime in float32."""
 
     name = "onnxruntime"
-    exact = True
 
-    def __init__(self, model: TokenModel, low: bool) -> None:
-        require_cpu(self.name, model)
-        if low:
+    def __init__(self, model: TokenModel, bf16: bool) -> None:
+        super().__init__(model)
+        if bf16:
             raise RuntimeMissingError(
                 "runtime onnxruntime computes in float32 and the encoder is bfloat16: "
                 "use dtype=float32, or runtime=auto"
             )
-        self.onnxruntime = require("onnxruntime", self.name)
+        self.version = require("onnxruntime", self.name).__version__
         require("onnxscript", self.name)
-        self.model = model
-        self.sessions: dict[tuple[int, int], Any] = {}
-        self.lock = threading.Lock()
 
-    def __call__(self, tiles: Tensor) -> Tensor:
-        refuse_gradients(self.name, self.model)
-        height, width = tiles.shape[-2:]
-        return run(self._session((height, width)), tiles)
-
-    def _session(self, shape: tuple[int, int]) -> Any:
-        with self.lock:
-            if shape not in self.sessions:
-                session = self._make(shape)
-                check_agreement(self.name, lambda tiles: run(session, tiles), self.model, shape)
-                self.sessions[shape] = session
-            return self.sessions[shape]
-
-    def _make(self, shape: tuple[int, int]) -> Any:
-        options = self.onnxruntime.SessionOptions()
-        options.intra_op_num_threads = torch.get_num_threads()
-        options.log_severity_level = 3
+    def make(self, shape: tuple[int, int]) -> Callable[[Tensor], Tensor]:
         with tempfile.TemporaryDirectory() as folder:  # weights may lie in a file of their own
             path = Path(folder) / "model.onnx"
             export_tokens(self.model, shape, path)
-            return self.onnxruntime.InferenceSession(path, options, ["CPUExecutionProvider"])
+            graph = functools.partial(run, session_of(path))
+        check_agreement(self.name, graph, self.model, shape)
+        return graph
 
     def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "onnxruntime": self.onnxruntime.__version__}
+        return {"name": self.name, "onnxruntime": self.version}
+
+
+def session_of(model: str | Path | bytes) -> Any:
+    """A session of a model (file or content) on the processor, on PyTorch's number of threads."""
+    onnxruntime = require("onnxruntime", "onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3
+    return onnxruntime.InferenceSession(model, options, ["CPUExecutionProvider"])
 
 
 def run(session: Any, tiles: Tensor) -> Tensor:
@@ -102,7 +93,7 @@ def export_tokens(model: TokenModel, shape: tuple[int, int], path: Path) -> None
     try:
         with torch.no_grad(), quietly():
             program = torch.onnx.export(
-                fitted(model, shape),
+                at_tile_size(model, shape),
                 (tiles,),
                 dynamo=True,
                 dynamic_shapes=({0: batch},),

@@ -12,39 +12,12 @@ from torch import Tensor
 
 from s2robot.runtimes.base import (
     RuntimeFailedError,
-    RuntimeMissingError,
     TokenModel,
+    at_tile_size,
     check_agreement,
-    fitted,
     tiles_like,
 )
-from s2robot.runtimes.eager import refuse_gradients
-
-
-def require(package: str, runtime: str) -> Any:
-    """Import a package of the extra ``runtimes``.
-
-    Raises:
-        RuntimeMissingError: it is not installed.
-    """
-    import importlib
-
-    try:
-        return importlib.import_module(package)
-    except ImportError as error:
-        raise RuntimeMissingError(
-            f"runtime {runtime} needs {package}, which cannot be imported ({error}): "
-            "pip install 's2robot[runtimes]'"
-        ) from None
-
-
-def require_cpu(runtime: str, model: TokenModel) -> None:
-    """Raise RuntimeMissingError unless the weights lie in ordinary memory."""
-    if model.device.type != "cpu":
-        raise RuntimeMissingError(
-            f"runtime {runtime} runs on the processor; the encoder is on {model.device}: "
-            "use device=cpu, or runtime=auto"
-        )
+from s2robot.runtimes.processor import ProcessorRuntime, require
 
 
 def converted(model: TokenModel, shape: tuple[int, int]) -> Any:
@@ -59,7 +32,7 @@ def converted(model: TokenModel, shape: tuple[int, int]) -> Any:
         with torch.no_grad(), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of tracing: sizes become constants, as is wanted
             return openvino.convert_model(
-                fitted(model, shape), example_input=tiles_like(shape), input=given
+                at_tile_size(model, shape), example_input=tiles_like(shape), input=given
             )
     except Exception as error:
         raise RuntimeFailedError(
@@ -67,13 +40,13 @@ def converted(model: TokenModel, shape: tuple[int, int]) -> Any:
         ) from error
 
 
-def compiled(model: Any, low: bool = False) -> Any:
+def compiled(model: Any, bf16: bool = False) -> Any:
     """Compile an ``openvino.Model`` for short latency on as many threads as PyTorch has."""
     openvino = require("openvino", "openvino")
     settings = {
         "PERFORMANCE_HINT": "LATENCY",
         "INFERENCE_NUM_THREADS": torch.get_num_threads(),
-        "INFERENCE_PRECISION_HINT": "bf16" if low else "f32",
+        "INFERENCE_PRECISION_HINT": "bf16" if bf16 else "f32",
     }
     return openvino.Core().compile_model(model, "CPU", settings)
 
@@ -94,34 +67,21 @@ class Request:
         return torch.from_numpy(next(iter(results.values())))
 
 
-class OpenVinoRuntime:
-    """OpenVINO in the precision of the spec; a tile size is converted when it is first met."""
+class OpenVinoRuntime(ProcessorRuntime):
+    """OpenVINO in the precision of the spec."""
 
     name = "openvino"
-    exact = True
 
-    def __init__(self, model: TokenModel, low: bool) -> None:
-        require_cpu(self.name, model)
+    def __init__(self, model: TokenModel, bf16: bool) -> None:
+        super().__init__(model)
         self.version = require("openvino", self.name).__version__.split("-")[0]
-        self.model = model
-        self.low = low
-        self.requests: dict[tuple[int, int], Request] = {}
-        self.lock = threading.Lock()
+        self.bf16 = bf16
 
-    def __call__(self, tiles: Tensor) -> Tensor:
-        refuse_gradients(self.name, self.model)
-        height, width = tiles.shape[-2:]
-        return self._request((height, width))(tiles)
-
-    def _request(self, shape: tuple[int, int]) -> Request:
-        with self.lock:
-            if shape not in self.requests:
-                request = self.requests[shape] = Request(
-                    compiled(converted(self.model, shape), self.low)
-                )
-                if not self.low:
-                    check_agreement(self.name, request, self.model, shape)
-            return self.requests[shape]
+    def make(self, shape: tuple[int, int]) -> Request:
+        request = Request(compiled(converted(self.model, shape), self.bf16))
+        if not self.bf16:
+            check_agreement(self.name, request, self.model, shape)
+        return request
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "openvino": self.version}

@@ -1,0 +1,70 @@
+"""What the runtimes of other packages share: they run on processors, one graph a tile size."""
+
+from __future__ import annotations
+
+import importlib
+import threading
+from collections.abc import Callable
+from typing import Any
+
+from torch import Tensor
+
+from s2robot.runtimes.base import RuntimeMissingError, TokenModel, refuse_gradients
+
+
+def require(package: str, runtime: str) -> Any:
+    """Import a package of the extra ``runtimes``.
+
+    Raises:
+        RuntimeMissingError: it is not installed.
+    """
+    try:
+        return importlib.import_module(package)
+    except ImportError as error:
+        raise RuntimeMissingError(
+            f"runtime {runtime} needs {package}, which cannot be imported ({error}): "
+            "pip install 's2robot[runtimes]'"
+        ) from None
+
+
+def require_cpu(runtime: str, model: TokenModel) -> None:
+    """Raise RuntimeMissingError unless the weights lie in ordinary memory."""
+    if model.device.type != "cpu":
+        raise RuntimeMissingError(
+            f"runtime {runtime} runs on the processor; the encoder is on {model.device}: "
+            "use device=cpu, or runtime=auto"
+        )
+
+
+class ProcessorRuntime:
+    """A runtime that makes a graph for each tile size when it first meets one.
+
+    Any thread may call it.
+    """
+
+    name: str
+    exact = True
+
+    def __init__(self, model: TokenModel) -> None:
+        require_cpu(self.name, model)
+        self.model = model
+        self._graphs: dict[tuple[int, int], Callable[[Tensor], Tensor]] = {}
+        self._lock = threading.Lock()
+
+    def __call__(self, tiles: Tensor) -> Tensor:
+        """Tiles ``(N, 3, h, w)`` in 0-255 to float32 tokens ``(N, P + g, C)``."""
+        refuse_gradients(self.name, self.model)
+        height, width = tiles.shape[-2:]
+        with self._lock:
+            if (height, width) not in self._graphs:
+                self._graphs[height, width] = self.make((height, width))
+            graph = self._graphs[height, width]
+        return graph(tiles)
+
+    def make(self, shape: tuple[int, int]) -> Callable[[Tensor], Tensor]:
+        """The graph for tiles of ``shape`` (h, w) [px].
+
+        Raises:
+            RuntimeFailedError: the model cannot be taken over, or gives other numbers.
+        """
+        raise NotImplementedError

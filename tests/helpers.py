@@ -1,0 +1,36 @@
+"""What tests do to the code under test: hide packages, count what a backbone is given."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+import pytest
+from torch import Tensor
+
+from s2robot.encoder import FrameEncoder
+
+
+def hide(monkeypatch: pytest.MonkeyPatch, *packages: str) -> None:
+    """Make packages look as if they were not installed."""
+    real = importlib.import_module
+
+    def find(name: str, *rest: Any) -> Any:
+        if name.split(".")[0] in packages:
+            raise ImportError(f"No module named {name!r}")
+        return real(name, *rest)
+
+    monkeypatch.setattr(importlib, "import_module", find)
+
+
+def counting(encoder: FrameEncoder, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Numbers of tiles that the backbone is given from now on, one a call."""
+    seen: list[int] = []
+    forward = encoder.backbone.forward
+
+    def count(x: Tensor) -> Tensor:
+        seen.append(len(x))
+        return forward(x)
+
+    monkeypatch.setattr(encoder.backbone, "forward", count)
+    return seen

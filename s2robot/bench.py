@@ -36,6 +36,7 @@ examples:
   s2robot bench                                         the shipped one at (1,2), fastest runtime
   s2robot bench s2r-vitt16-128 --scales 1 2 3 --hz 30   exit status 1 unless 30 Hz are held
   s2robot bench --runtime eager openvino openvino-int8 --calibrate episode.mp4
+  s2robot bench --frames-from pick-cube/precise --calibrate pick-cube/precise --runtime openvino-int8
   s2robot bench mvp-vits-mae --frame 480x640 --frames-from camera.mp4 --reuse --json
 """
 
@@ -131,7 +132,11 @@ def _parse(words: list[str]) -> argparse.Namespace:
     add("--runtime", nargs="+", default=["auto"], choices=RUNTIMES, metavar="NAME",
         help=", ".join(RUNTIMES))  # fmt: skip
     add("--reuse", action="store_true", help="also with tiles reused from frame to frame")
-    add("--calibrate", metavar="SOURCE", help="make int8 from these frames first")
+    add(
+        "--calibrate",
+        metavar="SOURCE",
+        help="make int8 from these first: frames of your task and camera",
+    )
     add("--hz", type=_rate, help="rate that has to be held")
     add("--out", type=Path, help="JSON file for the result")
     add("--json", action="store_true", help="JSON instead of a table")

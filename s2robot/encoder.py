@@ -226,7 +226,9 @@ class FrameEncoder(nn.Module):
         """Make the int8 model of this encoder from frames and keep it for "openvino-int8".
 
         Args:
-            frames: ``(B, H, W, 3)`` uint8 of the task; some hundred of several episodes.
+            frames: ``(B, H, W, 3)`` uint8 of the task, by the camera that will look; some hundred
+                of several episodes. Calibrated on another camera's, a policy may fail on what int8
+                then gives, whatever the returned cosines say.
 
         Returns:
             What was measured on tiles held out, by tile size ("128x128").

@@ -22,8 +22,9 @@ def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
     """Read or make frames.
 
     Args:
-        source: "pick-cube" (the scripted expert before the simulator's camera), "noise", a video
-            file, or a folder of pictures (in the order of their names).
+        source: "pick-cube" (the scripted expert before the camera of the level `easy`),
+            "pick-cube/LEVEL", "noise", a video file, or a folder of pictures (in the order of
+            their names).
         height: of the frames wanted [px]; others are resized (area averages).
         width: of the frames wanted [px].
         count: most frames.
@@ -33,23 +34,27 @@ def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a folder without pictures, or a file of an unknown kind.
+        ValueError: a folder without pictures, a file of an unknown kind, or an unknown level.
         CorruptFileError: a file that cannot be read.
     """
     if source == "noise":
         shape = (count, height, width, 3)
         return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
-    found = _episodes(height, width) if source == "pick-cube" else _read(Path(source))
+    task, _, level = source.partition("/")
+    rendered = task == "pick-cube"
+    found = _episodes(level or "easy", height, width) if rendered else _read(Path(source))
     frames = [_fitted(frame, height, width) for frame, _ in zip(found, range(count), strict=False)]
     if not frames:
         raise CorruptFileError(f"{source} holds no frame that can be read")
     return np.stack(frames)
 
 
-def _episodes(height: int, width: int) -> Iterator[np.ndarray]:
-    """Frames of one episode after another, as the front camera shows them."""
+def _episodes(level: str, height: int, width: int) -> Iterator[np.ndarray]:
+    """Frames of one episode after another, as the level's own camera shows them."""
+    from s2robot.envs.levels import get_level
+
     for seed in itertools.count():
-        yield from expert_episode("easy", "front", (height, width), seed)
+        yield from expert_episode(level, get_level(level).camera, (height, width), seed)
 
 
 def expert_episode(

@@ -174,6 +174,15 @@ def test_episodes_go_on_after_each_other() -> None:
     assert len(np.unique(frames.reshape(20, -1), axis=0)) > 10
 
 
+@pytest.mark.slow
+def test_episodes_of_a_level() -> None:
+    easy, precise = (frames_from(f"pick-cube/{level}", 48, 48, 1) for level in ("easy", "precise"))
+    assert np.array_equal(easy, frames_from("pick-cube", 48, 48, 1))
+    assert not np.array_equal(easy, precise)
+    with pytest.raises(ValueError, match="unknown level 'precis'"):
+        frames_from("pick-cube/precis", 48, 48, 1)
+
+
 def test_bad_sources(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="give pick-cube or noise"):
         frames_from(str(tmp_path / "missing.mp4"), 8, 8, 1)

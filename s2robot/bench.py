@@ -36,7 +36,7 @@ examples:
   s2robot bench                                         the shipped one at (1,2), fastest runtime
   s2robot bench s2r-vitt16-128 --scales 1 2 3 --hz 30   exit status 1 unless 30 Hz are held
   s2robot bench --runtime eager openvino openvino-int8 --calibrate episode.mp4
-  s2robot bench --frames-from pick-cube/precise --calibrate pick-cube/precise --runtime openvino-int8
+  s2robot bench --runtime openvino-int8 --calibrate pick-cube/precise --frame 384x384
   s2robot bench mvp-vits-mae --frame 480x640 --frames-from camera.mp4 --reuse --json
 """
 

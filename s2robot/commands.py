@@ -40,7 +40,7 @@ def features(config: DictConfig) -> None:
 
 def pretrain(config: DictConfig) -> None:
     """``s2robot pretrain``."""
-    from s2robot.pretrain import PretrainConfig
+    from s2robot.pretrain_config import PretrainConfig
     from s2robot.pretrain import pretrain as run
 
     card = run(from_config(PretrainConfig, config), console)
@@ -70,7 +70,7 @@ def sweep_cell(config: DictConfig) -> None:
     from s2robot.pipeline import CellJob, run_cell
 
     plain = _nested(config)
-    rest = {name: plain.pop(name) for name in ("n", "split", "rollout")}
+    rest = {name: plain.pop(name) for name in _EVAL_KEYS}
     record = Path(plain["runs_dir"]) / "failed" / _digest(config) / "error.json"
     try:
         summary = run_cell(from_config(CellJob, {"train": plain, **rest}))
@@ -97,7 +97,7 @@ def sweep_finish(words: list[str]) -> int:
     for name, message in failed:
         console.print(f"[red]failed[/red] {name}: ", end="")
         console.print(message, markup=False, highlight=False)
-    if any((runs_dir / "cells").glob("*/cell.json")):
+    if any((runs_dir / "cells").rglob("cell.json")):
         for path in write_report(runs_dir / "cells", runs_dir / "report"):
             console.print(str(path), highlight=False)
     return int(bool(failed))
@@ -125,7 +125,8 @@ def report(words: list[str]) -> int:
 
 # Settings of an arm stand at the top of train.yaml and sweep.yaml, so that one types level=... and
 # not arm.level=...; the dataclasses keep them apart.
-_JOB_KEYS = ("policy", "train", "search", "seed", "runs_dir", "n", "split", "rollout")
+_EVAL_KEYS = ("n", "split", "rollout", "eval_levels")
+_JOB_KEYS = ("policy", "train", "search", "seed", "runs_dir", *_EVAL_KEYS)
 
 
 def _nested(config: DictConfig) -> dict[str, Any]:

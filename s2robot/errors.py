@@ -26,6 +26,10 @@ class NonFiniteError(S2RobotError):
     """Features came out as NaN or infinite."""
 
 
+class DiskFullError(S2RobotError):
+    """There is no room left for a file; what was there before is kept."""
+
+
 class DownloadError(S2RobotError):
     """A published file could not be had from any of the places that offer it."""
 

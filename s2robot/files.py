@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -13,7 +15,9 @@ from typing import Any
 
 import filelock
 
-from s2robot.errors import CorruptFileError
+from s2robot.errors import CorruptFileError, DiskFullError
+
+_NO_ROOM_BYTES = 64 * 1024
 
 
 @contextlib.contextmanager
@@ -21,6 +25,9 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path beside ``path`` that replaces it on success and vanishes on error.
 
     Data is flushed to disk before the rename: a reader sees the old file or the whole new one.
+
+    Raises:
+        DiskFullError: writing failed for want of room.
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -33,8 +40,25 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(final)
         _fsync(final.parent)
+    except Exception as error:  # writers in C++ tell a full disk each in their own way
+        if _disk_is_full(error, final.parent):
+            raise _disk_full(final) from error
+        raise
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _disk_is_full(error: Exception, folder: Path) -> bool:
+    if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
+        return True
+    return shutil.disk_usage(folder).free < _NO_ROOM_BYTES
+
+
+def _disk_full(path: Path) -> DiskFullError:
+    return DiskFullError(
+        f"the disk of {path.parent} is full, so {path.name} could not be written (what was there "
+        "before is kept); make room and rerun the same command"
+    )
 
 
 def _umask() -> int:
@@ -80,9 +104,14 @@ def append_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     with target.open("a+b") as file:
         _cut_torn_line(file)
-        file.write("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
-        file.flush()
-        os.fsync(file.fileno())
+        try:
+            file.write("".join(json.dumps(row, allow_nan=False) + "\n" for row in rows).encode())
+            file.flush()
+            os.fsync(file.fileno())
+        except OSError as error:
+            if _disk_is_full(error, target.parent):
+                raise _disk_full(target) from error
+            raise
 
 
 def _cut_torn_line(file: Any) -> None:

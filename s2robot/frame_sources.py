@@ -103,7 +103,7 @@ def _read(path: Path) -> Iterator[np.ndarray]:
         raise ValueError(
             f"{path} is neither a folder of pictures nor a video ({', '.join(VIDEOS)})"
         )
-    return _video(path)
+    return video_frames(path)
 
 
 def _picture(path: Path) -> np.ndarray:
@@ -114,7 +114,12 @@ def _picture(path: Path) -> np.ndarray:
         raise CorruptFileError(f"{path} cannot be read as a picture ({error})") from None
 
 
-def _video(path: Path) -> Iterator[np.ndarray]:
+def video_frames(path: Path) -> Iterator[np.ndarray]:
+    """Frames (H, W, 3) uint8 RGB of a video, one after another.
+
+    Raises:
+        CorruptFileError: it cannot be read.
+    """
     try:
         yield from (frame[..., :3] for frame in iio.imiter(path))
     except (OSError, RuntimeError, ValueError) as error:

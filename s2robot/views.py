@@ -1,86 +1,16 @@
-"""Frames for pre-training: a pool of rendered frames on disk and random views cut from it."""
+"""Random views of frames, as S² tiles show them, for pre-training."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Protocol
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from numpy.lib.format import open_memmap
-from rich.progress import track
+from torch.utils.data import Dataset
 
-from s2robot.errors import CorruptFileError
-from s2robot.files import atomic_path
-
-SHARD_FRAMES = 256
-
-
-class FrameGenerator(Protocol):
-    """Frame number ``i`` as ``(S, S, 3)`` uint8 RGB, the same at every call."""
-
-    def frame(self, i: int) -> np.ndarray: ...
-
-
-class FramePool:
-    """Frames ``(N, S, S, 3)`` uint8 in shards on disk, memory-mapped on reading."""
-
-    def __init__(self, shards: Sequence[Path]) -> None:
-        if not shards:
-            raise ValueError("a frame pool needs at least one shard; got none")
-        self._shards = [_open_shard(path) for path in shards]
-        self._ends = np.cumsum([len(shard) for shard in self._shards])
-
-    def __len__(self) -> int:
-        return int(self._ends[-1])
-
-    @property
-    def size(self) -> int:
-        """Side of a frame [px]."""
-        return self._shards[0].shape[1]
-
-    def __getitem__(self, i: int) -> np.ndarray:
-        shard = int(np.searchsorted(self._ends, i, side="right"))
-        start = self._ends[shard - 1] if shard else 0
-        return self._shards[shard][i - start]
-
-    @classmethod
-    def render(
-        cls, folder: Path, frames: int, make_generator: Callable[[], FrameGenerator], size: int
-    ) -> FramePool:
-        """Open the pool in ``folder``, first rendering the shards that it still lacks."""
-        shards = [folder / f"frames_{k:05d}.npy" for k in range(math.ceil(frames / SHARD_FRAMES))]
-        missing = [k for k, path in enumerate(shards) if not path.exists()]
-        if missing:
-            generator = make_generator()
-            for k in track(missing, description="rendering frames"):
-                count = min(SHARD_FRAMES, frames - k * SHARD_FRAMES)
-                _render_shard(shards[k], generator, k * SHARD_FRAMES, count, size)
-        return cls(shards)
-
-
-def _render_shard(path: Path, generator: FrameGenerator, start: int, count: int, size: int) -> None:
-    with atomic_path(path) as temporary:
-        shard = open_memmap(temporary, mode="w+", dtype=np.uint8, shape=(count, size, size, 3))
-        for i in range(count):
-            shard[i] = generator.frame(start + i)
-        shard.flush()
-
-
-def _open_shard(path: Path) -> np.ndarray:
-    try:
-        shard = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise CorruptFileError(f"{path} is not a whole frame shard ({error}); delete it") from None
-    if shard.ndim != 4 or shard.shape[3] != 3 or shard.dtype != np.uint8:
-        raise CorruptFileError(
-            f"{path} holds {shard.dtype} {shard.shape}; expected uint8 (frames, S, S, 3)"
-        )
-    return shard
+from s2robot.frame_pools import FramePool
+from s2robot.processes import ALONE, Team
 
 
 @dataclass(frozen=True)
@@ -101,30 +31,55 @@ class ViewConfig:
             raise ValueError(f"scales {self.scales} and weights {self.weights} must pair up")
         if min(self.scales) < 1:
             raise ValueError(f"scales must be at least 1; got {self.scales}")
+        if min(self.weights) < 0 or sum(self.weights) <= 0:
+            raise ValueError(f"weights {self.weights} must not be negative, nor all zero")
         if not 0 <= self.jitter < 1:
             raise ValueError(f"jitter must lie in [0, 1); got {self.jitter}")
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"flip must lie in [0, 1]; got {self.flip}")
 
 
-class ViewSampler:
-    """Random views of a pool; a batch depends only on (seed, step), so a resume repeats it."""
+class ViewSampler(Dataset):
+    """Random views of a pool, one batch a step.
 
-    def __init__(self, pool: FramePool, size: int, config: ViewConfig, seed: int) -> None:
+    View i of a step depends on (seed, step, i) alone: a resumed run repeats it, and any number of
+    processes train on the same views. As a ``Dataset``, item ``step`` is the step's batch.
+
+    Args:
+        pool: of frames.
+        size: side of a view [px].
+        config: how views are cut.
+        seed: of the views.
+        batch_size: views a step, over all processes.
+        team: the processes; this one's share is made.
+    """
+
+    def __init__(
+        self,
+        pool: FramePool,
+        size: int,
+        config: ViewConfig,
+        seed: int,
+        batch_size: int,
+        team: Team = ALONE,
+    ) -> None:
         self._pool = pool
         self._size = size
         self._config = config
+        self._shares = np.cumsum(config.weights) / np.sum(config.weights)
         self._seed = seed
+        self._numbers = range(batch_size)[team.rank :: team.size]
 
-    def batch(self, step: int, views: int) -> torch.Tensor:
-        """Views ``(views, 3, size, size)`` uint8 of training step ``step``."""
-        rng = np.random.default_rng([self._seed, step])
-        return torch.cat([self._view(rng) for _ in range(views)])
+    def __getitem__(self, step: int) -> torch.Tensor:
+        """Views ``(batch_size / processes, 3, size, size)`` uint8 of a training step."""
+        return torch.cat([self._view(step, number) for number in self._numbers])
 
-    def _view(self, rng: np.random.Generator) -> torch.Tensor:
-        frame = self._pool[int(rng.integers(len(self._pool)))]
-        weights = np.asarray(self._config.weights)
-        scale = self._config.scales[int(rng.choice(len(weights), p=weights / weights.sum()))]
-        side = round(frame.shape[0] / scale * rng.uniform(1 - self._config.jitter, 1))
-        top, left = rng.integers(0, frame.shape[0] - side + 1, size=2)
+    def _view(self, step: int, number: int) -> torch.Tensor:
+        rng = np.random.default_rng([self._seed, step, number])
+        frame = self._pool[int(rng.integers(len(self._pool)))]  # (H, W, 3)
+        scale = self._config.scales[int(np.searchsorted(self._shares, rng.random(), "right"))]
+        side = round(min(frame.shape[:2]) / scale * rng.uniform(1 - self._config.jitter, 1))
+        top, left = (int(rng.integers(0, length - side + 1)) for length in frame.shape[:2])
         crop = frame[top : top + side, left : left + side]
         if rng.random() < self._config.flip:
             crop = crop[:, ::-1]

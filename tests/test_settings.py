@@ -11,7 +11,7 @@ from s2robot.arms import ArmConfig
 from s2robot.collect import CollectConfig
 from s2robot.commands import _nested
 from s2robot.pipeline import CellJob, EvalJob, TrainJob
-from s2robot.pretrain import PretrainConfig
+from s2robot.pretrain_config import PretrainConfig
 from s2robot.settings import from_config
 
 
@@ -22,7 +22,7 @@ def composed(name: str, *overrides: str):
 
 def cell_job(*overrides: str) -> CellJob:
     plain = _nested(composed("sweep", *overrides))
-    rest = {name: plain.pop(name) for name in ("n", "split", "rollout")}
+    rest = {name: plain.pop(name) for name in ("n", "split", "rollout", "eval_levels")}
     return from_config(CellJob, {"train": plain, **rest})
 
 
@@ -64,7 +64,7 @@ def test_lists_become_tuples_of_floats():
     [
         ({"lrr": 1}, "lrr"),
         ({"batch_size": "many"}, "batch_size"),
-        ({"batch_size": 0}, "batch_size must be at least 1; got 0"),
+        ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
         ({"sampling": {"scales": [0.5], "weights": [1.0]}}, "scales must be at least 1"),
     ],
 )

@@ -44,11 +44,15 @@ class FramePool:
     def __init__(self, shards: Sequence[Path]) -> None:
         if not shards:
             raise ValueError("a frame pool needs at least one shard; got none")
+        self._paths = list(shards)
         self._shards = [_open_shard(path) for path in shards]
         self._ends = np.cumsum([len(shard) for shard in self._shards])
 
     def __len__(self) -> int:
         return int(self._ends[-1])
+
+    def __reduce__(self) -> tuple[type[FramePool], tuple[list[Path]]]:
+        return FramePool, (self._paths,)  # a pickled memory map would hold all its frames
 
     def __getitem__(self, i: int) -> np.ndarray:
         shard = int(np.searchsorted(self._ends, i, side="right"))

@@ -225,6 +225,8 @@ def _batches(sampler: ViewSampler, trainer: Trainer) -> Iterator[tuple[torch.Ten
             sampler=range(trainer.step, config.steps),
             num_workers=data_workers(config.workers, trainer.device, trainer.team.size),
             pin_memory=trainer.device.type == "cuda",
+            # Where processes are spawned, theirs would be too, and import everything once more.
+            multiprocessing_context="fork" if sys.platform == "linux" else None,
         )
     )
     for _ in range(trainer.step, config.steps):

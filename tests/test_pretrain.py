@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import errno
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -174,6 +175,11 @@ def test_views_depend_on_seed_and_step_only(pool):
     assert not torch.equal(views, sampler(pool, seed=1)[3])
     assert views.shape == (4, 3, 32, 32)
     assert views.dtype == torch.uint8
+
+
+def test_a_pool_travels_to_other_processes_without_its_frames(pool):
+    assert len(pickle.dumps(pool)) < 2000
+    assert np.array_equal(pickle.loads(pickle.dumps(pool))[3], pool[3])
 
 
 def test_processes_share_the_views_out(pool):

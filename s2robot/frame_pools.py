@@ -89,8 +89,9 @@ def rendered_shards(cache: Path, frames: int, seed: int, size: int) -> list[Path
     with locked(folder / "render"):
         missing = [k for k, path in enumerate(paths) if not path.exists()]
         jobs = [(paths[k], k * SHARD_FRAMES, counts[k], seed, size) for k in missing]
-        for _ in track(_done(jobs), description="rendering frames", total=len(jobs)):
-            pass
+        if jobs:
+            for _ in track(_done(jobs), description="rendering frames", total=len(jobs)):
+                pass
     return paths
 
 

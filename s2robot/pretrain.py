@@ -205,7 +205,7 @@ def _work(team: Team, config: PretrainConfig) -> None:
 def _train(trainer: Trainer, sampler: ViewSampler, console: Console) -> None:
     config, team = trainer.config, trainer.team
     diary = Diary(trainer, console) if team.leads else None
-    for views, waited in _batches(sampler, trainer):
+    for views, waited in batches(sampler, trainer):
         loss = trainer.update(views)
         if diary is not None:
             diary.add(loss, waited)
@@ -215,7 +215,7 @@ def _train(trainer: Trainer, sampler: ViewSampler, console: Console) -> None:
         diary.close()
 
 
-def _batches(sampler: ViewSampler, trainer: Trainer) -> Iterator[tuple[torch.Tensor, float]]:
+def batches(sampler: ViewSampler, trainer: Trainer) -> Iterator[tuple[torch.Tensor, float]]:
     """Batches of the steps still to do, each with the seconds waited for it."""
     config = trainer.config
     loader = iter(

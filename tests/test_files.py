@@ -7,7 +7,7 @@ import os
 
 import pytest
 
-from s2robot.errors import CorruptFileError, unknown
+from s2robot.errors import CorruptFileError, DiskFullError, unknown
 from s2robot.files import (
     append_jsonl,
     atomic_path,
@@ -72,3 +72,20 @@ def test_digests(tmp_path):
 def test_unknown_lists_what_is_allowed_and_the_nearest():
     message = str(unknown("level", "precis", ["easy", "precise"]))
     assert message == "unknown level 'precis'; available: easy, precise (did you mean 'precise'?)"
+
+
+def test_a_full_disk_is_told_and_the_old_file_kept(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("old")
+    with pytest.raises(DiskFullError, match=r"a\.txt could not be written"):
+        with atomic_path(path) as temporary:
+            temporary.write_text("new")
+            with open("/dev/full", "w") as full:
+                full.write("x" * 100_000)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_other_errors_of_writing_stay_what_they_are(tmp_path):
+    with pytest.raises(PermissionError), atomic_path(tmp_path / "a.txt"):
+        raise PermissionError("no")

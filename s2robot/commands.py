@@ -42,9 +42,12 @@ def pretrain(config: DictConfig) -> None:
     """``s2robot pretrain``."""
     from s2robot.pretrain_config import PretrainConfig
     from s2robot.pretrain import pretrain as run
+    from s2robot.processes import speaks
 
     card = run(from_config(PretrainConfig, config), console)
-    console.print(f"{card}: use it as encoder=file:{card}", highlight=False)
+    if speaks():
+        page = card.with_name("index.html")
+        console.print(f"{page}\nuse it as encoder=file:{card}", highlight=False)
 
 
 def train(config: DictConfig) -> None:

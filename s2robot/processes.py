@@ -57,6 +57,11 @@ def under_torchrun() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
+def speaks() -> bool:
+    """Whether this process is the one to print: the only one, or the first under ``torchrun``."""
+    return not under_torchrun() or os.environ["RANK"] == "0"
+
+
 def count_processes(wanted: int, device: str, batch_size: int) -> int:
     """How many processes to start: ``wanted``, or one a GPU, or one a core.
 

@@ -25,6 +25,7 @@ class MaskedAutoencoder(nn.Module):
         decoder_dim: width of the decoder.
         decoder_depth: number of decoder blocks.
         decoder_heads: attention heads of the decoder.
+        visible_weight: weight of a visible patch in the loss, where a masked one has 1.
     """
 
     def __init__(
@@ -33,9 +34,11 @@ class MaskedAutoencoder(nn.Module):
         decoder_dim: int = 128,
         decoder_depth: int = 2,
         decoder_heads: int = 4,
+        visible_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
+        self.visible_weight = visible_weight
         self.grid = encoder.patch_embed.grid_size[0]
         self.patch = encoder.patch_embed.patch_size[0]
         width = encoder.embed_dim
@@ -60,14 +63,14 @@ class MaskedAutoencoder(nn.Module):
             keep: ``(B, V)`` int64 indices of the visible patches.
 
         Returns:
-            Mean squared error over masked patches (scalar), and the predicted normalised pixels
-            ``(B, N, patch² · 3)``.
+            Mean squared error over masked patches and, with their weight, visible ones (scalar),
+            and the predicted normalised pixels ``(B, N, patch² · 3)``.
         """
         predicted = self.decode(self.encode(images, keep), keep)
         target = normalise_patches(patchify(images, self.patch))
         error = (predicted.float() - target).square().mean(dim=-1)  # (B, N)
-        masked = torch.ones_like(error).scatter_(1, keep, 0.0)
-        return (error * masked).sum() / masked.sum(), predicted
+        weights = torch.ones_like(error).scatter_(1, keep, self.visible_weight)
+        return (error * weights).sum() / weights.sum(), predicted
 
     def encode(self, images: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         """Tokens ``(B, 1 + V, C)`` of the class token and the visible patches."""

@@ -74,7 +74,8 @@ class Trainer:
     def _new_model(self) -> MaskedAutoencoder:
         shape = self.config.model
         decoder = shape.decoder_dim, shape.decoder_depth, shape.decoder_heads
-        return MaskedAutoencoder(shape.build(), *decoder).to(self.device)
+        model = MaskedAutoencoder(shape.build(), *decoder, self.config.visible_weight)
+        return model.to(self.device)
 
     def update(self, views: torch.Tensor) -> float:
         """One optimiser step on this process's uint8 views ``(B, 3, S, S)``; the mean loss.

@@ -146,6 +146,16 @@ def test_encoding_all_patches_is_what_timm_computes():
     torch.testing.assert_close(ours, model.encoder.forward_features(images))
 
 
+def test_visible_patches_count_with_their_weight():
+    model = MaskedAutoencoder(TINY.build(), 16, 1, 2, visible_weight=0.5).eval()
+    images = torch.randn(2, 3, 32, 32)
+    loss, predicted = model(images, torch.tensor([[0], [3]]))
+    error = (predicted - normalise_patches(patchify(images, 16))).square().mean(-1)
+    masked = error[0, 1:].sum() + error[1, :3].sum()
+    expected = (masked + 0.5 * (error[0, 0] + error[1, 3])) / 7
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+
+
 def test_plain_attention_is_the_fused_one():
     model = MaskedAutoencoder(TINY.build(), 16, 1, 2).eval()
     images, keep = torch.randn(2, 3, 32, 32), torch.tensor([[0, 2], [1, 3]])

@@ -115,13 +115,23 @@ class RenderQuality:
         quality.numslices, quality.numstacks = self.slices, max(3, self.slices // 2)
 
 
+@dataclass(frozen=True)
+class PixelLabels:
+    """What each pixel of a picture shows, and how far away it is."""
+
+    geom_id: np.ndarray
+    """(height, width) int32: the nearest geom's id in the model; -1 where there is none."""
+    depth_m: np.ndarray
+    """(height, width) float32 along the camera's axis [m]; infinite where there is no geom."""
+
+
 class Renderer:
     """Draws any number of models in one GL context; use the process's own, ``renderer()``."""
 
     def __init__(self, max_models: int = 4) -> None:
         self._gl = _make_gl_context()
         self._max_models = max_models
-        self._canvases: OrderedDict[int, _Canvas] = OrderedDict()
+        self._canvases: OrderedDict[tuple[int, int], _Canvas] = OrderedDict()
 
     def render(
         self,
@@ -132,18 +142,36 @@ class Renderer:
         width: int,
     ) -> np.ndarray:
         """Draw ``data`` through a named camera: (height, width, 3) uint8 RGB."""
-        camera_names = [model.camera(i).name for i in range(model.ncam)]
-        if camera not in camera_names:
-            raise unknown("camera", camera, camera_names)
-        for name, size in (("height", height), ("width", width)):
-            if not 1 <= size <= _MAX_SIZE_PX:
-                raise ValueError(f"image {name} is {size}; allowed: 1 to {_MAX_SIZE_PX} px")
+        camera_id = _checked_camera(model, camera, height, width)
         self._gl.make_current()
-        return self._canvas(model).draw(data, camera_names.index(camera), height, width)
+        canvas = self._canvas(model, model.vis.quality.offsamples)
+        return canvas.draw(data, camera_id, height, width)
 
-    def _canvas(self, model: mujoco.MjModel) -> _Canvas:
-        canvas = self._canvases.pop(id(model), None) or _Canvas(model)
-        self._canvases[id(model)] = canvas  # last = most recently used
+    def render_labels(
+        self,
+        model: mujoco.MjModel,
+        data: mujoco.MjData,
+        camera: str,
+        height: int,
+        width: int,
+    ) -> PixelLabels:
+        """Which geom each pixel of ``render``'s picture shows, and its distance.
+
+        One drawing gives both. There is no antialiasing, whatever the model's quality says: a pixel
+        has the label of what its centre shows. Sites, tendons and the like hide what is behind
+        them and count as no geom.
+
+        Raises:
+            ValueError: unknown camera, or an impossible size.
+        """
+        camera_id = _checked_camera(model, camera, height, width)
+        self._gl.make_current()
+        return self._canvas(model, samples=0).draw_labels(data, camera_id, height, width)
+
+    def _canvas(self, model: mujoco.MjModel, samples: int) -> _Canvas:
+        key = (id(model), samples)
+        canvas = self._canvases.pop(key, None) or _Canvas(model, samples)
+        self._canvases[key] = canvas  # last = most recently used
         if len(self._canvases) > self._max_models:
             self._canvases.popitem(last=False)[1].close()
         return canvas
@@ -165,10 +193,25 @@ class Renderer:
         self._gl.free()
 
 
+def _checked_camera(model: mujoco.MjModel, camera: str, height: int, width: int) -> int:
+    """The camera's id.
+
+    Raises:
+        ValueError: no such camera, or no such picture.
+    """
+    camera_names = [model.camera(i).name for i in range(model.ncam)]
+    if camera not in camera_names:
+        raise unknown("camera", camera, camera_names)
+    for name, size in (("height", height), ("width", width)):
+        if not 1 <= size <= _MAX_SIZE_PX:
+            raise ValueError(f"image {name} is {size}; allowed: 1 to {_MAX_SIZE_PX} px")
+    return camera_names.index(camera)
+
+
 class _Canvas:
     """One model's GL resources; keeps the model alive, so its id stays its own."""
 
-    def __init__(self, model: mujoco.MjModel) -> None:
+    def __init__(self, model: mujoco.MjModel, samples: int) -> None:
         import mujoco
 
         self._model = model
@@ -176,12 +219,71 @@ class _Canvas:
         self._option = mujoco.MjvOption()
         self._camera = mujoco.MjvCamera()
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
-        self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        quality = model.vis.quality
+        before, quality.offsamples = quality.offsamples, samples
+        try:  # the context takes the number of samples from the model
+            self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
+        finally:
+            quality.offsamples = before
+        self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         self._size = (0, 0)
 
     def draw(self, data: mujoco.MjData, camera_id: int, height: int, width: int) -> np.ndarray:
+        """The picture, (height, width, 3) uint8 RGB."""
+        frame = np.empty((height, width, 3), dtype=np.uint8)
+        self._draw(data, camera_id, frame, None)
+        return np.ascontiguousarray(frame[::-1])  # GL's rows run bottom up
+
+    def draw_labels(
+        self, data: mujoco.MjData, camera_id: int, height: int, width: int
+    ) -> PixelLabels:
+        """The labels, with each object drawn flat in the colour of its number."""
         import mujoco
 
+        colours = np.empty((height, width, 3), dtype=np.uint8)
+        nearness = np.empty((height, width), dtype=np.float32)
+        flags = self._scene.flags
+        ordinary = flags.copy()
+        flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 1
+        try:
+            self._draw(data, camera_id, colours, nearness)
+        finally:
+            flags[:] = ordinary
+        geoms = self._geom_of_number()[colours[::-1] @ np.array([1, 256, 65536])]
+        return PixelLabels(geoms, self._metres(nearness[::-1]))
+
+    def _geom_of_number(self) -> np.ndarray:
+        """Geom ids by the number that a pixel's colour spells; 0 is the empty background."""
+        import mujoco
+
+        drawn = self._scene.geoms[: self._scene.ngeom]
+        ids = np.full(len(drawn) + 1, -1, dtype=np.int32)
+        for item in drawn:
+            if item.segid >= 0 and item.objtype == mujoco.mjtObj.mjOBJ_GEOM:
+                ids[item.segid + 1] = item.objid
+        return ids
+
+    def _metres(self, nearness: np.ndarray) -> np.ndarray:
+        """Depth buffer values, 1 at the near and 0 at the far plane, to metres (float32).
+
+        The inverse of the projection that glFrustum gives; the far plane itself is infinity.
+        """
+        planes, extent = self._model.vis.map, self._model.stat.extent
+        near, far = planes.znear * extent, planes.zfar * extent
+        depth = near * far / (near + nearness.astype(np.float64) * (far - near))
+        return np.where(nearness > 0, depth, np.inf).astype(np.float32)
+
+    def _draw(
+        self,
+        data: mujoco.MjData,
+        camera_id: int,
+        colours: np.ndarray,
+        nearness: np.ndarray | None,
+    ) -> None:
+        """Fill ``colours`` (H, W, 3) and ``nearness`` (H, W), bottom row first."""
+        import mujoco
+
+        height, width, _ = colours.shape
         context = self._context
         if self._size != (height, width):
             mujoco.mjr_resizeOffscreen(width, height, context)
@@ -194,9 +296,7 @@ class _Canvas:
         )
         view = mujoco.MjrRect(0, 0, width, height)
         mujoco.mjr_render(view, self._scene, context)
-        frame = np.empty((height, width, 3), dtype=np.uint8)
-        mujoco.mjr_readPixels(frame, None, view, context)
-        return np.ascontiguousarray(frame[::-1])  # GL's rows run bottom up
+        mujoco.mjr_readPixels(colours, nearness, view, context)
 
     def close(self) -> None:
         self._context.free()

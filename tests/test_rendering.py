@@ -95,6 +95,60 @@ def test_quality_changes_the_picture():
     assert np.abs(pictures[0] - pictures[1]).max() > 10
 
 
+SHELF = """<mujoco><statistic extent="1"/><visual><map znear="0.05" zfar="20"/></visual><worldbody>
+<geom name="wall" type="box" size="4 .5 1" pos="0 2.5 0"/>
+<geom name="post" type="box" size=".1 .25 3" pos="-.3 1 0"/>
+<geom name="ghost" type="sphere" size=".3" pos=".5 .5 0" rgba="1 1 1 0"/>
+<site name="mark" type="sphere" size=".04" pos=".3 .8 0"/>
+<camera name="eye" pos="0 0 0" xyaxes="1 0 0 0 0 1" fovy="60"/></worldbody></mujoco>"""
+
+
+@pytest.mark.parametrize("samples", [0, 4])
+def test_labels_agree_with_geometry(samples):
+    """Along each pixel's ray: the wall is 2 m away, the post's face 0.75 m, above is nothing."""
+    model = mujoco.MjModel.from_xml_string(SHELF)
+    model.vis.quality.offsamples = samples
+    size = 120
+    found = renderer().render_labels(model, _posed(model), "eye", size, size)
+    slope = ((np.arange(size) + 0.5) / size * 2 - 1) * np.tan(np.radians(30))
+    x, z = np.meshgrid(slope, -slope)  # at 1 m; rows run down
+    post = (x * 0.75 > -0.4) & (x * 0.75 < -0.2)  # its face
+    side = (x * 0.75 > -0.2) & (x * 1.25 < -0.2)  # seen where the ray meets the plane x = -0.2
+    mark = np.hypot(x - 0.3 / 0.8, z) < 0.07  # the site, and a margin around it
+    sure = ~post & ~side & ~mark
+    wall = np.abs(z * 2) < 1
+    ids = [model.geom(name).id for name in ("wall", "post")]
+    np.testing.assert_array_equal(found.geom_id[wall & sure], ids[0])
+    np.testing.assert_array_equal(found.geom_id[post | side], ids[1])
+    np.testing.assert_array_equal(found.geom_id[~wall & sure], -1)
+    assert found.geom_id[60, round((0.3 / 0.8 / np.tan(np.radians(30)) + 1) * 60)] == -1
+    np.testing.assert_allclose(found.depth_m[wall & sure], 2, rtol=1e-4)
+    np.testing.assert_allclose(found.depth_m[post], 0.75, rtol=1e-4)
+    np.testing.assert_allclose(found.depth_m[side], -0.2 / x[side], rtol=1e-3)
+    assert np.isinf(found.depth_m[~wall & sure]).all()
+    assert set(np.unique(found.geom_id)) == {-1, *ids}  # the unseen ghost hides nothing
+    assert model.vis.quality.offsamples == samples
+
+
+def test_labels_leave_later_pictures_as_they_were(env):
+    before = env.render_frame("far", 64, 64)
+    labels = renderer().render_labels(env.model, env.data, "far", 64, 64)
+    np.testing.assert_array_equal(env.render_frame("far", 64, 64), before)
+    assert labels.geom_id.shape == labels.depth_m.shape == (64, 64)
+    assert (labels.geom_id.dtype, labels.depth_m.dtype) == (np.int32, np.float32)
+    red = (before[..., 0] > 120) & (before[..., 1] < 80)
+    cube = labels.geom_id == env.model.geom("cube").id
+    assert red.sum() > 3
+    assert (cube & red).sum() >= 0.8 * red.sum()
+
+
+def test_labels_of_an_unknown_camera_or_size_are_refused(env):
+    with pytest.raises(ValueError, match="unknown camera 'fron'"):
+        renderer().render_labels(env.model, env.data, "fron", 32, 32)
+    with pytest.raises(ValueError, match="image width is 0"):
+        renderer().render_labels(env.model, env.data, "far", 32, 0)
+
+
 def test_unset_backend_prefers_egl_then_osmesa(monkeypatch):
     for present, chosen in (({"egl", "osmesa"}, "egl"), ({"osmesa"}, "osmesa"), (set(), "")):
         monkeypatch.delenv("MUJOCO_GL", raising=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass
 
@@ -30,6 +31,8 @@ class Level:
     """The cube counts as lifted when it has risen this far above where it rests."""
     horizon: int = 32
     """Steps of an episode (5 Hz)."""
+    rare_share: float = 0.0
+    """Probability that an episode has a rare appearance of its own, not the ordinary one."""
 
     def __post_init__(self) -> None:
         if self.camera not in CAMERAS:
@@ -49,18 +52,38 @@ class Level:
             )
         if self.horizon < 1:
             raise ValueError(f"horizon is {self.horizon}; allowed: 1 step or more")
+        if not 0 <= self.rare_share <= 1:
+            raise ValueError(f"rare_share is {self.rare_share}; allowed: a probability, [0, 1]")
 
     @property
     def clearance_m(self) -> float:
         """Free space on each side of a centred cube between the open jaws."""
         return self.gripper_opening_m / 2 - self.cube_half_size_m
 
+    @property
+    def looks_vary(self) -> bool:
+        """Whether episodes differ in appearance, which is then part of their state."""
+        return self.rare_share > 0
+
+    def same_task(self, other: Level) -> bool:
+        """Whether the two differ in their appearance at most, so that policies can do both."""
+        return dataclasses.replace(self, name=other.name, rare_share=other.rare_share) == other
+
+
+MIXED_SHARE = 0.25
+"""Share of rare appearances where demonstrations are to show a few."""
+_EASY = Level("easy", cube_half_size_m=0.02, camera="front")
+_PRECISE = Level("precise", cube_half_size_m=0.03, camera="far")
 
 LEVELS: dict[str, Level] = {
     level.name: level
     for level in (
-        Level("easy", cube_half_size_m=0.02, camera="front"),
-        Level("precise", cube_half_size_m=0.03, camera="far"),
+        _EASY,
+        _PRECISE,
+        dataclasses.replace(_EASY, name="easy-mixed", rare_share=MIXED_SHARE),
+        dataclasses.replace(_PRECISE, name="mixed", rare_share=MIXED_SHARE),
+        dataclasses.replace(_EASY, name="easy-hard", rare_share=1.0),
+        dataclasses.replace(_PRECISE, name="hard", rare_share=1.0),
     )
 }
 
@@ -70,3 +93,9 @@ def get_level(name: str) -> Level:
     if name not in LEVELS:
         raise unknown("level", name, LEVELS)
     return LEVELS[name]
+
+
+def levels_of_task(name: str) -> list[str]:
+    """Names of the levels that share a level's task, itself among them."""
+    level = get_level(name)
+    return [other.name for other in LEVELS.values() if level.same_task(other)]

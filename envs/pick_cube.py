@@ -14,6 +14,14 @@ import mujoco
 import numpy as np
 from gymnasium import spaces
 
+from s2robot.envs.appearance import (
+    ORDINARY,
+    Appearance,
+    check_number,
+    draw_appearance,
+    draw_number,
+    wardrobe,
+)
 from s2robot.envs.arm import ARM_JOINTS, FINGER_JOINTS, GRIPPER_ACTUATOR, PREFIX, TCP_SITE
 from s2robot.envs.control import Control, EndEffectorDelta, JointDelta
 from s2robot.envs.kinematics import ArmKinematics
@@ -81,7 +89,9 @@ class PickCubeEnv(gym.Env):
     success).
 
     Args:
-        level: ``easy`` or ``precise`` (``s2robot.envs.levels``).
+        level: ``easy`` or ``precise``; with rare appearances ``easy-hard`` and ``hard``, with a few
+            of them ``easy-mixed`` and ``mixed`` (``s2robot.envs.levels``). A reset with a seed
+            starts the same episode, however it looks.
         control: ``ee_delta`` or ``joint_delta``.
         image_camera: ``front``, ``far`` or ``wrist`` puts pictures into observations.
         image_size: edge of square pictures, or (height, width) [px].
@@ -156,28 +166,42 @@ class PickCubeEnv(gym.Env):
 
     # ------------------------------------------------------------------ state
     def get_state(self) -> np.ndarray:
-        """Everything that decides the rest of the episode: (D,) float64."""
+        """Everything that decides the rest of the episode: (D,) float64.
+
+        Where a level's ``rare_share`` is above 0 it ends with the number of the appearance.
+        """
         physics = np.empty(mujoco.mj_stateSize(self.model, _STATE_KIND))
         mujoco.mj_getState(self.model, self.data, physics, _STATE_KIND)
-        return np.concatenate([physics, [self._steps, self._stage]])
+        looks = [self._looks] if self.level.looks_vary else []
+        return np.concatenate([physics, [self._steps, self._stage], looks])
 
     def set_state(self, state: np.ndarray) -> None:
         """Return to a state of ``get_state``; from there, equal actions give equal bits.
 
         Raises:
-            ValueError: the vector is of another scene (its size differs) or not finite.
+            ValueError: the vector is of another scene (its size differs), not finite, or names
+                no appearance.
         """
         state = np.asarray(state, dtype=np.float64)
-        expected = mujoco.mj_stateSize(self.model, _STATE_KIND) + 2
+        physics = mujoco.mj_stateSize(self.model, _STATE_KIND)
+        expected = physics + 2 + self.level.looks_vary
         if state.shape != (expected,):
             raise ValueError(
                 f"state has shape {state.shape}, this environment's is ({expected},); it must come "
-                "from get_state() of an environment with the same arm and MuJoCo version"
+                "from get_state() of an environment with the same arm, MuJoCo version and "
+                f"kind of level (rare_share {self.level.rare_share:g})"
             )
         if not np.isfinite(state).all():
             raise ValueError("state holds NaN or infinite numbers; use a vector of get_state()")
-        self._restore_physics(state[:-2])
-        self._steps, self._stage = int(state[-2]), int(state[-1])
+        if self.level.looks_vary:
+            self._looks = check_number(state[-1])
+        self._restore_physics(state[:physics])
+        self._steps, self._stage = (int(entry) for entry in state[physics : physics + 2])
+
+    @property
+    def appearance(self) -> Appearance | None:
+        """The rare appearance of this episode; None for the ordinary one."""
+        return None if self._looks == ORDINARY else draw_appearance(self._looks)
 
     def model_xml(self) -> str:
         """The scene as MJCF text."""
@@ -201,7 +225,11 @@ class PickCubeEnv(gym.Env):
 
     def render_frame(self, camera: str, height: int, width: int) -> np.ndarray:
         """Draw the present state: (height, width, 3) uint8 RGB."""
-        return renderer().render(self.model, self.data, camera, height, width)
+        model = self.model
+        if self.level.looks_vary:
+            clothes = wardrobe(self.level, self.quality, self.arm_path)
+            model = clothes.dressed(self._looks, self.data)
+        return renderer().render(model, self.data, camera, height, width)
 
     def __getstate__(self) -> dict[str, Any]:
         return {
@@ -233,6 +261,7 @@ class PickCubeEnv(gym.Env):
         self._cube_qpos = int(self.model.joint(CUBE).qposadr[0])
         self._glide = self._plan_glide()
         self._steps = self._stage = 0
+        self._looks = ORDINARY
         self._home_m, self._home_quat = self.kinematics.forward(np.array(HOME_JOINTS_RAD))
         self._place(self._home_m, np.array([np.mean(self.level.cube_x_range_m), 0.0]), 0.0)
 
@@ -264,6 +293,10 @@ class PickCubeEnv(gym.Env):
         start = self._home_m + self.np_random.uniform(-_START_SPREAD_M, _START_SPREAD_M, 3)
         self._steps = self._stage = 0
         self._place(start, spot, yaw)
+        if (
+            self.level.looks_vary
+        ):  # drawn last, so that a seed gives one start with either appearance
+            self._looks = draw_number(self.np_random, self.level.rare_share)
 
     def _place(self, tcp: np.ndarray, cube_xy: np.ndarray, cube_yaw_rad: float) -> None:
         mujoco.mj_resetData(self.model, self.data)

@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 
 from s2robot.envs.arm import HAND_BODY, PREFIX, attach_arm
 from s2robot.envs.levels import Level
+from s2robot.envs.patterns import add_patterns
 from s2robot.envs.rendering import RenderQuality
 
 CUBE = "cube"
@@ -80,6 +81,8 @@ def build_scene(
     _add_room(spec)
     _add_cube(spec, level)
     _add_cameras(spec)
+    if level.looks_vary:
+        add_patterns(spec)
     for index in range(extra_boxes):
         spec.worldbody.add_geom(
             name=f"box{index}",

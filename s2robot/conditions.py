@@ -53,6 +53,18 @@ class Conditions:
         content = sha256_bytes(np.ascontiguousarray(self.states).tobytes())
         return digest_of([self.header(), list(self.states.shape), content])
 
+    @functools.cached_property
+    def starts_sha256(self) -> str:
+        """Hash of the states without their appearance.
+
+        Levels that differ in their appearance alone share it: there, condition i starts alike.
+        """
+        from s2robot.envs.levels import get_level
+
+        looks = int(get_level(self.level).looks_vary)  # entries at a state's end
+        starts = np.ascontiguousarray(self.states[:, : self.states.shape[1] - looks])
+        return digest_of([list(starts.shape), sha256_bytes(starts.tobytes())])
+
     def header(self) -> dict[str, Any]:
         """Return what identifies the conditions besides the states."""
         return {"level": self.level, "split": self.split, "env_kwargs": dict(self.env_kwargs)}

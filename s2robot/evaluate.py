@@ -22,6 +22,7 @@ import numpy as np
 from rich.progress import track
 
 from s2robot.conditions import Conditions
+from s2robot.envs.levels import levels_of_task
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.errors import MismatchError, unknown
 from s2robot.files import (
@@ -125,11 +126,12 @@ def evaluate(
     """Roll `policy` out on every condition and write rows, latencies, videos and a summary.
 
     `encoder`: frames to embeddings; None for a control, which `header.encoder` then names.
+    `conditions`: of the policy's level, or of one that differs in its appearance alone.
     `out_dir` may hold an interrupted run of the same inputs: finished batches are taken up.
     `fresh`: delete what another run left there.
 
     Raises:
-        MismatchError: the policy is for another level or action space, or `out_dir` holds a run
+        MismatchError: the policy is for another task or action space, or `out_dir` holds a run
             with other inputs; the message names what differs.
         S2RobotError: the policy's actions are not finite, or an environment process hung or died.
     """
@@ -160,6 +162,7 @@ class _Run:
     @functools.cached_property
     def env_kwargs(self) -> dict[str, Any]:
         kwargs = {**self.header.env_kwargs, "image_camera": None, "render_mode": None}
+        kwargs["level"] = self.conditions.level
         if self.config.horizon is not None:
             kwargs["horizon"] = self.config.horizon
         return kwargs
@@ -214,10 +217,12 @@ class _Run:
 
     def claim(self) -> None:
         """Refuse a policy that does not fit the task, and a folder that holds another run."""
-        if self.header.level != self.conditions.level:
+        doable = [] if self.header.level is None else levels_of_task(self.header.level)
+        if self.conditions.level not in doable:
             raise MismatchError(
                 f"the policy is for level {self.header.level!r}, the conditions are of "
-                f"{self.conditions.level!r}; draw conditions of the policy's level"
+                f"{self.conditions.level!r}; draw conditions of a level with the policy's task: "
+                f"{', '.join(doable) or 'none is known'}"
             )
         check_action_space(self.header, self.env.action_space, self.env.control)  # pyright: ignore[reportArgumentType]
         identity = json.loads(json.dumps(self._identity()))

@@ -19,6 +19,7 @@ from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from s2robot.cells import Arm, Group
+from s2robot.side_by_side import SideBySide
 
 Box = np.ndarray  # x0, y0, x1, y1 [px]
 
@@ -43,11 +44,7 @@ def success_svg(group: Group, metric: str, narrow: bool = False) -> str:
     """Return the group's picture as an SVG element that takes its text colour from the page."""
     size = (4.3, 4.6) if narrow else (8.6, 4.4)
     with _look(f"{group.level}-{group.policy_kind}-{narrow}"):
-        figure = _figure(size, [group], metric, columns=1 if narrow else 3)
-        buffer = io.StringIO()
-        figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
-    text = buffer.getvalue()
-    return text[text.index("<svg") :].replace(INK, "currentColor")
+        return _svg(_figure(size, [group], metric, columns=1 if narrow else 3))
 
 
 def success_png(path: Path, groups: Sequence[Group], metric: str) -> None:
@@ -55,6 +52,57 @@ def success_png(path: Path, groups: Sequence[Group], metric: str) -> None:
     with _look("png"):
         figure = _figure((8.6, 4.6 * len(groups)), groups, metric, columns=3)
         figure.savefig(path, format="png", dpi=160, facecolor="white")
+
+
+def side_by_side_svg(table: SideBySide, metric: str, narrow: bool = False) -> str:
+    """Return both levels' success rates, one row an arm, as an SVG element for the page."""
+    size = (4.3 if narrow else 8.6, 1.2 + 0.42 * len(table.pairs))
+    with _look(f"{table.ordinary}-{table.rare}-{table.policy_kind}-{table.trained_on}-{narrow}"):
+        figure = Figure(figsize=size, layout="constrained")
+        FigureCanvasAgg(figure)
+        _draw_side_by_side(figure.subplots(), table, metric)
+        return _svg(figure)
+
+
+def _draw_side_by_side(axes: Axes, table: SideBySide, metric: str) -> None:
+    rows = np.arange(len(table.pairs))
+    ordinary, rare = ([getattr(p, side) for p in table.pairs] for side in ("first", "second"))
+    _draw_rates(axes, rows - 0.12, ordinary, PALETTE[0], table.ordinary, metric)
+    _draw_rates(axes, rows + 0.12, rare, PALETTE[1], table.rare, metric)
+    axes.set_yticks(rows, [pair.first.label for pair in table.pairs])
+    axes.set_ylim(len(rows) - 0.5, -0.5)
+    axes.set_xlim(-3, 103)
+    axes.set_xticks(range(0, 101, 20), [f"{tick} %" for tick in range(0, 101, 20)])
+    axes.grid(axis="x", color=GREY, alpha=0.25, lw=0.6)
+    axes.set_axisbelow(True)
+    axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=9)
+
+
+def _draw_rates(
+    axes: Axes, rows: np.ndarray, arms: Sequence[Arm], colour: str, name: str, metric: str
+) -> None:
+    """Success rates along the x axis, with their intervals; arm i at height ``rows[i]``."""
+    rates = [arm.pooled(metric) for arm in arms]
+    limits = np.array([[r.low, r.estimate, r.high] for r in rates]).T * 100  # (3, arms)
+    axes.errorbar(
+        limits[1],
+        rows,
+        xerr=np.diff(limits, axis=0).clip(min=0),
+        fmt="o",
+        color=colour,
+        markersize=6,
+        capsize=3,
+        lw=1.5,
+        label=name,
+    )
+
+
+def _svg(figure: Figure) -> str:
+    """The figure as an SVG element that takes its text colour from the page."""
+    buffer = io.StringIO()
+    figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
+    text = buffer.getvalue()
+    return text[text.index("<svg") :].replace(INK, "currentColor")
 
 
 def _look(salt: str) -> Any:

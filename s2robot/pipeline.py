@@ -23,7 +23,9 @@ from s2robot.conditions import Conditions, ensure_conditions
 from s2robot.controls import is_control
 from s2robot.devices import resolve_device
 from s2robot.encoder import FrameEncoder
+from s2robot.envs.levels import get_level, levels_of_task
 from s2robot.envs.pick_cube import CONTROL_DT_S, PickCubeEnv
+from s2robot.errors import unknown
 from s2robot.evaluate import EvalConfig, Summary, evaluate
 from s2robot.files import digest_of, locked, read_json, write_json
 from s2robot.head_search import HeadChoice, SearchConfig, search_head
@@ -159,6 +161,9 @@ class EvalJob:
     """A policy file to roll out."""
 
     checkpoint: Path
+    level: str | None = None
+    """Level to roll out on: the policy's own (None), or one that differs in its appearance alone,
+    whose episodes then start from the same states."""
     split: str = "test"
     n: int = 64
     rollout: EvalConfig = field(default_factory=EvalConfig)
@@ -176,9 +181,14 @@ class EvalJob:
 
 def conditions_for(job: EvalJob, env_kwargs: dict[str, Any]) -> Conditions:
     """The fixed initial conditions of a level, made once and verified by their hash."""
-    return ensure_conditions(
-        job.data_dir / "conditions", env_kwargs["level"], job.split, job.n, env_kwargs
-    )
+    level = job.level or env_kwargs["level"]
+    return ensure_conditions(job.data_dir / "conditions", level, job.split, job.n, env_kwargs)
+
+
+def eval_folder(job: EvalJob, own_level: str | None) -> Path:
+    """Where episodes go: ``out``, else beside the policy; another level's in a folder there."""
+    beside = job.checkpoint.parent
+    return job.out or (beside if job.level in (None, own_level) else beside / str(job.level))
 
 
 def evaluate_policy(job: EvalJob) -> Summary:
@@ -188,7 +198,7 @@ def evaluate_policy(job: EvalJob) -> Summary:
     if not is_control(header.encoder["backbone"]):
         encoder = _rebuild_encoder(job, EncoderSpec.from_dict(header.encoder))
     conditions = conditions_for(job, header.env_kwargs)
-    out = job.out or job.checkpoint.parent
+    out = eval_folder(job, header.level)
     return evaluate(policy, encoder, conditions, job.rollout, out, header=header, fresh=job.fresh)
 
 
@@ -211,15 +221,42 @@ class CellJob:
     n: int = 64
     split: str = "test"
     rollout: EvalConfig = field(default_factory=EvalConfig)
+    eval_levels: tuple[str, ...] = ()
+    """Levels to roll the same policy out on, which differ in their appearance alone; none: its
+    own."""
+
+    def __post_init__(self) -> None:
+        own = self.train.arm.level
+        allowed = levels_of_task(own)
+        for level in self.eval_levels:
+            if level not in allowed:
+                raise unknown(f"level for policies of level {own!r} in eval_levels", level, allowed)
+
+    @property
+    def levels(self) -> list[str]:
+        """The levels to roll out on, each once."""
+        return list(dict.fromkeys(self.eval_levels)) or [self.train.arm.level]
 
 
 def run_cell(job: CellJob, say: Callable[[str], None] = console.print) -> Summary:
-    """Train and evaluate one cell; what is already there is taken up, not made again."""
+    """Train and evaluate one cell; what is already there is taken up, not made again.
+
+    Returns the first level's summary; those of further ones are said.
+    """
     arm = Arm(job.train.arm)
     say(f"cell: {arm.config.level}, {arm.label}, {job.train.policy.kind}, seed {job.train.seed}")
     path = train_cell(job.train, arm)
+    summaries = {level: _evaluate_cell(job, arm, path, level) for level in job.levels}
+    for level in job.levels[1:]:
+        say(f"on {level}: {summaries[level]}")
+    return summaries[job.levels[0]]
+
+
+def _evaluate_cell(job: CellJob, arm: Arm, path: Path, level: str) -> Summary:
+    """Roll one cell's policy out on one level and write what the report needs of it."""
     eval_job = EvalJob(
         checkpoint=path,
+        level=level,
         split=job.split,
         n=job.n,
         rollout=job.rollout,
@@ -229,17 +266,19 @@ def run_cell(job: CellJob, say: Callable[[str], None] = console.print) -> Summar
         data_dir=arm.config.data_dir,
     )
     header = read_header(path)
-    write_json(path.with_name("cell.json"), _cell_record(job, arm, header, eval_job))
-    summary = evaluate_policy(eval_job)
-    return summary
+    record = _cell_record(job, arm, header, eval_job)
+    write_json(eval_folder(eval_job, header.level) / "cell.json", record)
+    return evaluate_policy(eval_job)
 
 
 def _cell_record(job: CellJob, arm: Arm, header: PolicyHeader, eval_job: EvalJob) -> dict[str, Any]:
     conditions = conditions_for(eval_job, header.env_kwargs)
     encoder = arm.encoder
+    starts = {"starts": conditions.starts_sha256}
     return {
         "name": eval_job.checkpoint.parent.name,
-        "level": arm.config.level,
+        "level": conditions.level,
+        "rare_share": get_level(conditions.level).rare_share,
         "label": arm.label,
         "encoder": header.encoder,
         "scales": [] if encoder is None else list(arm.config.scales),
@@ -247,8 +286,12 @@ def _cell_record(job: CellJob, arm: Arm, header: PolicyHeader, eval_job: EvalJob
         "readout": None if encoder is None else arm.config.readout,
         "policy_kind": header.policy_config.kind,
         "seed": header.seed,
-        "conditions": {"hash": conditions.sha256, "n": job.n, "split": job.split},
-        "demos": {"digest": header.demos_digest, "n": arm.demos.num_episodes},
+        "conditions": {"hash": conditions.sha256, "n": job.n, "split": job.split} | starts,
+        "demos": {
+            "digest": header.demos_digest,
+            "n": arm.demos.num_episodes,
+            "level": arm.demos.level,
+        },
         "parameters": 0 if encoder is None else encoder.parameters_count,
         "gflops_per_frame": 0.0 if encoder is None else encoder.gflops_per_frame,
         "embedding_dim": int(torch.Size(header.embedding_shape).numel()),

@@ -16,9 +16,10 @@ from PIL import Image
 from s2robot import __version__
 from s2robot.cells import METRICS, Arm, Cell, Group, group_cells, load_cells
 from s2robot.errors import S2RobotError, unknown
-from s2robot.figures import success_png, success_svg
+from s2robot.figures import side_by_side_svg, success_png, success_svg
 from s2robot.files import atomic_path, write_json
 from s2robot.results import results
+from s2robot.side_by_side import SideBySide, side_by_side
 from s2robot.stats import Interval
 from s2robot.verdict import Comparison, answers, compare_groups, p_text, signed
 
@@ -101,6 +102,7 @@ def _page(groups: Sequence[Group], missing: list[str], title: str, metric: str) 
         metric=metric,
         stages=STAGES,
         sections=sections,
+        tables=[_side_by_side(table, metric) for table in side_by_side(groups, metric)],
         missing=missing,
         provenance=_provenance(cells),
         comparisons=sum(len(pairs) for pairs in per_group),
@@ -113,6 +115,7 @@ def _section(group: Group, pairs: Sequence[Comparison], metric: str) -> dict[str
         "level": group.level,
         "policy_kind": group.policy_kind,
         "demos": demos.get("n"),
+        "trained_on": demos.get("level", ""),
         "conditions": group.planned,
         "split": group.arms[0].info["conditions"].get("split", ""),
         "seeds": len(group.seeds),
@@ -149,6 +152,29 @@ def _arm_row(arm: Arm, metric: str) -> dict[str, Any]:
             (key, stages[key], 100 * stages[key] / episodes) for key in STAGES if key in stages
         ],
         "heads": _heads(arm),
+    }
+
+
+def _side_by_side(table: SideBySide, metric: str) -> dict[str, Any]:
+    return {
+        "ordinary": table.ordinary,
+        "rare": table.rare,
+        "policy_kind": table.policy_kind,
+        "trained_on": table.trained_on,
+        "wide": markupsafe.Markup(side_by_side_svg(table, metric)),
+        "narrow": markupsafe.Markup(side_by_side_svg(table, metric, narrow=True)),
+        "rows": [
+            {
+                **_pair_row(pair),
+                "is_control": pair.first.is_control,
+                "rates": [
+                    {"successes": arm.count(metric), **_percents(arm.pooled(metric))}
+                    for arm in (pair.first, pair.second)
+                ],
+            }
+            for pair in table.pairs
+        ],
+        "comparisons": table.pairs[0].family,
     }
 
 

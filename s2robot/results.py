@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from s2robot.cells import METRICS, Arm, Group
+from s2robot.side_by_side import side_by_side, side_by_side_record
 from s2robot.verdict import Comparison, compare_groups
 
 
@@ -19,6 +20,7 @@ def results(groups: Sequence[Group], metric: str) -> dict[str, Any]:
     return {
         "metric": metric,
         "groups": [_group(g, pairs) for g, pairs in zip(groups, per_group, strict=True)],
+        "side_by_side": [side_by_side_record(t, metric) for t in side_by_side(groups, metric)],
         "provenance": [dict(record) for record in _provenance(groups)],
     }
 

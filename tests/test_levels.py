@@ -15,7 +15,7 @@ def test_levels_differ_in_what_makes_precise_precise():
 
 
 def test_unknown_level_lists_the_levels_and_guesses():
-    with pytest.raises(ValueError, match=r"unknown level 'presice'.*easy, precise.*'precise'"):
+    with pytest.raises(ValueError, match=r"unknown level 'presice'.*easy, .*precise.*'precise'"):
         get_level("presice")
 
 
@@ -27,8 +27,18 @@ def test_unknown_level_lists_the_levels_and_guesses():
         ({"gripper_opening_m": 0.1}, r"gripper_opening_m is 0\.1"),
         ({"yaw_range_rad": 2.0}, r"yaw_range_rad is 2\.0"),
         ({"horizon": 0}, "horizon is 0"),
+        ({"rare_share": 1.5}, r"rare_share is 1\.5; allowed: a probability"),
+        ({"rare_share": float("nan")}, "rare_share is nan"),
     ],
 )
 def test_impossible_levels_are_refused(change, message):
     with pytest.raises(ValueError, match=message):
         dataclasses.replace(LEVELS["easy"], **change)
+
+
+def test_hard_is_precise_but_for_its_looks():
+    for name, twin in (("hard", "precise"), ("easy-hard", "easy")):
+        rare, ordinary = get_level(name), get_level(twin)
+        assert dataclasses.replace(rare, name=twin, rare_share=0.0) == ordinary
+        assert (rare.looks_vary, ordinary.looks_vary) == (True, False)
+    assert 0 < get_level("mixed").rare_share < 1

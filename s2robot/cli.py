@@ -58,9 +58,13 @@ VERBS = {
         ),
         Verb(
             "pretrain",
-            "Pre-train an encoder by masked autoencoding on randomised rendered frames.",
+            "Pre-train an encoder by masked autoencoding on rendered frames, or on your own.",
             (
-                "s2robot pretrain out=runs/pretrain views=400000",
+                "s2robot pretrain out=runs/pretrain",
+                "s2robot pretrain recipe=vits out=runs/vits        # or vitb, vitl: a ladder",
+                "s2robot pretrain 'source=[photos,run1.mp4,demos.hdf5]' out=runs/mine",
+                "s2robot pretrain 'sampling.scales=[1]' 'sampling.weights=[1]'  # without S² views",
+                "torchrun --nproc_per_node=8 $(which s2robot) pretrain recipe=vitb",
                 "s2robot features encoder=file:runs/pretrain/encoder.json",
             ),
             "s2robot.commands:pretrain",
@@ -129,6 +133,16 @@ VERBS = {
             hydra=False,
         ),
         Verb(
+            "probe",
+            "Probe frozen features for the cube's place, grasp, segments and depth, at each scale.",
+            (
+                "s2robot probe --quick",
+                "s2robot probe s2r-vitt16-128 random/vitt16-128 --scales 1 1,2 1,2,3 --tap last 5",
+            ),
+            "s2robot.probe_command:main",
+            hydra=False,
+        ),
+        Verb(
             "export",
             "Write an encoder as one ONNX file from camera frames to embeddings, and check it.",
             (
@@ -136,6 +150,26 @@ VERBS = {
                 "s2robot export --policy policy.safetensors --frame 480x640 --out encoder.onnx",
             ),
             "s2robot.export_command:main",
+            hydra=False,
+        ),
+        Verb(
+            "encode-bag",
+            "Turn a ROS 1 or ROS 2 bag of pictures into a bag of embeddings, headers kept.",
+            (
+                "s2robot encode-bag run.mcap run.embeddings.mcap --scales 1 2 --copy /joint_states",
+                "s2robot encode-bag run.bag run.embeddings.bag --policy policy.safetensors",
+            ),
+            "s2robot.encode_bag_command:main",
+            hydra=False,
+        ),
+        Verb(
+            "reconstruct",
+            "How much of a larger encoder's features do more scales of a smaller one recover?",
+            (
+                "s2robot reconstruct --target vc1-vitl --source vc1-vitb --scales 1 1,2 1,2,3",
+                "s2robot reconstruct --target file:runs/big/encoder.json --source s2r-vitt16-128",
+            ),
+            "s2robot.reconstruct_command:main",
             hydra=False,
         ),
         Verb(

@@ -40,8 +40,8 @@ def features(config: DictConfig) -> None:
 
 def pretrain(config: DictConfig) -> None:
     """``s2robot pretrain``."""
-    from s2robot.pretrain_config import PretrainConfig
     from s2robot.pretrain import pretrain as run
+    from s2robot.pretrain_config import PretrainConfig
     from s2robot.processes import speaks
 
     card = run(from_config(PretrainConfig, config), console)

@@ -1,4 +1,4 @@
-"""Frames to try an encoder on: a rendered episode, a video, a folder of pictures, or noise."""
+"""Frames to try an encoder on: rendered episodes, videos, folders of pictures, bags, or noise."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from s2robot.errors import CorruptFileError
 
 PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
 VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
+BAGS = (".bag", ".mcap", ".db3")
+"""Of ROS 1 and ROS 2; of ROS 2 there are folders with metadata.yaml as well."""
 GENERATED = ("pick-cube", "noise")
 """Sources that need no file."""
 
@@ -23,8 +25,8 @@ def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
 
     Args:
         source: "pick-cube" (the scripted expert before the camera of the level `easy`),
-            "pick-cube/LEVEL", "noise", a video file, or a folder of pictures (in the order of
-            their names).
+            "pick-cube/LEVEL", "noise", a video file, a folder of pictures (in the order of
+            their names), or a bag: the only topic of pictures in it, or "PATH:/topic".
         height: of the frames wanted [px]; others are resized (area averages).
         width: of the frames wanted [px].
         count: most frames.
@@ -34,7 +36,8 @@ def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a folder without pictures, a file of an unknown kind, or an unknown level.
+        ValueError: a folder without pictures, a file of an unknown kind, an unknown level, or a
+            bag without the topic or with several.
         CorruptFileError: a file that cannot be read.
     """
     if source == "noise":
@@ -42,7 +45,7 @@ def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
         return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
     task, _, level = source.partition("/")
     rendered = task == "pick-cube"
-    found = _episodes(level or "easy", height, width) if rendered else _read(Path(source))
+    found = _episodes(level or "easy", height, width) if rendered else _read(source)
     frames = [_fitted(frame, height, width) for frame, _ in zip(found, range(count), strict=False)]
     if not frames:
         raise CorruptFileError(f"{source} holds no frame that can be read")
@@ -88,7 +91,32 @@ def expert_episode(
         env.close()
 
 
-def _read(path: Path) -> Iterator[np.ndarray]:
+def is_bag(path: Path) -> bool:
+    """Whether a path is that of a bag, by its name; of a folder, by its metadata.yaml."""
+    return path.suffix.lower() in BAGS or (path / "metadata.yaml").is_file()
+
+
+def bag_and_topic(source: str) -> tuple[Path, str | None] | None:
+    """The bag and the topic of a source "PATH" or "PATH:/topic"; None if it is no bag.
+
+    >>> bag_and_topic("run.bag:/camera/image_raw")
+    (PosixPath('run.bag'), '/camera/image_raw')
+    >>> bag_and_topic("run.mp4") is None
+    True
+    """
+    path, _, topic = source.rpartition(":/")
+    if path and is_bag(Path(path)):
+        return Path(path), f"/{topic}"
+    return (Path(source), None) if is_bag(Path(source)) else None
+
+
+def _read(source: str) -> Iterator[np.ndarray]:
+    bag = bag_and_topic(source)
+    if bag:
+        from s2robot.plugins.bags import bag_frames
+
+        return bag_frames(*bag)
+    path = Path(source)
     if path.is_dir():
         files = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES)
         if not files:
@@ -96,12 +124,13 @@ def _read(path: Path) -> Iterator[np.ndarray]:
         return (_picture(file) for file in files)
     if not path.exists():
         raise FileNotFoundError(
-            f"{path}: no such video or folder of pictures; without one, give "
+            f"{path}: no such video, bag or folder of pictures; without one, give "
             f"{' or '.join(GENERATED)}"
         )
     if path.suffix.lower() not in VIDEOS:
         raise ValueError(
-            f"{path} is neither a folder of pictures nor a video ({', '.join(VIDEOS)})"
+            f"{path} is neither a folder of pictures nor a video ({', '.join(VIDEOS)}) nor a bag "
+            f"({', '.join(BAGS)})"
         )
     return video_frames(path)
 

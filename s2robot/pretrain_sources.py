@@ -1,4 +1,4 @@
-"""Where frames for pre-training come from: rendered scenes, pictures, videos, demonstrations."""
+"""Where frames to pre-train on come from: scenes, pictures, videos, bags, demonstrations."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rich.progress import track
 from s2robot.errors import CorruptFileError, unknown
 from s2robot.files import digest_of
 from s2robot.frame_pools import FramePool, kept_shards, rendered_shards
-from s2robot.frame_sources import PICTURES, VIDEOS, video_frames
+from s2robot.frame_sources import BAGS, PICTURES, VIDEOS, bag_and_topic, video_frames
 from s2robot.pretrain_config import RENDERED, PretrainConfig
 
 DEMONSTRATIONS = (".hdf5", ".h5")
@@ -29,8 +29,8 @@ def open_pool(config: PretrainConfig, console: Console) -> FramePool:
 
     Raises:
         FileNotFoundError: a source that does not exist.
-        ValueError: a source of an unknown kind.
-        CorruptFileError: pictures, a video or demonstrations that cannot be read.
+        ValueError: a source of an unknown kind, or a bag without the topic or with several.
+        CorruptFileError: pictures, a video, a bag or demonstrations that cannot be read.
         S2RobotError: too few frames.
     """
     pool = FramePool(
@@ -43,13 +43,17 @@ def open_pool(config: PretrainConfig, console: Console) -> FramePool:
 def _shards(source: str, config: PretrainConfig, console: Console) -> list[Path]:
     if source == RENDERED:
         return rendered_shards(config.cache, config.frames, config.seed, config.frame_size)
-    path = Path(source)
+    bag = bag_and_topic(source)
+    path = bag[0] if bag else Path(source)
     if not path.exists():
         raise FileNotFoundError(
-            f"source {source}: no such folder, video or file of demonstrations; "
+            f"source {source}: no such folder, video, bag or file of demonstrations; "
             f"without one give {RENDERED!r}"
         )
     settings = {"size": config.frame_size, "every": config.every}
+    if bag:
+        key = digest_of({"bag": _identities(path), "topic": bag[1], **settings})[:16]
+        return kept_shards(config.cache, key, lambda: _bag(*bag, config), source)
     if path.is_dir():
         pictures = find_pictures(path, config.model.img_size, config.skip_unreadable, console)
         key = digest_of({"pictures": [_identity(p.path) for p in pictures], **settings})[:16]
@@ -61,13 +65,19 @@ def _shards(source: str, config: PretrainConfig, console: Console) -> list[Path]
         return kept_shards(config.cache, key, lambda: _video(path, config), source)
     if kind in DEMONSTRATIONS:
         return kept_shards(config.cache, key, lambda: _demonstrations(path, config), source)
-    raise unknown("kind of source", path.suffix, (*VIDEOS, *DEMONSTRATIONS, "a folder of pictures"))
+    known = (*VIDEOS, *BAGS, *DEMONSTRATIONS, "a folder of pictures")
+    raise unknown("kind of source", path.suffix, known)
 
 
 def _identity(path: Path) -> tuple[str, int, int]:
     """What tells a file from its later versions: place, size [bytes], time of change [ns]."""
     facts = path.stat()
     return str(path.resolve()), facts.st_size, facts.st_mtime_ns
+
+
+def _identities(bag: Path) -> list[tuple[str, int, int]]:
+    """Those of a bag's files: one, or all that lie in its folder."""
+    return [_identity(p) for p in (sorted(bag.iterdir()) if bag.is_dir() else [bag])]
 
 
 # -------------------------------------------------------------------------------------- pictures
@@ -161,12 +171,23 @@ def fit(image: Image.Image, shape: tuple[int, int], short_side: int) -> np.ndarr
     return np.asarray(image)[top : top + shape[0], left : left + shape[1]]
 
 
-# --------------------------------------------------------------------- videos and demonstrations
+# --------------------------------------------------------------- videos, bags and demonstrations
 def _video(path: Path, config: PretrainConfig) -> Iterator[np.ndarray]:
     for frame in islice(video_frames(path), 0, None, config.every):
-        image = Image.fromarray(frame)
-        shape = _scaled(image.height, image.width, config.frame_size)
-        yield fit(image, shape, config.frame_size)
+        yield _whole(frame, config.frame_size)
+
+
+def _bag(path: Path, topic: str | None, config: PretrainConfig) -> Iterator[np.ndarray]:
+    from s2robot.plugins.bags import bag_frames
+
+    for frame in bag_frames(path, topic, config.every):
+        yield _whole(np.ascontiguousarray(frame), config.frame_size)
+
+
+def _whole(frame: np.ndarray, short_side: int) -> np.ndarray:
+    """A frame at its own aspect ratio."""
+    image = Image.fromarray(frame)
+    return fit(image, _scaled(image.height, image.width, short_side), short_side)
 
 
 def _demonstrations(path: Path, config: PretrainConfig) -> Iterator[np.ndarray]:

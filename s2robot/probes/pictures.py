@@ -157,8 +157,8 @@ def _add_legend(figure: Figure, series: Sequence[str]) -> None:
         ncols=2,
         frameon=False,
         fontsize=9,
-        title="bars: 95 % over episodes; at points: scales, with * better and ! worse than the "
-        "first set by the paired difference",
+        title="bars: 95 % over episodes; at points: scales,\n"
+        "* better and ! worse than the first set by the paired difference",
         title_fontsize=9,
         alignment="left",
     )

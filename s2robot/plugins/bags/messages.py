@@ -1,0 +1,71 @@
+"""The message that carries an embedding, and the types of ROS 1 and ROS 2 around it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from rosbags.typesys import Stores, get_types_from_msg, get_typestore
+from rosbags.typesys.store import Typestore
+
+from s2robot.spec import EncoderSpec
+
+EMBEDDING = "s2robot_msgs/msg/EmbeddingStamped"
+TEXT = "std_msgs/msg/String"
+HEADER = "std_msgs/msg/Header"
+STAMP = "builtin_interfaces/msg/Time"
+IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+
+ENCODER_TOPIC = "/s2robot/encoder"
+"""One latched ``std_msgs/String``: JSON of the encoder's spec and of where the bag comes from."""
+
+EMBEDDING_DEFINITION = """\
+# The embedding of one camera frame by a frozen encoder.
+std_msgs/Header header  # of the frame, unchanged
+string model            # backbone@digest: name and the first 16 digits of the spec's SHA-256
+uint32[] shape          # (C) or (gh, gw, C)
+float32[] data          # as many numbers as the shape says, the last index fastest
+"""
+"""``EmbeddingStamped.msg``, the same text for ROS 1 and ROS 2."""
+
+
+def typestore_of(ros2: bool) -> Typestore:
+    """Standard messages, and ``EmbeddingStamped``, as ROS 1 (Noetic) or ROS 2 (Humble) has them."""
+    store = get_typestore(Stores.ROS2_HUMBLE if ros2 else Stores.ROS1_NOETIC)
+    store.register(get_types_from_msg(EMBEDDING_DEFINITION, EMBEDDING))
+    return store
+
+
+def model_of(spec: EncoderSpec) -> str:
+    """What the field ``model`` says of an encoder."""
+    return f"{spec.backbone}@{spec.digest()[:16]}"
+
+
+def embedding_message(
+    store: Typestore,
+    header: Any,
+    model: str,
+    shape: tuple[int, ...],
+    values: np.ndarray,
+    number: int,
+) -> Any:
+    """An ``EmbeddingStamped``.
+
+    Args:
+        store: as from ``typestore_of``.
+        header: of the frame, of ROS 1 or ROS 2.
+        model: as from ``model_of``.
+        shape: of the embedding.
+        values: the embedding ``(D,)`` float32.
+        number: ``seq`` where ROS 1 wants one and the frame's header, of ROS 2, has none.
+    """
+    stamp = store.types[STAMP](sec=header.stamp.sec, nanosec=header.stamp.nanosec)
+    fields: dict[str, Any] = {"stamp": stamp, "frame_id": header.frame_id}
+    if any(name == "seq" for name, _ in store.fielddefs[HEADER][1]):
+        fields["seq"] = getattr(header, "seq", number)
+    return store.types[EMBEDDING](
+        header=store.types[HEADER](**fields),
+        model=model,
+        shape=np.array(shape, np.uint32),
+        data=values,
+    )

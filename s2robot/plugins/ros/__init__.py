@@ -1,0 +1,1 @@
+"""ROS nodes over a core that needs no ROS: ``s2robot.plugins.ros.core``."""

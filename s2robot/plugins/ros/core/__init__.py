@@ -1,0 +1,53 @@
+"""Everything of an image-to-embedding node that needs no ROS.
+
+Messages are taken by their attributes, so those of rospy, of rclpy and of a bag reader all do. A
+node made of these parts only subscribes, publishes and keeps timers:
+
+>>> core = NodeCore(config, publish, now_ns, log)  # doctest: +SKIP
+>>> core.start()  # doctest: +SKIP
+>>> core.receive_image("image", message)  # of every callback; doctest: +SKIP
+"""
+
+from s2robot.plugins.ros.core.config import NodeConfig, build_channels, build_encoder, strides
+from s2robot.plugins.ros.core.counters import Snapshot
+from s2robot.plugins.ros.core.diagnostics import Status
+from s2robot.plugins.ros.core.images import ENCODINGS, ImageError, frame_of
+from s2robot.plugins.ros.core.joints import JointError, JointTracker, Proprioception
+from s2robot.plugins.ros.core.node import NodeCore, model_name
+from s2robot.plugins.ros.core.policy import Action, PolicyRunner
+from s2robot.plugins.ros.core.reports import Level, Log, OncePerKind
+from s2robot.plugins.ros.core.results import Result, Timings
+from s2robot.plugins.ros.core.stamps import StampError, stamp_ns
+from s2robot.plugins.ros.core.streams import CameraEncoder, FramesEncoder
+from s2robot.plugins.ros.core.synchronise import Synchroniser
+from s2robot.plugins.ros.core.worker import LatestFrameWorker
+
+__all__ = [
+    "ENCODINGS",
+    "Action",
+    "CameraEncoder",
+    "FramesEncoder",
+    "ImageError",
+    "JointError",
+    "JointTracker",
+    "LatestFrameWorker",
+    "Level",
+    "Log",
+    "NodeConfig",
+    "NodeCore",
+    "OncePerKind",
+    "PolicyRunner",
+    "Proprioception",
+    "Result",
+    "Snapshot",
+    "StampError",
+    "Status",
+    "Synchroniser",
+    "Timings",
+    "build_channels",
+    "build_encoder",
+    "frame_of",
+    "model_name",
+    "stamp_ns",
+    "strides",
+]

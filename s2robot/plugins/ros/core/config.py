@@ -1,0 +1,211 @@
+"""What a node is told, and the encoder it makes of that."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import Any
+
+from s2robot.devices import resolve_device
+from s2robot.encoder import FrameEncoder
+from s2robot.errors import MismatchError, unknown
+from s2robot.plugins.ros.core.images import ORDERS
+from s2robot.plugins.ros.core.streams import CameraEncoder
+from s2robot.policies.checkpoint import PolicyHeader, read_header
+from s2robot.runtimes import RUNTIMES
+from s2robot.settings import from_config
+from s2robot.spec import EncoderSpec
+
+DEFAULT_ENCODER = "s2r-vitt16-128"
+DEFAULT_SCALES = (1.0, 2.0)
+DEFAULT_READOUT = "spatial_softmax"
+OUTPUTS = ("embedding", "float32multiarray")
+TOGETHER = "cameras"
+"""Name of the channel of synchronised cameras."""
+
+
+@dataclass(frozen=True)
+class NodeConfig:
+    """Parameters of a node. ROS parameters cannot be null: "", 0 and () stand for "not given".
+
+    Raises:
+        ValueError: a value is out of its range, or two contradict each other.
+    """
+
+    encoder: str = ""
+    """Name of a backbone (`s2robot encoders`); "" is the shipped one, or a policy's own."""
+    policy: str = ""
+    """A policy file: its encoder is used, and actions come out beside embeddings."""
+    weights: str = ""
+    """File of the encoder's weights; "" looks for them by name and downloads where need be."""
+    scales: tuple[float, ...] = ()
+    """() is (1, 2), or a policy's own."""
+    readout: str = ""
+    """"" is spatial_softmax, or a policy's own."""
+    geometry: str = ""
+    """"" is published, or a policy's own."""
+    device: str = "auto"
+    dtype: str = "auto"
+    """auto: bfloat16 on a GPU and float32 on a processor; see ``FrameEncoder.from_name``."""
+    runtime: str = "eager"
+    """See ``FrameEncoder.use_runtime``; auto measures for some seconds at the first start."""
+    reuse: bool = True
+    """Encode only tiles that changed since the last frame."""
+    tolerance: float = 0.0
+    """Levels of a pixel (0-255) that do not count as a change; 0 is exact."""
+    refresh_every: int = 0
+    """Encode a tile again after that many frames; 0 for never."""
+    image_topics: tuple[str, ...] = ("image",)
+    """Topics of one camera each; with several, embeddings follow each other in this order."""
+    joint_topic: str = "joint_states"
+    embedding_topic: str = "embedding"
+    action_topic: str = "action"
+    output: str = "embedding"
+    """Type of the embedding's message: "embedding" (EmbeddingStamped) or "float32multiarray",
+    which needs no message of ours but has no header."""
+    synchronise: bool = True
+    """Whether several cameras make one embedding of frames taken together; else each its own."""
+    slop_s: float = 0.015
+    """Most seconds between the stamps of frames taken together; below half of the period."""
+    max_rate_hz: float = 0.0
+    """Most embeddings a second of each channel; 0 for no limit."""
+    stale_s: float = 0.5
+    """Frames, and joint states, older than that are not acted on and not published; 0: no limit."""
+    generic_order: str = "bgr"
+    """Order of the channels of 8UC3 and 8UC4 images, which do not say."""
+    joint_prefix: str = ""
+    """What precedes joint1 ... joint7 in joint states, such as "left_panda_"; "" finds it."""
+
+    def __post_init__(self) -> None:
+        for name, value, allowed in (
+            ("output", self.output, OUTPUTS),
+            ("runtime", self.runtime, RUNTIMES),
+            ("generic_order", self.generic_order, ORDERS),
+        ):
+            if value not in allowed:
+                raise unknown(name, value, allowed)
+        self._check_numbers()
+        self._check_topics()
+        if self.policy:
+            self._check_policy()
+
+    def _check_numbers(self) -> None:
+        for name in ("slop_s", "max_rate_hz", "stale_s", "tolerance"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value >= 0):
+                raise ValueError(f"{name} is {value}; allowed: a finite number, 0 or more")
+        if self.tolerance >= 255:
+            raise ValueError(f"tolerance is {self.tolerance}; allowed: levels of a pixel below 255")
+        if self.refresh_every < 0:
+            raise ValueError(f"refresh_every is {self.refresh_every}; allowed: 0 frames or more")
+        if not all(math.isfinite(scale) and scale > 0 for scale in self.scales):
+            raise ValueError(f"scales are {self.scales}; allowed: finite numbers above 0")
+
+    def _check_topics(self) -> None:
+        topics = self.image_topics
+        if not topics or not all(topics) or len(set(topics)) < len(topics):
+            raise ValueError(f"image_topics are {topics}; allowed: one or more different names")
+        for name in ("joint_topic", "embedding_topic", "action_topic"):
+            if not getattr(self, name):
+                raise ValueError(f"{name} is empty; give the name of a topic")
+
+    def _check_policy(self) -> None:
+        given = [
+            name for name in ("encoder", "scales", "readout", "geometry") if getattr(self, name)
+        ]
+        if given:
+            raise ValueError(
+                f"a policy brings its own encoder: leave {', '.join(given)} out, or the policy"
+            )
+        if len(self.image_topics) > 1:
+            raise ValueError(
+                f"a policy looks through one camera; image_topics are {self.image_topics}"
+            )
+        if not self.stale_s:
+            raise ValueError(
+                "stale_s is 0, but a policy must not act on old frames; allowed: above 0, such as "
+                "0.5 (seconds)"
+            )
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> NodeConfig:
+        """Of a node's parameters by name: lists for tuples, whole numbers for fractions.
+
+        Raises:
+            ValueError: an unknown parameter, one of another type, or a bad value.
+        """
+        types = {field.name: field.type for field in dataclasses.fields(cls)}
+        for name, value in parameters.items():
+            if name not in types:
+                raise unknown("parameter", name, types)
+            if types[name] == "float" and (isinstance(value, bool) or not isinstance(value, Real)):
+                raise ValueError(f"{name} is {value!r}; allowed: a number")
+        return from_config(cls, parameters)
+
+    @property
+    def channels(self) -> dict[str, tuple[str, ...]]:
+        """Topics of each of the worker's channels."""
+        topics = self.image_topics
+        if len(topics) > 1 and self.synchronise:
+            return {TOGETHER: topics}
+        return {topic: (topic,) for topic in topics}
+
+
+def build_encoder(config: NodeConfig) -> FrameEncoder:
+    """The encoder of a node: the named one, or the one that the policy was trained on.
+
+    Raises:
+        ValueError: names or settings that are none.
+        FileNotFoundError: there is no such policy file.
+        S2RobotError: a file is damaged, weights or runtime are not to be had; see ``FrameEncoder``.
+        MismatchError: the policy has no eyes.
+    """
+    if config.policy:
+        return _encoder_of_policy(config, read_header(config.policy))
+    return FrameEncoder.from_name(
+        config.encoder or DEFAULT_ENCODER,
+        config.scales or DEFAULT_SCALES,
+        config.readout or DEFAULT_READOUT,
+        geometry=config.geometry or "published",
+        weights=config.weights or None,
+        device=config.device,
+        dtype=config.dtype,
+        runtime=config.runtime,
+    )
+
+
+def _encoder_of_policy(config: NodeConfig, header: PolicyHeader) -> FrameEncoder:
+    if not {"backbone", "weights_digest"} <= header.encoder.keys():
+        raise MismatchError(
+            f"the policy {config.policy} reads {header.encoder.get('backbone')!r}, not frames; "
+            "a node needs a policy that was trained on an encoder"
+        )
+    spec = EncoderSpec.from_dict(header.encoder)
+    dtype = None if config.dtype == "auto" else config.dtype
+    if dtype is None and resolve_device(config.device).type == "cpu":
+        dtype = "float32"  # bfloat16 is several times slower on a processor
+    return FrameEncoder.from_spec(
+        spec,
+        weights=config.weights or None,
+        device=config.device,
+        dtype=dtype,
+        runtime=config.runtime,
+    )
+
+
+def build_channels(config: NodeConfig, encoder: FrameEncoder) -> dict[str, CameraEncoder]:
+    """What encodes the frames of each channel; all share the encoder, and so one thread."""
+    return {
+        name: CameraEncoder(
+            encoder, topics, config.reuse, config.tolerance, config.refresh_every or None
+        )
+        for name, topics in config.channels.items()
+    }
+
+
+def strides(shape: Sequence[int]) -> list[int]:
+    """Strides of ``std_msgs/MultiArrayDimension``: numbers in each dimension and all after it."""
+    return [math.prod(shape[i:]) for i in range(len(shape))]

@@ -1,0 +1,119 @@
+"""Counters as ``diagnostic_msgs/DiagnosticStatus`` has them: a level, a message, pairs of text."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from s2robot.plugins.ros.core.counters import COUNTS, RECENT_S, Snapshot, Spread
+from s2robot.plugins.ros.core.policy import PolicyCounts
+from s2robot.plugins.ros.core.reports import Level
+from s2robot.plugins.ros.core.synchronise import SyncCounts
+
+SILENT_S = 1.0
+"""A channel without frames for that long is not well."""
+
+
+@dataclass(frozen=True)
+class Status:
+    """One entry of ``/diagnostics``."""
+
+    name: str
+    level: Level
+    message: str
+    values: dict[str, str]
+    """Pairs of key and value, both text."""
+
+
+def channel_status(
+    name: str, snapshot: Snapshot, enabled: bool = True, stale_s: float = 0.0
+) -> Status:
+    """How a channel fares.
+
+    ERROR: it gives nothing though it should (no frames, or none of those that arrive is
+    published). WARN: some frames failed in the last ``RECENT_S``, or stamps are of another clock.
+    Frames that a newer one replaced are no fault; they are told in the values.
+
+    Args:
+        name: of the status.
+        snapshot: of the channel.
+        enabled: whether frames are taken.
+        stale_s: the worker's limit; ages far in the future are measured by it.
+    """
+    level, message = _judge(snapshot, enabled, stale_s)
+    return Status(name, level, message, channel_values(snapshot))
+
+
+def _judge(snapshot: Snapshot, enabled: bool, stale_s: float) -> tuple[Level, str]:
+    silent, mute = snapshot.since_received_s, snapshot.since_published_s
+    recent = ", ".join(f"{kind} {count}" for kind, count in sorted(snapshot.recent.items()))
+    if not enabled:
+        return Level.OK, "switched off: nobody subscribes, or the node is inactive"
+    if silent is None:
+        return Level.WARN, "no frame has arrived yet"
+    if silent > SILENT_S:
+        return Level.ERROR, f"no frames for {silent:.1f} s"
+    if recent and (mute is None or mute > SILENT_S):
+        return Level.ERROR, f"nothing is published; failures in the last {RECENT_S:g} s: {recent}"
+    if recent:
+        return Level.WARN, f"failures in the last {RECENT_S:g} s: {recent}"
+    age = snapshot.age_s
+    if age is not None and age.p50 < -max(stale_s, 0.05):
+        return Level.WARN, f"stamps lie {-age.p50:.2f} s in the future: compare the clocks"
+    if mute is None or mute > SILENT_S:
+        return Level.WARN, "frames arrive, but no embedding has come out for a second"
+    return Level.OK, f"{snapshot.published_hz:.1f} embeddings a second"
+
+
+def channel_values(snapshot: Snapshot) -> dict[str, str]:
+    """All numbers of a channel as text; times in milliseconds."""
+    values = {
+        "received_hz": f"{snapshot.received_hz:.2f}",
+        "published_hz": f"{snapshot.published_hz:.2f}",
+        **{name: str(getattr(snapshot, name)) for name in COUNTS},
+        "backwards": str(snapshot.backwards),
+        "failed": str(snapshot.failures),
+    }
+    values |= {f"failed_{kind}": str(count) for kind, count in sorted(snapshot.failed.items())}
+    for name in ("encode", "wait", "overhead", "age"):
+        values |= _spread(name, getattr(snapshot, f"{name}_s"))
+    if snapshot.hit_rate is not None:
+        values["reuse_hit_rate"] = f"{snapshot.hit_rate:.4f}"
+    return values
+
+
+def _spread(name: str, spread: Spread | None) -> dict[str, str]:
+    if spread is None:
+        return {}
+    return {
+        f"{name}_p50_ms": f"{1000 * spread.p50:.2f}",
+        f"{name}_p95_ms": f"{1000 * spread.p95:.2f}",
+    }
+
+
+def sync_status(name: str, counts: SyncCounts, before: SyncCounts | None = None) -> Status:
+    """How the matching of cameras fares since ``before``, or since the start."""
+    sets = counts.sets - (before.sets if before else 0)
+    missing = {
+        camera: number - (before.missing[camera] if before else 0)
+        for camera, number in counts.missing.items()
+    }
+    absent = ", ".join(f"{camera} ({number} times)" for camera, number in missing.items() if number)
+    level, message = Level.OK, f"{sets} sets"
+    if absent:
+        level = Level.WARN if sets else Level.ERROR
+        message = f"{sets} sets; without a frame within the slop: {absent}"
+    values = {"sets": str(counts.sets), "backwards": str(counts.backwards)}
+    values["unstamped"] = str(counts.unstamped)
+    for kind in ("received", "unmatched", "missing"):
+        numbers: dict[str, int] = getattr(counts, kind)
+        values |= {f"{kind}_{camera}": str(number) for camera, number in numbers.items()}
+    return Status(name, level, message, values)
+
+
+def policy_status(name: str, counts: PolicyCounts) -> Status:
+    """Whether the policy acts, and if not, why."""
+    level = Level.ERROR if counts.paused else Level.OK
+    message = f"no actions: {counts.message}" if counts.paused else f"{counts.actions} actions"
+    values = {"actions": str(counts.actions), "resets": str(counts.resets)}
+    values |= {f"paused_{kind}": str(number) for kind, number in sorted(counts.pauses.items())}
+    return Status(name, level, message, values)

@@ -1,0 +1,175 @@
+"""All of a node but ROS: a ROS 1 or ROS 2 node subscribes, publishes and keeps the timers."""
+
+from __future__ import annotations
+
+import functools
+import threading
+import time
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from s2robot.encoder import FrameEncoder
+from s2robot.errors import unknown
+from s2robot.plugins.ros.core.config import NodeConfig, build_channels, build_encoder
+from s2robot.plugins.ros.core.diagnostics import (
+    Status,
+    channel_status,
+    policy_status,
+    sync_status,
+)
+from s2robot.plugins.ros.core.images import frame_of
+from s2robot.plugins.ros.core.policy import Action, PolicyRunner
+from s2robot.plugins.ros.core.reports import Log
+from s2robot.plugins.ros.core.results import Result
+from s2robot.plugins.ros.core.streams import FramesEncoder
+from s2robot.plugins.ros.core.synchronise import SyncCounts, Synchroniser
+from s2robot.plugins.ros.core.worker import LatestFrameWorker
+
+
+class NodeCore:
+    """From messages to embeddings, actions and diagnostics. Any thread may call any method.
+
+    A node hands every message of a subscription to ``receive_image`` or ``receive_joints``, which
+    return at once, and with a policy calls ``tick`` at ``control_hz``.
+
+    Args:
+        config: of the node.
+        publish: is given every embedding, from the encoder's thread.
+        now_ns: the node's clock, simulated where stamps are [ns].
+        log: writes a line to the node's log.
+        channels: what encodes; made by ``config`` when not given.
+        clock: monotonic seconds.
+
+    Raises:
+        S2RobotError: see ``build_encoder`` and ``PolicyRunner``.
+    """
+
+    def __init__(
+        self,
+        config: NodeConfig,
+        publish: Callable[[Result], None],
+        now_ns: Callable[[], int],
+        log: Log,
+        *,
+        channels: Mapping[str, FramesEncoder] | None = None,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.config = config
+        self.model = config.encoder or config.policy
+        if channels is None:
+            encoder = build_encoder(config)
+            channels, self.model = build_channels(config, encoder), model_name(encoder)
+        self._publish, self._clock = publish, clock
+        self.runner = (
+            PolicyRunner.from_file(
+                config.policy, config.stale_s, now_ns, log, config.joint_prefix, clock
+            )
+            if config.policy
+            else None
+        )
+        self.worker = LatestFrameWorker(
+            channels,
+            self._take,
+            now_ns,
+            log,
+            max_rate_hz=config.max_rate_hz,
+            stale_s=config.stale_s,
+            decode=lambda message: frame_of(message, config.generic_order),
+            clock=clock,
+        )
+        self._channel_of = {t: name for name, topics in config.channels.items() for t in topics}
+        self._synchroniser = self._make_synchroniser()
+        self._told: SyncCounts | None = None
+        self._telling = threading.Lock()
+
+    def _make_synchroniser(self) -> Synchroniser | None:
+        for name, topics in self.config.channels.items():
+            if len(topics) > 1:
+                return Synchroniser(
+                    topics, self.config.slop_s, functools.partial(self.worker.offer, name)
+                )
+        return None
+
+    def _take(self, result: Result) -> None:
+        if self.runner:
+            self.runner.take_embedding(result)
+        self._publish(result)
+
+    @property
+    def control_hz(self) -> float | None:
+        """Rate at which ``tick`` is to be called; None without a policy."""
+        return self.runner.control_hz if self.runner else None
+
+    def start(self) -> None:
+        """Begin to take frames; see ``LatestFrameWorker.start``."""
+        self._forget()
+        self.worker.start()
+
+    def stop(self) -> None:
+        """Take no more frames, end the thread; see ``LatestFrameWorker.stop``."""
+        self.worker.stop()
+
+    def enable(self) -> None:
+        """Take frames again."""
+        if not self.worker.enabled:
+            self._forget()
+        self.worker.enable()
+
+    def disable(self) -> None:
+        """Ignore frames while nobody subscribes; a policy then has nothing to act on."""
+        self.worker.disable()
+
+    def _forget(self) -> None:
+        if self._synchroniser:
+            self._synchroniser.clear()
+        if self.runner:
+            self.runner.start_anew()
+
+    def receive_image(self, topic: str, message: Any) -> bool:
+        """Take an Image or CompressedImage; returns whether it waits for the encoder.
+
+        Raises:
+            ValueError: the topic is none of the configuration's.
+        """
+        if topic not in self._channel_of:
+            raise unknown("topic", topic, self._channel_of)
+        if not self.worker.enabled:
+            return False
+        if self._synchroniser:
+            return self._synchroniser.offer(topic, message)
+        return self.worker.offer(self._channel_of[topic], {topic: message})
+
+    def receive_joints(self, message: Any) -> None:
+        """Take a JointState."""
+        if self.runner:
+            self.runner.take_joints(message)
+
+    def tick(self) -> Action | None:
+        """One control step; see ``PolicyRunner.tick``."""
+        return self.runner.tick() if self.runner else None
+
+    def diagnostics(self) -> list[Status]:
+        """The status of every channel, of the matching of cameras and of the policy."""
+        enabled, stale_s = self.worker.enabled, self.config.stale_s
+        found = [
+            channel_status(f"encoder {name}", snapshot, enabled, stale_s)
+            for name, snapshot in self.worker.snapshots().items()
+        ]
+        if self._synchroniser:
+            counts = self._synchroniser.counts()
+            with self._telling:
+                before, self._told = self._told, counts
+            found.append(sync_status("cameras together", counts, before))
+        if self.runner:
+            found.append(policy_status("policy", self.runner.counts()))
+        return found
+
+
+def model_name(encoder: FrameEncoder) -> str:
+    """Backbone, scales and readout, as an embedding's message states them.
+
+    >>> "s2r-vitt16-128 (1,2) spatial_softmax"  # doctest: +SKIP
+    """
+    spec = encoder.spec
+    scales = ",".join(f"{scale:g}" for scale in spec.scales)
+    return f"{spec.backbone} ({scales}) {spec.readout}"

@@ -73,7 +73,7 @@ def plain_steps(config: PretrainConfig) -> Iterator[None]:
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=(0.9, 0.95))
     generator = torch.Generator().manual_seed(0)
     loader = DataLoader(views_of(config, Team()), None, sampler=range(10_000), num_workers=1)
-    for views in loader:
+    for (views,) in loader:
         keep = visible_patches(config.batch_size, model.grid**2, config.mask_ratio, generator)
         loss, _ = model(normalise_pixels(views.to(device)), keep.to(device))
         optimizer.zero_grad()
@@ -87,7 +87,7 @@ def our_steps(team: Team, config: PretrainConfig) -> Iterator[None]:
     """`s2robot pretrain`'s own steps."""
     trainer = Trainer(config, team)
     for views, _ in batches(views_of(config, team), trainer):
-        trainer.update(views)
+        trainer.update(*views)
         yield
 
 

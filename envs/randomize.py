@@ -29,6 +29,7 @@ from s2robot.envs.scene import (
     build_scene,
     look_at,
 )
+from s2robot.envs.segments import segment_of_geom
 
 _CUBES_OF = ("easy", "precise")  # levels; a further one here would change every frame
 _EXTRA_BOXES = 3
@@ -60,6 +61,7 @@ class RandomScenes:
         self._arm_qpos = self._addresses(ARM_JOINTS)
         self._finger_qpos = self._addresses(FINGER_JOINTS)
         self._cube_qpos = self._model.joint(CUBE).qposadr[0]
+        self._segments = np.append(segment_of_geom(self._model), np.uint8(0))  # last: no geom
 
     def __iter__(self) -> Iterator[np.ndarray]:
         index = 0
@@ -69,6 +71,17 @@ class RandomScenes:
 
     def frame(self, index: int) -> np.ndarray:
         """Draw frame ``index``: (size, size, 3) uint8 RGB, the same whenever it is asked for."""
+        camera = self._arrange(index)
+        return renderer().render(self._model, self._data, camera, self.size, self.size)
+
+    def segments(self, index: int, size: int) -> np.ndarray:
+        """What each place of frame ``index`` shows: (size, size) uint8 of ``ALL_SEGMENTS``."""
+        camera = self._arrange(index)
+        geoms = renderer().render_labels(self._model, self._data, camera, size, size).geom_id
+        return self._segments[geoms]
+
+    def _arrange(self, index: int) -> str:
+        """Put everything in its place for a frame; the camera that looks."""
         rng = np.random.default_rng((self.seed, index))
         level = LEVELS[str(rng.choice(_CUBES_OF))]
         self._reset_looks()
@@ -81,7 +94,7 @@ class RandomScenes:
         camera = self._aim_camera(rng)
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
-        return renderer().render(self._model, self._data, camera, self.size, self.size)
+        return camera
 
     def _addresses(self, joints: tuple[str, ...]) -> np.ndarray:
         return np.array([self._model.joint(PREFIX + name).qposadr[0] for name in joints])

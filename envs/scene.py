@@ -20,6 +20,8 @@ from s2robot.envs.rendering import RenderQuality
 
 CUBE = "cube"
 TABLE = "table"
+EXTRA_BOX = "box"
+"""Further boxes are named by this and their number."""
 CUBE_DENSITY = 700.0  # kg/m³, beech
 PHYSICS_DT_S = 0.005
 
@@ -85,7 +87,7 @@ def build_scene(
         add_patterns(spec)
     for index in range(extra_boxes):
         spec.worldbody.add_geom(
-            name=f"box{index}",
+            name=f"{EXTRA_BOX}{index}",
             type=mujoco.mjtGeom.mjGEOM_BOX,
             pos=(0, 0, -0.5),  # off its body's frame, or MuJoCo would ignore later moves
             quat=(0.8, 0, 0, 0.6),

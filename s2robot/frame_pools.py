@@ -35,45 +35,65 @@ class FramePool:
 
     Args:
         shards: files ``(frames, H, W, 3)`` uint8 in NumPy's format.
+        segments: files ``(frames, h, w)`` uint8 with what each place of the frames shows, one a
+            shard; or none.
 
     Raises:
         ValueError: no shard.
         CorruptFileError: one is damaged.
     """
 
-    def __init__(self, shards: Sequence[Path]) -> None:
+    def __init__(self, shards: Sequence[Path], segments: Sequence[Path] = ()) -> None:
         if not shards:
             raise ValueError("a frame pool needs at least one shard; got none")
-        self._paths = list(shards)
-        self._shards = [_open_shard(path) for path in shards]
+        self._paths = list(shards), list(segments)
+        self._shards = [_open_shard(path, 4) for path in shards]
+        self._segments = [_open_shard(path, 3) for path in segments]
         self._ends = np.cumsum([len(shard) for shard in self._shards])
 
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def __reduce__(self) -> tuple[type[FramePool], tuple[list[Path]]]:
-        return FramePool, (self._paths,)  # a pickled memory map would hold all its frames
+    def __reduce__(self) -> tuple[type[FramePool], tuple[list[Path], list[Path]]]:
+        return FramePool, self._paths  # a pickled memory map would hold all its frames
 
     def __getitem__(self, i: int) -> np.ndarray:
+        shard, place = self._place(i)
+        return self._shards[shard][place]
+
+    @property
+    def has_segments(self) -> bool:
+        """Whether it is known what the frames show."""
+        return bool(self._segments)
+
+    def segments(self, i: int) -> np.ndarray:
+        """What each place of frame ``i`` shows: ``(h, w)`` uint8, perhaps coarser than it."""
+        shard, place = self._place(i)
+        return self._segments[shard][place]
+
+    def _place(self, i: int) -> tuple[int, int]:
         shard = int(np.searchsorted(self._ends, i, side="right"))
-        start = self._ends[shard - 1] if shard else 0
-        return self._shards[shard][i - start]
+        return shard, i - int(self._ends[shard - 1] if shard else 0)
 
 
-def _open_shard(path: Path) -> np.ndarray:
+def _open_shard(path: Path, dimensions: int) -> np.ndarray:
     try:
         shard = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise CorruptFileError(f"{path} is not a whole frame shard ({error}); delete it") from None
-    if shard.ndim != 4 or shard.shape[3] != 3 or shard.dtype != np.uint8:
+    colours = dimensions == 3 or shard.shape[-1] == 3
+    if shard.ndim != dimensions or not colours or shard.dtype != np.uint8:
+        expected = "(frames, H, W, 3)" if dimensions == 4 else "(frames, h, w)"
         raise CorruptFileError(
-            f"{path} holds {shard.dtype} {shard.shape}; expected uint8 (frames, H, W, 3)"
+            f"{path} holds {shard.dtype} {shard.shape}; expected uint8 {expected}"
         )
     return shard
 
 
 # -------------------------------------------------------------------------------------- rendered
-def rendered_shards(cache: Path, frames: int, seed: int, size: int) -> list[Path]:
+def rendered_shards(
+    cache: Path, frames: int, seed: int, size: int, kind: str = "frames"
+) -> list[Path]:
     """Shards of randomised scenes of the task family; those that are missing are rendered.
 
     Args:
@@ -81,21 +101,22 @@ def rendered_shards(cache: Path, frames: int, seed: int, size: int) -> list[Path
         frames: how many.
         seed: of the scenes.
         size: side of a frame [px].
+        kind: "frames", or "segments" for what they show, at half their size.
     """
     key = digest_of({"seed": seed, "size": size, "mujoco": versions()["mujoco"]})[:12]
     folder = cache / f"rendered-{size}-{key}"
     counts = [min(SHARD_FRAMES, frames - k) for k in range(0, frames, SHARD_FRAMES)]
-    paths = [folder / f"frames_{k:05d}_{count}.npy" for k, count in enumerate(counts)]
-    with locked(folder / "render"):
+    paths = [folder / f"{kind}_{k:05d}_{count}.npy" for k, count in enumerate(counts)]
+    with locked(folder / kind):
         missing = [k for k, path in enumerate(paths) if not path.exists()]
-        jobs = [(paths[k], k * SHARD_FRAMES, counts[k], seed, size) for k in missing]
+        jobs = [(paths[k], kind, k * SHARD_FRAMES, counts[k], seed, size) for k in missing]
         if jobs:
-            for _ in track(_done(jobs), description="rendering frames", total=len(jobs)):
+            for _ in track(_done(jobs), description=f"rendering {kind}", total=len(jobs)):
                 pass
     return paths
 
 
-def _done(jobs: list[tuple[Path, int, int, int, int]]) -> Iterator[None]:
+def _done(jobs: list[tuple[Path, str, int, int, int, int]]) -> Iterator[None]:
     """Render shards, several at a time where there are several; GL does not survive a fork."""
     processes = min(usable_cores(), len(jobs))
     if processes < 2:
@@ -106,11 +127,16 @@ def _done(jobs: list[tuple[Path, int, int, int, int]]) -> Iterator[None]:
         yield from pool.map(_render_shard, *zip(*jobs, strict=True))
 
 
-def _render_shard(path: Path, start: int, count: int, seed: int, size: int) -> None:
+def _render_shard(path: Path, kind: str, start: int, count: int, seed: int, size: int) -> None:
     from s2robot.envs.randomize import RandomScenes
 
     scenes = RandomScenes(seed=seed, size=size)
-    write_shard(path, (scenes.frame(start + i) for i in range(count)), (count, size, size, 3))
+    numbers = range(start, start + count)
+    if kind == "frames":
+        write_shard(path, (scenes.frame(i) for i in numbers), (count, size, size, 3))
+    else:
+        half = size // 2
+        write_shard(path, (scenes.segments(i, half) for i in numbers), (count, half, half))
 
 
 # ----------------------------------------------------------------------------------- any frames
@@ -158,7 +184,7 @@ def _shard(folder: Path, number: int) -> Path:
 
 
 def write_shard(path: Path, frames: Iterable[np.ndarray], shape: tuple[int, ...]) -> None:
-    """Write frames of ``shape`` (frames, H, W, 3) as one shard, atomically.
+    """Write frames, or what they show, as one shard of ``shape`` (frames, ...), atomically.
 
     Raises:
         DiskFullError: there is no room.

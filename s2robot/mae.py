@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from timm.layers import build_sincos2d_pos_embed  # pyright: ignore[reportAttributeAccessIssue]
 from timm.models.vision_transformer import Block, VisionTransformer
 from torch import nn
@@ -15,6 +16,11 @@ STD = (0.229, 0.224, 0.225)
 # variance and make the loss about nothing else.
 PIXEL_VARIANCE_EPS = 1e-2
 
+SEGMENT_CELLS = 8
+"""Places along a patch's side whose class is told."""
+SEGMENT_WEIGHTS = (1.0, 1.0, 1.5, 2.0, 8.0, 2.0)
+"""Of background, table, arm, gripper, cube, box in the loss: what is small counts for more."""
+
 
 class MaskedAutoencoder(nn.Module):
     """Encode the visible patches, decode all, and compare normalised pixels of the masked ones.
@@ -26,6 +32,8 @@ class MaskedAutoencoder(nn.Module):
         decoder_depth: number of decoder blocks.
         decoder_heads: attention heads of the decoder.
         visible_weight: weight of a visible patch in the loss, where a masked one has 1.
+        segments_weight: weight of the loss of telling what every place shows; 0 is none (He et
+            al.), above 0 is one further task of MultiMAE (Bachmann et al. 2022, arXiv 2204.01678).
     """
 
     def __init__(
@@ -35,10 +43,12 @@ class MaskedAutoencoder(nn.Module):
         decoder_depth: int = 2,
         decoder_heads: int = 4,
         visible_weight: float = 0.0,
+        segments_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.visible_weight = visible_weight
+        self.segments_weight = segments_weight
         self.grid = encoder.patch_embed.grid_size[0]
         self.patch = encoder.patch_embed.patch_size[0]
         width = encoder.embed_dim
@@ -52,25 +62,40 @@ class MaskedAutoencoder(nn.Module):
         self.decoder_norm = nn.LayerNorm(decoder_dim, eps=1e-6)
         self.decoder_head = nn.Linear(decoder_dim, self.patch**2 * 3)
         nn.init.normal_(self.mask_token, std=0.02)
+        if segments_weight:
+            self.segment_head = nn.Linear(decoder_dim, SEGMENT_CELLS**2 * len(SEGMENT_WEIGHTS))
 
     def forward(
-        self, images: torch.Tensor, keep: torch.Tensor
+        self, images: torch.Tensor, keep: torch.Tensor, segments: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
         """Loss and predictions.
 
         Args:
             images: ``(B, 3, S, S)`` normalised.
             keep: ``(B, V)`` int64 indices of the visible patches.
+            segments: ``(B, s, s)`` uint8 classes, s = ``SEGMENT_CELLS`` cells a patch; where
+                ``segments_weight`` is above 0.
 
         Returns:
             Mean squared error over masked patches and, with their weight, visible ones (scalar),
-            and the predicted normalised pixels ``(B, N, patch² · 3)``.
+            plus the weighted cross-entropy of the segments of all patches; and the predicted
+            normalised pixels ``(B, N, patch² · 3)``.
         """
-        predicted = self.decode(self.encode(images, keep), keep)
+        decoded = self.decode_tokens(self.encode(images, keep), keep)
+        predicted = self.decoder_head(decoded)
         target = normalise_patches(patchify(images, self.patch))
         error = (predicted.float() - target).square().mean(dim=-1)  # (B, N)
         weights = torch.ones_like(error).scatter_(1, keep, self.visible_weight)
-        return (error * weights).sum() / weights.sum(), predicted
+        loss = (error * weights).sum() / weights.sum()
+        if segments is not None:
+            loss = loss + self.segments_weight * self._segment_loss(decoded, segments)
+        return loss, predicted
+
+    def _segment_loss(self, decoded: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
+        told = self.segment_head(decoded).float().unflatten(-1, (-1, len(SEGMENT_WEIGHTS)))
+        true = patchify(segments.unsqueeze(1), SEGMENT_CELLS).long()  # (B, N, cells²)
+        weights = torch.tensor(SEGMENT_WEIGHTS, device=told.device)
+        return F.cross_entropy(told.flatten(0, 2), true.flatten(), weights)
 
     def encode(self, images: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         """Tokens ``(B, 1 + V, C)`` of the class token and the visible patches."""
@@ -82,6 +107,10 @@ class MaskedAutoencoder(nn.Module):
 
     def decode(self, tokens: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
         """Normalised pixels ``(B, N, patch² · 3)`` of every patch."""
+        return self.decoder_head(self.decode_tokens(tokens, keep))
+
+    def decode_tokens(self, tokens: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
+        """What the decoder makes ``(B, N, decoder_dim)`` of every patch."""
         embedded = self.decoder_embed(tokens)
         full = self.mask_token.to(embedded.dtype).repeat(len(tokens), self.grid**2, 1)
         index = keep.unsqueeze(-1).expand(-1, -1, embedded.shape[-1])
@@ -89,7 +118,7 @@ class MaskedAutoencoder(nn.Module):
         full = torch.cat([embedded[:, :1], full], dim=1) + self.decoder_positions
         for block in self.decoder_blocks:
             full = block(full)
-        return self.decoder_head(self.decoder_norm(full))[:, 1:]
+        return self.decoder_norm(full)[:, 1:]
 
 
 def _fixed_positions(grid: int, width: int) -> nn.Parameter:

@@ -23,7 +23,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from s2robot.errors import DivergedError, MismatchError
 from s2robot.files import append_jsonl, atomic_path, read_jsonl
-from s2robot.mae import MaskedAutoencoder, normalise_pixels, visible_patches
+from s2robot.mae import SEGMENT_CELLS, MaskedAutoencoder, normalise_pixels, visible_patches
 from s2robot.optim import parameter_groups, seeded
 from s2robot.pretrain_card import export, jsonable
 from s2robot.pretrain_config import PretrainConfig, learning_rate
@@ -74,18 +74,22 @@ class Trainer:
     def _new_model(self) -> MaskedAutoencoder:
         shape = self.config.model
         decoder = shape.decoder_dim, shape.decoder_depth, shape.decoder_heads
-        model = MaskedAutoencoder(shape.build(), *decoder, self.config.visible_weight)
-        return model.to(self.device)
+        weights = self.config.visible_weight, self.config.segments_weight
+        return MaskedAutoencoder(shape.build(), *decoder, *weights).to(self.device)
 
-    def update(self, views: torch.Tensor) -> float:
-        """One optimiser step on this process's uint8 views ``(B, 3, S, S)``; the mean loss.
+    def update(self, views: torch.Tensor, segments: torch.Tensor | None = None) -> float:
+        """One optimiser step on this process's views; the mean loss.
+
+        Args:
+            views: ``(B, 3, S, S)`` uint8.
+            segments: what they show, where the recipe asks for it (see ``MaskedAutoencoder``).
 
         Raises:
             DivergedError: the loss or a gradient is NaN or infinite; the weights stay as they are.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
-        loss = self._loss(views)
+        loss = self._loss(views, segments)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
@@ -96,12 +100,14 @@ class Trainer:
         self.step += 1
         return mean
 
-    def _loss(self, views: torch.Tensor) -> torch.Tensor:
+    def _loss(self, views: torch.Tensor, segments: torch.Tensor | None) -> torch.Tensor:
         keep = self.team.share(self.visible(self.step, self.config.batch_size)).to(self.device)
         images = normalise_pixels(views.to(self.device, non_blocking=True))
+        if segments is not None:
+            segments = segments.to(self.device, non_blocking=True)
         low = self.precision is torch.bfloat16
         with torch.autocast(self.device.type, torch.bfloat16, enabled=low):
-            return self.forward(images, keep)[0]
+            return self.forward(images, keep, segments)[0]
 
     def visible(self, step: int, batch: int) -> torch.Tensor:
         """Visible patches of a step: they depend only on (seed, step), so a resume repeats them."""
@@ -189,7 +195,8 @@ def _work(team: Team, config: PretrainConfig) -> None:
         console.print(f"resuming at step {trainer.step} of {config.steps}")
     pool = open_pool(config, Console(quiet=True))
     sampling = config.model.img_size, config.sampling, config.seed, config.batch_size
-    sampler = ViewSampler(pool, *sampling, team)
+    cells = config.model.img_size // config.model.patch_size * SEGMENT_CELLS
+    sampler = ViewSampler(pool, *sampling, team, cells)
     console.print(
         f"pre-training {config.name} on {trainer.device} in {trainer.precision}, "
         f"{team.size} process(es): {config.views} views",
@@ -207,7 +214,7 @@ def _train(trainer: Trainer, sampler: ViewSampler, console: Console) -> None:
     config, team = trainer.config, trainer.team
     diary = Diary(trainer, console) if team.leads else None
     for views, waited in batches(sampler, trainer):
-        loss = trainer.update(views)
+        loss = trainer.update(*views)
         if diary is not None:
             diary.add(loss, waited)
             if trainer.step % config.checkpoint_every == 0 or trainer.step == config.steps:
@@ -216,7 +223,7 @@ def _train(trainer: Trainer, sampler: ViewSampler, console: Console) -> None:
         diary.close()
 
 
-def batches(sampler: ViewSampler, trainer: Trainer) -> Iterator[tuple[torch.Tensor, float]]:
+def batches(sampler: ViewSampler, trainer: Trainer) -> Iterator[tuple[list[torch.Tensor], float]]:
     """Batches of the steps still to do, each with the seconds waited for it."""
     config = trainer.config
     loader = iter(

@@ -88,6 +88,8 @@ class PretrainConfig:
     mask_ratio: float = 0.75
     visible_weight: float = 0.0
     """Weight of a visible patch in the loss, where a masked one has 1; 0 is the paper's loss."""
+    segments_weight: float = 0.0
+    """Weight of telling what every place shows, masked or not (MultiMAE); rendered frames only."""
     ema: float = 0.999
     """Decay a step of the exponential moving average of the weights; the average is exported."""
     clip_norm: float = 1.0
@@ -109,7 +111,16 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         least_one = ("frames", "frame_size", "every", "views", "batch_size", "checkpoint_every")
         require_at_least(self, 1, *least_one)
-        require_at_least(self, 0, "processes", "workers", "visible_weight", "weight_decay", "seed")
+        require_at_least(
+            self,
+            0,
+            "processes",
+            "workers",
+            "visible_weight",
+            "segments_weight",
+            "weight_decay",
+            "seed",
+        )
         require_positive(self, "lr", "clip_norm")
         for name in ("warmup", "ema"):
             if not 0 <= getattr(self, name) < 1:
@@ -119,6 +130,11 @@ class PretrainConfig:
                 raise unknown(name, getattr(self, name), allowed)
         if not self.source:
             raise ValueError(f"source is empty; give {RENDERED!r}, folders, videos or .hdf5 files")
+        if self.segments_weight and set(self.source) != {RENDERED}:
+            raise ValueError(
+                f"segments_weight is {self.segments_weight}, but only {RENDERED!r} frames come with "
+                f"segments; source is {list(self.source)}: give segments_weight=0"
+            )
         if self.frame_size < self.model.img_size:
             raise ValueError(
                 f"frame_size {self.frame_size} is below the model's img_size {self.model.img_size}"

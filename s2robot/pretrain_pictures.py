@@ -31,7 +31,7 @@ def write_reconstructions(trainer: Trainer, sampler: ViewSampler, board: Summary
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
-    images = _reconstructions(trainer, sampler[_UNSEEN_STEP])
+    images = _reconstructions(trainer, sampler[_UNSEEN_STEP][0])
     board.add_image("reconstructions", images, trainer.step, dataformats="HWC")
     path = trainer.config.out / "reconstructions.png"
     with atomic_path(path) as temporary:

@@ -33,6 +33,10 @@ def open_pool(config: PretrainConfig, console: Console) -> FramePool:
         CorruptFileError: pictures, a video, a bag or demonstrations that cannot be read.
         S2RobotError: too few frames.
     """
+    segments = []
+    if config.segments_weight:
+        rendered = config.cache, config.frames, config.seed, config.frame_size
+        segments = rendered_shards(*rendered, kind="segments")
     pool = FramePool(
         [path for source in config.source for path in _shards(source, config, console)]
     )

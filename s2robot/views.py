@@ -52,6 +52,7 @@ class ViewSampler(Dataset):
         seed: of the views.
         batch_size: views a step, over all processes.
         team: the processes; this one's share is made.
+        cells: along a view's side, whose classes are given too where the pool knows them.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class ViewSampler(Dataset):
         seed: int,
         batch_size: int,
         team: Team = ALONE,
+        cells: int = 0,
     ) -> None:
         self._pool = pool
         self._size = size
@@ -69,19 +71,37 @@ class ViewSampler(Dataset):
         self._shares = np.cumsum(config.weights) / np.sum(config.weights)
         self._seed = seed
         self._numbers = range(batch_size)[team.rank :: team.size]
+        self._cells = cells if pool.has_segments else 0
 
-    def __getitem__(self, step: int) -> torch.Tensor:
-        """Views ``(batch_size / processes, 3, size, size)`` uint8 of a training step."""
-        return torch.cat([self._view(step, number) for number in self._numbers])
+    def __getitem__(self, step: int) -> list[torch.Tensor]:
+        """Views of a training step, and what their places show where that is known.
 
-    def _view(self, step: int, number: int) -> torch.Tensor:
+        Returns:
+            ``(batch_size / processes, 3, size, size)`` uint8, and perhaps
+            ``(batch_size / processes, cells, cells)`` uint8 classes.
+        """
+        parts = zip(*[self._view(step, number) for number in self._numbers], strict=True)
+        return [torch.cat(part) for part in parts]
+
+    def _view(self, step: int, number: int) -> list[torch.Tensor]:
         rng = np.random.default_rng([self._seed, step, number])
-        frame = self._pool[int(rng.integers(len(self._pool)))]  # (H, W, 3)
+        index = int(rng.integers(len(self._pool)))
+        frame = self._pool[index]  # (H, W, 3)
         scale = self._config.scales[int(np.searchsorted(self._shares, rng.random(), "right"))]
         side = round(min(frame.shape[:2]) / scale * rng.uniform(1 - self._config.jitter, 1))
         top, left = (int(rng.integers(0, length - side + 1)) for length in frame.shape[:2])
         crop = frame[top : top + side, left : left + side]
-        if rng.random() < self._config.flip:
-            crop = crop[:, ::-1]
+        flipped = rng.random() < self._config.flip
         image = torch.from_numpy(crop.copy()).permute(2, 0, 1).unsqueeze(0)  # (1, 3, side, side)
-        return F.interpolate(image, size=(self._size, self._size), mode="bilinear", antialias=True)
+        size = (self._size, self._size)
+        parts = [F.interpolate(image, size=size, mode="bilinear", antialias=True)]
+        if self._cells:
+            shrink = self._pool.segments(index).shape[0] / frame.shape[0]
+            parts.append(self._segments(index, top * shrink, left * shrink, side * shrink))
+        return [part.flip(-1) if flipped else part for part in parts]
+
+    def _segments(self, index: int, top: float, left: float, side: float) -> torch.Tensor:
+        """Classes ``(1, cells, cells)`` at the middles of a view's cells."""
+        middles = (np.arange(self._cells) + 0.5) / self._cells * side
+        rows, columns = ((start + middles).astype(int) for start in (top, left))
+        return torch.from_numpy(self._pool.segments(index)[np.ix_(rows, columns)]).unsqueeze(0)

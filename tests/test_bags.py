@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import importlib
+import importlib.util
 import io
 import json
 import os
 import re
 import signal
 import sqlite3
+import sys
 import tracemalloc
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -212,7 +215,7 @@ def test_a_single_file_of_a_ros2_folder_is_a_bag(tmp_path, encoder):
 
 def test_the_record_tells_the_encoder_and_is_latched(tmp_path, encoder):
     bag = make_bag(tmp_path / "in.bag", one_camera)
-    for name in ("out.mcap", "out.bag"):
+    for name in ("out", "out.bag"):
         encode_bag(bag, tmp_path / name, encoder)
         (text,) = [m.data for t, _, m in all_messages(tmp_path / name) if t == ENCODER_TOPIC]
         record = json.loads(text)
@@ -683,6 +686,12 @@ def test_pretraining_on_bags_that_are_not_there(tmp_path):
     config = PretrainConfig(source=(str(tmp_path / "none.bag"),), cache=tmp_path / "cache")
     with pytest.raises(FileNotFoundError, match="no such folder, video, bag"):
         open_pool(config, Console(quiet=True))
+
+
+def test_without_rosbags_the_extra_is_named(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(S2RobotError, match=r"pip install 's2robot\[ros\]'"):
+        importlib.reload(sys.modules["s2robot.plugins.bags"])
 
 
 # ------------------------------------------------------------------------------------ the command

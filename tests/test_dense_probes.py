@@ -20,6 +20,7 @@ from tiny_models import write_tiny_model
 from s2robot.cli import main as s2robot
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.envs.rendering import renderer
+from s2robot.envs.segments import SEGMENTS, segment_of_geom
 from s2robot.errors import CorruptFileError, NonFiniteError
 from s2robot.files import append_jsonl, read_jsonl
 from s2robot.probes import dense, linear, metrics, study
@@ -27,13 +28,11 @@ from s2robot.probes.grids import TokenGrids, upsampling
 from s2robot.probes.intervals import metric_difference, metric_interval, summed_by_episode
 from s2robot.probes.scenes import (
     FARTHEST_M,
-    SEGMENTS,
     SceneConfig,
     SceneData,
     lower_median,
     majority,
     scene_data,
-    segment_of_geom,
     split_frames,
 )
 from s2robot.probes.study import Study, StudyConfig, differences, mark_of

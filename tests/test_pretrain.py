@@ -179,10 +179,10 @@ def sampler(pool, *, seed=0, batch=4, team=ALONE, config=EVERY_SCALE) -> ViewSam
 
 
 def test_views_depend_on_seed_and_step_only(pool):
-    views = sampler(pool)[3]
-    assert torch.equal(views, sampler(pool)[3])
-    assert not torch.equal(views, sampler(pool)[4])
-    assert not torch.equal(views, sampler(pool, seed=1)[3])
+    views = sampler(pool)[3][0]
+    assert torch.equal(views, sampler(pool)[3][0])
+    assert not torch.equal(views, sampler(pool)[4][0])
+    assert not torch.equal(views, sampler(pool, seed=1)[3][0])
     assert views.shape == (4, 3, 32, 32)
     assert views.dtype == torch.uint8
 
@@ -193,8 +193,8 @@ def test_a_pool_travels_to_other_processes_without_its_frames(pool):
 
 
 def test_processes_share_the_views_out(pool):
-    whole = sampler(pool, batch=6)[5]
-    parts = [sampler(pool, batch=6, team=Team(rank, 2))[5] for rank in range(2)]
+    whole = sampler(pool, batch=6)[5][0]
+    parts = [sampler(pool, batch=6, team=Team(rank, 2))[5][0] for rank in range(2)]
     assert torch.equal(parts[0], whole[0::2])
     assert torch.equal(parts[1], whole[1::2])
     assert torch.equal(Team(1, 2).share(whole), parts[1])
@@ -206,7 +206,7 @@ def test_views_span_the_share_of_the_frame_that_their_scale_says(tmp_path):
     pool = FramePool([tmp_path / "ramp.npy"])
     for scale in (1.0, 3.0):
         config = ViewConfig(scales=(scale,), weights=(1.0,), jitter=0.0, flip=0.0)
-        views = sampler(pool, batch=8, config=config)[0].float()
+        views = sampler(pool, batch=8, config=config)[0][0].float()
         spans = views.amax(dim=(1, 2, 3)) - views.amin(dim=(1, 2, 3))
         assert spans.mean().item() == pytest.approx(240 / scale, rel=0.1)
 
@@ -214,7 +214,7 @@ def test_views_span_the_share_of_the_frame_that_their_scale_says(tmp_path):
 def test_scales_are_drawn_with_their_weights(pool):
     config = ViewConfig(scales=(1.0, 3.0), weights=(0.0, 1.0), jitter=0.0)
     only = ViewConfig(scales=(3.0,), weights=(1.0,), jitter=0.0)
-    assert torch.equal(sampler(pool, config=config)[0], sampler(pool, config=only)[0])
+    assert torch.equal(sampler(pool, config=config)[0][0], sampler(pool, config=only)[0][0])
 
 
 @pytest.mark.parametrize(
@@ -285,7 +285,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny, pool):
         open_pool(parts, Console(quiet=True)), 32, parts.sampling, parts.seed, parts.batch_size
     )
     for step in range(6):  # killed at step 6, after the checkpoint of step 4
-        trainer.update(views[step])
+        trainer.update(*views[step])
         if trainer.step == 4:
             trainer.save(parts.out / "checkpoint.pt")
     pretrain(parts)
@@ -385,8 +385,8 @@ def test_divergence_keeps_the_last_checkpoint(tiny, monkeypatch):
     config = tiny()
     loss = Trainer._loss
 
-    def bad(self, views):
-        return loss(self, views) * (float("nan") if self.step == 6 else 1.0)
+    def bad(self, views, segments):
+        return loss(self, views, segments) * (float("nan") if self.step == 6 else 1.0)
 
     monkeypatch.setattr(Trainer, "_loss", bad)
     with pytest.raises(DivergedError, match="batch 6"):

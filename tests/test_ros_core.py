@@ -511,6 +511,7 @@ def test_start_and_stop_again_and_again() -> None:
     before = threading.active_count()
     for round_ in range(20):
         worker.start()
+        worker.disable()
         worker.start()
         assert worker.running
         assert threading.active_count() == before + 1

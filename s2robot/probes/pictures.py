@@ -16,9 +16,9 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
+from s2robot.envs.segments import SEGMENTS
 from s2robot.figures import DODGE, GREY, PALETTE
 from s2robot.files import atomic_path
-from s2robot.probes.scenes import SEGMENTS
 from s2robot.probes.study import (
     NO_ENCODER,
     Row,

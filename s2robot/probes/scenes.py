@@ -9,21 +9,18 @@ import dataclasses
 import functools
 import hashlib
 import zipfile
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import mujoco
 import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from s2robot.envs.arm import FINGER_JOINTS, HAND_BODY, PREFIX
 from s2robot.envs.levels import CAMERAS, get_level
-from s2robot.envs.pick_cube import PickCubeEnv, joint_body
+from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.envs.rendering import renderer
-from s2robot.envs.scene import CUBE, TABLE
+from s2robot.envs.segments import SEGMENTS, segment_of_geom
 from s2robot.errors import CorruptFileError, unknown
 from s2robot.files import atomic_path, digest_of, locked
 from s2robot.policies.config import require_at_least
@@ -31,8 +28,6 @@ from s2robot.probes.intervals import split_episodes
 from s2robot.probes.localisation import FIRST_SEED, moments
 from s2robot.provenance import versions
 
-SEGMENTS = ("background", "table", "arm", "gripper", "cube")
-"""Classes by number. The gripper is the hand and the fingers, the background floor and wall."""
 FARTHEST_M = 10.0
 """What is farther away, or empty, counts as this far (NYUv2 is judged alike)."""
 FORMAT = 1
@@ -156,29 +151,6 @@ def scene_data(
         if not path.exists():
             _save(path, _render(config, progress))
     return _load(path)
-
-
-def segment_of_geom(model: mujoco.MjModel) -> np.ndarray:
-    """Class of ``SEGMENTS`` of each geom (ngeom,), by the names of geoms and bodies."""
-    hand = model.body(PREFIX + HAND_BODY).id
-    fingers = {joint_body(model, PREFIX + joint) for joint in FINGER_JOINTS}
-    classes = np.zeros(model.ngeom, dtype=np.uint8)
-    for geom in range(model.ngeom):
-        name, body = model.geom(geom).name, int(model.geom_bodyid[geom])
-        if name in (CUBE, TABLE):
-            classes[geom] = SEGMENTS.index(name)
-        elif not {hand, *fingers}.isdisjoint(_ancestors(model, body)):
-            classes[geom] = SEGMENTS.index("gripper")
-        elif model.body(body).name.startswith(PREFIX):
-            classes[geom] = SEGMENTS.index("arm")
-    return classes
-
-
-def _ancestors(model: mujoco.MjModel, body: int) -> Iterator[int]:
-    """A body and all bodies that it hangs on, the world apart."""
-    while body:
-        yield body
-        body = int(model.body_parentid[body])
 
 
 def majority(segments: np.ndarray, size: int) -> np.ndarray:

@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from s2robot.envs.segments import SEGMENTS
 from s2robot.errors import unknown
 from s2robot.probes import dense, linear, metrics
 from s2robot.probes.grids import TokenGrids
 from s2robot.probes.intervals import Metric
 from s2robot.probes.localiser import ProbeConfig, fit_localiser
-from s2robot.probes.scenes import SEGMENTS, SceneData
+from s2robot.probes.scenes import SceneData
 from s2robot.stats import Interval
 
 _K = len(SEGMENTS)

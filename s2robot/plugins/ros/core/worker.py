@@ -110,9 +110,9 @@ class LatestFrameWorker:
         Stamps, frames kept for reuse and the kinds that were logged are forgotten; counts go on.
         """
         with self._changed:
+            self._enabled = True
             if self._thread is not None:
                 return
-            self._enabled = True
             for lane in self._lanes.values():
                 lane.restart, lane.due_s = True, -np.inf
             self._reports.forget()

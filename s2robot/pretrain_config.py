@@ -132,8 +132,8 @@ class PretrainConfig:
             raise ValueError(f"source is empty; give {RENDERED!r}, folders, videos or .hdf5 files")
         if self.segments_weight and set(self.source) != {RENDERED}:
             raise ValueError(
-                f"segments_weight is {self.segments_weight}, but only {RENDERED!r} frames come with "
-                f"segments; source is {list(self.source)}: give segments_weight=0"
+                f"segments_weight is {self.segments_weight}, but only {RENDERED!r} frames have "
+                f"known segments; source is {list(self.source)}: give segments_weight=0"
             )
         if self.frame_size < self.model.img_size:
             raise ValueError(

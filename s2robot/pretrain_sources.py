@@ -33,13 +33,12 @@ def open_pool(config: PretrainConfig, console: Console) -> FramePool:
         CorruptFileError: pictures, a video, a bag or demonstrations that cannot be read.
         S2RobotError: too few frames.
     """
-    segments = []
+    segments: list[Path] = []
     if config.segments_weight:
         rendered = config.cache, config.frames, config.seed, config.frame_size
         segments = rendered_shards(*rendered, kind="segments")
-    pool = FramePool(
-        [path for source in config.source for path in _shards(source, config, console)]
-    )
+    shards = [_shards(source, config, console) for source in config.source]
+    pool = FramePool([path for paths in shards for path in paths], segments)
     console.print(f"{len(pool)} frames from {', '.join(config.source)}", highlight=False)
     return pool
 

@@ -41,7 +41,7 @@ def _model_card(trainer: Trainer, digest: str) -> dict[str, Any]:
         "weights": "encoder.safetensors",
         "sha256": digest,
         "licence": "MIT" if set(config.source) == {RENDERED} else "as the frames allow",
-        "method": "masked autoencoding (He et al. 2021, arXiv 2111.06377)",
+        "method": _method(config),
         "data": _data(config),
         "recipe": jsonable(config.recipe()),
         "steps": trainer.step,
@@ -51,6 +51,15 @@ def _model_card(trainer: Trainer, digest: str) -> dict[str, Any]:
         "loss_curve": loss_curve(config.out / "loss.jsonl"),
         "provenance": provenance(),
     }
+
+
+def _method(config: PretrainConfig) -> str:
+    if not config.segments_weight:
+        return "masked autoencoding (He et al. 2021, arXiv 2111.06377)"
+    return (
+        "masked autoencoding that also tells what each place shows, from the renderer's segments "
+        "(MultiMAE with RGB input: Bachmann et al. 2022, arXiv 2204.01678)"
+    )
 
 
 def _data(config: PretrainConfig) -> str:

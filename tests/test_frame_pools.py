@@ -90,6 +90,22 @@ def test_rendered_frames_are_those_of_their_number(tmp_path):
     assert [path.stat().st_mtime_ns for path in rendered_shards(tmp_path, 3, 5, 32)] == before
 
 
+def test_segments_are_those_of_the_frames(tmp_path):
+    from s2robot.envs.randomize import RandomScenes
+    from s2robot.envs.segments import ALL_SEGMENTS
+
+    frames = rendered_shards(tmp_path, 6, seed=0, size=96)
+    segments = rendered_shards(tmp_path, 6, seed=0, size=96, kind="segments")
+    pool = FramePool(frames, segments)
+    scenes = RandomScenes(seed=0, size=96)
+    seen = [pool.segments(i) for i in range(6)]
+    assert all(np.array_equal(seen[i], scenes.segments(i, 48)) for i in range(6))
+    assert seen[0].shape == (48, 48)
+    assert set(np.unique(seen)) <= set(range(len(ALL_SEGMENTS)))
+    assert {0, 1, 2} <= set(np.unique(seen))  # background, table, arm
+    assert not FramePool(frames).has_segments
+
+
 def test_more_frames_keep_the_whole_shards(tmp_path, monkeypatch):
     from s2robot import frame_pools
 

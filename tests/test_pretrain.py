@@ -25,6 +25,7 @@ from s2robot.errors import DiskFullError, DivergedError, MismatchError
 from s2robot.files import read_json, read_jsonl, sha256_file
 from s2robot.frame_pools import FramePool, write_shard
 from s2robot.mae import (
+    SEGMENT_WEIGHTS,
     MaskedAutoencoder,
     normalise_patches,
     patchify,
@@ -156,6 +157,21 @@ def test_visible_patches_count_with_their_weight():
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_segments_of_all_patches_add_their_weighted_cross_entropy():
+    model = MaskedAutoencoder(TINY.build(), 16, 1, 2, segments_weight=0.7).eval()
+    images, keep = torch.randn(2, 3, 32, 32), torch.tensor([[0], [3]])
+    segments = torch.randint(0, 6, (2, 16, 16), dtype=torch.uint8)
+    added = model(images, keep, segments)[0] - model(images, keep)[0]
+    told = model.segment_head(model.decode_tokens(model.encode(images, keep), keep))
+    total = weight = 0.0
+    for b, patch, y, x in np.ndindex(2, 4, 8, 8):
+        true = int(segments[b, patch // 2 * 8 + y, patch % 2 * 8 + x])
+        odds = told[b, patch].reshape(8, 8, 6)[y, x].log_softmax(0)
+        total -= SEGMENT_WEIGHTS[true] * odds[true].item()
+        weight += SEGMENT_WEIGHTS[true]
+    assert added.item() == pytest.approx(0.7 * total / weight, rel=1e-4)
+
+
 def test_plain_attention_is_the_fused_one():
     model = MaskedAutoencoder(TINY.build(), 16, 1, 2).eval()
     images, keep = torch.randn(2, 3, 32, 32), torch.tensor([[0, 2], [1, 3]])
@@ -217,6 +233,22 @@ def test_scales_are_drawn_with_their_weights(pool):
     assert torch.equal(sampler(pool, config=config)[0][0], sampler(pool, config=only)[0][0])
 
 
+def test_segments_are_cut_and_flipped_with_their_views(tmp_path):
+    classes = np.zeros((96, 96), dtype=np.uint8)
+    classes[:, 40:] = 2
+    classes[60:, :50] = 5
+    frame = np.repeat(classes[..., None] * 50, 3, axis=2)  # its colour tells its class
+    write_shard(tmp_path / "f.npy", [frame], (1, 96, 96, 3))
+    write_shard(tmp_path / "s.npy", [classes[::2, ::2]], (1, 48, 48))
+    pool = FramePool([tmp_path / "f.npy"], [tmp_path / "s.npy"])
+    views, segments = ViewSampler(pool, 32, EVERY_SCALE, 0, 64, cells=16)[0]
+    seen = torch.nn.functional.avg_pool2d(views[:, :1].float(), 2)[:, 0] / 50
+    agree = (seen - segments).abs() < 0.5
+    assert segments.shape == (64, 16, 16)
+    assert {0, 2, 5} <= set(segments.unique().tolist())
+    assert agree.float().mean() > 0.93  # all but cells on an edge
+
+
 @pytest.mark.parametrize(
     "settings, message",
     [
@@ -240,6 +272,7 @@ def test_wrong_views_are_refused(settings, message):
         ({"frame_size": 64}, "below the model's img_size 128"),
         ({"warmup": 1.0}, "warmup is 1.0"),
         ({"lr": 0.0}, "lr is 0.0; it must be positive"),
+        ({"segments_weight": 1.0, "source": ("photos",)}, "only 'rendered' frames have"),
     ],
 )
 def test_wrong_recipes_are_refused(settings, message):
@@ -350,6 +383,17 @@ def test_two_processes_train_as_one_does(tmp_path, command):
         assert command(tmp_path / str(processes), processes).wait() == 0
     # bfloat16 rounds halves of a batch apart in another way than the whole.
     np.testing.assert_allclose(losses(tmp_path / "2"), losses(tmp_path / "1"), rtol=0.01)
+
+
+def test_segments_are_learnt_and_left_out_of_the_encoder(tiny):
+    config = tiny(source=("rendered",), frames=4, frame_size=32, segments_weight=1.0, views=16 * 60)
+    config = dataclasses.replace(config, lr=3e-3)
+    pretrain(config)
+    curve = losses(config.out)
+    assert np.mean(curve[-10:]) < 0.9 * np.mean(curve[:10])
+    assert curve[0] > 2  # some 1.8 for six classes is in it
+    assert not any("segment" in key for key in load_file(config.out / "encoder.safetensors"))
+    assert "MultiMAE" in read_json(config.out / "encoder.json")["method"]
 
 
 def test_another_recipe_does_not_resume(tiny):

@@ -66,13 +66,13 @@ class PretrainConfig:
     out: Path = Path("runs/pretrain")
     """Checkpoint, loss curve, page, encoder.safetensors and encoder.json."""
     source: tuple[str, ...] = (RENDERED,)
-    """"rendered", folders of pictures, videos, demonstrations (.hdf5); several are joined."""
+    """"rendered", folders of pictures, videos, bags, demonstrations (.hdf5); all are joined."""
     frames: int = 20480
     """Frames rendered where the source is "rendered"."""
     frame_size: int = 384
     """Shorter side of a kept frame [px]; a multiple of the base size keeps tiles native."""
     every: int = 1
-    """Of a video or of demonstrations, every so many frames."""
+    """Of a video, a bag or demonstrations, every so many frames."""
     skip_unreadable: bool = False
     """Leave out pictures that cannot be read, and say how many, instead of stopping."""
     cache: Path = Path("data/pretrain")

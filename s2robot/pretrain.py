@@ -11,6 +11,7 @@ import math
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -226,21 +227,30 @@ def _train(trainer: Trainer, sampler: ViewSampler, console: Console) -> None:
 def batches(sampler: ViewSampler, trainer: Trainer) -> Iterator[tuple[list[torch.Tensor], float]]:
     """Batches of the steps still to do, each with the seconds waited for it."""
     config = trainer.config
-    loader = iter(
-        DataLoader(
-            sampler,
-            batch_size=None,
-            sampler=range(trainer.step, config.steps),
-            num_workers=data_workers(config.workers, trainer.device, trainer.team.size),
-            pin_memory=trainer.device.type == "cuda",
-            # Where processes are spawned, theirs would be too, and import everything once more.
-            multiprocessing_context="fork" if sys.platform == "linux" else None,
-        )
-    )
-    for _ in range(trainer.step, config.steps):
+    steps = range(trainer.step, config.steps)
+    workers = data_workers(config.workers, trainer.device, trainer.team.size)
+    if workers:
+        pin = trainer.device.type == "cuda"
+        loaded = DataLoader(sampler, None, sampler=steps, num_workers=workers, pin_memory=pin)
+        loader = iter(loaded)
+    else:
+        loader = _one_ahead(sampler, steps)
+    for _ in steps:
         asked = time.monotonic()
         views = next(loader)
         yield views, time.monotonic() - asked
+
+
+def _one_ahead(sampler: ViewSampler, steps: range) -> Iterator[list[torch.Tensor]]:
+    """Batches cut by a thread while the step before trains: no process is forked."""
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        following = pool.submit(sampler.__getitem__, steps[0]) if steps else None
+        for step in steps:
+            assert following is not None
+            views = following.result()
+            if step + 1 in steps:
+                following = pool.submit(sampler.__getitem__, step + 1)
+            yield views
 
 
 class Diary:

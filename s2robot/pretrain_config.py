@@ -104,7 +104,7 @@ class PretrainConfig:
     processes: int = 0
     """Data-parallel processes on this machine; 0 is one a GPU, or one a core (at most 8)."""
     workers: int = 0
-    """Processes that cut views for each training process; 0 chooses."""
+    """Processes that cut views for each training process; 0: a thread on a CPU, several on GPUs."""
     model: ModelConfig = field(default_factory=ModelConfig)
     sampling: ViewConfig = field(default_factory=ViewConfig)
 

@@ -60,9 +60,9 @@ def plain_attention(model: nn.Module) -> None:
 
 
 def data_workers(wanted: int, device: torch.device, processes: int) -> int:
-    """Processes that cut views for one training process."""
+    """Processes that cut views for one training process; 0 is a thread of its own."""
     if wanted:
         return wanted
     if device.type == "cuda":
         return max(1, min(_MOST_WORKERS, usable_cores() // processes - 1))
-    return 1
+    return 0

@@ -9,7 +9,7 @@ by episode, from the rows that it keeps. The shipped encoder against the one tha
     s2robot pretrain out=runs/vitt
     s2robot pretrain out=runs/segments segments_weight=1.0 views=204800
     s2robot probe file:runs/first/s2r-vitt16-128.json file:runs/segments/encoder.json \\
-        random/vitt16-128 file:runs/vitt/encoder.json --scales 1 1,2 --task localisation \\
+        random/vitt16-128 file:runs/vitt/encoder.json --scales 1 --task localisation \\
         --episodes 260 --resets 1200 --runtime openvino --out runs/probes-old-new
     python benchmarks/encoders_compared.py runs/probes-old-new
 """
@@ -22,7 +22,7 @@ from typing import Any
 
 import numpy as np
 
-from s2robot.files import read_json, write_json
+from s2robot.files import read_json, read_jsonl, write_json
 from s2robot.probes.intervals import episode_draws
 from s2robot.probes.study import NO_ENCODER
 from s2robot.probes.tasks import get_task
@@ -64,7 +64,9 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     results = read_json(options.folder / "probes.json")
-    rows = compared(results["rows"])
+    asked = {row["key"] for row in results["rows"]}
+    kept_rows = read_jsonl(options.folder / "rows.jsonl")  # these have the sums by episode
+    rows = compared([row for row in kept_rows if row["key"] in asked])
     for row in rows:
         name, value = next(iter(row["measures"].items()))
         change_, scales = row["change_percent"], ",".join(f"{s:g}" for s in row["scales"])

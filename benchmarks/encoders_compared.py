@@ -23,9 +23,9 @@ from typing import Any
 import numpy as np
 
 from s2robot.files import read_json, read_jsonl, write_json
-from s2robot.probes.intervals import episode_draws
 from s2robot.probes.study import NO_ENCODER
 from s2robot.probes.tasks import get_task
+from s2robot.stats import block_draws, limits
 
 RESULTS = Path(__file__).parent / "results" / "encoders_compared.json"
 
@@ -34,9 +34,8 @@ def change(first: dict[str, Any], second: dict[str, Any]) -> dict[str, float]:
     """Change in percent from one row to another of the same task and scales, 95 % over episodes."""
     metric = get_task(first["task"]).measures[0].metric
     before, after = np.array(first["sums"]), np.array(second["sums"])  # (E, K)
-    draws = episode_draws(len(before))
-    ratios = metric(draws @ after) / metric(draws @ before)
-    low, high = np.quantile(ratios, [0.025, 0.975])
+    draws = block_draws(len(before))
+    low, high = limits(metric(draws @ after) / metric(draws @ before))
     ratio = metric(after.sum(axis=0)) / metric(before.sum(axis=0))
     return {k: 100 * (float(v) - 1) for k, v in (("estimate", ratio), ("low", low), ("high", high))}
 

@@ -293,9 +293,7 @@ class PickCubeEnv(gym.Env):
         start = self._home_m + self.np_random.uniform(-_START_SPREAD_M, _START_SPREAD_M, 3)
         self._steps = self._stage = 0
         self._place(start, spot, yaw)
-        if (
-            self.level.looks_vary
-        ):  # drawn last, so that a seed gives one start with either appearance
+        if self.level.looks_vary:  # drawn last: a seed gives one start with either appearance
             self._looks = draw_number(self.np_random, self.level.rare_share)
 
     def _place(self, tcp: np.ndarray, cube_xy: np.ndarray, cube_yaw_rad: float) -> None:

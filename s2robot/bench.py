@@ -22,6 +22,7 @@ from rich.progress import track
 from rich.table import Table
 from torch import Tensor
 
+from s2robot.arguments import count, frame_shape
 from s2robot.encoder import FrameEncoder
 from s2robot.files import write_json
 from s2robot.frame_sources import GENERATED, frames_from
@@ -121,14 +122,20 @@ def _parse(words: list[str]) -> argparse.Namespace:
     add("--geometry", default="published")
     add("--weights", type=Path, help="the published file, where you have it")
     add("--device", default="auto")
-    add("--frame", type=_shape, default=(480, 640), metavar="HxW", help="size of the frames [px]")
+    add(
+        "--frame",
+        type=frame_shape,
+        default=(480, 640),
+        metavar="HxW",
+        help="size of the frames [px]",
+    )
     add(
         "--frames-from",
         default="pick-cube",
         metavar="SOURCE",
         help=f"video, folder of pictures, or {', '.join(GENERATED)}; default pick-cube",
     )
-    add("--count", type=_count, default=200, help="most frames that are timed")
+    add("--count", type=count, default=200, help="most frames that are timed")
     add("--runtime", nargs="+", default=["auto"], choices=RUNTIMES, metavar="NAME",
         help=", ".join(RUNTIMES))  # fmt: skip
     add("--reuse", action="store_true", help="also with tiles reused from frame to frame")
@@ -141,19 +148,6 @@ def _parse(words: list[str]) -> argparse.Namespace:
     add("--out", type=Path, help="JSON file for the result")
     add("--json", action="store_true", help="JSON instead of a table")
     return parser.parse_args(words)
-
-
-def _shape(text: str) -> tuple[int, int]:
-    sides = text.lower().split("x")
-    if len(sides) != 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
-        raise argparse.ArgumentTypeError(f"{text!r} is no HEIGHTxWIDTH in pixels, such as 480x640")
-    return int(sides[0]), int(sides[1])
-
-
-def _count(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of frames from 1")
-    return int(text)
 
 
 def _rate(text: str) -> float:

@@ -16,14 +16,13 @@ from typing import Any, Protocol
 
 import numpy as np
 import torch
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from torch import Tensor
 
 from s2robot.backbones import get_card
 from s2robot.encoder import FrameEncoder
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.files import atomic_path, digest_of, locked, read_json, sha256_bytes, write_json
+from s2robot.progress import frames_bar
 from s2robot.spec import EmbeddingLayout, EncoderSpec
 
 FORMAT = 1
@@ -111,7 +110,7 @@ class FeatureStore:
         self, frames: FrameReader, encoder: FrameEncoder, missing: Sequence[_Entry], progress: bool
     ) -> None:
         total = len(frames)
-        with _bar(progress) as bar:
+        with frames_bar(progress) as bar:
             names = ", ".join(f"{entry.scale:g}" for entry in missing)
             task = bar.add_task(f"encoding scales ({names})", total=total)
             while (start := min(entry.frames for entry in missing)) < total:
@@ -277,14 +276,3 @@ def _check_lengths(demos: DataSet, frames: FrameReader) -> None:
             f"the data set has {demos.num_frames} frames and the frame source {len(frames)}; "
             "they must be the same number, at least 1"
         )
-
-
-def _bar(shown: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not shown,
-    )

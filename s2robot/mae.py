@@ -31,7 +31,6 @@ class MaskedAutoencoder(nn.Module):
         decoder_dim: width of the decoder.
         decoder_depth: number of decoder blocks.
         decoder_heads: attention heads of the decoder.
-        visible_weight: weight of a visible patch in the loss, where a masked one has 1.
         segments_weight: weight of the loss of telling what every place shows; 0 is none (He et
             al.), above 0 is one further task of MultiMAE (Bachmann et al. 2022, arXiv 2204.01678).
     """
@@ -42,12 +41,10 @@ class MaskedAutoencoder(nn.Module):
         decoder_dim: int = 128,
         decoder_depth: int = 2,
         decoder_heads: int = 4,
-        visible_weight: float = 0.0,
         segments_weight: float = 0.0,
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.visible_weight = visible_weight
         self.segments_weight = segments_weight
         self.grid = encoder.patch_embed.grid_size[0]
         self.patch = encoder.patch_embed.patch_size[0]
@@ -77,16 +74,15 @@ class MaskedAutoencoder(nn.Module):
                 ``segments_weight`` is above 0.
 
         Returns:
-            Mean squared error over masked patches and, with their weight, visible ones (scalar),
-            plus the weighted cross-entropy of the segments of all patches; and the predicted
-            normalised pixels ``(B, N, patch² · 3)``.
+            Mean squared error over masked patches, plus the weighted cross-entropy of the segments
+            of all patches (scalar), and the predicted normalised pixels ``(B, N, patch² · 3)``.
         """
         decoded = self.decode_tokens(self.encode(images, keep), keep)
         predicted = self.decoder_head(decoded)
         target = normalise_patches(patchify(images, self.patch))
         error = (predicted.float() - target).square().mean(dim=-1)  # (B, N)
-        weights = torch.ones_like(error).scatter_(1, keep, self.visible_weight)
-        loss = (error * weights).sum() / weights.sum()
+        masked = torch.ones_like(error).scatter_(1, keep, 0.0)
+        loss = (error * masked).sum() / masked.sum()
         if segments is not None:
             loss = loss + self.segments_weight * self._segment_loss(decoded, segments)
         return loss, predicted

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import sys
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -17,17 +16,17 @@ from typing import Any
 
 import torch
 from rich.console import Console
-from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from torch.nn.parallel import DistributedDataParallel
 from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from s2robot.errors import DivergedError, MismatchError
-from s2robot.files import append_jsonl, atomic_path, read_jsonl
+from s2robot.files import atomic_path
 from s2robot.mae import SEGMENT_CELLS, MaskedAutoencoder, normalise_pixels, visible_patches
 from s2robot.optim import parameter_groups, seeded
 from s2robot.pretrain_card import export, jsonable
 from s2robot.pretrain_config import PretrainConfig, learning_rate
+from s2robot.pretrain_diary import Diary
 from s2robot.pretrain_machine import (
     compiles,
     data_workers,
@@ -75,8 +74,8 @@ class Trainer:
     def _new_model(self) -> MaskedAutoencoder:
         shape = self.config.model
         decoder = shape.decoder_dim, shape.decoder_depth, shape.decoder_heads
-        weights = self.config.visible_weight, self.config.segments_weight
-        return MaskedAutoencoder(shape.build(), *decoder, *weights).to(self.device)
+        model = MaskedAutoencoder(shape.build(), *decoder, self.config.segments_weight)
+        return model.to(self.device)
 
     def update(self, views: torch.Tensor, segments: torch.Tensor | None = None) -> float:
         """One optimiser step on this process's views; the mean loss.
@@ -244,72 +243,9 @@ def batches(sampler: ViewSampler, trainer: Trainer) -> Iterator[tuple[list[torch
 def _one_ahead(sampler: ViewSampler, steps: range) -> Iterator[list[torch.Tensor]]:
     """Batches cut by a thread while the step before trains: no process is forked."""
     with ThreadPoolExecutor(max_workers=1) as pool:
-        following = pool.submit(sampler.__getitem__, steps[0]) if steps else None
+        waiting = [pool.submit(sampler.__getitem__, step) for step in steps[:1]]
         for step in steps:
-            assert following is not None
-            views = following.result()
+            views = waiting.pop().result()
             if step + 1 in steps:
-                following = pool.submit(sampler.__getitem__, step + 1)
+                waiting.append(pool.submit(sampler.__getitem__, step + 1))
             yield views
-
-
-class Diary:
-    """What a run tells and keeps: progress, loss curve, checkpoints."""
-
-    def __init__(self, trainer: Trainer, console: Console) -> None:
-        self.trainer, self.console = trainer, console
-        self.log = trainer.config.out / "loss.jsonl"
-        self.rows: list[dict[str, float]] = []
-        self.waited, self.first = 0.0, trainer.step
-        self.started = time.monotonic()
-        self.board = SummaryWriter(str(trainer.config.out / "tb"), purge_step=trainer.step)
-        columns = (*Progress.get_default_columns()[:3], TimeElapsedColumn(), TimeRemainingColumn())
-        self.progress = Progress(
-            *columns,
-            TextColumn("loss {task.fields[loss]:.4f}"),
-            console=console,
-            disable=not sys.stdout.isatty(),
-        )
-        self.progress.start()
-        self.task = self.progress.add_task(
-            "steps", total=trainer.config.steps, completed=trainer.step, loss=math.nan
-        )
-        _trim_log(self.log, trainer.step)
-
-    def add(self, loss: float, waited: float) -> None:
-        """Note one step."""
-        self.rows.append({"step": self.trainer.step - 1, "loss": loss})
-        self.waited += waited
-        self.progress.update(self.task, advance=1, loss=loss)
-
-    def checkpoint(self) -> None:
-        """Keep the loss curve, then what is needed to resume, then the encoder so far."""
-        trainer, config = self.trainer, self.trainer.config
-        # The log first: rows past a checkpoint are cut off on resuming, missing ones are lost.
-        append_jsonl(self.log, self.rows)
-        trainer.save(config.out / "checkpoint.pt")
-        export(trainer)
-        loss = sum(row["loss"] for row in self.rows) / len(self.rows)
-        self.rows.clear()
-        spent = time.monotonic() - self.started
-        rate = (trainer.step - self.first) * config.batch_size / spent
-        for name, value in (("loss", loss), ("views per second", rate)):
-            self.board.add_scalar(name, value, trainer.step)
-        self.board.add_scalar("lr", learning_rate(trainer.step - 1, config), trainer.step)
-        self.console.print(
-            f"step {trainer.step}/{config.steps}  loss {loss:.4f}  {rate:.0f} views/s  "
-            f"waiting for data {self.waited / spent:.1%}",
-            highlight=False,
-        )
-
-    def close(self) -> None:
-        """End the progress bar and the board."""
-        self.progress.stop()
-        self.board.close()
-
-
-def _trim_log(log: Path, step: int) -> None:
-    """Drop rows past the checkpoint, which a kill between log and checkpoint leaves."""
-    rows = [row for row in read_jsonl(log) if row["step"] < step]
-    with atomic_path(log) as temporary:
-        temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))

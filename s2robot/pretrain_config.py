@@ -86,8 +86,6 @@ class PretrainConfig:
     warmup: float = 0.03
     """Share of the steps in which the learning rate rises; then half a cosine to zero."""
     mask_ratio: float = 0.75
-    visible_weight: float = 0.0
-    """Weight of a visible patch in the loss, where a masked one has 1; 0 is the paper's loss."""
     segments_weight: float = 0.0
     """Weight of telling what every place shows, masked or not (MultiMAE); rendered frames only."""
     ema: float = 0.999
@@ -111,16 +109,8 @@ class PretrainConfig:
     def __post_init__(self) -> None:
         least_one = ("frames", "frame_size", "every", "views", "batch_size", "checkpoint_every")
         require_at_least(self, 1, *least_one)
-        require_at_least(
-            self,
-            0,
-            "processes",
-            "workers",
-            "visible_weight",
-            "segments_weight",
-            "weight_decay",
-            "seed",
-        )
+        least_zero = ("processes", "workers", "segments_weight", "weight_decay", "seed")
+        require_at_least(self, 0, *least_zero)
         require_positive(self, "lr", "clip_norm")
         for name in ("warmup", "ema"):
             if not 0 <= getattr(self, name) < 1:

@@ -52,7 +52,7 @@ def compiles(choice: str, device: torch.device) -> bool:
 def plain_attention(model: nn.Module) -> None:
     """Attention by two matrix products: for short sequences the fused kernel's gradient is slow.
 
-    On a CPU with bfloat16 it took two fifths of a step (benchmarks/pretrain_speed.py).
+    On a CPU with bfloat16 it took two fifths of a step by PyTorch's profiler.
     """
     for module in model.modules():
         if isinstance(module, Attention):

@@ -18,6 +18,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
+from s2robot.arguments import scale_set
 from s2robot.envs.levels import CAMERAS, LEVELS
 from s2robot.pixels import GEOMETRIES
 from s2robot.probes.pictures import draw_curves, draw_predictions
@@ -81,7 +82,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("encoders", nargs="*", default=["s2r-vitt16-128"], metavar="NAME",
         help="of `s2robot encoders`; default s2r-vitt16-128")  # fmt: skip
-    add("--scales", nargs="+", type=_scales, default=[(1,), (1, 2), (1, 2, 3)], metavar="S,S",
+    add("--scales", nargs="+", type=scale_set, default=[(1,), (1, 2), (1, 2, 3)], metavar="S,S",
         help="scale sets; default 1 1,2 1,2,3. Others are held against the first")  # fmt: skip
     add("--tap", nargs="+", type=_taps, default=[()], metavar="LAYER,LAYER",
         help="layers to read, counted from 0; default last (after the final norm)")  # fmt: skip
@@ -107,13 +108,6 @@ def _parse(words: list[str]) -> argparse.Namespace:
     add("--out", type=Path, default=Path("runs/probes"), help="default runs/probes")
     add("--json", action="store_true", help="JSON instead of a table")
     return parser.parse_args(words)
-
-
-def _scales(text: str) -> tuple[float, ...]:
-    try:
-        return tuple(float(word) for word in text.split(","))
-    except ValueError:
-        raise argparse.ArgumentTypeError(f"{text!r} is no scale set, such as 1,2") from None
 
 
 def _taps(text: str) -> tuple[int, ...]:

@@ -13,7 +13,6 @@ tokens: memory is that of one (Dx + Dy)² matrix however many frames there are.
 
 from __future__ import annotations
 
-import functools
 import math
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ import numpy as np
 from scipy import linalg
 
 from s2robot.errors import NonFiniteError, S2RobotError
-from s2robot.stats import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, Interval
+from s2robot.stats import Interval, block_draws, limits
 
 RIDGE = 1e-6
 """Share of each input channel's variance that is added to it; enough to make the sums invertible
@@ -264,13 +263,13 @@ class BlockLosses:
 
     def information(self) -> Interval:
         """I with a 95 % interval over blocks; the map itself is taken as given."""
-        return Interval(information(self.loss, self.baseline), *_limits(self._draws()))
+        return Interval(information(self.loss, self.baseline), *limits(self._draws()))
 
     def more_than(self, other: BlockLosses) -> Interval:
         """I less that of ``other`` on the same blocks, with a 95 % interval over blocks."""
         self._check_paired(other)
         estimate = information(self.loss, self.baseline) - information(other.loss, other.baseline)
-        return Interval(estimate, *_limits(self._draws() - other._draws()))
+        return Interval(estimate, *limits(self._draws() - other._draws()))
 
     def ratio_to(self, reference: BlockLosses) -> Interval | None:
         """I / I* with a 95 % interval over blocks; None where the reference recovers nothing."""
@@ -280,11 +279,11 @@ class BlockLosses:
         if most <= 0 or draws.min() <= 0:
             return None
         recovered = information(self.loss, self.baseline)
-        return Interval(ratio(recovered, most), *_limits(self._draws() / draws))
+        return Interval(ratio(recovered, most), *limits(self._draws() / draws))
 
     def _draws(self) -> np.ndarray:
         """I of blocks drawn with replacement, the same ones for every map: ``(draws,)``."""
-        weights = _weights(len(self.left))
+        weights = block_draws(len(self.left))
         total = weights @ self.total
         return -np.log2(np.maximum(weights @ self.left, RESOLUTION * total) / total)
 
@@ -294,19 +293,6 @@ class BlockLosses:
                 "losses on the same test blocks can be compared; these have "
                 f"{self.values.tolist()} and {other.values.tolist()} values"
             )
-
-
-@functools.lru_cache(maxsize=4)
-def _weights(blocks: int) -> np.ndarray:
-    """How often each block is drawn: ``(draws, B)``."""
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    share = np.full(blocks, 1 / blocks)
-    return rng.multinomial(blocks, share, BOOTSTRAP_DRAWS // 5).astype(float)
-
-
-def _limits(draws: np.ndarray) -> tuple[float, float]:
-    low, high = np.quantile(draws, [0.025, 0.975])
-    return float(low), float(high)
 
 
 def held_out(blocks: np.ndarray, share: float = 0.25, seed: int = 0) -> np.ndarray:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import re
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
+from s2robot.arguments import count, frame_shape, scale_set
 from s2robot.encoder import FrameEncoder
 from s2robot.envs.levels import get_level
 from s2robot.figures import GREY, MARKERS, PALETTE
@@ -118,7 +118,7 @@ def _add_encoders(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="encoders that they are recovered from",
     )
-    add("--scales", nargs="+", type=_scales, default=[(1.0,), (1.0, 2.0)], metavar="S,S",
+    add("--scales", nargs="+", type=scale_set, default=[(1.0,), (1.0, 2.0)], metavar="S,S",
         help="scale sets of each source (default: 1 1,2)")  # fmt: skip
     add("--reference", metavar="NAME", help="a still larger one, at scale 1, for the ratio")
     add("--tokens", choices=TOKENS, default="grid",
@@ -129,7 +129,7 @@ def _add_encoders(parser: argparse.ArgumentParser) -> None:
         help="scales from the native frame (default), or interpolated as in the paper")  # fmt: skip
     add("--dtype", choices=DTYPES, default="float32", help="default: float32")
     add("--device", default="auto")
-    add("--batch", type=_number, default=16, help="frames encoded at once (default: 16)")
+    add("--batch", type=count, default=16, help="frames encoded at once (default: 16)")
 
 
 def _add_frames(parser: argparse.ArgumentParser) -> None:
@@ -137,37 +137,14 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
     add("--frames", nargs="+", default=["pick-cube"], metavar="SOURCE",
         help=f"videos, folders of pictures, or {', '.join(GENERATED)} (default pick-cube; "
         "also pick-cube/LEVEL)")  # fmt: skip
-    add("--count", type=_number, default=400, help="most frames of each of them (default: 400)")
-    add("--frame", type=_shape, metavar="HxW",
+    add("--count", type=count, default=400, help="most frames of each of them (default: 400)")
+    add("--frame", type=frame_shape, metavar="HxW",
         help="size that frames are brought to [px] (default: of the largest scale)")  # fmt: skip
-    add("--block", type=_number, default=20, metavar="N",
+    add("--block", type=count, default=20, metavar="N",
         help="of videos and folders, N frames in a row go to training or test together "
         "(default: 20); of pick-cube, whole episodes do")  # fmt: skip
     add("--test-share", type=float, default=0.25, help="of the blocks (default: 0.25)")
     add("--seed", type=int, default=0, help="of the split into training and test")
-
-
-def _scales(text: str) -> tuple[float, ...]:
-    try:
-        scales = tuple(float(part) for part in text.strip("()[] ").split(","))
-    except ValueError:
-        scales = ()
-    if not scales or not all(0 < scale < np.inf for scale in scales):
-        raise argparse.ArgumentTypeError(f"{text!r} is no set of scales, such as 1,2,3")
-    return scales
-
-
-def _number(text: str) -> int:
-    if not text.isdigit() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number from 1")
-    return int(text)
-
-
-def _shape(text: str) -> tuple[int, int]:
-    match = re.fullmatch(r"([1-9]\d{0,4})[x×]([1-9]\d{0,4})", text.strip().lower())
-    if not match:
-        raise argparse.ArgumentTypeError(f"{text!r} is no HEIGHTxWIDTH in px, such as 480x640")
-    return int(match[1]), int(match[2])
 
 
 def _encoders(options: argparse.Namespace) -> tuple[Source, list[Source]]:

@@ -16,11 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from s2robot.errors import CorruptFileError
 from s2robot.files import atomic_path, digest_of, locked
+from s2robot.progress import frames_bar
 from s2robot.reconstruct import BlockLosses, LinearMap, Moments, less
 
 ReadsTokens = Callable[[int, int], np.ndarray]
@@ -202,7 +201,7 @@ def encode_into(
         name: of the progress bar; empty for none.
     """
     saved = time.monotonic()
-    with _bar(bool(name)) as bar:
+    with frames_bar(bool(name)) as bar:
         task = bar.add_task(f"encoding {name}", total=total)
         while (start := min(part.frames for part in kept)) < total:
             bar.update(task, completed=start)
@@ -218,14 +217,3 @@ def encode_into(
                     part.save()
                 saved = time.monotonic()
         bar.update(task, completed=total)
-
-
-def _bar(shown: bool) -> Progress:
-    return Progress(
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
-        console=Console(stderr=True),
-        disable=not shown,
-    )

@@ -162,6 +162,11 @@ class EncoderSpec:
         """SHA-256 of the spec."""
         return digest_of(self.to_dict())
 
+    @property
+    def tag(self) -> str:
+        """Backbone and digest in short, ``name@0123456789abcdef``, to mark messages with."""
+        return f"{self.backbone}@{self.digest()[:16]}"
+
 
 def _whole(scale: float) -> float:
     return int(scale) if float(scale).is_integer() else float(scale)

@@ -131,6 +131,23 @@ def rollouts_needed(
     return math.ceil(((_z(1 - alpha / 2) * pooled + _z(power) * apart) / (first - second)) ** 2)
 
 
+@functools.lru_cache(maxsize=8)
+def block_draws(blocks: int) -> np.ndarray:
+    """How often each block (an episode, frames in a row) is drawn: (draws, B); always the same."""
+    rng = np.random.default_rng(BOOTSTRAP_SEED)
+    share = np.full(blocks, 1 / blocks)
+    return rng.multinomial(blocks, share, BOOTSTRAP_DRAWS // 5).astype(float)
+
+
+def limits(draws: np.ndarray) -> tuple[float, float]:
+    """95 % percentile limits of bootstrap draws; those not defined (NaN) are left out."""
+    defined = draws[~np.isnan(draws)]
+    if not len(defined):
+        return math.nan, math.nan
+    low, high = np.quantile(defined, [0.025, 0.975])
+    return float(low), float(high)
+
+
 def _bootstrap_means(difference: np.ndarray) -> np.ndarray:
     """Means of resampled seeds x conditions: (S, C) -> (draws,)."""
     rows, columns = _bootstrap_weights(*difference.shape)

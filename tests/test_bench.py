@@ -112,7 +112,7 @@ def test_measured_times_are_the_paths_own() -> None:
     [
         (["--frame", "640"], "'640' is no HEIGHTxWIDTH"),
         (["--hz", "0"], "'0' is no rate in Hz"),
-        (["--count", "-3"], "'-3' is no number of frames"),
+        (["--count", "-3"], "'-3' is no number from 1"),
         (["--runtime", "tensorrt"], "invalid choice"),
     ],
 )

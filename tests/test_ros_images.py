@@ -236,8 +236,8 @@ def test_more_data_than_needed() -> None:
 @pytest.mark.parametrize(
     "kind, changes, words",
     [
-        ("encoding", {"encoding": "rgb9"}, r"unknown encoding 'rgb9'.*mean 'rgb8'.*mono16.*yuyv"),
-        ("encoding", {"encoding": ""}, "allowed: rgb8, bgr8"),
+        ("encoding", {"encoding": "rgb9"}, r"unknown encoding 'rgb9'.*mono16.*yuyv.*mean 'rgb8'"),
+        ("encoding", {"encoding": ""}, "available: 16UC1, 8UC1"),
         ("encoding", {"encoding": "32FC1"}, "unknown encoding '32FC1'"),
         ("truncated", {"data": bytes(17)}, "with step 6 has 18 bytes, but the message 17"),
         ("truncated", {"data": b""}, "18 bytes, but the message 0"),

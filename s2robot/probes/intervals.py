@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import functools
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from s2robot.stats import BOOTSTRAP_DRAWS, BOOTSTRAP_SEED, Interval
+from s2robot.stats import Interval, block_draws, limits
 
 Metric = Callable[[np.ndarray], np.ndarray]
 """Sums (..., K) over frames to a number (...)."""
@@ -64,8 +62,8 @@ def error_summary(errors_mm: np.ndarray, episode: np.ndarray) -> LocalisationErr
     medians = errors[order][middle]
     means = weights @ errors / weights.sum(axis=1)
     return LocalisationError(
-        Interval(float(errors.mean()), *_limits(means)),
-        Interval(float(np.median(errors)), *_limits(medians)),
+        Interval(float(errors.mean()), *limits(means)),
+        Interval(float(np.median(errors)), *limits(medians)),
         len(errors),
         len(np.unique(episode)),
     )
@@ -79,7 +77,7 @@ def mean_difference(first: np.ndarray, second: np.ndarray, episode: np.ndarray) 
         )
     difference, weights = _resampled(np.asarray(second) - np.asarray(first), episode)
     means = weights @ difference / weights.sum(axis=1)
-    return Interval(float(difference.mean()), *_limits(means))
+    return Interval(float(difference.mean()), *limits(means))
 
 
 def summed_by_episode(values: np.ndarray, episode: np.ndarray) -> np.ndarray:
@@ -95,8 +93,8 @@ def metric_interval(sums: np.ndarray, metric: Metric) -> Interval:
 
     Draws that the metric is not defined on (NaN; a class that none of them shows) are left out.
     """
-    draws = metric(episode_draws(len(sums)) @ sums)
-    return Interval(float(metric(sums.sum(axis=0))), *_limits(draws))
+    draws = metric(block_draws(len(sums)) @ sums)
+    return Interval(float(metric(sums.sum(axis=0))), *limits(draws))
 
 
 def metric_difference(first: np.ndarray, second: np.ndarray, metric: Metric) -> Interval:
@@ -110,18 +108,10 @@ def metric_difference(first: np.ndarray, second: np.ndarray, metric: Metric) -> 
             f"sums over the same episodes are compared; got {np.shape(first)} and "
             f"{np.shape(second)}"
         )
-    draws = episode_draws(len(first))
+    draws = block_draws(len(first))
     differences = metric(draws @ second) - metric(draws @ first)
     estimate = metric(second.sum(axis=0)) - metric(first.sum(axis=0))
-    return Interval(float(estimate), *_limits(differences))
-
-
-@functools.lru_cache(maxsize=8)
-def episode_draws(episodes: int) -> np.ndarray:
-    """How often each episode is drawn: (draws, E) float64; the same whoever asks."""
-    rng = np.random.default_rng(BOOTSTRAP_SEED)
-    share = np.full(episodes, 1 / episodes)
-    return rng.multinomial(episodes, share, BOOTSTRAP_DRAWS // 5).astype(float)
+    return Interval(float(estimate), *limits(differences))
 
 
 def _resampled(values: np.ndarray, episode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -132,12 +122,4 @@ def _resampled(values: np.ndarray, episode: np.ndarray) -> tuple[np.ndarray, np.
             f"errors and episode must be (N,) each; got {values.shape} and {np.shape(episode)}"
         )
     groups, index = np.unique(episode, return_inverse=True)
-    return values, episode_draws(len(groups))[:, index]
-
-
-def _limits(draws: np.ndarray) -> tuple[float, float]:
-    defined = draws[~np.isnan(draws)]
-    if not len(defined):
-        return math.nan, math.nan
-    low, high = np.quantile(defined, [0.025, 0.975])
-    return float(low), float(high)
+    return values, block_draws(len(groups))[:, index]

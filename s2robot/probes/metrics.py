@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from s2robot.probes.intervals import Metric, episode_draws
-from s2robot.stats import Interval
+from s2robot.probes.intervals import Metric
+from s2robot.stats import Interval, block_draws, limits
 
 
 def mean(sums: np.ndarray) -> np.ndarray:
@@ -88,11 +88,9 @@ def auroc(scores: np.ndarray, positive: np.ndarray, episode: np.ndarray) -> Inte
         episode: (N,)
     """
     groups, index = np.unique(episode, return_inverse=True)
-    draws = episode_draws(len(groups))[:, index]
+    draws = block_draws(len(groups))[:, index]
     found = _weighted_auroc(scores, positive, np.concatenate([np.ones((1, len(scores))), draws]))
-    defined = found[1:][~np.isnan(found[1:])]
-    limits = np.quantile(defined, [0.025, 0.975]) if len(defined) else [np.nan, np.nan]
-    return Interval(float(found[0]), float(limits[0]), float(limits[1]))
+    return Interval(float(found[0]), *limits(found[1:]))
 
 
 def _weighted_auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -17,7 +17,7 @@ from rosbags.highlevel import AnyReader
 from s2robot.encoder import FrameEncoder
 from s2robot.errors import CorruptFileError, S2RobotError, unknown
 from s2robot.plugins.bags.copying import Copier
-from s2robot.plugins.bags.messages import ENCODER_TOPIC, IMAGES, model_of
+from s2robot.plugins.bags.messages import ENCODER_TOPIC, IMAGES
 from s2robot.plugins.bags.reading import chosen_topics, decoded, messages_of, open_bag
 from s2robot.plugins.bags.writing import BagWriter, check_place, writing_bag
 from s2robot.plugins.ros.core.images import ImageError, frame_of
@@ -153,7 +153,7 @@ class _Work:
         self, reader: AnyReader, writer: BagWriter, encoder: FrameEncoder, settings: BagSettings
     ) -> None:
         self.settings = settings
-        self.model = model_of(encoder.spec)
+        self.model = encoder.spec.tag
         self._reader, self._copier = reader, Copier(reader, writer)
         self.start_ns = reader.start_time + round(settings.start_s * 1e9)
         end = reader.end_time  # just after the last message

@@ -8,8 +8,6 @@ import numpy as np
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
-from s2robot.spec import EncoderSpec
-
 EMBEDDING = "s2robot_msgs/msg/EmbeddingStamped"
 TEXT = "std_msgs/msg/String"
 HEADER = "std_msgs/msg/Header"
@@ -36,11 +34,6 @@ def typestore_of(ros2: bool) -> Typestore:
     return store
 
 
-def model_of(spec: EncoderSpec) -> str:
-    """What the field ``model`` says of an encoder."""
-    return f"{spec.backbone}@{spec.digest()[:16]}"
-
-
 def embedding_message(
     store: Typestore,
     header: Any,
@@ -54,7 +47,7 @@ def embedding_message(
     Args:
         store: as from ``typestore_of``.
         header: of the frame, of ROS 1 or ROS 2.
-        model: as from ``model_of``.
+        model: ``EncoderSpec.tag``.
         shape: of the embedding.
         values: the embedding ``(D,)`` float32.
         number: ``seq`` where ROS 1 wants one and the frame's header, of ROS 2, has none.

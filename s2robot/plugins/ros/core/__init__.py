@@ -13,7 +13,7 @@ from s2robot.plugins.ros.core.counters import Snapshot
 from s2robot.plugins.ros.core.diagnostics import Status
 from s2robot.plugins.ros.core.images import ENCODINGS, ImageError, frame_of
 from s2robot.plugins.ros.core.joints import JointError, JointTracker, Proprioception
-from s2robot.plugins.ros.core.node import NodeCore, model_name
+from s2robot.plugins.ros.core.node import NodeCore
 from s2robot.plugins.ros.core.policy import Action, PolicyRunner
 from s2robot.plugins.ros.core.reports import Level, Log, OncePerKind
 from s2robot.plugins.ros.core.results import Result, Timings
@@ -47,7 +47,6 @@ __all__ = [
     "build_channels",
     "build_encoder",
     "frame_of",
-    "model_name",
     "stamp_ns",
     "strides",
 ]

@@ -7,7 +7,6 @@ must not be changed while its frame is in use; no ROS client library does.
 
 from __future__ import annotations
 
-import difflib
 import io
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,6 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from s2robot.errors import unknown
 from s2robot.plugins.ros.core.colours import RED_AT, demosaic, yuv422_to_rgb
 
 ORDERS = ("bgr", "rgb")
@@ -161,11 +161,7 @@ def image_to_rgb(message: Any, generic_order: str = "bgr") -> np.ndarray:
 def _layout(encoding: str) -> _Layout:
     if encoding in _LAYOUTS:
         return _LAYOUTS[encoding]
-    near = difflib.get_close_matches(str(encoding), ENCODINGS, n=1)
-    hint = f" (did you mean {near[0]!r}?)" if near else ""
-    raise ImageError(
-        "encoding", f"unknown encoding {encoding!r}{hint}; allowed: {', '.join(ENCODINGS)}"
-    )
+    raise ImageError("encoding", str(unknown("encoding", encoding, ENCODINGS)))
 
 
 def _size(message: Any, layout: _Layout) -> tuple[int, int]:

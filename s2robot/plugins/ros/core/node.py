@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from s2robot.encoder import FrameEncoder
 from s2robot.errors import unknown
 from s2robot.plugins.ros.core.config import NodeConfig, build_channels, build_encoder
 from s2robot.plugins.ros.core.diagnostics import (
@@ -58,7 +57,7 @@ class NodeCore:
         self.model = config.encoder or config.policy
         if channels is None:
             encoder = build_encoder(config)
-            channels, self.model = build_channels(config, encoder), model_name(encoder)
+            channels, self.model = build_channels(config, encoder), encoder.spec.tag
         self._publish, self._clock = publish, clock
         self.runner = (
             PolicyRunner.from_file(
@@ -163,13 +162,3 @@ class NodeCore:
         if self.runner:
             found.append(policy_status("policy", self.runner.counts()))
         return found
-
-
-def model_name(encoder: FrameEncoder) -> str:
-    """Backbone, scales and readout, as an embedding's message states them.
-
-    >>> "s2r-vitt16-128 (1,2) spatial_softmax"  # doctest: +SKIP
-    """
-    spec = encoder.spec
-    scales = ",".join(f"{scale:g}" for scale in spec.scales)
-    return f"{spec.backbone} ({scales}) {spec.readout}"

@@ -121,8 +121,7 @@ def _started(
     try:
         _join(work, rank, size, meeting, arguments)
     except S2RobotError as error:
-        if rank == 0:
-            errors.put(error)
+        errors.put(error)  # the first one counts
         raise SystemExit(2) from None
 
 
@@ -131,8 +130,9 @@ def _join(
 ) -> None:
     cuda = torch.cuda.is_available()
     if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", rank)))
-    backend = "nccl" if cuda else "gloo"
+        local = int(os.environ.get("LOCAL_RANK", rank))
+        torch.cuda.set_device(local % torch.cuda.device_count())
+    backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"  # device=cpu is allowed on a GPU machine
     dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=size)
     try:
         work(Team(rank, size), *arguments)

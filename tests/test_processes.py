@@ -12,9 +12,9 @@ from s2robot.errors import DivergedError
 from s2robot.processes import ALONE, Team, count_processes, launch, under_torchrun
 
 
-def note(team: Team, folder: str, fails: bool = False) -> None:
+def note(team: Team, folder: str, fails: int = -1) -> None:
     """Work that is done in the processes started: it must be a function of a module."""
-    if fails:
+    if team.rank == fails:
         raise DivergedError(f"batch {team.size}")
     mean = team.mean(torch.tensor([float(team.rank), float(team.rank == 0)]))
     Path(folder, f"{team.rank}").write_text(f"{mean.tolist()} {torch.get_num_threads()}")
@@ -35,9 +35,10 @@ def test_two_processes_agree_on_means_and_share_the_cores(tmp_path):
 
 
 @pytest.mark.slow
-def test_an_error_of_the_processes_is_raised_here(tmp_path):
+@pytest.mark.parametrize("rank", [0, 1])
+def test_an_error_of_any_process_is_raised_here(tmp_path, rank):
     with pytest.raises(DivergedError, match="batch 2"):
-        launch(note, 2, str(tmp_path), True)
+        launch(note, 2, str(tmp_path), rank)
 
 
 def test_means_are_nan_where_any_is():

@@ -68,7 +68,8 @@ def write_loss_picture(config: PretrainConfig) -> Path:
     curve = np.array(loss_curve(config.out / "loss.jsonl", points=200))  # (points, 2)
     figure, axes = plt.subplots(figsize=(7, 4))
     axes.plot(curve[:, 0] * config.batch_size / 1000, curve[:, 1])
-    axes.set(xlabel="views [thousands]", ylabel="loss (normalised pixels)", title=config.name)
+    of = "normalised pixels and segments" if config.segments_weight else "normalised pixels"
+    axes.set(xlabel="views [thousands]", ylabel=f"loss ({of})", title=config.name)
     axes.grid(alpha=0.3)
     figure.tight_layout()
     path = config.out / "loss.png"

@@ -45,7 +45,7 @@ from s2robot.plugins.bags import (
     encode_bag,
     read_embeddings,
 )
-from s2robot.plugins.bags.messages import EMBEDDING_DEFINITION, typestore_of
+from s2robot.plugins.bags.messages import EMBEDDING_STAMPED, typestore_of
 from s2robot.plugins.bags.writing import writing_bag
 from s2robot.pretrain_config import ModelConfig, PretrainConfig
 from s2robot.pretrain_sources import open_pool
@@ -586,7 +586,7 @@ def test_embeddings_that_cannot_be_used(tmp_path, name):
 @pytest.mark.parametrize("ros", ["ros1", "ros2"])
 def test_the_package_of_messages_defines_what_is_written(ros):
     file = ROOT / "ros" / "msg" / ros / "s2robot_msgs" / "msg" / "EmbeddingStamped.msg"
-    assert file.read_text() == EMBEDDING_DEFINITION
+    assert file.read_text() == EMBEDDING_STAMPED
     store = typestore_of(ros == "ros2")
     fields = get_types_from_msg(file.read_text(), EMBEDDING)[EMBEDDING]
     assert store.fielddefs[EMBEDDING] == fields

@@ -8,6 +8,8 @@ import numpy as np
 from rosbags.typesys import Stores, get_types_from_msg, get_typestore
 from rosbags.typesys.store import Typestore
 
+from s2robot.plugins.ros.definitions import EMBEDDING_STAMPED
+
 EMBEDDING = "s2robot_msgs/msg/EmbeddingStamped"
 TEXT = "std_msgs/msg/String"
 HEADER = "std_msgs/msg/Header"
@@ -17,20 +19,11 @@ IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 ENCODER_TOPIC = "/s2robot/encoder"
 """One latched ``std_msgs/String``: JSON of the encoder's spec and of where the bag comes from."""
 
-EMBEDDING_DEFINITION = """\
-# The embedding of one camera frame by a frozen encoder.
-std_msgs/Header header  # of the frame, unchanged
-string model            # backbone@digest: name and the first 16 digits of the spec's SHA-256
-uint32[] shape          # (C) or (gh, gw, C)
-float32[] data          # as many numbers as the shape says, the last index fastest
-"""
-"""``EmbeddingStamped.msg``, the same text for ROS 1 and ROS 2."""
-
 
 def typestore_of(ros2: bool) -> Typestore:
     """Standard messages, and ``EmbeddingStamped``, as ROS 1 (Noetic) or ROS 2 (Humble) has them."""
     store = get_typestore(Stores.ROS2_HUMBLE if ros2 else Stores.ROS1_NOETIC)
-    store.register(get_types_from_msg(EMBEDDING_DEFINITION, EMBEDDING))
+    store.register(get_types_from_msg(EMBEDDING_STAMPED, EMBEDDING))
     return store
 
 

@@ -10,10 +10,17 @@ node made of these parts only subscribes, publishes and keeps timers:
 
 from s2robot.plugins.ros.core.config import NodeConfig, build_channels, build_encoder, strides
 from s2robot.plugins.ros.core.counters import Snapshot
+from s2robot.plugins.ros.core.demand import Demand
 from s2robot.plugins.ros.core.diagnostics import Status
 from s2robot.plugins.ros.core.images import ENCODINGS, ImageError, frame_of
 from s2robot.plugins.ros.core.joints import JointError, JointTracker, Proprioception
 from s2robot.plugins.ros.core.node import NodeCore
+from s2robot.plugins.ros.core.outputs import (
+    MessageTypes,
+    action_message,
+    diagnostics_message,
+    embedding_message,
+)
 from s2robot.plugins.ros.core.policy import Action, PolicyRunner
 from s2robot.plugins.ros.core.reports import Level, Log, OncePerKind
 from s2robot.plugins.ros.core.results import Result, Timings
@@ -26,6 +33,7 @@ __all__ = [
     "ENCODINGS",
     "Action",
     "CameraEncoder",
+    "Demand",
     "FramesEncoder",
     "ImageError",
     "JointError",
@@ -33,6 +41,7 @@ __all__ = [
     "LatestFrameWorker",
     "Level",
     "Log",
+    "MessageTypes",
     "NodeConfig",
     "NodeCore",
     "OncePerKind",
@@ -44,8 +53,11 @@ __all__ = [
     "Status",
     "Synchroniser",
     "Timings",
+    "action_message",
     "build_channels",
     "build_encoder",
+    "diagnostics_message",
+    "embedding_message",
     "frame_of",
     "stamp_ns",
     "strides",

@@ -22,7 +22,9 @@ from s2robot.spec import EncoderSpec
 DEFAULT_ENCODER = "s2r-vitt16-128"
 DEFAULT_SCALES = (1.0, 2.0)
 DEFAULT_READOUT = "spatial_softmax"
-OUTPUTS = ("embedding", "float32multiarray")
+OUTPUTS = ("stamped", "float32multiarray")
+TRANSPORTS = ("auto", "raw", "compressed")
+RELIABILITIES = ("best_effort", "reliable")
 TOGETHER = "cameras"
 """Name of the channel of synchronised cameras."""
 
@@ -63,9 +65,22 @@ class NodeConfig:
     joint_topic: str = "joint_states"
     embedding_topic: str = "embedding"
     action_topic: str = "action"
-    output: str = "embedding"
-    """Type of the embedding's message: "embedding" (EmbeddingStamped) or "float32multiarray",
-    which needs no message of ours but has no header."""
+    output: str = "stamped"
+    """Type of what is published: "stamped" (EmbeddingStamped, ActionStamped, with the frame's
+    header) or "float32multiarray", which needs no messages of ours but has no header."""
+    transport: str = "auto"
+    """Type of images: "raw" (Image), "compressed" (CompressedImage, JPEG or PNG), or by the
+    topic's name: ".../compressed" is."""
+    reliability: str = "best_effort"
+    """Quality of service of images in ROS 2: best_effort takes from any camera; reliable resends
+    lost ones, and gets nothing from a camera that offers best_effort only."""
+    lazy: bool = True
+    """Whether cameras are subscribed to only while an embedding has a subscriber; with a policy
+    they always are."""
+    start_enabled: bool = True
+    """Whether the node begins switched on; the service ``enable`` switches it."""
+    diagnostics_hz: float = 1.0
+    """Rate of /diagnostics; 0 for none."""
     synchronise: bool = True
     """Whether several cameras make one embedding of frames taken together; else each its own."""
     slop_s: float = 0.015
@@ -82,6 +97,8 @@ class NodeConfig:
     def __post_init__(self) -> None:
         for name, value, allowed in (
             ("output", self.output, OUTPUTS),
+            ("transport", self.transport, TRANSPORTS),
+            ("reliability", self.reliability, RELIABILITIES),
             ("runtime", self.runtime, RUNTIMES),
             ("generic_order", self.generic_order, ORDERS),
         ):
@@ -93,7 +110,7 @@ class NodeConfig:
             self._check_policy()
 
     def _check_numbers(self) -> None:
-        for name in ("slop_s", "max_rate_hz", "stale_s", "tolerance"):
+        for name in ("slop_s", "max_rate_hz", "stale_s", "tolerance", "diagnostics_hz"):
             value = getattr(self, name)
             if not (math.isfinite(value) and value >= 0):
                 raise ValueError(f"{name} is {value}; allowed: a finite number, 0 or more")
@@ -144,6 +161,17 @@ class NodeConfig:
             if types[name] == "float" and (isinstance(value, bool) or not isinstance(value, Real)):
                 raise ValueError(f"{name} is {value!r}; allowed: a number")
         return from_config(cls, parameters)
+
+    def is_compressed(self, topic: str) -> bool:
+        """Whether a topic carries CompressedImage."""
+        if self.transport == "auto":
+            return topic.rstrip("/").rsplit("/", 1)[-1] == "compressed"
+        return self.transport == "compressed"
+
+    @property
+    def stamped(self) -> bool:
+        """Whether messages have headers."""
+        return self.output == "stamped"
 
     @property
     def channels(self) -> dict[str, tuple[str, ...]]:

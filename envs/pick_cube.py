@@ -23,7 +23,7 @@ from s2robot.envs.appearance import (
     wardrobe,
 )
 from s2robot.envs.arm import ARM_JOINTS, FINGER_JOINTS, GRIPPER_ACTUATOR, PREFIX, TCP_SITE
-from s2robot.envs.control import Control, EndEffectorDelta, JointDelta
+from s2robot.envs.control import CONTROL_DT_S, Control, EndEffectorDelta, Glide, JointDelta
 from s2robot.envs.kinematics import ArmKinematics
 from s2robot.envs.levels import CAMERAS, Level, get_level
 from s2robot.envs.rendering import RenderQuality, renderer
@@ -32,8 +32,6 @@ from s2robot.errors import unknown
 
 CONTROLS = ("ee_delta", "joint_delta")
 STAGES = ("none", "reach", "grasp", "lift", "success")
-CONTROL_DT_S = 0.2
-_RAMP_SHARE = 0.8  # of a control step: joint targets glide for this long, then rest
 _LIFT_STARTED_M = 0.01
 _START_SPREAD_M = 0.03  # of the TCP about its home position, along each axis
 _STATE_KIND = mujoco.mjtState.mjSTATE_INTEGRATION
@@ -145,18 +143,18 @@ class PickCubeEnv(gym.Env):
             self._start_at_home()
         else:
             self.set_state(state)
-        return self._observe(), self._info()
+        return self.observe(), self.info()
 
     def step(
         self, action: np.ndarray
     ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
         """Carry an action out for 0.2 s; see the class for its entries."""
-        self._drive(self._checked(action))
+        self.begin(action)
+        self.advance(self._glide.substeps)
         self._steps += 1
-        self._stage = max(self._stage, self._current_stage())
-        info = self._info()
+        info = self.info()
         truncated = self._steps >= self.level.horizon
-        return self._observe(), float(info["is_success"]), False, truncated, info
+        return self.observe(), float(info["is_success"]), False, truncated, info
 
     def render(self) -> np.ndarray | None:  # type: ignore[override]
         """The picture of ``image_camera`` (or the level's camera) at the image size."""
@@ -168,6 +166,7 @@ class PickCubeEnv(gym.Env):
     def get_state(self) -> np.ndarray:
         """Everything that decides the rest of the episode: (D,) float64.
 
+        An action that ``advance`` has not carried out is not in it.
         Where a level's ``rare_share`` is above 0 it ends with the number of the appearance.
         """
         physics = np.empty(mujoco.mj_stateSize(self.model, _STATE_KIND))
@@ -196,6 +195,7 @@ class PickCubeEnv(gym.Env):
         if self.level.looks_vary:
             self._looks = check_number(state[-1])
         self._restore_physics(state[:physics])
+        self._glide.rest(self.data.ctrl[self._arm_ctrl])
         self._steps, self._stage = (int(entry) for entry in state[physics : physics + 2])
 
     @property
@@ -259,31 +259,19 @@ class PickCubeEnv(gym.Env):
         self._tcp = self.model.site(PREFIX + TCP_SITE).id
         self._cube = self.model.body(CUBE).id
         self._cube_qpos = int(self.model.joint(CUBE).qposadr[0])
-        self._glide = self._plan_glide()
+        stiffness = self.model.actuator_gainprm[self._arm_ctrl, 0]
+        damping = -self.model.actuator_biasprm[self._arm_ctrl, 2]
+        home = np.array(HOME_JOINTS_RAD)
+        self._glide = Glide(self.model.opt.timestep, damping / stiffness, home)
         self._steps = self._stage = 0
         self._looks = ORDINARY
-        self._home_m, self._home_quat = self.kinematics.forward(np.array(HOME_JOINTS_RAD))
+        self._home_m, self._home_quat = self.kinematics.forward(home)
         self._place(self._home_m, np.array([np.mean(self.level.cube_x_range_m), 0.0]), 0.0)
 
     def _make_control(self) -> Control:
         if self.control == "joint_delta":
             return JointDelta(self.kinematics)
         return EndEffectorDelta(self.kinematics, with_yaw=self.level.yaw_range_rad > 0)
-
-    def _plan_glide(self) -> np.ndarray:
-        """Share of a step's way that each servo (7) is told at each physics step: (substeps, 7).
-
-        Smooth, as jerks shake a held cube loose, and ahead by what the servo's damping holds it
-        back, so that the TCP runs straight.
-        """
-        dt = self.model.opt.timestep
-        substeps = round(CONTROL_DT_S / dt)
-        time = np.minimum(1.0, np.arange(1, substeps + 1) / (substeps * _RAMP_SHARE))
-        share = time**2 * (3.0 - 2.0 * time)
-        rate = 6.0 * time * (1.0 - time) / (CONTROL_DT_S * _RAMP_SHARE)  # [1/s]
-        stiffness = self.model.actuator_gainprm[self._arm_ctrl, 0]
-        damping = -self.model.actuator_biasprm[self._arm_ctrl, 2]
-        return share[:, None] + rate[:, None] * (damping / stiffness)
 
     def _start_at_home(self) -> None:
         level = self.level
@@ -303,6 +291,7 @@ class PickCubeEnv(gym.Env):
         self.data.qpos[self._qpos] = (*joints, half_opening, half_opening)
         self.data.ctrl[self._arm_ctrl] = joints
         self.data.ctrl[self._grip_ctrl] = half_opening
+        self._glide.rest(joints)
         half_turn = cube_yaw_rad / 2
         pose = (*cube_xy, self.level.cube_half_size_m, np.cos(half_turn), 0, 0, np.sin(half_turn))
         self.data.qpos[self._cube_qpos : self._cube_qpos + 7] = pose
@@ -325,16 +314,29 @@ class PickCubeEnv(gym.Env):
             raise ValueError(f"action holds NaN or infinite numbers: {action.tolist()}")
         return np.clip(action, -1.0, 1.0)
 
-    def _drive(self, action: np.ndarray) -> None:
+    def begin(self, action: np.ndarray) -> None:
+        """Set out on an action, to be carried out by ``advance``; the last one is left off.
+
+        ``step`` is ``begin`` and 0.2 s of ``advance``. A robot that goes on while nobody waits for
+        it, such as one behind ROS, calls both itself; the horizon does not count its steps.
+        """
+        action = self._checked(action)
         ctrl = self.data.ctrl
         start = ctrl[self._arm_ctrl].copy()
         measured = self.data.qpos[self._qpos[:7]]
-        goal = self._control.joint_targets(start, measured, action[:-1])
+        self._glide.begin(start, self._control.joint_targets(start, measured, action[:-1]))
         ctrl[self._grip_ctrl] = self.level.gripper_opening_m / 2 if action[-1] > 0 else 0.0
-        for shares in self._glide:
-            ctrl[self._arm_ctrl] = start + shares * (goal - start)
+
+    def advance(self, substeps: int) -> None:
+        """Let ``substeps`` of the physics (``model.opt.timestep`` s each) pass.
+
+        An action glides for 0.2 s from its ``begin``; then the arm rests where it was sent.
+        """
+        for _ in range(substeps):
+            self.data.ctrl[self._arm_ctrl] = self._glide.targets()
             mujoco.mj_step(self.model, self.data)
         mujoco.mj_forward(self.model, self.data)  # poses and contacts of the final state
+        self._stage = max(self._stage, self._current_stage())
 
     # ------------------------------------------------------------ observation
     def _make_observation_space(self) -> spaces.Dict:
@@ -345,7 +347,8 @@ class PickCubeEnv(gym.Env):
             parts["image"] = spaces.Box(0, 255, (*self.image_shape, 3), np.uint8)
         return spaces.Dict(parts)
 
-    def _observe(self) -> dict[str, np.ndarray]:
+    def observe(self) -> dict[str, np.ndarray]:
+        """What the present state shows, as ``step`` returns it."""
         data = self.data
         tcp_quat = np.empty(4)
         mujoco.mju_mat2Quat(tcp_quat, data.site_xmat[self._tcp])
@@ -363,11 +366,16 @@ class PickCubeEnv(gym.Env):
             observation["image"] = self.render_frame(self.image_camera, *self.image_shape)
         return observation
 
+    def joints(self) -> tuple[np.ndarray, np.ndarray]:
+        """Positions (9,) [rad, m] and velocities (9,) of the arm's joints and both fingers."""
+        return self.data.qpos[self._qpos].copy(), self.data.qvel[self._qvel].copy()
+
     def _gripper_width(self) -> float:
         return float(self.data.qpos[self._qpos[7:]].sum())
 
     # ------------------------------------------------------------------- info
-    def _info(self) -> dict[str, Any]:
+    def info(self) -> dict[str, Any]:
+        """What ``step`` tells of the present state."""
         height = self._cube_height_m()
         return {
             "is_success": height >= self.level.lift_height_m,

@@ -585,7 +585,7 @@ def test_embeddings_that_cannot_be_used(tmp_path, name):
 # -------------------------------------------------------------------------------------- messages
 @pytest.mark.parametrize("ros", ["ros1", "ros2"])
 def test_the_package_of_messages_defines_what_is_written(ros):
-    file = ROOT / "ros" / "msg" / ros / "s2robot_msgs" / "msg" / "EmbeddingStamped.msg"
+    file = ROOT / "ros" / ros / "s2robot_msgs" / "msg" / "EmbeddingStamped.msg"
     assert file.read_text() == EMBEDDING_STAMPED
     store = typestore_of(ros == "ros2")
     fields = get_types_from_msg(file.read_text(), EMBEDDING)[EMBEDDING]

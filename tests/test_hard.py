@@ -67,7 +67,7 @@ def test_appearance_weighs_nothing_in_the_physics(ordinary, rare):
     one, other = started(ordinary, 7), started(rare, 7)
     expert = ScriptedExpert(one.level)
     for _ in range(12):
-        seen, seen_too = one._observe(), other._observe()
+        seen, seen_too = one.observe(), other.observe()
         frame(other)
         for key, value in seen.items():
             np.testing.assert_array_equal(value, seen_too[key], err_msg=key)

@@ -15,8 +15,9 @@ if importlib.util.find_spec("rosbags") is None:
     raise S2RobotError("bags need the package rosbags: pip install 's2robot[ros]'")
 
 from s2robot.plugins.bags.encoding import BagSettings, Encoded, encode_bag
-from s2robot.plugins.bags.messages import EMBEDDING, ENCODER_TOPIC
+from s2robot.plugins.bags.messages import EMBEDDING
 from s2robot.plugins.bags.reading import Embeddings, bag_frames, read_embeddings
+from s2robot.plugins.ros.definitions import ENCODER_TOPIC
 
 __all__ = [
     "EMBEDDING",

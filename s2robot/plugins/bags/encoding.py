@@ -17,11 +17,12 @@ from rosbags.highlevel import AnyReader
 from s2robot.encoder import FrameEncoder
 from s2robot.errors import CorruptFileError, S2RobotError, unknown
 from s2robot.plugins.bags.copying import Copier
-from s2robot.plugins.bags.messages import ENCODER_TOPIC, IMAGES
+from s2robot.plugins.bags.messages import IMAGES
 from s2robot.plugins.bags.reading import chosen_topics, decoded, messages_of, open_bag
 from s2robot.plugins.bags.writing import BagWriter, check_place, writing_bag
 from s2robot.plugins.ros.core.images import ImageError, frame_of
 from s2robot.plugins.ros.core.streams import CameraEncoder
+from s2robot.plugins.ros.definitions import ENCODER_TOPIC
 from s2robot.provenance import provenance
 
 SUFFIX = "/embedding"

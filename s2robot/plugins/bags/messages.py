@@ -16,9 +16,6 @@ HEADER = "std_msgs/msg/Header"
 STAMP = "builtin_interfaces/msg/Time"
 IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
-ENCODER_TOPIC = "/s2robot/encoder"
-"""One latched ``std_msgs/String``: JSON of the encoder's spec and of where the bag comes from."""
-
 
 def typestore_of(ros2: bool) -> Typestore:
     """Standard messages, and ``EmbeddingStamped``, as ROS 1 (Noetic) or ROS 2 (Humble) has them."""

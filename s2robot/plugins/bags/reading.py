@@ -17,9 +17,10 @@ from rosbags.typesys import Stores, get_typestore
 
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError, unknown
 from s2robot.frame_sources import BAGS, is_bag
-from s2robot.plugins.bags.messages import EMBEDDING, ENCODER_TOPIC, IMAGES, TEXT
+from s2robot.plugins.bags.messages import EMBEDDING, IMAGES, TEXT
 from s2robot.plugins.ros.core.images import ImageError, frame_of
 from s2robot.plugins.ros.core.stamps import message_stamp_ns
+from s2robot.plugins.ros.definitions import ENCODER_TOPIC
 
 
 @contextmanager

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 PACKAGE = "s2robot_msgs"
 
+ENCODER_TOPIC = "/s2robot/encoder"
+"""One latched ``std_msgs/String``: JSON of the encoder's spec and of where embeddings come from."""
+
 EMBEDDING_STAMPED = """\
 # The embedding of one camera frame by a frozen encoder.
 std_msgs/Header header  # of the frame, unchanged

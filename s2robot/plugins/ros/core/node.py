@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -23,6 +24,8 @@ from s2robot.plugins.ros.core.results import Result
 from s2robot.plugins.ros.core.streams import FramesEncoder
 from s2robot.plugins.ros.core.synchronise import SyncCounts, Synchroniser
 from s2robot.plugins.ros.core.worker import LatestFrameWorker
+from s2robot.provenance import provenance
+from s2robot.spec import EncoderSpec
 
 
 class NodeCore:
@@ -55,9 +58,11 @@ class NodeCore:
     ) -> None:
         self.config = config
         self.model = config.encoder or config.policy
+        self._spec: EncoderSpec | None = None
         if channels is None:
             encoder = build_encoder(config)
-            channels, self.model = build_channels(config, encoder), encoder.spec.tag
+            channels, self._spec = build_channels(config, encoder), encoder.spec
+            self.model = encoder.spec.tag
         self._publish, self._clock = publish, clock
         self.runner = (
             PolicyRunner.from_file(
@@ -98,6 +103,14 @@ class NodeCore:
     def control_hz(self) -> float | None:
         """Rate at which ``tick`` is to be called; None without a policy."""
         return self.runner.control_hz if self.runner else None
+
+    def description(self) -> str:
+        """JSON of what computes the embeddings, as bags have it on ``ENCODER_TOPIC``."""
+        spec = self._spec
+        record: dict[str, Any] = {"model": self.model, "image_topics": self.config.image_topics}
+        if spec:
+            record |= {"encoder": spec.to_dict(), "digest": spec.digest()}
+        return json.dumps(record | {"provenance": provenance()})
 
     def start(self) -> None:
         """Begin to take frames; see ``LatestFrameWorker.start``."""

@@ -1,0 +1,59 @@
+"""Messages of ``s2robot_msgs`` for ROS 1, built by catkin or made here from their definitions.
+
+rospy numbers ``header.seq`` of what it sends anew, in the header object itself, which is that of
+the camera's message. Classes from here keep rospy's hands off: a header goes out as it came in.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib
+from typing import Any
+
+import genpy.dynamic  # pyright: ignore[reportMissingImports]
+from std_msgs.msg import Header  # pyright: ignore[reportMissingImports]
+
+from s2robot.errors import MismatchError, unknown
+from s2robot.plugins.ros.definitions import MESSAGES, PACKAGE
+
+_SEPARATOR = "=" * 80
+
+
+@functools.cache
+def message_class(name: str) -> type[Any]:
+    """The class of a message of ``s2robot_msgs`` for publishers and subscribers of rospy.
+
+    Args:
+        name: ``EmbeddingStamped`` or ``ActionStamped``.
+
+    Raises:
+        ValueError: there is no such message.
+        MismatchError: catkin built the package from other definitions.
+    """
+    if name not in MESSAGES:
+        raise unknown("message", name, MESSAGES)
+    made = _made(name)
+    built = _built(name)
+    if built and built._md5sum != made._md5sum:
+        raise MismatchError(
+            f"{PACKAGE}/{name} was built from another version of its definition (md5 "
+            f"{built._md5sum}, this s2robot has {made._md5sum}); build ros/ros1/{PACKAGE} of the "
+            "s2robot that is installed with catkin_make, then source devel/setup.bash"
+        )
+    base = built or made
+    parts = {"_has_header": False, "__slots__": base.__slots__, "__module__": base.__module__}
+    return type(name, (base,), parts)
+
+
+def _built(name: str) -> type[Any] | None:
+    try:
+        module = importlib.import_module(f"{PACKAGE}.msg")
+    except ImportError:
+        return None
+    return getattr(module, name, None)
+
+
+def _made(name: str) -> type[Any]:
+    """From its text, which gives the same md5 as catkin's build; nothing has to be built."""
+    text = MESSAGES[name] + f"{_SEPARATOR}\nMSG: std_msgs/Header\n{Header._full_text}"
+    return genpy.dynamic.generate_dynamic(f"{PACKAGE}/{name}", text)[f"{PACKAGE}/{name}"]

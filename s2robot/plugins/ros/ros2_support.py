@@ -1,0 +1,175 @@
+"""What the ROS 2 node needs of rclpy: classes, qualities of service, parameters, wrong transitions.
+
+Only ``s2robot.plugins.ros.ros2`` imports this module.
+"""
+
+# rclpy and the message packages come with ROS 2; there are none on PyPI.
+# pyright: reportMissingImports=false
+
+from __future__ import annotations
+
+import functools
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from lifecycle_msgs.srv import ChangeState
+from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from std_msgs.msg import Float32MultiArray, MultiArrayDimension
+
+from s2robot.errors import MismatchError, S2RobotError, unknown
+from s2robot.plugins.ros.core import MessageTypes, NodeConfig
+from s2robot.plugins.ros.core.topics import embedding_topics
+from s2robot.plugins.ros.parameters import (
+    AUTOSTART,
+    CONFIG_PARAMETERS,
+    HARDWARE_ID,
+    OWN_PARAMETERS,
+    described,
+)
+
+_NOT_OURS = ("use_sim_time", "start_type_description_service")
+
+
+def _qos(reliability: ReliabilityPolicy, depth: int) -> QoSProfile:
+    return QoSProfile(
+        history=HistoryPolicy.KEEP_LAST,
+        depth=depth,
+        reliability=reliability,
+        durability=DurabilityPolicy.VOLATILE,
+    )
+
+
+IMAGE_QOS = {
+    "best_effort": _qos(ReliabilityPolicy.BEST_EFFORT, 1),
+    "reliable": _qos(ReliabilityPolicy.RELIABLE, 1),
+}
+"""Of the subscriptions to cameras, by ``NodeConfig.reliability``."""
+JOINT_QOS = _qos(ReliabilityPolicy.BEST_EFFORT, 10)
+"""Takes from publishers of both kinds; arm and gripper may each have one, so several are kept."""
+OUTPUT_QOS = _qos(ReliabilityPolicy.RELIABLE, 10)
+"""A subscriber may ask for either reliability."""
+ACTION_QOS = _qos(ReliabilityPolicy.RELIABLE, 1)
+"""An action that a newer one has overtaken is not to be carried out."""
+
+
+def message_types(stamped: bool) -> MessageTypes:
+    """The classes of messages; those of ``s2robot_msgs`` only where they are published.
+
+    Raises:
+        MismatchError: ``s2robot_msgs`` is needed and not built.
+    """
+    embedding = action = Float32MultiArray
+    if stamped:
+        try:
+            from s2robot_msgs.msg import ActionStamped, EmbeddingStamped
+        except ImportError as error:
+            raise MismatchError(
+                f"output is 'stamped', but s2robot_msgs cannot be imported ({error}). Build it: "
+                "put ros/ros2/s2robot_msgs into the src folder of a workspace, then `colcon build "
+                "--packages-select s2robot_msgs` and `source install/setup.bash`. Or set the "
+                "parameter output:=float32multiarray, which needs no messages of ours"
+            ) from error
+        embedding, action = EmbeddingStamped, ActionStamped
+    return MessageTypes(
+        embedding,
+        action,
+        Float32MultiArray,
+        MultiArrayDimension,
+        DiagnosticArray,
+        DiagnosticStatus,
+        KeyValue,
+        level=lambda number: bytes([number]),
+    )
+
+
+def declare_parameters(node: Node) -> None:
+    """Declare all parameters on a node.
+
+    Types are dynamic: rclpy takes no 10 for 10.0, and to it [] is a list of bytes.
+
+    Raises:
+        rclpy.exceptions.ParameterException: ``autostart`` is neither true nor false.
+    """
+    texts = described(NodeConfig)
+    default, text = OWN_PARAMETERS[AUTOSTART]
+    about = ParameterDescriptor(description=text, read_only=True)
+    node.declare_parameter(AUTOSTART, default, about)
+    default, texts[HARDWARE_ID] = OWN_PARAMETERS[HARDWARE_ID]
+    for name, value in {**CONFIG_PARAMETERS, HARDWARE_ID: default}.items():
+        about = ParameterDescriptor(
+            description=texts.get(name, ""),
+            additional_constraints="read when the node is configured",
+            dynamic_typing=True,
+        )
+        node.declare_parameter(name, list(value) if isinstance(value, tuple) else value, about)
+
+
+def unknown_parameters(node: Node) -> list[str]:
+    """What to say of each parameter that was given and is none; rclpy ignores those silently."""
+    known = {*CONFIG_PARAMETERS, *OWN_PARAMETERS, *_NOT_OURS}
+    return [
+        f"ignored: {unknown('parameter', name, known)}"
+        for name in getattr(node, "_parameter_overrides", {})
+        if name not in known and "." not in name
+    ]
+
+
+def value_of(node: Node, name: str) -> Any:
+    """A parameter's value; None where it is empty or was deleted."""
+    return node.get_parameter(name).value if node.has_parameter(name) else None
+
+
+def check_topics(node: Node, config: NodeConfig) -> None:
+    """Make sure that all topics have names that ROS 2 takes, before they are opened on demand.
+
+    Raises:
+        ValueError: one has not.
+    """
+    named = {
+        "image_topics": config.image_topics,
+        "embedding_topic": (config.embedding_topic, *embedding_topics(config).values()),
+        "joint_topic": (config.joint_topic,),
+        "action_topic": (config.action_topic,),
+    }
+    for name, topics in named.items():
+        for topic in topics:
+            try:
+                node.resolve_topic_name(topic)
+            except Exception as error:  # of several kinds, by version
+                raise ValueError(
+                    f"{name} has {topic!r}, which is no name of a topic in ROS 2; allowed: "
+                    "letters, digits, '_' and '/', no part beginning with a digit or empty "
+                    f"({error})"
+                ) from None
+
+
+def words_of(error: Exception) -> str:
+    """What went wrong: the message where it is meant for users, else all of the traceback."""
+    if isinstance(error, (ValueError, OSError, S2RobotError)):
+        return str(error)
+    return "".join(traceback.format_exception(error))
+
+
+def bear_wrong_transitions(node: Node, tell: Callable[[str], None]) -> None:
+    """Answer a request for a transition that the node's state does not have with "no success".
+
+    rclpy of Humble, Iron and Jazzy raises then, which ends the node; rclcpp and later ones do this.
+    """
+    for service in node.services:
+        if service.srv_type is ChangeState:
+            service.callback = functools.partial(_change_state, service.callback, tell)
+
+
+def _change_state(
+    change: Callable[[Any, Any], Any], tell: Callable[[str], None], request: Any, response: Any
+) -> Any:
+    try:
+        return change(request, response)
+    except RuntimeError as error:  # RCLError is one, and has no public name
+        tell(f"this transition is not possible now: {error}")
+        response.success = False
+        return response

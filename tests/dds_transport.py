@@ -20,7 +20,7 @@ from cyclonedds.qos import Policy, Qos
 from cyclonedds.sub import DataReader
 from cyclonedds.topic import Topic
 from cyclonedds.util import duration
-from fake_ros_world import Publisher, QoSProfile, ReliabilityPolicy, Subscription
+from fake_ros_world import DurabilityPolicy, Publisher, QoSProfile, ReliabilityPolicy, Subscription
 from fake_rosidl import from_store, to_store, typestore
 from rosbags.interfaces import Nodetype
 
@@ -91,9 +91,10 @@ def dds_qos(profile: QoSProfile) -> Qos:
         reliability = Policy.Reliability.Reliable(duration(milliseconds=100))
     else:
         reliability = Policy.Reliability.BestEffort
+    kept = profile.durability is DurabilityPolicy.TRANSIENT_LOCAL
     return Qos(
         reliability,
-        Policy.Durability.Volatile,
+        Policy.Durability.TransientLocal if kept else Policy.Durability.Volatile,
         Policy.History.KeepLast(profile.depth),
         Policy.DataRepresentation(use_cdrv0_representation=True),
     )

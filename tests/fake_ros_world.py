@@ -77,6 +77,7 @@ class Memory:
     def __init__(self) -> None:
         self.writers: list[Publisher] = []
         self.readers: list[Subscription] = []
+        self.kept: dict[Publisher, list[Any]] = {}  # of transient-local writers
 
     def open_writer(self, publisher: Publisher) -> None:
         self.writers.append(publisher)
@@ -85,8 +86,11 @@ class Memory:
 
     def open_reader(self, subscription: Subscription) -> None:
         self.readers.append(subscription)
+        late = subscription.qos_profile.durability is DurabilityPolicy.TRANSIENT_LOCAL
         for writer in list(self.writers):
-            self._match(writer, subscription)
+            if self._match(writer, subscription) and late:
+                for message in self.kept.get(writer, []):
+                    subscription.put(copy.deepcopy(message))
 
     def _match(self, writer: Publisher, reader: Subscription) -> bool:
         if (writer.topic_name, writer.msg_type) != (reader.topic_name, reader.msg_type):
@@ -104,8 +108,13 @@ class Memory:
         for ends in (self.writers, self.readers):
             if end in ends:
                 ends.remove(end)
+        if isinstance(end, Publisher):
+            self.kept.pop(end, None)
 
     def write(self, publisher: Publisher, message: Any) -> None:
+        if publisher.qos_profile.durability is DurabilityPolicy.TRANSIENT_LOCAL:
+            depth = publisher.qos_profile.depth
+            self.kept[publisher] = [*self.kept.get(publisher, []), message][-depth:]
         for reader in list(self.readers):
             if self._match(publisher, reader):
                 reader.put(copy.deepcopy(message))

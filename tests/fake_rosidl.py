@@ -41,6 +41,7 @@ SERVICES = {
 NAMES = (
     "builtin_interfaces/msg/Time",
     "std_msgs/msg/Header",
+    "std_msgs/msg/String",
     "std_msgs/msg/Float32MultiArray",
     "std_msgs/msg/MultiArrayLayout",
     "std_msgs/msg/MultiArrayDimension",

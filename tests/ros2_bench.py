@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from fake_rclpy import Node, Parameter
-from fake_ros_world import NS, QoSProfile, ReliabilityPolicy, World
+from fake_ros_world import NS, DurabilityPolicy, QoSProfile, ReliabilityPolicy, World
 from fake_rosidl import message_class
 from ros_doubles import wait_for
 from ros_policies import HOME, PANDA, make_policy
@@ -29,6 +29,7 @@ ARRAY, IMAGE, JOINTS = (
 DIAGNOSTICS = "diagnostic_msgs/msg/DiagnosticArray"
 SENSOR = QoSProfile(5, reliability=ReliabilityPolicy.BEST_EFFORT)
 RELIABLE = QoSProfile(10)
+LATCHED = QoSProfile(1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
 SIZE = (40, 48)
 
 
@@ -89,11 +90,12 @@ class Bench:
         given = {name: value for name, value in self.parameters.items() if name in names}
         return NodeConfig.from_parameters(given)
 
-    def hear(self, topic: str = "/embedding", kind: str = EMBEDDING) -> Any:
+    def hear(
+        self, topic: str = "/embedding", kind: str = EMBEDDING, qos: QoSProfile = RELIABLE
+    ) -> Any:
         self.heard.setdefault(topic, [])
-        return self.peer.create_subscription(
-            message_class(kind), topic, self.heard[topic].append, RELIABLE
-        )
+        append = self.heard[topic].append
+        return self.peer.create_subscription(message_class(kind), topic, append, qos)
 
     def show(self, message: Any, topic: str = "/image", qos: QoSProfile = SENSOR) -> None:
         """Publish a message as a camera does."""

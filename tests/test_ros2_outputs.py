@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from ros2_bench import (
     ACTION,
     ARRAY,
     DIAGNOSTICS,
+    LATCHED,
     RELIABLE,
     Bench,
     image,
@@ -157,7 +159,20 @@ def test_diagnostics(world: World, tiny: str, hardware: str) -> None:
 
 def test_no_diagnostics(world: World, tiny: str) -> None:
     bench = started(world, tiny, diagnostics_hz=0.0)
-    assert [each.topic_name for each in bench.node._publishers] == ["/embedding"]
+    topics = [each.topic_name for each in bench.node._publishers]
+    assert topics == ["/embedding", "/s2robot/encoder"]
+
+
+def test_what_embeds_is_told_to_whoever_comes_late(world: World, tiny: str) -> None:
+    bench = started(world, tiny)
+    world.forward(1)
+    bench.hear("/s2robot/encoder", "std_msgs/msg/String", LATCHED)
+    world.forward(0.1)
+    (message,) = bench.heard["/s2robot/encoder"]
+    record = json.loads(message.data)
+    assert record["model"] == bench.node._parts.core.model
+    assert record["encoder"]["backbone"] == tiny
+    assert record["image_topics"] == ["image"]
 
 
 def test_a_timer_that_raises_does_not_end_the_node(

@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import setuptools
 import yaml
 from fake_rclpy import installed
 from ros2_bench import node_module
@@ -111,14 +110,6 @@ def test_an_installed_script_takes_the_python_on_path(prefix: Path) -> None:
     for path in ("package.xml", "launch/encoder.launch.py", "config/encoder.yaml"):
         original = PACKAGE / path
         assert (share / "s2robot_ros" / path).read_bytes() == original.read_bytes()
-
-
-def test_a_script_of_symlink_install(tmp_path: Path) -> None:
-    """``colcon build --symlink-install``: setuptools writes the Python that it runs under."""
-    if int(setuptools.__version__.split(".")[0]) >= 80:
-        pytest.skip("setuptools 80 and later cannot do what colcon asks for here")
-    script = set_up(tmp_path, "develop", "--no-deps") / "lib" / "s2robot_ros" / "encoder"
-    assert script.read_text().splitlines()[0] == f"#!{sys.executable}"
 
 
 def test_the_script_says_what_is_missing(prefix: Path) -> None:

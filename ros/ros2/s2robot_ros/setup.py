@@ -10,6 +10,8 @@ setup(
     packages=[NAME],
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
+        # Not an entry point: `colcon build --symlink-install` would give it the Python of colcon.
+        (f"lib/{NAME}", ["scripts/encoder"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", glob("launch/*.launch.py")),
         (f"share/{NAME}/config", glob("config/*.yaml")),
@@ -20,5 +22,4 @@ setup(
     maintainer_email="s2robot@example.org",
     description="Node that turns camera images into embeddings and, with a policy, into actions.",
     license="MIT",
-    entry_points={"console_scripts": ["encoder = s2robot_ros.encoder:main"]},
 )

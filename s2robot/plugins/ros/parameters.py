@@ -1,4 +1,4 @@
-"""Parameters of the ROS 2 node as ROS gives them, and the configuration that they make."""
+"""Parameters as ROS gives them, and the configuration that they make."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ OWN_PARAMETERS: dict[str, tuple[Any, str]] = {
     AUTOSTART: (True, "Configure and activate at the start, without a lifecycle manager."),
     HARDWARE_ID: ("", 'What /diagnostics says it is of; "" is the encoder.'),
 }
-"""Parameters of the node beside the fields of ``NodeConfig``: default and description."""
+"""Parameters of the ROS 2 node beside the fields of ``NodeConfig``: default and description."""
 CONFIG_PARAMETERS: dict[str, Any] = {
     each.name: each.default for each in dataclasses.fields(NodeConfig)
 }

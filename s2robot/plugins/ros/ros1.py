@@ -50,6 +50,7 @@ from s2robot.plugins.ros.core import (
 )
 from s2robot.plugins.ros.core.topics import embedding_topics
 from s2robot.plugins.ros.definitions import ENCODER_TOPIC
+from s2robot.plugins.ros.parameters import config_of
 from s2robot.plugins.ros.ros1_master import MasterWatch
 from s2robot.plugins.ros.ros1_messages import message_class
 
@@ -77,7 +78,7 @@ def read_config() -> NodeConfig:
     Raises:
         ValueError: one is unknown or has a bad value.
     """
-    return NodeConfig.from_parameters(rospy.get_param(rospy.get_name(), {}))
+    return config_of(rospy.get_param(rospy.get_name(), {}))
 
 
 def message_types() -> MessageTypes:
@@ -178,7 +179,8 @@ class EncoderNode:
     # ----------------------------------------------------------------- inputs
     def _subscribe(self) -> None:
         for topic in self._config.image_topics:
-            kind = CompressedImage if self._config.is_compressed(topic) else Image
+            compressed = self._config.is_compressed(rospy.resolve_name(topic))
+            kind = CompressedImage if compressed else Image
             self._inputs.append(
                 rospy.Subscriber(
                     topic,
@@ -196,7 +198,7 @@ class EncoderNode:
                     self._config.joint_topic,
                     JointState,
                     self._core.receive_joints,
-                    queue_size=1,
+                    queue_size=10,  # arm and gripper may each have a publisher
                     tcp_nodelay=True,
                 )
             )
@@ -215,8 +217,10 @@ class EncoderNode:
         self._outputs[result.channel].publish(message)
 
     def _tick(self, _: Any) -> None:
+        if self._actions is None or not self._demand.flowing:
+            return  # switched off: what was seen before must not be acted on
         action = self._core.tick()
-        if action is None or self._actions is None or self._ended.is_set():
+        if action is None:
             return
         name, hz = Path(self._config.policy).name, self._core.control_hz or 0.0
         message = action_message(self._types, action, name, hz, self._config.stamped)

@@ -52,6 +52,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image, JointState
+from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 from s2robot.plugins.ros.core import (
@@ -67,8 +68,10 @@ from s2robot.plugins.ros.core import (
     embedding_message,
 )
 from s2robot.plugins.ros.core.topics import embedding_topics
+from s2robot.plugins.ros.definitions import ENCODER_TOPIC
 from s2robot.plugins.ros.parameters import AUTOSTART, CONFIG_PARAMETERS, HARDWARE_ID, config_of
 from s2robot.plugins.ros.ros2_support import (
+    ABOUT_QOS,
     ACTION_QOS,
     IMAGE_QOS,
     JOINT_QOS,
@@ -99,6 +102,7 @@ class _Parts:
     embeddings: dict[str, Any] = field(default_factory=dict)
     actions: Any = None
     diagnostics: Any = None
+    about: Any = None
     service: Any = None
     demand: Demand | None = None
     timers: list[Any] = field(default_factory=list)
@@ -218,6 +222,7 @@ class EncoderNode(LifecycleNode):
             parts.actions = publisher(kind, config.action_topic, ACTION_QOS)
         if config.diagnostics_hz:
             parts.diagnostics = publisher(types.diagnostics, "/diagnostics", OUTPUT_QOS)
+        parts.about = publisher(String, ENCODER_TOPIC, ABOUT_QOS)
         parts.service = self.create_service(SetBool, "~/enable", self._switch)
 
     def _release(self) -> None:
@@ -225,7 +230,8 @@ class EncoderNode(LifecycleNode):
         parts, self._parts = self._parts, None
         if parts is None:
             return
-        for publisher in (*parts.embeddings.values(), parts.actions, parts.diagnostics):
+        others = (parts.actions, parts.diagnostics, parts.about)
+        for publisher in (*parts.embeddings.values(), *others):
             if publisher is not None:
                 self.destroy_lifecycle_publisher(publisher)
         if parts.service is not None:
@@ -243,6 +249,7 @@ class EncoderNode(LifecycleNode):
             always=not config.lazy or bool(config.policy),
             on=config.start_enabled,
         )
+        parts.about.publish(String(data=core.description()))
         self._count_subscribers()
         self._every(POLL_S, self._count_subscribers, self._steady)
         if config.diagnostics_hz:

@@ -34,12 +34,16 @@ from s2robot.plugins.ros.parameters import (
 _NOT_OURS = ("use_sim_time", "start_type_description_service")
 
 
-def _qos(reliability: ReliabilityPolicy, depth: int) -> QoSProfile:
+def _qos(
+    reliability: ReliabilityPolicy,
+    depth: int,
+    durability: DurabilityPolicy = DurabilityPolicy.VOLATILE,
+) -> QoSProfile:
     return QoSProfile(
         history=HistoryPolicy.KEEP_LAST,
         depth=depth,
         reliability=reliability,
-        durability=DurabilityPolicy.VOLATILE,
+        durability=durability,
     )
 
 
@@ -52,6 +56,8 @@ JOINT_QOS = _qos(ReliabilityPolicy.BEST_EFFORT, 10)
 """Takes from publishers of both kinds; arm and gripper may each have one, so several are kept."""
 OUTPUT_QOS = _qos(ReliabilityPolicy.RELIABLE, 10)
 """A subscriber may ask for either reliability."""
+ABOUT_QOS = _qos(ReliabilityPolicy.RELIABLE, 1, DurabilityPolicy.TRANSIENT_LOCAL)
+"""Of what is said once: who subscribes later, a recorder of bags, hears it too."""
 ACTION_QOS = _qos(ReliabilityPolicy.RELIABLE, 1)
 """An action that a newer one has overtaken is not to be carried out."""
 

@@ -11,8 +11,6 @@ s2robot must be installed for the Python that runs this node, and ROS 2's for th
     source ~/s2robot_venv/bin/activate
     source /opt/ros/$ROS_DISTRO/setup.bash && source install/setup.bash
     ros2 run s2robot_ros encoder
-A script that was built with `colcon build --symlink-install` may name the Python that colcon ran
-under; build without that option, or set PYTHONPATH to the environment's site-packages.
 """
 
 

@@ -175,16 +175,23 @@ def statuses(message: Any) -> dict[str, dict[str, str]]:
     }
 
 
-def rendered_frames(count: int, height: int = 480, width: int = 640) -> np.ndarray:
-    """Frames (count, height, width, 3) uint8 of an expert that picks a cube."""
+def rendered_frames(
+    actions: int, per_action: int = 1, height: int = 480, width: int = 640
+) -> np.ndarray:
+    """Frames (actions * per_action, height, width, 3) uint8 of an expert that picks a cube.
+
+    Actions are held for 0.2 s, so six frames each are those of a camera of 30 Hz.
+    """
     from s2robot.envs.expert import ScriptedExpert
     from s2robot.envs.pick_cube import PickCubeEnv
 
     env = PickCubeEnv("easy")
     expert = ScriptedExpert(env.level)
-    seen, _ = env.reset(seed=7)
+    env.reset(seed=7)
     frames = []
-    for _ in range(count):
-        frames.append(env.render_frame("front", height, width))
-        seen = env.step(expert.action(seen))[0]
+    for _ in range(actions):
+        env.begin(expert.action(env.observe()))
+        for _ in range(per_action):
+            frames.append(env.render_frame("front", height, width))
+            env.advance(round(0.2 / per_action / env.model.opt.timestep))
     return np.stack(frames)

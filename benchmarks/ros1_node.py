@@ -1,0 +1,293 @@
+"""The ROS 1 node on a real master: overhead, age of embeddings, and whether it keeps up at 30 Hz.
+
+A camera process publishes rendered pick-cube frames of 640 x 480 at 30 Hz, the node runs by
+roslaunch, a third process (this one) receives embeddings; all on this machine.
+
+(a) keeps up: the shipped encoder at scales (1, 2) with crop reuse, eager and in OpenVINO. How many
+    of the camera's frames come back as embeddings, and how old they are on arrival here. The
+    node's own overhead (from a message's arrival to the end of its publication, less encoding) is
+    what it tells on /diagnostics. Targets: 30 Hz, 3 ms.
+(b) slow encoder: one of about 100 ms. Target: a median age of 140 ms. Beside it what a user would
+    otherwise write: rospy callbacks that encode, with `queue_size=1`, once as rospy comes and once
+    with a receive buffer larger than a frame (`buff_size=2**24`).
+(c) with --soak: an hour's messages (108,000) as fast as they go, and the node's memory meanwhile.
+
+    make ros1-test   # once: the environment
+    OMP_WAIT_POLICY=PASSIVE .venv-ros/bin/python benchmarks/ros1_node.py
+    OMP_WAIT_POLICY=PASSIVE .venv-ros/bin/python benchmarks/ros1_node.py --soak
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+import tempfile
+import time
+import xmlrpc.client
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+sys.path.append(str(ROOT / "tests"))
+
+from ros1_rig import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+    IMAGE,
+    Rig,
+    free_port,
+    rendered_frames,
+    statuses,
+    wait_for,
+)
+
+from s2robot.files import write_json  # noqa: E402
+from s2robot.provenance import provenance  # noqa: E402
+
+RESULTS = Path(__file__).parent / "results"
+NODE = "/s2robot_encoder"
+SHIPPED = ("encoder:=s2r-vitt16-128", "scales:=[1,2]")
+SLOW = ("encoder:=random/vits16-224", "scales:=[1]", "reuse:=false")
+HOUR_MESSAGES = 108_000  # 30 a second
+TARGETS = {"hz": 30.0, "overhead_ms": 3.0, "slow_age_ms": 140.0}
+
+
+class Ages:
+    """Ages of embeddings on arrival, and when they arrived."""
+
+    def __init__(self) -> None:
+        import rospy  # pyright: ignore[reportMissingImports]
+
+        from s2robot.plugins.ros.ros1_messages import message_class
+
+        self.rows: list[tuple[float, float]] = []
+        self._subscriber = rospy.Subscriber(
+            "/embedding",
+            message_class("EmbeddingStamped"),
+            self._take,
+            queue_size=100,
+            buff_size=2**24,
+            tcp_nodelay=True,
+        )
+
+    def _take(self, message: Any) -> None:
+        now = time.time()
+        self.rows.append((now, now - message.header.stamp.to_sec()))
+
+    def close(self) -> None:
+        self._subscriber.unregister()
+
+    def summary(self, since: float, until: float) -> dict[str, Any]:
+        ages = [age for at, age in self.rows if since <= at < until]
+        return {
+            "embeddings": len(ages),
+            "hz": len(ages) / (until - since),
+            "age_ms": quantiles(ages),
+        }
+
+
+def quantiles(seconds: list[float]) -> dict[str, float]:
+    return {f"p{q}": float(np.percentile(seconds, q) * 1000) for q in (50, 95, 99)}
+
+
+def told_by(rig: Rig) -> dict[str, str]:
+    """The newest values of the node's encoder on /diagnostics."""
+    from diagnostic_msgs.msg import DiagnosticArray  # pyright: ignore[reportMissingImports]
+
+    health = rig.hear("/diagnostics", DiagnosticArray)
+    found = statuses(health.after(1)[-1])[f"encoder {IMAGE}"]
+    health.close()
+    return found
+
+
+def measured(rig: Rig, frames: Path, seconds: float, *words: str) -> dict[str, Any]:
+    """The node for some seconds, after three of warm-up."""
+    record = rig.folder / "sent.txt"
+    record.unlink(missing_ok=True)
+    rig.camera(str(frames), IMAGE, "--record", str(record))
+    rig.launch("encoder", "encoder.launch", f"image:={IMAGE}", *words)
+    row = listened(record, seconds)
+    told = told_by(rig)
+    row |= {
+        "node": {
+            name: float(told[name])
+            for name in (
+                "encode_p50_ms",
+                "encode_p95_ms",
+                "overhead_p50_ms",
+                "overhead_p95_ms",
+                "wait_p50_ms",
+                "age_p50_ms",
+                "reuse_hit_rate",
+                "dropped",
+            )
+            if name in told
+        }
+    }
+    rig.clear()
+    return row
+
+
+def listened(record: Path, seconds: float) -> dict[str, Any]:
+    """Embeddings that arrive here against frames that the camera sent meanwhile."""
+    ages = Ages()
+    wait_for("embeddings", lambda: len(ages.rows) > 5)
+    time.sleep(3)
+    since = time.time()
+    time.sleep(seconds)
+    until = time.time()
+    row = ages.summary(since, until)
+    ages.close()
+    stamps = [int(line.split()[2]) / 1e9 for line in record.read_text().splitlines()]
+    row["frames"] = sum(since <= stamp < until for stamp in stamps)
+    return row
+
+
+def plain(rig: Rig, frames: Path, seconds: float, buffer: int) -> dict[str, Any]:
+    """A callback that encodes, in a process of its own."""
+    record = rig.folder / "sent.txt"
+    record.unlink(missing_ok=True)
+    rig.camera(str(frames), IMAGE, "--record", str(record))
+    rig.start("plain", sys.executable, str(Path(__file__)), "--plain", str(buffer))
+    row = {"buff_size": buffer, **listened(record, seconds)}
+    rig.clear()
+    return row
+
+
+def run_plain(buffer: int) -> int:
+    """What a user would write without this package's node, with the same encoder and message."""
+    import rospy  # pyright: ignore[reportMissingImports]
+    from sensor_msgs.msg import Image  # pyright: ignore[reportMissingImports]
+
+    from s2robot.encoder import FrameEncoder
+    from s2robot.plugins.ros.ros1_messages import message_class
+
+    encoder = FrameEncoder.from_name("random/vits16-224", (1,), "spatial_softmax")
+    kind = message_class("EmbeddingStamped")
+    rospy.init_node("plain")
+    publisher = rospy.Publisher("/embedding", kind, queue_size=1)
+
+    def take(message: Any) -> None:
+        frame = np.frombuffer(message.data, np.uint8).reshape(message.height, message.width, 3)
+        found = encoder(frame)
+        publisher.publish(
+            kind(header=message.header, model="plain", shape=found.shape, data=found.flatten())
+        )
+
+    rospy.Subscriber(IMAGE, Image, take, queue_size=1, buff_size=buffer)
+    rospy.spin()
+    return 0
+
+
+def soak(rig: Rig, frames: Path, messages: int) -> dict[str, Any]:
+    """Memory of the node over so many messages, sent as fast as they go."""
+    record = rig.folder / "sent.txt"
+    rig.camera(str(frames), IMAGE, "--hz", "1000", "--record", str(record))
+    rig.launch("encoder", "encoder.launch", f"image:={IMAGE}", *SHIPPED)
+    ages = Ages()
+    wait_for("embeddings", lambda: len(ages.rows) > 5)
+    server: Any = xmlrpc.client.ServerProxy(node_uri())
+    pid = server.getPid("/benchmark")[2]
+    rows: list[dict[str, float]] = []
+    started, received = time.time(), 0
+    while received < messages:
+        time.sleep(5)
+        told = told_by(rig)
+        received = int(told["received"])
+        rows.append({"received": received, "rss_mib": rss_mib(pid), "s": time.time() - started})
+        print(f"{received:7d} messages, {rows[-1]['rss_mib']:.1f} MiB", flush=True)
+    failed = int(told["failed"])
+    rig.clear()
+    settled = [row for row in rows if row["received"] >= messages / 10]
+    # The slope of a line through all but the first tenth, over the whole hour's messages.
+    slope = np.polyfit(
+        [row["received"] for row in settled], [row["rss_mib"] for row in settled], 1
+    )[0]
+    return {
+        "messages": received,
+        "embeddings": len(ages.rows),
+        "failed": failed,
+        "seconds": rows[-1]["s"],
+        "rss_mib": rows,
+        "growth_mib": float(slope * messages),
+    }
+
+
+def node_uri() -> str:
+    import rosgraph  # pyright: ignore[reportMissingImports]
+
+    return rosgraph.Master("/benchmark").lookupNode(NODE)
+
+
+def rss_mib(pid: int) -> float:
+    """Resident memory of a process."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--seconds", type=float, default=60.0, help="of each measurement")
+    parser.add_argument("--soak", action="store_true", help="only (c)")
+    parser.add_argument("--messages", type=int, default=HOUR_MESSAGES, help="of --soak")
+    parser.add_argument("--plain", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--out", type=Path, help="results file")
+    options = parser.parse_args()
+    if options.plain:
+        return run_plain(options.plain)
+    with tempfile.TemporaryDirectory() as folder:
+        rig = Rig(Path(folder), free_port())
+        os.environ.update(rig.variables)
+        import rospy  # pyright: ignore[reportMissingImports]
+
+        rospy.init_node("benchmark", disable_signals=True)
+        frames = Path(folder) / "frames.npy"
+        np.save(frames, rendered_frames(28, 6))
+        try:
+            record = (
+                soak_record(rig, frames, options) if options.soak else rates(rig, frames, options)
+            )
+        finally:
+            rig.close()
+    name = "ros1_soak.json" if options.soak else "ros1_node.json"
+    write_json(options.out or RESULTS / name, {**record, "provenance": provenance()})
+    return 0
+
+
+def rates(rig: Rig, frames: Path, options: argparse.Namespace) -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    seconds = options.seconds
+    for name, words in (
+        ("shipped, eager", (*SHIPPED,)),
+        ("shipped, openvino", (*SHIPPED, "runtime:=openvino")),
+        ("slow", SLOW),
+    ):
+        rows[name] = measured(rig, frames, seconds, *words)
+        tell(name, rows[name])
+    for name, buffer in (("slow, plain callback", 65536), ("slow, plain, large buffer", 2**24)):
+        rows[name] = plain(rig, frames, seconds, buffer)
+        tell(name, rows[name])
+    return {"targets": TARGETS, "seconds": seconds, "frame": [480, 640], "rows": rows}
+
+
+def soak_record(rig: Rig, frames: Path, options: argparse.Namespace) -> dict[str, Any]:
+    found = soak(rig, frames, options.messages)
+    print(f"growth over {options.messages} messages: {found['growth_mib']:+.2f} MiB")
+    return found
+
+
+def tell(name: str, row: dict[str, Any]) -> None:
+    node = row.get("node", {})
+    parts = ", ".join(f"{key} {value:g}" for key, value in node.items())
+    print(
+        f"{name}: {row['embeddings']} of {row['frames']} frames, {row['hz']:.1f} Hz, "
+        f"age p50 {row['age_ms']['p50']:.0f} ms, p95 {row['age_ms']['p95']:.0f} ms; {parts}",
+        flush=True,
+    )
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

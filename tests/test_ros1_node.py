@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -23,6 +24,7 @@ import rosgraph  # noqa: E402  # pyright: ignore
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402  # pyright: ignore
 from ros1_rig import (  # noqa: E402
     IMAGE,
+    ROOT,
     Rig,
     rendered_frames,
     statuses,
@@ -307,3 +309,18 @@ def test_help_needs_no_master():
     )
     assert found.returncode == 0
     assert "roslaunch s2robot_ros encoder.launch" in found.stdout
+
+
+def test_the_lines_of_the_readme(rig, frames_file, frames, expected):
+    """The README's own callback, as a program beside a camera."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    (program,) = [part for part in text.split("```python\n")[1:] if part.startswith("import rospy")]
+    path = rig.folder / "mine.py"
+    path.write_text(program.partition("```")[0], encoding="utf-8")
+    rig.camera(frames_file, IMAGE, "--hz", "5")
+    mine = rig.start("mine", sys.executable, str(path))
+    encoder = FrameEncoder.from_name("s2r-vitt16-128", scales=(1, 2), device="cpu")
+    norms = [float(encoder(frame).norm()) for frame in frames]
+    found = wait_for("two lines", lambda: re.findall(r"tensor\((\d+\.\d+)\)", mine.text)[1:])
+    for norm in found:
+        assert np.abs(np.array(norms) - float(norm)).min() < 1e-3

@@ -38,7 +38,7 @@ from s2robot.plugins.ros.core import (
 )
 from s2robot.plugins.ros.core.diagnostics import channel_status
 from s2robot.plugins.ros.core.stamps import NS
-from s2robot.policies.checkpoint import read_header, save_policy
+from s2robot.policies.checkpoint import load_policy, read_header, save_policy
 from s2robot.spec import EncoderSpec
 
 
@@ -142,6 +142,29 @@ def test_from_image_messages_to_actions(policy_file: Path) -> None:
     core.stop()
     with pytest.raises(ValueError, match="unknown topic 'imgae'"):
         core.receive_image("imgae", message)
+
+
+@pytest.mark.parametrize(("size", "told"), [((48, 48), 0), ((40, 48), 1)])
+def test_frames_of_another_shape_than_the_policys(
+    policy_file: Path, size: tuple[int, int], told: int
+) -> None:
+    policy, head = load_policy(policy_file)
+    head.frames["camera"] = {"name": "front", "size": 96}
+    save_policy(policy_file, policy, head)
+    log: list[str] = []
+    results: list[Result] = []
+    config = NodeConfig(policy=str(policy_file), device="cpu", stale_s=5.0)
+    core = NodeCore(config, results.append, time.time_ns, lambda _, text: log.append(text))
+    core.start()
+    for i in range(3):
+        frame = picture(1, *size)[0]
+        message = numbered(i, time.time_ns(), size, data=frame.tobytes())
+        assert core.receive_image("image", message)
+        wait_for(lambda: len(results) == i + 1)  # noqa: B023
+    core.stop()
+    warnings = [text for text in log if "trained on 96 x 96" in text]
+    assert len(warnings) == told
+    assert all("frames are 40 x 48" in text for text in warnings)
 
 
 def test_a_damaged_policy_file(policy_file: Path) -> None:

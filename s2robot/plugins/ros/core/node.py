@@ -9,6 +9,8 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import numpy as np
+
 from s2robot.errors import unknown
 from s2robot.plugins.ros.core.config import NodeConfig, build_channels, build_encoder
 from s2robot.plugins.ros.core.diagnostics import (
@@ -19,7 +21,7 @@ from s2robot.plugins.ros.core.diagnostics import (
 )
 from s2robot.plugins.ros.core.images import frame_of
 from s2robot.plugins.ros.core.policy import Action, PolicyRunner
-from s2robot.plugins.ros.core.reports import Log
+from s2robot.plugins.ros.core.reports import Log, OncePerKind
 from s2robot.plugins.ros.core.results import Result
 from s2robot.plugins.ros.core.streams import FramesEncoder
 from s2robot.plugins.ros.core.synchronise import SyncCounts, Synchroniser
@@ -63,7 +65,8 @@ class NodeCore:
             encoder = build_encoder(config)
             channels, self._spec = build_channels(config, encoder), encoder.spec
             self.model = encoder.spec.tag
-        self._publish, self._clock = publish, clock
+        self._publish = publish
+        self._reports = OncePerKind(log)
         self.runner = (
             PolicyRunner.from_file(
                 config.policy, config.stale_s, now_ns, log, config.joint_prefix, clock
@@ -78,7 +81,7 @@ class NodeCore:
             log,
             max_rate_hz=config.max_rate_hz,
             stale_s=config.stale_s,
-            decode=lambda message: frame_of(message, config.generic_order),
+            decode=self._decode,
             clock=clock,
         )
         self._channel_of = {t: name for name, topics in config.channels.items() for t in topics}
@@ -93,6 +96,19 @@ class NodeCore:
                     topics, self.config.slop_s, functools.partial(self.worker.offer, name)
                 )
         return None
+
+    def _decode(self, message: Any) -> np.ndarray:
+        frame = frame_of(message, self.config.generic_order)
+        trained = self.runner.frame_shape if self.runner else None
+        height, width = frame.shape[:2]
+        if trained and trained[0] * width != trained[1] * height:
+            self._reports.report(
+                "aspect",
+                f"frames are {height} x {width}, those that the policy was trained on "
+                f"{trained[0]} x {trained[1]}: it sees another part of the scene, or a distorted "
+                "one. Crop the camera's frames to that shape, or train on frames of this one",
+            )
+        return frame
 
     def _take(self, result: Result) -> None:
         if self.runner:

@@ -131,6 +131,12 @@ class PolicyRunner:
         """Of a policy file; further arguments from ``stale_s`` on."""
         return cls(*load_policy(path), *args, **kwargs)
 
+    @property
+    def frame_shape(self) -> tuple[int, int] | None:
+        """Height and width of the frames that the policy was trained on; None where not known."""
+        side = self.header.frames.get("camera", {}).get("size")
+        return (side, side) if isinstance(side, int) else None
+
     def take_embedding(self, result: Result) -> None:
         """Keep an embedding, in place of the last."""
         with self._lock:

@@ -35,13 +35,15 @@ def demosaic(mosaic: np.ndarray, pattern: str) -> np.ndarray:
         ``(H, W, 3)`` RGB of the same type.
     """
     red_row, red_column = RED_AT[pattern]
-    padded = np.pad(mosaic, 1, mode="reflect").astype(np.uint32)
+    wide = np.uint16 if mosaic.dtype == np.uint8 else np.uint32  # takes the sum of four
+    padded = np.pad(mosaic, 1, mode="reflect").astype(wide)
     rgb = np.empty((*mosaic.shape, 3), mosaic.dtype)
     for row in (0, 1):
         for column in (0, 1):
             lattice = _Lattice(padded, mosaic.shape, row, column)
-            at_red = (row == red_row, column == red_column)
-            rgb[row::2, column::2] = lattice.colours(*at_red)
+            colours = lattice.colours(row == red_row, column == red_column)
+            for channel, values in enumerate(colours):
+                rgb[row::2, column::2, channel] = values
     return rgb
 
 
@@ -52,24 +54,29 @@ class _Lattice:
         self._padded, self._shape, self._start = padded, shape, (1 + row, 1 + column)
 
     def _mean(self, offsets: tuple[tuple[int, int], ...]) -> np.ndarray:
-        total = np.sum([self._shifted(*offset) for offset in offsets], axis=0)
-        return (total + len(offsets) // 2) // len(offsets)
+        """Of two or four neighbours."""
+        total = self._shifted(*offsets[0]) + self._shifted(*offsets[1])
+        for offset in offsets[2:]:
+            total += self._shifted(*offset)
+        total += len(offsets) // 2
+        total >>= len(offsets) // 2
+        return total
 
     def _shifted(self, rows: int, columns: int) -> np.ndarray:
         (first, left), (height, width) = self._start, self._shape
         down = slice(first + rows, 1 + height + rows, 2)
         return self._padded[down, left + columns : 1 + width + columns : 2]
 
-    def colours(self, in_red_row: bool, in_red_column: bool) -> np.ndarray:
-        """RGB ``(h, w, 3)`` of these pixels, given how they lie to the red ones."""
+    def colours(self, in_red_row: bool, in_red_column: bool) -> tuple[np.ndarray, ...]:
+        """Red, green, blue ``(h, w)`` of these pixels, given how they lie to the red ones."""
         own = self._shifted(0, 0)
         if in_red_row != in_red_column:  # a green pixel, red beside it or above it
             beside, above = self._mean(_BESIDE), self._mean(_ABOVE)
             red, blue = (beside, above) if in_red_row else (above, beside)
-            return np.stack([red, own, blue], axis=-1)
+            return red, own, blue
         other = self._mean(_CORNERS)
         red, blue = (own, other) if in_red_row else (other, own)
-        return np.stack([red, self._mean(_CROSS), blue], axis=-1)
+        return red, self._mean(_CROSS), blue
 
 
 def yuv422_to_rgb(rows: np.ndarray, luma_first: bool) -> np.ndarray:
@@ -85,22 +92,24 @@ def yuv422_to_rgb(rows: np.ndarray, luma_first: bool) -> np.ndarray:
         ``(H, W, 3)`` uint8.
     """
     height, width = rows.shape[0], rows.shape[1] // 2
-    pairs = rows.reshape(height, width // 2, 4).astype(np.int32)
+    pairs = rows.reshape(height, width // 2, 4)
     y, chroma = (0, 1) if luma_first else (1, 0)
-    u, v = pairs[..., chroma] - 128, pairs[..., chroma + 2] - 128
-    offsets = np.stack(
-        [
-            _scaled(_RED_OF_V) * v,
-            -_scaled(_GREEN_OF_U) * u - _scaled(_GREEN_OF_V) * v,
-            _scaled(_BLUE_OF_U) * u,
-        ],
-        axis=-1,
-    )  # (H, W / 2, 3)
-    offsets += 1 << (_SHIFT - 1)
-    luma = _scaled(_Y_GAIN) * (pairs[..., y::2] - 16)  # (H, W / 2, 2)
-    rgb = luma[..., None] + offsets[:, :, None]  # (H, W / 2, 2, 3)
-    rgb >>= _SHIFT
-    return rgb.clip(0, 255).astype(np.uint8).reshape(height, width, 3)
+    u = pairs[..., chroma].astype(np.int32) - 128  # (H, W / 2)
+    v = pairs[..., chroma + 2].astype(np.int32) - 128
+    offsets = (
+        _scaled(_RED_OF_V) * v,
+        -_scaled(_GREEN_OF_U) * u - _scaled(_GREEN_OF_V) * v,
+        _scaled(_BLUE_OF_U) * u,
+    )
+    rgb = np.empty((height, width, 3), np.uint8)
+    for place in (0, 1):
+        luma = _scaled(_Y_GAIN) * (pairs[..., y + 2 * place].astype(np.int32) - 16)
+        luma += 1 << (_SHIFT - 1)
+        for channel, offset in enumerate(offsets):
+            values = luma + offset
+            values >>= _SHIFT
+            rgb[:, place::2, channel] = np.clip(values, 0, 255, out=values)
+    return rgb
 
 
 def _scaled(factor: float) -> int:

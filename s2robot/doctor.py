@@ -6,6 +6,7 @@ import argparse
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 from rich.console import Console
@@ -95,6 +96,15 @@ def check_runtimes() -> list[Finding]:
     return [Finding("runtimes", "note", there or "eager PyTorch alone", mend)]
 
 
+def check_ros() -> list[Finding]:
+    """What a robot's node, and bags, would find."""
+    there = [name for name in ("rospy", "rclpy", "s2robot_msgs", "rosbags") if find_spec(name)]
+    seen = ", ".join(there) or "nothing of it"
+    if {"rospy", "rclpy"} & set(there):
+        return [Finding("ROS", "ok", seen)]
+    return [Finding("ROS", "note", seen, "needed on a robot only: docs/ros.md, 's2robot[ros]'")]
+
+
 def check_weights() -> list[Finding]:
     """Whether the encoder that ships loads and is what its model card says."""
     from s2robot.backbones import load_backbone
@@ -136,6 +146,7 @@ CHECKS = (
     check_renderer,
     check_device,
     check_runtimes,
+    check_ros,
     check_weights,
     check_video,
     check_disk,

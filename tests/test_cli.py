@@ -214,3 +214,4 @@ def test_doctor_names_renderer_and_weights(capsys):
     assert "MUJOCO_GL" in shown
     assert "s2r-vitt16-128" in shown
     assert "openvino" in shown
+    assert "rosbags" in shown

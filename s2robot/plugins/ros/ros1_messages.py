@@ -8,6 +8,10 @@ from __future__ import annotations
 
 import functools
 import importlib
+import io
+import struct
+import sys
+from array import array
 from typing import Any
 
 import genpy.dynamic  # pyright: ignore[reportMissingImports]
@@ -16,6 +20,7 @@ from std_msgs.msg import Header  # pyright: ignore[reportMissingImports]
 from s2robot.errors import MismatchError, unknown
 from s2robot.plugins.ros.definitions import MESSAGES, PACKAGE
 
+_COUNT = struct.Struct("<I")
 _SEPARATOR = "=" * 80
 
 
@@ -42,7 +47,28 @@ def message_class(name: str) -> type[Any]:
         )
     base = built or made
     parts = {"_has_header": False, "__slots__": base.__slots__, "__module__": base.__module__}
-    return type(name, (base,), parts)
+    mixins = (_FloatsLast,) if MESSAGES[name].splitlines()[-1].startswith("float32[]") else ()
+    return type(name, (*mixins, base), parts)
+
+
+class _FloatsLast:
+    """Writes ``data``, the last field, as it lies in memory; genpy packs number by number."""
+
+    __slots__ = ()
+
+    def serialize(self, buff: Any) -> None:
+        data: Any = self.data  # pyright: ignore[reportAttributeAccessIssue]
+        if not isinstance(data, array) or data.typecode != "f" or sys.byteorder != "little":
+            super().serialize(buff)  # pyright: ignore[reportAttributeAccessIssue]
+            return
+        self.data: Any = ()
+        try:
+            super().serialize(buff)  # pyright: ignore[reportAttributeAccessIssue]
+        finally:
+            self.data = data
+        buff.seek(-_COUNT.size, io.SEEK_CUR)  # over the 0 that an empty list is
+        buff.write(_COUNT.pack(len(data)))
+        buff.write(data.tobytes())
 
 
 def _built(name: str) -> type[Any] | None:

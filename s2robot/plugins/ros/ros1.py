@@ -38,6 +38,7 @@ from std_srvs.srv import SetBool, SetBoolResponse  # pyright: ignore[reportMissi
 
 from s2robot.errors import S2RobotError
 from s2robot.plugins.ros.core import (
+    SWITCH_S,
     Demand,
     Level,
     MessageTypes,
@@ -250,6 +251,7 @@ def main() -> int:
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return 0
+    sys.setswitchinterval(SWITCH_S)
     rospy.init_node(NAME)
     try:
         EncoderNode(read_config())

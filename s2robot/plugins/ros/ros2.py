@@ -56,6 +56,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
 from s2robot.plugins.ros.core import (
+    SWITCH_S,
     Demand,
     Level,
     MessageTypes,
@@ -388,6 +389,7 @@ def main(args: Sequence[str] | None = None) -> int:
         "encoder", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.parse_args(remove_ros_args(words)[1:])
+    sys.setswitchinterval(SWITCH_S)
     rclpy.init(args=words)
     node = None
     try:

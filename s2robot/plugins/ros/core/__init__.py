@@ -14,7 +14,7 @@ from s2robot.plugins.ros.core.demand import Demand
 from s2robot.plugins.ros.core.diagnostics import Status
 from s2robot.plugins.ros.core.images import ENCODINGS, ImageError, frame_of
 from s2robot.plugins.ros.core.joints import JointError, JointTracker, Proprioception
-from s2robot.plugins.ros.core.node import NodeCore
+from s2robot.plugins.ros.core.node import SWITCH_S, NodeCore
 from s2robot.plugins.ros.core.outputs import (
     MessageTypes,
     action_message,
@@ -31,6 +31,7 @@ from s2robot.plugins.ros.core.worker import LatestFrameWorker
 
 __all__ = [
     "ENCODINGS",
+    "SWITCH_S",
     "Action",
     "CameraEncoder",
     "Demand",

@@ -29,7 +29,6 @@ from s2robot.plugins.ros.core.worker import LatestFrameWorker
 from s2robot.provenance import provenance
 from s2robot.spec import EncoderSpec
 
-
 SWITCH_S = 0.0005
 """For ``sys.setswitchinterval`` in a node's process: a thread that receives images would make the
 encoder's wait for the interpreter, 5 ms each time, at every step of the network."""

@@ -157,6 +157,7 @@ def test_watchdog(lacking: str, clock: str) -> None:
     assert len(pilot.log) == 1
     assert pilot.log[0][0] is Level.ERROR
     assert f"{lacking}" in pilot.log[0][1]
+    assert ("compare the clocks" in pilot.log[0][1]) == (clock == "stamp")
     counts = pilot.runner.counts()
     assert (counts.paused, counts.pauses) == (f"stale_{lacking}", {f"stale_{lacking}": 1})
     assert policy_status("policy", counts).level is Level.ERROR
@@ -171,6 +172,18 @@ def test_stamps_in_the_future_are_refused() -> None:
     pilot.see(pilot.clock.ros() + NS)
     assert pilot.runner.tick() is None
     assert "1.00 s in the future" in pilot.log[0][1]
+    assert "compare the clocks" in pilot.log[0][1]
+
+
+def test_a_camera_that_stops_is_no_matter_of_clocks() -> None:
+    """Stamps are a little older than arrivals, and so the first to be too old."""
+    pilot = Pilot()
+    pilot.see(pilot.clock.ros() - round(0.05 * NS))
+    pilot.clock.forward(0.48)
+    pilot.feel()
+    assert pilot.runner.tick() is None
+    assert "frames are 0.53 s old" in pilot.log[0][1]
+    assert "clocks" not in pilot.log[0][1]
 
 
 def test_before_anything_has_arrived() -> None:

@@ -232,13 +232,14 @@ class PolicyRunner:
                 f"stale_{what}", f"no new {what} for {here:.2f} s (stale_s is {limit:g} s)"
             )
         age = age_s(stamp, self._now_ns())
-        if age is not None and abs(age) > limit:
-            side = "old" if age > 0 else "in the future"
-            raise _Pause(
-                f"stale_{what}",
-                f"by their stamps, {what} are {abs(age):.2f} s {side} (stale_s is {limit:g} s), "
-                f"but they arrived {here:.2f} s ago: compare the clocks",
-            )
+        if age is None or abs(age) <= limit:
+            return
+        told = f"by their stamps, {what} are {age:.2f} s old (stale_s is {limit:g} s)"
+        if age < 0:
+            told = f"by their stamps, {what} are {-age:.2f} s in the future"
+        if abs(age - here) > limit / 2:  # else they have simply stopped coming
+            told += f", but they arrived {here:.2f} s ago: compare the clocks"
+        raise _Pause(f"stale_{what}", told)
 
     def _needs_reset(self, seen: Result) -> bool:
         if self._acted_on is None or self._paused:

@@ -24,6 +24,7 @@ from __future__ import annotations
 import argparse
 import functools
 import os
+import signal
 import sys
 import tempfile
 import time
@@ -297,6 +298,7 @@ def main() -> int:
         return run_plain(options.plain, options.sleeping or 0.0)
     if options.sleeping:
         return run_sleeping(options.sleeping)
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or its processes would go on
     with tempfile.TemporaryDirectory() as folder:
         os.environ["S2ROBOT_HOME"] = str(Path(folder) / "home")
         rig = Rig(Path(folder), free_port())

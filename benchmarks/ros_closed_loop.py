@@ -17,6 +17,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -96,6 +97,7 @@ def main() -> int:
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()
     record: dict[str, Any] = {"policies": []}
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or its processes would go on
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         rig = Rig(folder, free_port())

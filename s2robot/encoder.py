@@ -421,7 +421,8 @@ class FrameEncoder(nn.Module):
 
     def tokens(self, tiles: Tensor) -> Tensor:
         """Tiles ``(N, 3, h, w)`` in 0-255 to float32 tokens ``(N, P + gh·gw, C)``."""
-        return self.runtime(tiles)
+        # In one layout, or a patch embedding's last bits would tell how tiles were picked.
+        return self.runtime(tiles.contiguous())
 
     def pool(
         self, tokens: Tensor, part: ScaleLayout, frame_shape: tuple[int, int] | None = None

@@ -108,7 +108,7 @@ def _spawn(work: Callable[..., Any], processes: int, arguments: tuple[Any, ...])
         errors = mp.get_context("spawn").SimpleQueue()
         try:
             mp.spawn(_started, (work, processes, meeting, arguments, errors), processes)
-        except mp.ProcessExitedException:
+        except (mp.ProcessExitedException, mp.ProcessRaisedException):
             if errors.empty():
                 raise
             raise errors.get() from None
@@ -118,11 +118,15 @@ def _started(
     rank: int, work: Callable[..., Any], size: int, meeting: str, arguments: Any, errors: Any
 ) -> None:
     torch.set_num_threads(max(1, usable_cores() // size))
-    try:
-        _join(work, rank, size, meeting, arguments)
-    except S2RobotError as error:
-        errors.put(error)  # the first one counts
-        raise SystemExit(2) from None
+
+    def telling(*words: Any) -> None:
+        try:
+            work(*words)
+        except S2RobotError as error:
+            errors.put(error)  # the first one counts; told before others miss this process
+            raise SystemExit(2) from None
+
+    _join(telling, rank, size, meeting, arguments)
 
 
 def _join(

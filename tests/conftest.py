@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from published_files import ViTShape
 from ros1_fixtures import rig, ros_master  # noqa: F401
+from ros2_fixtures import tiny, world  # noqa: F401
 from small_published import HEADS, RESNETS, SMALL, VITS, small_card
 
 from s2robot.backbones import CARDS

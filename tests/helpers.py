@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import importlib
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -34,3 +37,14 @@ def counting(encoder: FrameEncoder, monkeypatch: pytest.MonkeyPatch) -> list[int
 
     monkeypatch.setattr(encoder.backbone, "forward", count)
     return seen
+
+
+def imports(path: Path) -> set[str]:
+    """Top-level packages that a file imports anywhere, without the standard library."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name.split(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.add(node.module.split(".")[0])
+    return found - set(sys.stdlib_module_names)

@@ -143,3 +143,10 @@ def write_policy(encoder: str, folder: Path) -> str:
     head = dataclasses.replace(head, encoder=encode.spec.to_dict())
     save_policy(folder / "policy.safetensors", policy, head)
     return str(folder / "policy.safetensors")
+
+
+def started(world: World, tiny: str, **parameters: Any) -> Bench:
+    """A node that is active."""
+    bench = Bench(world, tiny, **parameters)
+    assert bench.node.start(), world.said("error")
+    return bench

@@ -2,35 +2,23 @@
 
 from __future__ import annotations
 
-import ast
 import dataclasses
 import os
-import sys
 import xml.etree.ElementTree as ET
 from pathlib import Path
 
 import pytest
 import yaml
+from helpers import imports
 
 from s2robot.plugins.ros.core import NodeConfig
-from s2robot.plugins.ros.parameters import CONFIG_PARAMETERS, config_of
+from s2robot.plugins.ros.parameters import CONFIG_PARAMETERS
 from s2robot.plugins.ros.simulated_robot import RobotConfig
 
 ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "ros" / "ros1" / "s2robot_ros"
 NODES = {"encoder": NodeConfig, "simulator": RobotConfig}
 NOT_OF_ROS = {"s2robot", "numpy"}
-
-
-def imports(path: Path) -> set[str]:
-    """Top-level packages that a module imports, the standard library's left out."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {name.name.split(".")[0] for name in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.split(".")[0])
-    return found - set(sys.stdlib_module_names) - {"__future__"}
 
 
 def test_dependencies_are_what_the_nodes_import() -> None:
@@ -52,7 +40,7 @@ def test_only_the_nodes_need_ros() -> None:
 def test_the_file_of_parameters_has_all_with_their_defaults() -> None:
     found = yaml.safe_load((PACKAGE / "config" / "encoder.yaml").read_text(encoding="utf-8"))
     assert found.keys() == CONFIG_PARAMETERS.keys()
-    assert config_of(found) == NodeConfig()
+    assert NodeConfig.from_parameters(found) == NodeConfig()
 
 
 @pytest.mark.parametrize("name", ["encoder.launch", "simulation.launch"])

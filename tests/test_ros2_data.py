@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import io
 from array import array
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,36 +17,17 @@ from PIL import Image
 from ros2_bench import (
     ARRAY,
     DIAGNOSTICS,
-    Bench,
     image,
     put_header,
+    started,
     threads,
     write_policy,
 )
 from ros_doubles import BAD, SIDE, header, numbered
 from small_encoders import picture
-from tiny_models import write_tiny_model
 
 from s2robot.plugins.ros.core import NodeConfig
 from s2robot.plugins.ros.core.topics import embedding_topics
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"file:{write_tiny_model(tmp_path_factory.mktemp('tiny'))}"
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with installed() as found:
-        yield found
-    assert not threads()
-
-
-def started(world: World, tiny: str, **parameters: Any) -> Bench:
-    bench = Bench(world, tiny, **parameters)
-    assert bench.node.start(), world.said("error")
-    return bench
 
 
 @pytest.mark.parametrize("reuse", [False, True])

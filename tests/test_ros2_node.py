@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +23,12 @@ from ros2_bench import (
     threads,
     write_policy,
 )
-from tiny_models import write_tiny_model
 
 from s2robot.plugins.ros.core import NodeConfig
-from s2robot.plugins.ros.parameters import CONFIG_PARAMETERS, OWN_PARAMETERS, config_of
+from s2robot.plugins.ros.parameters import CONFIG_PARAMETERS, OWN_PARAMETERS
 
 ENABLE = "/s2robot_encoder/enable"
 CHANGE = "/s2robot_encoder/change_state"
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"file:{write_tiny_model(tmp_path_factory.mktemp('tiny'))}"
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with installed() as found:
-        yield found
-    assert not threads()
 
 
 def change(world: World, number: int) -> bool:
@@ -167,7 +153,7 @@ def test_parameters_are_declared_with_defaults_and_texts(world: World) -> None:
     assert node.describe_parameter("lazy").description.startswith("Whether cameras are subscribed")
     assert set(node._parameters) == {*CONFIG_PARAMETERS, *OWN_PARAMETERS, "use_sim_time"}
     assert node.describe_parameter("autostart").read_only
-    assert config_of(dict(CONFIG_PARAMETERS)) == NodeConfig()
+    assert NodeConfig.from_parameters(dict(CONFIG_PARAMETERS)) == NodeConfig()
 
 
 def test_values_as_they_come_by_ros(world: World, tiny: str) -> None:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
-from fake_rclpy import Node, Parameter, installed
+from fake_rclpy import Node, Parameter
 from fake_ros_world import NS, World
 from fake_rosidl import message_class, to_store, typestore
 from ros2_bench import (
@@ -20,32 +19,13 @@ from ros2_bench import (
     Bench,
     image,
     joint_message,
-    threads,
+    started,
     write_policy,
 )
 from ros_doubles import wait_for
 from small_encoders import picture
-from tiny_models import write_tiny_model
 
 from s2robot.policies.checkpoint import load_policy
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"file:{write_tiny_model(tmp_path_factory.mktemp('tiny'))}"
-
-
-@pytest.fixture
-def world() -> Iterator[World]:
-    with installed() as found:
-        yield found
-    assert not threads()
-
-
-def started(world: World, tiny: str, **parameters: Any) -> Bench:
-    bench = Bench(world, tiny, **parameters)
-    assert bench.node.start(), world.said("error")
-    return bench
 
 
 # ------------------------------------------------------------------------------------- policy

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ast
 import importlib.util
 import os
 import shutil
@@ -16,28 +15,18 @@ from typing import Any
 import pytest
 import yaml
 from fake_rclpy import installed
+from helpers import imports
 from ros2_bench import node_module
 
 from s2robot.plugins.ros.core import NodeConfig
 from s2robot.plugins.ros.definitions import MESSAGES
-from s2robot.plugins.ros.parameters import CONFIG_PARAMETERS, OWN_PARAMETERS, config_of
+from s2robot.plugins.ros.parameters import CONFIG_PARAMETERS, OWN_PARAMETERS
 
 ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "ros" / "ros2" / "s2robot_ros"
 NODE = ROOT / "s2robot" / "plugins" / "ros"
 LAUNCH = PACKAGE / "launch" / "encoder.launch.py"
 PARAMETERS = PACKAGE / "config" / "encoder.yaml"
-
-
-def imports(path: Path) -> set[str]:
-    """Packages that a file imports anywhere, without the standard library."""
-    found: set[str] = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            found |= {alias.name.split(".")[0] for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            found.add(node.module.split(".")[0])
-    return found - set(sys.stdlib_module_names)
 
 
 # ------------------------------------------------------------------------- manifest, messages
@@ -138,7 +127,7 @@ def test_the_file_of_parameters_has_all_with_their_defaults() -> None:
     assert {name: found.pop(name) for name in OWN_PARAMETERS} == {
         name: default for name, (default, _) in OWN_PARAMETERS.items()
     }
-    assert config_of(found) == NodeConfig()
+    assert NodeConfig.from_parameters(found) == NodeConfig()
 
 
 def test_values_are_what_the_parser_of_ros_takes() -> None:

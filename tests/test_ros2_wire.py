@@ -21,7 +21,6 @@ from fake_ros_world import NS, World
 from fake_rosidl import message_class, to_store, typestore
 from ros2_bench import Bench, image, joint_message
 from small_encoders import picture
-from tiny_models import write_tiny_model
 
 CAMERA = "/camera/image_raw"
 SIZE = (40, 48)
@@ -58,11 +57,6 @@ class Camera:
         assert self.process.stdin
         self.process.stdin.close()
         assert self.process.wait(20) == 0
-
-
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"file:{write_tiny_model(tmp_path_factory.mktemp('tiny'))}"
 
 
 @pytest.fixture

@@ -51,7 +51,6 @@ from s2robot.plugins.ros.core import (
 )
 from s2robot.plugins.ros.core.topics import embedding_topics
 from s2robot.plugins.ros.definitions import ENCODER_TOPIC
-from s2robot.plugins.ros.parameters import config_of
 from s2robot.plugins.ros.ros1_master import MasterWatch
 from s2robot.plugins.ros.ros1_messages import message_class
 
@@ -79,7 +78,7 @@ def read_config() -> NodeConfig:
     Raises:
         ValueError: one is unknown or has a bad value.
     """
-    return config_of(rospy.get_param(rospy.get_name(), {}))
+    return NodeConfig.from_parameters(rospy.get_param(rospy.get_name(), {}))
 
 
 def message_types() -> MessageTypes:

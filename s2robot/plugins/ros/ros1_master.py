@@ -7,7 +7,6 @@ for that in rospy, so this speaks the master's own protocol (http://wiki.ros.org
 
 from __future__ import annotations
 
-import socket
 import threading
 import xmlrpc.client
 from http.client import HTTPException
@@ -18,7 +17,7 @@ from rospy.impl.registration import get_service_manager  # pyright: ignore[repor
 from rospy.topics import get_topic_manager  # pyright: ignore[reportMissingImports]
 
 CHECK_S = 1.0
-_GONE = (OSError, HTTPException, xmlrpc.client.Error, socket.timeout)
+_GONE = (OSError, HTTPException, xmlrpc.client.Error, rosgraph.MasterException)
 
 
 class MasterWatch:

@@ -169,7 +169,7 @@ class SimulatorNode:
         outcome = f"lifted after {episode.seconds:.1f} s" if episode.success else episode.stage
         rospy.loginfo("episode %d: %s (%d of %d lifted)", episode.seed, outcome, wins, total)
         if total == self._config.episodes:
-            rospy.sleep(0.5) if self._clock is None else time.sleep(0.5)  # let the last one out
+            time.sleep(0.5)  # let the last one out
             return True
         self._robot.reset(episode.seed + 1)
         end_s = self._robot.time_s + PAUSE_S

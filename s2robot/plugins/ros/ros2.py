@@ -70,7 +70,7 @@ from s2robot.plugins.ros.core import (
 )
 from s2robot.plugins.ros.core.topics import embedding_topics
 from s2robot.plugins.ros.definitions import ENCODER_TOPIC
-from s2robot.plugins.ros.parameters import AUTOSTART, CONFIG_PARAMETERS, HARDWARE_ID, config_of
+from s2robot.plugins.ros.parameters import AUTOSTART, CONFIG_PARAMETERS, HARDWARE_ID
 from s2robot.plugins.ros.ros2_support import (
     ABOUT_QOS,
     ACTION_QOS,
@@ -207,7 +207,9 @@ class EncoderNode(LifecycleNode):
 
     # ---------------------------------------------------------- configuration
     def _build(self) -> _Parts:
-        config = config_of({name: value_of(self, name) for name in CONFIG_PARAMETERS})
+        config = NodeConfig.from_parameters(
+            {name: value_of(self, name) for name in CONFIG_PARAMETERS}
+        )
         check_topics(self, config)
         types = message_types(config.stamped)
         core = NodeCore(config, self._publish_embedding, self._now_ns, self._log)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from array import array
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
@@ -151,6 +152,9 @@ class NodeConfig:
     def from_parameters(cls, parameters: Mapping[str, Any]) -> NodeConfig:
         """Of a node's parameters by name: lists for tuples, whole numbers for fractions.
 
+        Numbers may come as ``array.array``, a list of one without brackets, and None, which ROS 2
+        makes of [], is the default.
+
         Raises:
             ValueError: an unknown parameter, one of another type, or a bad value.
         """
@@ -158,9 +162,12 @@ class NodeConfig:
         for name, value in parameters.items():
             if name not in types:
                 raise unknown("parameter", name, types)
-            if types[name] == "float" and (isinstance(value, bool) or not isinstance(value, Real)):
+            if value is None or types[name] != "float":
+                continue
+            if isinstance(value, bool) or not isinstance(value, Real):
                 raise ValueError(f"{name} is {value!r}; allowed: a number")
-        return from_config(cls, parameters)
+        given = {name: value for name, value in parameters.items() if value is not None}
+        return from_config(cls, {name: _plain(name, value) for name, value in given.items()})
 
     def is_compressed(self, topic: str) -> bool:
         """Whether a topic carries CompressedImage."""
@@ -180,6 +187,21 @@ class NodeConfig:
         if len(topics) > 1 and self.synchronise:
             return {TOGETHER: topics}
         return {topic: (topic,) for topic in topics}
+
+
+def _plain(name: str, value: Any) -> Any:
+    """A list of the right kind where the field is a tuple."""
+    field = next(field for field in dataclasses.fields(NodeConfig) if field.name == name)
+    if not isinstance(field.default, tuple):
+        return value
+    if isinstance(value, array):
+        value = value.tolist()
+    found = list(value) if isinstance(value, (list, tuple, bytes)) else [value]
+    wanted = Real if "float" in str(field.type) else str
+    if not all(isinstance(each, wanted) and not isinstance(each, bool) for each in found):
+        what = "numbers" if wanted is Real else "texts"
+        raise ValueError(f"{name} is {value!r}; allowed: a list of {what}")
+    return found
 
 
 def build_encoder(config: NodeConfig) -> FrameEncoder:

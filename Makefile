@@ -40,7 +40,7 @@ ros1-test: setup
 	@bash tools/ros1_packages.sh; status=$$?; \
 	if [ $$status = 3 ]; then echo "SKIPPED: the tests of the ROS 1 nodes"; exit 0; fi; \
 	[ $$status = 0 ] && $(MAKE) --no-print-directory $(ROS1_READY) && \
-	$(PYTEST) $(ROS1_VENV)/bin/python -m pytest tests/test_ros1_node.py tests/test_ros1_closed_loop.py
+	$(PYTEST) $(ROS1_VENV)/bin/python -m pytest tests/ros/test_ros1_node.py tests/ros/test_ros1_closed_loop.py
 
 $(ROS1_READY): $(READY) tools/setup_ros1_venv.sh
 	bash tools/setup_ros1_venv.sh $(ROS1_VENV) $(VENV)

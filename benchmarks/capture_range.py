@@ -17,9 +17,9 @@ import numpy as np
 
 from s2robot.envs.expert import ScriptedExpert
 from s2robot.envs.pick_cube import PickCubeEnv
-from s2robot.files import write_json
-from s2robot.provenance import provenance
-from s2robot.stats import wilson
+from s2robot.stats.intervals import wilson
+from s2robot.utils.io import write_json
+from s2robot.utils.provenance import provenance
 
 OFFSETS_MM = (0, 4, 8, 12, 16, 20)
 GATE = {8: (0.95, 1.0), 16: (0.0, 0.20)}  # offset [mm]: allowed success rate on precise

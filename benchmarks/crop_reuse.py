@@ -20,9 +20,9 @@ import numpy as np
 import torch
 
 from s2robot import FrameEncoder
-from s2robot.files import write_json
-from s2robot.frame_sources import expert_episode
-from s2robot.provenance import provenance
+from s2robot.data.frame_sources import expert_episode
+from s2robot.utils.io import write_json
+from s2robot.utils.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results" / "crop_reuse.json"
 

@@ -22,10 +22,10 @@ from typing import Any
 
 import numpy as np
 
-from s2robot.files import read_json, read_jsonl, write_json
-from s2robot.probes.study import NO_ENCODER
-from s2robot.probes.tasks import get_task
-from s2robot.stats import block_draws, limits
+from s2robot.analysis.probes.study import NO_ENCODER
+from s2robot.analysis.probes.tasks import get_task
+from s2robot.stats.intervals import block_draws, limits
+from s2robot.utils.io import read_json, read_jsonl, write_json
 
 RESULTS = Path(__file__).parent / "results" / "encoders_compared.json"
 

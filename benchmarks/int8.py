@@ -1,7 +1,7 @@
 """What does int8 cost in precision?
 
-Cube localisation (``s2robot.probes``) from the shipped encoder's embeddings: one head is fitted on
-float32 embeddings and judges float32 and int8 embeddings of the same test frames; another is fitted
+Cube localisation (``s2robot.analysis.probes``) from the shipped encoder's embeddings: one head is
+fitted on float32 embeddings and judges float32 and int8 embeddings of the same test frames; another is fitted
 on int8 ones. Calibration frames, training frames and test frames are of different episodes. A
 difference is given as a share of the float32 error with a 95 % interval over episodes.
 
@@ -19,10 +19,10 @@ import numpy as np
 import torch
 
 from s2robot import FrameEncoder
+from s2robot.analysis.probes import error_summary, fit_localiser, localisation_data, mean_difference
 from s2robot.envs.levels import get_level
-from s2robot.files import write_json
-from s2robot.probes import error_summary, fit_localiser, localisation_data, mean_difference
-from s2robot.provenance import provenance
+from s2robot.utils.io import write_json
+from s2robot.utils.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results" / "int8.json"
 ENCODER = "s2r-vitt16-128"

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 
 from s2robot import FrameEncoder
-from s2robot.evaluate import EvalConfig
-from s2robot.files import read_jsonl, write_json
-from s2robot.frame_sources import expert_episode
-from s2robot.pipeline import EvalJob, evaluate_policy
+from s2robot.data.frame_sources import expert_episode
+from s2robot.encoder.spec import EncoderSpec
+from s2robot.evaluation.evaluate import EvalConfig
+from s2robot.experiments.pipeline import EvalJob, evaluate_policy
 from s2robot.policies.checkpoint import load_policy
-from s2robot.provenance import provenance
-from s2robot.spec import EncoderSpec
-from s2robot.stats import mcnemar, wilson
+from s2robot.stats.intervals import mcnemar, wilson
+from s2robot.utils.io import read_jsonl, write_json
+from s2robot.utils.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results" / "int8_success.json"
 CAMERAS = {"int8, own camera": ("precise", "far"), "int8, another camera": ("easy", "front")}

@@ -19,8 +19,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from s2robot.files import write_json
-from s2robot.provenance import provenance
+from s2robot.utils.io import write_json
+from s2robot.utils.provenance import provenance
 
 NAME = "mvp-vitb-egosoup"
 RESULTS = Path(__file__).parent / "results" / "loading.json"
@@ -31,7 +31,7 @@ _COMMON = """
 import json, sys, time
 import torch, timm
 import s2robot.backbones as backbones
-from s2robot.backbones.cache import converted_path
+from s2robot.backbones.download.cache import converted_path
 path = sys.argv[1]
 def memory():
     lines = [line.split() for line in open("/proc/self/status")]

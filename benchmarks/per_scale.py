@@ -28,13 +28,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s2robot import FrameEncoder
-from s2robot.bench import WARM_UP_FRAMES, measure
-from s2robot.files import write_json
-from s2robot.frame_sources import frames_from
-from s2robot.pixels import image_of
-from s2robot.provenance import provenance
+from s2robot.analysis.latency import WARM_UP_FRAMES, measure
+from s2robot.data.frame_sources import frames_from
+from s2robot.multiscale import group_tiles
+from s2robot.preprocessing.image_pyramid import image_of
 from s2robot.runtimes.openvino import Request, compiled
-from s2robot.scaling import group_tiles
+from s2robot.utils.io import write_json
+from s2robot.utils.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results" / "per_scale.json"
 RUNTIMES = ("eager", "onnxruntime", "openvino", "openvino-int8")

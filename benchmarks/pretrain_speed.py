@@ -29,15 +29,19 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from s2robot.files import write_json
-from s2robot.mae import MaskedAutoencoder, normalise_pixels, visible_patches
-from s2robot.pretrain import Trainer, batches
-from s2robot.pretrain_config import PretrainConfig
-from s2robot.pretrain_sources import open_pool
-from s2robot.processes import Team, count_processes, launch, usable_cores
-from s2robot.provenance import provenance
-from s2robot.settings import from_config
-from s2robot.views import ViewSampler
+from s2robot.pretraining.augmentation import ViewSampler
+from s2robot.pretraining.config import PretrainConfig
+from s2robot.pretraining.frame_sources import open_pool
+from s2robot.pretraining.masked_autoencoder import (
+    MaskedAutoencoder,
+    normalise_pixels,
+    visible_patches,
+)
+from s2robot.pretraining.trainer import Trainer, batches
+from s2robot.utils.config import from_config
+from s2robot.utils.distributed import Team, count_processes, launch, usable_cores
+from s2robot.utils.io import write_json
+from s2robot.utils.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results" / "pretrain_speed.json"
 ARMS = {

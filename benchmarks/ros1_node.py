@@ -37,7 +37,7 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
 
-from ros1_rig import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+from support.ros1_rig import (  # noqa: E402  # pyright: ignore[reportMissingImports]
     IMAGE,
     Rig,
     free_port,
@@ -46,8 +46,8 @@ from ros1_rig import (  # noqa: E402  # pyright: ignore[reportMissingImports]
     wait_for,
 )
 
-from s2robot.files import write_json  # noqa: E402
-from s2robot.provenance import provenance  # noqa: E402
+from s2robot.utils.io import write_json  # noqa: E402
+from s2robot.utils.provenance import provenance  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results"
 NODE = "/s2robot_encoder"
@@ -167,7 +167,7 @@ def run_plain(buffer: int, encode_s: float) -> int:
     import torch
     from sensor_msgs.msg import Image  # pyright: ignore[reportMissingImports]
 
-    from s2robot.encoder import FrameEncoder
+    from s2robot.encoder.frame_encoder import FrameEncoder
     from s2robot.plugins.ros.ros1_messages import message_class
 
     vit = FrameEncoder.from_name("random/vits16-224", (1,), "spatial_softmax")
@@ -320,7 +320,7 @@ def main() -> int:
 
 
 def rates(rig: Rig, frames: Path, options: argparse.Namespace) -> dict[str, Any]:
-    from s2robot.encoder import FrameEncoder
+    from s2robot.encoder.frame_encoder import FrameEncoder
 
     rows: dict[str, Any] = {}
     seconds = options.seconds

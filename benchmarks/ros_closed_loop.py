@@ -29,15 +29,15 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
 
-from ros1_rig import (  # noqa: E402  # pyright: ignore[reportMissingImports]
+from support.ros1_rig import (  # noqa: E402  # pyright: ignore[reportMissingImports]
     Rig,
     free_port,
 )
 
-from s2robot.files import write_json  # noqa: E402
 from s2robot.policies.checkpoint import read_header  # noqa: E402
-from s2robot.provenance import provenance  # noqa: E402
-from s2robot.stats import mcnemar, paired_difference, wilson  # noqa: E402
+from s2robot.stats.intervals import mcnemar, paired_difference, wilson  # noqa: E402
+from s2robot.utils.io import write_json  # noqa: E402
+from s2robot.utils.provenance import provenance  # noqa: E402
 
 RESULTS = Path(__file__).parent / "results" / "ros_closed_loop.json"
 SECONDS_AN_EPISODE = 60.0
@@ -46,7 +46,14 @@ SECONDS_AN_EPISODE = 60.0
 def rolled_out(policy: Path, count: int, folder: Path) -> np.ndarray:
     """Whether each condition was solved by `s2robot eval`."""
     words = [f"checkpoint={policy}", f"n={count}", f"out={folder / 'eval'}"]
-    command = [sys.executable, "-m", "s2robot.cli", "eval", *words, f"data_dir={folder / 'data'}"]
+    command = [
+        sys.executable,
+        "-m",
+        "s2robot.cli.main",
+        "eval",
+        *words,
+        f"data_dir={folder / 'data'}",
+    ]
     subprocess.run([*command, "rollout.videos=0"], check=True)
     rows = [json.loads(line) for line in (folder / "eval" / "episodes.jsonl").open()]
     return np.array([row["success_once"] for row in rows], bool)

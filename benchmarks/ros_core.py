@@ -28,10 +28,10 @@ from typing import Any
 import numpy as np
 import torch
 
-from s2robot.files import write_json
-from s2robot.pixels import as_frames
 from s2robot.plugins.ros.core import LatestFrameWorker, Level, Result, frame_of
-from s2robot.provenance import provenance
+from s2robot.preprocessing.image_pyramid import as_frames
+from s2robot.utils.io import write_json
+from s2robot.utils.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results" / "ros_core.json"
 HEIGHT, WIDTH = 480, 640

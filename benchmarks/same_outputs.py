@@ -25,7 +25,13 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-SETTINGS = ["level=easy", "demos.episodes=6", "train.epochs=3", "search.trials=2", "search.epochs=2"]
+SETTINGS = [
+    "level=easy",
+    "demos.episodes=6",
+    "train.epochs=3",
+    "search.trials=2",
+    "search.epochs=2",
+]
 ROLLOUT = ["n=8", "rollout.num_envs=4", "rollout.horizon=24", "rollout.videos=1", "camera.size=256"]
 ENCODERS = (
     ("s2r-vitt16-128", {"scales": (1, 2), "readout": "published"}),
@@ -45,7 +51,9 @@ def main() -> int:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         record = _features() | _chain(Path(folder))
-    arguments.out.write_text(json.dumps({"machine": _machine(), "digests": record}, indent=1) + "\n")
+    arguments.out.write_text(
+        json.dumps({"machine": _machine(), "digests": record}, indent=1) + "\n"
+    )
     print(f"{len(record)} outputs recorded in {arguments.out}")
     if arguments.against is None:
         return 0
@@ -86,8 +94,8 @@ def _chain(folder: Path) -> dict[str, str]:
         ["sweep", "encoder=state,none", *SETTINGS, *ROLLOUT[:-1], *places],
     ):
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "OMP_WAIT_POLICY": "PASSIVE"}
-        command = [sys.executable, "-c", "import sys; from s2robot.cli import main; sys.exit(main())"]
-        done = subprocess.run([*command, *words], env=environment, capture_output=True, text=True)
+        command = [sys.executable, "-m", "s2robot.cli", *words]
+        done = subprocess.run(command, env=environment, capture_output=True, text=True)
         if done.returncode:
             raise SystemExit(f"{' '.join(words)}: {done.stdout}\n{done.stderr}")
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -100,8 +108,12 @@ def _chain(folder: Path) -> dict[str, str]:
 
 def _digest_of(path: Path, folder: str) -> str | None:
     """Digest of a file's content without clock times; None for files of clock times or locks."""
-    if path.suffix in (".lock", ".png", ".html") or path.name in ("timing.jsonl", "failed"):
+    if path.suffix in (".lock", ".png", ".html") or path.name == "timing.jsonl":
         return None  # pictures and pages hold dates and latencies
+    if path.name.startswith("events.out.tfevents"):
+        return None
+    if path.suffix == ".pt":
+        return _checkpoint(path)
     if path.suffix in (".json", ".jsonl"):
         lines = path.read_text().splitlines() if path.suffix == ".jsonl" else [path.read_text()]
         steady = [json.dumps(_steady(json.loads(line))) for line in lines]
@@ -113,6 +125,28 @@ def _digest_of(path: Path, folder: str) -> str | None:
     return _sha256(path.read_bytes())
 
 
+def _checkpoint(path: Path) -> str:
+    """Digest of a training checkpoint's tensors and numbers; the archive around them varies."""
+    import torch
+
+    found: list[str] = []
+
+    def visit(name: str, value: Any) -> None:
+        if isinstance(value, dict):
+            for key, item in value.items():
+                visit(f"{name}/{key}", item)
+        elif isinstance(value, (list, tuple)):
+            for number, item in enumerate(value):
+                visit(f"{name}/{number}", item)
+        elif isinstance(value, torch.Tensor):
+            found.append(f"{name}:{value.dtype}:{_sha256(value.numpy().tobytes())}")
+        elif "seconds" not in name:
+            found.append(f"{name}={value!r}")
+
+    visit("", torch.load(path, weights_only=True))
+    return _sha256("\n".join(found).encode())
+
+
 def _hdf5(path: Path) -> str:
     """Digest of all data sets and attributes; the container holds dates."""
     import h5py
@@ -120,7 +154,9 @@ def _hdf5(path: Path) -> str:
     found: list[str] = []
 
     def visit(name: str, item: Any) -> None:
-        found.extend(f"{name}@{k}={v!r}" for k, v in sorted(item.attrs.items()) if k != "provenance")
+        found.extend(
+            f"{name}@{k}={v!r}" for k, v in sorted(item.attrs.items()) if k != "provenance"
+        )
         if isinstance(item, h5py.Dataset):
             value = item[()]
             raw = value.tobytes() if hasattr(value, "tobytes") else repr(value).encode()
@@ -163,9 +199,9 @@ def _sha256(content: bytes) -> str:
 
 
 def _machine() -> dict[str, Any]:
-    from s2robot import __version__
-
     import torch
+
+    from s2robot import __version__
 
     return {
         "system": f"{platform.system()} {platform.machine()}",

@@ -1,7 +1,7 @@
 """What does choosing tiles cost in precision, and save in work?
 
-Cube localisation on ``precise`` (``s2robot.probes``) with the shipped encoder: scale (1) alone, all
-tiles of all scales, and a budget of tiles chosen by motion, by where a head looked in the frame
+Cube localisation on ``precise`` (``s2robot.analysis.probes``) with the shipped encoder: scale
+(1) alone, all tiles of all scales, and a budget of tiles chosen by motion, by where a head looked in the frame
 before, by the box of all places the cube may start from, by where the cube truly is (an upper
 bound), and by chance. Heads fitted on full features judge selective ones, then heads fitted on
 selective features do. Test frames are the expert's, of episodes that no head has seen.
@@ -26,11 +26,7 @@ import torch
 from torch import Tensor
 
 from s2robot import FrameEncoder
-from s2robot.envs.levels import get_level
-from s2robot.envs.pick_cube import PickCubeEnv
-from s2robot.files import read_json, write_json
-from s2robot.policies.config import PolicyConfig
-from s2robot.probes import (
+from s2robot.analysis.probes import (
     LocalisationData,
     Localiser,
     ProbeConfig,
@@ -39,8 +35,12 @@ from s2robot.probes import (
     localisation_data,
     mean_difference,
 )
-from s2robot.provenance import provenance
-from s2robot.selection import SelectiveEncoder
+from s2robot.encoder.tile_selection import SelectiveEncoder
+from s2robot.envs.levels import get_level
+from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.policies.config import PolicyConfig
+from s2robot.utils.io import read_json, write_json
+from s2robot.utils.provenance import provenance
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

@@ -21,9 +21,9 @@ import numpy as np
 import torch
 
 from s2robot import FrameEncoder
-from s2robot.files import write_json
-from s2robot.provenance import provenance
 from s2robot.runtimes.base import tiles_like
+from s2robot.utils.io import write_json
+from s2robot.utils.provenance import provenance
 
 matplotlib.use("Agg")
 from matplotlib import pyplot as plt

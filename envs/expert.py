@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from s2robot.envs.control import EE_STEP_M, JOINT_STEP_RAD, YAW_STEP_RAD
+from s2robot.envs.controllers import EE_STEP_M, JOINT_STEP_RAD, YAW_STEP_RAD
 from s2robot.envs.kinematics import ArmKinematics, down_quat, quat_to_yaw
 from s2robot.envs.levels import Level
 

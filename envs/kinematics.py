@@ -8,7 +8,7 @@ from __future__ import annotations
 import mujoco
 import numpy as np
 
-from s2robot.envs.arm import ARM_JOINTS, PREFIX, TCP_SITE
+from s2robot.envs.panda import ARM_JOINTS, PREFIX, TCP_SITE
 
 _POSITION_TOLERANCE_M = 1e-5
 _ROTATION_TOLERANCE_RAD = 1e-4

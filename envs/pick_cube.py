@@ -14,7 +14,13 @@ import mujoco
 import numpy as np
 from gymnasium import spaces
 
-from s2robot.envs.appearance import (
+from s2robot.envs.controllers import CONTROL_DT_S, Control, EndEffectorDelta, Glide, JointDelta
+from s2robot.envs.kinematics import ArmKinematics
+from s2robot.envs.levels import CAMERAS, Level, get_level
+from s2robot.envs.panda import ARM_JOINTS, FINGER_JOINTS, GRIPPER_ACTUATOR, PREFIX, TCP_SITE
+from s2robot.envs.rendering import RenderQuality, renderer
+from s2robot.envs.scene import CUBE, HOME_JOINTS_RAD, build_scene, compiled_scene
+from s2robot.envs.visual_perturbations import (
     ORDINARY,
     Appearance,
     check_number,
@@ -22,12 +28,6 @@ from s2robot.envs.appearance import (
     draw_number,
     wardrobe,
 )
-from s2robot.envs.arm import ARM_JOINTS, FINGER_JOINTS, GRIPPER_ACTUATOR, PREFIX, TCP_SITE
-from s2robot.envs.control import CONTROL_DT_S, Control, EndEffectorDelta, Glide, JointDelta
-from s2robot.envs.kinematics import ArmKinematics
-from s2robot.envs.levels import CAMERAS, Level, get_level
-from s2robot.envs.rendering import RenderQuality, renderer
-from s2robot.envs.scene import CUBE, HOME_JOINTS_RAD, build_scene, compiled_scene
 from s2robot.errors import unknown
 
 CONTROLS = ("ee_delta", "joint_delta")

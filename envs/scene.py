@@ -13,10 +13,10 @@ import mujoco
 import numpy as np
 from numpy.typing import ArrayLike
 
-from s2robot.envs.arm import HAND_BODY, PREFIX, attach_arm
 from s2robot.envs.levels import Level
-from s2robot.envs.patterns import add_patterns
+from s2robot.envs.panda import HAND_BODY, PREFIX, attach_arm
 from s2robot.envs.rendering import RenderQuality
+from s2robot.envs.textures import add_patterns
 
 CUBE = "cube"
 TABLE = "table"

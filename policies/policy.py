@@ -14,9 +14,9 @@ from torch.distributions import Distribution
 from torch.nn import functional
 
 from s2robot.policies.config import PolicyConfig
-from s2robot.policies.data import TrajectoryData
-from s2robot.policies.heads import SpatialSoftmaxHead, Standardiser, make_head
+from s2robot.policies.dataset import TrajectoryData
 from s2robot.policies.networks import build_network
+from s2robot.policies.pooling import SpatialSoftmaxHead, Standardiser, make_head
 
 
 class Policy(nn.Module):

@@ -9,22 +9,22 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from s2robot._version import __version__
 
 if TYPE_CHECKING:
-    from s2robot.encoder import FrameEncoder
-    from s2robot.features import FeatureStore
-    from s2robot.scaling import multiscale_forward
-    from s2robot.spec import EncoderSpec
+    from s2robot.data.feature_store import FeatureStore
+    from s2robot.encoder.frame_encoder import FrameEncoder
+    from s2robot.encoder.spec import EncoderSpec
+    from s2robot.multiscale import multiscale_forward
 
 _HOMES = {
-    "EncoderSpec": "s2robot.spec",
-    "FrameEncoder": "s2robot.encoder",
-    "FeatureStore": "s2robot.features",
-    "multiscale_forward": "s2robot.scaling",
+    "EncoderSpec": "s2robot.encoder.spec",
+    "FrameEncoder": "s2robot.encoder.frame_encoder",
+    "FeatureStore": "s2robot.data.feature_store",
+    "multiscale_forward": "s2robot.multiscale",
 }
 
-__all__ = ["EncoderSpec", "FeatureStore", "FrameEncoder", "multiscale_forward"]
+__all__ = ["EncoderSpec", "FeatureStore", "FrameEncoder", "__version__", "multiscale_forward"]
 
 
 def __getattr__(name: str) -> Any:

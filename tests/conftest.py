@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from published_files import ViTShape
-from ros1_fixtures import rig, ros_master  # noqa: F401
-from ros2_fixtures import tiny, world  # noqa: F401
-from small_published import HEADS, RESNETS, SMALL, VITS, small_card
+from support.published_files import ViTShape
+from support.ros1_fixtures import rig, ros_master  # noqa: F401
+from support.ros2_fixtures import tiny, world  # noqa: F401
+from support.small_published import HEADS, RESNETS, SMALL, VITS, small_card
 
+from s2robot.analysis.parity.reference_models import PUBLISHED
 from s2robot.backbones import CARDS
-from s2robot.backbones.reference import PUBLISHED
 from s2robot.errors import LicenceWarning
 
 

@@ -33,7 +33,7 @@ And one in full, `s2robot encoders {name}`:
 
 def shown(*words: str) -> str:
     """What a command prints, without blanks at the ends of lines."""
-    from s2robot.encoders import main
+    from s2robot.cli.encoders import main
 
     with contextlib.redirect_stdout(io.StringIO()) as out:
         main(list(words))

@@ -1,9 +1,9 @@
 """Frozen vision backbones: their cards, and the loading of their weights."""
 
 from s2robot.backbones.architectures import Architecture
-from s2robot.backbones.cards import BackboneCard, Layout, Licence, Preprocessing
-from s2robot.backbones.catalogue import CARDS, get_card
-from s2robot.backbones.model import Backbone, load_backbone
+from s2robot.backbones.backbone import Backbone, load_backbone
+from s2robot.backbones.card import BackboneCard, Layout, Licence, Preprocessing
+from s2robot.backbones.registry import CARDS, get_card
 
 __all__ = [
     "CARDS",

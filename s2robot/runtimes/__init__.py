@@ -1,5 +1,6 @@
 """Runtimes behind one switch: what carries the backbone's work out, and how fast."""
 
+from s2robot.runtimes.auto import RUNTIMES, make_runtime
 from s2robot.runtimes.base import (
     Runtime,
     RuntimeFailedError,
@@ -7,7 +8,6 @@ from s2robot.runtimes.base import (
     TokenModel,
     difference,
 )
-from s2robot.runtimes.choice import RUNTIMES, make_runtime
 from s2robot.runtimes.int8 import Calibration, calibrate
 
 __all__ = [

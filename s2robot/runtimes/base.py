@@ -12,7 +12,6 @@ from torch import Tensor, nn
 
 from s2robot.backbones import Backbone
 from s2robot.errors import S2RobotError
-from s2robot.spec import EncoderSpec
 
 AGREEMENT = 1e-3
 """Largest difference between an exact runtime and eager PyTorch, as a share of the tokens' std."""
@@ -33,10 +32,16 @@ class TokenModel(nn.Module):
     "head" the model's own output is the only token.
     """
 
-    def __init__(self, backbone: Backbone, spec: EncoderSpec, stage: str) -> None:
+    def __init__(
+        self,
+        backbone: Backbone,
+        stage: str,
+        taps: tuple[int, ...] = (),
+        taps_merge: str = "concat",
+    ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.taps, self.taps_merge = spec.taps, spec.taps_merge
+        self.taps, self.taps_merge = taps, taps_merge
         self.stage = stage
         pixels = backbone.card.preprocessing
         self.register_buffer("mean", _channels(pixels.mean), persistent=False)

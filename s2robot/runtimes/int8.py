@@ -22,11 +22,11 @@ import torch
 from torch import Tensor
 
 from s2robot.errors import CorruptFileError
-from s2robot.files import digest_of, locked, read_json, sha256_bytes, sha256_file, write_json
-from s2robot.home import home
 from s2robot.runtimes.base import RuntimeFailedError, RuntimeMissingError, TokenModel
+from s2robot.runtimes.cpu_base import ProcessorRuntime, require, require_cpu
 from s2robot.runtimes.openvino import Request, compiled, converted
-from s2robot.runtimes.processor import ProcessorRuntime, require, require_cpu
+from s2robot.utils.io import digest_of, locked, read_json, sha256_bytes, sha256_file, write_json
+from s2robot.utils.paths import home
 
 CALIBRATION_TILES = 300
 """Most tiles that ranges are taken from."""

@@ -22,7 +22,7 @@ from s2robot.runtimes.base import (
     check_agreement,
     tiles_like,
 )
-from s2robot.runtimes.processor import ProcessorRuntime, require
+from s2robot.runtimes.cpu_base import ProcessorRuntime, require
 
 OPSET = 18
 """Lowest version of ONNX's operators that is written; also the default."""

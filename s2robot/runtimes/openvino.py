@@ -17,7 +17,7 @@ from s2robot.runtimes.base import (
     check_agreement,
     tiles_like,
 )
-from s2robot.runtimes.processor import ProcessorRuntime, require
+from s2robot.runtimes.cpu_base import ProcessorRuntime, require
 
 
 def converted(model: TokenModel, shape: tuple[int, int]) -> Any:

@@ -36,6 +36,7 @@ from std_msgs.msg import (  # pyright: ignore[reportMissingImports]
 )
 from std_srvs.srv import SetBool, SetBoolResponse  # pyright: ignore[reportMissingImports]
 
+from s2robot.data.ros_messages.definitions import ENCODER_TOPIC
 from s2robot.errors import S2RobotError
 from s2robot.plugins.ros.core import (
     SWITCH_S,
@@ -50,7 +51,6 @@ from s2robot.plugins.ros.core import (
     embedding_message,
 )
 from s2robot.plugins.ros.core.topics import embedding_topics
-from s2robot.plugins.ros.definitions import ENCODER_TOPIC
 from s2robot.plugins.ros.ros1_master import MasterWatch
 from s2robot.plugins.ros.ros1_messages import message_class
 

@@ -17,8 +17,8 @@ from typing import Any
 import genpy.dynamic  # pyright: ignore[reportMissingImports]
 from std_msgs.msg import Header  # pyright: ignore[reportMissingImports]
 
+from s2robot.data.ros_messages.definitions import MESSAGES, PACKAGE
 from s2robot.errors import MismatchError, unknown
-from s2robot.plugins.ros.definitions import MESSAGES, PACKAGE
 
 _COUNT = struct.Struct("<I")
 _SEPARATOR = "=" * 80

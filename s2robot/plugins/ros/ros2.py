@@ -55,6 +55,7 @@ from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
 from std_srvs.srv import SetBool
 
+from s2robot.data.ros_messages.definitions import ENCODER_TOPIC
 from s2robot.plugins.ros.core import (
     SWITCH_S,
     Demand,
@@ -69,7 +70,6 @@ from s2robot.plugins.ros.core import (
     embedding_message,
 )
 from s2robot.plugins.ros.core.topics import embedding_topics
-from s2robot.plugins.ros.definitions import ENCODER_TOPIC
 from s2robot.plugins.ros.parameters import AUTOSTART, CONFIG_PARAMETERS, HARDWARE_ID
 from s2robot.plugins.ros.ros2_support import (
     ABOUT_QOS,

@@ -10,14 +10,14 @@ from typing import Any
 
 import numpy as np
 
-from s2robot.conditions import FIRST_SEEDS
-from s2robot.envs.arm import ARM_JOINTS, FINGER_JOINTS
-from s2robot.envs.control import CONTROL_DT_S
+from s2robot.envs.controllers import CONTROL_DT_S
 from s2robot.envs.levels import get_level
+from s2robot.envs.panda import ARM_JOINTS, FINGER_JOINTS
 from s2robot.envs.pick_cube import STAGES, PickCubeEnv
 from s2robot.errors import unknown
+from s2robot.evaluation.initial_states import FIRST_SEEDS
 from s2robot.policies.checkpoint import read_header
-from s2robot.settings import from_config
+from s2robot.utils.config import from_config
 
 JOINT_NAMES = tuple(f"panda_{name}" for name in (*ARM_JOINTS, *FINGER_JOINTS))
 PAUSE_S = 0.6

@@ -8,25 +8,25 @@ node made of these parts only subscribes, publishes and keeps timers:
 >>> core.receive_image("image", message)  # of every callback; doctest: +SKIP
 """
 
+from s2robot.data.ros_messages.images import ENCODINGS, ImageError, frame_of
+from s2robot.data.ros_messages.stamps import StampError, stamp_ns
+from s2robot.plugins.ros.core.camera_encoder import CameraEncoder, FramesEncoder
 from s2robot.plugins.ros.core.config import NodeConfig, build_channels, build_encoder, strides
 from s2robot.plugins.ros.core.counters import Snapshot
-from s2robot.plugins.ros.core.demand import Demand
 from s2robot.plugins.ros.core.diagnostics import Status
-from s2robot.plugins.ros.core.images import ENCODINGS, ImageError, frame_of
-from s2robot.plugins.ros.core.joints import JointError, JointTracker, Proprioception
-from s2robot.plugins.ros.core.node import SWITCH_S, NodeCore
-from s2robot.plugins.ros.core.outputs import (
+from s2robot.plugins.ros.core.embedding_result import Result, Timings
+from s2robot.plugins.ros.core.lazy_subscription import Demand
+from s2robot.plugins.ros.core.log_throttle import Level, Log, OncePerKind
+from s2robot.plugins.ros.core.message_builders import (
     MessageTypes,
     action_message,
     diagnostics_message,
     embedding_message,
 )
+from s2robot.plugins.ros.core.node import SWITCH_S, NodeCore
 from s2robot.plugins.ros.core.policy import Action, PolicyRunner
-from s2robot.plugins.ros.core.reports import Level, Log, OncePerKind
-from s2robot.plugins.ros.core.results import Result, Timings
-from s2robot.plugins.ros.core.stamps import StampError, stamp_ns
-from s2robot.plugins.ros.core.streams import CameraEncoder, FramesEncoder
-from s2robot.plugins.ros.core.synchronise import Synchroniser
+from s2robot.plugins.ros.core.proprioception import JointError, JointTracker, Proprioception
+from s2robot.plugins.ros.core.time_synchronizer import Synchroniser
 from s2robot.plugins.ros.core.worker import LatestFrameWorker
 
 __all__ = [

@@ -10,15 +10,15 @@ from dataclasses import dataclass
 from numbers import Real
 from typing import Any
 
-from s2robot.devices import resolve_device
-from s2robot.encoder import FrameEncoder
+from s2robot.data.ros_messages.images import ORDERS
+from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import MismatchError, unknown
-from s2robot.plugins.ros.core.images import ORDERS
-from s2robot.plugins.ros.core.streams import CameraEncoder
+from s2robot.plugins.ros.core.camera_encoder import CameraEncoder
 from s2robot.policies.checkpoint import PolicyHeader, read_header
 from s2robot.runtimes import RUNTIMES
-from s2robot.settings import from_config
-from s2robot.spec import EncoderSpec
+from s2robot.utils.config import from_config
+from s2robot.utils.devices import resolve_device
 
 DEFAULT_ENCODER = "s2r-vitt16-128"
 DEFAULT_SCALES = (1.0, 2.0)

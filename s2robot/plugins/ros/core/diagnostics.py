@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from s2robot.plugins.ros.core.counters import COUNTS, RECENT_S, Snapshot, Spread
+from s2robot.plugins.ros.core.log_throttle import Level
 from s2robot.plugins.ros.core.policy import PolicyCounts
-from s2robot.plugins.ros.core.reports import Level
-from s2robot.plugins.ros.core.synchronise import SyncCounts
+from s2robot.plugins.ros.core.time_synchronizer import SyncCounts
 
 SILENT_S = 1.0
 """A channel without frames for that long is not well."""

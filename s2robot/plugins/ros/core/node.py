@@ -11,7 +11,10 @@ from typing import Any
 
 import numpy as np
 
+from s2robot.data.ros_messages.images import frame_of
+from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import unknown
+from s2robot.plugins.ros.core.camera_encoder import FramesEncoder
 from s2robot.plugins.ros.core.config import NodeConfig, build_channels, build_encoder
 from s2robot.plugins.ros.core.diagnostics import (
     Status,
@@ -19,15 +22,12 @@ from s2robot.plugins.ros.core.diagnostics import (
     policy_status,
     sync_status,
 )
-from s2robot.plugins.ros.core.images import frame_of
+from s2robot.plugins.ros.core.embedding_result import Result
+from s2robot.plugins.ros.core.log_throttle import Log, OncePerKind
 from s2robot.plugins.ros.core.policy import Action, PolicyRunner
-from s2robot.plugins.ros.core.reports import Log, OncePerKind
-from s2robot.plugins.ros.core.results import Result
-from s2robot.plugins.ros.core.streams import FramesEncoder
-from s2robot.plugins.ros.core.synchronise import SyncCounts, Synchroniser
+from s2robot.plugins.ros.core.time_synchronizer import SyncCounts, Synchroniser
 from s2robot.plugins.ros.core.worker import LatestFrameWorker
-from s2robot.provenance import provenance
-from s2robot.spec import EncoderSpec
+from s2robot.utils.provenance import provenance
 
 SWITCH_S = 0.0005
 """For ``sys.setswitchinterval`` in a node's process: a thread that receives images would make the

@@ -19,11 +19,11 @@ from typing import Any
 import numpy as np
 import torch
 
+from s2robot.data.ros_messages.stamps import Order, StampError, age_s, order_after
 from s2robot.errors import MismatchError
-from s2robot.plugins.ros.core.joints import JointError, Joints, JointTracker, Proprioception
-from s2robot.plugins.ros.core.reports import Level, Log, OncePerKind
-from s2robot.plugins.ros.core.results import Result
-from s2robot.plugins.ros.core.stamps import Order, StampError, age_s, order_after
+from s2robot.plugins.ros.core.embedding_result import Result
+from s2robot.plugins.ros.core.log_throttle import Level, Log, OncePerKind
+from s2robot.plugins.ros.core.proprioception import JointError, Joints, JointTracker, Proprioception
 from s2robot.policies.checkpoint import PolicyHeader, load_policy
 from s2robot.policies.policy import Policy
 

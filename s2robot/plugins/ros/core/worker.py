@@ -22,19 +22,19 @@ from typing import Any
 
 import numpy as np
 
-from s2robot.errors import NonFiniteError, unknown
-from s2robot.plugins.ros.core.counters import WINDOW_FRAMES, Counters, Snapshot
-from s2robot.plugins.ros.core.images import ImageError, frame_of
-from s2robot.plugins.ros.core.reports import Level, Log, OncePerKind
-from s2robot.plugins.ros.core.results import Job, Result, Timings
-from s2robot.plugins.ros.core.stamps import (
+from s2robot.data.ros_messages.images import ImageError, frame_of
+from s2robot.data.ros_messages.stamps import (
     UNSET_NS,
     Order,
     StampError,
     age_s,
     order_after,
 )
-from s2robot.plugins.ros.core.streams import FramesEncoder
+from s2robot.errors import NonFiniteError, unknown
+from s2robot.plugins.ros.core.camera_encoder import FramesEncoder
+from s2robot.plugins.ros.core.counters import WINDOW_FRAMES, Counters, Snapshot
+from s2robot.plugins.ros.core.embedding_result import Job, Result, Timings
+from s2robot.plugins.ros.core.log_throttle import Level, Log, OncePerKind
 
 
 class _Lane:

@@ -1,0 +1,139 @@
+"""Latency of encoders frame by frame, each path in turn; behind ``s2robot bench``.
+
+Paths take turns after every 20 frames, so that a busy machine slows all of them alike and none
+finds the caches of another. Time is from the uint8 frame in memory to the embedding in memory.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from rich.progress import track
+from torch import Tensor
+
+from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.encoder.streaming import FrameStream
+from s2robot.runtimes import RuntimeFailedError, RuntimeMissingError, difference
+
+WARM_UP_FRAMES = 10
+BLOCK_FRAMES = 20
+EncodesFrame = Callable[[np.ndarray], Tensor]
+
+
+@dataclass(frozen=True)
+class Row:
+    """What one path did on all frames."""
+
+    path: str
+    """Runtime, and whether tiles were reused."""
+    frames: int
+    p50_ms: float
+    p95_ms: float
+    p99_ms: float
+    speedup: float
+    """Median time of the first path, eager PyTorch, over that of this path."""
+    cosine_min: float
+    """Least cosine of an embedding with that of eager PyTorch."""
+    difference: float
+    """Largest difference from eager PyTorch, as a share of the embeddings' std."""
+    hit_rate: float | None = None
+    """Share of tiles reused."""
+    late: int | None = None
+    """Frames that took longer than the period."""
+    holds: bool | None = None
+    """Whether the 95th percentile is within the period."""
+
+
+def make_paths(
+    encoder: FrameEncoder, runtimes: Sequence[str], reuse: bool, shape: tuple[int, int]
+) -> tuple[dict[str, EncodesFrame], dict[str, str]]:
+    """Paths by name, eager PyTorch first, and why a runtime was left out, by its name."""
+    paths: dict[str, EncodesFrame] = {}
+    left_out: dict[str, str] = {}
+    named = list(dict.fromkeys(runtimes))
+    for name in ["eager", *(name for name in named if name != "eager")]:
+        try:
+            own = encoder.with_runtime(name)
+        except (RuntimeMissingError, RuntimeFailedError) as error:
+            left_out[name] = str(error)
+            continue
+        label = name if name in named else "eager (baseline)"
+        if name == "auto":
+            label = f"auto: {own.runtime.name}"
+        paths[label] = own.single_frame(*shape)
+        if reuse and name in named:
+            paths[f"{label}, reuse"] = own.stream()
+    return paths, left_out
+
+
+def measure(
+    paths: dict[str, EncodesFrame], frames: np.ndarray, hz: float | None = None, show: bool = False
+) -> list[Row]:
+    """Time every path on every frame, paths in turn by blocks; the first frames are a warm-up.
+
+    Args:
+        paths: frame ``(H, W, 3)`` to embedding ``(1, D)``; the first is what others are held to.
+        frames: ``(T, H, W, 3)`` uint8.
+        hz: frames arrive at this rate, each path's at its own time.
+        show: a progress bar.
+    """
+    skipped = min(WARM_UP_FRAMES, len(frames) - 1)
+    runs = {name: _Run() for name in paths}
+    starts = range(0, len(frames), BLOCK_FRAMES)
+    for start in track(starts, "frames", disable=not show, transient=True):
+        for name, path in paths.items():
+            for frame in frames[start : start + BLOCK_FRAMES]:
+                waited = runs[name].take(path, frame)
+                if hz:
+                    time.sleep(max(0.0, 1 / hz - waited))
+    baseline = next(iter(runs.values()))
+    return [
+        runs[name].row(name, baseline, skipped, hz, _hit_rate(path)) for name, path in paths.items()
+    ]
+
+
+def _hit_rate(path: EncodesFrame) -> float | None:
+    return path.stats.hit_rate if isinstance(path, FrameStream) else None
+
+
+@dataclass
+class _Run:
+    """Times and embeddings of one path, frame by frame."""
+
+    seconds: list[float] = field(default_factory=list)
+    embeddings: list[Tensor] = field(default_factory=list)
+
+    def take(self, path: EncodesFrame, frame: np.ndarray) -> float:
+        """Embed a frame; returns the seconds that it took."""
+        started = time.perf_counter()
+        embedding = path(frame)
+        if embedding.is_cuda:
+            torch.cuda.synchronize(embedding.device)
+        self.seconds.append(time.perf_counter() - started)
+        self.embeddings.append(embedding.cpu())
+        return self.seconds[-1]
+
+    def row(
+        self, name: str, baseline: _Run, skipped: int, hz: float | None, hit_rate: float | None
+    ) -> Row:
+        seconds = np.array(self.seconds[skipped:])
+        p50, p95, p99 = (float(np.percentile(seconds, q) * 1000) for q in (50, 95, 99))
+        found, expected = torch.cat(self.embeddings), torch.cat(baseline.embeddings)
+        cosine = torch.nn.functional.cosine_similarity(found.double(), expected.double(), dim=-1)
+        return Row(
+            path=name,
+            frames=len(seconds),
+            p50_ms=p50,
+            p95_ms=p95,
+            p99_ms=p99,
+            speedup=float(np.median(baseline.seconds[skipped:]) / np.median(seconds)),
+            cosine_min=float(cosine.min()),
+            difference=difference(found, expected),
+            hit_rate=hit_rate,
+            late=None if hz is None else int((seconds > 1 / hz).sum()),
+            holds=None if hz is None else p95 <= 1000 / hz,
+        )

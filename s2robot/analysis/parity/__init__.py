@@ -1,0 +1,1 @@
+"""Comparison of our output with the original packages'."""

@@ -1,0 +1,134 @@
+"""Rendered frames and where the cube was in them, kept on disk."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from s2robot.analysis.probes.intervals import split_episodes
+from s2robot.data.collection import record_episode
+from s2robot.envs.levels import get_level
+from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.errors import CorruptFileError
+from s2robot.utils.io import atomic_path, digest_of, locked
+from s2robot.utils.provenance import versions
+
+FIRST_SEED = 880_000
+"""Of the environments; demonstrations and evaluations start elsewhere."""
+_HOLD_STEPS = 4  # frames of an episode with the cube up
+
+
+@dataclass(frozen=True)
+class LocalisationData:
+    """Frames and where the cube was; the frames of an episode follow each other."""
+
+    frames: np.ndarray
+    """(N, S, S, 3) uint8 RGB."""
+    cube_xy_m: np.ndarray
+    """(N, 2) float64, in the robot's base frame."""
+    episode: np.ndarray
+    """(N,) int64: which episode a frame is of."""
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def of_episodes(self, episodes: np.ndarray) -> LocalisationData:
+        """The frames of some episodes."""
+        mask = np.isin(self.episode, episodes)
+        return LocalisationData(self.frames[mask], self.cube_xy_m[mask], self.episode[mask])
+
+    def split(
+        self, test_share: float = 0.25, seed: int = 0
+    ) -> tuple[LocalisationData, LocalisationData]:
+        """Training and test frames; no episode is in both.
+
+        Raises:
+            ValueError: one of them would be empty.
+        """
+        episodes = np.unique(self.episode)
+        rest, held_out = split_episodes(episodes, test_share, seed)
+        return self.of_episodes(rest), self.of_episodes(held_out)
+
+
+def localisation_data(
+    level: str = "precise",
+    camera: str | None = None,
+    size: int = 384,
+    episodes: int = 60,
+    resets: int = 1200,
+    seed: int = FIRST_SEED,
+    folder: str | Path = "data/localisation",
+) -> LocalisationData:
+    """Render what a head learns localisation from; kept in ``folder``, where it is found again.
+
+    Args:
+        level: of the task.
+        camera: that looks; the level's own when not given.
+        size: side of a square frame [px].
+        episodes: of the expert with execution noise, every frame.
+        resets: further episodes of one frame: the arm near home, the cube anywhere.
+        seed: of the first episode's environment; the others follow.
+        folder: for one file a setting.
+
+    Raises:
+        ValueError: unknown level or camera, or nothing to render.
+        CorruptFileError: the kept file is damaged.
+    """
+    if min(episodes, resets) < 0 or episodes + resets < 1:
+        raise ValueError(
+            f"episodes {episodes} and resets {resets} must not be negative, nor both zero"
+        )
+    camera = camera or get_level(level).camera
+    env = PickCubeEnv(level=level, image_camera=camera, image_size=size)
+    recipe = {"env": env.env_kwargs(), "episodes": episodes, "resets": resets, "seed": seed}
+    key = digest_of({**recipe, "mujoco": versions()["mujoco"]})[:16]
+    path = Path(folder) / f"{level}-{camera}-{size}-{key}.npz"
+    try:
+        with locked(path):
+            if not path.exists():
+                _save(path, _render(env, episodes, resets, seed))
+    finally:
+        env.close()
+    return _load(path)
+
+
+def _render(env: PickCubeEnv, episodes: int, resets: int, seed: int) -> LocalisationData:
+    frames, spots, numbers = [], [], []
+    camera, shape = env.image_camera, env.image_shape
+    assert camera is not None
+    plain = PickCubeEnv(**{**env.env_kwargs(), "image_camera": None})  # renders nothing by itself
+    for number in range(episodes + resets):
+        for state, spot in moments(plain, seed + number, moving=number < episodes):
+            plain.set_state(state)
+            frames.append(plain.render_frame(camera, *shape))
+            spots.append(spot)
+            numbers.append(number)
+    plain.close()
+    return LocalisationData(np.stack(frames), np.stack(spots), np.array(numbers))
+
+
+def moments(env: PickCubeEnv, seed: int, moving: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """States and cube positions [m] of an episode, or of its start alone."""
+    if moving:
+        episode = record_episode(env, seed, _HOLD_STEPS)
+        yield from zip(episode.states, episode.obs["cube_pos"][:, :2].astype(float), strict=False)
+    else:
+        observation, _ = env.reset(seed=seed)
+        yield env.get_state(), observation["cube_pos"][:2].astype(float)
+
+
+def _save(path: Path, data: LocalisationData) -> None:
+    with atomic_path(path) as temporary, temporary.open("wb") as file:
+        np.savez(file, frames=data.frames, cube_xy_m=data.cube_xy_m, episode=data.episode)
+
+
+def _load(path: Path) -> LocalisationData:
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            return LocalisationData(arrays["frames"], arrays["cube_xy_m"], arrays["episode"])
+    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
+        raise CorruptFileError(f"{path} is damaged ({error}); delete it and rerun") from None

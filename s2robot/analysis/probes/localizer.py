@@ -1,0 +1,185 @@
+"""A small head that tells the cube's position from embeddings, and how it is fitted."""
+
+from __future__ import annotations
+
+import copy
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+from torch.nn import functional
+
+from s2robot.analysis.probes.intervals import split_episodes
+from s2robot.policies.config import PolicyConfig, require_at_least, require_positive
+from s2robot.policies.pooling import SpatialSoftmaxHead, Standardiser, make_head
+from s2robot.utils.optim import cosine_schedule, parameter_groups, seeded
+
+_CHUNK = 512  # frames at a time where nothing is learnt
+
+
+@dataclass(frozen=True)
+class ProbeConfig:
+    """How a localiser is built and fitted."""
+
+    readout: PolicyConfig = PolicyConfig(keypoints=64)
+    """Its readout's fields count (keypoints, softmax_scale, ...)."""
+    hidden: int = 128
+    """Width of the hidden layer after the readout."""
+    epochs: int = 60
+    """Passes over the training frames, at most."""
+    patience: int = 20
+    """Epochs without a better validation error after which fitting ends."""
+    batch: int = 64
+    """Frames a step."""
+    lr: float = 5e-3
+    """Adam's learning rate at its highest; it follows a cosine."""
+    weight_decay: float = 1e-3
+    valid_share: float = 0.15
+    """Share of the episodes that decides when to stop."""
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 1, "hidden", "epochs", "patience", "batch")
+        require_at_least(self, 0, "weight_decay")
+        require_positive(self, "lr")
+        if not 0 < self.valid_share < 1:
+            raise ValueError(f"valid_share is {self.valid_share}; it must lie between 0 and 1")
+
+
+class Localiser(nn.Module):
+    """Where the cube is, from an embedding.
+
+    Args:
+        shape: of the embeddings: a grid ``(gh, gw, C)`` or a vector ``(D,)``.
+        config: of its parts.
+    """
+
+    target_mean: torch.Tensor
+    target_std: torch.Tensor
+
+    def __init__(self, shape: tuple[int, ...], config: ProbeConfig) -> None:
+        super().__init__()
+        self.shape = tuple(shape)
+        self.standardiser = Standardiser(self.shape[-1])
+        self.head = make_head(self.shape, config.readout)
+        self.network = nn.Sequential(
+            nn.Linear(self.head.width, config.hidden), nn.GELU(), nn.Linear(config.hidden, 2)
+        )
+        self.register_buffer("target_mean", torch.zeros(2))
+        self.register_buffer("target_std", torch.ones(2))
+
+    def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Embeddings ``(B, D)`` to positions ``(B, 2)``, standardised."""
+        return self.network(self.head(self.standardised(embeddings)))
+
+    def standardised(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Embeddings ``(B, D)`` as the head reads them: float32 ``(B, *shape)``."""
+        return self.standardiser(embeddings.unflatten(-1, self.shape))
+
+    @torch.no_grad()
+    def predict_m(self, embeddings: np.ndarray | torch.Tensor) -> np.ndarray:
+        """Embeddings ``(N, D)`` to cube positions ``(N, 2)`` float64 in metres.
+
+        Raises:
+            ValueError: embeddings of another width.
+        """
+        chunks = self._checked(embeddings).split(_CHUNK)
+        parts = [self(chunk) * self.target_std + self.target_mean for chunk in chunks]
+        return torch.cat(parts).double().numpy()
+
+    def errors_mm(self, embeddings: np.ndarray | torch.Tensor, cube_xy_m: np.ndarray) -> np.ndarray:
+        """Distance (N,) in millimetres between the told and the true positions ``(N, 2)`` [m]."""
+        difference = self.predict_m(embeddings) - np.asarray(cube_xy_m, dtype=float)
+        return 1000 * np.linalg.norm(difference, axis=-1)
+
+    @torch.no_grad()
+    def attention(self, embeddings: torch.Tensor) -> torch.Tensor:
+        """Where the head looks: embeddings ``(B, D)`` to maps ``(B, gh, gw)`` that sum to 1.
+
+        Raises:
+            ValueError: embeddings of another width, or no grids.
+        """
+        if not isinstance(self.head, SpatialSoftmaxHead):
+            raise ValueError(f"embeddings of shape {self.shape} are no grid to look at")
+        return self.head.attention(self.standardised(self._checked(embeddings)))
+
+    def _checked(self, embeddings: np.ndarray | torch.Tensor) -> torch.Tensor:
+        tensor = torch.as_tensor(embeddings).cpu()
+        width = math.prod(self.shape)
+        if tensor.ndim != 2 or tensor.shape[1] != width or not len(tensor):
+            raise ValueError(
+                f"embeddings have shape {tuple(tensor.shape)}; this localiser takes (N, {width}), "
+                f"as the encoder gives them for the output shape {self.shape}"
+            )
+        return tensor
+
+
+def fit_localiser(
+    embeddings: np.ndarray | torch.Tensor,
+    shape: tuple[int, ...],
+    cube_xy_m: np.ndarray,
+    episode: np.ndarray,
+    config: ProbeConfig = ProbeConfig(),
+    seed: int = 0,
+) -> Localiser:
+    """Fit a head to training frames; the epoch with the least validation error is kept.
+
+    Args:
+        embeddings: ``(N, D)``, half or single precision.
+        shape: ``FrameEncoder.output_shape``.
+        cube_xy_m: ``(N, 2)`` in metres.
+        episode: ``(N,)``; the validation part holds whole episodes.
+        config: of the head and the fit.
+        seed: of the validation part, the initial weights and the order of frames.
+
+    Raises:
+        ValueError: shapes that do not fit each other, or too few episodes.
+    """
+    with seeded(seed, 0):
+        localiser = Localiser(shape, config)
+    inputs = localiser._checked(embeddings)
+    targets = torch.as_tensor(np.asarray(cube_xy_m), dtype=torch.float32)
+    if targets.shape != (len(inputs), 2) or np.shape(episode) != (len(inputs),):
+        raise ValueError(
+            f"{len(inputs)} embeddings need cube_xy_m of shape ({len(inputs)}, 2) and episode of "
+            f"({len(inputs)},); got {tuple(targets.shape)} and {np.shape(episode)}"
+        )
+    learn_episodes, _ = split_episodes(np.unique(episode), config.valid_share, seed)
+    learn = torch.from_numpy(np.isin(episode, learn_episodes))
+    localiser.standardiser.fit(inputs[learn].unflatten(-1, localiser.shape))
+    localiser.target_mean.copy_(targets[learn].mean(dim=0))
+    localiser.target_std.copy_(targets[learn].std(dim=0).clamp(min=1e-6))
+    _fit(localiser, inputs, targets, learn, config, seed)
+    return localiser.eval()
+
+
+def _fit(
+    localiser: Localiser,
+    inputs: torch.Tensor,
+    targets: torch.Tensor,
+    learn: torch.Tensor,
+    config: ProbeConfig,
+    seed: int,
+) -> None:
+    optimiser = torch.optim.AdamW(parameter_groups(localiser, config.weight_decay), lr=config.lr)
+    wanted = (targets - localiser.target_mean) / localiser.target_std
+    frames, generator = learn.nonzero()[:, 0], torch.Generator().manual_seed(seed)
+    valid, valid_xy_m = inputs[~learn], targets[~learn].numpy()
+    steps = config.epochs * math.ceil(len(frames) / config.batch)
+    best, best_epoch, kept, step = math.inf, 0, localiser.state_dict(), 0
+    for epoch in range(config.epochs):
+        for batch in frames[torch.randperm(len(frames), generator=generator)].split(config.batch):
+            for group in optimiser.param_groups:
+                group["lr"] = config.lr * cosine_schedule(step, steps, warmup=20)
+            loss = functional.smooth_l1_loss(localiser(inputs[batch]), wanted[batch], beta=0.1)
+            optimiser.zero_grad()
+            loss.backward()
+            optimiser.step()
+            step += 1
+        error = float(localiser.errors_mm(valid, valid_xy_m).mean())
+        if error < best:
+            best, best_epoch, kept = error, epoch, copy.deepcopy(localiser.state_dict())
+        elif epoch - best_epoch >= config.patience:
+            break
+    localiser.load_state_dict(kept)

@@ -1,0 +1,359 @@
+"""A probe study: encoders × taps × scale sets × tasks, one row each, kept as they are done."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from s2robot.analysis.probes.grids import TokenGrids
+from s2robot.analysis.probes.intervals import metric_difference, metric_interval, summed_by_episode
+from s2robot.analysis.probes.scenes import SceneConfig, SceneData, scene_data, split_frames
+from s2robot.analysis.probes.tasks import LINEAR_TASKS, Outcome, Parts, Problem, Task, get_task
+from s2robot.backbones import get_card
+from s2robot.data.feature_store import FeatureStore
+from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.encoder.spec import EmbeddingLayout, EncoderSpec
+from s2robot.policies.config import require_at_least
+from s2robot.stats.intervals import Interval
+from s2robot.utils.io import append_jsonl, atomic_path, digest_of, locked, read_jsonl, write_json
+from s2robot.utils.provenance import provenance
+
+VERSION = 1
+"""Of the probes' arithmetic; raised whenever the same frames would give other numbers."""
+NO_ENCODER = "(no features)"
+SAMPLES = 4
+"""Test frames whose told maps are kept for pictures."""
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class StudyConfig:
+    """What is probed, on what."""
+
+    encoders: tuple[str, ...]
+    """Names for ``FrameEncoder.from_name``."""
+    scale_sets: tuple[tuple[float, ...], ...] = ((1,), (1, 2), (1, 2, 3))
+    taps: tuple[tuple[int, ...], ...] = ((),)
+    """Layers that are read together; empty for the normalised output of the last."""
+    tasks: tuple[str, ...] = LINEAR_TASKS
+    scenes: SceneConfig = SceneConfig()
+    resize_output_to_idx: int = 0
+    """Index of the scale whose grid features have; 0 is the paper's choice."""
+    input_mode: str = "native"
+    geometry: str = "published"
+    test_share: float = 0.25
+    """Share of the episodes that judge."""
+    valid_share: float = 0.2
+    """Share of the other episodes that choose penalties."""
+    split_seed: int = 0
+    head_seeds: int = 5
+    """Heads of task ``localisation-head`` that are averaged."""
+    data_dir: Path = Path("data")
+    """For frames (``probes/``) and features (``features/``)."""
+    out: Path = Path("runs/probes")
+    device: str = "auto"
+    runtime: str = "eager"
+    """Of ``FrameEncoder.use_runtime``; an exact one."""
+
+    def __post_init__(self) -> None:
+        for name in ("encoders", "scale_sets", "taps", "tasks"):
+            values = getattr(self, name)
+            if not values or len(set(values)) < len(values):
+                raise ValueError(f"{name} are {values}; give at least one, and each only once")
+        for task in self.tasks:
+            get_task(task)
+        for name in ("test_share", "valid_share"):
+            if not 0 < getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1")
+        require_at_least(self, 1, "head_seeds")
+        require_at_least(self, 0, "split_seed")
+
+    def arms(self) -> Iterator[tuple[str, tuple[int, ...], tuple[float, ...]]]:
+        """Encoder, taps and scales of every arm."""
+        for encoder in self.encoders:
+            for taps in self.taps:
+                for scales in self.scale_sets:
+                    yield encoder, taps, scales
+
+    def spec_settings(self, taps: tuple[int, ...], scales: tuple[float, ...]) -> dict[str, Any]:
+        """Arguments that ``EncoderSpec`` and ``FrameEncoder.from_name`` share."""
+        return {
+            "scales": scales,
+            "readout": "spatial_softmax",
+            "input_mode": self.input_mode,
+            "resize_output_to_idx": self.resize_output_to_idx,
+            "geometry": self.geometry,
+            "taps": taps,
+        }
+
+    def check_arms(self) -> None:
+        """Refuse, before any work, what an encoder cannot do.
+
+        Raises:
+            ValueError: unknown encoder, a tap that it has not, scales that do not suit it.
+        """
+        for encoder, taps, scales in self.arms():
+            spec = EncoderSpec(encoder, "", **self.spec_settings(taps, scales))
+            EmbeddingLayout(spec, get_card(encoder))
+
+    def row_key(self, spec: EncoderSpec | None, task: str) -> str:
+        """Digest of all that decides a row; ``spec`` None stands for no features."""
+        seeds = {"head_seeds": self.head_seeds} if task == "localisation-head" else {}
+        content = {
+            "version": VERSION,
+            "scenes": self.scenes.key(),
+            "parts": [self.test_share, self.valid_share, self.split_seed],
+            "spec": None if spec is None else spec.to_dict(),
+            "task": task,
+            **seeds,
+        }
+        return digest_of(content)[:32]
+
+
+class Study:
+    """Runs a study; finished rows are found again in ``<out>/rows.jsonl``.
+
+    Args:
+        config: of the study.
+        say: is told of each row as it is done or found.
+        progress: show bars while rendering and encoding.
+    """
+
+    def __init__(
+        self,
+        config: StudyConfig,
+        say: Callable[[str], None] = lambda _: None,
+        progress: bool = False,
+    ) -> None:
+        self.config, self.say, self.progress = config, say, progress
+        self.path = config.out / "rows.jsonl"
+        self._known = {row["key"]: row for row in read_jsonl(self.path)}
+
+    @cached_property
+    def data(self) -> SceneData:
+        """The labelled frames; rendered or read when first asked for."""
+        return scene_data(self.config.scenes, self.config.data_dir / "probes", self.progress)
+
+    @cached_property
+    def parts(self) -> Parts:
+        """Frames to learn from, to validate and to test on.
+
+        Raises:
+            ValueError: too few episodes.
+        """
+        config, episode = self.config, self.data.episode
+        training, test = self.data.split(config.test_share, config.split_seed)
+        learn, valid = split_frames(episode[training], config.valid_share, config.split_seed + 1)
+        return Parts(training[learn], training[valid], test)
+
+    @cached_property
+    def samples(self) -> np.ndarray:
+        """Places among the test frames of those that are drawn: the gripper empty, then full."""
+        test, data = self.parts.test, self.data
+        lengths = np.bincount(data.episode)
+        moving = lengths[data.episode[test]] > 1
+        groups = [np.flatnonzero(moving & (data.grasped[test] == held)) for held in (False, True)]
+        found = [group[np.linspace(0, len(group) - 1, 4).astype(int)[1:3]] for group in groups
+                 if len(group)]  # fmt: skip
+        chosen = np.unique(np.concatenate(found)) if found else np.arange(len(test))
+        return chosen[:SAMPLES]
+
+    def run(self) -> list[Row]:
+        """All rows: those without features first, then arm by arm.
+
+        Raises:
+            ValueError: an arm that cannot be, or too few episodes.
+            NonFiniteError: features are NaN or infinite.
+        """
+        self.config.check_arms()
+        rows = [self._row(get_task(name), None) for name in self.config.tasks]
+        for encoder, taps, scales in self.config.arms():
+            rows += self._arm(encoder, taps, scales)
+        return rows
+
+    def _arm(self, name: str, taps: tuple[int, ...], scales: tuple[float, ...]) -> list[Row]:
+        config = self.config
+        settings = config.spec_settings(taps, scales)
+        encoder = FrameEncoder.from_name(
+            name, **settings, device=config.device, runtime=config.runtime
+        )
+        problem: Problem | None = None
+        rows = []
+        for task in map(get_task, config.tasks):
+            if not self._found(task, encoder.spec):
+                problem = problem or self._problem(encoder)
+            rows.append(self._row(task, encoder, problem))
+        return rows
+
+    def _found(self, task: Task, spec: EncoderSpec | None) -> bool:
+        key = self.config.row_key(spec, task.name)
+        drawn = spec is None or not task.dense or self.sample_path(key).exists()
+        return key in self._known and drawn
+
+    def _problem(self, encoder: FrameEncoder) -> Problem:
+        store = FeatureStore(self.config.data_dir / "features")
+        store.ensure(self.data, self.data, encoder, self.progress)
+        embeddings = store.load(self.data, self.data, encoder)
+        shape, parts = encoder.output_shape, self.parts
+        grids = TokenGrids(embeddings, shape, parts.training)
+        return Problem(self.data, parts, embeddings, shape, grids, self.config.head_seeds)
+
+    def _row(self, task: Task, encoder: FrameEncoder | None, problem: Problem | None = None) -> Row:
+        spec = None if encoder is None else encoder.spec
+        key = self.config.row_key(spec, task.name)
+        found = self._found(task, spec)
+        if not found:
+            self._compute(key, task, encoder, problem)
+        row = self._known[key]
+        self.say(f"{describe(row)}{' (found)' if found else ''}")
+        return row
+
+    def _compute(
+        self, key: str, task: Task, encoder: FrameEncoder | None, problem: Problem | None
+    ) -> None:
+        """Probe, and write the row down; its pictures are there before it is."""
+        if problem is None:
+            outcome = task.baseline(self.data, self.parts)
+        else:
+            outcome = task.probe(problem)
+        if outcome.maps is not None:
+            self._save_sample(key, outcome.maps)
+        row = {"key": key, **self._content(task, outcome, encoder)}
+        with locked(self.path):
+            append_jsonl(self.path, [row])
+        self._known[key] = row
+
+    def _content(self, task: Task, outcome: Outcome, encoder: FrameEncoder | None) -> Row:
+        data, test = self.data, self.parts.test
+        sums = summed_by_episode(outcome.frames, data.episode[test])
+        measures = {m.name: metric_interval(sums, m.metric) for m in task.measures}
+        measures |= outcome.intervals
+        return {
+            "task": task.name,
+            **_arm_facts(encoder, data.frames.shape[1]),
+            "measures": {name: _interval(value) for name, value in measures.items()},
+            "details": outcome.details,
+            "train_frames": len(self.parts.training),
+            "test_frames": len(test),
+            "test_episodes": len(sums),
+            "sums": sums.tolist(),
+        }
+
+    def sample_path(self, key: str) -> Path:
+        """Where a dense row keeps the maps that it told for ``samples``."""
+        return self.config.out / "samples" / f"{key}.npy"
+
+    def _save_sample(self, key: str, maps: np.ndarray) -> None:
+        kept = maps[self.samples]
+        kept = kept if kept.dtype == np.uint8 else kept.astype(np.float32)
+        with atomic_path(self.sample_path(key)) as temporary, temporary.open("wb") as file:
+            np.save(file, kept, allow_pickle=False)
+
+
+def _arm_facts(encoder: FrameEncoder | None, frame_size: int) -> Row:
+    if encoder is None:
+        return {"encoder": NO_ENCODER, "scales": [], "taps": [], "gflops": None, "spec": None}
+    parts = encoder.layout.scales.values()
+    return {
+        "encoder": encoder.spec.backbone,
+        "scales": list(encoder.spec.scales),
+        "taps": list(encoder.spec.taps),
+        "gflops": encoder.gflops_per_frame,
+        "tiles": encoder.tiles_per_frame,
+        "parameters": encoder.parameters_count,
+        "grid": list(encoder.output_shape),
+        "enlarged": any(max(part.image_shape) > frame_size for part in parts),
+        "spec": encoder.spec.to_dict(),
+    }
+
+
+def _interval(value: Interval) -> dict[str, float | None]:
+    """JSON-able; None for NaN."""
+    numbers = {"estimate": value.estimate, "low": value.low, "high": value.high}
+    return {name: None if math.isnan(number) else number for name, number in numbers.items()}
+
+
+def differences(rows: Sequence[Row]) -> list[Row]:
+    """Every scale set against the first of the same encoder, taps and task, paired by episodes.
+
+    By the task's first measure; a difference is that of the larger set minus that of the first.
+    """
+    first: dict[tuple[Any, ...], Row] = {}
+    found = []
+    for row in rows:
+        if row["encoder"] == NO_ENCODER:
+            continue
+        series = (row["encoder"], tuple(row["taps"]), row["task"])
+        base = first.setdefault(series, row)
+        if base is row:
+            continue
+        measure = get_task(row["task"]).measures[0]
+        before, after = np.array(base["sums"]), np.array(row["sums"])
+        found.append(
+            {
+                **{name: row[name] for name in ("key", "encoder", "taps", "task", "scales")},
+                "against": base["scales"],
+                "measure": measure.name,
+                **_interval(metric_difference(before, after, measure.metric)),
+            }
+        )
+    return found
+
+
+def mark_of(difference: Row) -> str:
+    """``*`` for a clearly better scale set, ``!`` for a clearly worse one, else nothing."""
+    low, high = difference["low"], difference["high"]
+    if low is None or low <= 0 <= high:
+        return ""
+    better = (low > 0) == get_task(difference["task"]).measures[0].higher_is_better
+    return "*" if better else "!"
+
+
+def describe(row: Row) -> str:
+    """A row in one line."""
+    measure = get_task(row["task"]).measures[0]
+    value = row["measures"][measure.name]["estimate"]
+    told = "undefined" if value is None else f"{value:.{measure.digits}f}"
+    return f"{row['task']}: {arm_label(row)}: {measure.name} {told}"
+
+
+def arm_label(row: Row) -> str:
+    """Encoder, scales and taps of a row."""
+    if row["encoder"] == NO_ENCODER:
+        return NO_ENCODER
+    return f"{row['encoder']} ({scales_label(row)}){taps_label(row)}"
+
+
+def scales_label(row: Row) -> str:
+    """As on the command line, ``1,2``."""
+    return ",".join(f"{scale:g}" for scale in row["scales"])
+
+
+def taps_label(row: Row) -> str:
+    """`` tap 5,11``; nothing for the output of the last layer."""
+    return f" tap {','.join(map(str, row['taps']))}" if row["taps"] else ""
+
+
+def write_results(config: StudyConfig, rows: Sequence[Row]) -> Path:
+    """``probes.json``: settings, rows, differences and where they come from."""
+    settings = {
+        name: getattr(config, name)
+        for name in ("test_share", "valid_share", "split_seed", "head_seeds")
+    }
+    record = {
+        "scenes": dataclasses.asdict(config.scenes),
+        "settings": settings,
+        "rows": [{k: v for k, v in row.items() if k != "sums"} for row in rows],
+        "differences": differences(rows),
+        "provenance": provenance(),
+    }
+    path = config.out / "probes.json"
+    write_json(path, record)
+    return path

@@ -1,0 +1,241 @@
+"""What is known of a backbone: architecture, preprocessing, output, licence, origin of weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from torch import Tensor
+
+from s2robot.backbones.architectures import VIT_SIZES, Architecture, BuildsModel, vit_architecture
+from s2robot.backbones.weight_sources import Source
+from s2robot.errors import unknown
+
+IMAGENET_MEAN = (0.485, 0.456, 0.406)
+IMAGENET_STD = (0.229, 0.224, 0.225)
+HALF = (0.5, 0.5, 0.5)
+CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
+
+ORIGINS = ("random", "package", "published", "timm", "hub", "file")
+OUTPUTS = ("cls", "mean", "grid", "head")
+FITS = ("shorter", "both")
+RESAMPLERS = ("uint8", "float", "rounded", "pil")
+INTERPOLATIONS = ("bicubic", "bilinear")
+
+
+@dataclass(frozen=True)
+class Preprocessing:
+    """From a frame to what the backbone was trained on: resize, centre crop, normalise."""
+
+    image_size: int
+    """Side of the images at scale 1 [px]."""
+    mean: tuple[float, ...] = IMAGENET_MEAN
+    """Of RGB in [0, 1]."""
+    std: tuple[float, ...] = IMAGENET_STD
+    resize: int = 0
+    """Length that the frame is brought to before the centre crop [px]; 0: ``image_size``."""
+    fit: str = "shorter"
+    """"shorter": the shorter side gets that length; "both": both do, whatever the aspect ratio."""
+    interpolation: str = "bicubic"
+    """"bicubic" or "bilinear"."""
+    resampler: str = "uint8"
+    """Whose arithmetic: "uint8" (PyTorch's 8-bit kernel), "float" (nothing is rounded), "rounded"
+    (float, then 8 bits: torchvision on tensors), "pil" (Pillow)."""
+    antialias: bool = True
+    """Whether reducing averages over what falls together; Pillow always does."""
+    keeps_base_size: bool = False
+    """A frame that already is ``image_size`` square is taken whole, without the crop (R3M)."""
+    floors_crop: bool = False
+    """The corner of the centre crop is rounded down, as transformers does, rather than to even, as
+    torchvision does."""
+
+    def __post_init__(self) -> None:
+        if self.image_size < 1:
+            raise ValueError(f"image_size must be at least 1 px; got {self.image_size}")
+        if len(self.mean) != 3 or len(self.std) != 3 or min(self.std) <= 0:
+            raise ValueError(
+                f"mean {self.mean} and std {self.std} need three numbers each, std above 0"
+            )
+        for name, allowed in (
+            ("fit", FITS),
+            ("interpolation", INTERPOLATIONS),
+            ("resampler", RESAMPLERS),
+        ):
+            if getattr(self, name) not in allowed:
+                raise unknown(name, getattr(self, name), allowed)
+        if not self.resize:
+            object.__setattr__(self, "resize", self.image_size)
+        if self.resize < self.image_size:
+            raise ValueError(
+                f"resize {self.resize} must be at least the image_size {self.image_size} px, "
+                "which is cut from it"
+            )
+
+    def to_dict(self) -> dict[str, Any]:
+        """The rules, JSON-able, as digests cover them.
+
+        ``floors_crop`` is there only where it holds, so that backbones without it keep the digests
+        that they had before there was such a rule.
+        """
+        fields = dataclasses.asdict(self)
+        return fields if self.floors_crop else {k: fields[k] for k in fields if k != "floors_crop"}
+
+
+Convert = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where a published file keeps the backbone, and how its tensors are named.
+
+    Every tensor of the file has to be accounted for: it is the backbone's, or its name begins with
+    one of ``dropped`` (or, ``within_module``, does not begin with ``prefix``).
+    """
+
+    keys: tuple[str | int, ...] = ()
+    """Entry of the file that holds the tensors; of several, the first that is there. Empty: the
+    file itself is the dictionary of tensors."""
+    prefix: str = ""
+    """Beginning of the backbone's names, cut off."""
+    dropped: tuple[str, ...] = ()
+    """Beginnings of whole names that are known and not needed (decoders, language heads)."""
+    within_module: bool = False
+    """Whether the file holds a whole training module, of which all but ``prefix`` is left out."""
+    renamed: tuple[tuple[str, str], ...] = ()
+    """(regular expression, replacement) pairs, applied in order to what is left of each name."""
+    convert: Convert | None = None
+    """Last step, for what renaming cannot do."""
+
+
+@dataclass(frozen=True)
+class Licence:
+    """What the weights may be used for; the authors' own text decides."""
+
+    name: str
+    """SPDX name where there is one."""
+    non_commercial: bool = False
+    gated: bool = False
+    """The hub asks for an account that has accepted the terms."""
+
+
+UNTRAINED = Licence("none needed")
+MIT = Licence("MIT")
+APACHE = Licence("Apache-2.0")
+
+
+@dataclass(frozen=True)
+class BackboneCard:
+    """One backbone: everything but the weights themselves."""
+
+    name: str
+    architecture: BuildsModel
+    preprocessing: Preprocessing
+    stride: int
+    """Pixels a cell of the token grid."""
+    num_prefix_tokens: int
+    """Class and register tokens before the grid's."""
+    dim: int
+    """Channels of a token."""
+    published: str
+    """What the published model returns: "cls" (class token after the final norm), "mean" (of the
+    grid), "grid" (all grid tokens) or "head" (a learned pooling or projection)."""
+    origin: str
+    """Where weights come from: one of ``ORIGINS``."""
+    head_dim: int | None = None
+    """Width of the published output where that is "head"."""
+    partial_cells: bool = False
+    """Whether the last cell of a row may reach beyond the image, as with padded convolutions."""
+    layout: Layout | None = None
+    """Of the published file."""
+    sources: tuple[Source, ...] = ()
+    """Where the published file can be had, tried in order."""
+    filename: str = ""
+    """Its name in the cache of downloads."""
+    licence: Licence = UNTRAINED
+    citation: str = ""
+    note: str = ""
+    """What one should know before comparing numbers."""
+
+    def __post_init__(self) -> None:
+        for field, allowed in (("origin", ORIGINS), ("published", OUTPUTS)):
+            if getattr(self, field) not in allowed:
+                raise unknown(f"{field} of {self.name}", getattr(self, field), allowed)
+        if self.published == "cls" and not self.num_prefix_tokens:
+            raise ValueError(f"{self.name} has no class token, so published cannot be 'cls'")
+        if (self.published == "head") != (self.head_dim is not None):
+            raise ValueError(f"{self.name}: head_dim goes with published 'head', and only with it")
+
+    def grid_side(self, size: int) -> int:
+        """Side of the token grid of a tile of ``size`` px.
+
+        Raises:
+            ValueError: the tile is no multiple of the stride.
+        """
+        if size % self.stride and not self.partial_cells:
+            raise ValueError(
+                f"a tile of {size} px is no multiple of the stride {self.stride} of {self.name}; "
+                f"whole scales (1, 2, 3) give tiles of {self.preprocessing.image_size} px"
+            )
+        return -(-size // self.stride)
+
+
+def vit_card(
+    name: str, architecture: Architecture, preprocessing: Preprocessing, origin: str, **fields: Any
+) -> BackboneCard:
+    """Card of a backbone built by ``vit_architecture``; its output is the class token."""
+    options: Mapping[str, Any] = architecture.options
+    return BackboneCard(
+        name=name,
+        architecture=architecture,
+        preprocessing=preprocessing,
+        stride=options["patch_size"],
+        num_prefix_tokens=int(options.get("class_token", True)) + options.get("reg_tokens", 0),
+        dim=options["embed_dim"],
+        origin=origin,
+        **{"published": "cls", **fields},
+    )
+
+
+def resnet_card(
+    name: str, depth: int, preprocessing: Preprocessing, origin: str, **fields: Any
+) -> BackboneCard:
+    """Card of torchvision's ResNet of that depth; its output is the average pool."""
+    return BackboneCard(
+        name=name,
+        preprocessing=preprocessing,
+        stride=32,
+        num_prefix_tokens=0,
+        dim=2048 if depth >= 50 else 512,
+        origin=origin,
+        partial_cells=True,
+        **{"architecture": Architecture(f"resnet{depth}"), "published": "mean", **fields},
+    )
+
+
+def own_cards() -> list[BackboneCard]:
+    """The encoder that ships, and untrained controls."""
+    shipped = vit_card(
+        "s2r-vitt16-128",
+        vit_architecture(128, 16, *VIT_SIZES["vitt"]),
+        Preprocessing(128),
+        "package",
+        licence=MIT,
+    )
+    vits = [("vitt", 128), ("vits", 224), ("vitb", 224), ("vitl", 224)]
+    untrained = [
+        vit_card(
+            f"random/{key}16-{size}",
+            vit_architecture(size, 16, *VIT_SIZES[key]),
+            Preprocessing(size),
+            "random",
+        )
+        for key, size in vits
+    ]
+    resnets = [
+        resnet_card(f"random/resnet{depth}-224", depth, Preprocessing(224, resize=256), "random")
+        for depth in (18, 50)
+    ]
+    return [shipped, *untrained, *resnets]

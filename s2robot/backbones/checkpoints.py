@@ -1,0 +1,152 @@
+"""Weights from files: read without running code, checked, and loaded strictly."""
+
+from __future__ import annotations
+
+import hashlib
+import pickle
+import re
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from safetensors import SafetensorError
+from torch import Tensor, nn
+
+from s2robot.backbones.architectures import BuildsModel
+from s2robot.backbones.state_dicts import StateDict, shorten
+from s2robot.errors import CorruptFileError, MismatchError
+from s2robot.utils.io import digest_of
+
+
+def read_weights_file(path: str | Path) -> Any:
+    """Read a ``.safetensors`` file, or a PyTorch file with tensors and plain containers only.
+
+    Tensors are mapped from the file where its format allows, so that they take memory once used.
+
+    Raises:
+        FileNotFoundError: no such file.
+        CorruptFileError: not such a file, or one that would run code.
+    """
+    target = Path(path)
+    if not target.is_file():
+        raise FileNotFoundError(f"no weights at {target}")
+    if is_safetensors(target):
+        return read_safetensors(target)
+    try:
+        return torch.load(target, map_location="cpu", weights_only=True, mmap=_is_zip(target))
+    except pickle.UnpicklingError as error:
+        if _is_pickle(target):
+            raise CorruptFileError(_refusal(target, error)) from error
+        raise CorruptFileError(_broken(target, error)) from error
+    except (RuntimeError, EOFError, ValueError, OSError) as error:
+        raise CorruptFileError(_broken(target, error)) from error
+
+
+def _broken(path: Path, error: Exception) -> str:
+    return (
+        f"{path} ({path.stat().st_size} bytes) is no whole PyTorch or safetensors file; copy or "
+        f"download it again ({_first_line(error)})"
+    )
+
+
+def _refusal(path: Path, error: Exception) -> str:
+    named = re.search(r"(?:GLOBAL|global:?|class) ([\w.]+)", str(error))
+    wanted = f" (it asks for {named[1]})" if named else ""
+    return (
+        f"{path} is refused: it holds more than tensors and plain containers{wanted}, and "
+        "unpickling that could run code. If you trust where it comes from, convert it there: "
+        "torch.save(model.state_dict(), PATH), or safetensors"
+    )
+
+
+def _first_line(error: Exception) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0].strip()
+
+
+def is_safetensors(path: Path) -> bool:
+    """Whether a file's content (whatever its name) is of the safetensors format."""
+    with path.open("rb") as file:
+        head = file.read(9)
+    return len(head) == 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 27
+
+
+def _is_zip(path: Path) -> bool:
+    with path.open("rb") as file:
+        return file.read(4) == b"PK\x03\x04"
+
+
+def _is_pickle(path: Path) -> bool:
+    """Whether a file is a PyTorch archive or an old-style pickle, rather than a web page."""
+    with path.open("rb") as file:
+        return file.read(1) in (b"P", b"\x80")
+
+
+def read_safetensors(path: Path) -> dict[str, Tensor]:
+    """Tensors of a safetensors file, mapped from it.
+
+    Raises:
+        CorruptFileError: the file is not whole.
+    """
+    try:
+        return safetensors.torch.load_file(path)
+    except (SafetensorError, ValueError) as error:
+        raise CorruptFileError(f"{path} is no whole safetensors file ({error})") from None
+
+
+def check_fit(expected: Mapping[str, Tensor], state: StateDict, origin: str) -> None:
+    """Compare names and shapes with those of a model.
+
+    Raises:
+        MismatchError: they differ; the message lists them.
+    """
+    problems = {
+        "missing": [k for k in expected if k not in state],
+        "unknown": [k for k in state if k not in expected],
+        "of another shape": [
+            f"{k} {tuple(state[k].shape)} instead of {tuple(v.shape)}"
+            for k, v in expected.items()
+            if k in state and state[k].shape != v.shape
+        ],
+    }
+    if any(problems.values()):
+        told = "; ".join(f"{kind}: {shorten(keys)}" for kind, keys in problems.items() if keys)
+        raise MismatchError(f"the weights from {origin} do not fit the architecture: {told}")
+
+
+def load_strict(architecture: BuildsModel, state: StateDict, origin: str) -> nn.Module:
+    """Build the model around ``state``, in the model's precision.
+
+    The tensors become the model's own: nothing is copied, and no weight is initialised first.
+
+    Raises:
+        MismatchError: names or shapes differ; the message lists them.
+    """
+    model = architecture.build_empty()
+    expected = model.state_dict()
+    check_fit(expected, state, origin)
+    fitted = {name: state[name].to(tensor.dtype) for name, tensor in expected.items()}
+    model.load_state_dict(fitted, assign=True)
+    return model
+
+
+def model_digest(
+    architecture: BuildsModel, preprocessing: Mapping[str, Any], state: StateDict
+) -> str:
+    """SHA-256 of all that decides a backbone's output: architecture, preprocessing and weights.
+
+    Weights count by value as loaded, so the container that they came in does not matter.
+    """
+    digest = hashlib.sha256()
+    for name in sorted(state):
+        tensor = state[name].detach().cpu().contiguous()
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        digest.update(tensor.reshape(-1).view(torch.uint8).numpy().data)
+    return digest_of(
+        {
+            "architecture": architecture.to_dict(),
+            "preprocessing": dict(preprocessing),
+            "tensors": digest.hexdigest(),
+        }
+    )

@@ -1,0 +1,1 @@
+"""Download of published weight files: web, hub, cache."""

@@ -1,0 +1,282 @@
+"""Published weights on this machine: downloaded, converted once to safetensors, read from there."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import timm
+import torch
+from torch import Tensor
+
+from s2robot.backbones.architectures import Architecture
+from s2robot.backbones.card import BackboneCard, Layout
+from s2robot.backbones.checkpoints import (
+    check_fit,
+    is_safetensors,
+    load_strict,
+    model_digest,
+    read_safetensors,
+    read_weights_file,
+)
+from s2robot.backbones.download.download import download
+from s2robot.backbones.state_dicts import StateDict, apply_layout
+from s2robot.errors import CorruptFileError, LicenceWarning, MismatchError
+from s2robot.utils.io import atomic_path, digest_of, locked, read_json, sha256_file, write_json
+from s2robot.utils.paths import home
+
+FORMAT = 1
+"""Raised whenever the same published file would be converted to other tensors."""
+
+
+@dataclass(frozen=True)
+class Weights:
+    """Tensors under the architecture's names."""
+
+    state: StateDict
+    origin: str
+    """File that they come from, for messages."""
+    digest: str | None = None
+    """``model_digest`` recorded when they were converted; None where there was no need to."""
+
+    def verify(self, digest: str) -> None:
+        """Compare with the digest of what was loaded.
+
+        Raises:
+            CorruptFileError: the converted file was altered.
+        """
+        if self.digest not in (None, digest):
+            raise CorruptFileError(
+                f"{self.origin} was altered since it was converted: digest {digest[:12]} instead "
+                f"of {(self.digest or '')[:12]}; delete it, and it will be made again"
+            )
+
+
+def published_weights(
+    card: BackboneCard, weights: str | Path | None = None, digest: str | None = None
+) -> Weights:
+    """The weights of a published backbone, from the cache where they are there already.
+
+    Args:
+        card: of origin "published", "timm" or "hub".
+        weights: the published file, where the user has brought it.
+        digest: ``model_digest`` of the weights that are wanted, where it is known: those that were
+            once converted from a brought file are then found again without it.
+
+    Raises:
+        FileNotFoundError: ``weights`` names no file.
+        DownloadError: the file could not be had.
+        CorruptFileError: the file is damaged or not what the card describes.
+        MismatchError: the weights do not fit the architecture.
+    """
+    notice(card)
+    if weights is not None and not Path(weights).is_file():
+        raise FileNotFoundError(f"no weights at {weights}")
+    again = _converted_with(card, digest) if digest and weights is None else None
+    converted = again or converted_path(card, weights)
+    if not converted.exists():
+        path = Path(weights) if weights is not None else fetch(card)
+        direct = _direct(card, path)
+        if direct is not None:
+            return direct
+        try:
+            with locked(converted):
+                if not converted.exists():
+                    _convert(card, path, converted)
+            if weights is None and path.is_relative_to(home() / "downloads"):
+                path.unlink(missing_ok=True)
+        except OSError as error:
+            warnings.warn(
+                f"the converted weights of {card.name} cannot be kept in {home()} ({error}); they "
+                "are converted each time. Give another folder as S2ROBOT_HOME",
+                stacklevel=2,
+            )
+            return Weights(convert(card, _content(card, path), path), str(path))
+    return _read_converted(converted)
+
+
+def fetch(card: BackboneCard, progress: bool = True) -> Path:
+    """Download a published file; at once where it is there already."""
+    return download(card.sources, home() / "downloads" / slug(card.name), card.filename, progress)
+
+
+def slug(name: str) -> str:
+    """A backbone's name as a file name."""
+    return name.replace("/", "--").replace(":", "--")
+
+
+def converted_path(card: BackboneCard, weights: str | Path | None = None) -> Path:
+    """Where the converted weights of a card lie, whether they are there or not.
+
+    The name covers what the conversion depends on: the card, and the brought file's place, size
+    and time of change.
+    """
+    key: dict[str, Any] = {
+        "format": FORMAT,
+        "architecture": card.architecture.to_dict(),
+        "preprocessing": card.preprocessing.to_dict(),
+        "layout": _describe(card.layout or Layout()),
+        "sources": [dataclasses.asdict(source) for source in card.sources],
+    }
+    if weights is not None:
+        path = Path(weights).resolve()
+        stat = path.stat()
+        key["file"] = [str(path), stat.st_size, stat.st_mtime_ns]
+    return home() / "weights" / f"{slug(card.name)}-{digest_of(key)[:12]}.safetensors"
+
+
+def _describe(layout: Layout) -> dict[str, Any]:
+    convert = layout.convert
+    name = getattr(convert, "__name__", None) or repr(getattr(convert, "keywords", None))
+    return {**dataclasses.asdict(dataclasses.replace(layout, convert=None)), "convert": name}
+
+
+def _direct(card: BackboneCard, path: Path) -> Weights | None:
+    """A safetensors file whose tensors are used as they are; None where it has to be converted."""
+    layout = card.layout or Layout()
+    if layout.convert is not None or not is_safetensors(path):
+        return None
+    state = apply_layout(read_safetensors(path), layout, path)
+    if card.origin == "timm" and not _fits(card, state):
+        return None  # timm may know how to convert it
+    return Weights(state, str(path))
+
+
+def _fits(card: BackboneCard, state: StateDict) -> bool:
+    try:
+        check_fit(card.architecture.build_empty().state_dict(), state, card.name)
+    except MismatchError:
+        return False
+    return True
+
+
+def _convert(card: BackboneCard, path: Path, target: Path) -> None:
+    state = convert(card, _content(card, path), path)
+    model = load_strict(card.architecture, state, str(path))
+    tensors = {name: tensor.contiguous() for name, tensor in model.state_dict().items()}
+    digest = model_digest(card.architecture, card.preprocessing.to_dict(), tensors)
+    record = {
+        "format": str(FORMAT),
+        "backbone": card.name,
+        "source": path.name,
+        "source_sha256": sha256_file(path),
+        "digest": digest,
+        "licence": card.licence.name,
+    }
+    with atomic_path(target) as temporary:
+        safetensors.torch.save_file(tensors, temporary, metadata=record)
+
+
+def _content(card: BackboneCard, path: Path) -> Any:
+    """What a published file holds; where it is the index of several, what they hold."""
+    if not path.name.endswith(".safetensors.index.json"):
+        return read_weights_file(path)
+    names = sorted(set(read_json(path)["weight_map"].values()))
+    state: dict[str, Tensor] = {}
+    for name in names:
+        state.update(read_safetensors(_shard(card, path, name)))
+    return state
+
+
+def _shard(card: BackboneCard, index: Path, name: str) -> Path:
+    """One of the files that an index lists: beside it, else from where it came from."""
+    if Path(name).name != name:
+        raise CorruptFileError(f"{index} lists {name!r}, which is no plain file name")
+    if (beside := index.with_name(name)).exists():
+        return beside
+    sources = [
+        dataclasses.replace(source, url=source.url.replace(f"/{index.name}", f"/{name}"))
+        for source in card.sources
+        if f"/{index.name}" in source.url
+    ]
+    if not sources:
+        raise FileNotFoundError(f"{index} lists {name}, which is not beside it")
+    return download(sources, home() / "downloads" / slug(card.name), name)
+
+
+def convert(card: BackboneCard, content: Any, path: str | Path) -> Mapping[str, Tensor]:
+    """Tensors of a published file's content under the architecture's names.
+
+    Raises:
+        CorruptFileError: the content is not what the card describes.
+        MismatchError: the weights do not fit the architecture.
+    """
+    state = apply_layout(content, card.layout or Layout(), path)
+    if card.origin == "timm" and not _fits(card, state):
+        return _filtered_by_timm(card, state, path)
+    return state
+
+
+def _filtered_by_timm(card: BackboneCard, state: StateDict, path: str | Path) -> StateDict:
+    """What timm makes of a file in another layout than its own (fused, renamed, resampled)."""
+    architecture = card.architecture
+    assert isinstance(architecture, Architecture)
+    pretrained, classes = (
+        timm.get_pretrained_cfg(architecture.timm),
+        architecture.options.get("num_classes", 0),
+    )
+    if pretrained is None or classes not in (0, pretrained.num_classes):
+        raise MismatchError(  # timm would draw a head at random
+            f"the weights from {path} are in another layout than timm's, and {card.name} wants "
+            f"{classes} outputs that timm cannot convert; give the file of timm's own hub"
+        )
+    try:
+        with torch.random.fork_rng(devices=[]):
+            model = timm.create_model(
+                architecture.timm,
+                pretrained=True,
+                pretrained_cfg_overlay={"state_dict": dict(state)},
+                **{"num_classes": 0, **architecture.options},
+            )
+    except (RuntimeError, KeyError) as error:
+        raise MismatchError(
+            f"the weights from {path} do not fit the architecture of {card.name}: {error}"
+        ) from error
+    return model.state_dict()
+
+
+def _converted_with(card: BackboneCard, digest: str) -> Path | None:
+    """The converted copy, of whichever file, that has this digest."""
+    copies = sorted((home() / "weights").glob(f"{slug(card.name)}-*.safetensors"))
+    return next((path for path in copies if _recorded(path).get("digest") == digest), None)
+
+
+def _recorded(path: Path) -> dict[str, str]:
+    """What was written down when a file was converted."""
+    try:
+        with safetensors.safe_open(path, "pt") as file:
+            return file.metadata() or {}
+    except Exception as error:  # safetensors' own, or of the operating system
+        raise CorruptFileError(
+            f"{path} cannot be read ({error}); delete it, and it will be made again"
+        ) from None
+
+
+def _read_converted(path: Path) -> Weights:
+    recorded = _recorded(path).get("digest", "none recorded")
+    return Weights(read_safetensors(path), str(path), recorded)
+
+
+def notice(card: BackboneCard) -> None:
+    """Say once a machine what the weights' licence forbids or asks for."""
+    licence = card.licence
+    if not (licence.non_commercial or licence.gated):
+        return
+    marker = home() / "notices" / f"{slug(card.name)}.json"
+    if marker.exists():
+        return
+    terms = [
+        "not for commercial use" if licence.non_commercial else "",
+        "behind a form on the hub (accept it there, then set HF_TOKEN)" if licence.gated else "",
+    ]
+    told = f"{card.name}: {licence.name}, {' and '.join(term for term in terms if term)}"
+    warnings.warn(f"{told} (said once)", LicenceWarning, stacklevel=2)
+    with contextlib.suppress(OSError):  # where nothing can be kept, it is told again
+        write_json(marker, {"told": told})

@@ -1,0 +1,100 @@
+"""Published files, from the first source that gives them; whole, checked, found again later."""
+
+from __future__ import annotations
+
+import shutil
+import zipfile
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+
+from s2robot.backbones.download.http import fetch_from_web
+from s2robot.backbones.download.hub import fetch_from_hub
+from s2robot.backbones.weight_sources import Source
+from s2robot.errors import DownloadError
+from s2robot.utils.io import atomic_path, locked
+from s2robot.utils.paths import offline
+
+
+def download(
+    sources: Sequence[Source], folder: str | Path, filename: str, progress: bool = True
+) -> Path:
+    """Get a published file, from the first of its sources that gives it; later calls find it.
+
+    A killed or failed download goes on where it stopped. Of calls at once in several processes
+    one works and the others wait. A file from the Hugging Face hub stays in the hub's own cache.
+
+    Args:
+        sources: where it can be had from, tried in order.
+        folder: where to keep it, and the archives that it comes from.
+        filename: its name there.
+        progress: show a progress bar on standard error.
+
+    Returns:
+        ``folder/filename``, or the file in the hub's cache; whole, its digest checked.
+
+    Raises:
+        DownloadError: no source gives it, or its digest differs, or it cannot be written.
+    """
+    if not sources or filename in ("", "..") or Path(filename).name != filename:
+        raise ValueError(f"need a source and a plain file name; got {list(sources)}, {filename!r}")
+    target = Path(folder).expanduser() / filename
+    if target.exists():
+        return target
+    problems = []
+    for source in sources:
+        try:
+            return _get(source, target, progress)
+        except DownloadError as error:
+            problems.append(f"  {source.url}: {error}")
+        except OSError as error:
+            raise DownloadError(
+                f"cannot write {target} ({error}); mend that, or set S2ROBOT_HOME to a folder "
+                "with space that you may write to"
+            ) from error
+    raise DownloadError("\n".join([f"cannot get {filename}:", *problems, _way_on(sources)]))
+
+
+def _way_on(sources: Sequence[Source]) -> str:
+    again = "unset the variable to download it" if offline() else "try again, which resumes"
+    by_hand = " or ".join(
+        f"{source.page} (unpack {source.member} from it)" if source.member else source.page
+        for source in sources
+    )
+    return f"To go on, {again}; or get it by hand from {by_hand} and give it as weights=PATH"
+
+
+def _get(source: Source, target: Path, progress: bool) -> Path:
+    if not source.member:
+        return _get_whole(source, target, progress)
+    archive = _get_whole(source, target.with_name(source.archive_name), progress)
+    try:
+        _extract(archive, source.member, target)
+    except (zipfile.BadZipFile, zlib.error, EOFError) as error:
+        if not source.on_hub:
+            archive.unlink()
+        raise DownloadError(f"{archive} is no whole zip archive ({error})") from None
+    return target
+
+
+def _get_whole(source: Source, target: Path, progress: bool) -> Path:
+    if source.on_hub:
+        return fetch_from_hub(source, progress)
+    if target.exists():
+        return target
+    if offline():
+        raise DownloadError(f"offline (S2ROBOT_OFFLINE or HF_HUB_OFFLINE is set), not at {target}")
+    with locked(target):
+        if not target.exists():  # another process may just have got it
+            fetch_from_web(source, target, progress)
+    return target
+
+
+def _extract(archive: Path, member: str, target: Path) -> None:
+    with zipfile.ZipFile(archive) as content:
+        files = [info.filename for info in content.infolist() if not info.is_dir()]
+        if member not in files:
+            raise DownloadError(f"{archive} has no {member!r}; it holds {', '.join(files)}")
+        with atomic_path(target) as temporary, content.open(member) as packed:
+            with temporary.open("wb") as file:
+                shutil.copyfileobj(packed, file)

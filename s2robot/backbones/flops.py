@@ -1,0 +1,46 @@
+"""What a backbone costs, counted without its weights."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.func import functional_call
+from torch.utils.flop_counter import FlopCounterMode
+
+from s2robot.backbones.card import BackboneCard
+
+
+def parameters_of(model: nn.Module) -> int:
+    """Number of weights."""
+    return sum(p.numel() for p in model.parameters())
+
+
+def gflops_of(model: nn.Module, tile_size: int) -> float:
+    """10⁹ floating-point operations of ``forward_features`` for one crop of ``tile_size`` px.
+
+    A multiply-add counts as two. Papers often give multiply-adds (GMACs) under the name of FLOPs:
+    half of these.
+    """
+    tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
+    shapes = {f"model.{name}": tensor.to("meta") for name, tensor in tensors.items()}
+    crop = torch.empty(1, 3, tile_size, tile_size, device="meta")
+    with FlopCounterMode(display=False) as counter:
+        functional_call(_Features(model), shapes, (crop,))
+    return counter.get_total_flops() / 1e9
+
+
+class _Features(nn.Module):
+    """``forward_features`` as a forward, for ``functional_call``."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.model.forward_features(x)  # pyright: ignore[reportCallIssue]
+
+
+def card_cost(card: BackboneCard) -> tuple[int, float]:
+    """(weights, 10⁹ floating-point operations at scale 1) of a backbone that is not loaded."""
+    model = card.architecture.build_empty().eval()
+    return parameters_of(model), gflops_of(model, card.preprocessing.image_size)

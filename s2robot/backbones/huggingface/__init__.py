@@ -1,0 +1,1 @@
+"""timm and transformers models by repository name on the Hugging Face hub."""

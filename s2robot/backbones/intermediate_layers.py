@@ -1,0 +1,90 @@
+"""Taps: intermediate layers of a backbone in place of its output."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from collections.abc import Sequence
+
+from s2robot.backbones.architectures import BuildsModel
+from s2robot.backbones.card import BackboneCard
+from s2robot.errors import unknown
+from s2robot.utils.io import digest_of
+
+MERGES = ("concat", "mean")
+
+
+def layer_shapes(card: BackboneCard) -> tuple[tuple[int, int], ...]:
+    """(channels, stride [px]) of each layer that can be tapped, from first to last.
+
+    Raises:
+        ValueError: the model tells nothing of its layers.
+    """
+    shapes = _shapes(_Described(card.architecture))
+    if not shapes:
+        raise ValueError(f"{card.name} has no layers that can be tapped; take taps=[]")
+    return shapes
+
+
+class _Described:
+    """An architecture as a key of the cache: by what it says, not by who says it."""
+
+    def __init__(self, architecture: BuildsModel) -> None:
+        self.architecture = architecture
+        self.digest = digest_of(architecture.to_dict())
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Described) and self.digest == other.digest
+
+
+@functools.lru_cache(maxsize=64)
+def _shapes(described: _Described) -> tuple[tuple[int, int], ...]:
+    model = described.architecture.build_empty()
+    if not hasattr(model, "forward_intermediates"):
+        return ()
+    information = getattr(model, "feature_info", [])
+    rows = information if isinstance(information, list) else information.info
+    return tuple((int(row["num_chs"]), int(row["reduction"])) for row in rows)
+
+
+def check_taps(card: BackboneCard, taps: Sequence[int]) -> list[int]:
+    """Indices counted from 0.
+
+    Raises:
+        ValueError: a layer is not there, or named twice.
+    """
+    layers = len(layer_shapes(card))
+    if not all(-layers <= tap < layers for tap in taps):
+        raise ValueError(
+            f"taps {tuple(taps)}: {card.name} has {layers} layers, so taps lie in {-layers} to "
+            f"{layers - 1} (-1: the last, before the final norm)"
+        )
+    order = [tap % layers for tap in taps]
+    if len(set(order)) < len(order):
+        raise ValueError(f"taps {tuple(taps)} name a layer of {card.name} twice")
+    return order
+
+
+def tapped(card: BackboneCard, taps: Sequence[int], merge: str = "concat") -> BackboneCard:
+    """The card as its taps make it look: width and stride of what they give.
+
+    Raises:
+        ValueError: a layer is not there, or layers of different widths are to be averaged.
+    """
+    if not taps:
+        return card
+    if merge not in MERGES:
+        raise unknown("taps_merge", merge, MERGES)
+    shapes = layer_shapes(card)
+    chosen = [shapes[index] for index in check_taps(card, taps)]
+    widths = [width for width, _ in chosen]
+    if merge == "mean" and len(set(widths)) > 1:
+        raise ValueError(
+            f"taps {tuple(taps)} of {card.name} are {widths} wide and cannot be averaged; take "
+            "taps_merge=concat"
+        )
+    dim = sum(widths) if merge == "concat" else widths[0]
+    return dataclasses.replace(card, dim=dim, stride=chosen[-1][1], published="mean", head_dim=None)

@@ -1,0 +1,182 @@
+"""Cards of models that only their library knows: built without weights, and asked."""
+
+from __future__ import annotations
+
+import difflib
+import functools
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import timm
+import torch
+from timm.models.beit import Beit
+from timm.models.eva import Eva
+from timm.models.resnet import ResNet
+from timm.models.vision_transformer import VisionTransformer
+from torch import Tensor, nn
+
+from s2robot.backbones.architectures import Architecture
+from s2robot.backbones.card import BackboneCard, Licence, Preprocessing
+from s2robot.backbones.general_models import timm_layout, timm_sources
+from s2robot.errors import unknown
+
+RASTER_ORDER = (VisionTransformer, Eva, Beit)
+"""Classes whose tokens are known to run row by row after the prefix tokens."""
+
+
+@functools.cache
+def timm_card(name: str) -> BackboneCard:
+    """Card of ``timm/NAME`` from timm's own description of it.
+
+    Raises:
+        ValueError: timm has no such model, or it gives no square grid of tokens.
+    """
+    timm_name = name.removeprefix("timm/")
+    models = timm.list_models()
+    if timm_name.split(".")[0] not in models:
+        near = difflib.get_close_matches(timm_name, models, n=8, cutoff=0)
+        raise unknown("timm model", timm_name, near)
+    pretrained = timm.get_pretrained_cfg(timm_name)
+    if pretrained is None:
+        raise ValueError(f"timm tells nothing of how frames are prepared for {timm_name!r}")
+    config = pretrained.to_dict()
+    return probed_card(
+        name,
+        timm_name,
+        pixels_of(config),
+        "timm",
+        layout=timm_layout(config.get("classifier") or ""),
+        sources=timm_sources(config.get("hf_hub_id") or f"timm/{timm_name}"),
+        filename=f"{timm_name}.safetensors",
+        licence=licence_of(config.get("license") or "not given"),
+        note="Published output: what timm's forward gives without a classifier.",
+    )
+
+
+def pixels_of(config: Mapping[str, Any]) -> Preprocessing:
+    """timm's evaluation transform: Pillow, resize by the crop's share, centre crop."""
+    size = config["input_size"][-1]
+    return Preprocessing(
+        size,
+        tuple(config["mean"]),
+        tuple(config["std"]),
+        resize=max(size, math.floor(size / config["crop_pct"])),
+        fit="both" if config.get("crop_mode") == "squash" else "shorter",
+        interpolation=config["interpolation"],
+        resampler="pil",
+    )
+
+
+def licence_of(name: str) -> Licence:
+    """A licence by its SPDX name, which tells where commercial use is forbidden."""
+    return Licence(name, non_commercial="nc" in name.lower().split("-"))
+
+
+def probed_card(
+    name: str,
+    timm_name: str,
+    preprocessing: Preprocessing,
+    origin: str,
+    options: Mapping[str, Any] | None = None,
+    **fields: Any,
+) -> BackboneCard:
+    """Card of a timm model, its shapes read off a pass without weights.
+
+    Raises:
+        ValueError: timm has no such model, or it gives no square grid of tokens.
+    """
+    architecture, model = _flexible(timm_name, dict(options or {}))
+    prefix = getattr(model, "num_prefix_tokens", 0)
+    features = _features(name, model, preprocessing.image_size)
+    side, dim = _grid(name, model, features, prefix)
+    stride = _stride(name, model, preprocessing.image_size, side)
+    output, head_dim = _output(model, features, prefix)
+    return BackboneCard(
+        name=name,
+        architecture=architecture,
+        preprocessing=preprocessing,
+        stride=stride,
+        num_prefix_tokens=prefix,
+        dim=dim,
+        origin=origin,
+        published=output,
+        head_dim=head_dim,
+        partial_cells=stride * side > preprocessing.image_size or isinstance(model, ResNet),
+        **fields,
+    )
+
+
+def _flexible(timm_name: str, options: dict[str, Any]) -> tuple[Architecture, nn.Module]:
+    """The architecture, taking tiles of several sizes where timm's class can."""
+    with torch.device("meta"):
+        for extra in ({"dynamic_img_size": True}, {}):
+            architecture = Architecture(timm_name, {**extra, **options})
+            try:
+                return architecture, architecture.create()
+            except TypeError:  # the class knows no such option
+                continue
+            except RuntimeError as error:
+                raise ValueError(f"timm cannot build {timm_name!r}: {error}") from None
+    raise ValueError(f"timm cannot build {timm_name!r} with {options}")
+
+
+def _features(name: str, model: nn.Module, size: int) -> Tensor:
+    """``forward_features`` of a tile of ``size`` px, its shape alone."""
+    try:
+        with torch.device("meta"):
+            return model.eval().forward_features(torch.empty(1, 3, size, size))  # pyright: ignore[reportCallIssue]
+    except Exception as error:  # whatever a model of another kind raises
+        raise ValueError(f"{name} ({type(model).__name__}) does not run: {error}") from None
+
+
+def _grid(name: str, model: nn.Module, features: Tensor, prefix: int) -> tuple[int, int]:
+    """(side, channels) of the token grid."""
+    shape = tuple(features.shape)
+    if features.ndim == 4 and channels_last(model):
+        height, width, dim = shape[1:]
+    elif features.ndim == 4:
+        dim, height, width = shape[1:]
+    elif features.ndim == 3 and isinstance(model, RASTER_ORDER):
+        height = width = math.isqrt(shape[1] - prefix)
+        dim = shape[2] if height * width == shape[1] - prefix else 0
+    else:
+        height, width, dim = 0, 0, 0
+    if height != width or not dim:
+        raise ValueError(
+            f"{name} is a {type(model).__name__} that returns {shape}: no square grid of tokens in "
+            "known order; take a plain vision transformer (VisionTransformer, Eva, Beit) or a "
+            "model that returns maps (ResNet, ConvNeXt, Swin)"
+        )
+    return height, dim
+
+
+def _stride(name: str, model: nn.Module, size: int, side: int) -> int:
+    """Pixels a cell; a ConvNet's last cells may reach beyond the image."""
+    if size % side == 0:
+        return size // side
+    information = getattr(model, "feature_info", None)
+    stride = int(information[-1]["reduction"]) if information else 0
+    if not stride or -(-size // stride) != side:
+        raise ValueError(f"{name} gives {side} cells for {size} px, which do not tile it")
+    return stride
+
+
+def channels_last(model: nn.Module) -> bool:
+    """Whether a timm model's maps are ``(N, h, w, C)``."""
+    return str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
+
+
+def _output(model: nn.Module, features: Tensor, prefix: int) -> tuple[str, int | None]:
+    """What timm's own forward returns without a classifier, and its width where it is learned."""
+    pool = getattr(model, "global_pool", None)
+    plain = isinstance(getattr(model, "fc_norm", nn.Identity()), nn.Identity)
+    if isinstance(model, ResNet) or (pool == "avg" and plain and isinstance(model, RASTER_ORDER)):
+        return "mean", None
+    if pool == "token" and prefix and plain:
+        return "cls", None
+    if pool == "":
+        return "grid", None
+    with torch.device("meta"):
+        pooled = model.forward_head(features, pre_logits=True)  # pyright: ignore[reportCallIssue]
+    return "head", int(pooled.shape[-1])

@@ -1,0 +1,45 @@
+"""All backbones by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from s2robot.backbones.card import BackboneCard, own_cards
+from s2robot.backbones.card_files import read_model_card
+from s2robot.backbones.general_models import vision_cards
+from s2robot.backbones.introspection import timm_card
+from s2robot.backbones.robotics_models import robot_cards
+from s2robot.errors import unknown
+
+CARDS: dict[str, BackboneCard] = {
+    card.name: card for card in [*own_cards(), *robot_cards(), *vision_cards()]
+}
+
+OPEN_NAMES = ("timm/NAME", "hf/OWNER/MODEL", "file:MODEL_CARD.json")
+"""Sets of names besides ``CARDS``."""
+
+
+def get_card(name: str, weights: str | Path | None = None) -> BackboneCard:
+    """The card of a backbone by name.
+
+    Args:
+        name: one of ``CARDS``; "timm/NAME" of timm's registry; "hf/OWNER/MODEL" of the Hugging
+            Face hub; "file:PATH" of a model card, as ``s2robot pretrain`` writes them.
+        weights: model card that takes the place of the one in a "file:" name.
+
+    Raises:
+        ValueError: there is no such backbone.
+        FileNotFoundError: ``file:`` names no model card.
+        DownloadError: a hub's description could not be had.
+    """
+    if name in CARDS:
+        return CARDS[name]
+    if name.startswith("timm/"):
+        return timm_card(name)
+    if name.startswith("hf/"):
+        from s2robot.backbones.huggingface.cards import hub_card
+
+        return hub_card(name)
+    if name.startswith("file:"):
+        return read_model_card(weights or name.removeprefix("file:"), name)
+    raise unknown("backbone", name, [*CARDS, *OPEN_NAMES])

@@ -1,0 +1,163 @@
+"""From the tensors of a published file to those of the architecture that computes the same."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from s2robot.backbones.card import Layout
+from s2robot.errors import CorruptFileError, MismatchError
+
+StateDict = Mapping[str, Tensor]
+
+
+def apply_layout(content: Any, layout: Layout, path: str | Path) -> dict[str, Tensor]:
+    """The backbone's tensors of a file, under the architecture's names.
+
+    Raises:
+        CorruptFileError: the file has no such entry, or it holds no tensors.
+        MismatchError: a name is neither the backbone's nor known to be something else's.
+    """
+    tensors = _entry(content, layout, path)
+    kept = {k: v for k, v in tensors.items() if not k.startswith(layout.dropped)}
+    strangers = [k for k in kept if not k.startswith(layout.prefix)]
+    if layout.within_module:
+        kept = {k: v for k, v in kept.items() if k.startswith(layout.prefix)}
+    elif strangers:
+        raise MismatchError(
+            f"{path} holds names that do not begin with {layout.prefix!r} and are not known as "
+            f"parts of something else: {shorten(strangers)}"
+        )
+    state = {_rename(k.removeprefix(layout.prefix), layout): v for k, v in kept.items()}
+    try:
+        return layout.convert(state) if layout.convert else state
+    except KeyError as error:
+        raise MismatchError(f"the weights from {path} lack {error}") from None
+
+
+def _entry(content: Any, layout: Layout, path: str | Path) -> Mapping[str, Tensor]:
+    found = content
+    if layout.keys:
+        keys = [key for key in layout.keys if _has(content, key)]
+        if not keys:
+            seen = sorted(content) if isinstance(content, Mapping) else type(content).__name__
+            wanted = " or ".join(repr(key) for key in layout.keys)
+            raise CorruptFileError(f"{path} has no entry {wanted}; it holds {seen}")
+        found = content[keys[0]]
+    if not isinstance(found, Mapping) or not all(isinstance(v, Tensor) for v in found.values()):
+        raise CorruptFileError(
+            f"{path} holds no dictionary of tensors where it should; found {_describe(found)}"
+        )
+    return found
+
+
+def _has(content: Any, key: str | int) -> bool:
+    if isinstance(key, int):
+        return isinstance(content, (list, tuple)) and len(content) > key
+    return isinstance(content, Mapping) and key in content
+
+
+def _describe(found: Any) -> str:
+    if not isinstance(found, Mapping):
+        return type(found).__name__
+    others = [k for k, v in found.items() if not isinstance(v, Tensor)]
+    return f"other things under {shorten([str(k) for k in others])}"
+
+
+def _rename(name: str, layout: Layout) -> str:
+    for pattern, replacement in layout.renamed:
+        name = re.sub(pattern, replacement, name)
+    return name
+
+
+def shorten(names: list[str], limit: int = 8) -> str:
+    """The first names, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+CLIP_RESNET_NAMES = (
+    (r"^conv(\d)\.", r"stem.conv\1.conv."),
+    (r"^bn(\d)\.", r"stem.conv\1.bn."),
+    *((rf"^layer{stage + 1}\.", f"stages.{stage}.") for stage in range(4)),
+    (r"downsample\.0\.", "shortcut.conv.conv."),
+    (r"downsample\.1\.", "shortcut.conv.bn."),
+    *(
+        pair
+        for i, kind in ((1, "1_1x1"), (2, "2_kxk"), (3, "3_1x1"))
+        for pair in (
+            (rf"(stages\.\d\.\d+)\.conv{i}\.", rf"\1.conv{kind}.conv."),
+            (rf"(stages\.\d\.\d+)\.bn{i}\.", rf"\1.conv{kind}.bn."),
+        )
+    ),
+    (r"^attnpool\.positional_embedding$", "head.pos_embed"),
+    (r"^attnpool\.([qkv])_proj\.", r"head.\1."),
+    (r"^attnpool\.c_proj\.", "head.proj."),
+)
+"""From OpenAI's ResNets to timm's."""
+
+HF_VIT_NAMES = (
+    (r"^embeddings\.cls_token$", "cls_token"),
+    (r"^embeddings\.position_embeddings$", "pos_embed"),
+    (r"^embeddings\.patch_embeddings\.projection\.", "patch_embed.proj."),
+    (r"^encoder\.layer\.", "blocks."),
+    (r"\.layernorm_before\.", ".norm1."),
+    (r"\.layernorm_after\.", ".norm2."),
+    (r"\.attention\.attention\.", ".attn."),
+    (r"\.attention\.output\.dense\.", ".attn.proj."),
+    (r"\.intermediate\.dense\.", ".mlp.fc1."),
+    (r"\.output\.dense\.", ".mlp.fc2."),
+    (r"^layernorm\.", "norm."),
+)
+"""From Hugging Face's ViT to timm's; ``join_qkv`` does the rest."""
+
+
+def join_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Join ``….attn.{query,key,value}`` of Hugging Face's ViT to timm's ``….attn.qkv``."""
+    joined = {k: v for k, v in state.items() if not re.search(r"\.(query|key|value)\.", k)}
+    for name in [k for k in state if ".query." in k]:
+        parts = [state[name.replace(".query.", f".{part}.")] for part in ("query", "key", "value")]
+        joined[name.replace(".query.", ".qkv.")] = torch.cat(parts)
+    return joined
+
+
+def resample_dinov2(state: dict[str, Tensor], side: int) -> dict[str, Tensor]:
+    """Bring DINOv2's position embedding to a grid of ``side``², as its own code does.
+
+    Without registers it scales by (side + 0.1) / old side and does not antialias; with registers
+    it names the size and does. timm's model with registers keeps the class token's position in
+    ``cls_token``.
+    """
+    resampled = dict(state)
+    registers = "reg_token" in state
+    cls_position, grid = state["pos_embed"].float().split([1, state["pos_embed"].shape[1] - 1], 1)
+    old = round(grid.shape[1] ** 0.5)
+    maps = grid.unflatten(1, (old, old)).permute(0, 3, 1, 2)
+    if side != old:
+        if registers:
+            maps = F.interpolate(maps, (side, side), mode="bicubic", antialias=True)
+        else:
+            maps = F.interpolate(maps, scale_factor=(side + 0.1) / old, mode="bicubic")
+    positions = maps.permute(0, 2, 3, 1).flatten(1, 2)
+    if registers:
+        resampled["cls_token"] = state["cls_token"] + cls_position
+        resampled["pos_embed"] = positions
+    else:
+        resampled["pos_embed"] = torch.cat([cls_position, positions], dim=1)
+    return resampled
+
+
+def dinov2_layout(side: int) -> Layout:
+    """Meta's own files of DINOv2, for a grid of ``side``² tokens."""
+    return Layout(
+        dropped=("mask_token",),
+        renamed=((r"^register_tokens$", "reg_token"),),
+        convert=partial(resample_dinov2, side=side),
+    )

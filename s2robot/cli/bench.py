@@ -1,0 +1,176 @@
+"""``s2robot bench``: does this encoder keep up with the camera, and with which runtime?
+
+Frames go through each path one at a time, paths in turn after every 20 frames, so that a busy
+machine slows all of them alike and none finds the caches of another. Time is from the uint8 frame
+in memory to the embedding in memory. With --hz frames arrive at that rate, and a path passes if it
+holds the period at the 95th percentile.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+from rich.table import Table
+
+from s2robot.analysis.latency import WARM_UP_FRAMES, Row, make_paths, measure
+from s2robot.cli.arguments import count, frame_shape
+from s2robot.data.frame_sources import GENERATED, frames_from
+from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.runtimes import RUNTIMES
+from s2robot.utils.io import write_json
+from s2robot.utils.provenance import provenance
+
+_EXAMPLES = """\
+examples:
+  s2robot bench                                         the shipped one at (1,2), fastest runtime
+  s2robot bench s2r-vitt16-128 --scales 1 2 3 --hz 30   exit status 1 unless 30 Hz are held
+  s2robot bench --runtime eager openvino openvino-int8 --calibrate episode.mp4
+  s2robot bench --runtime openvino-int8 --calibrate pick-cube/precise --frame 384x384
+  s2robot bench mvp-vits-mae --frame 480x640 --frames-from camera.mp4 --reuse --json
+"""
+
+
+def main(words: list[str]) -> int:
+    """Run the command; returns 1 where a named runtime does not hold ``--hz``."""
+    options = _parse(words)
+    console = Console(stderr=options.json)
+    encoder = FrameEncoder.from_name(
+        options.encoder,
+        options.scales,
+        options.readout,
+        weights=options.weights,
+        device=options.device,
+        geometry=options.geometry,
+    )
+    height, width = options.frame
+    frames = frames_from(options.frames_from, height, width, options.count + WARM_UP_FRAMES)
+    if options.calibrate:
+        _calibrate(encoder, options, console)
+    paths, left_out = make_paths(encoder, options.runtime, options.reuse, (height, width))
+    rows = measure(paths, frames, options.hz, show=not options.json)
+    record = {
+        "encoder": encoder.spec.to_dict(),
+        "frame": [height, width],
+        "frames_from": options.frames_from,
+        "tiles": encoder.tiles_per_frame,
+        "gflops": encoder.gflops_per_frame,
+        "hz": options.hz,
+        "threads": torch.get_num_threads(),
+        "rows": [asdict(row) for row in rows],
+        "left_out": left_out,
+        "provenance": provenance(),
+    }
+    if options.out:
+        write_json(options.out, record)
+    if options.json:
+        Console().print_json(data=record)
+    else:
+        _print(console, record, rows)
+    judged = [row for row in rows if row.holds is not None and row.path != "eager (baseline)"]
+    return int(bool(left_out) or not all(row.holds for row in judged))
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="s2robot bench",
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("encoder", nargs="?", default="s2r-vitt16-128", help="a name of `s2robot encoders`")
+    add("--scales", nargs="+", type=float, default=[1, 2], metavar="S")
+    add("--readout", default="spatial_softmax")
+    add("--geometry", default="published")
+    add("--weights", type=Path, help="the published file, where you have it")
+    add("--device", default="auto")
+    add(
+        "--frame",
+        type=frame_shape,
+        default=(480, 640),
+        metavar="HxW",
+        help="size of the frames [px]",
+    )
+    add(
+        "--frames-from",
+        default="pick-cube",
+        metavar="SOURCE",
+        help=f"video, folder of pictures, or {', '.join(GENERATED)}; default pick-cube",
+    )
+    add("--count", type=count, default=200, help="most frames that are timed")
+    add("--runtime", nargs="+", default=["auto"], choices=RUNTIMES, metavar="NAME",
+        help=", ".join(RUNTIMES))  # fmt: skip
+    add("--reuse", action="store_true", help="also with tiles reused from frame to frame")
+    add(
+        "--calibrate",
+        metavar="SOURCE",
+        help="make int8 from these first: frames of your task and camera",
+    )
+    add("--hz", type=_rate, help="rate that has to be held")
+    add("--out", type=Path, help="JSON file for the result")
+    add("--json", action="store_true", help="JSON instead of a table")
+    return parser.parse_args(words)
+
+
+def _rate(text: str) -> float:
+    try:
+        rate = float(text)
+    except ValueError:
+        rate = 0.0
+    if not 0 < rate <= 10_000:
+        raise argparse.ArgumentTypeError(f"{text!r} is no rate in Hz, such as 30")
+    return rate
+
+
+def _calibrate(encoder: FrameEncoder, options: argparse.Namespace, console: Console) -> None:
+    height, width = options.frame
+    frames = frames_from(options.calibrate, height, width, 300)
+    with console.status(f"calibrating int8 on {len(frames)} frames"):
+        made = encoder.calibrate(frames)
+    for shape, record in made.items():
+        console.print(
+            f"int8 on tiles of {shape} px: {record.tiles} tiles, held-out tokens' cosine "
+            f"{record.cosine_mean:.5f} on average, {record.cosine_min:.5f} at least",
+            highlight=False,
+        )
+
+
+def _print(console: Console, record: dict[str, Any], rows: Sequence[Row]) -> None:
+    spec, (height, width), hz = record["encoder"], record["frame"], record["hz"]
+    scales = ",".join(f"{scale:g}" for scale in spec["scales"])
+    console.print(
+        f"{spec['backbone']} ({scales}), {spec['readout']}: {record['tiles']} tiles, "
+        f"{record['gflops']:.1f} GFLOPs a frame; frames {height} x {width} from "
+        f"{record['frames_from']}; {record['provenance']['machine']['gpu'] or ''} "
+        f"{record['provenance']['machine']['processor']}, {record['threads']} threads",
+        highlight=False,
+    )
+    table = Table(box=None)
+    wide = console if console.is_terminal else Console(file=console.file, width=140)
+    heads = ["path", "p50 ms", "p95 ms", "p99 ms", "Hz at p95", "speed", "cosine", "difference"]
+    heads += ["reused"] if any(row.hit_rate is not None for row in rows) else []
+    heads += ["late", f"{hz:g} Hz"] if hz else []
+    for head in heads:
+        table.add_column(head, justify="left" if head == "path" else "right", no_wrap=True)
+    for row in rows:
+        table.add_row(*_cells(row, heads))
+    wide.print(table)
+    for name, reason in record["left_out"].items():
+        console.print(f"left out: {name}: {reason}", highlight=False)
+
+
+def _cells(row: Row, heads: Sequence[str]) -> list[str]:
+    cells = [row.path, f"{row.p50_ms:.1f}", f"{row.p95_ms:.1f}", f"{row.p99_ms:.1f}"]
+    cells += [f"{1000 / row.p95_ms:.0f}", f"{row.speedup:.2f}x"]
+    cells += [f"{row.cosine_min:.5f}", f"{row.difference:.1e}"]
+    if "reused" in heads:
+        cells.append("" if row.hit_rate is None else f"{100 * row.hit_rate:.0f} %")
+    if row.holds is not None:
+        cells += [str(row.late), "[green]pass[/green]" if row.holds else "[red]FAIL[/red]"]
+    return cells

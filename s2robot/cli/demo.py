@@ -1,0 +1,80 @@
+"""``s2robot demo``: the whole chain on the encoder that ships, as commands a user could type."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+from rich.console import Console
+
+console = Console()
+
+
+@dataclass(frozen=True)
+class DemoSize:
+    """How much the demo does."""
+
+    episodes: int
+    conditions: int
+    encoder_seeds: str
+    control_seeds: str
+    budget: str
+
+
+FULL = DemoSize(120, 64, "0,1,2,3", "0,1", "standard")
+QUICK = DemoSize(80, 32, "0", "0", "quick")
+
+
+def commands(size: DemoSize, level: str, folder: Path) -> list[list[str]]:
+    """The command lines of the demo, in order; each takes up what an earlier run has done."""
+    shared = [
+        f"level={level}",
+        f"demos.episodes={size.episodes}",
+        f"budget={size.budget}",
+        f"n={size.conditions}",
+        f"data_dir={folder / 'data'}",
+        f"runs_dir={folder / 'runs'}",
+    ]
+    collect = ["collect", f"level={level}", f"episodes={size.episodes}", shared[4]]
+    controls = ["sweep", "encoder=state,none", f"seed={size.control_seeds}", *shared]
+    encoders = ["sweep", "encoder=s2r-vitt16-128", "scales=[1],[1,2]"]
+    return [collect, controls, [*encoders, f"seed={size.encoder_seeds}", *shared]]
+
+
+def main(words: list[str]) -> int:
+    """Run the demo; returns the exit status."""
+    parser = argparse.ArgumentParser(
+        prog="s2robot demo",
+        description=__doc__,
+        epilog="examples: s2robot demo | s2robot demo --quick | s2robot demo --level easy",
+    )
+    parser.add_argument("--quick", action="store_true", help="a fifth of the time, wide intervals")
+    parser.add_argument("--level", default="precise", help="easy or precise (default)")
+    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of results")
+    arguments = parser.parse_args(words)
+    folder = arguments.out / ("quick" if arguments.quick else "full")
+    size = QUICK if arguments.quick else FULL
+    started = time.monotonic()
+    for command in commands(size, arguments.level, folder):
+        status = _run(command)
+        if status:
+            console.print(f"[red]`{command[0]}` ended with status {status}[/red]")
+            return status
+    report = folder / "runs" / "report" / "report.html"
+    minutes = (time.monotonic() - started) / 60
+    console.print(f"done in {minutes:.1f} minutes; open {report}", highlight=False)
+    return 0
+
+
+def _run(command: list[str]) -> int:
+    console.rule(f"s2robot {' '.join(command)}", align="left", style="dim")
+    begun = time.monotonic()
+    status = subprocess.run(
+        [sys.executable, "-m", "s2robot.cli.main", *command], check=False
+    ).returncode
+    console.print(f"[dim]{command[0]}: {time.monotonic() - begun:.0f} s[/dim]", highlight=False)
+    return status

@@ -1,0 +1,157 @@
+"""``s2robot encode-bag``: a recorded bag of pictures to a bag of embeddings."""
+
+from __future__ import annotations
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.console import Console
+from rich.table import Table
+
+from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.encoder.readout import READOUTS
+from s2robot.encoder.spec import EncoderSpec
+from s2robot.policies.checkpoint import read_header
+from s2robot.preprocessing.image_pyramid import GEOMETRIES
+from s2robot.runtimes import RUNTIMES
+
+if TYPE_CHECKING:
+    from s2robot.plugins.ros.encode_bag import Encoded
+
+_DESCRIPTION = """\
+Read the camera topics of a bag of ROS 1 (.bag) or ROS 2 (.mcap, .db3, or a folder with
+metadata.yaml) and write a bag with an embedding in place of every picture: for each TOPIC of
+sensor_msgs Image or CompressedImage, TOPIC/embedding of s2robot_msgs EmbeddingStamped, with the
+picture's own header and log time. No ROS has to be installed. The name of OUT decides the format:
+OUT.mcap, or OUT without a dot for a folder with metadata.yaml (ROS 2), or OUT.bag (ROS 1). OUT is
+there once all of it is written.
+"""
+_EXAMPLES = """\
+examples:
+  s2robot encode-bag run.mcap run.embeddings.mcap --encoder s2r-vitt16-128 --scales 1 2
+  s2robot encode-bag run.bag run.embeddings.bag --topic /wrist/image_raw --copy /joint_states /tf
+  s2robot encode-bag rosbag2_folder embeddings --policy policy.safetensors --copy-all
+  s2robot encode-bag run.mcap part.mcap --start 10 --end 25.5 --every 3 --reuse
+
+in Python:
+  from s2robot.data.rosbag import read_embeddings
+  found = read_embeddings("run.embeddings.mcap", "/camera/image_raw/embedding")
+  found.stamps_ns, found.frame_ids, found.values, found.model   # values (N, D) float32
+"""
+_DEFAULTS = {
+    "encoder": "s2r-vitt16-128",
+    "scales": (1, 2),
+    "readout": "published",
+    "geometry": "published",
+}
+"""Options that a policy has already decided."""
+
+
+def main(words: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    options = _parse(words)
+    from s2robot.data.rosbag.writing import check_place
+    from s2robot.plugins.ros.encode_bag import BagSettings, encode_bag
+
+    settings = BagSettings(
+        topics=tuple(options.topic),
+        every=options.every,
+        start_s=options.start,
+        end_s=options.end,
+        copy=tuple(options.copy),
+        copy_all=options.copy_all,
+        batch=options.batch,
+        reuse=options.reuse,
+        strict=options.strict,
+    )
+    if not options.source.exists():
+        raise FileNotFoundError(f"{options.source}: no such bag")
+    check_place(options.out, options.force)  # before an encoder is loaded for nothing
+    encoder = _encoder(options)
+    made = encode_bag(options.source, options.out, encoder, settings, options.force, show=True)
+    _print(made, encoder)
+    return 0
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="s2robot encode-bag",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("source", metavar="IN", type=Path, help="bag to read")
+    add("out", metavar="OUT", type=Path, help="bag to write: NAME.mcap, NAME or NAME.bag")
+    add("--encoder", help="a name of `s2robot encoders` (default: s2r-vitt16-128)")
+    add("--scales", nargs="+", type=float, metavar="S", help="of the base size (default: 1 2)")
+    add("--readout", choices=READOUTS, help="default: published, one vector a frame")
+    add("--geometry", choices=GEOMETRIES, help="default: published")
+    add("--policy", type=Path, help="take the encoder of this policy file, with all its settings")
+    add("--weights", type=Path, help="file to take the encoder's weights from")
+    add("--device", default="auto")
+    add("--runtime", default="eager", choices=RUNTIMES, metavar="NAME",
+        help=f"{', '.join(RUNTIMES)} (default: eager)")  # fmt: skip
+    add("--topic", nargs="+", default=[], help="of pictures (default: all there are)")
+    add("--every", type=int, default=1, metavar="N", help="every Nth message of each topic")
+    add("--start", type=float, default=0.0, metavar="S", help="[s] from the first message")
+    add("--end", type=float, default=math.inf, metavar="S", help="[s] from the first message")
+    add("--copy", nargs="+", default=[], metavar="TOPIC", help="other topics to copy")
+    add("--copy-all", action="store_true", help="copy all topics but those that are encoded")
+    add("--batch", type=int, default=16, help="most frames held and encoded at once (default: 16)")
+    add("--reuse", action="store_true", help="encode only tiles that changed since the last frame")
+    add("--strict", action="store_true", help="stop at a message that gives no frame")
+    add("--force", action="store_true", help="replace a bag that is there")
+    return parser.parse_args(words)
+
+
+def _encoder(options: argparse.Namespace) -> FrameEncoder:
+    if options.policy is None:
+        chosen = {
+            k: v if (v := getattr(options, k)) is not None else d for k, d in _DEFAULTS.items()
+        }
+        return FrameEncoder.from_name(
+            chosen.pop("encoder"),
+            weights=options.weights,
+            device=options.device,
+            runtime=options.runtime,
+            **chosen,
+        )
+    given = [f"--{name}" for name in _DEFAULTS if getattr(options, name) is not None]
+    if given:
+        raise ValueError(f"{', '.join(given)}: the policy has decided that already; leave it out")
+    header = read_header(options.policy)
+    if header.encoder["backbone"] in ("none", "state"):
+        raise ValueError(
+            f"{options.policy} sees no pixels (encoder {header.encoder['backbone']}), so there is "
+            "no encoder to encode with"
+        )
+    spec = EncoderSpec.from_dict(header.encoder)
+    return FrameEncoder.from_spec(spec, options.weights, options.device, runtime=options.runtime)
+
+
+def _print(made: Encoded, encoder: FrameEncoder) -> None:
+    from s2robot.plugins.ros.encode_bag import reasons_of
+
+    console = Console()
+    console.print(
+        f"{made.path}: {made.model}, {encoder.embedding_dim} numbers a frame",
+        markup=False,
+        highlight=False,
+        soft_wrap=True,
+    )
+    table = Table(box=None)
+    reused = any(count.hit_rate is not None for count in made.topics)
+    for head in ("topic", "messages", "embeddings", *["tiles reused"] * reused):
+        table.add_column(head, justify="left" if head == "topic" else "right", no_wrap=True)
+    for count in made.topics:
+        rate = [f"{count.hit_rate or 0:.0%}"] if reused else []
+        table.add_row(count.embeddings_topic, str(count.messages), str(count.embeddings), *rate)
+    for topic, number in made.copied.items():
+        table.add_row(topic, str(number), "copied", *[""] * reused)
+    console.print(table, soft_wrap=True)
+    notes = [f"{count.topic}: {told}" for count in made.topics for told in reasons_of(count)]
+    for note in (*notes, *made.not_copied):
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)

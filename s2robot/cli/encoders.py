@@ -1,0 +1,330 @@
+"""``s2robot encoders``: what encoders there are, one in full, fetching ahead, verifying."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from s2robot.backbones.card import BackboneCard, Preprocessing
+from s2robot.backbones.download.cache import converted_path
+from s2robot.backbones.download.hub import cached_by_hub
+from s2robot.backbones.flops import card_cost, gflops_of
+from s2robot.backbones.registry import CARDS, OPEN_NAMES, get_card
+from s2robot.encoder.readout import READOUTS
+from s2robot.encoder.spec import EmbeddingLayout, EncoderSpec
+
+OUTPUTS = {
+    "cls": "class token after the final norm",
+    "mean": "average of the grid",
+    "grid": "all grid tokens",
+    "head": "learned pooling or projection",
+}
+_EXAMPLES = """\
+examples:
+  s2robot encoders                                  all names
+  s2robot encoders --match r3m                      those that have r3m in their name
+  s2robot encoders mvp-vitb-egosoup                 one in full, with its cost at several scales
+  s2robot encoders timm/vit_base_patch16_224.mae --scales 1 1,2
+  s2robot encoders fetch mvp-vitb-egosoup           download and convert ahead, for offline use
+  s2robot encoders verify r3m-resnet50              is what we compute the published output?
+  s2robot encoders verify vc1-vitb --weights vc1_vitb.pth
+"""
+
+
+def main(words: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    options = _parse(words)
+    action, names = _action(options.words)
+    if action == "list":
+        return _list(options)
+    if action == "show":
+        return _show(names[0], options)
+    if action == "fetch":
+        return _fetch(names, options)
+    from s2robot.analysis.parity.verify import verify
+
+    return max(verify(name, options.weights, as_json=options.json) for name in names)
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="s2robot encoders",
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument(
+        "words", nargs="*", metavar="[fetch | verify] NAME", help="nothing: list all"
+    )
+    parser.add_argument("--match", default="", help="list only names that hold this")
+    parser.add_argument("--weights", type=Path, help="the published file, where you have it")
+    parser.add_argument(
+        "--scales", nargs="+", default=["1", "1,2", "1,2,3"], help="scale sets to tell the cost of"
+    )
+    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
+    return parser.parse_args(words)
+
+
+def _action(words: list[str]) -> tuple[str, list[str]]:
+    if not words:
+        return "list", []
+    if words[0] in ("fetch", "verify"):
+        if not words[1:]:
+            raise ValueError(f"s2robot encoders {words[0]} needs a NAME; see `s2robot encoders`")
+        return words[0], words[1:]
+    if len(words) > 1:
+        raise ValueError(f"one NAME at a time, or fetch | verify first; got {' '.join(words)}")
+    return "show", words
+
+
+def _list(options: argparse.Namespace) -> int:
+    cards = [card for name, card in CARDS.items() if options.match in name]
+    if options.json:
+        print(json.dumps([describe(card) for card in cards], indent=2))
+        return 0
+    table = Table(box=None, padding=(0, 1), header_style="bold")
+    for title, justify in _COLUMNS.items():
+        table.add_column(title, justify=justify, no_wrap=True)
+    for card in cards:
+        table.add_row(*_row(card))
+    console = wide_console()
+    console.print(table)
+    console.print(
+        "\nViT 12 x 3: blocks x heads. px: image side at scale 1; cell: side of a token. "
+        "$: not for commercial use.\n"
+        f"Also: {', '.join(OPEN_NAMES)}. One in full: s2robot encoders NAME",
+        highlight=False,
+    )
+    return 0
+
+
+def wide_console() -> Console:
+    """A console that does not break rows below a hundred columns; terminals fold them."""
+    return Console(width=max(Console().width, 104))
+
+
+_COLUMNS: dict[str, Any] = {
+    "name": "left",
+    "architecture": "left",
+    "px": "right",
+    "cell": "right",
+    "prefix": "right",
+    "width": "right",
+    "published": "left",
+    "licence": "left",
+    "weights": "left",
+}
+
+
+def _row(card: BackboneCard) -> list[str]:
+    return [
+        card.name,
+        short_architecture(card),
+        str(card.preprocessing.image_size),
+        str(card.stride),
+        str(card.num_prefix_tokens),
+        str(card.dim),
+        card.published + (f" {card.head_dim}" if card.head_dim else ""),
+        card.licence.name + (" $" if card.licence.non_commercial else ""),
+        where(card),
+    ]
+
+
+def short_architecture(card: BackboneCard) -> str:
+    """Family; of a transformer spelled out in numbers, its blocks and heads."""
+    options = card.architecture.to_dict()
+    if "num_heads" in options:
+        return f"ViT {options['depth']} x {options['num_heads']}"
+    name = str(options.get("timm") or options.get("transformers")).split(".")[0]
+    return re.sub(r"_(patch|clip).*", "", name).replace("vit_", "ViT ").replace("pe_spatial_", "")
+
+
+def where(card: BackboneCard) -> str:
+    """Where the weights are: with the package, on this machine, or still to be downloaded."""
+    if card.origin == "random":
+        return "untrained"
+    if card.origin == "package":
+        return "ships"
+    if card.origin == "file":
+        return "your file"
+    kept = any(source.on_hub and cached_by_hub(source) for source in card.sources)
+    return "here" if kept or converted_path(card).exists() else _host(card)
+
+
+def _host(card: BackboneCard) -> str:
+    if not card.sources:
+        return "bring a file"
+    url = card.sources[0].url
+    if url.startswith("hf:"):
+        return "hub"
+    hosts = {"drive.google": "Drive", "box.com": "Box"}
+    return next((name for part, name in hosts.items() if part in url), "web")
+
+
+def _show(name: str, options: argparse.Namespace) -> int:
+    card = get_card(name, options.weights)
+    costs = [cost(card, scales) for scales in options.scales]
+    if options.json:
+        print(json.dumps({**describe(card), "costs": costs}, indent=2))
+        return 0
+    console = wide_console()
+    console.print(f"[bold]{card.name}[/bold]\n")
+    facts = Table(box=None, show_header=False, padding=(0, 2))
+    facts.add_column(no_wrap=True)
+    facts.add_column(overflow="fold")
+    for key, value in _facts(card).items():
+        facts.add_row(key, value)
+    console.print(facts)
+    console.print()
+    console.print(_cost_table(costs))
+    console.print("\nA frame: tiles, operations (a multiply-add is two), width of each readout.")
+    return 0
+
+
+def _facts(card: BackboneCard) -> dict[str, str]:
+    pixels, options = card.preprocessing, card.architecture.to_dict()
+    width = card.head_dim if card.published == "head" else card.dim
+    licence = card.licence.name
+    if card.licence.non_commercial:
+        licence += ": not for commercial use"
+    if card.licence.gated:
+        licence += "; behind a form on the hub"
+    rows = {
+        "architecture": ", ".join(f"{k} {v}" for k, v in options.items() if k != "config"),
+        "tokens": f"cells of {card.stride} px, {card.dim} channels, "
+        f"prefix tokens: {card.num_prefix_tokens}",
+        "published output": f"{OUTPUTS[card.published]} ({width})",
+        "frames": frames_rule(pixels),
+        "then": f"RGB in 0-1, minus {_numbers(pixels.mean)}, over {_numbers(pixels.std)}",
+        "licence": licence,
+        "paper": card.citation or "-",
+        "weights": where(card),
+        "from": "\n".join(_sources(card)) or "-",
+        "note": card.note or "-",
+    }
+    return {key: value for key, value in rows.items() if value != "-"}
+
+
+def frames_rule(pixels: Preprocessing) -> str:
+    """The published rule for frames in words."""
+    size = f"{pixels.image_size} x {pixels.image_size}"
+    side = "both sides" if pixels.fit == "both" else "the shorter side"
+    arithmetic = {
+        "uint8": "8 bits",
+        "float": "floats",
+        "rounded": "floats, rounded to 8 bits",
+        "pil": "Pillow",
+    }[pixels.resampler]
+    kernel = pixels.interpolation + ("" if pixels.antialias else ", no antialiasing")
+    rule = f"{side} to {pixels.resize} px ({kernel}; {arithmetic})"
+    if pixels.resize != pixels.image_size or pixels.fit != "both":
+        rule += f", centre {size}"
+    return rule + (f"; {size} taken whole" if pixels.keeps_base_size else "")
+
+
+def _numbers(values: tuple[float, ...]) -> str:
+    return " ".join(f"{value:.4g}" for value in values)
+
+
+def _sources(card: BackboneCard) -> list[str]:
+    return [
+        source.page
+        + (f" ({source.member})" if source.member else "")
+        + (f" {source.digest}" if source.digest else "")
+        for source in card.sources
+    ]
+
+
+def describe(card: BackboneCard) -> dict[str, Any]:
+    """A card as JSON-able values."""
+    return {
+        "name": card.name,
+        "architecture": card.architecture.to_dict(),
+        "preprocessing": dataclasses.asdict(card.preprocessing),
+        "stride": card.stride,
+        "num_prefix_tokens": card.num_prefix_tokens,
+        "dim": card.dim,
+        "published": card.published,
+        "published_dim": card.head_dim or card.dim,
+        "licence": dataclasses.asdict(card.licence),
+        "citation": card.citation,
+        "note": card.note,
+        "sources": [dataclasses.asdict(source) for source in card.sources],
+        "weights": where(card),
+    }
+
+
+def cost(card: BackboneCard, scales: str) -> dict[str, Any]:
+    """What a scale set such as "1,2" costs: tiles, operations, widths of the readouts.
+
+    Raises:
+        ValueError: no such scales, or they do not suit the backbone.
+    """
+    try:
+        numbers = tuple(float(word) for word in scales.split(","))
+    except ValueError:
+        raise ValueError(f"scales {scales!r} must be numbers with commas, such as 1,2") from None
+    spec = EncoderSpec(card.name, "", numbers, readout="mean")
+    parts = EmbeddingLayout(spec, card).scales.values()
+    weights, at_base = card_cost(card)
+    model = card.architecture.build_empty().eval()
+    base = card.preprocessing.image_size
+    gflops = sum(
+        part.tiles * (at_base if part.tile_size == base else gflops_of(model, part.tile_size))
+        for part in parts
+    )
+    return {
+        "scales": [part.scale for part in parts],
+        "tiles": sum(part.tiles for part in parts),
+        "parameters": weights,
+        "gflops": gflops,
+        "embedding_dims": _widths(card, numbers),
+    }
+
+
+def _widths(card: BackboneCard, scales: tuple[float, ...]) -> dict[str, int]:
+    widths = {}
+    for readout in READOUTS:
+        if readout == "cls" and not card.num_prefix_tokens:
+            continue
+        spec = EncoderSpec(card.name, "", scales, readout=readout)
+        widths[readout] = EmbeddingLayout(spec, card).embedding_dim
+    return widths
+
+
+def _cost_table(costs: list[dict[str, Any]]) -> Table:
+    table = Table(box=None, padding=(0, 2), header_style="bold")
+    widths = list(costs[0]["embedding_dims"])
+    for title in ("scales", "tiles", "M weights", "GFLOP", *widths):
+        table.add_column(title, justify="right", no_wrap=True)
+    for row in costs:
+        table.add_row(
+            "(" + ",".join(f"{scale:g}" for scale in row["scales"]) + ")",
+            str(row["tiles"]),
+            f"{row['parameters'] / 1e6:.1f}",
+            f"{row['gflops']:.1f}",
+            *(str(row["embedding_dims"][name]) for name in widths),
+        )
+    return table
+
+
+def _fetch(names: list[str], options: argparse.Namespace) -> int:
+    from s2robot.backbones import load_backbone
+
+    console = Console()
+    for name in names:
+        backbone = load_backbone(name, options.weights)
+        millions = backbone.parameters_count / 1e6
+        console.print(
+            f"{name}: {millions:.1f} M parameters, digest {backbone.weights_digest[:12]}, "
+            f"{where(backbone.card)}",
+            highlight=False,
+        )
+    return 0

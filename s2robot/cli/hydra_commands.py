@@ -1,0 +1,149 @@
+"""Tasks behind the Hydra verbs: build the dataclasses, call the library, say what came out."""
+
+from __future__ import annotations
+
+import shutil
+import traceback
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+from rich.console import Console
+
+from s2robot.utils.config import from_config
+from s2robot.utils.io import write_json
+
+console = Console()
+
+
+def collect(config: DictConfig) -> None:
+    """``s2robot collect``."""
+    from s2robot.data.collection import CollectConfig
+    from s2robot.data.collection import collect as run
+
+    demos = run(from_config(CollectConfig, config))
+    console.print(
+        f"{demos.path}: {demos.num_episodes} demonstrations, {demos.num_frames} frames, "
+        f"{len(demos.valid_episodes)} held out, {demos.meta['failures']} failed attempts left out",
+        highlight=False,
+    )
+
+
+def features(config: DictConfig) -> None:
+    """``s2robot features``."""
+    from s2robot.experiments.variant import Arm, ArmConfig
+
+    arm = Arm(from_config(ArmConfig, config))
+    shape = tuple(arm.embeddings().shape)
+    console.print(f"{arm.label}: {shape[0]} embeddings of width {shape[1]}", highlight=False)
+
+
+def pretrain(config: DictConfig) -> None:
+    """``s2robot pretrain``."""
+    from s2robot.pretraining.config import PretrainConfig
+    from s2robot.pretraining.trainer import pretrain as run
+    from s2robot.utils.distributed import speaks
+
+    card = run(from_config(PretrainConfig, config), console)
+    if speaks():
+        page = card.with_name("index.html")
+        console.print(f"{page}\nuse it as encoder=file:{card}", highlight=False)
+
+
+def train(config: DictConfig) -> None:
+    """``s2robot train`` and ``train-policy``."""
+    from s2robot.experiments.pipeline import TrainJob, train_cell
+    from s2robot.experiments.variant import Arm
+
+    job = from_config(TrainJob, _nested(config))
+    path = train_cell(job, Arm(job.arm))
+    console.print(f"{path}\nroll it out: s2robot eval checkpoint={path}", highlight=False)
+
+
+def evaluate(config: DictConfig) -> None:
+    """``s2robot eval``."""
+    from s2robot.experiments.pipeline import EvalJob, evaluate_policy
+
+    summary = evaluate_policy(from_config(EvalJob, config))
+    console.print(str(summary), highlight=False)
+
+
+def sweep_cell(config: DictConfig) -> None:
+    """One cell of ``s2robot sweep``; a failure is written down and the other cells go on."""
+    from s2robot.experiments.pipeline import CellJob, run_cell
+
+    plain = _nested(config)
+    rest = {name: plain.pop(name) for name in _EVAL_KEYS}
+    record = Path(plain["runs_dir"]) / "failed" / _digest(config) / "error.json"
+    try:
+        summary = run_cell(from_config(CellJob, {"train": plain, **rest}))
+    except Exception as error:
+        write_json(record, {"error": f"{type(error).__name__}: {error}", "config": plain})
+        console.print(traceback.format_exc(), markup=False, highlight=False)
+        return
+    record.unlink(missing_ok=True)
+    console.print(str(summary), highlight=False)
+
+
+def sweep_begin(words: list[str]) -> None:
+    """Forget the failures of earlier sweeps."""
+    shutil.rmtree(Path(_setting(words, "runs_dir", "runs")) / "failed", ignore_errors=True)
+
+
+def sweep_finish(words: list[str]) -> int:
+    """Write the report of a sweep; the exit status is 1 if cells failed."""
+    from s2robot.experiments.pipeline import failed_cells
+    from s2robot.reporting.html_report import write_report
+
+    runs_dir = Path(_setting(words, "runs_dir", "runs"))
+    failed = failed_cells(runs_dir)
+    for name, message in failed:
+        console.print(f"[red]failed[/red] {name}: ", end="")
+        console.print(message, markup=False, highlight=False)
+    if any((runs_dir / "cells").rglob("cell.json")):
+        for path in write_report(runs_dir / "cells", runs_dir / "report"):
+            console.print(str(path), highlight=False)
+    return int(bool(failed))
+
+
+def report(words: list[str]) -> int:
+    """``s2robot report``."""
+    import argparse
+
+    from s2robot.reporting.html_report import write_report
+
+    parser = argparse.ArgumentParser(
+        prog="s2robot report",
+        description="Write one self-contained HTML page and a picture from evaluated cells.",
+        epilog="example: s2robot report runs/cells --out runs/report",
+    )
+    parser.add_argument("cells", type=Path, nargs="?", default=Path("runs/cells"))
+    parser.add_argument("--out", type=Path, default=Path("runs/report"))
+    parser.add_argument("--title", default="s2robot: success against cost")
+    arguments = parser.parse_args(words)
+    for path in write_report(arguments.cells, arguments.out, title=arguments.title):
+        print(path)
+    return 0
+
+
+# Settings of an arm stand at the top of train.yaml and sweep.yaml, so that one types level=... and
+# not arm.level=...; the dataclasses keep them apart.
+_EVAL_KEYS = ("n", "split", "rollout", "eval_levels")
+_JOB_KEYS = ("policy", "train", "search", "seed", "runs_dir", *_EVAL_KEYS)
+
+
+def _nested(config: DictConfig) -> dict[str, Any]:
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    job = {key: plain.pop(key) for key in _JOB_KEYS if key in plain}
+    return {"arm": plain, **job}
+
+
+def _digest(config: DictConfig) -> str:
+    from s2robot.utils.io import digest_of
+
+    return digest_of(OmegaConf.to_container(config, resolve=True))[:16]
+
+
+def _setting(words: list[str], name: str, default: str) -> str:
+    values = [word.split("=", 1)[1] for word in words if word.startswith(f"{name}=")]
+    return values[-1] if values else default

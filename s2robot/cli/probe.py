@@ -1,0 +1,205 @@
+"""``s2robot probe``: what do frozen features tell, and is it worth another scale?
+
+Linear probes of frozen features on what the simulator knows for free: where the cube is, whether it
+is held, what each pixel shows, how far away it is. Every encoder is tried with every scale set and
+every tap, on the same frames; episodes that judge are apart from those that are fitted. Finished
+rows are kept and found again, so that a killed run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from s2robot.analysis.probes.pictures import draw_curves, draw_predictions
+from s2robot.analysis.probes.scenes import SceneConfig
+from s2robot.analysis.probes.study import (
+    NO_ENCODER,
+    Row,
+    Study,
+    StudyConfig,
+    arm_label,
+    differences,
+    mark_of,
+    scales_label,
+    taps_label,
+    write_results,
+)
+from s2robot.analysis.probes.tasks import LINEAR_TASKS, TASKS, get_task
+from s2robot.cli.arguments import scale_set
+from s2robot.encoder.spec import INPUT_MODES
+from s2robot.envs.levels import CAMERAS, LEVELS
+from s2robot.preprocessing.image_pyramid import GEOMETRIES
+from s2robot.runtimes import RUNTIMES
+
+QUICK_EPISODES, QUICK_RESETS = 24, 100
+_EXAMPLES = """\
+examples:
+  s2robot probe --quick                      some minutes: the shipped encoder, (1), (1,2), (1,2,3)
+  s2robot probe s2r-vitt16-128 random/vitt16-128 --scales 1 1,2 1,2,3 --level precise --camera far
+  s2robot probe mvp-vitb-egosoup --size 672 --task segmentation depth --tap last 5 5,11
+  s2robot probe file:runs/pretrain/encoder.json --task localisation-head --head-seeds 8
+"""
+
+
+def main(words: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    options = _parse(words)
+    config = _config(options)
+    console = Console(stderr=options.json)
+    study = Study(config, say=lambda line: _say(console, line), progress=not options.json)
+    rows = study.run()
+    made = [write_results(config, rows), config.out / "probes.png"]
+    draw_curves(made[1], rows)
+    made += draw_predictions(study, rows)
+    if options.json:
+        Console().print_json(data=[{k: v for k, v in r.items() if k != "sums"} for r in rows])
+    else:
+        _print(console, rows)
+    for path in made:
+        _say(console, str(path))
+    return 0
+
+
+def _say(console: Console, line: str) -> None:
+    console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="s2robot probe",
+        description=__doc__,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("encoders", nargs="*", default=["s2r-vitt16-128"], metavar="NAME",
+        help="of `s2robot encoders`; default s2r-vitt16-128")  # fmt: skip
+    add("--scales", nargs="+", type=scale_set, default=[(1,), (1, 2), (1, 2, 3)], metavar="S,S",
+        help="scale sets; default 1 1,2 1,2,3. Others are held against the first")  # fmt: skip
+    add("--tap", nargs="+", type=_taps, default=[()], metavar="LAYER,LAYER",
+        help="layers to read, counted from 0; default last (after the final norm)")  # fmt: skip
+    add("--task", nargs="+", default=list(LINEAR_TASKS), metavar="TASK",
+        help=f"some of {', '.join(TASKS)}; default all but the last, which is slow")  # fmt: skip
+    add("--level", default="precise", help=f"{', '.join(LEVELS)}; default precise")
+    add("--camera", default="", help=f"{', '.join(CAMERAS)}; default the level's own")
+    add("--size", type=int, default=384, help="side of the frames [px]; default 384")
+    add("--label-size", type=int, default=96, help="side of the label maps [px]; default 96")
+    add("--episodes", type=int, help=f"of the expert; default {SceneConfig.episodes}")
+    add("--resets", type=int, help=f"single frames; default {SceneConfig.resets}")
+    add("--resize-output-to-idx", type=int, default=0,
+        help="index of the scale whose grid is taken; default 0, -1 keeps most detail")  # fmt: skip
+    add("--input-mode", choices=INPUT_MODES, default="native")
+    add("--geometry", choices=GEOMETRIES, default="published")
+    add("--head-seeds", type=int, default=5, help="heads averaged in localisation-head; default 5")
+    add("--split-seed", type=int, default=0, help="of the split into training and test episodes")
+    add("--device", default="auto")
+    add("--runtime", choices=RUNTIMES, default="eager", help="an exact one, for encoding")
+    add("--quick", action="store_true",
+        help=f"{QUICK_EPISODES} episodes and {QUICK_RESETS} resets: wide intervals")  # fmt: skip
+    add("--data-dir", type=Path, default=Path("data"), help="for frames and features")
+    add("--out", type=Path, default=Path("runs/probes"), help="default runs/probes")
+    add("--json", action="store_true", help="JSON instead of a table")
+    return parser.parse_args(words)
+
+
+def _taps(text: str) -> tuple[int, ...]:
+    if text == "last":
+        return ()
+    try:
+        return tuple(int(word) for word in text.split(","))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is neither 'last' nor layers with commas, such as 5,11"
+        ) from None
+
+
+def _config(options: argparse.Namespace) -> StudyConfig:
+    few = {"episodes": QUICK_EPISODES, "resets": QUICK_RESETS} if options.quick else {}
+    asked = {name: getattr(options, name) for name in ("episodes", "resets")}
+    scenes = SceneConfig(
+        options.level,
+        options.camera,
+        options.size,
+        options.label_size,
+        **{**few, **{name: value for name, value in asked.items() if value is not None}},
+    )
+    same = {field.name for field in dataclasses.fields(StudyConfig)} & vars(options).keys()
+    settings: dict[str, Any] = {name: getattr(options, name) for name in same - {"encoders"}}
+    return StudyConfig(
+        encoders=tuple(options.encoders),
+        scale_sets=tuple(options.scales),
+        taps=tuple(options.tap),
+        tasks=tuple(options.task),
+        scenes=scenes,
+        **settings,
+    )
+
+
+# ----------------------------------------------------------------------------------------- table
+def _print(console: Console, rows: Sequence[Row]) -> None:
+    """One line an arm, one column a task's first measure with its interval."""
+    wide = console if console.is_terminal else Console(file=console.file, width=160)
+    tasks = list(dict.fromkeys(row["task"] for row in rows))
+    changes = {change["key"]: change for change in differences(rows)}
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    for head in ("encoder", "scales", "GFLOPs"):
+        table.add_column(head, justify="right" if head == "GFLOPs" else "left", no_wrap=True)
+    for task in tasks:
+        measure = get_task(task).measures[0]
+        arrow = "↑" if measure.higher_is_better else "↓"
+        table.add_column(f"{task}\n{escape(measure.name)} {arrow}", justify="right", no_wrap=True)
+    for label in dict.fromkeys(map(arm_label, rows)):
+        own = {row["task"]: row for row in rows if arm_label(row) == label}
+        table.add_row(*_cells(next(iter(own.values()))), *(_cell(own[t], changes) for t in tasks))
+    wide.print(table)
+    for line in _footnotes(rows):
+        _say(console, line)
+
+
+def _cells(row: Row) -> list[str]:
+    if row["encoder"] == NO_ENCODER:
+        return [NO_ENCODER, "", ""]
+    mark = "+" if row["enlarged"] else ""
+    name = f"{row['encoder']}{taps_label(row)}"
+    return [name, scales_label(row) + mark, f"{row['gflops']:.1f}"]
+
+
+def _cell(row: Row, changes: dict[Any, Row]) -> str:
+    """Estimate, its interval, and a star where the difference from the first set is clear."""
+    measure = get_task(row["task"]).measures[0]
+    value = row["measures"][measure.name]
+    if value["estimate"] is None:
+        return "undefined"
+    change = changes.get(row["key"])
+    digits = measure.digits
+    told = f"{value['estimate']:.{digits}f}"
+    if value["low"] is not None:
+        told += f" ({value['low']:.{digits}f}-{value['high']:.{digits}f})"
+    mark = mark_of(change) if change else ""
+    return told + {"*": "[green]*[/green]", "!": "[red]![/red]"}.get(mark, " ")
+
+
+def _footnotes(rows: Sequence[Row]) -> list[str]:
+    last = rows[-1]
+    lines = [
+        f"{last['train_frames']} frames to fit on, {last['test_frames']} of {last['test_episodes']}"
+        " other episodes to judge; in brackets 95 % over episodes. * better and ! worse than the "
+        "encoder's first scale set, by the paired difference"
+    ]
+    if any(row.get("enlarged") for row in rows):
+        lines.append("+ a scale is larger than the frames (--size): it shows no more pixels")
+    heads = [row for row in rows if "seed_std_mm" in row["details"]]
+    lines += [
+        f"{arm_label(row)}: heads of {len(row['details']['seed_means_mm'])} seeds spread by "
+        f"{row['details']['seed_std_mm']:.1f} mm (standard deviation of their means)"
+        for row in heads
+    ]
+    return lines

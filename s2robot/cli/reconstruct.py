@@ -1,0 +1,372 @@
+"""``s2robot reconstruct``: what of a larger encoder's features do more scales of a smaller give?"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from rich.console import Console
+from rich.table import Table
+
+from s2robot.analysis.reconstruction.regression import RIDGE
+from s2robot.analysis.reconstruction.sources import TOKENS, Source, source_of
+from s2robot.analysis.reconstruction.study import Recovery, Study, StudyConfig, reconstruct
+from s2robot.cli.arguments import count, frame_shape, scale_set
+from s2robot.data.frame_sources import GENERATED, expert_episode, frames_from
+from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.encoder.spec import DTYPES, INPUT_MODES
+from s2robot.envs.levels import get_level
+from s2robot.stats.intervals import Interval
+from s2robot.utils.io import atomic_path, write_json
+from s2robot.utils.plotting import GREY, MARKERS, PALETTE
+from s2robot.utils.provenance import provenance
+
+TOKENS_A_CHANNEL = 10
+"""Training tokens for each input channel below which a map is likely to over-fit."""
+FEW_BLOCKS = 10
+"""Test blocks below which their intervals are too narrow."""
+_DESCRIPTION = """\
+Fit a linear map from the tokens of a source encoder, at one or several scales, to those of a
+larger target encoder on your frames, and say how much it recovers, as in Table 2 of the S² paper:
+the loss l (mean squared error), I = -log2(l / l0) with l0 the loss of the best constant, and the
+ratio of I to that of a still larger reference encoder. The map is fitted on training frames by
+least squares and judged on test frames of other episodes. See docs/reconstruct.md.
+"""
+_EXAMPLES = """\
+examples:
+  s2robot reconstruct --target dinov2-vitl14 --source dinov2-vits14 dinov2-vitb14 \\
+      --scales 1 1,2 1,2,3 --reference timm/vit_giant_patch14_dinov2.lvd142m \\
+      --frames episodes/*.mp4 --count 200 --out runs/reconstruct
+  s2robot reconstruct --target file:runs/vits/encoder.json --source s2r-vitt16-128 \\
+      random/vitt16-128 --scales 1 1,2 1,2,3 --frames pick-cube/precise
+  s2robot reconstruct --target vc1-vitl --source vc1-vitb --tokens cls --frames camera.mp4
+
+A killed run goes on where it stopped, and sources added later are encoded alone, as long as --out
+and the frames are the same. `s2robot encoders fetch NAME` brings published encoders ahead.
+"""
+
+
+def main(words: list[str]) -> int:
+    """Run the command; returns the exit status."""
+    options = _parse(words)
+    console = Console(stderr=options.json)
+    config = StudyConfig(
+        options.ridge, options.per_place, options.test_share, options.seed, options.batch
+    )
+    target, sources = _encoders(options)
+    encoders = [target.encoder, *(source.encoder for source in sources)]
+    height, width = options.frame or (_largest_side(encoders),) * 2
+    frames, blocks = frames_in_blocks(options.frames, height, width, options.count, options.block)
+    study = reconstruct(
+        frames, blocks, target.encoder, sources, config, options.out / "cache", not options.json
+    )
+    record = {
+        "names": [target.name, *(source.name for source in sources)],
+        "target": target.encoder.spec.to_dict(),
+        "sources": [source.encoder.spec.to_dict() for source in sources],
+        "frames": {"from": options.frames, "height": height, "width": width},
+        "blocks": {"frames": options.block, "test": study.test_blocks},
+        "tokens": options.tokens,
+        "config": asdict(config),
+        **asdict(study),
+        "words": in_words(study, target.name),
+        "cautions": cautions(study),
+        "provenance": provenance(),
+    }
+    write_json(options.out / "results.json", record)
+    _draw(options.out / "information.png", study, target.name)
+    if options.json:
+        Console().print_json(data=record)
+    else:
+        _print(console, study, record, options)
+    return 0
+
+
+def _parse(words: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="s2robot reconstruct",
+        description=_DESCRIPTION,
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    _add_encoders(parser)
+    _add_frames(parser)
+    add("--ridge", type=float, default=RIDGE, metavar="R",
+        help=f"share of each channel's variance added to it (default: {RIDGE:g})")  # fmt: skip
+    add("--per-place", action="store_true",
+        help="own bias and baseline for each place of the grid: only changes count")  # fmt: skip
+    add("--out", type=Path, default=Path("runs/reconstruct"), help="folder of the results")
+    add("--json", action="store_true", help="JSON instead of a table")
+    return parser.parse_args(words)
+
+
+def _add_encoders(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("encoders").add_argument
+    add("--target", required=True, metavar="NAME", help="encoder whose features are recovered")
+    add(
+        "--source",
+        required=True,
+        nargs="+",
+        metavar="NAME",
+        help="encoders that they are recovered from",
+    )
+    add("--scales", nargs="+", type=scale_set, default=[(1.0,), (1.0, 2.0)], metavar="S,S",
+        help="scale sets of each source (default: 1 1,2)")  # fmt: skip
+    add("--reference", metavar="NAME", help="a still larger one, at scale 1, for the ratio")
+    add("--tokens", choices=TOKENS, default="grid",
+        help="all places of the grid (default), the class token, or the grid's mean")  # fmt: skip
+    add("--target-tap", type=int, metavar="LAYER",
+        help="a layer of the target for its output (-1: the last, before its norm)")  # fmt: skip
+    add("--input-mode", choices=INPUT_MODES, default="native",
+        help="scales from the native frame (default), or interpolated as in the paper")  # fmt: skip
+    add("--dtype", choices=DTYPES, default="float32", help="default: float32")
+    add("--device", default="auto")
+    add("--batch", type=count, default=16, help="frames encoded at once (default: 16)")
+
+
+def _add_frames(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("frames").add_argument
+    add("--frames", nargs="+", default=["pick-cube"], metavar="SOURCE",
+        help=f"videos, folders of pictures, or {', '.join(GENERATED)} (default pick-cube; "
+        "also pick-cube/LEVEL)")  # fmt: skip
+    add("--count", type=count, default=400, help="most frames of each of them (default: 400)")
+    add("--frame", type=frame_shape, metavar="HxW",
+        help="size that frames are brought to [px] (default: of the largest scale)")  # fmt: skip
+    add("--block", type=count, default=20, metavar="N",
+        help="of videos and folders, N frames in a row go to training or test together "
+        "(default: 20); of pick-cube, whole episodes do")  # fmt: skip
+    add("--test-share", type=float, default=0.25, help="of the blocks (default: 0.25)")
+    add("--seed", type=int, default=0, help="of the split into training and test")
+
+
+def _encoders(options: argparse.Namespace) -> tuple[Source, list[Source]]:
+    how = {name: getattr(options, name) for name in ("tokens", "input_mode", "dtype", "device")}
+    taps = () if options.target_tap is None else (options.target_tap,)
+    sources = [source_of(name, options.scales, **how) for name in dict.fromkeys(options.source)]
+    if options.reference:
+        sources.append(source_of(options.reference, reference=True, **how))
+    target = source_of(options.target, taps=taps, **how)
+    names = short_names([target.name, *(source.name for source in sources)])
+    named = [replace(s, name=name) for s, name in zip([target, *sources], names, strict=True)]
+    return named[0], named[1:]
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Names to print: of the file of a card its folder and stem, as long as they stay different."""
+    parts = [Path(name.removeprefix("file:")).with_suffix("").parts[-2:] for name in names]
+    short = [
+        "/".join(part) if name.startswith("file:") else name
+        for name, part in zip(names, parts, strict=True)
+    ]
+    return short if len(set(short)) == len(set(names)) else list(names)
+
+
+def _largest_side(encoders: Sequence[FrameEncoder]) -> int:
+    """Of any scale's image [px]."""
+    parts = [part for encoder in encoders for part in encoder.layout.scales.values()]
+    return max(max(part.image_shape) for part in parts)
+
+
+def frames_in_blocks(
+    sources: Sequence[str], height: int, width: int, count: int, block: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Frames of several sources, and which of them belong together.
+
+    Args:
+        sources: each as ``frames_from`` takes it.
+        height: of the frames [px].
+        width: of the frames [px].
+        count: most frames of each source.
+        block: frames in a row that belong together, of sources that are not made of episodes.
+
+    Returns:
+        ``(N, height, width, 3)`` uint8 and ``(N,)`` numbers of blocks: an episode of pick-cube, or
+        ``block`` frames in a row of anything else.
+    """
+    frames, blocks, first = [], [], 0
+    for source in sources:
+        if source.partition("/")[0] == "pick-cube":
+            found, numbers = _episodes(source.partition("/")[2] or "easy", (height, width), count)
+        else:
+            found = frames_from(source, height, width, count)
+            numbers = np.arange(len(found)) // block
+        frames.append(found)
+        blocks.append(numbers + first)
+        first += int(numbers.max()) + 1
+    return np.concatenate(frames), np.concatenate(blocks)
+
+
+def _episodes(level: str, shape: tuple[int, int], count: int) -> tuple[np.ndarray, np.ndarray]:
+    """``count`` frames of one episode of the expert after another, and their episodes."""
+    frames: list[np.ndarray] = []
+    numbers: list[int] = []
+    while len(frames) < count:
+        seed = numbers[-1] + 1 if numbers else 0
+        episode = list(expert_episode(level, get_level(level).camera, shape, seed))
+        frames += episode
+        numbers += [seed] * len(episode)
+    return np.stack(frames[:count]), np.array(numbers[:count])
+
+
+# ----------------------------------------------------------------------------------------- words
+def in_words(study: Study, target: str) -> list[str]:
+    """What the rows say, a sentence for each but the reference."""
+    reference = next((row for row in study.rows if row.reference), None)
+    lines = [_sentence(row, study, target, reference) for row in study.rows if not row.reference]
+    if reference is None:
+        lines.append(
+            "Without --reference there is no ratio: part of any model's features depends on chance "
+            "and no other model recovers it, so a low I alone does not say that much is missing."
+        )
+    return lines
+
+
+def _sentence(row: Recovery, study: Study, target: str, reference: Recovery | None) -> str:
+    bits = row.test_information
+    explained = 100 * (1 - row.test_loss / study.test_baseline)
+    text = f"{row.label} recovers I = {_interval(bits)} of {target}, {explained:.1f} % of variance"
+    if bits.estimate <= 0:
+        text = f"{row.label} recovers nothing of {target} on test frames: I = {_interval(bits)}"
+    if reference and row.test_ratio:
+        percent = Interval(*(100 * getattr(row.test_ratio, f) for f in ("estimate", "low", "high")))
+        text += f", {_interval(percent, 1)} % of what {reference.label} recovers"
+    if row is study.rows[0]:
+        return f"{text}."
+    more = row.more_than_first
+    told = "" if more.excludes_zero() else ", which could be none"
+    return f"{text}; {_interval(more, sign='+')} against {study.rows[0].label}{told}."
+
+
+def _interval(value: Interval, digits: int = 3, sign: str = "") -> str:
+    low, high = (f"{limit:{sign}.{digits}f}" for limit in (value.low, value.high))
+    return f"{value.estimate:{sign}.{digits}f} [{low}, {high}]"
+
+
+def cautions(study: Study) -> list[str]:
+    """Reasons not to trust the rows."""
+    found = []
+    widest = max(study.rows, key=lambda row: row.width)
+    if study.train_tokens < TOKENS_A_CHANNEL * widest.width:
+        found.append(
+            f"{study.train_tokens} training tokens are few for the {widest.width} channels of "
+            f"{widest.label}: at least {TOKENS_A_CHANNEL} a channel are advised; give more frames"
+        )
+    if study.test_blocks < FEW_BLOCKS:
+        found.append(
+            f"the intervals come from {study.test_blocks} test blocks and are rather too narrow "
+            f"below {FEW_BLOCKS}; give more episodes"
+        )
+    fitted = [r.label for r in study.rows if r.test_information.high < 0.8 * r.train_information]
+    if fitted:
+        found.append(
+            f"{', '.join(fitted)} recover clearly less on test frames than on training frames: "
+            "judge by the test columns, and give more frames"
+        )
+    above = [r.label for r in study.rows if r.test_ratio and r.test_ratio.low > 1.005]
+    if above:
+        found.append(
+            f"{', '.join(above)} recover more than the reference, so it is no upper bound here; "
+            "take a larger reference of the same pre-training"
+        )
+    return found
+
+
+# ----------------------------------------------------------------------------- table and picture
+def _print(
+    console: Console, study: Study, record: dict[str, Any], options: argparse.Namespace
+) -> None:
+    places = "{} x {} tokens a frame".format(*study.grid) if study.grid else options.tokens
+    console.print(
+        f"target {record['names'][0]}, {places}; {study.train_frames} training and "
+        f"{study.test_frames} test frames ({study.test_blocks} blocks) from "
+        f"{', '.join(options.frames)}; ridge {options.ridge:g}; l0 {study.train_baseline:.4g} "
+        f"(train), {study.test_baseline:.4g} (test)",
+        highlight=False,
+        markup=False,
+        soft_wrap=True,
+    )
+    table = Table(box=None)
+    wide = Console(file=console.file, width=max(console.width, 130))  # no digit is cut off
+    heads = ["source", "width", "GFLOPs", "train loss", "info", "ratio"]
+    for head in [*heads, "test loss", "info [95 %]", "ratio"]:
+        table.add_column(head, justify="left" if head == "source" else "right", no_wrap=True)
+    for row in study.rows:
+        table.add_row(*_cells(row))
+    wide.print(table)
+    for line in record["words"]:
+        console.print(line, highlight=False, markup=False, soft_wrap=True)
+    for line in record["cautions"]:
+        console.print(f"caution: {line}", highlight=False, markup=False, soft_wrap=True)
+    console.print(
+        f"written: {options.out / 'results.json'}, {options.out / 'information.png'}",
+        highlight=False,
+        soft_wrap=True,
+    )
+
+
+def _cells(row: Recovery) -> list[str]:
+    mark = " (reference)" if row.reference else ""
+    test_ratio = row.test_ratio.estimate if row.test_ratio else None
+    return [
+        row.label + mark,
+        str(row.width),
+        f"{row.gflops:.1f}",
+        f"{row.train_loss:.4g}",
+        f"{row.train_information:.3f}",
+        _percent(row.train_ratio),
+        f"{row.test_loss:.4g}",
+        _interval(row.test_information),
+        _percent(test_ratio),
+    ]
+
+
+def _percent(share: float | None) -> str:
+    return "-" if share is None else f"{100 * share:.1f} %"
+
+
+def _draw(path: Path, study: Study, target: str) -> None:
+    """Information by scale set: a line a source, test frames filled, training frames hollow."""
+    figure = Figure(figsize=(8.4, 4.2), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    rows = [row for row in study.rows if not row.reference]
+    sets = list(dict.fromkeys(row.scales for row in rows))
+    sources = list(dict.fromkeys(row.source for row in rows))
+    for number, source in enumerate(sources):
+        own = [row for row in rows if row.source == source]
+        aside = 0.06 * (number - (len(sources) - 1) / 2)  # intervals stand side by side
+        _draw_source(axes, own, [sets.index(row.scales) + aside for row in own], number)
+    for row in study.rows:
+        if row.reference:
+            axes.axhline(row.test_information.estimate, color=GREY, label=f"{row.label}, reference")
+            axes.axhline(row.train_information, color=GREY, ls=":")
+    axes.plot([], [], ls=":", marker="o", mfc="white", color=GREY, label="on training frames")
+    axes.set_xticks(range(len(sets)), [f"({', '.join(f'{s:g}' for s in each)})" for each in sets])
+    axes.set(xlabel="scales", ylabel="I = -log2(l / l0)")
+    axes.set_title(f"recovered of {target}: test frames, 95 % intervals", loc="left", fontsize=10)
+    axes.margins(x=0.15)
+    axes.spines[["top", "right"]].set_visible(False)
+    figure.legend(loc="outside right upper", frameon=False, fontsize=8)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def _draw_source(
+    axes: Axes, rows: Sequence[Recovery], places: Sequence[float], number: int
+) -> None:
+    colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+    test = [row.test_information for row in rows]
+    bits = np.array([value.estimate for value in test])
+    errors = [bits - [value.low for value in test], [value.high for value in test] - bits]
+    style: dict[str, Any] = {"color": colour, "marker": marker}
+    axes.errorbar(places, bits, np.maximum(errors, 0), capsize=3, label=rows[0].source, **style)
+    trained = [row.train_information for row in rows]
+    axes.plot(places, trained, ls=":", mfc="white", **style)

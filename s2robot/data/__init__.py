@@ -1,0 +1,1 @@
+"""Demonstrations, frames and the feature store."""

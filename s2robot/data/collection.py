@@ -1,0 +1,214 @@
+"""Collect demonstrations: the expert's clean labels, noisily executed, in robomimic's HDF5."""
+
+from __future__ import annotations
+
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from rich.progress import Progress
+
+from s2robot.data.demonstrations import Demonstrations, Episode, write_demonstrations
+from s2robot.envs.expert import (
+    EXECUTION_NOISE,
+    JointSpaceExpert,
+    ScriptedExpert,
+    noisy_execution,
+)
+from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
+from s2robot.utils.io import atomic_path, digest_of, locked, read_json, write_json
+from s2robot.utils.provenance import provenance
+
+SEEDS_PER_COLLECTION = 10_000
+"""Environment seeds of collection ``seed`` are ``seed * 10_000 + attempt``."""
+_MAX_FAILURES = 50
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """What to collect, and how."""
+
+    level: str = "precise"
+    control: str = "ee_delta"
+    episodes: int = 120
+    seed: int = 0
+    valid_share: float = 0.1
+    """Share of the episodes held out for validation."""
+    hold_steps: int = 4
+    """Steps kept after the cube is up, so that a policy learns to hold."""
+    out: Path | None = None
+    data_dir: Path = Path("data")
+    env: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of ``PickCubeEnv``."""
+
+    def __post_init__(self) -> None:
+        if not 2 <= self.episodes <= SEEDS_PER_COLLECTION // 2:
+            raise ValueError(
+                f"episodes is {self.episodes}; allowed: 2 to {SEEDS_PER_COLLECTION // 2}"
+            )
+        if not 0 <= self.seed < 100:
+            raise ValueError(f"seed is {self.seed}; allowed: 0 to 99 (others seed evaluations)")
+        if not 0 < self.valid_share < 1:
+            raise ValueError(f"valid_share is {self.valid_share}; it must lie between 0 and 1")
+
+    @property
+    def path(self) -> Path:
+        """Where the data set goes: ``out``, or a name made of the settings."""
+        if self.out is not None:
+            return self.out
+        extra = f"-{digest_of(self.env)[:8]}" if self.env else ""
+        name = f"{self.level}-{self.control}-{self.episodes}-seed{self.seed}{extra}.hdf5"
+        return self.data_dir / "demos" / name
+
+    def recipe(self) -> dict[str, Any]:
+        """What decides the content of the file."""
+        return {
+            name: getattr(self, name)
+            for name in ("level", "control", "episodes", "seed", "valid_share", "hold_steps", "env")
+        }
+
+
+def collect(config: CollectConfig) -> Demonstrations:
+    """Collect (or go on collecting) and write the data set; an existing one is only checked.
+
+    Finished episodes are kept one by one in ``<path>.parts/`` until the file is written.
+
+    Raises:
+        MismatchError: the file or the parts there belong to other settings.
+        S2RobotError: the expert fails too often on this environment.
+    """
+    path = config.path
+    with locked(path):
+        if not path.exists():
+            _collect_parts(config, path.with_name(path.name + ".parts"))
+        demos = Demonstrations(path)
+    if demos.meta["recipe"] != config.recipe():
+        raise MismatchError(
+            f"{path} was collected with {demos.meta['recipe']}, asked for is {config.recipe()}; "
+            "give another out="
+        )
+    return demos
+
+
+def _collect_parts(config: CollectConfig, folder: Path) -> None:
+    _claim(folder, config)
+    env = PickCubeEnv(level=config.level, control=config.control, **config.env)
+    try:
+        episodes, failures = _gather(config, env, folder)
+        meta = {"recipe": config.recipe(), "failures": failures, "provenance": provenance()}
+        write_demonstrations(
+            config.path,
+            episodes,
+            env_name="s2robot/PickCube-v0",
+            env_kwargs=env.env_kwargs(),
+            model_xml=env.model_xml(),
+            valid=_held_out(config),
+            provenance=meta,
+        )
+    finally:
+        env.close()
+    shutil.rmtree(folder)
+
+
+def _claim(folder: Path, config: CollectConfig) -> None:
+    """Refuse to mix the parts of two collections."""
+    record = folder / "recipe.json"
+    if record.exists() and read_json(record) != config.recipe():
+        raise MismatchError(
+            f"{folder} holds episodes of an interrupted collection with other settings "
+            f"({read_json(record)}); finish that one, delete the folder, or give another out="
+        )
+    write_json(record, config.recipe())
+
+
+def _gather(config: CollectConfig, env: PickCubeEnv, folder: Path) -> tuple[list[Episode], int]:
+    """All successful episodes in the order of their seeds, and how many attempts failed."""
+    episodes: list[Episode] = []
+    attempt = failures = 0
+    with Progress() as progress:
+        bar = progress.add_task(f"collecting {config.level}", total=config.episodes)
+        while len(episodes) < config.episodes:
+            episode = _load_part(folder, attempt) or _record_part(config, env, folder, attempt)
+            attempt += 1
+            if episode.success[-1]:
+                episodes.append(episode)
+                progress.advance(bar)
+                continue
+            failures += 1
+            if failures > _MAX_FAILURES + 0.1 * attempt:
+                raise S2RobotError(
+                    f"the expert failed in {failures} of {attempt} episodes on this environment "
+                    f"({config.env or 'defaults'}); it was made for the levels' own settings"
+                )
+    return episodes, failures
+
+
+def _part_path(folder: Path, attempt: int) -> Path:
+    return folder / f"attempt_{attempt:05d}.npz"
+
+
+def _record_part(config: CollectConfig, env: PickCubeEnv, folder: Path, attempt: int) -> Episode:
+    seed = config.seed * SEEDS_PER_COLLECTION + attempt
+    episode = record_episode(env, seed, config.hold_steps)
+    arrays = {f"obs/{key}": value for key, value in episode.obs.items()}
+    for name in ("actions", "executed", "states", "success"):
+        arrays[name] = getattr(episode, name)
+    with atomic_path(_part_path(folder, attempt)) as temporary, temporary.open("wb") as file:
+        np.savez(file, allow_pickle=False, **arrays)
+    return episode
+
+
+def _load_part(folder: Path, attempt: int) -> Episode | None:
+    path = _part_path(folder, attempt)
+    if not path.exists():
+        return None
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            obs = {key[4:]: arrays[key] for key in arrays.files if key.startswith("obs/")}
+            names = ("actions", "executed", "states", "success")
+            return Episode(**{name: arrays[name] for name in names}, obs=obs)
+    except (ValueError, KeyError, OSError) as error:
+        raise CorruptFileError(f"{path} is damaged ({error}); delete it and rerun") from None
+
+
+def record_episode(env: PickCubeEnv, seed: int, hold_steps: int) -> Episode:
+    """One episode of the expert under execution noise, ended ``hold_steps`` after success."""
+    expert = _expert_for(env)
+    noise = noisy_execution(np.random.default_rng([seed, 1]), EXECUTION_NOISE[env.control])
+    observation, _ = env.reset(seed=seed)
+    observations, states = [observation], []
+    actions, executed, success = [], [], []
+    truncated, held = False, 0
+    while not truncated and held < hold_steps:
+        action = expert.action(observation)
+        states.append(env.get_state())
+        actions.append(action)
+        executed.append(noise(action))
+        observation, _, _, truncated, info = env.step(executed[-1])
+        observations.append(observation)
+        success.append(info["is_success"])
+        held = held + 1 if info["is_success"] else 0
+    obs = {key: np.stack([o[key] for o in observations]) for key in observations[0]}
+    return Episode(
+        actions=np.stack(actions).astype(np.float32),
+        executed=np.stack(executed).astype(np.float32),
+        states=np.stack(states),
+        obs=obs,
+        success=np.array(success),
+    )
+
+
+def _expert_for(env: PickCubeEnv) -> ScriptedExpert | JointSpaceExpert:
+    if env.control == "joint_delta":
+        return JointSpaceExpert(env.level, env.kinematics)
+    return ScriptedExpert(env.level)
+
+
+def _held_out(config: CollectConfig) -> list[int]:
+    """Numbers of the validation episodes, drawn by the collection's seed."""
+    count = max(1, round(config.valid_share * config.episodes))
+    rng = np.random.default_rng([config.seed, 2])
+    return sorted(int(i) for i in rng.choice(config.episodes, size=count, replace=False))

@@ -1,0 +1,226 @@
+"""Demonstrations on disk: robomimic's HDF5 layout with simulator states, checked when opened."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from s2robot.envs.controllers import EE_STEP_M, JOINT_STEP_RAD
+from s2robot.errors import CorruptFileError
+from s2robot.utils.io import atomic_path
+
+FORMAT = 1
+ENV_TYPE_GYM = 2
+_MOTION = {"ee_delta": (3, EE_STEP_M), "joint_delta": (7, JOINT_STEP_RAD)}
+"""robomimic's ``EnvType.GYM_TYPE``."""
+
+
+@dataclass(frozen=True)
+class Episode:
+    """One demonstration of T steps; row t is the moment before action t."""
+
+    actions: np.ndarray
+    """(T, A) float32, the expert's clean labels in [-1, 1]."""
+    executed: np.ndarray
+    """(T, A) float32, what was executed: the label plus noise."""
+    states: np.ndarray
+    """(T, S) float64 full simulator states."""
+    obs: Mapping[str, np.ndarray]
+    """Low-dimensional observations, each (T + 1, d) float32: before every action and at the end."""
+    success: np.ndarray
+    """(T,) bool, the task's success after each action."""
+
+    def __len__(self) -> int:
+        return len(self.actions)
+
+
+def write_demonstrations(
+    path: str | Path,
+    episodes: Sequence[Episode],
+    *,
+    env_name: str,
+    env_kwargs: Mapping[str, Any],
+    model_xml: str,
+    valid: Sequence[int],
+    provenance: Mapping[str, Any],
+) -> None:
+    """Write a robomimic data set, atomically; ``valid`` numbers the held-out episodes."""
+    if not episodes:
+        raise ValueError("there are no episodes to write; collect at least one")
+    meta = {"format": FORMAT, "digest": digest_episodes(episodes), **provenance}
+    env_args = {"env_name": env_name, "type": ENV_TYPE_GYM, "env_kwargs": dict(env_kwargs)}
+    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
+        data = file.create_group("data")
+        data.attrs["total"] = sum(len(episode) for episode in episodes)
+        data.attrs["env_args"] = json.dumps(env_args)
+        data.attrs["s2robot"] = json.dumps(meta)
+        for i, episode in enumerate(episodes):
+            _write_episode(data.create_group(f"demo_{i}"), episode, model_xml)
+        held_out = set(valid)
+        train = [i for i in range(len(episodes)) if i not in held_out]
+        _write_mask(file, "train", train)
+        _write_mask(file, "valid", sorted(held_out))
+
+
+def _write_episode(group: h5py.Group, episode: Episode, model_xml: str) -> None:
+    group.attrs["num_samples"] = len(episode)
+    group.attrs["model_file"] = model_xml
+    group["actions"] = episode.actions
+    group["executed_actions"] = episode.executed
+    group["states"] = episode.states
+    group["rewards"] = episode.success.astype(np.float32)
+    dones = np.zeros(len(episode), dtype=np.int64)
+    dones[-1] = 1
+    group["dones"] = dones
+    for key, value in episode.obs.items():
+        group[f"obs/{key}"] = value[:-1]
+        group[f"next_obs/{key}"] = value[1:]
+
+
+def _write_mask(file: h5py.File, key: str, numbers: Sequence[int]) -> None:
+    file[f"mask/{key}"] = np.array([f"demo_{i}" for i in numbers], dtype="S16")
+
+
+def digest_episodes(episodes: Sequence[Episode]) -> str:
+    """SHA-256 over labels, states and observations: the identity of a data set's content."""
+    digest = hashlib.sha256()
+    for episode in episodes:
+        for array in (episode.actions, episode.states):
+            digest.update(repr((array.shape, str(array.dtype))).encode())
+            digest.update(np.ascontiguousarray(array).tobytes())
+        for key in sorted(episode.obs):
+            digest.update(key.encode() + np.ascontiguousarray(episode.obs[key]).tobytes())
+    return digest.hexdigest()
+
+
+class Demonstrations:
+    """A robomimic HDF5 file written by ``s2robot collect``, read whole and checked.
+
+    Arrays are all episodes' frames one after another: N frames of E episodes.
+
+    Raises:
+        FileNotFoundError: no such file.
+        CorruptFileError: truncated, altered, or not a data set with simulator states of ours.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        if not self.path.exists():
+            raise FileNotFoundError(
+                f"no demonstrations at {self.path}; make them with "
+                f"`s2robot collect out={self.path}`"
+            )
+        with _opened(self.path) as file:
+            self._read(file)
+        if digest_episodes(self.episodes) != self.digest:
+            raise CorruptFileError(
+                f"{self.path}: content and recorded digest differ; the file was altered or "
+                "damaged: collect it again"
+            )
+
+    def _read(self, file: Any) -> None:
+        try:
+            data = file["data"]
+            meta = json.loads(data.attrs["s2robot"])
+            env_args = json.loads(data.attrs["env_args"])
+            names = sorted(data.keys(), key=lambda name: int(name.removeprefix("demo_")))
+            self.episodes = [_read_episode(data[name]) for name in names]
+            self.train_episodes = _read_mask(file, "train")
+            self.valid_episodes = _read_mask(file, "valid")
+            self._join()
+        except (KeyError, ValueError) as error:
+            raise CorruptFileError(
+                f"{self.path} is HDF5 but lacks what `s2robot collect` writes ({error}); "
+                "data sets of other programs carry no simulator states of this environment"
+            ) from None
+        if meta.get("format") != FORMAT:
+            raise CorruptFileError(
+                f"{self.path} has format {meta.get('format')}; this version reads {FORMAT}"
+            )
+        self.digest: str = meta["digest"]
+        self.meta: dict[str, Any] = meta
+        self.env_name: str = env_args["env_name"]
+        self.env_kwargs: dict[str, Any] = env_args["env_kwargs"]
+
+    def _join(self) -> None:
+        lengths = [len(episode) for episode in self.episodes]
+        self.episode_ends: np.ndarray = np.cumsum(lengths, dtype=np.int64)
+        """(E,) one past each episode's last frame."""
+        self.actions: np.ndarray = np.concatenate([e.actions for e in self.episodes])
+        """(N, A) float32 labels."""
+        self.states: np.ndarray = np.concatenate([e.states for e in self.episodes])
+        """(N, S) float64 full simulator states."""
+
+    @property
+    def level(self) -> str:
+        """Name of the level it was collected on."""
+        return self.env_kwargs["level"]
+
+    @property
+    def control(self) -> str:
+        """Action space: ``ee_delta`` or ``joint_delta``."""
+        return self.env_kwargs["control"]
+
+    @property
+    def motion_dims(self) -> int:
+        """Number of leading action entries that move the arm."""
+        return _MOTION[self.control][0]
+
+    @property
+    def motion_unit(self) -> float:
+        """Size of a full step (an action entry of 1) [m for ``ee_delta``, rad for joints]."""
+        return _MOTION[self.control][1]
+
+    @property
+    def num_episodes(self) -> int:
+        """E, the number of demonstrations."""
+        return len(self.episodes)
+
+    @property
+    def num_frames(self) -> int:
+        """N, the number of frames of all demonstrations."""
+        return int(self.episode_ends[-1])
+
+    def low_dim(self, key: str) -> np.ndarray:
+        """(N, d) float32 of one low-dimensional observation.
+
+        Raises:
+            KeyError: there is no such observation; lists those there are.
+        """
+        keys = sorted(self.episodes[0].obs)
+        if key not in keys:
+            raise KeyError(f"no observation {key!r} in {self.path}; available: {', '.join(keys)}")
+        return np.concatenate([episode.obs[key][:-1] for episode in self.episodes])
+
+
+def _opened(path: Path) -> h5py.File:
+    try:
+        return h5py.File(path, "r")
+    except OSError as error:
+        raise CorruptFileError(
+            f"{path} cannot be read as HDF5 ({error}); it is truncated or another kind of file: "
+            "collect it again"
+        ) from None
+
+
+def _read_episode(group: Any) -> Episode:
+    obs, following = group["obs"], group["next_obs"]
+    return Episode(
+        actions=group["actions"][:],
+        executed=group["executed_actions"][:],
+        states=group["states"][:],
+        obs={key: np.concatenate([obs[key][:], following[key][-1:]]) for key in obs},
+        success=group["rewards"][:] > 0,
+    )
+
+
+def _read_mask(file: Any, key: str) -> np.ndarray:
+    names: Iterator[bytes] = iter(file[f"mask/{key}"][:])
+    return np.array([int(name.decode().removeprefix("demo_")) for name in names], dtype=np.int64)

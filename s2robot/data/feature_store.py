@@ -1,0 +1,278 @@
+"""Features of demonstrations on disk: content-addressed, each scale apart, checked when read.
+
+``<root>/<key>/`` holds one scale of one data set: shards of some hundred frames each, and
+``meta.json`` that lists them with their SHA-256. A shard counts once it is listed, so a kill loses
+at most one. As scales lie apart, encoders that share a scale share its features.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from s2robot.backbones import get_card
+from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.encoder.spec import EmbeddingLayout, EncoderSpec
+from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
+from s2robot.utils.io import atomic_path, digest_of, locked, read_json, sha256_bytes, write_json
+from s2robot.utils.progress import frames_bar
+
+FORMAT = 1
+MERGE_FRAMES = 512
+"""Frames whose scales are merged at once when loading."""
+
+
+class DataSet(Protocol):
+    """What the store asks of demonstrations."""
+
+    @property
+    def digest(self) -> str: ...
+    @property
+    def num_frames(self) -> int: ...
+
+
+class FrameReader(Protocol):
+    """Frames of a data set, in order."""
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """JSON-able description of all that decides the pixels besides the data set."""
+        ...
+
+    def __len__(self) -> int: ...
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Frames ``(stop - start, H, W, 3)`` uint8 RGB."""
+        ...
+
+
+class FeatureStore:
+    """Features of data sets under one folder, float16.
+
+    Args:
+        root: the folder.
+        block_frames: frames encoded between two writes; a kill loses at most so many.
+    """
+
+    def __init__(self, root: str | Path, block_frames: int = 256) -> None:
+        if block_frames < 1:
+            raise ValueError(f"block_frames must be at least 1; got {block_frames}")
+        self.root = Path(root)
+        self.block_frames = block_frames
+
+    def ensure(
+        self,
+        demos: DataSet,
+        frames: FrameReader,
+        encoder: FrameEncoder,
+        progress: bool = True,
+        refresh: bool = False,
+    ) -> None:
+        """Encode what is missing, all missing scales in one pass over the frames.
+
+        A killed call goes on where it stopped; of calls at once in several processes one works
+        and the others wait.
+
+        Args:
+            demos: the data set.
+            frames: its frames.
+            encoder: made each of ``encoder.spec``'s scales.
+            progress: show a progress bar.
+            refresh: delete what is there and encode it again.
+
+        Raises:
+            MismatchError: the frames are not as many as the data set has, or the encoder's runtime
+                is approximate.
+        """
+        _check_lengths(demos, frames)
+        _check_exact(encoder)
+        entries = self._entries(demos, frames, encoder.layout)
+        if refresh:
+            for entry in entries.values():
+                with entry.lock():
+                    entry.delete()
+        missing = [entry for entry in entries.values() if not entry.complete]
+        with contextlib.ExitStack() as stack:
+            for entry in sorted(missing, key=lambda entry: entry.folder):  # no deadlock
+                stack.enter_context(entry.lock())
+            missing = [entry for entry in missing if not entry.reread()]
+            if missing:
+                self._encode(frames, encoder, missing, progress)
+
+    def _encode(
+        self, frames: FrameReader, encoder: FrameEncoder, missing: Sequence[_Entry], progress: bool
+    ) -> None:
+        total = len(frames)
+        with frames_bar(progress) as bar:
+            names = ", ".join(f"{entry.scale:g}" for entry in missing)
+            task = bar.add_task(f"encoding scales ({names})", total=total)
+            while (start := min(entry.frames for entry in missing)) < total:
+                behind = [entry for entry in missing if entry.frames == start]
+                ahead = [entry.frames for entry in missing if entry.frames > start]
+                stop = min([start + self.block_frames, total, *ahead])
+                bar.update(task, completed=start)
+                block = frames.read(start, stop)
+                parts = encoder.encode_scales(block, [entry.scale for entry in behind])
+                for entry in behind:
+                    entry.append(parts[entry.scale])
+            bar.update(task, completed=total)
+
+    def load(
+        self, demos: DataSet, frames: FrameReader, encoder: FrameEncoder | EncoderSpec
+    ) -> Tensor:
+        """Embeddings ``(N, D)`` float16 of all frames, every shard's checksum verified.
+
+        Raises:
+            FileNotFoundError: not all of them were encoded.
+            CorruptFileError: a file was truncated or altered.
+        """
+        layout = _layout_of(encoder)
+        entries = self._entries(demos, frames, layout)
+        parts = {scale: entry.read() for scale, entry in entries.items()}
+        merged = torch.empty(demos.num_frames, layout.embedding_dim, dtype=torch.float16)
+        for start in range(0, demos.num_frames, MERGE_FRAMES):
+            block = {s: p[start : start + MERGE_FRAMES].float() for s, p in parts.items()}
+            merged[start : start + MERGE_FRAMES] = layout.merge(block)
+        return merged
+
+    def _entries(
+        self, demos: DataSet, frames: FrameReader, layout: EmbeddingLayout
+    ) -> dict[float, _Entry]:
+        spec = layout.spec
+        common = {
+            "demos": demos.digest,
+            "frames": frames.source,
+            "weights": spec.weights_digest,  # covers architecture and preprocessing
+            "pixel_path": spec.pixel_path,
+            "stage": layout.stage,
+            "geometry": spec.geometry,
+            "taps": [list(spec.taps), spec.taps_merge] if spec.taps else [],
+            "dtype": spec.dtype,
+        }
+        return {
+            scale: _Entry(
+                self.root,
+                {
+                    **common,
+                    "scale": scale,
+                    # both modes give the base image, as at scale 1
+                    "input_mode": "native" if layout.is_base(part) else spec.input_mode,
+                    **({} if layout.is_square(part) else {"tiling": [part.rows, part.columns]}),
+                    "shape": list(part.stored_shape),
+                },
+                demos.num_frames,
+            )
+            for scale, part in layout.scales.items()
+        }
+
+
+def _check_exact(encoder: FrameEncoder) -> None:
+    if not encoder.runtime.exact:
+        raise MismatchError(
+            f"runtime {encoder.runtime.name} is approximate and the store keeps what the spec "
+            "says; use runtime=auto, or another exact one"
+        )
+
+
+def _layout_of(encoder: FrameEncoder | EncoderSpec) -> EmbeddingLayout:
+    if isinstance(encoder, EncoderSpec):
+        return EmbeddingLayout(encoder, get_card(encoder.backbone))
+    return encoder.layout
+
+
+class _Entry:
+    """One scale of one data set on disk."""
+
+    def __init__(self, root: Path, description: dict[str, Any], total: int) -> None:
+        self.description = description
+        self.scale: float = description["scale"]
+        self.shape: tuple[int, ...] = tuple(description["shape"])
+        self.total = total
+        self.folder = root / digest_of({"format": FORMAT, **description})[:32]
+        self._shards: list[dict[str, Any]] = []
+        self.reread()
+
+    def lock(self) -> contextlib.AbstractContextManager[Any]:
+        """Keeps other processes from writing this entry."""
+        return locked(self.folder)
+
+    def reread(self) -> bool:
+        """Look again at what is on disk; whether it is complete."""
+        meta = self.folder / "meta.json"
+        self._shards = read_json(meta)["shards"] if meta.exists() else []
+        return self.complete
+
+    @property
+    def frames(self) -> int:
+        """Frames that are there."""
+        return sum(shard["frames"] for shard in self._shards)
+
+    @property
+    def complete(self) -> bool:
+        return self.frames == self.total
+
+    def delete(self) -> None:
+        """Remove the entry from disk."""
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.reread()
+
+    def append(self, features: Tensor) -> None:
+        """Write the next frames' features ``(n, *shape)``."""
+        half = features.detach().to("cpu", torch.float16)
+        if not torch.isfinite(half).all():
+            raise S2RobotError(
+                f"scale {self.scale:g} gives features beyond float16's range (largest "
+                f"{features.abs().max():.3g}); this backbone's output is unusable as it is"
+            )
+        buffer = io.BytesIO()
+        np.save(buffer, half.numpy(), allow_pickle=False)
+        data = buffer.getvalue()
+        name = f"{self.frames:07d}.npy"
+        with atomic_path(self.folder / name) as temporary:
+            temporary.write_bytes(data)
+        shard = {"file": name, "frames": len(half), "sha256": sha256_bytes(data)}
+        self._shards.append(shard)
+        write_json(
+            self.folder / "meta.json",
+            {"format": FORMAT, "key": self.description, "shards": self._shards},
+        )
+
+    def read(self) -> Tensor:
+        """All features ``(N, *shape)`` float16, checked."""
+        if not self.complete:
+            raise FileNotFoundError(
+                f"{self.frames} of {self.total} frames are encoded at scale {self.scale:g} in "
+                f"{self.folder}; run `s2robot features` (or FeatureStore.ensure) to encode the rest"
+            )
+        features = torch.empty(self.total, *self.shape, dtype=torch.float16)
+        start = 0
+        for shard in self._shards:
+            stop = start + shard["frames"]
+            features[start:stop] = self._read_shard(shard)
+            start = stop
+        return features
+
+    def _read_shard(self, shard: dict[str, Any]) -> Tensor:
+        path = self.folder / shard["file"]
+        data = path.read_bytes() if path.exists() else b""
+        if sha256_bytes(data) != shard["sha256"]:
+            raise CorruptFileError(
+                f"{path} ({len(data)} bytes) has not the SHA-256 that was recorded when it was "
+                f"written; delete {self.folder} and encode again (`s2robot features`)"
+            )
+        return torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False))
+
+
+def _check_lengths(demos: DataSet, frames: FrameReader) -> None:
+    if len(frames) != demos.num_frames or not demos.num_frames:
+        raise MismatchError(
+            f"the data set has {demos.num_frames} frames and the frame source {len(frames)}; "
+            "they must be the same number, at least 1"
+        )

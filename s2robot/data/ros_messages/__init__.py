@@ -1,0 +1,1 @@
+"""Decoding of ROS 1 and ROS 2 image messages and stamps, without ROS."""

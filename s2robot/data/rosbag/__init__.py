@@ -1,0 +1,27 @@
+"""Bags of ROS 1 and ROS 2, read and written without ROS: frames in, embeddings out.
+
+>>> from s2robot.data.rosbag import read_embeddings  # doctest: +SKIP
+>>> found = read_embeddings("run.embeddings.mcap", "/camera/image_raw/embedding")  # doctest: +SKIP
+>>> found.stamps_ns, found.values.shape  # doctest: +SKIP
+"""
+
+from __future__ import annotations
+
+import importlib.util
+
+from s2robot.errors import S2RobotError
+
+if importlib.util.find_spec("rosbags") is None:
+    raise S2RobotError("bags need the package rosbags: pip install 's2robot[ros]'")
+
+from s2robot.data.ros_messages.definitions import ENCODER_TOPIC
+from s2robot.data.rosbag.messages import EMBEDDING
+from s2robot.data.rosbag.reading import Embeddings, bag_frames, read_embeddings
+
+__all__ = [
+    "EMBEDDING",
+    "ENCODER_TOPIC",
+    "Embeddings",
+    "bag_frames",
+    "read_embeddings",
+]

@@ -1,0 +1,1 @@
+"""Frames to embeddings: tiles, tokens, pooling; whole, streaming, selective and single-frame."""

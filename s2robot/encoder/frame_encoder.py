@@ -1,0 +1,443 @@
+"""The one path from pixels to embeddings: frames, pyramid, tiles, backbone, merge, readout."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from s2robot.backbones import Backbone, get_card, load_backbone
+from s2robot.backbones.from_module import backbone_from_module
+from s2robot.encoder.multi_camera import as_cameras, packs
+from s2robot.encoder.nonfinite import all_finite, non_finite
+from s2robot.encoder.single_frame import SingleFrame
+from s2robot.encoder.spec import EmbeddingLayout, EncoderSpec
+from s2robot.encoder.streaming import FrameStream
+from s2robot.encoder.tile_selection import Region, SelectiveEncoder
+from s2robot.encoder.tiling import ScaleLayout, aspect_tilings
+from s2robot.errors import MismatchError
+from s2robot.multiscale import group_tiles, map_tiles, split_tiles
+from s2robot.preprocessing.image_pyramid import as_frames, pyramid
+from s2robot.runtimes import Calibration, TokenModel, calibrate, make_runtime
+from s2robot.utils.devices import resolve_device, resolve_dtype
+
+
+class FrameEncoder(nn.Module):
+    """Frames to embeddings with a frozen backbone on several scales.
+
+    It stays in evaluation mode whatever ``train()`` says, and no parameter takes gradients unless
+    ``requires_grad_(True)`` asks for them; then embeddings carry gradients to the weights.
+    """
+
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        backbone: Backbone,
+        device: str | torch.device = "auto",
+        max_tiles_per_batch: int = 128,
+        runtime: str = "eager",
+    ) -> None:
+        super().__init__()
+        if max_tiles_per_batch < 1:
+            raise ValueError(f"max_tiles_per_batch must be at least 1; got {max_tiles_per_batch}")
+        if spec.weights_digest != backbone.weights_digest:
+            raise MismatchError(
+                f"the weights of {spec.backbone} are not those of the spec: digest "
+                f"{backbone.weights_digest[:12]} instead of {spec.weights_digest[:12]}; "
+                "give the file that the spec was made with as weights=PATH"
+            )
+        self.spec = spec
+        self.backbone = backbone
+        self.layout = EmbeddingLayout(spec, backbone.card)
+        self.max_tiles_per_batch = max_tiles_per_batch
+        self.token_model = TokenModel(backbone, self.layout.stage, spec.taps, spec.taps_merge)
+        self.to(resolve_device(device)).eval()
+        self.use_runtime(runtime)
+
+    @classmethod
+    def from_name(
+        cls,
+        name: str,
+        scales: Sequence[float] = (1,),
+        readout: str = "published",
+        input_mode: str = "native",
+        weights: str | Path | None = None,
+        device: str | torch.device = "auto",
+        dtype: str = "auto",
+        resize_output_to_idx: int = 0,
+        max_tiles_per_batch: int = 128,
+        geometry: str = "published",
+        taps: Sequence[int] = (),
+        taps_merge: str = "concat",
+        runtime: str = "eager",
+        tilings: Sequence[tuple[int, int]] = (),
+        aspect_of: tuple[int, int] | None = None,
+        merge: str = "concat",
+        scale_weights: Sequence[float] = (),
+    ) -> FrameEncoder:
+        """Load a backbone by name and describe what it is used for.
+
+        Args:
+            name: of a backbone, see ``s2robot.backbones.load_backbone``.
+            scales: image sizes as multiples of the base size, such as (1, 2).
+            readout: "published", "cls", "mean" or "spatial_softmax".
+            input_mode: "native" or "interpolate".
+            weights: file to take the weights from; without it they are downloaded where need be.
+            device: "auto" (a GPU where there is one), "cpu", "cuda", ...
+            dtype: "auto" (bfloat16 on a GPU unless the readout is "published", else float32),
+                "float32", "bfloat16".
+            resize_output_to_idx: index of the scale whose grid the embedding has.
+            max_tiles_per_batch: most tiles in one call of the backbone.
+            geometry: "published", "full" or "padded"; see ``EncoderSpec``.
+            taps: layers in place of the last one's normalised output, such as (5, -1).
+            taps_merge: "concat" or "mean".
+            runtime: see ``use_runtime``.
+            tilings: (rows, columns) of each scale's tiles; empty for squares. See ``EncoderSpec``.
+            aspect_of: (height, width) of the frames; the largest scale then gets the tiling
+                nearest to their aspect ratio, in place of ``tilings``. Needs geometry "full".
+            merge: "concat", "sum" or "mean" of the scales.
+            scale_weights: factor of each scale before they are merged; empty for 1.
+        """
+        card = get_card(name, weights)
+        if aspect_of is not None:
+            if tilings:
+                raise ValueError(
+                    f"give tilings {tuple(tilings)} or aspect_of {aspect_of}, not both"
+                )
+            tilings = aspect_tilings(tuple(scales), card.preprocessing.image_size, aspect_of)
+        spec = EncoderSpec(
+            name,
+            "",
+            scales=tuple(scales),
+            input_mode=input_mode,
+            readout=readout,
+            resize_output_to_idx=resize_output_to_idx,
+            dtype=resolve_dtype(dtype, device, readout),
+            geometry=geometry,
+            taps=tuple(taps),
+            taps_merge=taps_merge,
+            tilings=tuple(tilings),
+            merge=merge,
+            scale_weights=tuple(scale_weights),
+        )
+        EmbeddingLayout(spec, card)  # refuses what cannot be, before loading
+        backbone = load_backbone(name, weights)
+        spec = dataclasses.replace(spec, weights_digest=backbone.weights_digest)
+        return cls(spec, backbone, device, max_tiles_per_batch, runtime)
+
+    @classmethod
+    def from_module(
+        cls,
+        module: nn.Module,
+        name: str | None = None,
+        device: str | torch.device = "auto",
+        dtype: str = "auto",
+        max_tiles_per_batch: int = 128,
+        runtime: str = "eager",
+        **settings: Any,
+    ) -> FrameEncoder:
+        """Wrap a model that another package has loaded, its weights taken over.
+
+        Args:
+            module: what ``r3m.load_r3m``, ``mvp.load``, ``vip.load_vip``, ``liv.load_liv``,
+                ``mcr.load_mcr`` or ``vc_models`` return, or a timm model.
+            name: of the backbone it is, where the module alone does not tell (MVP's small models).
+            device: as for ``from_name``.
+            dtype: as for ``from_name``.
+            max_tiles_per_batch: as for ``from_name``.
+            runtime: as for ``from_name``.
+            settings: of ``EncoderSpec``: scales, readout, input_mode, geometry, taps, ...
+
+        Raises:
+            ValueError: no such module is known.
+            MismatchError: it is not the named backbone.
+        """
+        backbone = backbone_from_module(module, name)
+        settings = {"readout": "published", **settings}
+        settings["dtype"] = resolve_dtype(dtype, device, settings["readout"])
+        spec = EncoderSpec(backbone.card.name, backbone.weights_digest, **settings)
+        return cls(spec, backbone, device, max_tiles_per_batch, runtime)
+
+    @classmethod
+    def from_spec(
+        cls,
+        spec: EncoderSpec,
+        weights: str | Path | None = None,
+        device: str | torch.device = "auto",
+        dtype: str | None = None,
+        max_tiles_per_batch: int = 128,
+        runtime: str = "eager",
+    ) -> FrameEncoder:
+        """Rebuild the encoder that a spec describes.
+
+        Args:
+            spec: as it came with a policy or a report.
+            weights: file to take the weights from; without it they are looked for among those
+                that were loaded on this machine, then downloaded.
+            device: as for ``from_name``.
+            dtype: precision in place of the spec's; most CPUs are slow in bfloat16.
+            max_tiles_per_batch: as for ``from_name``.
+            runtime: as for ``from_name``.
+
+        Raises:
+            MismatchError: the weights at hand are not the ones of the spec.
+        """
+        spec = dataclasses.replace(spec, dtype=dtype or spec.dtype)
+        backbone = load_backbone(spec.backbone, weights, spec.weights_digest)
+        return cls(spec, backbone, device, max_tiles_per_batch, runtime)
+
+    def use_runtime(self, name: str) -> FrameEncoder:
+        """Let something else carry the backbone's work out from now on.
+
+        Args:
+            name: "eager" (PyTorch as it is), "compile", "cuda-graph", "onnxruntime", "openvino",
+                "openvino-int8" (several times faster and approximate; see ``calibrate``), or
+                "auto": the fastest of the exact ones that are installed, by a measurement of
+                some seconds that is kept on this machine.
+
+        Returns:
+            The encoder itself.
+
+        Raises:
+            ValueError: unknown name.
+            RuntimeMissingError: it is not installed, not for this device, or not calibrated.
+            RuntimeFailedError: it cannot run this backbone, or gives other numbers than PyTorch.
+        """
+        bf16 = self.spec.dtype == "bfloat16"
+        base = self.backbone.card.preprocessing.image_size
+        frame = torch.zeros(1, base, base, 3, dtype=torch.uint8, device=self.device)
+        tiles = group_tiles(self.tiles(frame, list(self.layout.scales.values())))
+        self.runtime = make_runtime(name, self.token_model, bf16, tiles)
+        if self.runtime.name != "eager":
+            for batch in tiles:  # converted now, so that a frame does not wait for it
+                self.runtime(batch)
+        return self
+
+    def with_runtime(self, name: str) -> FrameEncoder:
+        """Another encoder of the same weights, which it shares, with a runtime of its own."""
+        return FrameEncoder(self.spec, self.backbone, self.device, self.max_tiles_per_batch, name)
+
+    def calibrate(self, frames: np.ndarray | Tensor) -> dict[str, Calibration]:
+        """Make the int8 model of this encoder from frames and keep it for "openvino-int8".
+
+        Args:
+            frames: ``(B, H, W, 3)`` uint8 of the task, by the camera that will look; some hundred
+                of several episodes. Calibrated on another camera's, a policy may fail on what int8
+                then gives, whatever the returned cosines say.
+
+        Returns:
+            What was measured on tiles held out, by tile size ("128x128").
+
+        Raises:
+            ValueError: too few frames.
+            RuntimeMissingError: OpenVINO or NNCF is not installed.
+            RuntimeFailedError: int8 is far from float32.
+        """
+        parts = list(self.layout.scales.values())
+        chunks = [self.tiles(chunk, parts) for chunk in as_frames(frames).split(16)]
+        batches = group_tiles([torch.cat(column) for column in zip(*chunks, strict=True)])
+        names = ["x".join(map(str, batch.shape[-2:])) for batch in batches]
+        made = [calibrate(self.token_model, batch) for batch in batches]
+        return dict(zip(names, made, strict=True))
+
+    def train(self, mode: bool = True) -> FrameEncoder:
+        del mode
+        return super().train(False)
+
+    @property
+    def device(self) -> torch.device:
+        """Where the backbone runs and embeddings lie."""
+        return self.token_model.device
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """``(gh, gw, C)`` of the flattened grid (spatial_softmax), else ``(C,)``."""
+        return self.layout.output_shape
+
+    @property
+    def embedding_dim(self) -> int:
+        """D of the embeddings ``(B, D)``."""
+        return self.layout.embedding_dim
+
+    @property
+    def parameters_count(self) -> int:
+        """Number of weights."""
+        return self.backbone.parameters_count
+
+    @property
+    def tiles_per_frame(self) -> int:
+        """Crops of all scales."""
+        return self.layout.tiles
+
+    @property
+    def gflops_per_frame(self) -> float:
+        """10⁹ floating-point operations a frame; a multiply-add counts as two."""
+        parts = self.layout.scales.values()
+        return sum(self.backbone.gflops(part.tiles, part.tile_size) for part in parts)
+
+    def forward(self, frames: np.ndarray | Tensor) -> Tensor:
+        """Embed frames.
+
+        Args:
+            frames: uint8 RGB ``(H, W, 3)`` or ``(B, H, W, 3)`` of any size. With the geometry
+                "published", what is outside of the square that the authors' rule cuts is not seen.
+
+        Returns:
+            ``(B, D)`` float32 on ``self.device``; B = 1 for a single frame.
+
+        Raises:
+            ValueError: not such frames.
+            NonFiniteError: the embedding of a frame is NaN or infinite.
+        """
+        return self.merge(self.encode_scales(frames))
+
+    def encode_cameras(self, frames: Mapping[str, np.ndarray | Tensor]) -> dict[str, Tensor]:
+        """Embed frames of several cameras as ``forward`` would each camera's.
+
+        Bit-identical to it where the arithmetic does not depend on what else is in a batch, as
+        that of transformers in float32 on the processors tried; convolutions differ in last bits.
+
+        Args:
+            frames: of each camera, as for ``forward``; sizes and numbers may differ. Tiles of all
+                cameras share calls of the backbone.
+
+        Returns:
+            ``{camera: (B, D)}`` float32.
+
+        Raises:
+            ValueError: not such frames; the message names the camera.
+            NonFiniteError: the embedding of a frame is NaN or infinite.
+        """
+        cameras = as_cameras(frames)
+        parts = list(self.layout.scales.values())
+        chunks: dict[str, list[list[Tensor]]] = {name: [] for name in cameras}
+        for pack in packs(cameras, max(1, self.max_tiles_per_batch // self.tiles_per_frame)):
+            done = {name: sum(len(chunk[0]) for chunk in chunks[name]) for name in pack}
+            for name, pooled in self._encode(pack, parts, done).items():
+                chunks[name].append(pooled)
+        return {name: self.merge(_joined(found, parts)) for name, found in chunks.items()}
+
+    def encode_scales(
+        self, frames: np.ndarray | Tensor, scales: Sequence[float] | None = None
+    ) -> dict[float, Tensor]:
+        """Embed frames as in ``forward``, each scale (of ``scales``, else all) apart.
+
+        Returns:
+            ``{scale: (B, *stored_shape)}`` float32, see ``EmbeddingLayout.scales``.
+
+        Raises:
+            ValueError: not such frames, or scales that the encoder has not.
+            NonFiniteError: features of a frame are NaN or infinite.
+        """
+        images = as_frames(frames)
+        wanted = self.spec.scales if scales is None else tuple(scales)
+        if not wanted or not set(wanted) <= set(self.spec.scales):
+            raise ValueError(f"scales must be some of {self.spec.scales}; got {wanted}")
+        parts = [self.layout.scales[scale] for scale in wanted]
+        tiles = sum(part.tiles for part in parts)
+        step = max(1, self.max_tiles_per_batch // tiles)
+        chunks = [
+            self._encode({"": chunk}, parts, {"": i * step})[""]
+            for i, chunk in enumerate(images.split(step))
+        ]
+        return _joined(chunks, parts)
+
+    def merge(self, parts: Mapping[float, Tensor]) -> Tensor:
+        """Parts as from ``encode_scales`` to embeddings ``(B, D)``."""
+        return self.layout.merge(parts)
+
+    def stream(self, tolerance: float = 0.0, refresh_every: int | None = None) -> FrameStream:
+        """Embed frames that follow each other, encoding only the tiles that changed.
+
+        Args:
+            tolerance: largest difference of a pixel (0-255) that does not count; 0 is exact.
+            refresh_every: encode a tile again after that many frames whatever it shows.
+
+        See ``s2robot.encoder.streaming.FrameStream``.
+        """
+        return FrameStream(self, tolerance, refresh_every)
+
+    def selective(
+        self,
+        budget: int,
+        choose: str = "motion",
+        region: Region | None = None,
+        stale: str | None = None,
+        refresh_every: int = 16,
+        seed: int = 0,
+    ) -> SelectiveEncoder:
+        """Embed frames at a fixed cost: at most ``budget`` tiles above the smallest scale.
+
+        See ``s2robot.encoder.tile_selection.SelectiveEncoder`` for the arguments.
+        """
+        return SelectiveEncoder(self, budget, choose, region, stale, refresh_every, seed)
+
+    def single_frame(self, height: int, width: int) -> SingleFrame:
+        """A path for frames of one size, one at a time, with its buffers made once.
+
+        See ``s2robot.encoder.single_frame.SingleFrame``.
+        """
+        return SingleFrame(self, height, width)
+
+    def _encode(
+        self,
+        cameras: Mapping[str, Tensor],
+        parts: Sequence[ScaleLayout],
+        done: Mapping[str, int],
+    ) -> dict[str, list[Tensor]]:
+        """Frames of some cameras to each scale's part, all tiles in one call a tile size.
+
+        ``done`` says how many frames of each camera went before.
+        """
+        tiles = {name: self.tiles(f.to(self.device), parts) for name, f in cameras.items()}
+        batches = [batch for of_camera in tiles.values() for batch in of_camera]
+        tokens = iter(map_tiles(self.tokens, batches, self.max_tiles_per_batch))
+        pooled = {
+            name: [self.pool(next(tokens), part, _shape(frames)) for part in parts]
+            for name, frames in cameras.items()
+        }
+        if not all_finite([part for found in pooled.values() for part in found]):
+            name = next(name for name, found in pooled.items() if not all_finite(found))
+            raise non_finite(self, pooled[name], tiles[name], name, done[name])
+        return pooled
+
+    def tiles(self, frames: Tensor, parts: Sequence[ScaleLayout]) -> list[Tensor]:
+        """Frames ``(B, H, W, 3)`` uint8 to each scale's tiles ``(n · B, 3, h, w)`` in 0-255.
+
+        Tiles run row by row as the slow index, frames as the fast one.
+        """
+        pixels, spec = self.backbone.card.preprocessing, self.spec
+        shapes = [part.image_shape for part in parts]
+        images = pyramid(frames.permute(0, 3, 1, 2), shapes, pixels, spec.input_mode, spec.geometry)
+        return [
+            split_tiles(image, part.rows, part.columns)
+            for image, part in zip(images, parts, strict=True)
+        ]
+
+    def tokens(self, tiles: Tensor) -> Tensor:
+        """Tiles ``(N, 3, h, w)`` in 0-255 to float32 tokens ``(N, P + gh·gw, C)``."""
+        # In one layout, or a patch embedding's last bits would tell how tiles were picked.
+        return self.runtime(tiles.contiguous())
+
+    def pool(
+        self, tokens: Tensor, part: ScaleLayout, frame_shape: tuple[int, int] | None = None
+    ) -> Tensor:
+        """See ``EmbeddingLayout.pool``."""
+        return self.layout.pool(tokens, part, frame_shape)
+
+
+def _shape(frames: Tensor) -> tuple[int, int]:
+    """(height, width) of frames ``(B, H, W, 3)``."""
+    return frames.shape[1], frames.shape[2]
+
+
+def _joined(
+    chunks: Sequence[Sequence[Tensor]], parts: Sequence[ScaleLayout]
+) -> dict[float, Tensor]:
+    """Parts of one chunk of frames after the other to those of all frames."""
+    return {p.scale: torch.cat([chunk[i] for chunk in chunks]) for i, p in enumerate(parts)}

@@ -1,0 +1,51 @@
+"""Frames of several cameras, of any sizes and numbers, in packs that share the backbone's calls."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import numpy as np
+from torch import Tensor
+
+from s2robot.preprocessing.image_pyramid import as_frames
+
+
+def as_cameras(frames: Mapping[str, np.ndarray | Tensor]) -> dict[str, Tensor]:
+    """Check the frames of each camera, see ``as_frames``.
+
+    Returns:
+        ``{camera: (B, H, W, 3) uint8}``
+
+    Raises:
+        ValueError: no cameras, or frames of a camera are none; the message names the camera.
+    """
+    if not isinstance(frames, Mapping) or not frames:
+        raise ValueError(
+            "frames of cameras must be a mapping from the name of each, at least one, to its "
+            f"frames; got {type(frames).__name__} of {len(frames)}"
+        )
+    return {name: _named(name, pictures) for name, pictures in frames.items()}
+
+
+def _named(name: str, frames: np.ndarray | Tensor) -> Tensor:
+    try:
+        return as_frames(frames)
+    except ValueError as error:
+        raise ValueError(f"camera {name!r}: {error}") from None
+
+
+def packs(cameras: Mapping[str, Tensor], most: int) -> Iterator[dict[str, Tensor]]:
+    """Cut the frames of all cameras, one camera after the other, to packs of ``most`` frames."""
+    pack: dict[str, Tensor] = {}
+    room = most
+    for name, frames in cameras.items():
+        start = 0
+        while start < len(frames):
+            pack[name] = frames[start : start + room]
+            start += len(pack[name])
+            room -= len(pack[name])
+            if not room:
+                yield pack
+                pack, room = {}, most
+    if pack:
+        yield pack

@@ -1,0 +1,118 @@
+"""NaN or infinite features: a cheap check, and when it fails, where they come from."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+
+from s2robot.errors import NonFiniteError
+from s2robot.runtimes.eager import EagerRuntime
+
+if TYPE_CHECKING:
+    from s2robot.encoder.frame_encoder import FrameEncoder
+
+
+def all_finite(parts: Sequence[Tensor]) -> bool:
+    """Whether no number of any part is NaN or infinite; on a GPU it waits once."""
+    return bool(torch.stack([part.isfinite().all() for part in parts]).all())
+
+
+def non_finite(
+    encoder: FrameEncoder,
+    parts: Sequence[Tensor],
+    tiles: Sequence[Tensor],
+    camera: str = "",
+    first: int = 0,
+) -> NonFiniteError:
+    """The error for parts that are not all finite: it names the weight or the layer at fault.
+
+    The tiles of the frames in question run once more through PyTorch, each layer looked at.
+
+    Args:
+        encoder: what made the parts.
+        parts: ``(B, *stored_shape)`` of each scale.
+        tiles: ``(n · B, 3, h, w)`` in 0-255 of each scale, from which the parts were made.
+        camera: name of the camera, where there is one.
+        first: number of the first of these frames among all.
+    """
+    broken = [~part.flatten(1).isfinite().all(dim=1) for part in parts]
+    frames = torch.stack(broken).any(dim=0)  # (B,)
+    again = [batch.unflatten(0, (-1, len(frames)))[:, frames].flatten(0, 1) for batch in tiles]
+    numbers = (frames.nonzero().flatten() + first).tolist()
+    some = ", ".join(str(number) for number in numbers[:8]) + ", ..." * (len(numbers) > 8)
+    start = f"camera {camera!r}: " if camera else ""
+    return NonFiniteError(
+        f"{start}features of frames {some} (counted from 0) are NaN or infinite: "
+        f"{_cause(encoder, again)}"
+    )
+
+
+def _cause(encoder: FrameEncoder, tiles: Sequence[Tensor]) -> str:
+    """Why features of these tiles are not finite, and how to mend it."""
+    model, name = encoder.token_model.backbone.model, encoder.spec.backbone
+    weight = _broken_weight(model)
+    if weight is not None:
+        return f"the weight {weight!r} of {name} is so already; load weights that are not damaged"
+    layer = _broken_layer(encoder, tiles)
+    if layer is None:
+        return (
+            f"eager PyTorch gives finite ones for the same tiles, so it is the runtime "
+            f"{encoder.runtime.name!r}; use runtime=eager"
+        )
+    mend = "use dtype=float32" if encoder.spec.dtype == "bfloat16" else "use other weights"
+    return f"the first output of {name} that is so is that of {layer}; {mend}"
+
+
+def _broken_weight(model: nn.Module) -> str | None:
+    """Name of the first parameter or buffer that is not finite."""
+    for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
+        if tensor.is_floating_point() and not tensor.isfinite().all():
+            return name
+    return None
+
+
+def _broken_layer(encoder: FrameEncoder, tiles: Sequence[Tensor]) -> str | None:
+    """The first module whose output is not finite, or None if all of the tokens are."""
+    run = EagerRuntime(encoder.token_model, encoder.spec.dtype == "bfloat16")
+    with torch.no_grad(), _watched(encoder.token_model.backbone.model) as found:
+        for batch in tiles:
+            for chunk in batch.split(encoder.max_tiles_per_batch):
+                finite = run(chunk).isfinite().all()
+                if found:
+                    return found[0]
+                if not finite:
+                    return "the readout of tokens, after all layers"
+    return None
+
+
+@contextmanager
+def _watched(model: nn.Module) -> Iterator[list[str]]:
+    """While it lasts, collect the names of modules as they return what is not finite."""
+    found: list[str] = []
+    handles = [module.register_forward_hook(_hook(name, found)) for name, module in _named(model)]
+    try:
+        yield found
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+def _named(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """All modules under their names; inner ones return, and so are found, before outer ones."""
+    for name, module in model.named_modules():
+        yield f"layer {name!r}" if name else "the whole model", module
+
+
+def _hook(name: str, found: list[str]) -> Any:
+    def look(module: nn.Module, inputs: Any, output: Any) -> None:
+        del inputs
+        outputs = output if isinstance(output, (tuple, list)) else (output,)
+        tensors = [o for o in outputs if isinstance(o, Tensor) and o.is_floating_point()]
+        if not all(tensor.isfinite().all() for tensor in tensors):
+            found.append(f"{name} ({type(module).__name__})")
+
+    return look

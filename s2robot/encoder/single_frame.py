@@ -1,0 +1,124 @@
+"""One frame at a time with buffers made once: what a control loop calls."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from s2robot.encoder.nonfinite import all_finite, non_finite
+from s2robot.multiscale import group_tiles, map_tiles
+from s2robot.preprocessing.image_pyramid import as_frames
+from s2robot.runtimes.eager import EagerRuntime
+
+if TYPE_CHECKING:
+    from s2robot.encoder.frame_encoder import FrameEncoder
+
+
+class SingleFrame:
+    """Frames of one size, one at a time, to embeddings; the same numbers as the encoder's.
+
+    On a processor the tiles of all scales are written into buffers that the runtime reads. On a GPU
+    with the runtime "cuda-graph" everything from the uint8 frame to the embedding is one recorded
+    graph: a frame costs one copy and one launch. One object belongs to one thread.
+
+    Args:
+        encoder: what computes the embeddings.
+        height: of the frames [px].
+        width: of the frames [px].
+    """
+
+    def __init__(self, encoder: FrameEncoder, height: int, width: int) -> None:
+        self.encoder = encoder
+        self.shape: tuple[int, int, int] = (height, width, 3)
+        self.parts = list(encoder.layout.scales.values())
+        blank = torch.zeros(1, *self.shape, dtype=torch.uint8)
+        whole = encoder.runtime.name == "cuda-graph"
+        self._graph = _RecordedFrame(encoder, blank) if whole else None
+        self._buffers = [] if whole else self._make_buffers(blank)
+        self._places = [] if whole else self._windows()
+
+    def _make_buffers(self, blank: Tensor) -> list[Tensor]:
+        """One float32 batch a tile size, which runtimes read without another copy."""
+        tiles = self.encoder.tiles(blank.to(self.encoder.device), self.parts)
+        return group_tiles([batch.float() for batch in tiles])
+
+    def _windows(self) -> list[tuple[int, int, int]]:
+        """Where each scale's tiles lie: number of the buffer, first and last row."""
+        shapes = [buffer.shape[-2:] for buffer in self._buffers]
+        filled, places = [0] * len(shapes), []
+        for part in self.parts:
+            i = shapes.index(torch.Size(part.tile_shape))
+            places.append((i, filled[i], filled[i] + part.tiles))
+            filled[i] += part.tiles
+        return places
+
+    @torch.no_grad()
+    def __call__(self, frame: np.ndarray | Tensor) -> Tensor:
+        """Embed one frame ``(H, W, 3)`` uint8: ``(1, D)`` float32 on the encoder's device.
+
+        Raises:
+            ValueError: no such frame, or of another size.
+            NonFiniteError: the embedding is NaN or infinite.
+        """
+        if tuple(frame.shape) != self.shape:
+            raise ValueError(
+                f"this path was made for frames of shape {self.shape}; got {tuple(frame.shape)}: "
+                "make another one for them"
+            )
+        images = as_frames(frame)
+        if self._graph is not None:
+            return self._graph(images)
+        return self._through_buffers(images)
+
+    def _through_buffers(self, images: Tensor) -> Tensor:
+        encoder = self.encoder
+        tiles = encoder.tiles(images.to(encoder.device), self.parts)
+        for batch, (i, first, last) in zip(tiles, self._places, strict=True):
+            self._buffers[i][first:last].copy_(batch)
+        tokens = [encoder.tokens(buffer) for buffer in self._buffers]
+        pooled = {
+            part.scale: encoder.pool(tokens[i][first:last], part, self.shape[:2])
+            for part, (i, first, last) in zip(self.parts, self._places, strict=True)
+        }
+        if not all_finite(list(pooled.values())):
+            raise non_finite(encoder, list(pooled.values()), tiles)
+        return encoder.merge(pooled)
+
+
+class _RecordedFrame:
+    """From the frame to the embedding as one CUDA graph."""
+
+    def __init__(self, encoder: FrameEncoder, blank: Tensor) -> None:
+        self.encoder = encoder
+        self.pinned = blank.pin_memory()
+        self.given = blank.to(encoder.device)
+        stream = torch.cuda.Stream()
+        stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(stream), torch.no_grad():
+            for _ in range(3):  # libraries and constant tables are set up before the recording
+                self._embed()
+        torch.cuda.current_stream().wait_stream(stream)
+        self.graph = torch.cuda.CUDAGraph()
+        with torch.cuda.graph(self.graph), torch.no_grad():
+            self.embedding = self._embed()
+
+    def _embed(self) -> Tensor:
+        encoder = self.encoder
+        parts = list(encoder.layout.scales.values())
+        eager = EagerRuntime(encoder.token_model, encoder.spec.dtype == "bfloat16")
+        tokens = map_tiles(eager, encoder.tiles(self.given, parts))
+        shape = self.given.shape[1], self.given.shape[2]
+        pooled = {p.scale: encoder.pool(t, p, shape) for t, p in zip(tokens, parts, strict=True)}
+        return encoder.merge(pooled)
+
+    def __call__(self, images: Tensor) -> Tensor:
+        self.pinned.copy_(images)
+        self.given.copy_(self.pinned, non_blocking=True)
+        self.graph.replay()
+        embedding = self.embedding.clone()
+        if not all_finite([embedding]):
+            return self.encoder(images)  # says why
+        return embedding

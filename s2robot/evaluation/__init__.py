@@ -1,0 +1,1 @@
+"""Rollouts on fixed initial states: one row an episode, latencies, videos."""

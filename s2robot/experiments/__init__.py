@@ -1,0 +1,1 @@
+"""From a configuration to trained and evaluated runs that resume."""

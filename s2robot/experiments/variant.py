@@ -1,0 +1,218 @@
+"""An arm: what is compared (camera, encoder, scales, readout) and the inputs made from it."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.console import Console
+
+from s2robot.data.collection import CollectConfig, collect
+from s2robot.data.demonstrations import Demonstrations
+from s2robot.data.feature_store import FeatureStore
+from s2robot.data.rendered_frames import CameraConfig, RenderedFrames
+from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.envs.levels import get_level
+from s2robot.evaluation.baselines import control_embedding, control_shape, is_control
+from s2robot.policies.dataset import TrajectoryData, default_proprio_keys
+from s2robot.training.trainer import assemble
+from s2robot.utils.io import read_json
+
+console = Console()
+
+
+@dataclass(frozen=True)
+class CameraChoice:
+    """Camera of an arm; without a name, the level's own."""
+
+    name: str | None = None
+    size: int = 384
+
+
+@dataclass(frozen=True)
+class DemosChoice:
+    """Which demonstrations: a file, or how many to collect with which seed."""
+
+    path: Path | None = None
+    episodes: int = 120
+    seed: int = 0
+
+
+@dataclass(frozen=True)
+class ArmConfig:
+    """What is compared, and where its inputs lie; see ``configs/arm.yaml``."""
+
+    level: str = "precise"
+    control: str = "ee_delta"
+    encoder: str = "s2r-vitt16-128"
+    weights: Path | None = None
+    scales: tuple[float, ...] = (1.0, 2.0)
+    input_mode: str = "native"
+    readout: str = "spatial_softmax"
+    resize_output_to_idx: int = 0
+    geometry: str = "published"
+    taps: tuple[int, ...] = ()
+    taps_merge: str = "concat"
+    tilings: tuple[tuple[int, int], ...] = ()
+    merge: str = "concat"
+    scale_weights: tuple[float, ...] = ()
+    camera: CameraChoice = field(default_factory=CameraChoice)
+    demos: DemosChoice = field(default_factory=DemosChoice)
+    device: str = "auto"
+    dtype: str = "auto"
+    runtime: str = "eager"
+    data_dir: Path = Path("data")
+
+    def __post_init__(self) -> None:
+        get_level(self.level)
+
+
+class Arm:
+    """The inputs of one arm, each made when first asked for."""
+
+    def __init__(self, config: ArmConfig) -> None:
+        self.config = config
+
+    @property
+    def is_control(self) -> bool:
+        """Whether the arm looks at no pixels (``none``, ``state``)."""
+        return is_control(self.config.encoder)
+
+    @property
+    def camera(self) -> CameraConfig:
+        """The camera with its name filled in."""
+        choice = self.config.camera
+        return CameraConfig(choice.name or get_level(self.config.level).camera, choice.size)
+
+    @functools.cached_property
+    def demos(self) -> Demonstrations:
+        """Demonstrations, collected when there are none."""
+        config = self.config
+        if config.demos.path is not None:
+            return Demonstrations(config.demos.path)
+        return collect(
+            CollectConfig(
+                level=config.level,
+                control=config.control,
+                episodes=config.demos.episodes,
+                seed=config.demos.seed,
+                data_dir=config.data_dir,
+            )
+        )
+
+    @functools.cached_property
+    def encoder(self) -> FrameEncoder | None:
+        """The frozen encoder; None for a control."""
+        if self.is_control:
+            return None
+        config = self.config
+        encoder = FrameEncoder.from_name(
+            config.encoder,
+            scales=config.scales,
+            readout=config.readout,
+            input_mode=config.input_mode,
+            weights=config.weights,
+            resize_output_to_idx=config.resize_output_to_idx,
+            geometry=config.geometry,
+            taps=config.taps,
+            taps_merge=config.taps_merge,
+            tilings=config.tilings,
+            merge=config.merge,
+            scale_weights=config.scale_weights,
+            device=config.device,
+            dtype=config.dtype,
+            runtime=config.runtime,
+        )
+        how = f"{encoder.spec.dtype}, runtime {encoder.runtime.name}"
+        console.print(f"{config.encoder} on {encoder.device}, {how}")
+        return encoder
+
+    @functools.cached_property
+    def encoder_record(self) -> dict[str, Any]:
+        """What identifies the encoder: its spec, or the control's name."""
+        if self.encoder is None:
+            return {"backbone": self.config.encoder}
+        return self.encoder.spec.to_dict()
+
+    @property
+    def yaw(self) -> bool:
+        """Whether the level turns the cube."""
+        return float(self.demos.env_kwargs["yaw_range_rad"]) > 0
+
+    @property
+    def frames(self) -> RenderedFrames:
+        """The demonstrations' frames through the arm's camera."""
+        return RenderedFrames(self.demos, self.camera, self.config.data_dir / "frames")
+
+    @property
+    def embedding_shape(self) -> tuple[int, ...]:
+        """Shape of one embedding."""
+        if self.encoder is None:
+            return control_shape(self.config.encoder, self.yaw)
+        return tuple(self.encoder.output_shape)
+
+    def embeddings(self) -> torch.Tensor:
+        """Embeddings ``(N, D)`` of all frames, from the feature store where there are pixels."""
+        if self.encoder is None:
+            low_dim = {key: self.demos.low_dim(key) for key in ("cube_pos", "cube_quat")}
+            return torch.from_numpy(control_embedding(self.config.encoder, low_dim, self.yaw))
+        store = FeatureStore(self.config.data_dir / "features")
+        frames = self.frames
+        store.ensure(self.demos, frames, self.encoder)
+        return store.load(self.demos, frames, self.encoder)
+
+    @functools.cached_property
+    def proprio_keys(self) -> tuple[str, ...]:
+        """Low-dimensional observations that the policy sees."""
+        return default_proprio_keys(self.demos.control, self.yaw)
+
+    @functools.cached_property
+    def data(self) -> TrajectoryData:
+        """Training data of the arm."""
+        return assemble(self.demos, self.embeddings(), self.embedding_shape, self.proprio_keys)
+
+    def identity(self) -> dict[str, Any]:
+        """What two runs must share to be the same arm."""
+        record: dict[str, Any] = {"demos": self.demos.digest, "encoder": self.encoder_record}
+        if not self.is_control:
+            record["camera"] = dataclasses.asdict(self.camera)
+        return record
+
+    @property
+    def encoder_name(self) -> str:
+        """The encoder's name; for a file, its card's name and the weights' digest."""
+        name = self.config.encoder
+        if self.encoder is None or not name.startswith("file:"):
+            return name
+        card = read_json(Path(name.removeprefix("file:")).with_suffix(".json"))
+        return f"{card['name']}@{self.encoder.backbone.weights_digest[:6]}"
+
+    @property
+    def label(self) -> str:
+        """Short name for tables and pictures, such as ``s2r-vitt16-128 (1,2)``."""
+        if self.is_control:
+            return self.config.encoder
+        scales = ",".join(f"{scale:g}" for scale in self.config.scales)
+        words = [f"{self.encoder_name} ({scales})"]
+        if self.config.input_mode != "native" and self.config.scales != (1.0,):
+            words.append(self.config.input_mode)
+        if self.config.readout != "spatial_softmax":
+            words.append(self.config.readout)
+        if self.config.geometry != "published":
+            words.append(f"{self.config.geometry} frame")
+        if self.config.taps:
+            words.append(f"layers {','.join(str(tap) for tap in self.config.taps)}")
+        if self.config.resize_output_to_idx:
+            words.append(f"grid of scale {self.config.resize_output_to_idx}")
+        if self.config.tilings:
+            tilings = ",".join(f"{rows}x{columns}" for rows, columns in self.config.tilings)
+            words.append(f"tiles {tilings}")
+        if self.config.merge != "concat":
+            words.append(f"{self.config.merge} of scales")
+        if self.config.scale_weights:
+            words.append(f"weights {','.join(f'{w:g}' for w in self.config.scale_weights)}")
+        return " ".join(words)

@@ -1,0 +1,1 @@
+"""The whole encoder as one ONNX file, from camera frames to embeddings."""

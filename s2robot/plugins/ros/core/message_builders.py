@@ -1,0 +1,111 @@
+"""From what a node found to the messages that it publishes, given the client library's classes.
+
+Numbers go in as ``array.array``, which rospy packs and rclpy takes without looking at each.
+"""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from s2robot.plugins.ros.core.config import strides
+from s2robot.plugins.ros.core.diagnostics import Status
+from s2robot.plugins.ros.core.embedding_result import Result
+from s2robot.plugins.ros.core.policy import Action
+
+
+@dataclass(frozen=True)
+class MessageTypes:
+    """Classes of messages, or what makes them, of rospy or rclpy."""
+
+    embedding: Callable[[], Any]
+    """``s2robot_msgs/EmbeddingStamped``."""
+    action: Callable[[], Any]
+    """``s2robot_msgs/ActionStamped``."""
+    float_array: Callable[[], Any]
+    """``std_msgs/Float32MultiArray``."""
+    dimension: Callable[[], Any]
+    """``std_msgs/MultiArrayDimension``."""
+    diagnostics: Callable[[], Any]
+    """``diagnostic_msgs/DiagnosticArray``."""
+    status: Callable[[], Any]
+    """``diagnostic_msgs/DiagnosticStatus``."""
+    pair: Callable[[], Any]
+    """``diagnostic_msgs/KeyValue``."""
+    level: Callable[[int], Any] = int
+    """A level as the field of a status has it: a number in rospy, a byte in rclpy."""
+
+
+def embedding_message(types: MessageTypes, result: Result, model: str, stamped: bool) -> Any:
+    """``EmbeddingStamped`` with the frame's header, or ``Float32MultiArray`` of the same shape."""
+    if not stamped:
+        labels = ["cell"] * (len(result.shape) - 1) + ["feature"]
+        return _float_array(types, result.embedding, result.shape, labels)
+    message = types.embedding()
+    message.header = result.header
+    message.model = model
+    message.shape = array("I", result.shape)
+    message.data = _floats(result.embedding)
+    return message
+
+
+def action_message(
+    types: MessageTypes, action: Action, policy: str, control_hz: float, stamped: bool
+) -> Any:
+    """``ActionStamped``, or ``Float32MultiArray`` with the entries' meaning as its label."""
+    if not stamped:
+        return _float_array(types, action.values, (len(action.values),), [" ".join(action.meaning)])
+    message = types.action()
+    message.header = action.header
+    message.policy = policy
+    message.meaning = list(action.meaning)
+    message.data = _floats(action.values)
+    message.period = 1 / control_hz
+    message.anew = action.anew
+    return message
+
+
+def diagnostics_message(
+    types: MessageTypes, statuses: Sequence[Status], stamp: Any, node: str, hardware: str
+) -> Any:
+    """``DiagnosticArray`` of a node's statuses; ``hardware`` is what they are of."""
+    message = types.diagnostics()
+    message.header.stamp = stamp
+    message.status = [_status(types, status, node, hardware) for status in statuses]
+    return message
+
+
+def _status(types: MessageTypes, status: Status, node: str, hardware: str) -> Any:
+    made = types.status()
+    made.level = types.level(int(status.level))
+    made.name = f"{node}: {status.name}"
+    made.message = status.message
+    made.hardware_id = hardware
+    made.values = [_pair(types, key, value) for key, value in status.values.items()]
+    return made
+
+
+def _pair(types: MessageTypes, key: str, value: str) -> Any:
+    pair = types.pair()
+    pair.key, pair.value = key, value
+    return pair
+
+
+def _float_array(
+    types: MessageTypes, values: np.ndarray, shape: Sequence[int], labels: Sequence[str]
+) -> Any:
+    message = types.float_array()
+    for label, size, stride in zip(labels, shape, strides(shape), strict=True):
+        dimension = types.dimension()
+        dimension.label, dimension.size, dimension.stride = label, size, stride
+        message.layout.dim.append(dimension)
+    message.data = _floats(values)
+    return message
+
+
+def _floats(values: np.ndarray) -> array[float]:
+    return array("f", np.ascontiguousarray(values, np.float32).tobytes())

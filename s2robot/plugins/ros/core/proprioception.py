@@ -1,0 +1,234 @@
+"""From ``sensor_msgs/JointState`` to the proprioception that a pick-cube policy reads.
+
+What a policy reads is in its file (``proprio_keys``): by default the tool centre point and the
+gripper's opening, ``ee_pos`` and ``gripper_width``; with joint actions ``joint_pos`` too, with a
+turning gripper ``ee_quat``. A robot reports joints only, so the tool centre point comes from
+forward kinematics: that of the simulated Panda, whose links are those of Franka's table, 0.1034 m
+from the hand's frame to the point between the pads. It is Franka's own default for that hand.
+
+Names: joints 1 to 7 are ``<prefix>joint1`` ... ``<prefix>joint7`` [rad], the fingers
+``<prefix>finger_joint1`` and ``2`` [m from the middle]; the prefix ("panda_", "fr3_", "robot/") is
+found by itself while there is one arm. ``gripper_width`` is the sum of both fingers. Drivers that
+report the first finger alone (the second one mimics it) give twice the first.
+"""
+
+# MuJoCo's bindings carry no type stubs.
+# pyright: reportAttributeAccessIssue=false
+
+from __future__ import annotations
+
+import re
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import mujoco
+import numpy as np
+
+from s2robot.data.ros_messages.stamps import UNSET_NS, Order, message_stamp_ns, order_after
+from s2robot.envs.kinematics import ArmKinematics
+from s2robot.envs.panda import ARM_JOINTS, FINGER_JOINTS, attach_arm
+from s2robot.envs.scene import HOME_JOINTS_RAD
+from s2robot.errors import MismatchError
+from s2robot.policies.dataset import stack_proprio
+
+MEASURED = ("ee_pos", "ee_quat", "gripper_width", "joint_pos", "joint_vel")
+"""Proprioception that joint states give."""
+_NAME = re.compile(r"(?P<prefix>(?:.*?[_/])??)(?P<role>finger_joint[12]|joint[1-7])")
+
+
+class JointError(ValueError):
+    """Joint states that give no proprioception; ``kind`` is one word to count it under."""
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+@dataclass(frozen=True)
+class Joints:
+    """The latest joint states, put together from one message or several."""
+
+    arm_rad: np.ndarray
+    """(7,) angles."""
+    arm_rad_s: np.ndarray | None
+    """(7,) velocities, where all are reported."""
+    gripper_width_m: float | None
+    arrived_s: float
+    """When the oldest of them arrived."""
+    stamp_ns: int
+    """Of the oldest one that has a stamp; else ``UNSET_NS``."""
+
+
+@dataclass(frozen=True)
+class _State:
+    position: float
+    velocity: float | None
+    arrived_s: float
+    stamp_ns: int
+
+
+class JointTracker:
+    """Keeps the latest state of each joint of one arm. Any thread may call any method.
+
+    Args:
+        prefix: what precedes the joints' names; "" finds it.
+        gripper: whether fingers are needed.
+    """
+
+    def __init__(self, prefix: str = "", gripper: bool = True) -> None:
+        self._given = prefix
+        self._gripper = gripper
+        self._lock = threading.Lock()
+        self._prefixes: dict[bool, str] = {}  # of the arm (False) and of the fingers (True)
+        self._states: dict[str, _State] = {}
+        self._seen: tuple[str, ...] = ()
+
+    def update(self, message: Any, arrived_s: float) -> None:
+        """Take a message; joints it does not name keep their states.
+
+        Raises:
+            JointError: it is none, holds NaN, or names joints of two arms. Nothing is taken then.
+            StampError: it has no stamp.
+        """
+        stamp = message_stamp_ns(message)
+        names, positions, velocities = _columns(message)
+        with self._lock:
+            self._seen = tuple(names[:20])
+            roles = self._roles(names)
+            for i in roles.values():
+                if not np.isfinite(positions[i]):
+                    raise JointError("joint_nan", f"the position of {names[i]} is {positions[i]}")
+            for role, i in roles.items():
+                before = self._states.get(role)
+                if before and order_after(stamp, before.stamp_ns) is Order.LATE:
+                    continue
+                velocity = velocities[i] if velocities else None
+                self._states[role] = _State(positions[i], velocity, arrived_s, stamp)
+
+    def _roles(self, names: Sequence[str]) -> dict[str, int]:
+        """Index in ``names`` of each part of the arm."""
+        roles: dict[str, int] = {}
+        prefixes = dict(self._prefixes)
+        for i, name in enumerate(names):
+            found = _NAME.fullmatch(name)
+            if found is None or (self._given and found["prefix"] != self._given):
+                continue
+            prefix = prefixes.setdefault(found["role"] in FINGER_JOINTS, found["prefix"])
+            if prefix != found["prefix"]:
+                raise JointError(
+                    "joint_ambiguous",
+                    f"joint states name two arms, {prefix!r} and {found['prefix']!r}; set "
+                    "joint_prefix to that of the policy's",
+                )
+            roles[found["role"]] = i
+        self._prefixes = prefixes
+        return roles
+
+    def read(self) -> Joints | None:
+        """The latest states; None before the first message.
+
+        Raises:
+            JointError: some joints were never reported.
+        """
+        with self._lock:
+            if not self._seen:
+                return None
+            states = dict(self._states)
+            seen = self._seen
+        wanted = [*ARM_JOINTS, *FINGER_JOINTS[:1]] if self._gripper else list(ARM_JOINTS)
+        missing = [role for role in wanted if role not in states]
+        if missing:
+            raise JointError(
+                "joint_missing",
+                f"joint states lack {', '.join(self._given + role for role in missing)}; the last "
+                f"message named {', '.join(seen)}",
+            )
+        arm = [states[name] for name in ARM_JOINTS]
+        fingers = [states[name] for name in FINGER_JOINTS if name in states and self._gripper]
+        return _joints(arm, fingers)
+
+
+def _columns(message: Any) -> tuple[list[str], list[float], list[float]]:
+    try:
+        names = [str(name) for name in message.name]
+        positions = [float(value) for value in message.position]
+        velocities = [float(value) for value in getattr(message, "velocity", ())]
+    except (AttributeError, TypeError, ValueError) as error:
+        raise JointError("joint_malformed", f"this is no JointState ({error})") from None
+    if not positions:  # allowed: a message of efforts alone
+        return [], [], []
+    if len(positions) != len(names) or len(velocities) not in (0, len(names)):
+        raise JointError(
+            "joint_malformed",
+            f"a JointState names {len(names)} joints, but has {len(positions)} positions and "
+            f"{len(velocities)} velocities",
+        )
+    return names, positions, velocities
+
+
+def _joints(arm: Sequence[_State], fingers: Sequence[_State]) -> Joints:
+    velocities = [state.velocity for state in arm]
+    known = [v for v in velocities if v is not None]
+    width = sum(state.position for state in fingers) * 2 / len(fingers) if fingers else None
+    everything = [*arm, *fingers]
+    stamps = [state.stamp_ns for state in everything if state.stamp_ns != UNSET_NS]
+    return Joints(
+        np.array([state.position for state in arm]),
+        np.array(known) if len(known) == len(arm) else None,
+        width,
+        min(state.arrived_s for state in everything),
+        min(stamps, default=UNSET_NS),
+    )
+
+
+class Proprioception:
+    """Joints to the vector that a policy reads. One object belongs to one thread.
+
+    Args:
+        keys: of the policy's file.
+        arm_path: MJCF file of another arm, as the policy's environment had it.
+
+    Raises:
+        MismatchError: a key is of something that a robot does not measure.
+    """
+
+    def __init__(self, keys: Sequence[str], arm_path: str | None = None) -> None:
+        unmeasured = [key for key in keys if key not in MEASURED]
+        if unmeasured:
+            raise MismatchError(
+                f"the policy reads {', '.join(unmeasured)}, which joint states do not give; "
+                f"allowed: {', '.join(MEASURED)}"
+            )
+        self.keys = tuple(keys)
+        self._kinematics = arm_kinematics(arm_path)
+
+    def __call__(self, joints: Joints) -> np.ndarray:
+        """Proprioception ``(1, P)`` float32, as ``policies.data.stack_proprio`` orders it.
+
+        Raises:
+            JointError: velocities, or the gripper, are needed and not reported.
+        """
+        position, quat = self._kinematics.forward(joints.arm_rad)
+        values = {
+            "joint_pos": joints.arm_rad,
+            "joint_vel": joints.arm_rad_s,
+            "gripper_width": joints.gripper_width_m,
+            "ee_pos": position,
+            "ee_quat": quat,
+        }
+        lacking = [key for key in self.keys if values[key] is None]
+        if lacking:
+            raise JointError(
+                "joint_missing",
+                f"joint states give no {', '.join(lacking)}, which the policy reads",
+            )
+        return stack_proprio({key: np.array([values[key]]) for key in self.keys}, self.keys)
+
+
+def arm_kinematics(arm_path: str | None = None) -> ArmKinematics:
+    """Kinematics of the arm alone, its base at the origin, with no GL and no scene."""
+    spec = mujoco.MjSpec()
+    attach_arm(spec, arm_path)
+    return ArmKinematics(spec.compile(), np.array(HOME_JOINTS_RAD))

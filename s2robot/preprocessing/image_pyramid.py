@@ -1,0 +1,149 @@
+"""From camera frames to the images that a backbone sees: checked, resized, cropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from s2robot.backbones import Preprocessing
+from s2robot.errors import unknown
+from s2robot.multiscale import enlarge
+from s2robot.preprocessing.padding import pad
+from s2robot.preprocessing.resize import resize
+
+GEOMETRIES = ("published", "full", "padded")
+
+
+def as_frames(frames: np.ndarray | Tensor) -> Tensor:
+    """Check frames and give them as a tensor ``(B, H, W, 3)`` uint8.
+
+    Raises:
+        ValueError: no array, not uint8, not three channels last, or empty.
+    """
+    if not isinstance(frames, (np.ndarray, Tensor)):
+        raise ValueError(
+            f"frames must be a NumPy array or a tensor; got {type(frames).__name__}: "
+            "use np.stack for a list of frames, np.asarray for an image"
+        )
+    shape, dtype = tuple(frames.shape), str(frames.dtype).removeprefix("torch.")
+    found = f"got {dtype} of shape {shape}"
+    if dtype != "uint8":
+        raise ValueError(f"frames must be uint8 in 0-255; {found}: scale and round them")
+    if len(shape) not in (3, 4) or shape[-1] != 3:
+        raise ValueError(
+            f"frames must be RGB, (H, W, 3) or (B, H, W, 3); {found}: {_advice(shape)}"
+        )
+    if 0 in shape:
+        raise ValueError(f"frames must hold at least one pixel; {found}")
+    if isinstance(frames, np.ndarray):
+        # torch takes neither negative strides (as of BGR frames reversed) nor read-only memory
+        usable = frames.flags.writeable and min(frames.strides) >= 0
+        frames = torch.from_numpy(frames if usable else _copied(frames))
+    return frames.unsqueeze(0) if frames.ndim == 3 else frames
+
+
+def _copied(frames: np.ndarray) -> np.ndarray:
+    """A copy in the plain order of memory.
+
+    Channel by channel, which takes an eighth of the time of NumPy's own copy where channels are
+    reversed or all the same memory.
+    """
+    copy = np.empty(frames.shape, frames.dtype)
+    for channel in range(frames.shape[-1]):
+        copy[..., channel] = frames[..., channel]
+    return copy
+
+
+def _advice(shape: Sequence[int]) -> str:
+    if len(shape) in (3, 4) and shape[-3] == 3:
+        return "move the channels last"
+    if len(shape) in (3, 4) and shape[-1] == 4:
+        return "drop the alpha channel, frames[..., :3]"
+    return "repeat a grey channel three times"
+
+
+def image_of(
+    frames: Tensor,
+    pixels: Preprocessing,
+    size: int | tuple[int, int],
+    geometry: str = "published",
+) -> Tensor:
+    """The image of ``frames`` that a backbone sees at one scale.
+
+    Args:
+        frames: ``(B, 3, H, W)`` uint8.
+        pixels: the backbone's rules, given for ``pixels.image_size``; at another size the same
+            field of view is shown in more or fewer pixels.
+        size: side of a square image, or (height, width) [px]; square unless the geometry is "full".
+        geometry: "published" cuts what the authors' rule cuts; "full" keeps the whole frame and
+            brings it to that size; "padded" keeps it whole and its aspect ratio too, on a square
+            of the mean colour, see ``s2robot.preprocessing.padding``.
+
+    Returns:
+        ``(B, 3, height, width)`` in 0-255, uint8 or float32 as the rules say.
+
+    Raises:
+        ValueError: unknown geometry.
+    """
+    if geometry not in GEOMETRIES:
+        raise unknown("geometry", geometry, GEOMETRIES)
+    shape = (size, size) if isinstance(size, int) else size
+    height, width = frames.shape[-2:]
+    if geometry == "full" or taken_whole(pixels, height, width):
+        return resize(frames, shape, pixels)
+    image_size = shape[0]
+    if geometry == "padded":
+        return pad(frames, image_size, pixels)
+    length = round(pixels.resize * image_size / pixels.image_size)
+    resized = resize(frames, resized_shape(pixels, height, width, length), pixels)
+    return centre_crop(resized, image_size, pixels.floors_crop)
+
+
+def pyramid(
+    frames: Tensor,
+    shapes: Sequence[tuple[int, int]],
+    pixels: Preprocessing,
+    input_mode: str = "native",
+    geometry: str = "published",
+) -> list[Tensor]:
+    """The images of all scales.
+
+    Args:
+        frames: ``(B, 3, H, W)`` uint8.
+        shapes: (height, width) of each image [px].
+        pixels: the backbone's rules.
+        input_mode: "native": each from the frames; "interpolate": from the base image.
+        geometry: as for ``image_of``.
+
+    Returns:
+        ``(B, 3, *shape)`` in 0-255 for each shape.
+    """
+    if input_mode == "native":
+        return [image_of(frames, pixels, shape, geometry) for shape in shapes]
+    square = (pixels.image_size, pixels.image_size)
+    base = image_of(frames, pixels, square, geometry)
+    return [base if shape == square else enlarge(base.float(), shape) for shape in shapes]
+
+
+def taken_whole(pixels: Preprocessing, height: int, width: int) -> bool:
+    """Whether frames of that shape escape the crop."""
+    return pixels.keeps_base_size and height == width == pixels.image_size
+
+
+def resized_shape(pixels: Preprocessing, height: int, width: int, length: int) -> tuple[int, int]:
+    """(height, width) after resizing to ``length`` [px]; the longer side is cut to whole pixels."""
+    if pixels.fit == "both":
+        return length, length
+    if height <= width:
+        return length, int(length * width / height)
+    return int(length * height / width), length
+
+
+def centre_crop(images: Tensor, size: int, floors: bool = False) -> Tensor:
+    """The centre square of ``(B, C, H, W)`` as a view, its corner rounded to even or down."""
+    rest = [length - size for length in images.shape[-2:]]
+    top, left = (pixels // 2 if floors else round(pixels / 2) for pixels in rest)
+    return images[..., top : top + size, left : left + size]

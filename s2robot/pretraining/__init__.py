@@ -1,0 +1,1 @@
+"""Masked autoencoding of a vision encoder on your own frames."""

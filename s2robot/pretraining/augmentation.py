@@ -1,0 +1,107 @@
+"""Random views of frames, as S² tiles show them, for pre-training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch.utils.data import Dataset
+
+from s2robot.pretraining.frame_dataset import FramePool
+from s2robot.utils.distributed import ALONE, Team
+
+
+@dataclass(frozen=True)
+class ViewConfig:
+    """How views are cut: which share of the frame a view spans, as S² tiles do."""
+
+    scales: tuple[float, ...] = (1.0, 2.0, 3.0)
+    """A view at scale s spans 1/s of the frame's side: what a tile of scale s shows."""
+    weights: tuple[float, ...] = (0.4, 0.35, 0.25)
+    """Share of the views drawn at each scale."""
+    jitter: float = 0.2
+    """A view's side is shrunk by a random factor in [1 - jitter, 1]."""
+    flip: float = 0.5
+    """Probability of a left-right flip."""
+
+    def __post_init__(self) -> None:
+        if len(self.scales) != len(self.weights) or not self.scales:
+            raise ValueError(f"scales {self.scales} and weights {self.weights} must pair up")
+        if min(self.scales) < 1:
+            raise ValueError(f"scales must be at least 1; got {self.scales}")
+        if min(self.weights) < 0 or sum(self.weights) <= 0:
+            raise ValueError(f"weights {self.weights} must not be negative, nor all zero")
+        if not 0 <= self.jitter < 1:
+            raise ValueError(f"jitter must lie in [0, 1); got {self.jitter}")
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"flip must lie in [0, 1]; got {self.flip}")
+
+
+class ViewSampler(Dataset):
+    """Random views of a pool, one batch a step.
+
+    View i of a step depends on (seed, step, i) alone: a resumed run repeats it, and any number of
+    processes train on the same views. As a ``Dataset``, item ``step`` is the step's batch.
+
+    Args:
+        pool: of frames.
+        size: side of a view [px].
+        config: how views are cut.
+        seed: of the views.
+        batch_size: views a step, over all processes.
+        team: the processes; this one's share is made.
+        cells: along a view's side, whose classes are given too where the pool knows them.
+    """
+
+    def __init__(
+        self,
+        pool: FramePool,
+        size: int,
+        config: ViewConfig,
+        seed: int,
+        batch_size: int,
+        team: Team = ALONE,
+        cells: int = 0,
+    ) -> None:
+        self._pool = pool
+        self._size = size
+        self._config = config
+        self._shares = np.cumsum(config.weights) / np.sum(config.weights)
+        self._seed = seed
+        self._numbers = range(batch_size)[team.rank :: team.size]
+        self._cells = cells if pool.has_segments else 0
+
+    def __getitem__(self, step: int) -> list[torch.Tensor]:
+        """Views of a training step, and what their places show where that is known.
+
+        Returns:
+            ``(batch_size / processes, 3, size, size)`` uint8, and perhaps
+            ``(batch_size / processes, cells, cells)`` uint8 classes.
+        """
+        parts = zip(*[self._view(step, number) for number in self._numbers], strict=True)
+        return [torch.cat(part) for part in parts]
+
+    def _view(self, step: int, number: int) -> list[torch.Tensor]:
+        rng = np.random.default_rng([self._seed, step, number])
+        index = int(rng.integers(len(self._pool)))
+        frame = self._pool[index]  # (H, W, 3)
+        scale = self._config.scales[int(np.searchsorted(self._shares, rng.random(), "right"))]
+        side = round(min(frame.shape[:2]) / scale * rng.uniform(1 - self._config.jitter, 1))
+        top, left = (int(rng.integers(0, length - side + 1)) for length in frame.shape[:2])
+        crop = frame[top : top + side, left : left + side]
+        flipped = rng.random() < self._config.flip
+        image = torch.from_numpy(crop.copy()).permute(2, 0, 1).unsqueeze(0)  # (1, 3, side, side)
+        size = (self._size, self._size)
+        parts = [F.interpolate(image, size=size, mode="bilinear", antialias=True)]
+        if self._cells:
+            shrink = self._pool.segments(index).shape[0] / frame.shape[0]
+            parts.append(self._segments(index, top * shrink, left * shrink, side * shrink))
+        return [part.flip(-1) if flipped else part for part in parts]
+
+    def _segments(self, index: int, top: float, left: float, side: float) -> torch.Tensor:
+        """Classes ``(1, cells, cells)`` at the middles of a view's cells."""
+        middles = (np.arange(self._cells) + 0.5) / self._cells * side
+        rows, columns = ((start + middles).astype(int) for start in (top, left))
+        return torch.from_numpy(self._pool.segments(index)[np.ix_(rows, columns)]).unsqueeze(0)

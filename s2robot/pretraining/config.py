@@ -1,0 +1,148 @@
+"""The recipe of a pre-training run, as plain values."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from timm.models.vision_transformer import VisionTransformer
+
+from s2robot.errors import unknown
+from s2robot.policies.config import require_at_least, require_positive
+from s2robot.pretraining.augmentation import ViewConfig
+from s2robot.utils.optim import cosine_schedule
+
+RENDERED = "rendered"
+"""The source that needs no files: randomised scenes of the task family."""
+PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """Shape of the vision transformer and of its decoder."""
+
+    img_size: int = 128
+    patch_size: int = 16
+    embed_dim: int = 192
+    depth: int = 12
+    num_heads: int = 3
+    decoder_dim: int = 128
+    decoder_depth: int = 2
+    decoder_heads: int = 4
+
+    def __post_init__(self) -> None:
+        if self.img_size % self.patch_size:
+            raise ValueError(
+                f"img_size {self.img_size} must be a multiple of patch_size {self.patch_size}"
+            )
+        if self.embed_dim % self.num_heads or self.embed_dim % 4:
+            raise ValueError(
+                f"embed_dim {self.embed_dim} must divide by 4 and by num_heads {self.num_heads}"
+            )
+
+    def build(self) -> VisionTransformer:
+        """The timm encoder: class token, final norm, no head."""
+        return VisionTransformer(
+            img_size=self.img_size,
+            patch_size=self.patch_size,
+            embed_dim=self.embed_dim,
+            depth=self.depth,
+            num_heads=self.num_heads,
+            class_token=True,
+            num_classes=0,
+            global_pool="token",
+        )
+
+
+@dataclass(frozen=True)
+class PretrainConfig:
+    """The whole recipe; what decides the weights guards a resumed run against another recipe."""
+
+    name: str = "s2r-vitt16-128"
+    """Goes into the model card."""
+    out: Path = Path("runs/pretrain")
+    """Checkpoint, loss curve, page, encoder.safetensors and encoder.json."""
+    source: tuple[str, ...] = (RENDERED,)
+    """"rendered", folders of pictures, videos, bags, demonstrations (.hdf5); all are joined."""
+    frames: int = 20480
+    """Frames rendered where the source is "rendered"."""
+    frame_size: int = 384
+    """Shorter side of a kept frame [px]; a multiple of the base size keeps tiles native."""
+    every: int = 1
+    """Of a video, a bag or demonstrations, every so many frames."""
+    skip_unreadable: bool = False
+    """Leave out pictures that cannot be read, and say how many, instead of stopping."""
+    cache: Path = Path("data/pretrain")
+    """Folder of the prepared frames; runs with the same sources share them."""
+    views: int = 1_024_000
+    """Views to train on in all; may be raised when resuming (the schedule is drawn out)."""
+    batch_size: int = 128
+    """Views a step, over all processes."""
+    lr: float = 1e-3
+    weight_decay: float = 0.05
+    warmup: float = 0.03
+    """Share of the steps in which the learning rate rises; then half a cosine to zero."""
+    mask_ratio: float = 0.75
+    segments_weight: float = 0.0
+    """Weight of telling what every place shows, masked or not (MultiMAE); rendered frames only."""
+    ema: float = 0.999
+    """Decay a step of the exponential moving average of the weights; the average is exported."""
+    clip_norm: float = 1.0
+    checkpoint_every: int = 200
+    """Steps between checkpoints."""
+    seed: int = 0
+    device: str = "auto"
+    precision: str = "auto"
+    """"auto" is bfloat16 where the processor multiplies it faster, else float32."""
+    compile: str = "auto"
+    """"auto" compiles on a GPU; "on", "off"."""
+    processes: int = 0
+    """Data-parallel processes on this machine; 0 is one a GPU, or one a core (at most 8)."""
+    workers: int = 0
+    """Processes that cut views for each training process; 0: a thread on a CPU, several on GPUs."""
+    model: ModelConfig = field(default_factory=ModelConfig)
+    sampling: ViewConfig = field(default_factory=ViewConfig)
+
+    def __post_init__(self) -> None:
+        least_one = ("frames", "frame_size", "every", "views", "batch_size", "checkpoint_every")
+        require_at_least(self, 1, *least_one)
+        least_zero = ("processes", "workers", "segments_weight", "weight_decay", "seed")
+        require_at_least(self, 0, *least_zero)
+        require_positive(self, "lr", "clip_norm")
+        for name in ("warmup", "ema"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in [0, 1)")
+        for name, allowed in (("precision", PRECISIONS), ("compile", ("auto", "on", "off"))):
+            if getattr(self, name) not in allowed:
+                raise unknown(name, getattr(self, name), allowed)
+        if not self.source:
+            raise ValueError(f"source is empty; give {RENDERED!r}, folders, videos or .hdf5 files")
+        if self.segments_weight and set(self.source) != {RENDERED}:
+            raise ValueError(
+                f"segments_weight is {self.segments_weight}, but only {RENDERED!r} frames have "
+                f"known segments; source is {list(self.source)}: give segments_weight=0"
+            )
+        if self.frame_size < self.model.img_size:
+            raise ValueError(
+                f"frame_size {self.frame_size} is below the model's img_size {self.model.img_size}"
+            )
+
+    @property
+    def steps(self) -> int:
+        """Optimiser steps in all."""
+        return math.ceil(self.views / self.batch_size)
+
+    def recipe(self) -> dict[str, Any]:
+        """What a checkpoint must agree with: all but where, how long and on what it runs."""
+        free = {"out", "cache", "views", "device", "precision", "compile", "checkpoint_every"}
+        free |= {"processes", "workers", "skip_unreadable"}
+        return {k: v for k, v in dataclasses.asdict(self).items() if k not in free}
+
+
+def learning_rate(step: int, config: PretrainConfig) -> float:
+    """Linear warm-up, then half a cosine to zero."""
+    warmup = max(1, round(config.warmup * config.steps))
+    return config.lr * cosine_schedule(step, config.steps, warmup)

@@ -1,0 +1,128 @@
+"""What pre-training shows: its loss curve, reconstructions of masked views, and a page."""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+import matplotlib
+import numpy as np
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from s2robot._version import __version__
+from s2robot.pretraining.augmentation import ViewSampler
+from s2robot.pretraining.config import PretrainConfig
+from s2robot.pretraining.export import loss_curve
+from s2robot.pretraining.masked_autoencoder import (
+    MEAN,
+    STD,
+    normalise_pixels,
+    patch_moments,
+    patchify,
+    unpatchify,
+)
+from s2robot.utils.io import atomic_path, read_json, read_jsonl
+
+if TYPE_CHECKING:
+    from s2robot.pretraining.trainer import Trainer
+
+_UNSEEN_STEP = 10**9  # its views are none of the training's
+
+
+@torch.no_grad()
+def write_reconstructions(trainer: Trainer, sampler: ViewSampler, board: SummaryWriter) -> Path:
+    """``reconstructions.png`` in ``out``: rows view, visible part, reconstruction."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    images = _reconstructions(trainer, sampler[_UNSEEN_STEP][0])
+    board.add_image("reconstructions", images, trainer.step, dataformats="HWC")
+    path = trainer.config.out / "reconstructions.png"
+    with atomic_path(path) as temporary:
+        plt.imsave(temporary, images)
+    return path
+
+
+def _reconstructions(trainer: Trainer, views: torch.Tensor) -> np.ndarray:
+    """Rows view / visible / reconstruction, one column a view: ``(3·S, B·S, 3)`` uint8."""
+    model = trainer.average
+    images = normalise_pixels(views.to(trainer.device))
+    keep = trainer.visible(_UNSEEN_STEP, len(views)).to(trainer.device)
+    _, predicted = model(images, keep)
+    patches = patchify(images, model.patch)
+    mean, deviation = patch_moments(patches)
+    seen = torch.zeros_like(patches[..., :1]).scatter_(1, keep.unsqueeze(-1), 1.0)
+    filled = torch.where(seen > 0, patches, predicted.float() * deviation + mean)
+    rows = [unpatchify(p, model.patch) for p in (patches, patches * seen, filled)]
+    return np.concatenate([_to_picture(row) for row in rows])
+
+
+def _to_picture(images: torch.Tensor) -> np.ndarray:
+    mean = torch.tensor(MEAN, device=images.device).view(1, 3, 1, 1)
+    std = torch.tensor(STD, device=images.device).view(1, 3, 1, 1)
+    pixels = ((images * std + mean).clamp(0, 1) * 255).round().byte()
+    return torch.cat(list(pixels), dim=-1).permute(1, 2, 0).cpu().numpy()  # (S, B·S, 3)
+
+
+def write_loss_picture(config: PretrainConfig) -> Path:
+    """``loss.png`` in ``out``."""
+    matplotlib.use("Agg")
+    from matplotlib import pyplot as plt
+
+    curve = np.array(loss_curve(config.out / "loss.jsonl", points=200))  # (points, 2)
+    figure, axes = plt.subplots(figsize=(7, 4))
+    axes.plot(curve[:, 0] * config.batch_size / 1000, curve[:, 1])
+    of = "normalised pixels and segments" if config.segments_weight else "normalised pixels"
+    axes.set(xlabel="views [thousands]", ylabel=f"loss ({of})", title=config.name)
+    axes.grid(alpha=0.3)
+    figure.tight_layout()
+    path = config.out / "loss.png"
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=120)
+    plt.close(figure)
+    return path
+
+
+def write_page(config: PretrainConfig) -> Path:
+    """``index.html`` in ``out``: one self-contained page of the run, from its card and pictures."""
+    card = read_json(config.out / "encoder.json")
+    rows = read_jsonl(config.out / "loss.jsonl")
+    pictures = [write_loss_picture(config), config.out / "reconstructions.png"]
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("s2robot.pretraining"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    page = environment.get_template("pretrain.html.j2").render(
+        card=card,
+        facts=_facts(config, card),
+        recipe=card["recipe"],
+        loss=f"{np.mean([row['loss'] for row in rows[-100:]]):.4f}",
+        pictures=[base64.b64encode(picture.read_bytes()).decode() for picture in pictures],
+        encoder=f"file:{config.out / 'encoder.json'}",
+        version=__version__,
+    )
+    path = config.out / "index.html"
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+    return path
+
+
+def _facts(config: PretrainConfig, card: dict[str, Any]) -> dict[str, str]:
+    shape = card["architecture"]
+    machine = card["provenance"]["machine"]
+    return {
+        "model": f"ViT of width {shape['embed_dim']}, depth {shape['depth']}, "
+        f"patch {shape['patch_size']}, {shape['img_size']} px",
+        "frames": card["data"],
+        "views": f"{card['views']:,} ({card['steps']:,} steps of {config.batch_size})",
+        "precision": card["precision"],
+        "machine": machine["gpu"] or f"{machine['processor']}, {machine['cpus']} CPUs",
+        "licence": card["licence"],
+        "SHA-256": card["sha256"],
+    }

@@ -1,0 +1,1 @@
+"""From runs on disk to comparisons, conclusions, plots and the report."""

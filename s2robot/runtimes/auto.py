@@ -1,0 +1,129 @@
+"""Which runtime: by name, or the fastest exact one by a short measurement kept on the machine."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from s2robot.errors import CorruptFileError, unknown
+from s2robot.runtimes.base import Runtime, RuntimeFailedError, RuntimeMissingError, TokenModel
+from s2robot.runtimes.eager import CompiledRuntime, CudaGraphRuntime, EagerRuntime
+from s2robot.runtimes.int8 import Int8Runtime
+from s2robot.runtimes.onnx import OnnxRuntime
+from s2robot.runtimes.openvino import OpenVinoRuntime
+from s2robot.utils.io import digest_of, locked, read_json, write_json
+from s2robot.utils.paths import home
+from s2robot.utils.provenance import gpu_name, optional_versions, processor, versions
+
+MAKERS: dict[str, Callable[[TokenModel, bool], Runtime]] = {
+    "eager": EagerRuntime,
+    "compile": CompiledRuntime,
+    "cuda-graph": CudaGraphRuntime,
+    "onnxruntime": OnnxRuntime,
+    "openvino": OpenVinoRuntime,
+    "openvino-int8": Int8Runtime,
+}
+RUNTIMES = ("auto", *MAKERS)
+"""Names that are taken."""
+CANDIDATES = {"cpu": ("eager", "openvino", "onnxruntime"), "cuda": ("eager", "cuda-graph")}
+"""What "auto" measures: exact, and ready within seconds, which ``torch.compile`` is not."""
+_ROUNDS = 10
+"""Candidates are timed in turn and the shortest time counts, so that other work on the machine does
+not decide."""
+
+logger = logging.getLogger("s2robot")
+
+
+def make_runtime(name: str, model: TokenModel, bf16: bool, batches: Sequence[Tensor]) -> Runtime:
+    """Make a runtime by name.
+
+    Args:
+        name: one of ``RUNTIMES``.
+        model: what it runs.
+        bf16: in bfloat16 rather than float32.
+        batches: the tiles of one frame as the encoder would give them, one batch a tile size;
+            "auto" is measured on them.
+
+    Raises:
+        ValueError: unknown name.
+        RuntimeMissingError: it is not installed, or not for that device.
+    """
+    if name not in RUNTIMES:
+        raise unknown("runtime", name, RUNTIMES)
+    if name == "auto":
+        return _fastest(model, bf16, batches)
+    return MAKERS[name](model, bf16)
+
+
+def _fastest(model: TokenModel, bf16: bool, batches: Sequence[Tensor]) -> Runtime:
+    identity = _identity(model, bf16, batches)
+    path = home() / "runtimes" / f"{digest_of(identity)[:24]}.json"
+    with locked(path):
+        known = _read(path)
+        if known is None:
+            known = {**identity, **_measure(model, bf16, batches)}
+            write_json(path, known)
+    logger.info("runtime %s of %s", known["fastest"], known["milliseconds"])
+    return MAKERS[known["fastest"]](model, bf16)
+
+
+def _read(path: Any) -> dict[str, Any] | None:
+    """A measurement that was kept; one that cannot be read is made again."""
+    try:
+        known = read_json(path)
+        return known if known["fastest"] in MAKERS else None
+    except (FileNotFoundError, CorruptFileError, KeyError, TypeError):
+        return None
+
+
+def _identity(model: TokenModel, bf16: bool, batches: Sequence[Tensor]) -> dict[str, Any]:
+    """All that the measurement depends on."""
+    return {
+        "processor": processor(),
+        "threads": torch.get_num_threads(),
+        "gpu": gpu_name() if model.device.type == "cuda" else None,
+        "architecture": model.backbone.card.architecture.to_dict(),
+        "stage": model.stage,
+        "taps": list(model.taps),
+        "bfloat16": bf16,
+        "tiles": [list(batch.shape) for batch in batches],
+        "packages": optional_versions(),
+        "torch": versions()["torch"],
+    }
+
+
+def _candidates(model: TokenModel) -> tuple[str, ...]:
+    return CANDIDATES.get(model.device.type, ("eager",))
+
+
+def _measure(model: TokenModel, bf16: bool, batches: Sequence[Tensor]) -> dict[str, Any]:
+    """Shortest milliseconds a frame of every candidate, and why the others were left out."""
+    ready: dict[str, Runtime] = {}
+    left_out: dict[str, str] = {}
+    for name in _candidates(model):
+        try:
+            ready[name] = MAKERS[name](model, bf16)
+            milliseconds_of(ready[name], batches)  # converts, sets itself up
+        except (RuntimeMissingError, RuntimeFailedError) as error:
+            ready.pop(name, None)
+            left_out[name] = str(error)
+    rounds = [{n: milliseconds_of(r, batches) for n, r in ready.items()} for _ in range(_ROUNDS)]
+    shortest = {name: min(times[name] for times in rounds) for name in ready}
+    fastest = min(shortest, key=lambda name: shortest[name])
+    return {"fastest": fastest, "milliseconds": shortest, "left_out": left_out}
+
+
+@torch.no_grad()
+def milliseconds_of(runtime: Runtime, batches: Sequence[Tensor]) -> float:
+    """Milliseconds that a runtime takes for the tiles of one frame."""
+    started = time.perf_counter()
+    for batch in batches:
+        tokens = runtime(batch)
+        if tokens.is_cuda:
+            torch.cuda.synchronize(tokens.device)
+    return round((time.perf_counter() - started) * 1000, 3)

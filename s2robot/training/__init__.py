@@ -1,0 +1,1 @@
+"""Behavior cloning on stored embeddings, and its hyperparameter search."""

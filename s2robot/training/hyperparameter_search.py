@@ -1,0 +1,189 @@
+"""A small search for a head's settings that gives every arm of a comparison the same budget.
+
+An untuned head can pass for an effect of its encoder: tune all arms alike, on held-out
+demonstrations, before anything is rolled out.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from s2robot.errors import DivergedError
+from s2robot.policies.config import PolicyConfig, require_at_least
+from s2robot.policies.dataset import TrajectoryData
+from s2robot.training.trainer import TrainConfig, fit
+from s2robot.utils.io import append_jsonl, digest_of, read_jsonl
+
+GRIPPER_WEIGHT = 0.02
+"""What telling the gripper the wrong way costs in the score, as metres of motion error."""
+
+
+@dataclass(frozen=True)
+class SearchConfig:
+    """Budget and range of the search; the same for every arm."""
+
+    trials: int = 8
+    """Settings tried."""
+    epochs: int = 20
+    """Epochs of each trial."""
+    seeds: int = 1
+    """Training seeds of each trial; their scores are averaged."""
+    lrs: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
+    """Peak learning rates."""
+    softmax_scales: tuple[float, ...] = (1.0, 3.0, 10.0)
+    """Grid embeddings: initial factors on the logits of the spatial softmax."""
+    keypoints: tuple[int, ...] = (16, 32)
+    """Grid embeddings: numbers of keypoints."""
+    vector_widths: tuple[int, ...] = (0, 64, 256)
+    """Vector embeddings: widths of the layer before the network; 0 for none."""
+    hidden: tuple[int, ...] = (128, 256)
+    """Vector embeddings and blind policies: widths of the network's hidden layers."""
+
+    def __post_init__(self) -> None:
+        require_at_least(self, 1, "trials", "epochs", "seeds")
+        for field in ("lrs", "softmax_scales", "keypoints", "vector_widths", "hidden"):
+            if not getattr(self, field):
+                raise ValueError(f"{field} is empty; give at least one value to try")
+
+
+@dataclass(frozen=True)
+class HeadChoice:
+    """The best trial, and all of them."""
+
+    policy_config: PolicyConfig
+    lr: float
+    score: float
+    trials: tuple[dict[str, Any], ...]
+    """One record a trial: settings, score, motion_error, gripper_error; in the order tried."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON-able values, for the policy file and the report."""
+        return dataclasses.asdict(self)
+
+
+def search_head(
+    data: TrajectoryData,
+    policy_config: PolicyConfig,
+    train_config: TrainConfig,
+    search_config: SearchConfig,
+    seed: int = 0,
+    cache_path: str | Path | None = None,
+    on_trial: Callable[[dict[str, Any]], None] | None = None,
+    device: str | torch.device = "auto",
+) -> HeadChoice:
+    """Choose learning rate, softmax scale and width on the held-out episodes.
+
+    The score of a trial is the mean motion error of the deterministic action over held-out frames
+    [m; rad for joints] plus ``GRIPPER_WEIGHT`` times the share of wrong gripper commands, after the
+    last epoch; the lowest wins, at equal scores the one tried first. Equal seeds try settings in
+    the same order in every arm.
+
+    Args:
+        data: with held-out episodes.
+        policy_config: what all trials share.
+        train_config: what all trials share; epochs, lr and seed are replaced.
+        search_config: budget and range.
+        seed: of the order of settings and of training.
+        cache_path: JSON lines, one a finished trial; a killed search goes on from them.
+        on_trial: called with each trial's record.
+        device: as in ``fit``.
+
+    Raises:
+        ValueError: there are no held-out episodes.
+        DivergedError: every trial diverged.
+    """
+    if not len(data.valid_episodes):
+        raise ValueError("head search needs held-out episodes; valid_episodes is empty")
+    known = {row["key"]: row for row in read_jsonl(cache_path)} if cache_path else {}
+    rows = []
+    for number, settings in enumerate(_settings(data, search_config, seed)):
+        trial = _Trial.plan(policy_config, train_config, search_config, settings, seed + number)
+        row = known.get(trial.key(data))
+        if row is None:
+            row = trial.run(data, device)
+            if cache_path:
+                append_jsonl(cache_path, [row])
+        rows.append(row)
+        if on_trial is not None:
+            on_trial(row)
+    return _choose(policy_config, rows)
+
+
+def _choose(policy_config: PolicyConfig, rows: list[dict[str, Any]]) -> HeadChoice:
+    finished = [row for row in rows if row["score"] is not None]
+    if not finished:
+        raise DivergedError(f"all {len(rows)} trials of the head search diverged; lower lrs")
+    best = min(finished, key=lambda row: row["score"])  # the first of equals
+    policy = _with(policy_config, best["settings"])
+    return HeadChoice(policy, best["settings"]["lr"], best["score"], tuple(rows))
+
+
+def _settings(data: TrajectoryData, config: SearchConfig, seed: int) -> list[dict[str, Any]]:
+    """The settings to try, in a random order of the whole grid.
+
+    An arm with fewer settings than trials (a blind policy) repeats them with other seeds.
+    """
+    axes: dict[str, tuple[Any, ...]] = {"lr": config.lrs}
+    if len(data.embedding_shape) == 3:
+        axes |= {"softmax_scale": config.softmax_scales, "keypoints": config.keypoints}
+    else:
+        if data.embedding_shape != (0,):
+            axes["vector_width"] = config.vector_widths
+        axes["hidden"] = config.hidden
+    grid = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
+    order = np.random.default_rng(seed).permutation(len(grid))
+    return [grid[order[i % len(grid)]] for i in range(config.trials)]
+
+
+def _with(policy_config: PolicyConfig, settings: dict[str, Any]) -> PolicyConfig:
+    changes = {key: value for key, value in settings.items() if key != "lr"}
+    if "hidden" in changes:
+        changes["hidden"] = tuple(changes["hidden"] for _ in policy_config.hidden)
+    return dataclasses.replace(policy_config, **changes)
+
+
+@dataclass(frozen=True)
+class _Trial:
+    """One setting and the runs that score it."""
+
+    settings: dict[str, Any]
+    policy: PolicyConfig
+    runs: tuple[TrainConfig, ...]
+
+    @classmethod
+    def plan(
+        cls,
+        policy: PolicyConfig,
+        train: TrainConfig,
+        search: SearchConfig,
+        settings: dict[str, Any],
+        seed: int,
+    ) -> _Trial:
+        base = dataclasses.replace(train, epochs=search.epochs, lr=settings["lr"])
+        seeds = range(seed, seed + search.seeds)
+        runs = tuple(dataclasses.replace(base, seed=each) for each in seeds)
+        return cls(settings, _with(policy, settings), runs)
+
+    def key(self, data: TrajectoryData) -> str:
+        """Digest of all that the score depends on."""
+        runs = [dataclasses.asdict(run) for run in self.runs]
+        return digest_of([data.digest, dataclasses.asdict(self.policy), runs])
+
+    def run(self, data: TrajectoryData, device: str | torch.device) -> dict[str, Any]:
+        record = {"key": self.key(data), "settings": self.settings}
+        try:
+            ends = [fit(data, self.policy, run, device=device).history[-1] for run in self.runs]
+        except DivergedError:
+            return record | {"score": None, "motion_error": None, "gripper_error": None}
+        motion = float(np.mean([end["motion_error"] for end in ends]))
+        gripper = float(np.mean([end["gripper_error"] for end in ends]))
+        score = motion + GRIPPER_WEIGHT * gripper
+        return record | {"score": score, "motion_error": motion, "gripper_error": gripper}

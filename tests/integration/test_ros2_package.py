@@ -1,0 +1,230 @@
+"""The ROS 2 package around the node: manifest, what an install yields, launch file, parameters."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import shutil
+import subprocess
+import sys
+import types
+import xml.etree.ElementTree as ET
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from support.fake_rclpy import installed
+from support.helpers import imports
+from support.paths import ROOT
+from support.ros2_bench import node_module
+
+from s2robot.data.ros_messages.definitions import MESSAGES
+from s2robot.plugins.ros.core import NodeConfig
+from s2robot.plugins.ros.parameters import CONFIG_PARAMETERS, OWN_PARAMETERS
+
+PACKAGE = ROOT / "ros" / "ros2" / "s2robot_ros"
+NODE = ROOT / "s2robot" / "plugins" / "ros"
+LAUNCH = PACKAGE / "launch" / "encoder.launch.py"
+PARAMETERS = PACKAGE / "config" / "encoder.yaml"
+
+
+# ------------------------------------------------------------------------- manifest, messages
+def test_the_manifest_names_what_is_imported() -> None:
+    root = ET.parse(PACKAGE / "package.xml").getroot()
+    assert root.attrib["format"] == "3"
+    assert root.findtext("name") == "s2robot_ros"
+    needed = {each.text for each in root.findall("exec_depend")}
+    files = [NODE / "ros2.py", NODE / "ros2_support.py", LAUNCH, PACKAGE / "s2robot_ros/encoder.py"]
+    assert set.union(*(imports(file) for file in files)) - {"s2robot"} == needed
+    assert root.findtext("export/build_type") == "ament_python"
+
+
+def test_both_packages_are_of_one_version_and_maintainer() -> None:
+    ours = ET.parse(PACKAGE / "package.xml").getroot()
+    messages = ET.parse(PACKAGE.parent / "s2robot_msgs" / "package.xml").getroot()
+    for name in ("version", "maintainer", "license"):
+        assert ours.findtext(name) == messages.findtext(name)
+    assert f'version="{ours.findtext("version")}"' in (PACKAGE / "setup.py").read_text()
+
+
+@pytest.mark.parametrize("version", ["ros1", "ros2"])
+def test_message_files_are_the_definitions(version: str) -> None:
+    folder = ROOT / "ros" / version / "s2robot_msgs" / "msg"
+    found = {path.stem: path.read_text(encoding="utf-8") for path in folder.glob("*.msg")}
+    assert found == MESSAGES
+
+
+def test_only_the_node_needs_ros() -> None:
+    ours = {"ros2.py", "ros2_support.py"}
+    theirs = {"rclpy", "rcl_interfaces", "lifecycle_msgs", "launch", "launch_ros"}
+    for path in (ROOT / "s2robot").rglob("*.py"):
+        if path.name not in ours:
+            assert not imports(path) & theirs, path
+            assert "ros.ros2" not in path.read_text(encoding="utf-8").replace("``", ""), path
+
+
+# -------------------------------------------------------------------------------- the install
+def set_up(folder: Path, *words: str) -> Path:
+    """Run setup.py of a copy as colcon does; returns the prefix."""
+    shutil.copytree(PACKAGE, folder / "source")
+    prefix = folder / "install"
+    version = f"python{sys.version_info.major}.{sys.version_info.minor}"
+    packages = prefix / "lib" / version / "site-packages"
+    packages.mkdir(parents=True)
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "setup.py", *words, "--prefix", str(prefix)],
+        cwd=folder / "source",
+        env={**os.environ, "PYTHONPATH": str(packages)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    return prefix
+
+
+@pytest.fixture(scope="module")
+def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("install")
+    words = ("egg_info", "build", "install", "--single-version-externally-managed")
+    return set_up(folder, *words, "--record", str(folder / "files.txt"))
+
+
+def test_an_installed_script_takes_the_python_on_path(prefix: Path) -> None:
+    script = prefix / "lib" / "s2robot_ros" / "encoder"
+    assert script.read_text().splitlines()[0] == "#!/usr/bin/env python3"
+    assert os.access(script, os.X_OK)
+    share = prefix / "share"
+    assert (share / "ament_index/resource_index/packages/s2robot_ros").is_file()
+    for path in ("package.xml", "launch/encoder.launch.py", "config/encoder.yaml"):
+        original = PACKAGE / path
+        assert (share / "s2robot_ros" / path).read_bytes() == original.read_bytes()
+
+
+def test_the_script_says_what_is_missing(prefix: Path) -> None:
+    """Here that is rclpy."""
+    (packages,) = (prefix / "lib").glob("python*/site-packages")
+    done = subprocess.run(
+        [sys.executable, str(prefix / "lib" / "s2robot_ros" / "encoder")],
+        env={**os.environ, "PYTHONPATH": str(packages)},
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "encoder: No module named 'rclpy'" in done.stderr
+    assert f"This is {sys.executable}" in done.stderr
+    assert "pip install" in done.stderr
+
+
+# ------------------------------------------------------------------------ file of parameters
+def parameters() -> dict[str, Any]:
+    return yaml.safe_load(PARAMETERS.read_text(encoding="utf-8"))["/**"]["ros__parameters"]
+
+
+def test_the_file_of_parameters_has_all_with_their_defaults() -> None:
+    found = parameters()
+    assert list(found) == [*OWN_PARAMETERS, *CONFIG_PARAMETERS]
+    assert {name: found.pop(name) for name in OWN_PARAMETERS} == {
+        name: default for name, (default, _) in OWN_PARAMETERS.items()
+    }
+    assert NodeConfig.from_parameters(found) == NodeConfig()
+
+
+def test_values_are_what_the_parser_of_ros_takes() -> None:
+    """No nulls, no aliases, lists of one type; comments do not matter."""
+    text = PARAMETERS.read_text(encoding="utf-8")
+    assert not any(mark in text.partition("\n")[2].replace("/**", "") for mark in ("&", "*", "!"))
+    for name, value in parameters().items():
+        assert value is not None, name
+        assert not isinstance(value, dict), name
+        if isinstance(value, list):
+            assert len({type(each) for each in value}) <= 1, name
+
+
+def test_a_node_with_the_file(tmp_path: Path) -> None:
+    with installed() as world:
+        world.args = ["--params-file", str(PARAMETERS)]
+        node = node_module().EncoderNode()
+        assert not world.logs
+        assert node.get_parameter("scales").value is None  # [] to rcl
+        assert list(node.get_parameter("image_topics").value) == ["image"]
+        changed = PARAMETERS.read_text().replace("lazy: true", "lasy: true")
+        (tmp_path / "changed.yaml").write_text(changed)
+        world.args = ["--params-file", str(tmp_path / "changed.yaml")]
+        node_module().EncoderNode()
+        assert "did you mean 'lazy'" in world.said("warning")[0]
+
+
+# ------------------------------------------------------------------------------- launch file
+class Recorded:
+    """An action of a launch file: what it was made with."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        self.args, self.kwargs = args, kwargs
+
+    def perform(self, context: dict[str, str]) -> str:
+        """As of ``LaunchConfiguration``."""
+        return context[self.args[0]]
+
+
+@pytest.fixture
+def launch_file(monkeypatch: pytest.MonkeyPatch) -> Any:
+    members = {
+        "launch": ["LaunchDescription"],
+        "launch.actions": ["DeclareLaunchArgument", "OpaqueFunction"],
+        "launch.substitutions": ["LaunchConfiguration"],
+        "launch_ros": [],
+        "launch_ros.actions": ["Node"],
+    }
+    for name, classes in members.items():
+        module = types.ModuleType(name)
+        vars(module).update({each: type(each, (Recorded,), {}) for each in classes})
+        monkeypatch.setitem(sys.modules, name, module)
+    spec = importlib.util.spec_from_file_location("encoder_launch", LAUNCH)
+    assert spec
+    assert spec.loader
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def launched(module: Any, **given: str) -> dict[str, Any]:
+    """What the node is started with, for launch arguments."""
+    (entities,) = module.generate_launch_description().args
+    *arguments, function = entities
+    context = {each.args[0]: each.kwargs["default_value"] for each in arguments}
+    assert all(each.kwargs["description"] for each in arguments)
+    assert given.keys() <= context.keys()
+    (node,) = function.kwargs["function"]({**context, **given})
+    return node.kwargs
+
+
+def test_launching_without_arguments(launch_file: Any) -> None:
+    found = launched(launch_file)
+    assert (found["package"], found["executable"]) == ("s2robot_ros", "encoder")
+    assert found["parameters"] == [str(PARAMETERS), {}]
+    assert found["remappings"] == []
+
+
+def test_launching_with_arguments(launch_file: Any) -> None:
+    found = launched(
+        launch_file,
+        image="/camera/image_raw",
+        policy="/data/policy.safetensors",
+        autostart="false",
+        use_sim_time="True",
+        max_rate_hz="10",
+        params_file="mine.yaml",
+        namespace="left",
+    )
+    assert found["remappings"] == [("image", "/camera/image_raw")]
+    assert found["namespace"] == "left"
+    file, given = found["parameters"]
+    assert file == "mine.yaml"
+    assert given == {
+        "policy": "/data/policy.safetensors",
+        "autostart": False,
+        "use_sim_time": True,
+        "max_rate_hz": 10.0,
+    }
+    assert {*launch_file.OVERRIDES} <= {*CONFIG_PARAMETERS, *OWN_PARAMETERS}

@@ -1,0 +1,1 @@
+"""Helpers, fakes and small models that tests share."""

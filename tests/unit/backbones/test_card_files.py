@@ -1,0 +1,71 @@
+"""Weights of one's own, described in a model card as the README shows one."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import timm
+import torch
+from support.small_published import some_frames
+
+from s2robot import FrameEncoder
+from s2robot.backbones import load_backbone
+from s2robot.errors import CorruptFileError, MismatchError
+
+pytestmark = pytest.mark.usefixtures("fresh_home")
+
+
+@pytest.fixture
+def own_card(tmp_path: Path) -> Path:
+    """A fine-tuned ResNet inside a training checkpoint, and a card as the README shows one."""
+    net = timm.create_model("resnet10t", num_classes=0)
+    tensors = {f"module.encoder.{name}": tensor for name, tensor in net.state_dict().items()}
+    tensors["module.head.weight"] = torch.zeros(2, 2)
+    torch.save({"state_dict": tensors, "epoch": 3}, tmp_path / "checkpoint.pth")
+    card = {
+        "name": "mine",
+        "architecture": {"timm": "resnet10t"},
+        "preprocessing": {
+            "input_size": 64,
+            "mean": [0.485, 0.456, 0.406],
+            "std": [0.229, 0.224, 0.225],
+            "resize": 72,
+            "resampler": "pil",
+        },
+        "weights": "checkpoint.pth",
+        "layout": {
+            "key": "state_dict",
+            "prefix": "module.encoder.",
+            "dropped": ["module.head."],
+        },
+        "licence": "MIT",
+    }
+    (tmp_path / "mine.json").write_text(json.dumps(card))
+    return tmp_path / "mine.json"
+
+
+def test_a_card_of_ones_own(own_card: Path) -> None:
+    encoder = FrameEncoder.from_name(f"file:{own_card}", scales=(1, 2), device="cpu")
+    card = encoder.backbone.card
+    assert (card.preprocessing.resize, card.dim, card.published) == (72, 512, "mean")
+    stored = torch.load(own_card.with_name("checkpoint.pth"), weights_only=True)["state_dict"]
+    loaded = encoder.backbone.model.state_dict()
+    assert torch.equal(loaded["conv1.0.weight"], stored["module.encoder.conv1.0.weight"])
+    assert encoder(some_frames(80, 100)).shape == (2, 1024)
+
+
+def test_a_card_that_forgets_a_part_of_the_file(own_card: Path) -> None:
+    content = json.loads(own_card.read_text())
+    content["layout"]["dropped"] = []
+    own_card.write_text(json.dumps(content))
+    with pytest.raises(MismatchError, match="not known as parts.*module.head.weight"):
+        load_backbone(f"file:{own_card}")
+
+
+def test_a_card_with_a_digest_checks_it(own_card: Path) -> None:
+    content = json.loads(own_card.read_text())
+    own_card.write_text(json.dumps({**content, "sha256": "0" * 64}))
+    with pytest.raises(CorruptFileError, match="has not the SHA-256"):
+        load_backbone(f"file:{own_card}")

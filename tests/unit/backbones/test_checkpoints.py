@@ -1,0 +1,291 @@
+"""Weights from files: strict, safe, converted once, downloaded, their licences told."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from support.file_server import FileServer
+from support.published_files import write_published
+from support.small_published import SMALL, TOLERANCE, difference, some_frames
+
+from s2robot import FrameEncoder
+from s2robot.analysis.parity.reference_models import published_output
+from s2robot.backbones import CARDS, get_card, load_backbone
+from s2robot.backbones.download.cache import converted_path
+from s2robot.backbones.weight_sources import Source
+from s2robot.errors import CorruptFileError, DownloadError, LicenceWarning, MismatchError
+
+pytestmark = pytest.mark.usefixtures("fresh_home")
+
+
+# What a damaged, foreign or malicious file does.
+
+
+def save_changed(path: Path, key: str, change: Callable[[dict[str, Any]], None]) -> Path:
+    content = torch.load(path, weights_only=True)
+    change(content[key])
+    torch.save(content, path)
+    return path
+
+
+def test_unknown_missing_and_misshaped_names_are_listed(tmp_path: Path) -> None:
+    def spoil(tensors: dict[str, Any]) -> None:
+        tensors["module.convnet.surplus"] = torch.zeros(1)
+        tensors["module.convnet.bn1.weight"] = torch.zeros(3)
+        del tensors["module.convnet.bn1.bias"]
+
+    path = save_changed(write_published("r3m-resnet18", tmp_path, 18), "r3m", spoil)
+    with pytest.raises(
+        MismatchError,
+        match=r"missing: bn1.bias; unknown: surplus; of another shape: bn1.weight \(3,\) instead",
+    ):
+        load_backbone("r3m-resnet18", weights=path)
+
+
+def test_names_that_belong_to_nothing_known_are_listed(tmp_path: Path) -> None:
+    path = save_changed(
+        write_published("r3m-resnet18", tmp_path, 18),
+        "r3m",
+        lambda tensors: tensors.update({"module.stranger.weight": torch.zeros(1)}),
+    )
+    with pytest.raises(MismatchError, match="not known as parts.*module.stranger.weight"):
+        load_backbone("r3m-resnet18", weights=path)
+
+
+def test_weights_of_another_size(tmp_path: Path) -> None:
+    path = write_published("r3m-resnet34", tmp_path, 34)
+    with pytest.raises(MismatchError, match="layer1.2.conv1.weight.* and .* more"):
+        load_backbone("r3m-resnet18", weights=path)
+
+
+def test_wrong_entry(tmp_path: Path) -> None:
+    torch.save({"state_dict": {}}, tmp_path / "x.pth")
+    with pytest.raises(CorruptFileError, match=r"no entry 'model'; it holds \['state_dict'\]"):
+        load_backbone("mvp-vits-hoi", weights=tmp_path / "x.pth")
+
+
+@pytest.mark.parametrize("content", [{"model": torch.zeros(3)}, {"model": {"a": 3, "b": "c"}}])
+def test_entry_without_tensors(tmp_path: Path, content: Any) -> None:
+    torch.save(content, tmp_path / "x.pth")
+    with pytest.raises(CorruptFileError, match="holds no dictionary of tensors"):
+        load_backbone("mvp-vits-hoi", weights=tmp_path / "x.pth")
+
+
+class Payload:
+    """Runs code when unpickled."""
+
+    def __init__(self, marker: Path) -> None:
+        self.marker = marker
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return Path.touch, (self.marker,)
+
+
+@pytest.mark.parametrize("legacy", [False, True])
+def test_pickles_that_run_code_are_refused(tmp_path: Path, legacy: bool) -> None:
+    torch.save(
+        {"model": Payload(tmp_path / "ran")},
+        tmp_path / "evil.pth",
+        _use_new_zipfile_serialization=not legacy,
+    )
+    with pytest.raises(CorruptFileError, match=r"refused.*asks for \w+.*could run code"):
+        load_backbone("mvp-vits-hoi", weights=tmp_path / "evil.pth")
+    assert not (tmp_path / "ran").exists()
+
+
+@pytest.mark.parametrize("suffix", [".pth", ".safetensors"])
+@pytest.mark.parametrize("share", [0.5, 0.001])
+def test_truncated_files(tmp_path: Path, suffix: str, share: float) -> None:
+    whole = tmp_path / f"whole{suffix}"
+    tensors = {"a": torch.zeros(10000)}
+    if suffix == ".pth":
+        torch.save(tensors, whole)
+    else:
+        save_file(tensors, whole)
+    half = tmp_path / f"half{suffix}"
+    half.write_bytes(whole.read_bytes()[: int(whole.stat().st_size * share)])
+    with pytest.raises(CorruptFileError, match="half"):
+        load_backbone("mvp-vits-hoi", weights=half)
+
+
+def test_a_web_page_instead_of_weights(tmp_path: Path) -> None:
+    page = tmp_path / "mvp.pth"
+    page.write_text("<!DOCTYPE html><title>Quota exceeded</title>")
+    with pytest.raises(
+        CorruptFileError, match="mvp.pth .* is no whole PyTorch .* download it again"
+    ):
+        load_backbone("mvp-vits-hoi", weights=page)
+
+
+def test_no_file_there(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="no weights at .*none.pth"):
+        load_backbone("mvp-vits-hoi", weights=tmp_path / "none.pth")
+
+
+def test_old_style_torch_files_and_other_suffixes(tmp_path: Path, shrink: Any) -> None:
+    """Content decides, not the name."""
+    path = write_published("vc1-vitb", tmp_path, shrink("vc1-vitb"))
+    content = torch.load(path, weights_only=True)
+    torch.save(content, tmp_path / "old.bin", _use_new_zipfile_serialization=False)
+    digest = load_backbone("vc1-vitb", weights=path).weights_digest
+    assert load_backbone("vc1-vitb", weights=tmp_path / "old.bin").weights_digest == digest
+    spa = write_published("spa-vitb", tmp_path, shrink("spa-vitb"))
+    renamed = spa.rename(tmp_path / "spa.weights")
+    assert load_backbone("spa-vitb", weights=renamed).card.name == "spa-vitb"
+
+
+# The converted copy.
+
+
+def test_a_file_is_converted_once(tmp_path: Path, shrink: Any, monkeypatch: Any) -> None:
+    path = write_published("mvp-vits-in", tmp_path, shrink("mvp-vits-in"))
+    first = load_backbone("mvp-vits-in", weights=path)
+    converted = converted_path(get_card("mvp-vits-in"), path)
+    with safe_open(converted, "pt") as file:
+        assert file.metadata()["digest"] == first.weights_digest
+
+    def unpickle(*args: Any, **kwargs: Any) -> None:
+        raise AssertionError("unpickled a second time")
+
+    monkeypatch.setattr(torch, "load", unpickle)
+    assert load_backbone("mvp-vits-in", weights=path).weights_digest == first.weights_digest
+
+
+def test_a_policys_encoder_is_found_again_without_its_file(tmp_path: Path, shrink: Any) -> None:
+    """A spec names the digest, and the converted copy of a file that was brought once has it."""
+    path = write_published("mvp-vits-in", tmp_path, shrink("mvp-vits-in"))
+    encoder = FrameEncoder.from_name("mvp-vits-in", weights=path, device="cpu")
+    write_published("mvp-vits-in", tmp_path, SMALL, seed=1)  # a second one in the same place
+    other = FrameEncoder.from_name("mvp-vits-in", weights=path, device="cpu")
+    path.unlink()
+    for wanted in (encoder, other):
+        again = FrameEncoder.from_spec(wanted.spec, device="cpu")
+        assert again.backbone.weights_digest == wanted.backbone.weights_digest
+
+
+def test_a_changed_file_is_converted_anew(tmp_path: Path, shrink: Any) -> None:
+    path = write_published("mvp-vits-in", tmp_path, shrink("mvp-vits-in"))
+    before = load_backbone("mvp-vits-in", weights=path).weights_digest
+    write_published("mvp-vits-in", tmp_path, SMALL, seed=1)
+    assert load_backbone("mvp-vits-in", weights=path).weights_digest != before
+
+
+def test_an_altered_copy_is_refused(tmp_path: Path, shrink: Any) -> None:
+    path = write_published("mvp-vits-in", tmp_path, shrink("mvp-vits-in"))
+    load_backbone("mvp-vits-in", weights=path)
+    converted = converted_path(get_card("mvp-vits-in"), path)
+    content = bytearray(converted.read_bytes())
+    content[-1] ^= 1
+    converted.write_bytes(content)
+    with pytest.raises(CorruptFileError, match="was altered since it was converted.*delete it"):
+        load_backbone("mvp-vits-in", weights=path)
+    converted.write_bytes(content[: len(content) // 2])
+    with pytest.raises(CorruptFileError, match="delete it"):
+        load_backbone("mvp-vits-in", weights=path)
+    converted.unlink()
+    load_backbone("mvp-vits-in", weights=path)
+
+
+@pytest.mark.parametrize("name", ["mvp-vits-in", "vc1-vitb"])
+def test_a_home_that_cannot_be_written(
+    name: str, tmp_path: Path, shrink: Any, fresh_home: Path, monkeypatch: Any
+) -> None:
+    path = write_published(name, tmp_path, shrink(name))
+    expected = load_backbone(name, weights=path).weights_digest
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("S2ROBOT_HOME", str(tmp_path / "file" / "home"))
+    with pytest.warns(UserWarning, match="cannot be kept.*S2ROBOT_HOME"):
+        assert load_backbone(name, weights=path).weights_digest == expected
+
+
+def test_safetensors_are_used_in_place(tmp_path: Path, fresh_home: Path, shrink: Any) -> None:
+    path = write_published("spa-vitb", tmp_path, shrink("spa-vitb"))
+    backbone = load_backbone("spa-vitb", weights=path)
+    assert not (fresh_home / "weights").exists()
+    stored = load_file(path)["model.img_backbone.cls_token"]
+    assert torch.equal(backbone.model.state_dict()["cls_token"], stored)
+
+
+# Downloads, end to end.
+
+
+@pytest.fixture
+def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, shrink: Any) -> Iterator[FileServer]:
+    """VC-1's card, its file served from here."""
+    path = write_published("vc1-vitb", tmp_path, shrink("vc1-vitb"))
+    with FileServer({"/vc1.pth": path.read_bytes()}) as server:
+        card = dataclasses.replace(CARDS["vc1-vitb"], sources=(Source(server.url("/vc1.pth")),))
+        monkeypatch.setitem(CARDS, "vc1-vitb", card)
+        yield server
+
+
+def test_download_convert_and_work_offline(
+    served: FileServer, tmp_path: Path, fresh_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = FrameEncoder.from_name("vc1-vitb", device="cpu")
+    content = torch.load(tmp_path / "vc1_vitb.pth", weights_only=True)
+    frames = some_frames(90, 120)
+    expected = published_output("vc1-vitb", content, frames)
+    assert difference(encoder(frames), expected) <= TOLERANCE
+    requests = len(served.requests)
+    monkeypatch.setenv("S2ROBOT_OFFLINE", "1")
+    again = FrameEncoder.from_spec(encoder.spec, device="cpu")
+    assert torch.equal(again(frames), encoder(frames))
+    assert len(served.requests) == requests
+    assert not list((fresh_home / "downloads").rglob("*.pth"))  # the pickle is not kept
+
+
+def test_offline_without_the_file(served: FileServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("S2ROBOT_OFFLINE", "1")
+    with pytest.raises(DownloadError, match=r"S2ROBOT_OFFLINE.*weights=PATH|weights=PATH"):
+        FrameEncoder.from_name("vc1-vitb", device="cpu")
+    assert not served.requests
+
+
+def test_a_missing_file_names_the_address(served: FileServer) -> None:
+    served.files.clear()
+    with pytest.raises(DownloadError, match=r"404.*(?s:.*)weights=PATH"):
+        FrameEncoder.from_name("vc1-vitb", device="cpu")
+
+
+def test_impossible_settings_download_nothing(served: FileServer) -> None:
+    with pytest.raises(ValueError, match="unknown readout"):
+        FrameEncoder.from_name("vc1-vitb", readout="clss", device="cpu")
+    assert not served.requests
+
+
+def test_licences_that_forbid_something_are_told_once(served: FileServer, fresh_home: Path) -> None:
+    with pytest.warns(LicenceWarning, match="vc1-vitb: CC-BY-NC-4.0, not for commercial use"):
+        load_backbone("vc1-vitb")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        load_backbone("vc1-vitb")
+    assert "CC-BY-NC" in json.loads((fresh_home / "notices" / "vc1-vitb.json").read_text())["told"]
+
+
+def test_gated_weights_say_what_to_do(shrink: Any, tmp_path: Path, monkeypatch: Any) -> None:
+    path = write_published("spa-vitb", tmp_path, shrink("spa-vitb"))
+    licence = dataclasses.replace(CARDS["spa-vitb"].licence, gated=True)
+    monkeypatch.setitem(CARDS, "spa-vitb", dataclasses.replace(CARDS["spa-vitb"], licence=licence))
+    with pytest.warns(LicenceWarning, match="behind a form on the hub .* HF_TOKEN"):
+        load_backbone("spa-vitb", weights=path)
+
+
+def test_other_parts_of_a_training_module_are_left_out(tmp_path: Path, shrink: Any) -> None:
+    """SPA's file holds all of its pre-training; the encoder's own names stay strict."""
+    path = write_published("spa-vitb", tmp_path, shrink("spa-vitb"))
+    tensors = load_file(path)
+    save_file({**tensors, "model.some_renderer.weight": torch.zeros(2)}, path)
+    load_backbone("spa-vitb", weights=path)
+    save_file({**tensors, "model.img_backbone.surplus": torch.zeros(2)}, path)
+    with pytest.raises(MismatchError, match="unknown: surplus"):
+        load_backbone("spa-vitb", weights=path)

@@ -1,0 +1,35 @@
+"""Types of arguments that commands share."""
+
+from __future__ import annotations
+
+import argparse
+
+import pytest
+
+from s2robot.cli.arguments import count, frame_shape, scale_set
+
+
+def test_what_they_read():
+    assert frame_shape("480x640") == frame_shape(" 480×640") == (480, 640)
+    assert count("12") == 12
+    assert scale_set("1,2") == scale_set("[1, 2]") == (1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    "kind, text",
+    [
+        (frame_shape, "480"),
+        (frame_shape, "0x640"),
+        (frame_shape, "axb"),
+        (count, "0"),
+        (count, "-3"),
+        (count, "1.5"),
+        (scale_set, ""),
+        (scale_set, "1,two"),
+        (scale_set, "1,0"),
+        (scale_set, "1,nan"),
+    ],
+)
+def test_what_they_refuse(kind, text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is no"):
+        kind(text)

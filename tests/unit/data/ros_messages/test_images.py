@@ -1,0 +1,357 @@
+"""Every encoding against loops by its definition, pixel by pixel."""
+
+from __future__ import annotations
+
+import array
+import io
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from s2robot.data.ros_messages.images import (
+    ENCODINGS,
+    ImageError,
+    compressed_to_rgb,
+    frame_of,
+    image_to_rgb,
+)
+
+SIZES = ((1, 1), (2, 2), (3, 5), (7, 4), (6, 9), (12, 16))
+CHANNELS = {
+    "rgb8": (0, 1, 2),
+    "bgr8": (2, 1, 0),
+    "rgba8": (0, 1, 2),
+    "bgra8": (2, 1, 0),
+    "8UC3": (2, 1, 0),
+    "8UC4": (2, 1, 0),
+    "rgb16": (0, 1, 2),
+    "bgr16": (2, 1, 0),
+    "rgba16": (0, 1, 2),
+    "bgra16": (2, 1, 0),
+    "mono8": (0, 0, 0),
+    "mono16": (0, 0, 0),
+    "8UC1": (0, 0, 0),
+    "16UC1": (0, 0, 0),
+}
+"""Where red, green and blue lie among a pixel's samples."""
+COUNTS = {
+    name: 1
+    if name.startswith(("mono", "8UC1", "16UC1"))
+    else 4
+    if "a" in name or name == "8UC4"
+    else 3
+    for name in CHANNELS
+}
+BAYER = {"rggb": "RGGB", "bggr": "BGGR", "gbrg": "GBRG", "grbg": "GRBG"}
+YUV = {"yuv422": "UYVY", "uyvy": "UYVY", "yuv422_yuy2": "YUYV", "yuyv": "YUYV"}
+
+
+def image(encoding: str, data: Any, height: int, width: int, step: int, big: int = 0) -> Any:
+    return SimpleNamespace(
+        header=None,
+        height=height,
+        width=width,
+        encoding=encoding,
+        is_bigendian=big,
+        step=step,
+        data=data,
+    )
+
+
+def sample_bytes(encoding: str) -> int:
+    return 2 if "16" in encoding else 1
+
+
+def random_message(
+    encoding: str, height: int, width: int, padding: int = 0, big: int = 0, seed: int = 0
+) -> Any:
+    count = 2 if encoding in YUV else COUNTS.get(encoding, 1)
+    step = width * count * sample_bytes(encoding) + padding
+    rng = np.random.default_rng(seed + height * 100 + width)
+    data = rng.integers(0, 256, step * height, dtype=np.uint8).tobytes()
+    return image(encoding, data, height, width, step, big)
+
+
+def sample(message: Any, row: int, place: int) -> int:
+    """A sample of a row by its number, read byte by byte."""
+    size = sample_bytes(message.encoding)
+    start = row * message.step + place * size
+    order = "big" if message.is_bigendian else "little"
+    return int.from_bytes(message.data[start : start + size], order)
+
+
+def interleaved(message: Any) -> np.ndarray:
+    count, where = COUNTS[message.encoding], CHANNELS[message.encoding]
+    shift = 8 * (sample_bytes(message.encoding) - 1)
+    out = np.zeros((message.height, message.width, 3), np.uint8)
+    for i in range(message.height):
+        for j in range(message.width):
+            for k in range(3):
+                out[i, j, k] = sample(message, i, j * count + where[k]) >> shift
+    return out
+
+
+def mirrored(index: int, length: int) -> int:
+    return -index if index < 0 else 2 * (length - 1) - index if index >= length else index
+
+
+def bilinear(message: Any, names: str) -> np.ndarray:
+    """Mean of the neighbours that have the colour: of all eight, those at the least distance."""
+    height, width = message.height, message.width
+    shift = 8 * (sample_bytes(message.encoding) - 1)
+    out = np.zeros((height, width, 3), np.uint8)
+    for i in range(height):
+        for j in range(width):
+            for k, colour in enumerate("RGB"):
+                found: dict[int, list[int]] = {}
+                for di in (-1, 0, 1):
+                    for dj in (-1, 0, 1):
+                        if names[(i + di) % 2 * 2 + (j + dj) % 2] == colour:
+                            row, column = mirrored(i + di, height), mirrored(j + dj, width)
+                            found.setdefault(di * di + dj * dj, []).append(
+                                sample(message, row, column)
+                            )
+                nearest = found[min(found)]
+                mean = (2 * sum(nearest) + len(nearest)) // (2 * len(nearest))  # halves up
+                out[i, j, k] = mean >> shift
+    return out
+
+
+def bt601(y: int, u: int, v: int) -> list[float]:
+    """ITU-R BT.601: analogue Y' in [0, 1], Cb and Cr in [-0.5, 0.5], from 8-bit codes."""
+    luma, cb, cr = (y - 16) / 219, (u - 128) / 224, (v - 128) / 224
+    red = luma + 1.402 * cr
+    blue = luma + 1.772 * cb
+    green = (luma - 0.299 * red - 0.114 * blue) / 0.587
+    return [min(255.0, max(0.0, 255 * value)) for value in (red, green, blue)]
+
+
+def yuv(message: Any, layout: str) -> np.ndarray:
+    """Float RGB ``(H, W, 3)``."""
+    out = np.zeros((message.height, message.width, 3))
+    for i in range(message.height):
+        for pair in range(message.width // 2):
+            four = [sample(message, i, 4 * pair + k) for k in range(4)]
+            u, v = four[layout.index("U")], four[layout.index("V")]
+            lumas = [value for value, name in zip(four, layout, strict=True) if name == "Y"]
+            for k in (0, 1):
+                out[i, 2 * pair + k] = bt601(lumas[k], u, v)
+    return out
+
+
+def test_oracles_cover_all_encodings() -> None:
+    bayer = {f"bayer_{p}{bits}" for p in BAYER for bits in (8, 16)}
+    assert set(ENCODINGS) == set(CHANNELS) | bayer | set(YUV)
+
+
+@pytest.mark.parametrize("big", [0, 1])
+@pytest.mark.parametrize("padding", [0, 1, 13])
+@pytest.mark.parametrize("encoding", CHANNELS)
+def test_interleaved_channels(encoding: str, padding: int, big: int) -> None:
+    for seed, (height, width) in enumerate(SIZES):
+        message = random_message(encoding, height, width, padding, big, seed)
+        frame = image_to_rgb(message)
+        assert frame.dtype == np.uint8
+        np.testing.assert_array_equal(frame, interleaved(message))
+
+
+@pytest.mark.parametrize("big", [0, 1])
+@pytest.mark.parametrize("padding", [0, 6])
+@pytest.mark.parametrize("bits", [8, 16])
+@pytest.mark.parametrize("pattern", BAYER)
+def test_bayer(pattern: str, bits: int, padding: int, big: int) -> None:
+    for seed, (height, width) in enumerate(SIZES[1:]):
+        message = random_message(f"bayer_{pattern}{bits}", height, width, padding, big, seed)
+        np.testing.assert_array_equal(image_to_rgb(message), bilinear(message, BAYER[pattern]))
+
+
+@pytest.mark.parametrize("padding", [0, 3])
+@pytest.mark.parametrize("encoding", YUV)
+def test_yuv(encoding: str, padding: int) -> None:
+    for seed, (height, width) in enumerate(((1, 2), (3, 6), (5, 10), (16, 32))):
+        message = random_message(encoding, height, width, padding, seed=seed)
+        frame = image_to_rgb(message).astype(float)
+        assert np.abs(frame - yuv(message, YUV[encoding])).max() <= 0.5 + 1e-3
+
+
+def test_yuv_of_white_black_and_red() -> None:
+    data = bytes([128, 235, 128, 16, 90, 81, 240, 81])  # U Y V Y: white and black, then red twice
+    frame = image_to_rgb(image("yuv422", data, 1, 4, 8)).astype(int)
+    expected = [[255, 255, 255], [0, 0, 0], [255, 0, 0], [255, 0, 0]]
+    assert np.abs(frame[0] - expected).max() <= 1  # 81, 90, 240 are themselves rounded
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        bytes,
+        bytearray,
+        memoryview,
+        lambda data: array.array("B", data),
+        lambda data: np.frombuffer(data, np.uint8),
+        lambda data: np.frombuffer(data, np.uint8).reshape(4, -1),
+        lambda data: np.repeat(np.frombuffer(data, np.uint8), 2)[::2],
+    ],
+)
+def test_forms_of_data(form: Any) -> None:
+    message = random_message("bgr8", 4, 5, 1)
+    expected = interleaved(message)
+    message.data = form(message.data)
+    np.testing.assert_array_equal(image_to_rgb(message), expected)
+
+
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "mono8", "mono16", "rgb16"])
+def test_views_of_the_message(encoding: str) -> None:
+    message = random_message(encoding, 4, 6, 8)
+    data = np.frombuffer(bytearray(message.data), np.uint8)
+    message.data = data
+    assert np.shares_memory(image_to_rgb(message), data)
+
+
+def test_generic_order() -> None:
+    message = random_message("8UC3", 3, 4)
+    blue_first, red_first = image_to_rgb(message), image_to_rgb(message, "rgb")
+    np.testing.assert_array_equal(blue_first, red_first[..., ::-1])
+    with pytest.raises(ValueError, match="generic_order is 'grb'; allowed: bgr, rgb"):
+        image_to_rgb(message, "grb")
+
+
+def test_upper_byte_is_within_a_level_of_cv_bridge() -> None:
+    values = np.arange(65536, dtype="<u2")
+    frame = image_to_rgb(image("mono16", values.tobytes(), 256, 256, 512))
+    cv_bridge = np.rint(values / 257).reshape(256, 256)
+    assert np.abs(frame[..., 0] - cv_bridge).max() == 1
+
+
+def test_more_data_than_needed() -> None:
+    message = random_message("rgb8", 2, 2)
+    expected = interleaved(message)
+    message.data += b"more"
+    np.testing.assert_array_equal(image_to_rgb(message), expected)
+
+
+@pytest.mark.parametrize(
+    "kind, changes, words",
+    [
+        ("encoding", {"encoding": "rgb9"}, r"unknown encoding 'rgb9'.*mono16.*yuyv.*mean 'rgb8'"),
+        ("encoding", {"encoding": ""}, "available: 16UC1, 8UC1"),
+        ("encoding", {"encoding": "32FC1"}, "unknown encoding '32FC1'"),
+        ("truncated", {"data": bytes(17)}, "with step 6 has 18 bytes, but the message 17"),
+        ("truncated", {"data": b""}, "18 bytes, but the message 0"),
+        ("zero_size", {"width": 0}, "0 x 3 pixels"),
+        ("zero_size", {"height": 0, "data": b""}, "2 x 0 pixels"),
+        ("step", {"step": 5}, "step is 5 bytes, but a row has 6"),
+        ("step", {"step": 0}, "step is 0"),
+        ("size", {"encoding": "bayer_rggb8", "width": 1}, "Bayer mosaic has 2 a side"),
+        ("size", {"encoding": "yuv422", "width": 3}, "the width must be even"),
+        ("malformed", {"data": "text" * 9}, "data is str"),
+        ("malformed", {"data": [1] * 18}, "data is list"),
+        ("malformed", {"data": None}, "data is NoneType"),
+    ],
+)
+def test_bad_images(kind: str, changes: dict[str, Any], words: str) -> None:
+    message = image("rgb8", bytes(18), 3, 2, 6)
+    for name, value in changes.items():
+        setattr(message, name, value)
+    with pytest.raises(ImageError, match=words) as caught:
+        frame_of(message)
+    assert caught.value.kind == kind
+
+
+def test_neither_kind_of_message() -> None:
+    with pytest.raises(ImageError, match="SimpleNamespace is neither"):
+        frame_of(SimpleNamespace(ranges=[1.0]))
+
+
+# -------------------------------------------------------------------- compressed
+def smooth(height: int = 24, width: int = 31) -> np.ndarray:
+    rows, columns = np.mgrid[:height, :width]
+    return np.stack([rows * 9, columns * 7, 255 - rows * 5], axis=-1).astype(np.uint8)
+
+
+def compressed(form: str, pixels: np.ndarray | Image.Image, container: str, **options: Any) -> Any:
+    picture = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    buffer = io.BytesIO()
+    picture.save(buffer, container, **options)
+    return SimpleNamespace(header=None, format=form, data=buffer.getvalue())
+
+
+@pytest.mark.parametrize(
+    "form", ["png", "PNG", "", "bgr8; png compressed bgr8", "rgb8; png compressed bgr8"]
+)
+def test_png_is_exact(form: str) -> None:
+    frame = frame_of(compressed(form, smooth(), "PNG"))
+    np.testing.assert_array_equal(frame, smooth())
+
+
+@pytest.mark.parametrize(
+    "form", ["jpeg", "jpg", "bgr8; jpeg compressed bgr8", "rgb8; jpeg compressed bgr8"]
+)
+def test_jpeg_as_pillow_decodes_it(form: str) -> None:
+    message = compressed(form, smooth(), "JPEG", quality=95)
+    with Image.open(io.BytesIO(message.data)) as picture:
+        expected = np.asarray(picture)
+    np.testing.assert_array_equal(compressed_to_rgb(message), expected)
+    assert np.abs(expected.astype(int) - smooth()).mean() < 5  # and it is the picture
+
+
+def test_red_and_blue_of_rgb_that_was_compressed_as_bgr() -> None:
+    message = compressed("rgb8; png compressed rgb8", smooth()[..., ::-1], "PNG")
+    np.testing.assert_array_equal(compressed_to_rgb(message), smooth())
+
+
+def test_other_modes() -> None:
+    grey = smooth()[..., 0]
+    three = np.stack([grey] * 3, axis=-1)
+    for container in ("PNG", "JPEG"):
+        found = compressed_to_rgb(compressed("mono8; x compressed mono8", grey, container))
+        assert np.abs(found.astype(int) - three).max() <= (0 if container == "PNG" else 12)
+    alpha = np.concatenate([smooth(), np.full((24, 31, 1), 7, np.uint8)], axis=-1)
+    np.testing.assert_array_equal(compressed_to_rgb(compressed("png", alpha, "PNG")), smooth())
+    deep = grey.astype(np.uint16) * 256 + 99
+    found = compressed_to_rgb(compressed("mono16; png compressed ", deep, "PNG"))
+    np.testing.assert_array_equal(found, three)
+    palette = Image.fromarray(three).quantize(256)
+    found = compressed_to_rgb(compressed("png", palette, "PNG"))
+    np.testing.assert_array_equal(found, np.asarray(palette.convert("RGB")))
+
+
+@pytest.mark.parametrize("container", ["PNG", "JPEG"])
+@pytest.mark.parametrize("share", [0.1, 0.5, 0.95])
+def test_truncated_files(container: str, share: float) -> None:
+    noise = np.random.default_rng(0).integers(0, 256, (40, 40, 3), dtype=np.uint8)
+    message = compressed(container.lower(), noise, container)
+    message.data = message.data[: int(len(message.data) * share)]
+    with pytest.raises(ImageError, match=f"of {container} cannot be decoded") as caught:
+        frame_of(message)
+    assert caught.value.kind in ("truncated", "malformed")
+
+
+@pytest.mark.parametrize(
+    "kind, form, data, words",
+    [
+        ("encoding", "16UC1; compressedDepth png", b"\0" * 40, "allowed: JPEG and PNG"),
+        ("encoding", "16UC1; compressedDepth", b"\0" * 40, "compressedDepth"),
+        ("encoding", "bayer_rggb8; png compressed bayer_rggb8", b"\x89PNG", "bayer_rggb8"),
+        ("encoding", "h264", b"\0\0\0\1abc", "begins with 00 00 00 01"),
+        ("truncated", "jpeg", b"", "without any data"),
+        ("malformed", "jpeg", None, "data is NoneType"),
+        ("malformed", "jpeg", b"\xff\xd8\xff" + b"x" * 50, "cannot be decoded"),
+    ],
+)
+def test_bad_compressed_images(kind: str, form: str, data: Any, words: str) -> None:
+    with pytest.raises(ImageError, match=words) as caught:
+        frame_of(SimpleNamespace(format=form, data=data))
+    assert caught.value.kind == kind
+
+
+def test_frames_are_taken_by_an_encoder() -> None:
+    """Strided, read-only and mirrored views are what ``as_frames`` has to cope with."""
+    from s2robot.preprocessing.image_pyramid import as_frames
+
+    for encoding in ("rgb8", "bgr8", "mono16", "bayer_grbg8", "yuv422"):
+        frame = image_to_rgb(random_message(encoding, 4, 6, 2))
+        np.testing.assert_array_equal(as_frames(frame)[0].numpy(), frame)

@@ -1,0 +1,178 @@
+"""Collection, the data set on disk, and frames rendered from its states."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any, Literal
+
+import h5py
+import numpy as np
+import pytest
+
+from s2robot.data.collection import CollectConfig, collect
+from s2robot.data.demonstrations import Demonstrations
+from s2robot.data.rendered_frames import CameraConfig, RenderedFrames
+from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.errors import CorruptFileError, MismatchError
+
+
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory) -> Demonstrations:
+    out = tmp_path_factory.mktemp("demos") / "easy.hdf5"
+    return collect(CollectConfig(level="easy", episodes=4, out=out, valid_share=0.25))
+
+
+def opened(path: Path, mode: Literal["r", "r+"] = "r") -> Any:
+    """h5py's items are unions that a type checker cannot follow."""
+    return h5py.File(path, mode)
+
+
+def test_layout_is_robomimics(demos):
+    with opened(demos.path) as file:
+        first = file["data/demo_0"]
+        steps = first.attrs["num_samples"]
+        assert file["data"].attrs["total"] == demos.num_frames
+        assert first["actions"].shape == (steps, 4)
+        assert first["states"].shape[0] == steps
+        assert set(first["obs"]) == set(first["next_obs"])
+        np.testing.assert_array_equal(first["obs/ee_pos"][1:], first["next_obs/ee_pos"][:-1])
+        assert first["dones"][-1] == 1
+        assert "<mujoco" in first.attrs["model_file"]
+        masks = {bytes(name) for key in ("train", "valid") for name in file[f"mask/{key}"][:]}
+    assert masks == {b"demo_0", b"demo_1", b"demo_2", b"demo_3"}
+
+
+def test_robomimic_reads_it(demos):
+    from robomimic.utils import file_utils
+
+    meta = file_utils.get_env_metadata_from_dataset(str(demos.path))
+    assert meta["env_name"] == "s2robot/PickCube-v0"
+    assert meta["env_kwargs"]["level"] == "easy"
+
+
+def test_every_demonstration_ends_with_the_cube_up(demos):
+    assert all(episode.success[-1] for episode in demos.episodes)
+    assert [len(demos.train_episodes), len(demos.valid_episodes)] == [3, 1]
+
+
+def test_labels_are_clean_and_execution_is_noisy(demos):
+    from s2robot.envs.expert import ScriptedExpert
+
+    episode = demos.episodes[0]
+    expert = ScriptedExpert(PickCubeEnv(**demos.env_kwargs).level)
+    obs = {key: value[3] for key, value in episode.obs.items()}
+    np.testing.assert_allclose(episode.actions[3], expert.action(obs), atol=1e-6)
+    assert any(not np.array_equal(e.actions, e.executed) for e in demos.episodes)
+
+
+def test_states_replay_to_the_recorded_observations(demos):
+    env = PickCubeEnv(**demos.env_kwargs)
+    episode = demos.episodes[1]
+    env.reset(seed=0, options={"state": episode.states[0]})
+    for t, action in enumerate(episode.executed):
+        obs = env.step(action)[0]
+        np.testing.assert_array_equal(obs["joint_pos"], episode.obs["joint_pos"][t + 1])
+
+
+def test_collecting_again_takes_the_file_up(demos):
+    before = demos.path.stat().st_mtime_ns
+    again = collect(CollectConfig(level="easy", episodes=4, out=demos.path, valid_share=0.25))
+    assert again.digest == demos.digest
+    assert demos.path.stat().st_mtime_ns == before
+
+
+def test_other_settings_are_refused(demos):
+    with pytest.raises(MismatchError, match="give another out="):
+        collect(CollectConfig(level="easy", episodes=5, out=demos.path))
+
+
+def test_a_killed_collection_resumes_to_the_same_data(demos, tmp_path):
+    out = tmp_path / "easy.hdf5"
+    words = ["collect", "level=easy", "episodes=4", f"out={out}", "valid_share=0.25"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "s2robot.cli.main", *words], stdout=subprocess.DEVNULL
+    )
+    parts = out.with_name(out.name + ".parts")
+    deadline = time.monotonic() + 120
+    while len(list(parts.glob("attempt_*.npz"))) < 2 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    os.kill(process.pid, signal.SIGKILL)
+    process.wait()
+    assert not out.exists()
+    assert len(list(parts.glob("attempt_*.npz"))) >= 2
+    resumed = collect(CollectConfig(level="easy", episodes=4, out=out, valid_share=0.25))
+    assert resumed.digest == demos.digest
+    assert not parts.exists()
+
+
+@pytest.mark.parametrize("control, size", [("joint_delta", 8), ("ee_delta", 5)])
+def test_other_action_spaces_are_collected(control, size, tmp_path):
+    yaw = {"yaw_range_rad": 0.5} if size == 5 else {}
+    settings = CollectConfig(
+        level="easy", control=control, episodes=2, data_dir=tmp_path, env=yaw, seed=3
+    )
+    other = collect(settings)
+    assert other.actions.shape[1] == size
+    assert other.control == control
+    assert np.abs(other.actions).max() <= 1
+
+
+def test_a_file_cut_in_half_is_refused(demos, tmp_path):
+    half = tmp_path / "half.hdf5"
+    content = demos.path.read_bytes()
+    half.write_bytes(content[: len(content) // 2])
+    with pytest.raises(CorruptFileError, match="collect it again"):
+        Demonstrations(half)
+
+
+def test_an_altered_file_is_refused(demos, tmp_path):
+    altered = tmp_path / "altered.hdf5"
+    altered.write_bytes(demos.path.read_bytes())
+    with opened(altered, "r+") as file:
+        file["data/demo_0/actions"][0, 0] += 0.1
+    with pytest.raises(CorruptFileError, match="digest"):
+        Demonstrations(altered)
+
+
+def test_a_foreign_data_set_is_refused(tmp_path):
+    foreign = tmp_path / "lift.hdf5"
+    with h5py.File(foreign, "w") as file:
+        file.create_group("data").attrs["env_args"] = "{}"
+    with pytest.raises(CorruptFileError, match="lacks what"):
+        Demonstrations(foreign)
+
+
+def test_a_missing_file_says_how_to_make_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="s2robot collect"):
+        Demonstrations(tmp_path / "none.hdf5")
+
+
+def test_an_unknown_observation_lists_the_known(demos):
+    with pytest.raises(KeyError, match="ee_pos"):
+        demos.low_dim("pose")
+
+
+def test_frames_are_those_of_the_states_and_cached(demos, tmp_path):
+    frames = RenderedFrames(demos, CameraConfig("front", 64), tmp_path)
+    middle = demos.episode_ends[0] - 1
+    read = frames.read(int(middle), int(middle) + 2)  # across two episodes
+    env = PickCubeEnv(**demos.env_kwargs)
+    env.reset(seed=0)
+    for frame, state in zip(read, demos.states[middle : middle + 2], strict=True):
+        env.set_state(state)
+        np.testing.assert_array_equal(frame, env.render_frame("front", 64, 64))
+    again = RenderedFrames(demos, CameraConfig("front", 64), tmp_path)
+    np.testing.assert_array_equal(again.read(0, len(again)), frames.read(0, len(frames)))
+
+
+def test_damaged_frames_are_refused(demos, tmp_path):
+    RenderedFrames(demos, CameraConfig("front", 32), tmp_path).read(0, 1)
+    shard = next(tmp_path.rglob("episode_00000.npy"))
+    shard.write_bytes(shard.read_bytes()[:-10])
+    with pytest.raises(CorruptFileError, match="delete"):
+        RenderedFrames(demos, CameraConfig("front", 32), tmp_path).read(0, 1)

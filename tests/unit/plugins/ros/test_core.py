@@ -1,0 +1,332 @@
+"""The core of the ROS nodes as a whole: parameters, messages to actions, diagnostics."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.ros_doubles import (
+    Bench,
+    Broken,
+    Clock,
+    Reads,
+    numbered,
+    wait_for,
+)
+from support.ros_policies import HOME, joint_state, make_policy
+from support.small_encoders import encoder_of, picture
+from support.tiny_models import write_tiny_model
+
+from s2robot.data.ros_messages.stamps import NS
+from s2robot.encoder.spec import EncoderSpec
+from s2robot.errors import CorruptFileError, MismatchError
+from s2robot.plugins.ros.core import (
+    CameraEncoder,
+    Level,
+    NodeConfig,
+    NodeCore,
+    OncePerKind,
+    Result,
+    build_channels,
+    build_encoder,
+    strides,
+)
+from s2robot.plugins.ros.core.diagnostics import channel_status
+from s2robot.policies.checkpoint import load_policy, read_header, save_policy
+
+
+def test_parameters_as_ros_gives_them() -> None:
+    config = NodeConfig.from_parameters(
+        {"encoder": "x", "scales": [1, 2.5], "image_topics": ["l", "r"], "max_rate_hz": 10}
+    )
+    assert config.scales == (1.0, 2.5)
+    assert config.channels == {"cameras": ("l", "r")}
+    assert isinstance(config.max_rate_hz, float)
+    apart = NodeConfig(image_topics=("l", "r"), synchronise=False)
+    assert apart.channels == {"l": ("l",), "r": ("r",)}
+    assert NodeConfig().channels == {"image": ("image",)}
+
+
+@pytest.mark.parametrize(
+    "parameters, words",
+    [
+        ({"outptu": 1}, "unknown parameter 'outptu'.*did you mean 'output'"),
+        ({"output": "float"}, "unknown output 'float'; available: float32multiarray, stamped"),
+        ({"runtime": "fast"}, "unknown runtime 'fast'"),
+        ({"generic_order": "grb"}, "unknown generic_order 'grb'"),
+        ({"max_rate_hz": "ten"}, "max_rate_hz is 'ten'; allowed: a number"),
+        ({"tolerance": True}, "tolerance is True"),
+        ({"slop_s": -1.0}, "slop_s is -1.0"),
+        ({"stale_s": float("nan")}, "stale_s is nan"),
+        ({"max_rate_hz": float("inf")}, "max_rate_hz is inf"),
+        ({"tolerance": 255.0}, "tolerance is 255.0"),
+        ({"refresh_every": -1}, "refresh_every is -1"),
+        ({"scales": [1, -2]}, r"scales are \(1"),
+        ({"image_topics": []}, r"image_topics are \(\)"),
+        ({"image_topics": ["a", "a"]}, "different names"),
+        ({"action_topic": ""}, "action_topic is empty"),
+        ({"policy": "p", "encoder": "x", "scales": [1]}, "leave encoder, scales out"),
+        ({"policy": "p", "image_topics": ["a", "b"]}, "looks through one camera"),
+        ({"policy": "p", "stale_s": 0}, "must not act on old frames"),
+    ],
+)
+def test_bad_parameters(parameters: dict[str, Any], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        NodeConfig.from_parameters(parameters)
+
+
+def test_strides_of_multi_arrays() -> None:
+    array = np.zeros((4, 5, 6), np.float32)
+    assert strides(array.shape) == [120, 30, 6]
+    assert strides(()) == []
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"file:{write_tiny_model(tmp_path_factory.mktemp('tiny'))}"
+
+
+def test_encoder_of_a_configuration(tiny: str) -> None:
+    config = NodeConfig(tiny, device="cpu", tolerance=2.0, refresh_every=7)
+    encoder = build_encoder(config)
+    spec = encoder.spec
+    assert (spec.scales, spec.readout, spec.geometry) == ((1, 2), "spatial_softmax", "published")
+    assert encoder.spec.tag == f"{tiny}@{encoder.spec.digest()[:16]}"
+    (cameras,) = build_channels(config, encoder).values()
+    cameras({"image": picture(1, 40, 40)[0]})
+    (stream,) = cameras._streams.values()
+    assert (stream.tolerance, stream.refresh_every) == (2.0, 7)
+    other = build_encoder(NodeConfig(tiny, scales=(1,), readout="mean", device="cpu"))
+    assert (other.spec.scales, other.spec.readout) == ((1,), "mean")
+
+
+@pytest.fixture
+def policy_file(tiny: str, tmp_path: Path) -> Path:
+    encoder = build_encoder(NodeConfig(tiny, scales=(1,), readout="mean", device="cpu"))
+    policy, head = make_policy(dim=encoder.embedding_dim)
+    head = dataclasses.replace(head, encoder=encoder.spec.to_dict())
+    save_policy(tmp_path / "policy.safetensors", policy, head)
+    return tmp_path / "policy.safetensors"
+
+
+def test_from_image_messages_to_actions(policy_file: Path) -> None:
+    results: list[Result] = []
+    config = NodeConfig(policy=str(policy_file), device="cpu", stale_s=5.0)
+    core = NodeCore(config, results.append, time.time_ns, lambda *_: None)
+    assert core.control_hz == 5.0
+    assert core.model == EncoderSpec.from_dict(read_header(policy_file).encoder).tag
+    core.start()
+    frame = picture(1, 40, 48)[0]
+    message = numbered(1, time.time_ns(), (40, 48), data=frame.tobytes())
+    assert core.receive_image("image", message)
+    wait_for(lambda: len(results) == 1)
+    assert core.tick() is None  # no joint states yet
+    core.receive_joints(joint_state(time.time_ns(), HOME))
+    action = core.tick()
+    assert action is not None
+    assert action.header is message.header
+    expected = build_encoder(config)(frame)[0].numpy()
+    np.testing.assert_allclose(results[0].embedding, expected, rtol=1e-5, atol=1e-6)
+    assert [status.name for status in core.diagnostics()] == ["encoder image", "policy"]
+    core.disable()
+    assert not core.receive_image("image", message)
+    core.enable()
+    assert core.tick() is None  # what was seen before is forgotten
+    core.stop()
+    with pytest.raises(ValueError, match="unknown topic 'imgae'"):
+        core.receive_image("imgae", message)
+
+
+@pytest.mark.parametrize(("size", "told"), [((48, 48), 0), ((40, 48), 1)])
+def test_frames_of_another_shape_than_the_policys(
+    policy_file: Path, size: tuple[int, int], told: int
+) -> None:
+    policy, head = load_policy(policy_file)
+    head.frames["camera"] = {"name": "front", "size": 96}
+    save_policy(policy_file, policy, head)
+    log: list[str] = []
+    results: list[Result] = []
+    config = NodeConfig(policy=str(policy_file), device="cpu", stale_s=5.0)
+    core = NodeCore(config, results.append, time.time_ns, lambda _, text: log.append(text))
+    core.start()
+    for i in range(3):
+        frame = picture(1, *size)[0]
+        message = numbered(i, time.time_ns(), size, data=frame.tobytes())
+        assert core.receive_image("image", message)
+        wait_for(lambda: len(results) == i + 1)  # noqa: B023
+    core.stop()
+    warnings = [text for text in log if "trained on 96 x 96" in text]
+    assert len(warnings) == told
+    assert all("frames are 40 x 48" in text for text in warnings)
+
+
+def test_a_damaged_policy_file(policy_file: Path) -> None:
+    policy_file.write_bytes(policy_file.read_bytes()[:-9])
+    with pytest.raises(CorruptFileError):
+        NodeCore(NodeConfig(policy=str(policy_file)), print, lambda: 0, lambda *_: None)
+
+
+def test_a_policy_without_eyes(tmp_path: Path) -> None:
+    policy, head = make_policy()
+    head.encoder.clear()
+    head.encoder["backbone"] = "state"
+    save_policy(tmp_path / "blind.safetensors", policy, head)
+    with pytest.raises(MismatchError, match="reads 'state', not frames"):
+        build_encoder(NodeConfig(policy=str(tmp_path / "blind.safetensors")))
+
+
+def test_several_cameras_together_and_apart(tiny: str) -> None:
+    stamp = 50 * NS
+    frames = {name: picture(1, 32, 32 + i, seed=i)[0] for i, name in enumerate(("left", "right"))}
+    for synchronise in (True, False):
+        results: list[Result] = []
+        config = NodeConfig(
+            tiny,
+            scales=(1,),
+            readout="mean",
+            image_topics=("left", "right"),
+            synchronise=synchronise,
+            device="cpu",
+        )
+        core = NodeCore(config, results.append, lambda: stamp, lambda *_: None)
+        encoder = build_encoder(config)
+        headers = {}
+        for i, (name, frame) in enumerate(reversed(frames.items())):
+            size = frame.shape[0], frame.shape[1]
+            message = numbered(0, stamp + i * NS // 1000, size, data=frame.tobytes())
+            headers[name] = message.header
+            core.receive_image(name, message)
+        while core.worker.process_next():
+            pass
+        expected = {name: encoder(frame)[0].numpy() for name, frame in frames.items()}
+        if synchronise:
+            (result,) = results
+            assert result.header is headers["left"]
+            assert result.headers == headers
+            assert result.shape == (2, encoder.embedding_dim)
+            found = dict(zip(frames, result.embedding.reshape(result.shape), strict=True))
+        else:
+            found = {result.channel: result.embedding for result in results}
+            assert all(result.header is headers[result.channel] for result in results)
+        for name in frames:
+            np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
+
+
+def test_a_missing_camera_shows_in_diagnostics(tiny: str) -> None:
+    clock = Clock()
+    config = NodeConfig(tiny, image_topics=("left", "right"), device="cpu")
+    channels = {"cameras": Reads()}
+    core = NodeCore(
+        config, lambda _: None, clock.ros, lambda *_: None, channels=channels, clock=clock
+    )
+
+    def second(topics: Sequence[str]) -> Any:
+        for _ in range(30):
+            for topic in topics:
+                core.receive_image(topic, numbered(0, clock.ros()))
+            core.worker.process_next()
+            clock.forward(1 / 30)
+        return core.diagnostics()[1]
+
+    assert (second(["left", "right"]).level, second(["left", "right"]).message) == (
+        Level.OK,
+        "30 sets",
+    )
+    status = second(["left"])
+    assert status.level is Level.ERROR
+    assert "right (" in status.message
+    second(["left", "right"])  # some of before are still given up
+    assert second(["left", "right"]).level is Level.OK
+
+
+def test_levels_of_a_channel() -> None:
+    bench = Bench(Broken(), stale_s=0.5)
+
+    def status() -> Any:
+        return channel_status("encoder", bench.counts, bench.worker.enabled, 0.5)
+
+    assert (status().level, status().message) == (Level.WARN, "no frame has arrived yet")
+    for _ in range(60):
+        bench.push(2)
+        bench.clock.forward(1 / 30)
+    assert status().level is Level.OK
+    assert float(status().message.split()[0]) == pytest.approx(30, rel=0.05)
+    bench.push(1)
+    assert (status().level, status().message) == (
+        Level.WARN,
+        "failures in the last 10 s: nan 1",
+    )
+    for _ in range(60):
+        bench.push(2, encoding="rgb9")
+        bench.clock.forward(1 / 30)
+    assert status().level is Level.ERROR
+    assert status().message.startswith("nothing is published; failures in the last 10 s: encoding")
+    bench.clock.forward(12)
+    assert (status().level, status().message) == (Level.ERROR, "no frames for 12.0 s")
+    bench.worker.disable()
+    assert status().level is Level.OK
+    bench.worker.enable()
+    for _ in range(400):
+        stamp = bench.clock.ros() + NS
+        bench.worker.offer("camera", {"camera": numbered(2, stamp)})
+        bench.worker.process_next()
+        bench.clock.forward(1 / 30)
+    assert status().level is Level.WARN
+    assert "stamps lie 1.00 s in the future" in status().message
+
+
+def test_values_of_a_channel() -> None:
+    bench = Bench(CameraEncoder(encoder_of(), ["camera"]))
+    bench.push(1, size=(32, 32))
+    bench.clock.forward(0.1)
+    bench.push(1, encoding="rgb9")
+    values = channel_status("encoder", bench.counts).values
+    assert all(isinstance(text, str) for text in values.values())
+    wanted = {
+        "received": "2",
+        "encoded": "1",
+        "failed": "1",
+        "failed_encoding": "1",
+        "nan": "0",
+        "backwards": "0",
+        "dropped": "0",
+        "reuse_hit_rate": "0.0000",
+        "age_p95_ms": "0.00",
+    }
+    assert {key: values[key] for key in wanted} == wanted
+    assert {"encode_p50_ms", "overhead_p95_ms", "received_hz", "published_hz"} <= values.keys()
+
+
+def test_once_per_kind() -> None:
+    told: list[str] = []
+    reports = OncePerKind(lambda level, text: told.append(text))
+    assert [reports.report(kind, kind) for kind in "abab"] == [True, True, False, False]
+    reports.forget()
+    assert reports.report("a", "a")
+    assert [text[0] for text in told] == ["a", "b", "a"]
+
+
+def test_the_core_imports_no_ros() -> None:
+    code = """
+import importlib, pkgutil, sys
+banned = {"rospy", "rclpy", "cv2", "cv_bridge", "sensor_msgs", "std_msgs", "message_filters",
+          "diagnostic_msgs", "builtin_interfaces", "genpy", "rosbags", "ament_index_python"}
+class Refuse:
+    def find_spec(self, name, path=None, target=None):
+        if name.split(".")[0] in banned:
+            raise AssertionError(f"{name} was imported")
+sys.meta_path.insert(0, Refuse())
+import s2robot.plugins.ros.core as core
+for module in pkgutil.iter_modules(core.__path__):
+    importlib.import_module(f"{core.__name__}.{module.name}")
+assert not banned & set(sys.modules)
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr

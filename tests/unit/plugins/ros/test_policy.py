@@ -1,0 +1,248 @@
+"""Joint states to actions: proprioception, watchdog, histories."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.ros_doubles import (
+    header,
+)
+from support.ros_policies import HOME, PANDA, READS_ALL, Pilot, joint_state, make_policy
+
+from s2robot.data.ros_messages.stamps import NS
+from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.errors import MismatchError
+from s2robot.plugins.ros.core import (
+    JointError,
+    JointTracker,
+    Level,
+    PolicyRunner,
+    Proprioception,
+)
+from s2robot.plugins.ros.core.diagnostics import policy_status
+from s2robot.policies.dataset import stack_proprio
+
+
+@pytest.mark.parametrize("keys", [("ee_pos", "gripper_width"), READS_ALL])
+def test_proprioception_is_the_environments(keys: tuple[str, ...]) -> None:
+    env = PickCubeEnv()
+    make, tracker = Proprioception(keys), JointTracker()
+    rng = np.random.default_rng(0)
+    obs, _ = env.reset(seed=3)
+    for step in range(4):
+        qpos, qvel = env.data.qpos[env._qpos], env.data.qvel[env._qvel[:7]]
+        message = joint_state(NS + step, qpos)
+        message.velocity = [*qvel, 0.0, 0.0]
+        tracker.update(message, float(step))
+        joints = tracker.read()
+        assert joints is not None
+        expected = stack_proprio({key: obs[key][None] for key in keys}, keys)
+        np.testing.assert_allclose(make(joints), expected, atol=1e-5)
+        obs, *_ = env.step(rng.uniform(-1, 1, 4))
+
+
+@pytest.mark.parametrize("prefix", ["", "fr3_", "robot/", "left_panda_"])
+def test_joint_names(prefix: str) -> None:
+    names = [prefix + name.removeprefix("panda_") for name in PANDA]
+    order = np.random.default_rng(0).permutation(9)
+    tracker = JointTracker()
+    message = joint_state(5, [HOME[i] for i in order], [names[i] for i in order])
+    message.name.append("wheel_joint")
+    message.position.append(99.0)
+    tracker.update(message, 1.0)
+    joints = tracker.read()
+    assert joints is not None
+    np.testing.assert_array_equal(joints.arm_rad, HOME[:7])
+    assert joints.gripper_width_m == pytest.approx(0.06)
+    assert joints.arm_rad_s is None
+
+
+def test_arm_and_gripper_in_messages_of_their_own() -> None:
+    tracker = JointTracker()
+    assert tracker.read() is None
+    tracker.update(joint_state(3 * NS, HOME[:7], PANDA[:7]), 1.0)
+    with pytest.raises(JointError, match="lack finger_joint1; the last message named panda_joint1"):
+        tracker.read()
+    tracker.update(joint_state(2 * NS, [0.02], ["hand_finger_joint1"]), 2.0)  # mimicked by 2
+    joints = tracker.read()
+    assert joints is not None
+    assert joints.gripper_width_m == pytest.approx(0.04)
+    assert (joints.arrived_s, joints.stamp_ns) == (1.0, 2 * NS)  # the oldest of each
+    tracker.update(joint_state(2 * NS, [0.9] * 7, PANDA[:7]), 3.0)  # overtaken: left out
+    again = tracker.read()
+    assert again is not None
+    np.testing.assert_array_equal(again.arm_rad, HOME[:7])
+    assert JointTracker(gripper=False).read() is None
+
+
+def test_two_arms_need_a_prefix() -> None:
+    names = [side + name for side in ("left_", "right_") for name in PANDA]
+    message = joint_state(5, [*HOME, *([0.5] * 9)], names)
+    with pytest.raises(JointError, match="two arms, 'left_panda_' and 'right_panda_'") as caught:
+        JointTracker().update(message, 1.0)
+    assert caught.value.kind == "joint_ambiguous"
+    tracker = JointTracker("right_panda_")
+    tracker.update(message, 1.0)
+    joints = tracker.read()
+    assert joints is not None
+    np.testing.assert_array_equal(joints.arm_rad, [0.5] * 7)
+
+
+@pytest.mark.parametrize(
+    "kind, message",
+    [
+        ("joint_nan", joint_state(5, [*HOME[:3], float("nan"), *HOME[4:]])),
+        ("joint_malformed", joint_state(5, HOME[:8])),
+        ("joint_malformed", SimpleNamespace(header=header(5))),
+    ],
+)
+def test_bad_joint_states(kind: str, message: Any) -> None:
+    tracker = JointTracker()
+    with pytest.raises(JointError) as caught:
+        tracker.update(message, 1.0)
+    assert caught.value.kind == kind
+
+
+def test_policies_that_a_robot_cannot_run() -> None:
+    with pytest.raises(MismatchError, match="reads cube_pos, which joint states do not give"):
+        Pilot(keys=("ee_pos", "cube_pos"), width=6)
+    policy, head = make_policy(dim=0)
+    with pytest.raises(MismatchError, match="not frames"):
+        PolicyRunner(policy, head, 0.5, lambda: 0, lambda *_: None)
+    policy, head = make_policy()
+    with pytest.raises(ValueError, match="stale_s is 0; allowed: seconds above 0"):
+        PolicyRunner(policy, head, 0, lambda: 0, lambda *_: None)
+
+
+def test_actions_are_the_policys_and_one_for_each_embedding() -> None:
+    pilot = Pilot()
+    action = pilot.step()
+    twin, _ = make_policy()
+    twin.reset(1)
+    joints = pilot.runner._tracker.read()
+    assert joints is not None
+    proprio = torch.from_numpy(Proprioception(pilot.header.proprio_keys)(joints))
+    expected = twin.act(torch.arange(1.0, 6.0)[None], proprio)[0].clamp(-1, 1)
+    np.testing.assert_allclose(action.values, expected.numpy(), rtol=1e-5, atol=1e-6)
+    assert action.header.sequence == 1
+    assert action.meaning == ("dx", "dy", "dz", "gripper")
+    assert action.anew
+    assert pilot.runner.tick() is None  # the same embedding again
+    assert not pilot.step().anew
+    assert pilot.runner.counts().actions == 2
+
+
+@pytest.mark.parametrize("lacking", ["frames", "joints"])
+@pytest.mark.parametrize("clock", ["arrival", "stamp"])
+def test_watchdog(lacking: str, clock: str) -> None:
+    pilot = Pilot()
+    pilot.step()
+    pilot.log.clear()
+    for _ in range(5):
+        pilot.clock.forward(0.2)
+        old = pilot.clock.ros() - round(0.6 * NS)
+        if clock == "stamp":  # messages arrive, but they are old
+            pilot.see(old if lacking == "frames" else None)
+            pilot.feel(stamp=old if lacking == "joints" else None)
+        elif lacking == "joints":
+            pilot.see()
+        else:
+            pilot.feel()
+        action = pilot.runner.tick()
+    assert action is None
+    assert len(pilot.log) == 1
+    assert pilot.log[0][0] is Level.ERROR
+    assert f"{lacking}" in pilot.log[0][1]
+    assert ("compare the clocks" in pilot.log[0][1]) == (clock == "stamp")
+    counts = pilot.runner.counts()
+    assert (counts.paused, counts.pauses) == (f"stale_{lacking}", {f"stale_{lacking}": 1})
+    assert policy_status("policy", counts).level is Level.ERROR
+    assert pilot.step().anew
+    assert [level for level, _ in pilot.log] == [Level.ERROR, Level.OK]
+    assert policy_status("policy", pilot.runner.counts()).level is Level.OK
+
+
+def test_stamps_in_the_future_are_refused() -> None:
+    pilot = Pilot()
+    pilot.feel()
+    pilot.see(pilot.clock.ros() + NS)
+    assert pilot.runner.tick() is None
+    assert "1.00 s in the future" in pilot.log[0][1]
+    assert "compare the clocks" in pilot.log[0][1]
+
+
+def test_a_camera_that_stops_is_no_matter_of_clocks() -> None:
+    """Stamps are a little older than arrivals, and so the first to be too old."""
+    pilot = Pilot()
+    pilot.see(pilot.clock.ros() - round(0.05 * NS))
+    pilot.clock.forward(0.48)
+    pilot.feel()
+    assert pilot.runner.tick() is None
+    assert "frames are 0.53 s old" in pilot.log[0][1]
+    assert "clocks" not in pilot.log[0][1]
+
+
+def test_before_anything_has_arrived() -> None:
+    pilot = Pilot()
+    assert pilot.runner.tick() is None
+    assert pilot.runner.counts().paused == "no_joints"
+    pilot.feel()
+    assert pilot.runner.tick() is None
+    assert pilot.runner.counts().paused == "no_frames"
+    pilot.see()
+    assert pilot.runner.tick() is not None
+
+
+def test_bad_joints_and_nan_actions_stop_the_policy() -> None:
+    pilot = Pilot()
+    pilot.step()
+    pilot.feel([float("nan")] * 9)
+    pilot.see()
+    assert pilot.runner.tick() is None
+    assert pilot.runner.counts().paused == "joint_nan"
+    assert pilot.step() is not None
+    pilot.clock.forward(0.2)
+    pilot.feel()
+    pilot.see(value=float("nan"))
+    assert pilot.runner.tick() is None
+    assert pilot.runner.counts().paused == "action_nan"
+    pilot.policy.act = lambda *_: 1 / 0  # type: ignore[method-assign]
+    pilot.see()
+    assert pilot.runner.tick() is None
+    assert pilot.runner.counts().pauses["policy_ZeroDivisionError"] == 1
+
+
+@pytest.mark.parametrize("kind", ["rnn_gmm", "transformer"])
+def test_history_goes_on_at_the_rate_and_starts_anew_after_a_gap(kind: str) -> None:
+    pilot = Pilot(kind)
+    resets: list[float] = []
+    reset = pilot.policy.reset
+    pilot.policy.reset = lambda n: (resets.append(pilot.clock.s), reset(n))[1]  # type: ignore
+    assert [pilot.step().anew for _ in range(4)] == [True, False, False, False]
+    assert not pilot.step(0.4).anew  # one step was missed
+    assert pilot.step(0.45).anew
+    assert any("history anew" in text for _, text in pilot.log)
+    assert not pilot.step().anew
+    pilot.clock.ros_s -= 100  # the simulation was reset
+    assert pilot.step().anew
+    pilot.runner.start_anew()
+    assert pilot.runner.tick() is None  # what was seen before is not acted on
+    assert pilot.step().anew
+    assert len(resets) == 4 == pilot.runner.counts().resets
+
+
+def test_a_history_changes_what_the_policy_does() -> None:
+    """Else the test above could not fail: the second action depends on the first frame."""
+    actions = []
+    for first in (1.0, -2.0):
+        pilot = Pilot("rnn_gmm")
+        pilot.clock.forward(0.2)
+        pilot.feel()
+        pilot.see(value=first)
+        pilot.runner.tick()
+        actions.append(pilot.step().values)
+    assert np.abs(actions[0] - actions[1]).max() > 1e-4

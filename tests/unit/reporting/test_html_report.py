@@ -1,0 +1,157 @@
+"""The page and the picture: self-contained, complete, honest about what is missing."""
+
+from __future__ import annotations
+
+import re
+from html.parser import HTMLParser
+from pathlib import Path
+
+import pytest
+from PIL import Image
+from support.synthetic_cells import LARGE, SMALL, outcomes, write_cell
+
+from s2robot.errors import S2RobotError
+from s2robot.reporting import html_report as module
+from s2robot.reporting.html_report import ReportPaths, write_report
+
+
+class Page(HTMLParser):
+    """Collects what a page would fetch, and checks that its tags nest."""
+
+    VOID = ("meta", "img", "br", "link", "input", "hr")
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.links: list[str] = []
+        self.text = ""
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.links += [value or "" for name, value in attrs if name in ("src", "href")]
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+
+@pytest.fixture(scope="module")
+def cells(tmp_path_factory) -> Path:
+    root = tmp_path_factory.mktemp("cells")
+    for seed in range(2):
+        write_cell(root, outcomes(0.7, seed), seed=seed, strips=2)
+        write_cell(root, outcomes(0.8, 10 + seed), SMALL, (1, 2), seed=seed)
+        write_cell(
+            root, outcomes(0.75, 20 + seed), SMALL, (1, 2), seed=seed, input_mode="interpolate"
+        )
+    write_cell(root, outcomes(0.8, 30, n=16), LARGE, planned=64)
+    write_cell(root, outcomes(0.05, 4), "none")
+    write_cell(root, outcomes(0.98, 5), "state")
+    return root
+
+
+@pytest.fixture(scope="module")
+def paths(cells, tmp_path_factory) -> ReportPaths:
+    return write_report(cells, tmp_path_factory.mktemp("report"), title="Scales & sizes <test>")
+
+
+@pytest.fixture(scope="module")
+def html(paths) -> str:
+    return paths.html.read_text(encoding="utf-8")
+
+
+@pytest.fixture
+def without_figures(monkeypatch) -> None:
+    monkeypatch.setattr(module, "success_svg", lambda *_, **__: "")
+    monkeypatch.setattr(module, "success_png", lambda *_: None)
+
+
+def test_the_page_is_well_formed_and_fetches_nothing(html):
+    page = Page(html)
+    assert page.open == []
+    outside = [link for link in page.links if not link.startswith(("data:", "#"))]
+    assert outside == []
+    assert not re.search(r"url\((?!#)", html)
+    assert "Scales & sizes <test>" in page.text  # escaped in the source
+
+
+def test_the_page_holds_every_arm_count_and_control(html):
+    text = " ".join(Page(html).text.replace("\u00a0", " ").split())
+    for label in (f"{SMALL} (1)", f"{SMALL} (1, 2)", f"{SMALL} (1, 2) interpolated", "blind"):
+        assert label in text
+    successes = sum(outcomes(0.7, seed).sum() for seed in range(2))
+    assert f"{successes} / 128" in text
+    assert "5.5 M" in text
+    assert "ground-truth position" in text
+    assert "Do more scales help?" in text
+    assert "10.0 / 14.0" in text
+    assert "abcdef" in text
+
+
+def test_running_and_missing_cells_are_listed(html):
+    text = Page(html).text
+    assert "Not there yet" in text
+    assert f"{LARGE} (1), seed 0: 16 of 64 episodes" in text
+    assert f"{LARGE} (1), seed 1: no cell" in text
+
+
+def test_strips_of_failures_are_embedded(html):
+    assert html.count("data:image/jpeg;base64,") == 2
+    assert "reached, never grasped" in html
+
+
+def test_figures_take_the_pages_text_colour_and_keep_their_ids_apart(html):
+    assert html.count("<svg") == 2
+    assert "#16181d" not in html.split("</style>")[1]
+    ids = re.findall(r'<(?:clipPath|path) id="([^"]+)"', html)
+    assert len(ids) == len(set(ids))
+
+
+def test_the_picture_is_written_beside_the_page(paths):
+    assert [path.name for path in paths] == ["report.html", "report.png", "report.json"]
+    with Image.open(paths.png) as image:
+        assert min(image.size) > 500
+
+
+def test_the_same_cells_give_the_same_page(cells, html, tmp_path):
+    again = write_report(cells, tmp_path, title="Scales & sizes <test>")
+    assert again.html.read_text(encoding="utf-8") == html
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_two_levels_make_two_sections(tmp_path):
+    for level in ("easy", "precise"):
+        write_cell(tmp_path, outcomes(0.5, 0), level=level)
+    page = write_report(tmp_path, tmp_path / "out").html.read_text(encoding="utf-8")
+    assert page.count("<h2>Level") == 2
+
+
+def test_controls_alone_make_a_page(tmp_path):
+    write_cell(tmp_path, outcomes(0.05, 0), "none")
+    page = write_report(tmp_path, tmp_path / "out").html.read_text(encoding="utf-8")
+    assert "Not asked" in page
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_metric_at_the_end_counts_drops_as_failures(tmp_path):
+    write_cell(tmp_path, [True] * 16)
+    page = write_report(tmp_path, tmp_path / "out", metric="success_at_end").html
+    assert "<b>87.5 %</b>" in page.read_text(encoding="utf-8")
+
+
+def test_nothing_to_report_is_an_error_that_leaves_no_file(tmp_path):
+    with pytest.raises(S2RobotError, match="no cells under"):
+        write_report(tmp_path, tmp_path / "out")
+    write_cell(tmp_path, [], planned=64)
+    with pytest.raises(S2RobotError, match="has an episode yet"):
+        write_report(tmp_path, tmp_path / "out")
+    with pytest.raises(ValueError, match=r"unknown metric 'success'.*success_once"):
+        write_report(tmp_path, tmp_path / "out", metric="success")
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,71 @@
+"""The success picture: labels that cover nothing, arms of equal cost side by side."""
+
+from __future__ import annotations
+
+import itertools
+
+import numpy as np
+import pytest
+from matplotlib.text import Annotation
+from support.synthetic_cells import LARGE, SMALL, outcomes, write_cell
+
+from s2robot.reporting import plots as figures
+from s2robot.reporting.run_results import Group, group_cells, load_cells
+
+
+@pytest.fixture(scope="module")
+def group(tmp_path_factory) -> Group:
+    root = tmp_path_factory.mktemp("cells")
+    for backbone, scales, mode in (
+        (SMALL, (1,), "native"),
+        (SMALL, (1, 2), "native"),
+        (SMALL, (1, 2), "interpolate"),
+        (SMALL, (1, 2, 3), "native"),
+        (LARGE, (1,), "native"),
+        ("random/vitt16-128", (1,), "native"),
+        ("none", (), "native"),
+        ("state", (), "native"),
+    ):
+        rate = {"none": 0.1, "state": 0.99}.get(backbone, 0.8)
+        write_cell(root, outcomes(rate, 3), backbone, scales, input_mode=mode)
+    (found,) = group_cells(load_cells(root))
+    return found
+
+
+@pytest.mark.parametrize("size", [(8.6, 4.4), (4.3, 4.6)])
+def test_labels_do_not_overlap_and_stay_inside(group, size):
+    figure = figures._figure(size, [group], "success_once", columns=1)
+    (axes,) = figure.axes
+    labels = [child for child in axes.get_children() if isinstance(child, Annotation)]
+    assert len(labels) == len(group.arms)
+    boxes = [label.get_window_extent().padded(-1) for label in labels]
+    for first, second in itertools.combinations(boxes, 2):
+        assert not first.overlaps(second)
+    for box in boxes:
+        assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
+
+
+def test_arms_of_equal_cost_stand_apart(group):
+    positions = figures._positions(group.encoders)
+    assert len(set(positions.values())) == len(group.encoders)
+    for arm in group.encoders:
+        assert positions[arm.label] == pytest.approx(arm.gflops, rel=0.1)
+
+
+def test_lines_follow_more_scales_and_both_inputs_start_at_one_scale(group):
+    lines = figures._lines(group.encoders)
+    texts = [[(arm.scales_text, arm.input_mode) for arm in line] for line in lines]
+    native = [("(1)", "native"), ("(1, 2)", "native"), ("(1, 2, 3)", "native")]
+    assert texts == [native, [("(1)", "native"), ("(1, 2)", "interpolate")]]
+
+
+def test_random_weights_are_grey_and_others_are_not(group):
+    styles = figures._styles(group)
+    grey = {backbone for (backbone, _), style in styles.items() if style.colour == figures.GREY}
+    assert grey == {"random/vitt16-128"}
+
+
+def test_overlap_is_the_shared_area():
+    box = np.array([0.0, 0, 2, 2])
+    others = np.array([[1.0, 1, 3, 3], [2, 2, 3, 3], [0, 0, 2, 2]])
+    np.testing.assert_allclose(figures._overlap(box, others), [1, 0, 4])

@@ -1,0 +1,98 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from support.policy_data import make_data
+
+from s2robot.policies.config import PolicyConfig
+from s2robot.policies.dataset import TrajectoryData
+from s2robot.training.hyperparameter_search import (
+    GRIPPER_WEIGHT,
+    HeadChoice,
+    SearchConfig,
+    search_head,
+)
+from s2robot.training.trainer import DivergedError, TrainConfig
+
+POLICY = PolicyConfig(hidden=(8, 8), keypoint_features=1)
+TRAIN = TrainConfig(batch_size=16)
+SEARCH = SearchConfig(trials=4, epochs=2, lrs=(1e-3, 1e-2), keypoints=(2, 3), hidden=(4, 8))
+
+
+def search(data: TrajectoryData, config: SearchConfig = SEARCH, **options) -> HeadChoice:
+    return search_head(data, POLICY, TRAIN, config, device="cpu", **options)
+
+
+def test_every_arm_spends_the_same_budget() -> None:
+    arms = [search(make_data(shape)) for shape in ((4, 4, 6), (5,), (0,))]
+    assert [len(choice.trials) for choice in arms] == [4, 4, 4]
+    assert [set(choice.trials[0]["settings"]) for choice in arms] == [
+        {"lr", "softmax_scale", "keypoints"},
+        {"lr", "vector_width", "hidden"},
+        {"lr", "hidden"},
+    ]
+    for choice in arms:  # no trial is spent on what another has already tried
+        assert len({trial["score"] for trial in choice.trials}) == 4
+
+
+def test_the_lowest_score_is_chosen() -> None:
+    choice = search(make_data())
+    best = min(choice.trials, key=lambda trial: trial["score"])
+    assert choice.score == best["score"]
+    assert choice.lr == best["settings"]["lr"]
+    assert choice.policy_config.keypoints == best["settings"]["keypoints"]
+    assert choice.policy_config.hidden == POLICY.hidden
+    assert best["score"] == best["motion_error"] + GRIPPER_WEIGHT * best["gripper_error"]
+    json.dumps(choice.to_dict())
+
+
+def test_hidden_widths_are_set_together() -> None:
+    config = dataclasses.replace(SEARCH, trials=1, hidden=(6,))
+    assert search(make_data((5,)), config).policy_config.hidden == (6, 6)
+
+
+def test_seeds_are_averaged() -> None:
+    config = dataclasses.replace(SEARCH, trials=1)
+    alone = [search_head(make_data(), POLICY, TRAIN, config, seed=seed) for seed in (7, 7)]
+    both = search(make_data(), dataclasses.replace(config, seeds=2), seed=7)
+    assert alone[0] == alone[1]
+    assert both.trials[0]["settings"] == alone[0].trials[0]["settings"]
+    assert both.score != alone[0].score
+
+
+def test_killed_search_goes_on_from_its_trials(tmp_path: Path) -> None:
+    cache = tmp_path / "trials.jsonl"
+    whole = search(make_data(), cache_path=cache)
+    lines = cache.read_bytes().splitlines(keepends=True)
+    cache.write_bytes(b"".join(lines[:2]) + lines[2][:20])  # killed while writing the third
+    assert search(make_data(), cache_path=cache) == whole
+    assert cache.read_bytes() == b"".join(lines)
+
+
+def test_other_data_does_not_reuse_trials(tmp_path: Path) -> None:
+    cache = tmp_path / "trials.jsonl"
+    first = search(make_data(), cache_path=cache)
+    second = search(make_data(seed=1), cache_path=cache)
+    assert {trial["key"] for trial in first.trials}.isdisjoint(t["key"] for t in second.trials)
+
+
+def test_diverged_trials_lose(monkeypatch: pytest.MonkeyPatch) -> None:
+    config = dataclasses.replace(SEARCH, lrs=(1e-3, 1e36))
+    train = dataclasses.replace(TRAIN, warmup=0.0, grad_clip=0.0)
+    choice = search_head(make_data(), POLICY, train, config, device="cpu")
+    assert choice.lr == 1e-3
+    assert any(trial["score"] is None for trial in choice.trials)
+    with pytest.raises(DivergedError, match="all 4 trials"):
+        search_head(
+            make_data(), POLICY, train, dataclasses.replace(config, lrs=(1e36,)), device="cpu"
+        )
+
+
+def test_held_out_episodes_are_needed() -> None:
+    none = torch.zeros(0, dtype=torch.int64)
+    with pytest.raises(ValueError, match="held-out"):
+        search(dataclasses.replace(make_data(), valid_episodes=none))

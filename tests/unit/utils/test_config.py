@@ -1,0 +1,73 @@
+"""Settings: every YAML file builds its dataclass, and a wrong one is refused by name."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hydra import compose, initialize_config_module
+
+from s2robot.cli.hydra_commands import _nested
+from s2robot.data.collection import CollectConfig
+from s2robot.experiments.pipeline import CellJob, EvalJob, TrainJob
+from s2robot.experiments.variant import ArmConfig
+from s2robot.pretraining.config import PretrainConfig
+from s2robot.utils.config import from_config
+
+
+def composed(name: str, *overrides: str):
+    with initialize_config_module("s2robot.configs", version_base="1.3"):
+        return compose(name, overrides=list(overrides))
+
+
+def cell_job(*overrides: str) -> CellJob:
+    plain = _nested(composed("sweep", *overrides))
+    rest = {name: plain.pop(name) for name in ("n", "split", "rollout", "eval_levels")}
+    return from_config(CellJob, {"train": plain, **rest})
+
+
+@pytest.mark.parametrize(
+    "name, cls", [("collect", CollectConfig), ("features", ArmConfig), ("pretrain", PretrainConfig)]
+)
+def test_yaml_defaults_are_the_dataclass_defaults(name, cls):
+    assert from_config(cls, composed(name)) == cls()
+
+
+def test_train_and_sweep_build_the_same_job():
+    assert from_config(TrainJob, _nested(composed("train"))) == cell_job().train
+
+
+def test_eval_builds_its_job():
+    job = from_config(EvalJob, composed("eval", "checkpoint=p.safetensors"))
+    assert job == EvalJob(checkpoint=Path("p.safetensors"))
+
+
+@pytest.mark.parametrize("kind", ["mlp", "gmm", "rnn_gmm", "transformer"])
+def test_policy_groups(kind):
+    assert cell_job(f"policy={kind}").train.policy.kind == kind
+
+
+def test_budgets():
+    assert cell_job("budget=none").train.search is None
+    quick = cell_job("budget=quick").train
+    assert quick.search is not None
+    assert quick.search.trials < cell_job().train.search.trials  # pyright: ignore
+    assert quick.train.epochs < cell_job().train.train.epochs
+
+
+def test_lists_become_tuples_of_floats():
+    assert cell_job("scales=[1,2,3]").train.arm.scales == (1.0, 2.0, 3.0)
+
+
+@pytest.mark.parametrize(
+    "content, message",
+    [
+        ({"lrr": 1}, "lrr"),
+        ({"batch_size": "many"}, "batch_size"),
+        ({"batch_size": 0}, "batch_size is 0; it must be at least 1"),
+        ({"sampling": {"scales": [0.5], "weights": [1.0]}}, "scales must be at least 1"),
+    ],
+)
+def test_wrong_settings_are_named(content, message):
+    with pytest.raises(ValueError, match=message):
+        from_config(PretrainConfig, content)

@@ -45,7 +45,7 @@ VOLATILE = {"provenance", "latency_ms", "latency_ms_one_frame", "latency", "seco
 
 def main() -> int:
     """Record, and compare where asked; the exit status is 1 where something differs."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True, help="file for the digests")
     parser.add_argument("--against", type=Path, help="a file of another build to compare with")
     arguments = parser.parse_args()

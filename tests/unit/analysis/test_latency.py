@@ -15,7 +15,8 @@ from support.helpers import hide
 from support.small_encoders import encoder_of, picture, scenes
 from support.tiny_models import write_tiny_model
 
-from s2robot.analysis.latency import WARM_UP_FRAMES, main, measure
+from s2robot.analysis.latency import WARM_UP_FRAMES, measure
+from s2robot.cli.bench import main
 from s2robot.cli.main import main as s2robot
 from s2robot.data.frame_sources import frames_from
 from s2robot.errors import CorruptFileError

@@ -16,8 +16,8 @@ import numpy as np
 import pytest
 from support.file_server import DRIVE_PATH, FileServer, use_hub, use_local_network
 
+from s2robot.backbones.download import http as web
 from s2robot.backbones.download.download import download
-from s2robot.backbones.download.download import http as web
 from s2robot.backbones.weight_sources import Source
 from s2robot.errors import DownloadError
 from s2robot.utils import paths as home

@@ -19,7 +19,7 @@ from support.tiny_hub import FRAMES, HALVES, RECENT, TINY, WITH_HEADS, Hub
 
 from s2robot.backbones import get_card, load_backbone
 from s2robot.backbones.download.cache import converted_path
-from s2robot.backbones.huggingface.cards import cards as huggingface
+from s2robot.backbones.huggingface import cards as huggingface
 from s2robot.backbones.huggingface.families import FAMILIES
 from s2robot.backbones.huggingface.models import MissingLibraryError, TransformersArchitecture
 from s2robot.backbones.intermediate_layers import layer_shapes

@@ -40,15 +40,14 @@ from s2robot.data.frame_sources import frames_from
 from s2robot.data.rosbag import (
     EMBEDDING,
     ENCODER_TOPIC,
-    BagSettings,
     bag_frames,
-    encode_bag,
     read_embeddings,
 )
 from s2robot.data.rosbag.messages import EMBEDDING_STAMPED, typestore_of
 from s2robot.data.rosbag.writing import writing_bag
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
+from s2robot.plugins.ros.encode_bag import BagSettings, encode_bag
 from s2robot.pretraining.config import ModelConfig, PretrainConfig
 from s2robot.pretraining.frame_sources import open_pool
 

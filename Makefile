@@ -1,6 +1,4 @@
-# `make demo`: set-up, then demonstrations -> embeddings -> policies -> rollouts -> report.
-# `make test`: set-up, then the tests. Both make .venv and install system packages when missing.
-# `make ros1-test`: the ROS 1 nodes on a master of their own; `make test` ends with it.
+# Every target makes what it needs: .venv, and system packages where they are missing.
 SHELL := /bin/bash
 PYTHON ?= python3
 VENV := .venv
@@ -8,48 +6,80 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ROS1_VENV := .venv-ros
 ROS1_READY := $(ROS1_VENV)/.ready
-PYTEST := OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE}
 DEMO_ARGS ?=
+WORKERS ?= 2
+PYTEST_ARGS ?=
 
-.PHONY: help demo test ros1-test lint setup system clean
+# One thread a worker: two workers with two threads each take longer than one after the other.
+PYTEST_ENV := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE}
+PARALLEL := -n $(WORKERS) --dist loadgroup
+FAST := not slow and not render and not process and not runtime
 
-help:
-	@grep -E '^# ' Makefile | cut -c3-
-	@echo "Others: make setup | lint | clean.  DEMO_ARGS=--quick make demo  takes a fifth of the time."
+.DEFAULT_GOAL := help
+.PHONY: help setup system format check lint test test-fast test-main test-ros ros1-test test-parity docs build demo clean
 
-setup: system $(READY)
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "PYTHON=python3.12 picks the interpreter, WORKERS=4 the number of test processes,"
+	@echo "PYTEST_ARGS='-k tiling' adds options to pytest, DEMO_ARGS=--quick shortens the demo to a fifth."
+
+setup: system $(READY) ## make .venv with the package and the development tools
 
 system:
 	@bash tools/system_packages.sh
 
-# robomimic's egl_probe is built from source: it needs cmake on PATH, and its CMakeLists asks for a
-# policy version that cmake 4 dropped.
-$(READY): pyproject.toml tools/setup_venv.sh
+$(READY): pyproject.toml tools/setup_venv.sh tools/pip_settings_for_uv.py
 	PYTHON=$(PYTHON) bash tools/setup_venv.sh $(VENV)
 	@touch $@
 
-demo: setup
-	$(BIN)/s2robot demo $(DEMO_ARGS)
+format: setup ## sort imports, fix what ruff can fix, format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
 
-test: setup lint
-	$(PYTEST) $(BIN)/python -m pytest
-	@$(MAKE) --no-print-directory ros1-test
+check: setup ## lint, formatting, types, import rules, spelling
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright
+	$(BIN)/lint-imports
+	$(BIN)/codespell
 
-# Where ROS 1 cannot be had (it is in Debian 12), this says so and tests nothing.
-ros1-test: setup
+lint: check ## the same as check
+
+test: setup ## everything: check, docs, all tests, ROS nodes
+	@bash tools/test_all.sh
+
+test-fast: setup ## unit tests without subprocess, renderer, compiled runtime or ROS
+	$(PYTEST_ENV) $(BIN)/python -m pytest tests/unit $(PARALLEL) -m "$(FAST)" $(PYTEST_ARGS)
+
+test-main: setup
+	$(PYTEST_ENV) $(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
+
+# Where ROS 1 cannot be had (it is in Debian 12), this prints so and tests nothing.
+ROS1_TESTS := tests/ros/test_ros1_node.py tests/ros/test_ros1_closed_loop.py
+test-ros: setup ## the ROS nodes on a master that the tests start
 	@bash tools/ros1_packages.sh; status=$$?; \
 	if [ $$status = 3 ]; then echo "SKIPPED: the tests of the ROS 1 nodes"; exit 0; fi; \
 	[ $$status = 0 ] && $(MAKE) --no-print-directory $(ROS1_READY) && \
-	$(PYTEST) $(ROS1_VENV)/bin/python -m pytest tests/ros/test_ros1_node.py tests/ros/test_ros1_closed_loop.py
+	$(PYTEST_ENV) $(ROS1_VENV)/bin/python -m pytest $(ROS1_TESTS) $(PYTEST_ARGS)
+
+ros1-test: test-ros
 
 $(ROS1_READY): $(READY) tools/setup_ros1_venv.sh
 	bash tools/setup_ros1_venv.sh $(ROS1_VENV) $(VENV)
 	@touch $@
 
-lint: setup
-	$(BIN)/ruff check .
-	$(BIN)/ruff format --check .
-	$(BIN)/pyright
+test-parity: setup ## against the original packages and on a GPU, where they are
+	$(PYTEST_ENV) $(BIN)/python -m pytest -m "oracle or gpu" $(PYTEST_ARGS)
 
-clean:
-	rm -rf build dist .pytest_cache .ruff_cache runs data
+docs: setup ## the documentation site, in site/; a broken link is an error
+	$(BIN)/mkdocs build --strict --quiet --site-dir site
+
+build: setup ## wheel and sdist in dist/, each installed outside the tree and tried
+	@bash tools/check_build.sh $(BIN)/python
+
+demo: setup ## demonstrations, embeddings, policies, rollouts, report: one page in runs/demo
+	$(BIN)/s2robot demo $(DEMO_ARGS)
+
+clean: ## remove build outputs, caches, runs/ and data/
+	rm -rf build dist site .pytest_cache .ruff_cache .import_linter_cache runs data

@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Run all that `make test` stands for, with each stage's time. The ROS tests, which mostly wait for
+# messages, run beside the others. The exit status is 1 if any stage fails.
+set -uo pipefail
+cd "$(dirname "$0")/.."
+log=$(mktemp)
+trap 'rm -f "$log"' EXIT
+failed=()
+make=(make --no-print-directory)
+
+stage() {
+  local name=$1 begun=$SECONDS
+  shift
+  echo "=== $name"
+  "$@"
+  local status=$?
+  echo "=== $name: $((SECONDS - begun)) s (exit $status)"
+  [ $status = 0 ] || failed+=("$name")
+}
+
+timed_ros() {
+  local begun=$SECONDS
+  "${make[@]}" test-ros
+  local status=$?
+  echo "ROS tests, beside the others: $((SECONDS - begun)) s"
+  return $status
+}
+
+timed_ros >"$log" 2>&1 &
+ros=$!
+
+rest_of_ros() {
+  wait $ros
+  local status=$?
+  cat "$log"
+  return $status
+}
+
+stage "check" "${make[@]}" check
+stage "docs" "${make[@]}" docs
+stage "tests" "${make[@]}" test-main
+stage "ROS tests, what is left of them" rest_of_ros
+if [ ${#failed[@]} != 0 ]; then
+  echo "FAILED: ${failed[*]}" >&2
+  exit 1
+fi

@@ -104,7 +104,7 @@ class PickCubeEnv(gym.Env):
 
     metadata = {"render_modes": ["rgb_array"], "render_fps": round(1 / CONTROL_DT_S)}
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         level: str = "easy",
         control: str = "ee_delta",

@@ -17,9 +17,9 @@ from torch import Tensor
 OUTPUT_SHAPES = ("bnc", "bchw")
 
 
-def multiscale_forward(
+def multiscale_forward(  # noqa: PLR0913
     model: Callable[[Tensor], Tensor],
-    input: Tensor,
+    input: Tensor,  # noqa: A002
     scales: Sequence[float] | None = None,
     img_sizes: Sequence[int] | None = None,
     max_split_size: int | None = None,

@@ -2,7 +2,7 @@
 
     eval "$(python tools/pip_settings_for_uv.py)"
 
-Run it with the interpreter whose pip is configured. Variables that are already set stay as they are.
+Run it with the interpreter whose pip is configured. Variables that are set already are kept.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def pip_settings() -> dict[str, str]:
 
 
 def uv_variables(settings: dict[str, str]) -> dict[str, str]:
-    """Return uv's variables for `settings`; pip takes the best version from all indexes, and so does this."""
+    """Return uv's variables; like pip, uv then takes the best version from all indexes."""
     variables = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
     for key, value in settings.items():
         if key in VARIABLES:

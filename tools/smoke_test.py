@@ -1,6 +1,6 @@
 """Try an installed s2robot: where it lies, what it ships, one embedding.
 
-    python tools/smoke_test.py SITE_PACKAGES
+Usage: `python tools/smoke_test.py SITE_PACKAGES`
 """
 
 from __future__ import annotations

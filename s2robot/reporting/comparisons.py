@@ -84,8 +84,10 @@ class Comparison:
 
     @property
     def more_conditions(self) -> int | None:
-        """Further conditions per arm that would show the observed difference with 80 % power,
-        as one of the report's comparisons; None when there is no difference."""
+        """Return how many more conditions would show the observed difference with 80 % power.
+
+        The number is per arm, for one of the report's comparisons; None without a difference.
+        """
         pairs = len(self.seeds) * self.conditions
         discordant = (self.pooled.only_first + self.pooled.only_second) / pairs
         needed = pairs_needed(self.difference.estimate, discordant, alpha=ALPHA / self.family)

@@ -166,8 +166,10 @@ class Arm:
         return dict(Counter(str(row["stage"]) for cell in self.cells for row in cell.rows))
 
     def latency_ms(self, *path: str) -> float | None:
-        """Median over the cells of one number of their summaries' latencies, such as
-        `("single_frame", "total", "p50")`."""
+        """Return the median over the cells of one latency.
+
+        `path` leads to it in a summary, such as `("single_frame", "total", "p50")`.
+        """
         found = [_lookup(cell.summary.get("latency_ms"), path) for cell in self.cells]
         numbers = [number for number in found if number is not None]
         return statistics.median(numbers) if numbers else None
@@ -202,8 +204,10 @@ class Group:
         return self.arms[0].cells[0].planned
 
     def missing(self) -> list[str]:
-        """What a whole grid of encoders and seeds would also hold, in words; a control may have
-        fewer seeds."""
+        """Return, in words, what a whole grid of encoders and seeds would also hold.
+
+        A control may have fewer seeds.
+        """
         lines = []
         for arm in self.arms:
             have = {cell.seed: cell for cell in arm.cells}

@@ -32,7 +32,7 @@ _REPOSITORIES = {
 }
 
 
-class NoOracle(Exception):
+class NoOracle(Exception):  # noqa: N818
     """There is nothing to compare with here; the message says what to install."""
 
 

@@ -191,7 +191,7 @@ def _patches(state: State, name: str, images: Tensor) -> Tensor:
 
 
 def _count(state: State, stem: str) -> int:
-    """Number of blocks ``<stem>.0.``, ``<stem>.1.``, …"""
+    """Return the number of blocks ``<stem>.0.``, ``<stem>.1.`` and so on."""
     place = stem.count(".") + 1
     return len({key.split(".")[place] for key in state if key.startswith(f"{stem}.")})
 

@@ -179,8 +179,10 @@ def _timm_card(name: str, repository: Repository, config: Mapping[str, Any]) -> 
 
 @dataclass(frozen=True)
 class FlooredCard(BackboneCard):
-    """Of a model published for images that are no multiple of its patches (SigLIP: 384 px in
-    patches of 14 px): it does not see what is left over at the right and the bottom."""
+    """Describe a model whose published image size is no multiple of its patch size.
+
+    Example: SigLIP, 384 px in patches of 14 px. It ignores the rest at the right and the bottom.
+    """
 
     def grid_side(self, size: int) -> int:
         """As elsewhere, but tiles of the published size may leave pixels over."""

@@ -60,7 +60,7 @@ class PolicyCounts:
     """That reason in words."""
 
 
-class _Pause(Exception):
+class _Pause(Exception):  # noqa: N818
     """Why there is no action now."""
 
     def __init__(self, kind: str, message: str) -> None:

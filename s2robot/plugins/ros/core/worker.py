@@ -71,7 +71,7 @@ class LatestFrameWorker:
         ValueError: an argument is out of its range.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913
         self,
         encoders: Mapping[str, FramesEncoder],
         publish: Callable[[Result], None],

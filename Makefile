@@ -72,8 +72,8 @@ $(ROS1_READY): $(READY) tools/setup_ros1_venv.sh
 test-parity: setup ## against the original packages and on a GPU, where they are
 	$(PYTEST_ENV) $(BIN)/python -m pytest -m "oracle or gpu" $(PYTEST_ARGS)
 
-docs: setup ## the documentation site, in site/; a broken link is an error
-	$(BIN)/mkdocs build --strict --quiet --site-dir site
+docs: setup ## the documentation site, in build/site; a broken link is an error
+	$(BIN)/mkdocs build --strict --quiet
 
 build: setup ## wheel and sdist in dist/, each installed outside the tree and tried
 	@bash tools/check_build.sh $(BIN)/python

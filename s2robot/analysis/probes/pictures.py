@@ -199,9 +199,10 @@ def _draw_page(path: Path, study: Study, name: str, rows: Sequence[Row]) -> None
     for column, (title, pictures, look) in enumerate(columns):
         panels[0, column].set_title(title, fontsize=9)
         for line, picture in enumerate(pictures):
-            image = panels[line, column].imshow(picture, interpolation="nearest", **look)
+            panels[line, column].imshow(picture, interpolation="nearest", **look)
             panels[line, column].set(xticks=[], yticks=[])
         if look is near_far and title.endswith("true"):
+            image = panels[-1, column].images[0]
             figure.colorbar(
                 image, ax=panels[:, column:], label="depth [m]", shrink=0.8, aspect=30, pad=0.01
             )

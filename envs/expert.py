@@ -117,9 +117,9 @@ class ExecutionNoise:
     entries: int
     """Entries of an action that are moved: all but yaw and gripper."""
     max_sigma: float
-    """An episode's Gaussian σ is drawn from [0, this] [m, or rad for joints]."""
+    """An episode's Gaussian σ is drawn from 0 to this; in meters, or radians for joints."""
     kick: float
-    """Length of a kick in a random direction [m, or rad for joints]."""
+    """Length of a kick in a random direction; in meters, or radians for joints."""
     step: float
     """What an entry of 1 means [m or rad]."""
     kick_probability: float = 0.05

@@ -96,7 +96,8 @@ class PickCubeEnv(gym.Env):
         render_mode: ``rgb_array`` lets ``render()`` draw the same camera (or the level's).
         quality: a ``RenderQuality``, or a mapping of its fields.
         arm_path: MJCF file of another arm with the parts of Menagerie's ``panda.xml``.
-        yaw_range_rad, horizon: replace the level's own.
+        yaw_range_rad: replaces the level's own.
+        horizon: replaces the level's own.
 
     Raises:
         ValueError: an unknown level, control or camera, or a value out of range.

@@ -39,9 +39,9 @@ INCLUDED = {
 """Pages that are files outside ``docs/``: page of the site -> file."""
 WIDTH = "100"
 """Columns of the terminal output that the reference pages show."""
-LINK = re.compile(r"(\]\()([^()\s#:]+)(#[^()\s]*)?(\))")
+LINK = re.compile(r"\[([^\[\]]*)\]\(([^()\s#:]+)(#[^()\s]*)?\)")
 PACKAGES = {
-    "encoder": "Frames to embeddings: tiles, tokens, pooling; streams, tile budgets, several cameras.",
+    "encoder": "Frames to embeddings: tiles, tokens, pooling; streams and tile budgets.",
     "multiscale": "The S² operator as pure tensor functions.",
     "backbones": "Frozen vision backbones: registry, cards, checkpoints, downloads.",
     "preprocessing": "Camera frames to the images that a backbone was trained on.",
@@ -105,9 +105,9 @@ def configuration_page() -> str:
         "# Configuration",
         "The files of `configs/`, which Hydra composes. The comment beside a key is its",
         "documentation. Give a value as `key=value`, a nested one as `group.key=value`.\n",
-        "The first seven files belong to commands; `variant.yaml` and `base.yaml` are shared by",
-        "several of them. The folders `policy/`, `budget/` and `recipe/` are groups: choose one file",
-        "of each, as in `policy=rnn_gmm budget=quick`.\n",
+        "A file has the name of its command; `variant.yaml` and `base.yaml` are shared by several",
+        "commands. The folders `policy/`, `budget/` and `recipe/` are groups: choose one file of",
+        "each, as in `policy=rnn_gmm budget=quick`.\n",
     ]
     for path in sorted(folder.glob("*.yaml")) + sorted(folder.glob("*/*.yaml")):
         name = path.relative_to(folder).as_posix()
@@ -139,9 +139,12 @@ def encoders_text(*names: str) -> str:
 
 def api_index() -> str:
     """Return the page that lists the packages."""
+    import s2robot
+
     rows = [f"| [`s2robot.{name}`]({name}.md) | {text} |" for name, text in PACKAGES.items()]
     head = ["# Python API", "| package | what it holds |", "|---|---|"]
-    note = "Names that `s2robot` itself offers: `FrameEncoder`, `EncoderSpec`, `FeatureStore`, `multiscale_forward`."
+    public = ", ".join(f"`{name}`" for name in s2robot.__all__)
+    note = f"`s2robot` itself offers {public}."
     return "\n".join([head[0], "", note, "", *head[1:], *rows])
 
 
@@ -149,7 +152,12 @@ def api_page(name: str) -> str:
     """Return the page of one package: every public module of it, rendered by mkdocstrings."""
     parts = [f"# s2robot.{name}", f"{PACKAGES[name]}\n"]
     for module in api_modules(name):
-        parts += [f"## {module.removeprefix('s2robot.')}\n", f"::: {module}", "    options:", "      heading_level: 3\n"]
+        parts += [
+            f"## {module.removeprefix('s2robot.')}\n",
+            f"::: {module}",
+            "    options:",
+            "      heading_level: 3\n",
+        ]
     return "\n".join(parts)
 
 
@@ -224,17 +232,15 @@ def rewrite_links(text: str, source: str, page: str) -> str:
 
     def change(match: re.Match[str]) -> str:
         path = resolve(source, match[2])
-        target = site_target(path)
-        if target is None or not _outside(path, source):
+        if path.startswith("docs/") and source.startswith("docs/"):
             return match[0]
+        target = site_target(path)
+        if target is None:  # a folder, say, which a site cannot show
+            return match[1]
         relative = posixpath.relpath(target, posixpath.dirname(page) or ".")
-        return f"{match[1]}{relative}{match[3] or ''}{match[4]}"
+        return f"[{match[1]}]({relative}{match[3] or ''})"
 
     return LINK.sub(change, text)
-
-
-def _outside(path: str, source: str) -> bool:
-    return not path.startswith("docs/") or not source.startswith("docs/")
 
 
 def linked_files() -> set[str]:

@@ -60,7 +60,7 @@ def draw_frame(axes: Axes, frame: np.ndarray) -> None:
     axes.imshow(frame, extent=(0, 384, 384, 0))
     axes.add_patch(Rectangle((0, 0), 384, 384, fill=False, edgecolor=COLORS[1], linewidth=5))
     axes.plot([192, 192], [5, 379], [5, 379], [192, 192], color=COLORS[2], linewidth=2)
-    _finish(axes, "the camera "far": 384 × 384 px")
+    _finish(axes, "camera image: 384 × 384 px")
 
 
 def _finish(axes: Axes, title: str) -> None:

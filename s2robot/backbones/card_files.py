@@ -98,6 +98,6 @@ def _read_card_file(path: str | Path) -> dict[str, Any]:
     if not card.exists():
         raise FileNotFoundError(
             f"no model card at {card}; `s2robot pretrain` writes one beside its weights, and the "
-            "README says how to write one for weights of your own"
+            "docs/guides/own-weights.md shows how to write one"
         )
     return read_json(card)

@@ -102,7 +102,8 @@ def check_ros() -> list[Finding]:
     seen = ", ".join(there) or "nothing of it"
     if {"rospy", "rclpy"} & set(there):
         return [Finding("ROS", "ok", seen)]
-    return [Finding("ROS", "note", seen, "needed on a robot only: docs/ros.md, 's2robot[ros]'")]
+    advice = "needed on a robot only: docs/integrations/ros.md, 's2robot[ros]'"
+    return [Finding("ROS", "note", seen, advice)]
 
 
 def check_weights() -> list[Finding]:

@@ -37,7 +37,7 @@ Fit a linear map from the tokens of a source encoder, at one or several scales, 
 larger target encoder on your frames, and say how much it recovers, as in Table 2 of the S² paper:
 the loss l (mean squared error), I = -log2(l / l0) with l0 the loss of the best constant, and the
 ratio of I to that of a still larger reference encoder. The map is fitted on training frames by
-least squares and judged on test frames of other episodes. See docs/reconstruct.md.
+least squares and judged on test frames of other episodes. See docs/guides/reconstruct.md.
 """
 _EXAMPLES = """\
 examples:

@@ -72,7 +72,8 @@ def calibrate(model: TokenModel, tiles: Tensor) -> Calibration:
     settings: dict[str, Any] = {}
     if _attends(model):
         # A patch embedding in int8 loses what tells small things apart: left in float32, the error
-        # of cube localisation at (1,2,3) grows by nothing instead of by half (docs/engine.md).
+        # of cube localization at (1,2,3) grows by nothing instead of by half
+        # (docs/results/int8.md).
         patches = nncf.IgnoredScope(types=["Convolution"], validate=False)
         settings = {"model_type": nncf.ModelType.TRANSFORMER, "ignored_scope": patches}
     with _quiet(nncf):

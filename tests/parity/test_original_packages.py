@@ -1,6 +1,7 @@
 """Against the original packages, where they are installed; skipped, visibly, where not.
 
-``pip install git+https://github.com/facebookresearch/r3m`` and the like; see docs/parity.md.
+``pip install git+https://github.com/facebookresearch/r3m`` and the like; see
+docs/results/parity.md.
 """
 
 from __future__ import annotations

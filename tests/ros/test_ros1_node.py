@@ -341,9 +341,9 @@ def test_help_needs_no_master():
     assert "roslaunch s2robot_ros encoder.launch" in found.stdout
 
 
-def test_the_lines_of_the_readme(rig, frames_file, frames, expected):
-    """The README's own callback, as a program beside a camera."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
+def test_the_callback_of_the_documentation(rig, frames_file, frames, expected):
+    """The callback of docs/integrations/ros.md, as a program beside a camera."""
+    text = (ROOT / "docs/integrations/ros.md").read_text(encoding="utf-8")
     (program,) = [part for part in text.split("```python\n")[1:] if part.startswith("import rospy")]
     path = rig.folder / "mine.py"
     path.write_text(program.partition("```")[0], encoding="utf-8")

@@ -1,4 +1,4 @@
-"""Weights of one's own, described in a model card as the README shows one."""
+"""The user's weights, described in a model card as docs/guides/own-weights.md shows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("fresh_home")
 
 @pytest.fixture
 def own_card(tmp_path: Path) -> Path:
-    """A fine-tuned ResNet inside a training checkpoint, and a card as the README shows one."""
+    """A fine-tuned ResNet inside a training checkpoint, and a card as the documentation shows."""
     net = timm.create_model("resnet10t", num_classes=0)
     tensors = {f"module.encoder.{name}": tensor for name, tensor in net.state_dict().items()}
     tensors["module.head.weight"] = torch.zeros(2, 2)

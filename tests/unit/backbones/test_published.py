@@ -1,7 +1,8 @@
 """Published encoders, from files in their exact layout to the published model's own output.
 
 What is expected comes from ``s2robot.analysis.parity.reference_models``, which shares nothing
-with the loading code; that in turn was compared with the original packages (docs/parity.md).
+with the loading code; that in turn was compared with the original packages
+(docs/results/parity.md).
 """
 
 from __future__ import annotations

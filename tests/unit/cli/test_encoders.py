@@ -175,15 +175,3 @@ def seeded_frames_of_verify_are_seeded_and_rich() -> None:
         assert frames.shape == (2, *size, 3)
         assert (frames == seeded_frames(*size)).all()
         assert frames.std() > 40
-
-
-def test_documentation_shows_what_is_printed(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Regenerate with ``python tools/write_docs.py``."""
-    monkeypatch.setenv("COLUMNS", "104")
-    monkeypatch.setenv("HF_HOME", str(tmp_path))
-    monkeypatch.syspath_prepend(str(Path(__file__).resolve().parents[3] / "tools"))
-    import write_docs  # pyright: ignore[reportMissingImports]
-
-    assert write_docs.DOCUMENT.read_text() == write_docs.page()

@@ -205,7 +205,7 @@ def test_every_pattern_is_worn_and_so_is_none(drawn):
 
 @pytest.mark.parametrize(("camera", "level"), [("far", "precise"), ("front", "easy")])
 def test_the_cameras_shift_misplaces_the_cube_by_less_than_is_forgiven(drawn, camera, level):
-    """Read with the ordinary camera, the cube seems at most 10 mm off (README: 12 mm is half)."""
+    """Read with the ordinary camera, the cube seems at most 10 mm off (at 12 mm half succeed)."""
     pose, task = FIXED_CAMERAS[camera], get_level(level)
     ordinary = _matrix(look_at(pose.position, pose.target, (0, 0, 1)))
     rng = np.random.default_rng(0)

@@ -52,27 +52,23 @@ class PickCubeEnv(gym.Env):
 
     Observation (dict, float32 unless said; frames are the robot's base frame):
 
-    ===============  =========  =======  ======================================================
-    key              shape      unit     meaning
-    ===============  =========  =======  ======================================================
-    joint_pos        (7,)       rad      arm joint angles
-    joint_vel        (7,)       rad/s    arm joint velocities
-    gripper_width    (1,)       m        distance between the finger pads, 0 to 0.08
-    ee_pos           (3,)       m        tool centre point (TCP), between the pads
-    ee_quat          (4,)       -        its orientation, wxyz
-    cube_pos         (3,)       m        cube centre; privileged: for experts and controls only
-    cube_quat        (4,)       -        cube orientation, wxyz; privileged
-    image            (H, W, 3)  uint8    RGB of ``image_camera``; absent when that is None
-    ===============  =========  =======  ======================================================
+    | key | shape | unit | meaning |
+    |---|---|---|---|
+    | joint_pos | (7,) | rad | arm joint angles |
+    | joint_vel | (7,) | rad/s | arm joint velocities |
+    | gripper_width | (1,) | m | distance between the finger pads, 0 to 0.08 |
+    | ee_pos | (3,) | m | tool center point (TCP), between the pads |
+    | ee_quat | (4,) | - | its orientation, wxyz |
+    | cube_pos | (3,) | m | cube center; privileged: for experts and baselines only |
+    | cube_quat | (4,) | - | cube orientation, wxyz; privileged |
+    | image | (H, W, 3) | uint8 | RGB of ``image_camera``; absent when that is None |
 
     Action ``Box(-1, 1)``, held for 0.2 s (5 Hz); larger numbers are clipped:
 
-    =============  =====================================  ===================================
-    control        entries                                an entry of 1 means
-    =============  =====================================  ===================================
-    ee_delta       Δx, Δy, Δz, [Δyaw,] gripper            0.04 m, [0.2 rad,] open
-    joint_delta    Δ of joints 1 to 7, gripper            0.15 rad, open
-    =============  =====================================  ===================================
+    | control | entries | an entry of 1 means |
+    |---|---|---|
+    | ee_delta | Δx, Δy, Δz, [Δyaw,] gripper | 0.04 m, [0.2 rad,] open |
+    | joint_delta | Δ of joints 1 to 7, gripper | 0.15 rad, open |
 
     The gripper opens where its entry is above 0 and closes otherwise. Δyaw exists where the
     level's ``yaw_range_rad`` is above 0.

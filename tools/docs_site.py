@@ -84,8 +84,8 @@ def commands_page() -> str:
     from s2robot.cli.main import VERBS
 
     parts = ["# Commands", "The output of `s2robot VERB --help`, for every command.\n"]
-    for name, verb in VERBS.items():
-        parts += [f"## {name}", f"{verb.summary}\n", _block(help_text(name))]
+    for name in VERBS:
+        parts += [f"## {name}\n", _block(help_text(name))]
     return "\n".join(parts)
 
 

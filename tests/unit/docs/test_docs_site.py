@@ -12,7 +12,6 @@ def test_the_commands_page_shows_the_help_of_every_command() -> None:
     page = docs_site.commands_page()
     for name, verb in VERBS.items():
         assert f"\n## {name}\n" in page
-        assert verb.summary in page
         assert (verb.examples[0] if verb.hydra else f"usage: s2robot {name}") in page
 
 

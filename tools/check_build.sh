@@ -19,10 +19,11 @@ site=$("$python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
 cd "$outside"
 for file in "$tree"/dist/*.whl "$tree"/dist/*.tar.gz; do
   rm -rf fresh
-  "$python" -m venv fresh
+  "$python" -m venv --without-pip fresh
   own=$(fresh/bin/python -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   echo "$site" >"$own/dependencies.pth"
-  fresh/bin/pip install --quiet --no-deps --no-build-isolation --force-reinstall "$file"
+  "$python" -m pip --python fresh/bin/python install --quiet --no-deps --no-build-isolation \
+    --force-reinstall "$file"
   fresh/bin/s2robot --version
   fresh/bin/python "$tree/tools/smoke_test.py" "$own"
   echo "ok: $(basename "$file")"

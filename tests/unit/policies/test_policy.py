@@ -49,6 +49,19 @@ def test_acting_gives_the_predictions_that_validation_scores(kind: str, shape: t
 
 
 @pytest.mark.parametrize("kind", KINDS)
+def test_negative_features_reach_the_network(kind: str) -> None:
+    """A rectifier between the embedding and the network would make these two actions equal."""
+    data = make_data((5,))
+    policy = make_policy(small(kind, vector_width=0, vector_layer_norm=False), data)
+    low = data.embedding.float().amin(dim=0, keepdim=True) - 1
+    actions = []
+    for embedding in (low, low - 3):
+        policy.reset(1)
+        actions.append(policy.act(embedding, data.proprio[:1]))
+    assert not torch.equal(*actions)
+
+
+@pytest.mark.parametrize("kind", KINDS)
 def test_slots_do_not_disturb_each_other(kind: str) -> None:
     data = make_data()
     policy = make_policy(small(kind), data)

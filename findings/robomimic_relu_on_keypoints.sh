@@ -17,6 +17,7 @@ install env --no-deps robomimic==0.3.0  # its dependency egl_probe is compiled a
 env/bin/python -W ignore - <<'CODE'
 import contextlib
 import io
+from collections import OrderedDict
 
 import torch
 
@@ -37,7 +38,8 @@ core = {
 rgb = {"core_class": "VisualCore", "core_kwargs": core}
 rgb |= {"obs_randomizer_class": None, "obs_randomizer_kwargs": {}}
 with contextlib.redirect_stdout(io.StringIO()):
-    policy = ActorNetwork({"camera": (3, 96, 96)}, 7, (64,), encoder_kwargs={"rgb": rgb}).eval()
+    shapes = OrderedDict(camera=(3, 96, 96))
+    policy = ActorNetwork(shapes, 7, (64,), encoder_kwargs={"rgb": rgb}).eval()
 encoder = policy.nets["encoder"].nets["obs"]
 image = torch.rand(1, 3, 96, 96)
 with torch.no_grad():

@@ -34,6 +34,7 @@ COPIES = "repository"
 INCLUDED = {
     "contributing/contributing.md": "CONTRIBUTING.md",
     "contributing/changelog.md": "CHANGELOG.md",
+    "contributing/findings.md": "findings/README.md",
     "results/benchmarks.md": "benchmarks/README.md",
 }
 """Pages that are files outside ``docs/``: page of the site -> file."""
@@ -245,15 +246,17 @@ def rewrite_links(text: str, source: str, page: str) -> str:
 
 def linked_files() -> set[str]:
     """Return the files outside ``docs/`` that pages link to, relative to the root."""
-    found = set()
-    for source in [*DOCS.rglob("*.md"), *(ROOT / file for file in INCLUDED.values())]:
-        if not source.is_file():
-            continue
-        name = source.relative_to(ROOT).as_posix()
-        for match in LINK.finditer(source.read_text(encoding="utf-8")):
-            target = site_target(resolve(name, match[2]))
-            if target and target.startswith(f"{COPIES}/"):
-                found.add(target.removeprefix(f"{COPIES}/"))
+    found: set[str] = set()
+    sources = [path.relative_to(ROOT).as_posix() for path in DOCS.rglob("*.md")]
+    sources += INCLUDED.values()
+    while sources:
+        source = sources.pop()
+        for match in LINK.finditer((ROOT / source).read_text(encoding="utf-8")):
+            target = site_target(resolve(source, match[2])) or ""
+            file = target.removeprefix(f"{COPIES}/")
+            if file != target and file not in found:
+                found.add(file)
+                sources += [file] if file.endswith(".md") else []
     return found
 
 
@@ -262,22 +265,25 @@ def linked_files() -> set[str]:
 
 def on_files(files: Files, config: MkDocsConfig, **_: Any) -> Files:
     """Add the generated pages, the included pages and the copies of linked files."""
-    from mkdocs.structure.files import File
+    from mkdocs.structure.files import File, InclusionLevel
 
     for page, make in generated_pages().items():
         files.append(File.generated(config, page, content=make()))
     for page, file in INCLUDED.items():
-        if (ROOT / file).is_file():
-            files.append(File.generated(config, page, abs_src_path=str(ROOT / file)))
+        files.append(File.generated(config, page, abs_src_path=str(ROOT / file)))
     for path in sorted(linked_files()):
-        files.append(File.generated(config, f"{COPIES}/{path}", abs_src_path=str(ROOT / path)))
+        copy = File.generated(config, f"{COPIES}/{path}", abs_src_path=str(ROOT / path))
+        copy.inclusion = InclusionLevel.NOT_IN_NAV
+        files.append(copy)
     return files
 
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Lead links to files of the repository to their copies in the site."""
     uri = page.file.src_uri
-    return rewrite_links(markdown, INCLUDED.get(uri, f"docs/{uri}"), uri)
+    copied = uri.removeprefix(f"{COPIES}/")
+    source = copied if copied != uri else INCLUDED.get(uri, f"docs/{uri}")
+    return rewrite_links(markdown, source, uri)
 
 
 if __name__ == "__main__":

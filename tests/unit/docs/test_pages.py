@@ -18,7 +18,11 @@ from s2robot.cli.main import VERBS
 
 ROOT = docs_site.ROOT
 PAGES = sorted(docs_site.DOCS.rglob("*.md"))
-SOURCES = [ROOT / "README.md", ROOT / "benchmarks" / "README.md", *PAGES]
+SOURCES = [
+    ROOT / "README.md",
+    *(ROOT / file for file in docs_site.INCLUDED.values()),
+    *PAGES,
+]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
 ANY_LINK = re.compile(r"\]\(([^()\s]+)\)")
 GROUPS = ("policy", "budget", "recipe")

@@ -8,6 +8,7 @@ import re
 import shlex
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import docs_site
 import pytest
@@ -99,7 +100,7 @@ def commands(path: Path) -> Iterator[list[str]]:
 
 
 def has_key(config: DictConfig, key: str) -> bool:
-    node = config
+    node: Any = config
     for part in key.split("."):
         if part not in node.keys():
             return False

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.paths import TESTS
+from support.paths import ROOT, TESTS
 from support.policy_data import make_data
 
 from s2robot.errors import CorruptFileError, MismatchError
@@ -79,7 +79,7 @@ def test_killed_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
     killed = subprocess.run(
         [sys.executable, "-c", script],
         cwd=Path(__file__).parent,
-        env={**environment, "PYTHONPATH": str(TESTS)},
+        env={**environment, "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)])},
         timeout=120,
     )
     assert killed.returncode == -9

@@ -19,7 +19,7 @@ import numpy as np
 import torch
 
 from s2robot import FrameEncoder
-from s2robot.analysis.probes import error_summary, fit_localiser, localisation_data, mean_difference
+from s2robot.analysis.probes import error_summary, fit_localizer, localization_data, mean_difference
 from s2robot.envs.levels import get_level
 from s2robot.utils.io import write_json
 from s2robot.utils.provenance import provenance
@@ -39,10 +39,10 @@ def case(
 ) -> dict[str, Any]:
     """Errors of both precisions on one level with one scale set."""
     camera = get_level(level).camera
-    data = localisation_data(
+    data = localization_data(
         level, camera, episodes=options.episodes, resets=options.resets, folder=folder
     )
-    known = localisation_data(
+    known = localization_data(
         level, camera, episodes=CALIBRATION_EPISODES, resets=0, seed=CALIBRATION_SEED, folder=folder
     )
     train, test = data.split()
@@ -58,7 +58,7 @@ def case(
     rows = []
     for seed in range(options.seeds):
         heads = {
-            name: fit_localiser(e, float32.output_shape, train.cube_xy_m, train.episode, seed=seed)
+            name: fit_localizer(e, float32.output_shape, train.cube_xy_m, train.episode, seed=seed)
             for name, e in given.items()
         }
         plain = heads["float32"].errors_mm(tested["float32"], test.cube_xy_m)

@@ -86,7 +86,7 @@ def run(way: str, path: Path, home: Path) -> dict[str, float]:
     return json.loads(result.stdout)
 
 
-def summarise(rows: list[dict[str, float]]) -> dict[str, Any]:
+def summarize(rows: list[dict[str, float]]) -> dict[str, Any]:
     """Median and range of each figure."""
     return {
         key: {
@@ -121,8 +121,8 @@ def main() -> None:
         "name": NAME,
         "file_mb": size_mb,
         "runs": options.runs,
-        "ways": {way: summarise(done) for way, done in rows.items()},
-        "by_hand_over_converted": summarise([{"ratio": ratio} for ratio in ratios])["ratio"],
+        "ways": {way: summarize(done) for way, done in rows.items()},
+        "by_hand_over_converted": summarize([{"ratio": ratio} for ratio in ratios])["ratio"],
         "provenance": provenance(),
     }
     write_json(options.out, record)

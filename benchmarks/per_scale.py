@@ -150,8 +150,8 @@ def products_share(encoder: FrameEncoder, frame: np.ndarray, repeats: int) -> di
                 if i >= 3:
                     times[name].append(1000 * (time.perf_counter() - started))
     medians = {name: float(np.median(values)) for name, values in times.items()}
-    shares = {n: medians[f"{n} products"] / medians[n] for n in ("eager", "openvino")}
-    return {"milliseconds": medians, "share": shares, "tiles": len(tiles)}
+    coverage = {n: medians[f"{n} products"] / medians[n] for n in ("eager", "openvino")}
+    return {"milliseconds": medians, "share": coverage, "tiles": len(tiles)}
 
 
 def case(name: str, scales: tuple[int, ...], options: argparse.Namespace) -> dict[str, Any]:

@@ -29,17 +29,17 @@ from rich.console import Console
 from torch.utils.data import DataLoader
 from torch.utils.flop_counter import FlopCounterMode
 
-from s2robot.pretraining.augmentation import ViewSampler
+from s2robot.pretraining.augmentation import CropSampler
 from s2robot.pretraining.config import PretrainConfig
-from s2robot.pretraining.frame_sources import open_pool
+from s2robot.pretraining.frame_sources import open_dataset
 from s2robot.pretraining.masked_autoencoder import (
     MaskedAutoencoder,
-    normalise_pixels,
+    normalize_pixels,
     visible_patches,
 )
 from s2robot.pretraining.trainer import Trainer, batches
 from s2robot.utils.config import from_config
-from s2robot.utils.distributed import Team, count_processes, launch, usable_cores
+from s2robot.utils.distributed import DistributedContext, count_processes, launch, usable_cores
 from s2robot.utils.io import write_json
 from s2robot.utils.provenance import provenance
 
@@ -61,11 +61,11 @@ def recipe(options: argparse.Namespace, arm: str) -> PretrainConfig:
         return from_config(PretrainConfig, compose("pretrain", overrides=words))
 
 
-def views_of(config: PretrainConfig, team: Team) -> ViewSampler:
+def views_of(config: PretrainConfig, context: DistributedContext) -> CropSampler:
     """Views that this process trains on."""
-    pool = open_pool(config, Console(quiet=True))
+    pool = open_dataset(config, Console(quiet=True))
     settings = config.model.img_size, config.sampling, config.seed, config.batch_size
-    return ViewSampler(pool, *settings, team)
+    return CropSampler(pool, *settings, context)
 
 
 def plain_steps(config: PretrainConfig) -> Iterator[None]:
@@ -76,10 +76,12 @@ def plain_steps(config: PretrainConfig) -> Iterator[None]:
     model = MaskedAutoencoder(shape.build(), *decoder).to(device)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.lr, betas=(0.9, 0.95))
     generator = torch.Generator().manual_seed(0)
-    loader = DataLoader(views_of(config, Team()), None, sampler=range(10_000), num_workers=1)
+    loader = DataLoader(
+        views_of(config, DistributedContext()), None, sampler=range(10_000), num_workers=1
+    )
     for (views,) in loader:
         keep = visible_patches(config.batch_size, model.grid**2, config.mask_ratio, generator)
-        loss, _ = model(normalise_pixels(views.to(device)), keep.to(device))
+        loss, _ = model(normalize_pixels(views.to(device)), keep.to(device))
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -87,24 +89,26 @@ def plain_steps(config: PretrainConfig) -> Iterator[None]:
         yield
 
 
-def our_steps(team: Team, config: PretrainConfig) -> Iterator[None]:
+def our_steps(context: DistributedContext, config: PretrainConfig) -> Iterator[None]:
     """`s2robot pretrain`'s own steps."""
-    trainer = Trainer(config, team)
-    for views, _ in batches(views_of(config, team), trainer):
+    trainer = Trainer(config, context)
+    for views, _ in batches(views_of(config, context), trainer):
         trainer.update(*views)
         yield
 
 
-def measure(team: Team, config: PretrainConfig, arm: str, steps: int, out: str) -> None:
+def measure(
+    context: DistributedContext, config: PretrainConfig, arm: str, steps: int, out: str
+) -> None:
     """Write an arm's seconds a step, after the first few."""
-    run = plain_steps(config) if arm == "plain loop" else our_steps(team, config)
+    run = plain_steps(config) if arm == "plain loop" else our_steps(context, config)
     seconds = []
     for number in range(WARM_UP_STEPS + steps):
         started = time.perf_counter()
         next(run)
         if number >= WARM_UP_STEPS:
             seconds.append(time.perf_counter() - started)
-    if team.leads:
+    if context.is_main_process:
         Path(out).write_text(json.dumps(seconds))
 
 
@@ -160,7 +164,7 @@ def main() -> None:
         run_arm(options)
         return
     config = recipe(options, "ours")
-    open_pool(config, Console())
+    open_dataset(config, Console())
     steps: dict[str, list[list[float]]] = {arm: [] for arm in ARMS}
     for _ in range(options.rounds):
         for arm in ARMS:

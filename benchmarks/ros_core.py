@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from s2robot.plugins.ros.core import LatestFrameWorker, Level, Result, frame_of
+from s2robot.plugins.ros.core import EmbeddingResult, LatestFrameWorker, Level, frame_of
 from s2robot.preprocessing.image_pyramid import as_frames
 from s2robot.utils.io import write_json
 from s2robot.utils.provenance import provenance
@@ -98,10 +98,10 @@ def feed(encoding: str, hz: float, seconds: float, offer: Callable[[Any], Any]) 
 
 def with_slot(encoding: str, hz: float, seconds: float, encode_s: float) -> dict[str, Any]:
     """The worker on a steady camera; the first second is a warm-up."""
-    results: list[tuple[float, Result]] = []
+    results: list[tuple[float, EmbeddingResult]] = []
     encoder = Waits(encode_s)
 
-    def publish(result: Result) -> None:
+    def publish(result: EmbeddingResult) -> None:
         now = time.monotonic()
         results.append((now - result.arrived_s - result.timings.encode_s, result))
 

@@ -27,12 +27,12 @@ from torch import Tensor
 
 from s2robot import FrameEncoder
 from s2robot.analysis.probes import (
-    LocalisationData,
-    Localiser,
+    LocalizationData,
+    Localizer,
     ProbeConfig,
     error_summary,
-    fit_localiser,
-    localisation_data,
+    fit_localizer,
+    localization_data,
     mean_difference,
 )
 from s2robot.encoder.tile_selection import SelectiveEncoder
@@ -113,15 +113,15 @@ class Camera:
 def oracle_maps(camera: Camera, cube_xy_m: np.ndarray) -> np.ndarray:
     """Maps (N, GRID, GRID) that are 1 around the cube."""
     spots = camera.cube(cube_xy_m).clip(0, 1)
-    centres = (np.arange(GRID) + 0.5) / GRID
-    near_x = np.abs(centres - spots[:, :1]) < NEAR
-    near_y = np.abs(centres - spots[:, 1:]) < NEAR
+    centers = (np.arange(GRID) + 0.5) / GRID
+    near_x = np.abs(centers - spots[:, :1]) < NEAR
+    near_y = np.abs(centers - spots[:, 1:]) < NEAR
     return (near_y[:, :, None] & near_x[:, None, :]).astype(np.float32)
 
 
 def embed(
     selective: SelectiveEncoder,
-    data: LocalisationData,
+    data: LocalizationData,
     before: Callable[[np.ndarray, list[int]], None],
     after: Callable[[Tensor, list[int]], None],
 ) -> Tensor:
@@ -151,7 +151,7 @@ class Bench:
     def __init__(self, options: argparse.Namespace) -> None:
         self.options = options
         self.camera = Camera(options.level)
-        data = localisation_data(
+        data = localization_data(
             options.level,
             size=options.size,
             episodes=options.episodes,
@@ -167,15 +167,15 @@ class Bench:
         self.errors: dict[str, np.ndarray] = {}
         self.rows: list[dict[str, Any]] = []
 
-    def fit(self, encoder: FrameEncoder, embeddings: Tensor) -> list[Localiser]:
+    def fit(self, encoder: FrameEncoder, embeddings: Tensor) -> list[Localizer]:
         """One head a seed."""
         train, shape = self.train, encoder.output_shape
         return [
-            fit_localiser(embeddings, shape, train.cube_xy_m, train.episode, self.config, seed)
+            fit_localizer(embeddings, shape, train.cube_xy_m, train.episode, self.config, seed)
             for seed in range(self.options.heads)
         ]
 
-    def judge(self, heads: list[Localiser], embeddings: Tensor) -> np.ndarray:
+    def judge(self, heads: list[Localizer], embeddings: Tensor) -> np.ndarray:
         """Each test frame's error [mm] by each head, (heads, N)."""
         return np.stack([h.errors_mm(embeddings, self.test.cube_xy_m) for h in heads])
 
@@ -208,7 +208,7 @@ class Bench:
     def select(
         self,
         encoder: FrameEncoder,
-        heads: list[Localiser],
+        heads: list[Localizer],
         full: np.ndarray,
         choose: str,
         budget: int,
@@ -231,8 +231,8 @@ class Bench:
     def embed(
         self,
         encoder: FrameEncoder,
-        head: Localiser,
-        data: LocalisationData,
+        head: Localizer,
+        data: LocalizationData,
         choose: str,
         budget: int,
         stale: str,

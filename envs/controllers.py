@@ -22,7 +22,7 @@ _EE_LEASH_M = 0.01
 _JOINT_LEASH_RAD = 0.05
 
 
-class Control(Protocol):
+class Controller(Protocol):
     """Turns the arm's part of an action (without the gripper) into joint targets."""
 
     @property
@@ -98,13 +98,13 @@ class Glide:
         time = np.minimum(1.0, np.arange(1, substeps + 1) / (substeps * _RAMP_SHARE))
         share = time**2 * (3.0 - 2.0 * time)
         rate = 6.0 * time * (1.0 - time) / (CONTROL_DT_S * _RAMP_SHARE)  # [1/s]
-        self._shares = share[:, None] + rate[:, None] * lag_s  # (substeps, 7)
+        self._coverage = share[:, None] + rate[:, None] * lag_s  # (substeps, 7)
         self.rest(joints)
 
     @property
     def substeps(self) -> int:
         """Physics steps of one control step."""
-        return len(self._shares)
+        return len(self._coverage)
 
     def rest(self, joints: np.ndarray) -> None:
         """Stay at targets (7,) [rad]."""
@@ -119,7 +119,7 @@ class Glide:
         """Targets (7,) [rad] of the next physics step."""
         step = min(self._next, self.substeps - 1)
         self._next += 1
-        return self._start + self._shares[step] * (self._goal - self._start)
+        return self._start + self._coverage[step] * (self._goal - self._start)
 
 
 def _shorten(vector: np.ndarray, longest: float) -> np.ndarray:

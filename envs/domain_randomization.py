@@ -20,7 +20,7 @@ from s2robot.envs.levels import LEVELS, MAX_OPENING_M, Level
 from s2robot.envs.panda import ARM_JOINTS, FINGER_JOINTS, MATERIALS, PREFIX, TCP_SITE
 from s2robot.envs.rendering import RenderQuality, renderer
 from s2robot.envs.scene import (
-    COLOURS,
+    COLORS,
     CUBE,
     FIXED_CAMERAS,
     HOME_JOINTS_RAD,
@@ -33,7 +33,7 @@ from s2robot.envs.segmentation import segment_of_geom
 
 _CUBES_OF = ("easy", "precise")  # levels; a further one here would change every frame
 _EXTRA_BOXES = 3
-_NOMINAL_COLOURS = 0.35  # share of pictures in the task's own colours and lights
+_NOMINAL_COLORS = 0.35  # share of pictures in the task's own colours and lights
 _NOMINAL_CAMERA = 0.25  # share of pictures through an unmoved camera
 _CAMERA_SHARES = {"front": 0.42, "far": 0.43, "wrist": 0.15}
 _CUBE_IN_HAND = 0.25
@@ -88,7 +88,7 @@ class RandomScenes:
         self._pose_arm(rng)
         self._place_cube(rng, level)
         self._place_boxes(rng)
-        if rng.random() >= _NOMINAL_COLOURS:
+        if rng.random() >= _NOMINAL_COLORS:
             self._paint(rng)
             self._light(rng)
         camera = self._aim_camera(rng)
@@ -182,12 +182,12 @@ class RandomScenes:
 
     # ------------------------------------------------------------------ looks
     def _paint(self, rng: np.random.Generator) -> None:
-        self._model.geom(CUBE).rgba[:3] = _recolour(rng, COLOURS[CUBE], 0.5)
+        self._model.geom(CUBE).rgba[:3] = _recolor(rng, COLORS[CUBE], 0.5)
         for name in (TABLE, "floor", "wall"):
-            self._model.geom(name).rgba[:3] = _recolour(rng, COLOURS[name], 0.5)
+            self._model.geom(name).rgba[:3] = _recolor(rng, COLORS[name], 0.5)
         for name, nominal in MATERIALS.items():
             material = self._model.mat(PREFIX + name)
-            material.rgba[:3] = _recolour(rng, nominal, 0.2)
+            material.rgba[:3] = _recolor(rng, nominal, 0.2)
             material.specular[:] = rng.uniform(0, 0.8)
 
     def _light(self, rng: np.random.Generator) -> None:
@@ -228,7 +228,7 @@ class RandomScenes:
         _turn(camera.quat, rng.normal(0, 0.02, 3))
 
 
-def _recolour(rng: np.random.Generator, nominal: tuple[float, ...], wild: float) -> np.ndarray:
+def _recolor(rng: np.random.Generator, nominal: tuple[float, ...], wild: float) -> np.ndarray:
     """A colour near ``nominal``, or with probability ``wild`` any colour: (3,) in [0, 1]."""
     if rng.random() < wild:
         return rng.uniform(0.05, 0.98, 3)

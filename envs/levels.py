@@ -61,7 +61,7 @@ class Level:
         return self.gripper_opening_m / 2 - self.cube_half_size_m
 
     @property
-    def looks_vary(self) -> bool:
+    def appearance_varies(self) -> bool:
         """Whether episodes differ in appearance, which is then part of their state."""
         return self.rare_share > 0
 

@@ -27,10 +27,10 @@ TCP_OFFSET_M = 0.1034  # from the hand frame to the point between the finger pad
 GRIPPER_ACTUATOR = "gripper"
 OPENING_TENDON = "mean_opening"
 
-WHITE, GREY, DARK = "arm_white", "arm_grey", "arm_dark"
+WHITE, GRAY, DARK = "arm_white", "arm_grey", "arm_dark"
 MATERIALS = {
     WHITE: (0.93, 0.93, 0.92, 1.0),
-    GREY: (0.55, 0.57, 0.60, 1.0),
+    GRAY: (0.55, 0.57, 0.60, 1.0),
     DARK: (0.16, 0.17, 0.19, 1.0),
 }
 # Contact classes: the arm meets the world (1) but not itself.
@@ -48,7 +48,7 @@ class Rod:
     kind: mujoco.mjtGeom = mujoco.mjtGeom.mjGEOM_CAPSULE
 
 
-def _ring(half_length: float, radius: float, material: str = GREY) -> Rod:
+def _ring(half_length: float, radius: float, material: str = GRAY) -> Rod:
     """A cylinder about the link's z axis, where the joint's motor sits."""
     ends = ((0.0, 0.0, -half_length), (0.0, 0.0, half_length))
     return Rod(*ends, radius, material, mujoco.mjtGeom.mjGEOM_CYLINDER)
@@ -83,7 +83,7 @@ LINKS = (
         Rod((0, 0, 0), (0, -0.17, 0), 0.058),
     )),
     Link((0, -0.316, 0), _FORTH, (-2.8973, 2.8973), 3.23, 87, 10000, (
-        Rod((0, 0, -0.146), (0, 0, -0.135), 0.060, GREY),
+        Rod((0, 0, -0.146), (0, 0, -0.135), 0.060, GRAY),
         Rod((0, 0, -0.10), (0, 0, -0.03), 0.056),
         Rod((0.02, 0, -0.03), (0.0825, 0, 0), 0.050),
     )),
@@ -92,7 +92,7 @@ LINKS = (
         Rod((0, 0, 0), (-0.0825, 0.085, 0), 0.050),
     )),
     Link((-0.0825, 0.384, 0), _BACK, (-2.8973, 2.8973), 1.23, 12, 6000, (
-        Rod((0, 0, -0.27), (0, 0, -0.26), 0.053, GREY),
+        Rod((0, 0, -0.27), (0, 0, -0.26), 0.053, GRAY),
         Rod((0, 0, -0.23), (0, 0.0, -0.06), 0.048),
     )),
     Link((0, 0, 0), _FORTH, (-0.0175, 3.7525), 1.67, 12, 6000, (
@@ -101,7 +101,7 @@ LINKS = (
     )),
     Link((0.088, 0, 0), _FORTH, (-2.8973, 2.8973), 0.74, 12, 6000, (
         Rod((0, 0, -0.01), (0, 0, 0.05), 0.046),
-        Rod((0, 0, 0.06), (0, 0, 0.107), 0.040, GREY, mujoco.mjtGeom.mjGEOM_CYLINDER),
+        Rod((0, 0, 0.06), (0, 0, 0.107), 0.040, GRAY, mujoco.mjtGeom.mjGEOM_CYLINDER),
     )),
 )  # fmt: skip
 
@@ -240,7 +240,7 @@ def _add_jaw(finger: mujoco.MjsBody, index: int) -> None:
     middle, half_height = (top + bottom) / 2, (bottom - top) / 2
     lip_x = MAX_OPENING_M / 2 + PLATE_HALF_THICKNESS_M
     back = PLATE_HALF_THICKNESS_M
-    _add_box(finger, (0, 0.010, middle / 2), (0.009, 0.006, middle / 2), GREY, 0.03)
+    _add_box(finger, (0, 0.010, middle / 2), (0.009, 0.006, middle / 2), GRAY, 0.03)
     _add_box(
         finger, (0, back, middle), (lip_x + back, back, half_height), DARK, 0.03, name=f"pad{index}"
     )

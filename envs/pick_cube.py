@@ -14,23 +14,23 @@ import mujoco
 import numpy as np
 from gymnasium import spaces
 
-from s2robot.envs.controllers import CONTROL_DT_S, Control, EndEffectorDelta, Glide, JointDelta
+from s2robot.envs.controllers import CONTROL_DT_S, Controller, EndEffectorDelta, Glide, JointDelta
 from s2robot.envs.kinematics import ArmKinematics
 from s2robot.envs.levels import CAMERAS, Level, get_level
 from s2robot.envs.panda import ARM_JOINTS, FINGER_JOINTS, GRIPPER_ACTUATOR, PREFIX, TCP_SITE
 from s2robot.envs.rendering import RenderQuality, renderer
 from s2robot.envs.scene import CUBE, HOME_JOINTS_RAD, build_scene, compiled_scene
 from s2robot.envs.visual_perturbations import (
-    ORDINARY,
+    NOMINAL,
     Appearance,
     check_number,
     draw_appearance,
     draw_number,
-    wardrobe,
+    perturbed_scene,
 )
 from s2robot.errors import unknown
 
-CONTROLS = ("ee_delta", "joint_delta")
+CONTROLLERS = ("ee_delta", "joint_delta")
 STAGES = ("none", "reach", "grasp", "lift", "success")
 _LIFT_STARTED_M = 0.01
 _START_SPREAD_M = 0.03  # of the TCP about its home position, along each axis
@@ -113,7 +113,7 @@ class PickCubeEnv(gym.Env):
         yaw_range_rad: float | None = None,
         horizon: int | None = None,
     ) -> None:
-        _check_choice("control", control, CONTROLS)
+        _check_choice("control", control, CONTROLLERS)
         if image_camera is not None:
             _check_choice("camera", image_camera, CAMERAS)
         if render_mode is not None:
@@ -168,7 +168,7 @@ class PickCubeEnv(gym.Env):
         """
         physics = np.empty(mujoco.mj_stateSize(self.model, _STATE_KIND))
         mujoco.mj_getState(self.model, self.data, physics, _STATE_KIND)
-        looks = [self._looks] if self.level.looks_vary else []
+        looks = [self._looks] if self.level.appearance_varies else []
         return np.concatenate([physics, [self._steps, self._stage], looks])
 
     def set_state(self, state: np.ndarray) -> None:
@@ -180,7 +180,7 @@ class PickCubeEnv(gym.Env):
         """
         state = np.asarray(state, dtype=np.float64)
         physics = mujoco.mj_stateSize(self.model, _STATE_KIND)
-        expected = physics + 2 + self.level.looks_vary
+        expected = physics + 2 + self.level.appearance_varies
         if state.shape != (expected,):
             raise ValueError(
                 f"state has shape {state.shape}, this environment's is ({expected},); it must come "
@@ -189,7 +189,7 @@ class PickCubeEnv(gym.Env):
             )
         if not np.isfinite(state).all():
             raise ValueError("state holds NaN or infinite numbers; use a vector of get_state()")
-        if self.level.looks_vary:
+        if self.level.appearance_varies:
             self._looks = check_number(state[-1])
         self._restore_physics(state[:physics])
         self._glide.rest(self.data.ctrl[self._arm_ctrl])
@@ -198,7 +198,7 @@ class PickCubeEnv(gym.Env):
     @property
     def appearance(self) -> Appearance | None:
         """The rare appearance of this episode; None for the ordinary one."""
-        return None if self._looks == ORDINARY else draw_appearance(self._looks)
+        return None if self._looks == NOMINAL else draw_appearance(self._looks)
 
     def model_xml(self) -> str:
         """The scene as MJCF text."""
@@ -223,9 +223,9 @@ class PickCubeEnv(gym.Env):
     def render_frame(self, camera: str, height: int, width: int) -> np.ndarray:
         """Draw the present state: (height, width, 3) uint8 RGB."""
         model = self.model
-        if self.level.looks_vary:
-            clothes = wardrobe(self.level, self.quality, self.arm_path)
-            model = clothes.dressed(self._looks, self.data)
+        if self.level.appearance_varies:
+            clothes = perturbed_scene(self.level, self.quality, self.arm_path)
+            model = clothes.apply(self._looks, self.data)
         return renderer().render(model, self.data, camera, height, width)
 
     def __getstate__(self) -> dict[str, Any]:
@@ -246,7 +246,7 @@ class PickCubeEnv(gym.Env):
         self.model = compiled_scene(self.level, self.quality, self.arm_path)
         self.data = mujoco.MjData(self.model)
         self.kinematics = ArmKinematics(self.model, np.array(HOME_JOINTS_RAD))
-        self._control = self._make_control()
+        self._control = self._make_controller()
         joints = [self.model.joint(PREFIX + name) for name in (*ARM_JOINTS, *FINGER_JOINTS)]
         self._qpos = np.array([joint.qposadr[0] for joint in joints])  # (9,): arm, fingers
         self._qvel = np.array([joint.dofadr[0] for joint in joints])
@@ -261,11 +261,11 @@ class PickCubeEnv(gym.Env):
         home = np.array(HOME_JOINTS_RAD)
         self._glide = Glide(self.model.opt.timestep, damping / stiffness, home)
         self._steps = self._stage = 0
-        self._looks = ORDINARY
+        self._looks = NOMINAL
         self._home_m, self._home_quat = self.kinematics.forward(home)
         self._place(self._home_m, np.array([np.mean(self.level.cube_x_range_m), 0.0]), 0.0)
 
-    def _make_control(self) -> Control:
+    def _make_controller(self) -> Controller:
         if self.control == "joint_delta":
             return JointDelta(self.kinematics)
         return EndEffectorDelta(self.kinematics, with_yaw=self.level.yaw_range_rad > 0)
@@ -278,7 +278,9 @@ class PickCubeEnv(gym.Env):
         start = self._home_m + self.np_random.uniform(-_START_SPREAD_M, _START_SPREAD_M, 3)
         self._steps = self._stage = 0
         self._place(start, spot, yaw)
-        if self.level.looks_vary:  # drawn last: a seed gives one start with either appearance
+        if (
+            self.level.appearance_varies
+        ):  # drawn last: a seed gives one start with either appearance
             self._looks = draw_number(self.np_random, self.level.rare_share)
 
     def _place(self, tcp: np.ndarray, cube_xy: np.ndarray, cube_yaw_rad: float) -> None:

@@ -240,17 +240,17 @@ class _Canvas:
         """The labels, with each object drawn flat in the colour of its number."""
         import mujoco
 
-        colours = np.empty((height, width, 3), dtype=np.uint8)
+        colors = np.empty((height, width, 3), dtype=np.uint8)
         nearness = np.empty((height, width), dtype=np.float32)
         flags = self._scene.flags
         ordinary = flags.copy()
         flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 1
         try:
-            self._draw(data, camera_id, colours, nearness)
+            self._draw(data, camera_id, colors, nearness)
         finally:
             flags[:] = ordinary
-        geoms = self._geom_of_number()[colours[::-1] @ np.array([1, 256, 65536])]
-        return PixelLabels(geoms, self._metres(nearness[::-1]))
+        geoms = self._geom_of_number()[colors[::-1] @ np.array([1, 256, 65536])]
+        return PixelLabels(geoms, self._meters(nearness[::-1]))
 
     def _geom_of_number(self) -> np.ndarray:
         """Geom ids by the number that a pixel's colour spells; 0 is the empty background."""
@@ -263,7 +263,7 @@ class _Canvas:
                 ids[item.segid + 1] = item.objid
         return ids
 
-    def _metres(self, nearness: np.ndarray) -> np.ndarray:
+    def _meters(self, nearness: np.ndarray) -> np.ndarray:
         """Depth buffer values, 1 at the near and 0 at the far plane, to metres (float32).
 
         The inverse of the projection that glFrustum gives; the far plane itself is infinity.
@@ -277,13 +277,13 @@ class _Canvas:
         self,
         data: mujoco.MjData,
         camera_id: int,
-        colours: np.ndarray,
+        colors: np.ndarray,
         nearness: np.ndarray | None,
     ) -> None:
         """Fill ``colours`` (H, W, 3) and ``nearness`` (H, W), bottom row first."""
         import mujoco
 
-        height, width, _ = colours.shape
+        height, width, _ = colors.shape
         context = self._context
         if self._size != (height, width):
             mujoco.mjr_resizeOffscreen(width, height, context)
@@ -296,7 +296,7 @@ class _Canvas:
         )
         view = mujoco.MjrRect(0, 0, width, height)
         mujoco.mjr_render(view, self._scene, context)
-        mujoco.mjr_readPixels(colours, nearness, view, context)
+        mujoco.mjr_readPixels(colors, nearness, view, context)
 
     def close(self) -> None:
         self._context.free()

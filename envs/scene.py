@@ -27,7 +27,7 @@ PHYSICS_DT_S = 0.005
 
 HOME_JOINTS_RAD = (0.0, -0.0405, 0.0, -2.3273, 0.0, 2.2868, np.pi / 4)
 
-COLOURS = {
+COLORS = {
     CUBE: (0.80, 0.12, 0.10, 1.0),
     TABLE: (0.62, 0.55, 0.46, 1.0),
     "floor": (0.36, 0.40, 0.44, 1.0),
@@ -83,7 +83,7 @@ def build_scene(
     _add_room(spec)
     _add_cube(spec, level)
     _add_cameras(spec)
-    if level.looks_vary:
+    if level.appearance_varies:
         add_patterns(spec)
     for index in range(extra_boxes):
         spec.worldbody.add_geom(
@@ -115,7 +115,7 @@ def _add_room(spec: mujoco.MjSpec) -> None:
         type=box,
         pos=(0.35, 0, -0.025),
         size=(0.65, 0.75, 0.025),
-        rgba=COLOURS[TABLE],
+        rgba=COLORS[TABLE],
         contype=1,
         conaffinity=3,
         friction=(0.8, 0.005, 0.0001),
@@ -125,7 +125,7 @@ def _add_room(spec: mujoco.MjSpec) -> None:
         ("wall", (-1.5, 0, 3), (0.05, 12, 6)),
     ):
         world.add_geom(
-            name=name, type=box, pos=pos, size=size, rgba=COLOURS[name], contype=0, conaffinity=0
+            name=name, type=box, pos=pos, size=size, rgba=COLORS[name], contype=0, conaffinity=0
         )
     spec.visual.headlight.ambient = (0.38, 0.38, 0.38)
     spec.visual.headlight.diffuse = (0.32, 0.32, 0.32)
@@ -151,7 +151,7 @@ def _add_cube(spec: mujoco.MjSpec, level: Level) -> None:
         name=CUBE,
         type=mujoco.mjtGeom.mjGEOM_BOX,
         size=(half, half, half),
-        rgba=COLOURS[CUBE],
+        rgba=COLORS[CUBE],
         density=CUBE_DENSITY,
         priority=1,  # its contact parameters hold, whatever arm touches it
         condim=4,

@@ -21,7 +21,7 @@ import numpy as np
 from s2robot.envs.levels import Level
 from s2robot.envs.rendering import RenderQuality
 from s2robot.envs.scene import (
-    COLOURS,
+    COLORS,
     CUBE,
     FIXED_CAMERAS,
     TABLE,
@@ -38,12 +38,12 @@ from s2robot.envs.textures import (
 
 SEEDS = 2**31
 """The number of a rare appearance lies in [0, this)."""
-ORDINARY = -1
+NOMINAL = -1
 """The number of the ordinary appearance."""
 SURFACES = (TABLE, "floor", "wall")
 RED_BAND = 0.14
 """The cube's hue keeps this far from red, the demonstrations' (hue is a circle of length 1)."""
-NEW_COLOUR = 0.25
+NEW_COLOR = 0.25
 """A surface's colour is at least this far from its ordinary one, in RGB of [0, 1]."""
 CONTRAST = 0.4
 """The cube's tones are this far from the table's, or as far as they can be, in RGB of [0, 1]."""
@@ -55,7 +55,7 @@ AIM_SHIFT_M = 0.002
 """Largest shift of the point that it looks at, along each axis."""
 ROLL_RAD = 0.006
 """Largest turn about its line of sight."""
-_WORN_FIELDS = (
+_CHANGED_FIELDS = (
     "geom_rgba",
     "geom_matid",
     "light_pos",
@@ -69,7 +69,7 @@ _STREAM = 0x5A2E  # keeps these draws apart from other uses of the same number
 
 
 @dataclass(frozen=True)
-class Coat:
+class SurfaceMaterial:
     """A colour and the pattern that it tints."""
 
     rgb: tuple[float, float, float]
@@ -119,8 +119,8 @@ class View:
 class Appearance:
     """All that a rare appearance decides."""
 
-    cube: Coat
-    surfaces: Mapping[str, Coat]
+    cube: SurfaceMaterial
+    surfaces: Mapping[str, SurfaceMaterial]
     """Table, floor and wall."""
     light: Light
     view: View
@@ -129,7 +129,7 @@ class Appearance:
 def draw_number(rng: np.random.Generator, rare_share: float) -> int:
     """Number of an episode's appearance, rare with probability ``rare_share``."""
     chance, number = rng.random(), int(rng.integers(SEEDS))
-    return number if chance < rare_share else ORDINARY
+    return number if chance < rare_share else NOMINAL
 
 
 def check_number(entry: float) -> int:
@@ -138,9 +138,9 @@ def check_number(entry: float) -> int:
     Raises:
         ValueError: it is none.
     """
-    if entry != int(entry) or not ORDINARY <= entry < SEEDS:
+    if entry != int(entry) or not NOMINAL <= entry < SEEDS:
         raise ValueError(
-            f"appearance {entry:g} is unknown; allowed: {ORDINARY} (ordinary) and whole numbers "
+            f"appearance {entry:g} is unknown; allowed: {NOMINAL} (ordinary) and whole numbers "
             f"in [0, {SEEDS}), as states of levels with rare appearances end with"
         )
     return int(entry)
@@ -160,18 +160,18 @@ def draw_appearance(seed: int) -> Appearance:
     return Appearance(_draw_cube(rng, surfaces[TABLE]), surfaces, _draw_light(rng), _draw_view(rng))
 
 
-def _draw_surface(rng: np.random.Generator, name: str) -> Coat:
+def _draw_surface(rng: np.random.Generator, name: str) -> SurfaceMaterial:
     pattern = _draw_pattern(rng, SURFACE_PATTERNS)
-    colours = _colours(rng, hues=(0.0, 1.0), saturations=(0.0, 0.6), values=(0.35, 0.9))
-    ordinary = Coat(COLOURS[name][:3])
-    return _first_apart([Coat(rgb, pattern) for rgb in colours], ordinary, NEW_COLOUR)
+    colors = _colors(rng, hues=(0.0, 1.0), saturations=(0.0, 0.6), values=(0.35, 0.9))
+    ordinary = SurfaceMaterial(COLORS[name][:3])
+    return _first_apart([SurfaceMaterial(rgb, pattern) for rgb in colors], ordinary, NEW_COLOR)
 
 
-def _draw_cube(rng: np.random.Generator, table: Coat) -> Coat:
+def _draw_cube(rng: np.random.Generator, table: SurfaceMaterial) -> SurfaceMaterial:
     pattern = _draw_pattern(rng, CUBE_PATTERNS)
     hues = (RED_BAND, 1.0 - RED_BAND)
-    colours = _colours(rng, hues, saturations=(0.6, 1.0), values=(0.45, 1.0))
-    return _first_apart([Coat(rgb, pattern) for rgb in colours], table, CONTRAST)
+    colors = _colors(rng, hues, saturations=(0.6, 1.0), values=(0.45, 1.0))
+    return _first_apart([SurfaceMaterial(rgb, pattern) for rgb in colors], table, CONTRAST)
 
 
 def _draw_pattern(rng: np.random.Generator, names: tuple[str, ...]) -> str | None:
@@ -180,7 +180,7 @@ def _draw_pattern(rng: np.random.Generator, names: tuple[str, ...]) -> str | Non
     return None if plain else name
 
 
-def _colours(
+def _colors(
     rng: np.random.Generator,
     hues: tuple[float, float],
     saturations: tuple[float, float],
@@ -189,10 +189,12 @@ def _colours(
     """``_CANDIDATES`` colours, uniform in hue, saturation and value."""
     low, high = np.array([hues, saturations, values]).T
     drawn = rng.uniform(low, high, (_CANDIDATES, 3))
-    return [colorsys.hsv_to_rgb(*map(float, colour)) for colour in drawn]
+    return [colorsys.hsv_to_rgb(*map(float, color)) for color in drawn]
 
 
-def _first_apart(candidates: list[Coat], other: Coat, least: float) -> Coat:
+def _first_apart(
+    candidates: list[SurfaceMaterial], other: SurfaceMaterial, least: float
+) -> SurfaceMaterial:
     """The first candidate whose tones are ``least`` from the other's, or else the farthest."""
     gaps: list[float] = []
     for coat in candidates:
@@ -202,7 +204,7 @@ def _first_apart(candidates: list[Coat], other: Coat, least: float) -> Coat:
     return candidates[int(np.argmax(gaps))]
 
 
-def _gap(first: Coat, second: Coat) -> float:
+def _gap(first: SurfaceMaterial, second: SurfaceMaterial) -> float:
     """Smallest distance between the tones of two coats, in RGB of [0, 1]."""
     gaps = first.tones()[:, None] - second.tones()[None]  # (2, 2, 3)
     return float(np.linalg.norm(gaps, axis=-1).min())
@@ -225,7 +227,7 @@ def _draw_view(rng: np.random.Generator) -> View:
     return View((float(x), float(y), float(z)), (float(aim_x), float(aim_y), float(aim_z)), roll)
 
 
-class Wardrobe:
+class PerturbedScene:
     """A scene's model that is dressed anew for each picture; physics never sees it.
 
     One serves all environments of a process, so that a renderer keeps one set of GL resources:
@@ -238,26 +240,26 @@ class Wardrobe:
     def __init__(self, model: mujoco.MjModel) -> None:
         self._ordinary = model
         self._model = copy.copy(model)
-        self._worn = ORDINARY
+        self._worn = NOMINAL
 
-    def dressed(self, number: int, data: mujoco.MjData) -> mujoco.MjModel:
+    def apply(self, number: int, data: mujoco.MjData) -> mujoco.MjModel:
         """The model in an appearance, and ``data``'s cameras and lamps moved to suit it."""
         if number != self._worn:
-            self._undress()
-            if number != ORDINARY:
-                self._wear(draw_appearance(number))
+            self._restore()
+            if number != NOMINAL:
+                self._apply_material(draw_appearance(number))
             self._worn = number
         mujoco.mj_camlight(self._model, data)
         return self._model
 
-    def _undress(self) -> None:
+    def _restore(self) -> None:
         model, ordinary = self._model, self._ordinary
-        for field in _WORN_FIELDS:
+        for field in _CHANGED_FIELDS:
             getattr(model, field)[:] = getattr(ordinary, field)
         for part in ("ambient", "diffuse"):
             getattr(model.vis.headlight, part)[:] = getattr(ordinary.vis.headlight, part)
 
-    def _wear(self, appearance: Appearance) -> None:
+    def _apply_material(self, appearance: Appearance) -> None:
         for name, coat in {CUBE: appearance.cube, **appearance.surfaces}.items():
             geom = self._model.geom(name).id
             self._model.geom_rgba[geom, :3] = coat.rgb
@@ -269,10 +271,10 @@ class Wardrobe:
 
     def _shine(self, light: Light) -> None:
         model = self._model
-        centre = np.array([0.45, 0.0, 0.0])
+        center = np.array([0.45, 0.0, 0.0])
         cos, sin = np.cos(light.turn_rad), np.sin(light.turn_rad)
         turn = np.array([[cos, -sin, 0.0], [sin, cos, 0.0], [0.0, 0.0, 1.0]])
-        model.light_pos[0] = centre + turn @ (model.light_pos[0] - centre)
+        model.light_pos[0] = center + turn @ (model.light_pos[0] - center)
         model.light_dir[0] = turn @ model.light_dir[0]
         model.light_diffuse[:] *= light.tint
         model.light_diffuse[0] *= light.strength
@@ -281,6 +283,8 @@ class Wardrobe:
 
 
 @functools.lru_cache(maxsize=4)
-def wardrobe(level: Level, quality: RenderQuality, arm_path: str | None = None) -> Wardrobe:
+def perturbed_scene(
+    level: Level, quality: RenderQuality, arm_path: str | None = None
+) -> PerturbedScene:
     """The process's one wardrobe of a scene."""
-    return Wardrobe(compiled_scene(level, quality, arm_path))
+    return PerturbedScene(compiled_scene(level, quality, arm_path))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
@@ -16,7 +16,22 @@ from torch.nn import functional
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData
 from s2robot.policies.networks import build_network
-from s2robot.policies.pooling import SpatialSoftmaxHead, Standardiser, make_head
+from s2robot.policies.pooling import Normalizer, SpatialSoftmaxHead, make_head
+
+_STORED_NAMES = {
+    "embedding_normalizer.": "embedding_standardiser.",
+    "proprio_normalizer.": "proprio_standardiser.",
+}
+"""Prefix of a weight's name in files by its prefix in the module."""
+
+
+def _renamed(state: Mapping[str, Any], prefixes: Mapping[str, str]) -> dict[str, Any]:
+    """Return a state dictionary with other prefixes, in the same order."""
+    found = {}
+    for name, tensor in state.items():
+        prefix = next((p for p in prefixes if name.startswith(p)), "")
+        found[prefixes.get(prefix, prefix) + name.removeprefix(prefix)] = tensor
+    return found
 
 
 class Policy(nn.Module):
@@ -42,8 +57,8 @@ class Policy(nn.Module):
         self.embedding_dim = math.prod(embedding_shape)
         self.proprio_dim = proprio_dim
         self.action_dim = action_dim
-        self.embedding_standardiser = Standardiser(embedding_shape[-1])
-        self.proprio_standardiser = Standardiser(proprio_dim)
+        self.embedding_normalizer = Normalizer(embedding_shape[-1])
+        self.proprio_normalizer = Normalizer(proprio_dim)
         self.head = make_head(self.embedding_shape, config) if self.embedding_dim else None
         widths = {"proprio": proprio_dim}
         if self.head is not None:
@@ -54,26 +69,37 @@ class Policy(nn.Module):
         self._rnn_state: Any = None
         self._history: deque[dict[str, torch.Tensor]] = deque(maxlen=config.context)
 
+    def state_dict(self, *args: Any, **options: Any) -> dict[str, Any]:
+        """Return the weights under the names that policy files have always had."""
+        return _renamed(super().state_dict(*args, **options), _STORED_NAMES)
+
+    def load_state_dict(
+        self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
+    ) -> Any:
+        """Load weights as ``state_dict`` gives them."""
+        own = {stored: name for name, stored in _STORED_NAMES.items()}
+        return super().load_state_dict(_renamed(state_dict, own), strict, assign)
+
     @classmethod
     def for_data(cls, config: PolicyConfig, data: TrajectoryData) -> Policy:
         """An untrained policy, normalised by the training episodes of ``data``."""
         policy = cls(config, data.embedding_shape, data.proprio.shape[1], data.actions.shape[1])
         frames = data.frames_of(data.train_episodes)
-        policy.proprio_standardiser.fit(data.proprio[frames])
+        policy.proprio_normalizer.fit(data.proprio[frames])
         if policy.embedding_dim:
-            policy.embedding_standardiser.fit(policy._shaped(data.embedding[frames]))
+            policy.embedding_normalizer.fit(policy._shaped(data.embedding[frames]))
         return policy
 
     def _shaped(self, embedding: torch.Tensor) -> torch.Tensor:
         return embedding.unflatten(-1, self.embedding_shape)
 
-    def standardise_embedding(self, embedding: torch.Tensor) -> torch.Tensor:
+    def normalize_embedding(self, embedding: torch.Tensor) -> torch.Tensor:
         """Flat embeddings ``(B, D)`` as the trainable part reads them: float32 ``(B, *shape)``."""
-        return self.embedding_standardiser(self._shaped(embedding))
+        return self.embedding_normalizer(self._shaped(embedding))
 
-    def standardise_proprio(self, proprio: torch.Tensor) -> torch.Tensor:
+    def normalize_proprio(self, proprio: torch.Tensor) -> torch.Tensor:
         """Proprioception ``(B, P)`` as the trainable part reads it: float32 ``(B, P)``."""
-        return self.proprio_standardiser(proprio)
+        return self.proprio_normalizer(proprio)
 
     def loss(
         self,
@@ -133,11 +159,11 @@ class Policy(nn.Module):
         Raises:
             ValueError: a shape is not what the policy was built for, or ``reset`` was not called.
         """
-        device = self.proprio_standardiser.mean.device
+        device = self.proprio_normalizer.mean.device
         embedding, proprio = embedding.to(device), proprio.to(device)
         self._check_step(embedding, proprio)
-        proprio = self.standardise_proprio(proprio)
-        observation = self._observe(self.standardise_embedding(embedding), proprio)
+        proprio = self.normalize_proprio(proprio)
+        observation = self._observe(self.normalize_embedding(embedding), proprio)
         action = self._act_on(observation)
         self._step += 1
         return action
@@ -160,8 +186,8 @@ class Policy(nn.Module):
                 f"a policy that reads embeddings of shape {self.embedding_shape} has no attention "
                 "map; train one on readout=spatial_softmax"
             )
-        embedding = embedding.to(self.proprio_standardiser.mean.device)
-        return self.head.attention(self.standardise_embedding(embedding))
+        embedding = embedding.to(self.proprio_normalizer.mean.device)
+        return self.head.attention(self.normalize_embedding(embedding))
 
     def _act_on(self, observation: dict[str, torch.Tensor]) -> torch.Tensor:
         if self.config.kind == "mlp":

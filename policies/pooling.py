@@ -14,7 +14,7 @@ _SMALLEST_STD = 1e-6
 _CHUNK = 256
 
 
-class Standardiser(nn.Module):
+class Normalizer(nn.Module):
     """Shift and scale the last axis to zero mean and unit variance, by stored statistics."""
 
     mean: torch.Tensor

@@ -9,6 +9,7 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
+from s2robot._moved import install as _install_old_names
 from s2robot._version import __version__
 
 if TYPE_CHECKING:
@@ -35,3 +36,6 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     return sorted([*globals(), *__all__])
+
+
+_install_old_names()

@@ -34,7 +34,7 @@ class DownloadError(S2RobotError):
     """A published file could not be had from any of the places that offer it."""
 
 
-class LicenceWarning(UserWarning):
+class LicenseWarning(UserWarning):
     """Weights that were brought to this machine have terms one should know."""
 
 

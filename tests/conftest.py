@@ -16,7 +16,7 @@ from support.small_published import HEADS, RESNETS, SMALL, VITS, small_card
 
 from s2robot.analysis.parity.reference_models import PUBLISHED
 from s2robot.backbones import CARDS
-from s2robot.errors import LicenceWarning
+from s2robot.errors import LicenseWarning
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,7 +35,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def fresh_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of each test's own; licences are told there each time anew."""
     monkeypatch.setenv("S2ROBOT_HOME", str(tmp_path / "home"))
-    warnings.simplefilter("ignore", LicenceWarning)
+    warnings.simplefilter("ignore", LicenseWarning)
     return tmp_path / "home"
 
 

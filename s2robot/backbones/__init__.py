@@ -2,7 +2,7 @@
 
 from s2robot.backbones.architectures import Architecture
 from s2robot.backbones.backbone import Backbone, load_backbone
-from s2robot.backbones.card import BackboneCard, Layout, Licence, Preprocessing
+from s2robot.backbones.card import BackboneCard, Layout, License, Preprocessing
 from s2robot.backbones.registry import CARDS, get_card
 
 __all__ = [
@@ -11,7 +11,7 @@ __all__ = [
     "Backbone",
     "BackboneCard",
     "Layout",
-    "Licence",
+    "License",
     "Preprocessing",
     "get_card",
     "load_backbone",

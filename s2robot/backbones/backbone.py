@@ -17,7 +17,7 @@ from s2robot.backbones.card_files import checked_weights_path, read_model_card
 from s2robot.backbones.checkpoints import load_strict, model_digest, read_weights_file
 from s2robot.backbones.download.cache import Weights, published_weights
 from s2robot.backbones.flops import gflops_of, parameters_of
-from s2robot.backbones.intermediate_layers import check_taps
+from s2robot.backbones.intermediate_layers import check_layers
 from s2robot.backbones.introspection import channels_last
 from s2robot.backbones.registry import get_card
 from s2robot.backbones.state_dicts import apply_layout
@@ -67,21 +67,23 @@ class Backbone(nn.Module):
         classifies = int(getattr(self.model, "num_classes", 0) or 0) > 0
         return self.model.forward_head(self._features(x), pre_logits=not classifies)  # pyright: ignore[reportCallIssue]
 
-    def forward_taps(self, x: Tensor, taps: Sequence[int], merge: str = "concat") -> Tensor:
+    def forward_intermediates(
+        self, x: Tensor, layers: Sequence[int], merge: str = "concat"
+    ) -> Tensor:
         """Outputs of intermediate layers, before any final norm.
 
         Args:
             x: normalised crops ``(N, 3, h, w)``.
-            taps: indices of blocks (transformers) or stages (ConvNets); negative from the end.
-            merge: "concat" (on channels, in the order of ``taps``) or "mean".
+            layers: indices of blocks (transformers) or stages (ConvNets); negative from the end.
+            merge: "concat" (on channels, in the order of ``layers``) or "mean".
 
         Returns:
-            Tokens ``(N, P + gh·gw, C')`` on the grid of the last tap, prefix first.
+            Tokens ``(N, P + gh·gw, C')`` on the grid of the last layer, prefix first.
         """
-        order = check_taps(self.card, taps)
+        order = check_layers(self.card, layers)
         wanted = sorted(set(order))
-        layers = dict(zip(wanted, self._intermediates(x, wanted), strict=True))
-        prefixes, maps = zip(*(layers[index] for index in order), strict=True)
+        found = dict(zip(wanted, self._intermediates(x, wanted), strict=True))
+        prefixes, maps = zip(*(found[index] for index in order), strict=True)
         size = maps[-1].shape[-2:]
         grids = [m if m.shape[-2:] == size else F.interpolate(m, size, mode="area") for m in maps]
         tokens = [

@@ -111,7 +111,7 @@ class Layout:
 
 
 @dataclass(frozen=True)
-class Licence:
+class License:
     """What the weights may be used for; the authors' own text decides."""
 
     name: str
@@ -121,9 +121,9 @@ class Licence:
     """The hub asks for an account that has accepted the terms."""
 
 
-UNTRAINED = Licence("none needed")
-MIT = Licence("MIT")
-APACHE = Licence("Apache-2.0")
+UNTRAINED = License("none needed")
+MIT = License("MIT")
+APACHE = License("Apache-2.0")
 
 
 @dataclass(frozen=True)
@@ -154,7 +154,7 @@ class BackboneCard:
     """Where the published file can be had, tried in order."""
     filename: str = ""
     """Its name in the cache of downloads."""
-    licence: Licence = UNTRAINED
+    license: License = UNTRAINED
     citation: str = ""
     note: str = ""
     """What one should know before comparing numbers."""
@@ -222,7 +222,7 @@ def own_cards() -> list[BackboneCard]:
         vit_architecture(128, 16, *VIT_SIZES["vitt"]),
         Preprocessing(128),
         "package",
-        licence=MIT,
+        license=MIT,
     )
     vits = [("vitt", 128), ("vits", 224), ("vitb", 224), ("vitl", 224)]
     untrained = [

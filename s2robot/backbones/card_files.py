@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from s2robot.backbones.architectures import VIT, VIT_OPTIONS, vit_architecture
-from s2robot.backbones.card import BackboneCard, Layout, Licence, Preprocessing, vit_card
+from s2robot.backbones.card import BackboneCard, Layout, License, Preprocessing, vit_card
 from s2robot.backbones.introspection import probed_card
 from s2robot.errors import CorruptFileError
 from s2robot.utils.io import read_json, sha256_file
@@ -37,7 +37,7 @@ def _card(content: dict[str, Any], name: str, origin: str) -> BackboneCard:
     kind = architecture.pop("timm")
     pixels = _preprocessing(content["preprocessing"])
     fields: dict[str, Any] = {
-        "licence": Licence(content.get("licence", "not given")),
+        "licence": License(content.get("license", content.get("licence", "not given"))),
         "layout": _layout(content.get("layout", {})),
         "citation": content.get("citation", ""),
     }

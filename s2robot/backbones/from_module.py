@@ -49,14 +49,14 @@ def backbone_from_module(module: Any, name: str | None = None) -> Backbone:
     model = model.module if isinstance(model, nn.DataParallel) else model
     if not isinstance(model, nn.Module):
         raise ValueError(f"module must be a torch.nn.Module; got {type(module).__name__}")
-    card = get_card(name) if name else get_card(_recognise(model))
+    card = get_card(name) if name else get_card(_recognize(model))
     origin = f"the {type(model).__name__} given"
     state = apply_layout(_as_published(card, model), card.layout or Layout(), origin)
     copies = {key: tensor.detach().cpu().clone() for key, tensor in state.items()}
     return Backbone(card, load_strict(card.architecture, copies, origin))
 
 
-def _recognise(model: nn.Module) -> str:
+def _recognize(model: nn.Module) -> str:
     package, kind = type(model).__module__.split(".")[0], type(model).__name__
     if (package, kind) in _KNOWN:
         name = _KNOWN[package, kind](model)

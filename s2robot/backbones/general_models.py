@@ -13,7 +13,7 @@ from s2robot.backbones.card import (
     MIT,
     BackboneCard,
     Layout,
-    Licence,
+    License,
     Preprocessing,
     vit_card,
 )
@@ -21,8 +21,8 @@ from s2robot.backbones.robotics_models import CC_BY_NC, MAE_EXTRAS
 from s2robot.backbones.state_dicts import dinov2_layout
 from s2robot.backbones.weight_sources import Source
 
-DINOV3_LICENCE = Licence("DINOv3")
-NVIDIA_LICENCE = Licence("NVIDIA Open Model")
+DINOV3_LICENSE = License("DINOv3")
+NVIDIA_LICENSE = License("NVIDIA Open Model")
 
 # What the README does to a frame whose sides are no multiples of the patch.
 RADIO_PIXELS = Preprocessing(
@@ -43,7 +43,7 @@ RADIO_NOTE = (
 )
 
 
-def vision_cards() -> list[BackboneCard]:
+def general_cards() -> list[BackboneCard]:
     """All of them."""
     return [
         *_mae_cards(),
@@ -107,7 +107,7 @@ def _mae_cards() -> list[BackboneCard]:
             layout=Layout(("model",), dropped=MAE_EXTRAS),
             sources=(Source(f"https://dl.fbaipublicfiles.com/mae/pretrain/{file}.pth", digest),),
             filename=f"mae-{key}.pth",
-            licence=CC_BY_NC,
+            license=CC_BY_NC,
             citation="MAE, arXiv:2111.06377",
         )
         for key, (file, digest) in files.items()
@@ -132,7 +132,7 @@ def _dinov2_card(key: str, registers: bool) -> BackboneCard:
         layout=dinov2_layout(224 // 14),
         sources=(Source(url),),
         filename=f"dinov2-{key}14{'-reg' if registers else ''}.pth",
-        licence=APACHE,
+        license=APACHE,
         citation="DINOv2, arXiv:2304.07193",
         note="At 224 px, with positions resampled from 518 px as its own code does; "
         "timm/vit_*_patch14*_dinov2.lvd142m is the same at 518 px.",
@@ -147,7 +147,7 @@ def _dinov3_cards() -> list[BackboneCard]:
             Preprocessing(256, fit="both", interpolation="bilinear"),
             (16, 5, VIT_SIZES[key][0]),
             published="cls",
-            licence=DINOV3_LICENCE,
+            license=DINOV3_LICENSE,
             citation="DINOv3, arXiv:2508.10104",
             note="Class token, as the published model returns; timm's own default is the mean.",
         )
@@ -159,7 +159,7 @@ def _clip_cards() -> list[BackboneCard]:
     pixels = Preprocessing(224, CLIP_MEAN, CLIP_STD, resampler="pil")
     common: dict[str, Any] = {
         "published": "head",
-        "licence": MIT,
+        "license": MIT,
         "citation": "CLIP, arXiv:2103.00020",
         "note": "The published output is encode_image: projected, not normalised. Its GELU is the "
         "quick one, which timm has under names of their own.",
@@ -204,7 +204,7 @@ def _siglip2_cards() -> list[BackboneCard]:
             options={"dynamic_img_size": True, "act_layer": "gelu_tanh"},
             published="head",
             head_dim=dim,
-            licence=APACHE,
+            license=APACHE,
             citation="SigLIP 2, arXiv:2502.14786",
             note="No class token; the published output is the attention pooling. Its GELU is the "
             "tanh one, where timm's own default is the exact one: they differ by some 1e-3. Frames "
@@ -228,7 +228,7 @@ def _pe_spatial_cards() -> list[BackboneCard]:
             Preprocessing(size, HALF, HALF, fit="both", interpolation="bilinear", resampler="pil"),
             (patch, prefix, dim),
             published="grid",
-            licence=APACHE,
+            license=APACHE,
             citation="Perception Encoder, arXiv:2504.13181",
             note="The tokens of the last block, without a final norm. The published forward puts "
             "the class token before them; strip_cls_token leaves the grid, as here.",
@@ -250,7 +250,7 @@ def _radio_cards() -> list[BackboneCard]:
             RADIO_PIXELS,
             (16, prefix, dim),
             published="grid",
-            licence=NVIDIA_LICENCE,
+            license=NVIDIA_LICENSE,
             citation="RADIO, arXiv:2312.06709",
             note=RADIO_NOTE,
         )

@@ -11,7 +11,7 @@ from s2robot.backbones.card import BackboneCard
 from s2robot.errors import unknown
 from s2robot.utils.io import digest_of
 
-MERGES = ("concat", "mean")
+LAYER_MERGES = ("concat", "mean")
 
 
 def layer_shapes(card: BackboneCard) -> tuple[tuple[int, int], ...]:
@@ -50,41 +50,41 @@ def _shapes(described: _Described) -> tuple[tuple[int, int], ...]:
     return tuple((int(row["num_chs"]), int(row["reduction"])) for row in rows)
 
 
-def check_taps(card: BackboneCard, taps: Sequence[int]) -> list[int]:
+def check_layers(card: BackboneCard, layers: Sequence[int]) -> list[int]:
     """Indices counted from 0.
 
     Raises:
         ValueError: a layer is not there, or named twice.
     """
-    layers = len(layer_shapes(card))
-    if not all(-layers <= tap < layers for tap in taps):
+    depth = len(layer_shapes(card))
+    if not all(-depth <= layer < depth for layer in layers):
         raise ValueError(
-            f"taps {tuple(taps)}: {card.name} has {layers} layers, so taps lie in {-layers} to "
-            f"{layers - 1} (-1: the last, before the final norm)"
+            f"layers {tuple(layers)}: {card.name} has {depth} layers, so indices lie in {-depth} "
+            f"to {depth - 1} (-1: the last, before the final norm)"
         )
-    order = [tap % layers for tap in taps]
+    order = [layer % depth for layer in layers]
     if len(set(order)) < len(order):
-        raise ValueError(f"taps {tuple(taps)} name a layer of {card.name} twice")
+        raise ValueError(f"layers {tuple(layers)} name a layer of {card.name} twice")
     return order
 
 
-def tapped(card: BackboneCard, taps: Sequence[int], merge: str = "concat") -> BackboneCard:
+def with_layers(card: BackboneCard, layers: Sequence[int], merge: str = "concat") -> BackboneCard:
     """The card as its taps make it look: width and stride of what they give.
 
     Raises:
         ValueError: a layer is not there, or layers of different widths are to be averaged.
     """
-    if not taps:
+    if not layers:
         return card
-    if merge not in MERGES:
-        raise unknown("taps_merge", merge, MERGES)
+    if merge not in LAYER_MERGES:
+        raise unknown("layers_merge", merge, LAYER_MERGES)
     shapes = layer_shapes(card)
-    chosen = [shapes[index] for index in check_taps(card, taps)]
+    chosen = [shapes[index] for index in check_layers(card, layers)]
     widths = [width for width, _ in chosen]
     if merge == "mean" and len(set(widths)) > 1:
         raise ValueError(
-            f"taps {tuple(taps)} of {card.name} are {widths} wide and cannot be averaged; take "
-            "taps_merge=concat"
+            f"layers {tuple(layers)} of {card.name} are {widths} wide and cannot be averaged; take "
+            "layers_merge=concat"
         )
     dim = sum(widths) if merge == "concat" else widths[0]
     return dataclasses.replace(card, dim=dim, stride=chosen[-1][1], published="mean", head_dim=None)

@@ -17,7 +17,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
 from s2robot.backbones.architectures import Architecture
-from s2robot.backbones.card import BackboneCard, Licence, Preprocessing
+from s2robot.backbones.card import BackboneCard, License, Preprocessing
 from s2robot.backbones.general_models import timm_layout, timm_sources
 from s2robot.errors import unknown
 
@@ -49,7 +49,7 @@ def timm_card(name: str) -> BackboneCard:
         layout=timm_layout(config.get("classifier") or ""),
         sources=timm_sources(config.get("hf_hub_id") or f"timm/{timm_name}"),
         filename=f"{timm_name}.safetensors",
-        licence=licence_of(config.get("license") or "not given"),
+        license=license_of(config.get("license") or "not given"),
         note="Published output: what timm's forward gives without a classifier.",
     )
 
@@ -68,9 +68,9 @@ def pixels_of(config: Mapping[str, Any]) -> Preprocessing:
     )
 
 
-def licence_of(name: str) -> Licence:
+def license_of(name: str) -> License:
     """A licence by its SPDX name, which tells where commercial use is forbidden."""
-    return Licence(name, non_commercial="nc" in name.lower().split("-"))
+    return License(name, non_commercial="nc" in name.lower().split("-"))
 
 
 def probed_card(

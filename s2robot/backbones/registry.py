@@ -6,13 +6,13 @@ from pathlib import Path
 
 from s2robot.backbones.card import BackboneCard, own_cards
 from s2robot.backbones.card_files import read_model_card
-from s2robot.backbones.general_models import vision_cards
+from s2robot.backbones.general_models import general_cards
 from s2robot.backbones.introspection import timm_card
-from s2robot.backbones.robotics_models import robot_cards
+from s2robot.backbones.robotics_models import robotics_cards
 from s2robot.errors import unknown
 
 CARDS: dict[str, BackboneCard] = {
-    card.name: card for card in [*own_cards(), *robot_cards(), *vision_cards()]
+    card.name: card for card in [*own_cards(), *robotics_cards(), *general_cards()]
 }
 
 OPEN_NAMES = ("timm/NAME", "hf/OWNER/MODEL", "file:MODEL_CARD.json")

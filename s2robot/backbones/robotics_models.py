@@ -9,7 +9,7 @@ from s2robot.backbones.card import (
     MIT,
     BackboneCard,
     Layout,
-    Licence,
+    License,
     Preprocessing,
     resnet_card,
     vit_card,
@@ -18,8 +18,8 @@ from s2robot.backbones.state_dicts import CLIP_RESNET_NAMES, HF_VIT_NAMES, join_
 from s2robot.backbones.voltron import LANGUAGE_TOKENS, VOLTRON_NAMES, fold_language
 from s2robot.backbones.weight_sources import Source
 
-CC_BY_NC = Licence("CC-BY-NC-4.0", non_commercial=True)
-THEIA_LICENCE = Licence("Theia (research)", non_commercial=True)
+CC_BY_NC = License("CC-BY-NC-4.0", non_commercial=True)
+THEIA_LICENSE = License("Theia (research)", non_commercial=True)
 MAE_EXTRAS = ("decoder_", "mask_token", "head.")
 
 # R3M and its kin: what the module's own forward does to frames that are not 224 x 224 already.
@@ -33,7 +33,7 @@ R3M_NOTE = (
 _DRIVE = "https://drive.google.com/uc?id="
 
 
-def robot_cards() -> list[BackboneCard]:
+def robotics_cards() -> list[BackboneCard]:
     """All of them."""
     return [
         *_mvp_cards(),
@@ -71,7 +71,7 @@ def _mvp_cards() -> list[BackboneCard]:
             layout=Layout(("model",), dropped=MAE_EXTRAS),
             sources=(Source(f"https://berkeley.box.com/shared/static/{file}.pth", digest),),
             filename=f"mvp-{key}.pth",
-            licence=Licence("none given"),
+            license=License("none given"),
             citation=f"MVP, {_MVP_PAPERS.get(key.split('-')[1], 'arXiv:2210.03109')}",
             note="taps=(-1,) with readout cls gives the class token before the final norm, which "
             "MVP's own 'frozen' policies train.",
@@ -101,7 +101,7 @@ def _r3m_cards() -> list[BackboneCard]:
             ),
             sources=(Source(_DRIVE + file),),
             filename=f"r3m-resnet{depth}.pt",
-            licence=MIT,
+            license=MIT,
             citation="R3M, arXiv:2203.12601",
             note=R3M_NOTE,
         )
@@ -122,7 +122,7 @@ def _vip_card() -> BackboneCard:
         layout=Layout(("vip",), prefix="module.convnet."),
         sources=(Source(url), Source(f"{_DRIVE}1LuCFIV44xTZ0GLmLwk36BRsr9KjCW_yj")),
         filename="vip-resnet50.pt",
-        licence=CC_BY_NC,
+        license=CC_BY_NC,
         citation="VIP, arXiv:2210.00030",
         note="The published output is a linear map (1024) of the average pool.",
     )
@@ -161,7 +161,7 @@ def _liv_card() -> BackboneCard:
             Source(f"{_DRIVE}1l1ufzVLxpE5BK7JY6ZnVBljVzmK5c4P3"),
         ),
         filename="liv-resnet50.pt",
-        licence=MIT,
+        license=MIT,
         citation="LIV, arXiv:2306.00958",
         note="The module's rule for tensors (bilinear, no antialiasing); for Pillow images it has "
         "another (bicubic).",
@@ -177,7 +177,7 @@ def _mcr_card() -> BackboneCard:
         layout=Layout(),
         sources=(Source("hf:GqJiang/robots-pretrain-robots/mcr_resnet50.pth"),),
         filename="mcr-resnet50.pth",
-        licence=MIT,
+        license=MIT,
         citation="MCR, arXiv:2410.22325",
         note="Normalised as in its training; the README's example leaves ImageNet's mean and "
         "standard deviation out.",
@@ -194,7 +194,7 @@ def _vc1_cards() -> list[BackboneCard]:
             layout=Layout(("model",), dropped=MAE_EXTRAS),
             sources=(Source(f"https://dl.fbaipublicfiles.com/eai-vc/vc1_{key}.pth"),),
             filename=f"vc1-{key}.pth",
-            licence=CC_BY_NC,
+            license=CC_BY_NC,
             citation="VC-1, arXiv:2303.18240",
         )
         for key in ("vitb", "vitl")
@@ -215,7 +215,7 @@ def _spa_cards() -> list[BackboneCard]:
             ),
             sources=(Source(f"hf:HaoyiZhu/SPA/spa-{key[-1]}.safetensors"),),
             filename=f"spa-{key}.safetensors",
-            licence=MIT,
+            license=MIT,
             citation="SPA, arXiv:2410.08208",
         )
         for key in ("vitb", "vitl")
@@ -262,7 +262,7 @@ def _voltron_cards() -> list[BackboneCard]:
             ),
             sources=(Source(_DRIVE + file),),
             filename=f"{name}.pt",
-            licence=MIT,
+            license=MIT,
             citation="Voltron, arXiv:2302.12766",
             note="V-Cond's patch tokens with no sentence given (mode='visual'). Its prefix tokens "
             "are the language tokens of an empty sentence. V-Dual and V-Gen take two frames and "
@@ -291,7 +291,7 @@ def _theia_cards() -> list[BackboneCard]:
             ),
             sources=(Source(f"hf:theaiinstitute/theia-{size}-patch16-224-cdiv/model.safetensors"),),
             filename=f"theia-{size}.safetensors",
-            licence=THEIA_LICENCE,
+            license=THEIA_LICENSE,
             citation="Theia, arXiv:2407.20179",
             note="The -cdiv models of the paper; the published feature is all patch tokens.",
         )
@@ -306,7 +306,7 @@ D4R_PIXELS = Preprocessing(
 
 def _data4robotics_cards() -> list[BackboneCard]:
     url = "https://cmu.box.com/shared/static/rrlrp5g6ynk03io4rj9uzf6nik5urfl6"
-    licence, citation = MIT, "data4robotics, arXiv:2310.09289"
+    license, citation = MIT, "data4robotics, arXiv:2310.09289"
     vit = vit_card(
         "d4r-vitb",
         vit_architecture(224, 16, *VIT_SIZES["vitb"]),
@@ -315,7 +315,7 @@ def _data4robotics_cards() -> list[BackboneCard]:
         layout=Layout(("features", "model"), dropped=MAE_EXTRAS),
         sources=(Source(url, member="visual_features/vit_base/SOUP_1M_DH.pth"),),
         filename="d4r-vitb.pth",
-        licence=licence,
+        license=license,
         citation=citation,
         note="SOUP_1M_DH, the strongest of the archive's; give another of its files as weights=.",
     )
@@ -328,7 +328,7 @@ def _data4robotics_cards() -> list[BackboneCard]:
         layout=Layout(("features", "model"), prefix="_model."),
         sources=(Source(url, member="visual_features/resnet18/IN_1M_resnet18.pth"),),
         filename="d4r-resnet18.pth",
-        licence=licence,
+        license=license,
         citation=citation,
         note="GroupNorm (16 groups) instead of batch norm.",
     )

@@ -36,9 +36,9 @@ examples:
 """
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Run the command; returns 1 where a named runtime does not hold ``--hz``."""
-    options = _parse(words)
+    options = _parse(argv)
     console = Console(stderr=options.json)
     encoder = FrameEncoder.from_name(
         options.encoder,
@@ -76,7 +76,7 @@ def main(words: list[str]) -> int:
     return int(bool(left_out) or not all(row.holds for row in judged))
 
 
-def _parse(words: list[str]) -> argparse.Namespace:
+def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="s2robot bench",
         description=__doc__,
@@ -115,7 +115,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     add("--hz", type=_rate, help="rate that has to be held")
     add("--out", type=Path, help="JSON file for the result")
     add("--json", action="store_true", help="JSON instead of a table")
-    return parser.parse_args(words)
+    return parser.parse_args(argv)
 
 
 def _rate(text: str) -> float:

@@ -19,9 +19,9 @@ class DemoSize:
     """How much the demo does."""
 
     episodes: int
-    conditions: int
+    initial_states: int
     encoder_seeds: str
-    control_seeds: str
+    baseline_seeds: str
     budget: str
 
 
@@ -35,17 +35,17 @@ def commands(size: DemoSize, level: str, folder: Path) -> list[list[str]]:
         f"level={level}",
         f"demos.episodes={size.episodes}",
         f"budget={size.budget}",
-        f"n={size.conditions}",
+        f"n={size.initial_states}",
         f"data_dir={folder / 'data'}",
         f"runs_dir={folder / 'runs'}",
     ]
     collect = ["collect", f"level={level}", f"episodes={size.episodes}", shared[4]]
-    controls = ["sweep", "encoder=state,none", f"seed={size.control_seeds}", *shared]
+    controls = ["sweep", "encoder=privileged_state,blind", f"seed={size.baseline_seeds}", *shared]
     encoders = ["sweep", "encoder=s2r-vitt16-128", "scales=[1],[1,2]"]
     return [collect, controls, [*encoders, f"seed={size.encoder_seeds}", *shared]]
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Run the demo; returns the exit status."""
     parser = argparse.ArgumentParser(
         prog="s2robot demo",
@@ -55,7 +55,7 @@ def main(words: list[str]) -> int:
     parser.add_argument("--quick", action="store_true", help="a fifth of the time, wide intervals")
     parser.add_argument("--level", default="precise", help="easy or precise (default)")
     parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of results")
-    arguments = parser.parse_args(words)
+    arguments = parser.parse_args(argv)
     folder = arguments.out / ("quick" if arguments.quick else "full")
     size = QUICK if arguments.quick else FULL
     started = time.monotonic()

@@ -28,12 +28,12 @@ class Finding:
     mend: str = ""
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Print the findings; the exit status is 1 if something needed is missing."""
     parser = argparse.ArgumentParser(
         prog="s2robot doctor", description=__doc__, epilog="example: s2robot doctor"
     )
-    parser.parse_args(words)
+    parser.parse_args(argv)
     findings = [finding for check in CHECKS for finding in _run(check)]
     table = Table("", "what", "seen", "how to mend", box=None, padding=(0, 2))
     for finding in findings:

@@ -49,9 +49,9 @@ _DEFAULTS = {
 """Options that a policy has already decided."""
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Run the command; returns the exit status."""
-    options = _parse(words)
+    options = _parse(argv)
     from s2robot.data.rosbag.writing import check_place
     from s2robot.plugins.ros.encode_bag import BagSettings, encode_bag
 
@@ -75,7 +75,7 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _parse(words: list[str]) -> argparse.Namespace:
+def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="s2robot encode-bag",
         description=_DESCRIPTION,
@@ -104,7 +104,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     add("--reuse", action="store_true", help="encode only tiles that changed since the last frame")
     add("--strict", action="store_true", help="stop at a message that gives no frame")
     add("--force", action="store_true", help="replace a bag that is there")
-    return parser.parse_args(words)
+    return parser.parse_args(argv)
 
 
 def _encoder(options: argparse.Namespace) -> FrameEncoder:

@@ -38,10 +38,10 @@ examples:
 """
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Run the command; returns the exit status."""
-    options = _parse(words)
-    action, names = _action(options.words)
+    options = _parse(argv)
+    action, names = _action(options.argv)
     if action == "list":
         return _list(options)
     if action == "show":
@@ -53,7 +53,7 @@ def main(words: list[str]) -> int:
     return max(verify(name, options.weights, as_json=options.json) for name in names)
 
 
-def _parse(words: list[str]) -> argparse.Namespace:
+def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="s2robot encoders",
         description=__doc__,
@@ -61,7 +61,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "words", nargs="*", metavar="[fetch | verify] NAME", help="nothing: list all"
+        "argv", nargs="*", metavar="[fetch | verify] NAME", help="nothing: list all"
     )
     parser.add_argument("--match", default="", help="list only names that hold this")
     parser.add_argument("--weights", type=Path, help="the published file, where you have it")
@@ -69,19 +69,19 @@ def _parse(words: list[str]) -> argparse.Namespace:
         "--scales", nargs="+", default=["1", "1,2", "1,2,3"], help="scale sets to tell the cost of"
     )
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
-    return parser.parse_args(words)
+    return parser.parse_args(argv)
 
 
-def _action(words: list[str]) -> tuple[str, list[str]]:
-    if not words:
+def _action(argv: list[str]) -> tuple[str, list[str]]:
+    if not argv:
         return "list", []
-    if words[0] in ("fetch", "verify"):
-        if not words[1:]:
-            raise ValueError(f"s2robot encoders {words[0]} needs a NAME; see `s2robot encoders`")
-        return words[0], words[1:]
-    if len(words) > 1:
-        raise ValueError(f"one NAME at a time, or fetch | verify first; got {' '.join(words)}")
-    return "show", words
+    if argv[0] in ("fetch", "verify"):
+        if not argv[1:]:
+            raise ValueError(f"s2robot encoders {argv[0]} needs a NAME; see `s2robot encoders`")
+        return argv[0], argv[1:]
+    if len(argv) > 1:
+        raise ValueError(f"one NAME at a time, or fetch | verify first; got {' '.join(argv)}")
+    return "show", argv
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -132,7 +132,7 @@ def _row(card: BackboneCard) -> list[str]:
         str(card.num_prefix_tokens),
         str(card.dim),
         card.published + (f" {card.head_dim}" if card.head_dim else ""),
-        card.licence.name + (" $" if card.licence.non_commercial else ""),
+        card.license.name + (" $" if card.license.non_commercial else ""),
         where(card),
     ]
 
@@ -191,11 +191,11 @@ def _show(name: str, options: argparse.Namespace) -> int:
 def _facts(card: BackboneCard) -> dict[str, str]:
     pixels, options = card.preprocessing, card.architecture.to_dict()
     width = card.head_dim if card.published == "head" else card.dim
-    licence = card.licence.name
-    if card.licence.non_commercial:
-        licence += ": not for commercial use"
-    if card.licence.gated:
-        licence += "; behind a form on the hub"
+    license = card.license.name
+    if card.license.non_commercial:
+        license += ": not for commercial use"
+    if card.license.gated:
+        license += "; behind a form on the hub"
     rows = {
         "architecture": ", ".join(f"{k} {v}" for k, v in options.items() if k != "config"),
         "tokens": f"cells of {card.stride} px, {card.dim} channels, "
@@ -203,7 +203,7 @@ def _facts(card: BackboneCard) -> dict[str, str]:
         "published output": f"{OUTPUTS[card.published]} ({width})",
         "frames": frames_rule(pixels),
         "then": f"RGB in 0-1, minus {_numbers(pixels.mean)}, over {_numbers(pixels.std)}",
-        "licence": licence,
+        "licence": license,
         "paper": card.citation or "-",
         "weights": where(card),
         "from": "\n".join(_sources(card)) or "-",
@@ -253,7 +253,7 @@ def describe(card: BackboneCard) -> dict[str, Any]:
         "dim": card.dim,
         "published": card.published,
         "published_dim": card.head_dim or card.dim,
-        "licence": dataclasses.asdict(card.licence),
+        "licence": dataclasses.asdict(card.license),
         "citation": card.citation,
         "note": card.note,
         "sources": [dataclasses.asdict(source) for source in card.sources],

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from s2robot.backbones.intermediate_layers import MERGES
+from s2robot.backbones.intermediate_layers import LAYER_MERGES
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.readout import READOUTS, SCALE_MERGES
 from s2robot.encoder.spec import INPUT_MODES, EncoderSpec
@@ -36,8 +36,8 @@ _CHOICES = (
     "input_mode",
     "geometry",
     "resize_output_to_idx",
-    "taps",
-    "taps_merge",
+    "layers",
+    "layers_merge",
     "merge",
     "scale_weights",
     "aspect_of",
@@ -45,9 +45,9 @@ _CHOICES = (
 """Options that a policy has already decided."""
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Run the command; returns the exit status."""
-    options = _parse(words)
+    options = _parse(argv)
     if (options.name is None) == (options.policy is None):
         raise ValueError("give either the NAME of an encoder or --policy FILE, and not both")
     header = read_header(options.policy) if options.policy else None
@@ -64,7 +64,7 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _parse(words: list[str]) -> argparse.Namespace:
+def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="s2robot export",
         description=_DESCRIPTION,
@@ -81,8 +81,8 @@ def _parse(words: list[str]) -> argparse.Namespace:
     add("--readout", choices=READOUTS, help="default: published")
     add("--input-mode", choices=INPUT_MODES, help="default: native")
     add("--geometry", choices=GEOMETRIES, help="default: published")
-    add("--taps", nargs="+", type=int, help="layers in place of the last one's output")
-    add("--taps-merge", choices=MERGES, help="default: concat")
+    add("--layers", nargs="+", type=int, help="layers in place of the last one's output")
+    add("--layers-merge", choices=LAYER_MERGES, help="default: concat")
     add("--merge", choices=SCALE_MERGES, help="of the scales (default: concat)")
     add("--scale-weights", nargs="+", type=float, help="factor of each scale (default: 1)")
     add("--aspect", action="store_true", help="the largest scale's tiles follow the frame's shape")
@@ -92,7 +92,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
     add("--opset", type=int, default=OPSET, help=f"of ONNX, at least {OPSET} (default)")
     add("--half", action="store_true", help="weights in half precision: a file half as large")
     add("--force", action="store_true", help="replace a file that is there")
-    return parser.parse_args(words)
+    return parser.parse_args(argv)
 
 
 def frame_shape_of(text: str) -> tuple[int, int]:

@@ -31,32 +31,32 @@ def collect(config: DictConfig) -> None:
 
 def features(config: DictConfig) -> None:
     """``s2robot features``."""
-    from s2robot.experiments.variant import Arm, ArmConfig
+    from s2robot.experiments.variant import Variant, VariantConfig
 
-    arm = Arm(from_config(ArmConfig, config))
-    shape = tuple(arm.embeddings().shape)
-    console.print(f"{arm.label}: {shape[0]} embeddings of width {shape[1]}", highlight=False)
+    variant = Variant(from_config(VariantConfig, config))
+    shape = tuple(variant.embeddings().shape)
+    console.print(f"{variant.label}: {shape[0]} embeddings of width {shape[1]}", highlight=False)
 
 
 def pretrain(config: DictConfig) -> None:
     """``s2robot pretrain``."""
     from s2robot.pretraining.config import PretrainConfig
     from s2robot.pretraining.trainer import pretrain as run
-    from s2robot.utils.distributed import speaks
+    from s2robot.utils.distributed import is_main_process
 
     card = run(from_config(PretrainConfig, config), console)
-    if speaks():
+    if is_main_process():
         page = card.with_name("index.html")
         console.print(f"{page}\nuse it as encoder=file:{card}", highlight=False)
 
 
 def train(config: DictConfig) -> None:
     """``s2robot train`` and ``train-policy``."""
-    from s2robot.experiments.pipeline import TrainJob, train_cell
-    from s2robot.experiments.variant import Arm
+    from s2robot.experiments.pipeline import TrainJob, train_run
+    from s2robot.experiments.variant import Variant
 
     job = from_config(TrainJob, _nested(config))
-    path = train_cell(job, Arm(job.arm))
+    path = train_run(job, Variant(job.variant))
     console.print(f"{path}\nroll it out: s2robot eval checkpoint={path}", highlight=False)
 
 
@@ -68,15 +68,15 @@ def evaluate(config: DictConfig) -> None:
     console.print(str(summary), highlight=False)
 
 
-def sweep_cell(config: DictConfig) -> None:
+def sweep_run(config: DictConfig) -> None:
     """One cell of ``s2robot sweep``; a failure is written down and the other cells go on."""
-    from s2robot.experiments.pipeline import CellJob, run_cell
+    from s2robot.experiments.pipeline import RunJob, execute_run
 
     plain = _nested(config)
     rest = {name: plain.pop(name) for name in _EVAL_KEYS}
     record = Path(plain["runs_dir"]) / "failed" / _digest(config) / "error.json"
     try:
-        summary = run_cell(from_config(CellJob, {"train": plain, **rest}))
+        summary = execute_run(from_config(RunJob, {"train": plain, **rest}))
     except Exception as error:
         write_json(record, {"error": f"{type(error).__name__}: {error}", "config": plain})
         console.print(traceback.format_exc(), markup=False, highlight=False)
@@ -85,18 +85,18 @@ def sweep_cell(config: DictConfig) -> None:
     console.print(str(summary), highlight=False)
 
 
-def sweep_begin(words: list[str]) -> None:
+def sweep_begin(argv: list[str]) -> None:
     """Forget the failures of earlier sweeps."""
-    shutil.rmtree(Path(_setting(words, "runs_dir", "runs")) / "failed", ignore_errors=True)
+    shutil.rmtree(Path(_setting(argv, "runs_dir", "runs")) / "failed", ignore_errors=True)
 
 
-def sweep_finish(words: list[str]) -> int:
+def sweep_finish(argv: list[str]) -> int:
     """Write the report of a sweep; the exit status is 1 if cells failed."""
-    from s2robot.experiments.pipeline import failed_cells
+    from s2robot.experiments.pipeline import failed_runs
     from s2robot.reporting.html_report import write_report
 
-    runs_dir = Path(_setting(words, "runs_dir", "runs"))
-    failed = failed_cells(runs_dir)
+    runs_dir = Path(_setting(argv, "runs_dir", "runs"))
+    failed = failed_runs(runs_dir)
     for name, message in failed:
         console.print(f"[red]failed[/red] {name}: ", end="")
         console.print(message, markup=False, highlight=False)
@@ -106,7 +106,7 @@ def sweep_finish(words: list[str]) -> int:
     return int(bool(failed))
 
 
-def report(words: list[str]) -> int:
+def report(argv: list[str]) -> int:
     """``s2robot report``."""
     import argparse
 
@@ -120,8 +120,8 @@ def report(words: list[str]) -> int:
     parser.add_argument("cells", type=Path, nargs="?", default=Path("runs/cells"))
     parser.add_argument("--out", type=Path, default=Path("runs/report"))
     parser.add_argument("--title", default="s2robot: success against cost")
-    arguments = parser.parse_args(words)
-    for path in write_report(arguments.cells, arguments.out, title=arguments.title):
+    arguments = parser.parse_args(argv)
+    for path in write_report(arguments.runs, arguments.out, title=arguments.title):
         print(path)
     return 0
 
@@ -135,7 +135,7 @@ _JOB_KEYS = ("policy", "train", "search", "seed", "runs_dir", *_EVAL_KEYS)
 def _nested(config: DictConfig) -> dict[str, Any]:
     plain: Any = OmegaConf.to_container(config, resolve=True)
     job = {key: plain.pop(key) for key in _JOB_KEYS if key in plain}
-    return {"arm": plain, **job}
+    return {"variant": plain, **job}
 
 
 def _digest(config: DictConfig) -> str:
@@ -144,6 +144,6 @@ def _digest(config: DictConfig) -> str:
     return digest_of(OmegaConf.to_container(config, resolve=True))[:16]
 
 
-def _setting(words: list[str], name: str, default: str) -> str:
-    values = [word.split("=", 1)[1] for word in words if word.startswith(f"{name}=")]
+def _setting(argv: list[str], name: str, default: str) -> str:
+    values = [word.split("=", 1)[1] for word in argv if word.startswith(f"{name}=")]
     return values[-1] if values else default

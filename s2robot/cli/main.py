@@ -16,7 +16,8 @@ from rich.console import Console
 from rich.table import Table
 
 import s2robot
-from s2robot.errors import LicenceWarning, S2RobotError, unknown
+from s2robot.cli.renamed_keys import with_new_flags, with_new_keys
+from s2robot.errors import LicenseWarning, S2RobotError, unknown
 
 USER_ERRORS = (S2RobotError, ValueError, KeyError, FileNotFoundError)
 """What a user can mend: printed without a traceback unless S2ROBOT_DEBUG is set."""
@@ -75,7 +76,7 @@ VERBS = {
             (
                 "s2robot train level=precise 'scales=[1,2]' policy=mlp seed=0",
                 "s2robot train encoder=random/vitt16-128 policy=rnn_gmm budget=quick",
-                "s2robot train encoder=state        # ground-truth control; encoder=none is blind",
+                "s2robot train encoder=privileged_state  # baselines: this one, blind",
             ),
             "s2robot.cli.hydra_commands:train",
         ),
@@ -90,7 +91,7 @@ VERBS = {
             "Train and evaluate every combination of the given choices, then write the report.",
             (
                 "s2robot sweep 'scales=[1],[1,2],[1,2,3]' seed=0,1,2 level=easy,precise",
-                "s2robot sweep encoder=s2r-vitt16-128,random/vitt16-128,state,none",
+                "s2robot sweep encoder=s2r-vitt16-128,random/vitt16-128,privileged_state,blind",
                 "s2robot sweep hydra/launcher=joblib hydra.launcher.n_jobs=4",
             ),
             "s2robot.cli.hydra_commands:sweep_cell",
@@ -137,7 +138,7 @@ VERBS = {
             "Probe frozen features for the cube's place, grasp, segments and depth, at each scale.",
             (
                 "s2robot probe --quick",
-                "s2robot probe s2r-vitt16-128 random/vitt16-128 --scales 1 1,2 1,2,3 --tap last 5",
+                "s2robot probe s2r-vitt16-128 random/vitt16-128 --scales 1 1,2 --layers last 5",
             ),
             "s2robot.cli.probe:main",
             hydra=False,
@@ -183,21 +184,21 @@ VERBS = {
 }
 
 
-def main(words: list[str] | None = None) -> int:
+def main(argv: list[str] | None = None) -> int:
     """Run one verb; returns the exit status."""
     # Torch's threads spin while they wait for each other: with anything else running, five times
     # slower than sleeping (measured with two threads on a busy two-core machine).
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
-    words = sys.argv[1:] if words is None else words
-    warnings.formatwarning = _plain_licences
-    if not words or words[0] in ("-h", "--help", "help"):
+    argv = sys.argv[1:] if argv is None else argv
+    warnings.formatwarning = _plain_licenses
+    if not argv or argv[0] in ("-h", "--help", "help"):
         _print_overview()
         return 0
-    if words[0] == "--version":
+    if argv[0] == "--version":
         print(f"s2robot {s2robot.__version__}")
         return 0
     try:
-        return _run(words[0], words[1:])
+        return _run(argv[0], argv[1:])
     except USER_ERRORS as error:
         if os.environ.get("S2ROBOT_DEBUG"):
             raise
@@ -211,9 +212,9 @@ def main(words: list[str] | None = None) -> int:
 _formatwarning = warnings.formatwarning
 
 
-def _plain_licences(message: Any, category: type[Warning], *where: Any, **rest: Any) -> str:
-    """A licence is told as a line of its own, without the place in the code that told it."""
-    if issubclass(category, LicenceWarning):
+def _plain_licenses(message: Any, category: type[Warning], *where: Any, **rest: Any) -> str:
+    """Print licenses and renamed options as lines without a place in the code."""
+    if issubclass(category, (LicenseWarning, FutureWarning)):
         return f"note: {message}\n"
     return _formatwarning(message, category, *where, **rest)
 
@@ -223,16 +224,17 @@ def train_policy() -> int:
     return main(["train", *sys.argv[1:]])
 
 
-def _run(name: str, words: list[str]) -> int:
+def _run(name: str, argv: list[str]) -> int:
     if name not in VERBS:
         raise unknown("command", name, VERBS)
     verb = VERBS[name]
-    if verb.hydra and any(word in ("-h", "--help") for word in words):
+    argv = with_new_keys(argv) if verb.hydra else with_new_flags(argv)
+    if verb.hydra and any(word in ("-h", "--help") for word in argv):
         _print_help(verb)
         return 0
     if verb.hydra:
-        return _run_hydra(verb, words)
-    return int(_load(verb.task)(words) or 0)
+        return _run_hydra(verb, argv)
+    return int(_load(verb.task)(argv) or 0)
 
 
 def _load(task: str):
@@ -240,19 +242,19 @@ def _load(task: str):
     return getattr(importlib.import_module(module), function)
 
 
-def _run_hydra(verb: Verb, words: list[str]) -> int:
+def _run_hydra(verb: Verb, argv: list[str]) -> int:
     import hydra
 
-    sys.argv = [f"s2robot {verb.name}", *words]
+    sys.argv = [f"s2robot {verb.name}", *argv]
     if verb.begin:
-        _load(verb.begin)(words)
+        _load(verb.begin)(argv)
         sys.argv.append("--multirun")
     task = _load(verb.task)
     decorate = hydra.main(
         version_base="1.3", config_path="pkg://s2robot.configs", config_name=verb.name
     )
     decorate(_guarded(task))()
-    return _load(verb.finish)(words) if verb.finish else 0
+    return _load(verb.finish)(argv) if verb.finish else 0
 
 
 def _guarded(task: Callable[[Any], None]) -> Callable[[Any], None]:

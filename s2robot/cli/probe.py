@@ -25,11 +25,11 @@ from s2robot.analysis.probes.study import (
     Row,
     Study,
     StudyConfig,
-    arm_label,
     differences,
+    layers_label,
     mark_of,
     scales_label,
-    taps_label,
+    variant_label,
     write_results,
 )
 from s2robot.analysis.probes.tasks import LINEAR_TASKS, TASKS, get_task
@@ -44,14 +44,14 @@ _EXAMPLES = """\
 examples:
   s2robot probe --quick                      some minutes: the shipped encoder, (1), (1,2), (1,2,3)
   s2robot probe s2r-vitt16-128 random/vitt16-128 --scales 1 1,2 1,2,3 --level precise --camera far
-  s2robot probe mvp-vitb-egosoup --size 672 --task segmentation depth --tap last 5 5,11
+  s2robot probe mvp-vitb-egosoup --size 672 --task segmentation depth --layers last 5 5,11
   s2robot probe file:runs/pretrain/encoder.json --task localisation-head --head-seeds 8
 """
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Run the command; returns the exit status."""
-    options = _parse(words)
+    options = _parse(argv)
     config = _config(options)
     console = Console(stderr=options.json)
     study = Study(config, say=lambda line: _say(console, line), progress=not options.json)
@@ -72,7 +72,7 @@ def _say(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
-def _parse(words: list[str]) -> argparse.Namespace:
+def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="s2robot probe",
         description=__doc__,
@@ -84,7 +84,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
         help="of `s2robot encoders`; default s2r-vitt16-128")  # fmt: skip
     add("--scales", nargs="+", type=scale_set, default=[(1,), (1, 2), (1, 2, 3)], metavar="S,S",
         help="scale sets; default 1 1,2 1,2,3. Others are held against the first")  # fmt: skip
-    add("--tap", nargs="+", type=_taps, default=[()], metavar="LAYER,LAYER",
+    add("--layers", nargs="+", type=_layers, default=[()], metavar="LAYER,LAYER",
         help="layers to read, counted from 0; default last (after the final norm)")  # fmt: skip
     add("--task", nargs="+", default=list(LINEAR_TASKS), metavar="TASK",
         help=f"some of {', '.join(TASKS)}; default all but the last, which is slow")  # fmt: skip
@@ -107,10 +107,10 @@ def _parse(words: list[str]) -> argparse.Namespace:
     add("--data-dir", type=Path, default=Path("data"), help="for frames and features")
     add("--out", type=Path, default=Path("runs/probes"), help="default runs/probes")
     add("--json", action="store_true", help="JSON instead of a table")
-    return parser.parse_args(words)
+    return parser.parse_args(argv)
 
 
-def _taps(text: str) -> tuple[int, ...]:
+def _layers(text: str) -> tuple[int, ...]:
     if text == "last":
         return ()
     try:
@@ -136,7 +136,7 @@ def _config(options: argparse.Namespace) -> StudyConfig:
     return StudyConfig(
         encoders=tuple(options.encoders),
         scale_sets=tuple(options.scales),
-        taps=tuple(options.tap),
+        layers=tuple(options.layer),
         tasks=tuple(options.task),
         scenes=scenes,
         **settings,
@@ -156,8 +156,8 @@ def _print(console: Console, rows: Sequence[Row]) -> None:
         measure = get_task(task).measures[0]
         arrow = "↑" if measure.higher_is_better else "↓"
         table.add_column(f"{task}\n{escape(measure.name)} {arrow}", justify="right", no_wrap=True)
-    for label in dict.fromkeys(map(arm_label, rows)):
-        own = {row["task"]: row for row in rows if arm_label(row) == label}
+    for label in dict.fromkeys(map(variant_label, rows)):
+        own = {row["task"]: row for row in rows if variant_label(row) == label}
         table.add_row(*_cells(next(iter(own.values()))), *(_cell(own[t], changes) for t in tasks))
     wide.print(table)
     for line in _footnotes(rows):
@@ -168,7 +168,7 @@ def _cells(row: Row) -> list[str]:
     if row["encoder"] == NO_ENCODER:
         return [NO_ENCODER, "", ""]
     mark = "+" if row["enlarged"] else ""
-    name = f"{row['encoder']}{taps_label(row)}"
+    name = f"{row['encoder']}{layers_label(row)}"
     return [name, scales_label(row) + mark, f"{row['gflops']:.1f}"]
 
 
@@ -198,7 +198,7 @@ def _footnotes(rows: Sequence[Row]) -> list[str]:
         lines.append("+ a scale is larger than the frames (--size): it shows no more pixels")
     heads = [row for row in rows if "seed_std_mm" in row["details"]]
     lines += [
-        f"{arm_label(row)}: heads of {len(row['details']['seed_means_mm'])} seeds spread by "
+        f"{variant_label(row)}: heads of {len(row['details']['seed_means_mm'])} seeds spread by "
         f"{row['details']['seed_std_mm']:.1f} mm (standard deviation of their means)"
         for row in heads
     ]

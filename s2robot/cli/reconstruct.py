@@ -25,7 +25,7 @@ from s2robot.encoder.spec import DTYPES, INPUT_MODES
 from s2robot.envs.levels import get_level
 from s2robot.stats.intervals import Interval
 from s2robot.utils.io import atomic_path, write_json
-from s2robot.utils.plotting import GREY, MARKERS, PALETTE
+from s2robot.utils.plotting import GRAY, MARKERS, PALETTE
 from s2robot.utils.provenance import provenance
 
 TOKENS_A_CHANNEL = 10
@@ -53,9 +53,9 @@ and the frames are the same. `s2robot encoders fetch NAME` brings published enco
 """
 
 
-def main(words: list[str]) -> int:
+def main(argv: list[str]) -> int:
     """Run the command; returns the exit status."""
-    options = _parse(words)
+    options = _parse(argv)
     console = Console(stderr=options.json)
     config = StudyConfig(
         options.ridge, options.per_place, options.test_share, options.seed, options.batch
@@ -89,7 +89,7 @@ def main(words: list[str]) -> int:
     return 0
 
 
-def _parse(words: list[str]) -> argparse.Namespace:
+def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="s2robot reconstruct",
         description=_DESCRIPTION,
@@ -105,7 +105,7 @@ def _parse(words: list[str]) -> argparse.Namespace:
         help="own bias and baseline for each place of the grid: only changes count")  # fmt: skip
     add("--out", type=Path, default=Path("runs/reconstruct"), help="folder of the results")
     add("--json", action="store_true", help="JSON instead of a table")
-    return parser.parse_args(words)
+    return parser.parse_args(argv)
 
 
 def _add_encoders(parser: argparse.ArgumentParser) -> None:
@@ -123,7 +123,7 @@ def _add_encoders(parser: argparse.ArgumentParser) -> None:
     add("--reference", metavar="NAME", help="a still larger one, at scale 1, for the ratio")
     add("--tokens", choices=TOKENS, default="grid",
         help="all places of the grid (default), the class token, or the grid's mean")  # fmt: skip
-    add("--target-tap", type=int, metavar="LAYER",
+    add("--target-layer", type=int, metavar="LAYER",
         help="a layer of the target for its output (-1: the last, before its norm)")  # fmt: skip
     add("--input-mode", choices=INPUT_MODES, default="native",
         help="scales from the native frame (default), or interpolated as in the paper")  # fmt: skip
@@ -149,11 +149,11 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
 
 def _encoders(options: argparse.Namespace) -> tuple[Source, list[Source]]:
     how = {name: getattr(options, name) for name in ("tokens", "input_mode", "dtype", "device")}
-    taps = () if options.target_tap is None else (options.target_tap,)
+    layers = () if options.target_layer is None else (options.target_layer,)
     sources = [source_of(name, options.scales, **how) for name in dict.fromkeys(options.source)]
     if options.reference:
         sources.append(source_of(options.reference, reference=True, **how))
-    target = source_of(options.target, taps=taps, **how)
+    target = source_of(options.target, layers=layers, **how)
     names = short_names([target.name, *(source.name for source in sources)])
     named = [replace(s, name=name) for s, name in zip([target, *sources], names, strict=True)]
     return named[0], named[1:]
@@ -346,9 +346,9 @@ def _draw(path: Path, study: Study, target: str) -> None:
         _draw_source(axes, own, [sets.index(row.scales) + aside for row in own], number)
     for row in study.rows:
         if row.reference:
-            axes.axhline(row.test_information.estimate, color=GREY, label=f"{row.label}, reference")
-            axes.axhline(row.train_information, color=GREY, ls=":")
-    axes.plot([], [], ls=":", marker="o", mfc="white", color=GREY, label="on training frames")
+            axes.axhline(row.test_information.estimate, color=GRAY, label=f"{row.label}, reference")
+            axes.axhline(row.train_information, color=GRAY, ls=":")
+    axes.plot([], [], ls=":", marker="o", mfc="white", color=GRAY, label="on training frames")
     axes.set_xticks(range(len(sets)), [f"({', '.join(f'{s:g}' for s in each)})" for each in sets])
     axes.set(xlabel="scales", ylabel="I = -log2(l / l0)")
     axes.set_title(f"recovered of {target}: test frames, 95 % intervals", loc="left", fontsize=10)
@@ -362,11 +362,11 @@ def _draw(path: Path, study: Study, target: str) -> None:
 def _draw_source(
     axes: Axes, rows: Sequence[Recovery], places: Sequence[float], number: int
 ) -> None:
-    colour, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
+    color, marker = PALETTE[number % len(PALETTE)], MARKERS[number % len(MARKERS)]
     test = [row.test_information for row in rows]
     bits = np.array([value.estimate for value in test])
     errors = [bits - [value.low for value in test], [value.high for value in test] - bits]
-    style: dict[str, Any] = {"color": colour, "marker": marker}
+    style: dict[str, Any] = {"color": color, "marker": marker}
     axes.errorbar(places, bits, np.maximum(errors, 0), capsize=3, label=rows[0].source, **style)
     trained = [row.train_information for row in rows]
     axes.plot(places, trained, ls=":", mfc="white", **style)

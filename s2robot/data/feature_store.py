@@ -151,9 +151,9 @@ class FeatureStore:
             "frames": frames.source,
             "weights": spec.weights_digest,  # covers architecture and preprocessing
             "pixel_path": spec.pixel_path,
-            "stage": layout.stage,
+            "stage": layout.pooling,
             "geometry": spec.geometry,
-            "taps": [list(spec.taps), spec.taps_merge] if spec.taps else [],
+            "taps": [list(spec.layers), spec.layers_merge] if spec.layers else [],
             "dtype": spec.dtype,
         }
         return {

@@ -55,7 +55,7 @@ class FrameEncoder(nn.Module):
         self.backbone = backbone
         self.layout = EmbeddingLayout(spec, backbone.card)
         self.max_tiles_per_batch = max_tiles_per_batch
-        self.token_model = TokenModel(backbone, self.layout.stage, spec.taps, spec.taps_merge)
+        self.token_model = TokenModel(backbone, self.layout.pooling, spec.layers, spec.layers_merge)
         self.to(resolve_device(device)).eval()
         self.use_runtime(runtime)
 
@@ -72,8 +72,8 @@ class FrameEncoder(nn.Module):
         resize_output_to_idx: int = 0,
         max_tiles_per_batch: int = 128,
         geometry: str = "published",
-        taps: Sequence[int] = (),
-        taps_merge: str = "concat",
+        layers: Sequence[int] = (),
+        layers_merge: str = "concat",
         runtime: str = "eager",
         tilings: Sequence[tuple[int, int]] = (),
         aspect_of: tuple[int, int] | None = None,
@@ -119,8 +119,8 @@ class FrameEncoder(nn.Module):
             resize_output_to_idx=resize_output_to_idx,
             dtype=resolve_dtype(dtype, device, readout),
             geometry=geometry,
-            taps=tuple(taps),
-            taps_merge=taps_merge,
+            layers=tuple(layers),
+            layers_merge=layers_merge,
             tilings=tuple(tilings),
             merge=merge,
             scale_weights=tuple(scale_weights),

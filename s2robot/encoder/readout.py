@@ -20,7 +20,7 @@ SCALE_MERGES = ("concat", "sum", "mean")
 """How the parts of all scales become one embedding."""
 
 
-def stage_of(readout: str, card: BackboneCard) -> str:
+def pooling_of(readout: str, card: BackboneCard) -> str:
     """What a readout needs: "cls", "mean" or "grid" of the tokens, or the model's own "head".
 
     Raises:
@@ -36,28 +36,30 @@ def stage_of(readout: str, card: BackboneCard) -> str:
     return {"published": card.published, "spatial_softmax": "grid"}.get(readout, readout)
 
 
-def width_of(stage: str, card: BackboneCard) -> int:
+def width_of(pooling: str, card: BackboneCard) -> int:
     """Channels that a stage has on each scale."""
-    return card.head_dim if stage == "head" and card.head_dim else card.dim
+    return card.head_dim if pooling == "head" and card.head_dim else card.dim
 
 
 def stored_shape(
-    stage: str, grid: tuple[int, int], target: tuple[int, int], dim: int
+    pooling: str, grid: tuple[int, int], target: tuple[int, int], dim: int
 ) -> tuple[int, ...]:
     """Shape of what is stored of one scale: the smaller of its own grid and the target grid.
 
     Grids are (rows, columns), of which each is the smaller one.
     """
-    return (min(grid[0], target[0]), min(grid[1], target[1]), dim) if stage == "grid" else (dim,)
+    return (min(grid[0], target[0]), min(grid[1], target[1]), dim) if pooling == "grid" else (dim,)
 
 
-def embedding_shape(stage: str, target: tuple[int, int], dim: int, scales: int) -> tuple[int, ...]:
+def embedding_shape(
+    pooling: str, target: tuple[int, int], dim: int, scales: int
+) -> tuple[int, ...]:
     """Shape of the embedding of all scales: ``(gh, gw, C · scales)`` or ``(C · scales,)``."""
-    return (*target, dim * scales) if stage == "grid" else (dim * scales,)
+    return (*target, dim * scales) if pooling == "grid" else (dim * scales,)
 
 
 def pool(
-    stage: str, prefix: Tensor, grid: Tensor, shape: Sequence[int], shares: Tensor | None = None
+    pooling: str, prefix: Tensor, grid: Tensor, shape: Sequence[int], coverage: Tensor | None = None
 ) -> Tensor:
     """Reduce one scale's tokens to what is stored of it.
 
@@ -72,33 +74,33 @@ def pool(
     Returns:
         ``(B, *shape)``
     """
-    if stage == "cls":
+    if pooling == "cls":
         return prefix[:, 0]
-    if stage == "mean":
-        return grid.mean(dim=(1, 2)) if shares is None else _weighted_mean(grid, shares)
-    if shares is None:
+    if pooling == "mean":
+        return grid.mean(dim=(1, 2)) if coverage is None else _weighted_mean(grid, coverage)
+    if coverage is None:
         return resize_grid(grid, shape[:2])
-    return _resize_frame(grid, shape[:2], shares[None, :, :, None])
+    return _resize_frame(grid, shape[:2], coverage[None, :, :, None])
 
 
-def _weighted_mean(grid: Tensor, shares: Tensor) -> Tensor:
-    weights = shares / shares.sum()
+def _weighted_mean(grid: Tensor, coverage: Tensor) -> Tensor:
+    weights = coverage / coverage.sum()
     return torch.einsum("bhwc,hw->bc", grid, weights.to(grid.dtype))
 
 
-def _resize_frame(grid: Tensor, size: Sequence[int], shares: Tensor) -> Tensor:
+def _resize_frame(grid: Tensor, size: Sequence[int], coverage: Tensor) -> Tensor:
     """As ``resize_grid``, each cell averaging what it sees of the frame, or 0 if that is nothing.
 
     Of a grid that keeps its size, the cells that see any of the frame stay as they are.
     """
     if tuple(grid.shape[1:3]) == tuple(size):
-        return torch.where(shares > 0, grid, 0)
-    weights = resize_grid(shares, size)
-    return torch.where(weights > 0, resize_grid(grid * shares, size) / weights, 0)
+        return torch.where(coverage > 0, grid, 0)
+    weights = resize_grid(coverage, size)
+    return torch.where(weights > 0, resize_grid(grid * coverage, size) / weights, 0)
 
 
 def join(
-    stage: str,
+    pooling: str,
     parts: Sequence[Tensor],
     target: tuple[int, int],
     merge: str = "concat",
@@ -116,7 +118,7 @@ def join(
     Returns:
         ``(B, D)``; of grids the flattened ``(gh, gw, C)``, with C · scales channels for "concat".
     """
-    if stage == "grid":
+    if pooling == "grid":
         parts = [resize_grid(part, target) for part in parts]
     if weights:
         parts = [part * weight for part, weight in zip(parts, weights, strict=True)]

@@ -11,19 +11,21 @@ from typing import Any
 from torch import Tensor
 
 from s2robot.backbones import BackboneCard
-from s2robot.backbones.intermediate_layers import MERGES, tapped
+from s2robot.backbones.intermediate_layers import LAYER_MERGES, with_layers
 from s2robot.encoder import readout as readouts
 from s2robot.encoder.tiling import ScaleLayout, image_splits, tile_of, tiles_of_frame
 from s2robot.errors import MismatchError, unknown
 from s2robot.multiscale import check_index, mean_over_tiles, merge_tiles
 from s2robot.preprocessing.image_pyramid import GEOMETRIES
-from s2robot.preprocessing.padding import frame_box, frame_shares, placed
+from s2robot.preprocessing.padding import frame_box, frame_coverage, placed
 from s2robot.utils.io import digest_of
 
 INPUT_MODES = ("native", "interpolate")
 DTYPES = ("float32", "bfloat16")
 MOST_TILES = 256
 """Tiles of all scales that a frame may be cut into."""
+_STORED = {"layers": "taps", "layers_merge": "taps_merge"}
+"""Fields whose stored name is older than their own: digests of stores and policies hold it."""
 PIXEL_PATH = 2
 """Version of the arithmetic; raised whenever the same frame would embed differently."""
 
@@ -54,9 +56,9 @@ class EncoderSpec:
     aspect ratio kept, on a square of the mean colour. Padded, the readouts leave out tokens and
     tiles without any of the frame, and a token counts in a mean by its share of frame; within a
     tile, tokens of the frame still attend to those of the padding."""
-    taps: tuple[int, ...] = ()
+    layers: tuple[int, ...] = ()
     """Layers whose outputs take the place of the last one's; see ``Backbone.forward_taps``."""
-    taps_merge: str = "concat"
+    layers_merge: str = "concat"
     """How several taps become one token: "concat" or "mean"."""
     tilings: tuple[tuple[int, int], ...] = ()
     """(rows, columns) of tiles of each scale, as in dynamic S² (NVILA): the whole frame is brought
@@ -71,7 +73,7 @@ class EncoderSpec:
     def __post_init__(self) -> None:
         scales = tuple(_whole(scale) for scale in self.scales)
         object.__setattr__(self, "scales", scales)
-        object.__setattr__(self, "taps", tuple(int(tap) for tap in self.taps))
+        object.__setattr__(self, "layers", tuple(int(layer) for layer in self.layers))
         object.__setattr__(self, "tilings", tuple(_pair(tiling) for tiling in self.tilings))
         object.__setattr__(self, "scale_weights", tuple(_whole(w) for w in self.scale_weights))
         if (
@@ -88,15 +90,15 @@ class EncoderSpec:
             ("readout", readouts.READOUTS),
             ("dtype", DTYPES),
             ("geometry", GEOMETRIES),
-            ("taps_merge", MERGES),
+            ("layers_merge", LAYER_MERGES),
             ("merge", readouts.SCALE_MERGES),
         ):
             if getattr(self, field) not in allowed:
                 raise unknown(field, getattr(self, field), allowed)
-        if self.taps and self.readout == "published":
+        if self.layers and self.readout == "published":
             raise ValueError(
                 f"readout 'published' is the model's own output, not that of its layers "
-                f"{self.taps}; take cls, mean or spatial_softmax"
+                f"{self.layers}; take cls, mean or spatial_softmax"
             )
         self._check_tilings()
         self._check_weights()
@@ -136,7 +138,7 @@ class EncoderSpec:
         ``tilings``, ``merge`` and ``scale_weights`` are there only where they are used, so that
         specs without them keep the digests they had before there were such fields.
         """
-        content = dataclasses.asdict(self)
+        content = {_STORED.get(k, k): v for k, v in dataclasses.asdict(self).items()}
         for name in ("scales", "taps", "scale_weights"):
             content[name] = list(content[name])
         content["tilings"] = [list(tiling) for tiling in self.tilings]
@@ -150,6 +152,8 @@ class EncoderSpec:
         Raises:
             ValueError: fields are unknown or missing.
         """
+        named = {new: old for old, new in _STORED.items()}
+        content = {named.get(name, name): value for name, value in content.items()}
         fields = {field.name for field in dataclasses.fields(cls)}
         if not {"backbone", "weights_digest"} <= content.keys() <= fields:
             raise ValueError(
@@ -190,9 +194,9 @@ class EmbeddingLayout:
 
     def __init__(self, spec: EncoderSpec, card: BackboneCard) -> None:
         self.spec = spec
-        self.card = card = tapped(card, spec.taps, spec.taps_merge)
-        self.stage = readouts.stage_of(spec.readout, card)
-        width = readouts.width_of(self.stage, card)
+        self.card = card = with_layers(card, spec.layers, spec.layers_merge)
+        self.pooling = readouts.pooling_of(spec.readout, card)
+        width = readouts.width_of(self.pooling, card)
         sides = {scale: tile_of(scale, card) for scale in spec.scales}
         tilings = dict(zip(spec.scales, self._tilings(), strict=True))
         grids = {s: _times(tilings[s], card.grid_side(sides[s])) for s in spec.scales}
@@ -202,12 +206,12 @@ class EmbeddingLayout:
                 s,
                 _times(tilings[s], sides[s]),
                 *tilings[s],
-                readouts.stored_shape(self.stage, grids[s], self.target, width),
+                readouts.stored_shape(self.pooling, grids[s], self.target, width),
             )
             for s in spec.scales
         }
         merged = len(spec.scales) if spec.merge == "concat" else 1
-        self.output_shape = readouts.embedding_shape(self.stage, self.target, width, merged)
+        self.output_shape = readouts.embedding_shape(self.pooling, self.target, width, merged)
 
     def _tilings(self) -> tuple[tuple[int, int], ...]:
         """(rows, columns) of each scale, as the spec gives them or as they follow from scales."""
@@ -242,7 +246,9 @@ class EmbeddingLayout:
         splits = image_splits(part.scale, self.card.preprocessing.image_size)
         return part.rows == part.columns == splits
 
-    def frame_shares(self, part: ScaleLayout, frame_shape: tuple[int, int] | None) -> Tensor | None:
+    def frame_coverage(
+        self, part: ScaleLayout, frame_shape: tuple[int, int] | None
+    ) -> Tensor | None:
         """Share of each token's area that is frame, where the geometry is "padded".
 
         Args:
@@ -266,7 +272,7 @@ class EmbeddingLayout:
         drawn = size if self.spec.input_mode == "native" else base  # the size it was padded at
         top, left, bottom, right = (x * size / drawn for x in frame_box(height, width, drawn))
         side = self.card.grid_side(part.tile_size)
-        return frame_shares(
+        return frame_coverage(
             (top, left, bottom, right),
             part.rows,
             part.columns,
@@ -285,16 +291,16 @@ class EmbeddingLayout:
             part: one of ``scales``.
             frame_shape: (height, width) of the frames [px], which geometry "padded" needs.
         """
-        shares = self.frame_shares(part, frame_shape)
-        counted = None if shares is None else tiles_of_frame(shares, part)
-        shares = None if shares is None else placed(shares, tokens.device)
-        if self.stage == "head":  # one token a tile, which all share
+        coverage = self.frame_coverage(part, frame_shape)
+        counted = None if coverage is None else tiles_of_frame(coverage, part)
+        coverage = None if coverage is None else placed(coverage, tokens.device)
+        if self.pooling == "head":  # one token a tile, which all share
             return mean_over_tiles(tokens, part.tiles, counted)[:, 0]
         prefix, grid = tokens.tensor_split([self.card.num_prefix_tokens], dim=1)
         side = self.card.grid_side(part.tile_size)
         whole = merge_tiles(grid.unflatten(1, (side, side)), part.rows, part.columns)
         prefix = mean_over_tiles(prefix, part.tiles, counted)
-        return readouts.pool(self.stage, prefix, whole, part.stored_shape, shares)
+        return readouts.pool(self.pooling, prefix, whole, part.stored_shape, coverage)
 
     def merge(self, parts: Mapping[float, Tensor]) -> Tensor:
         """Stored parts ``{scale: (B, *stored_shape)}`` to embeddings ``(B, D)``."""
@@ -303,7 +309,7 @@ class EmbeddingLayout:
             raise ValueError(f"no part for scales {missing}; got {sorted(parts)}")
         ordered = [parts[scale] for scale in self.scales]
         spec = self.spec
-        return readouts.join(self.stage, ordered, self.target, spec.merge, spec.scale_weights)
+        return readouts.join(self.pooling, ordered, self.target, spec.merge, spec.scale_weights)
 
 
 def _times(tiling: tuple[int, int], side: int) -> tuple[int, int]:

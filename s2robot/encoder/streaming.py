@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class ReuseStats:
+class StreamStats:
     """What a stream has done since it was made or reset."""
 
     frames: int = 0
@@ -83,12 +83,12 @@ class FrameStream:
 
     def reset(self) -> None:
         """Forget all frames and counts."""
-        self._scales: dict[float, KeptTiles] = {}
+        self._scales: dict[float, TileCache] = {}
         self._shape: tuple[int, ...] | None = None
-        self.stats = ReuseStats()
+        self.stats = StreamStats()
 
     @torch.no_grad()
-    def __call__(self, frames: np.ndarray | Tensor, slots: Sequence[int] | None = None) -> Tensor:
+    def __call__(self, frames: np.ndarray | Tensor, streams: Sequence[int] | None = None) -> Tensor:
         """Embed one frame of each of several cameras.
 
         Args:
@@ -104,44 +104,44 @@ class FrameStream:
             NonFiniteError: the embedding of a frame is NaN or infinite.
         """
         images = as_frames(frames)
-        order = self._check(images, slots)
+        order = self._check(images, streams)
         encoder = self.encoder
         parts = list(encoder.layout.scales.values())
         tiles = encoder.tiles(images.to(encoder.device), parts)
-        kept = [self._kept(part, new, order) for part, new in zip(parts, tiles, strict=True)]
-        changed = [k.changed(new, order, self) for k, new in zip(kept, tiles, strict=True)]
-        encode_some(encoder, kept, tiles, changed, order)
-        self._count(parts, kept, changed, order)
+        cached = [self._cached(part, new, order) for part, new in zip(parts, tiles, strict=True)]
+        changed = [k.changed(new, order, self) for k, new in zip(cached, tiles, strict=True)]
+        encode_some(encoder, cached, tiles, changed, order)
+        self._count(parts, cached, changed, order)
         shape = images.shape[1], images.shape[2]
-        pooled = [encoder.pool(k.of(order), p, shape) for p, k in zip(parts, kept, strict=True)]
+        pooled = [encoder.pool(k.of(order), p, shape) for p, k in zip(parts, cached, strict=True)]
         if not all_finite(pooled):
-            raise non_finite(encoder, pooled, [k.tiles[:, order].flatten(0, 1) for k in kept])
+            raise non_finite(encoder, pooled, [k.tiles[:, order].flatten(0, 1) for k in cached])
         return encoder.merge({part.scale: p for part, p in zip(parts, pooled, strict=True)})
 
-    def _check(self, images: Tensor, slots: Sequence[int] | None) -> Tensor:
+    def _check(self, images: Tensor, streams: Sequence[int] | None) -> Tensor:
         check_same_size(images, self._shape)
-        order = checked_slots(len(images), slots)
+        order = checked_streams(len(images), streams)
         self._shape = tuple(images.shape[1:])
         return torch.tensor(order, device=self.encoder.device)
 
-    def _kept(self, part: ScaleLayout, tiles: Tensor, order: Tensor) -> KeptTiles:
-        slots = int(order.max()) + 1
+    def _cached(self, part: ScaleLayout, tiles: Tensor, order: Tensor) -> TileCache:
+        streams = int(order.max()) + 1
         if part.scale not in self._scales:
-            self._scales[part.scale] = KeptTiles(part.tiles, tiles)
-        kept = self._scales[part.scale]
-        kept.grow(slots)
-        return kept
+            self._scales[part.scale] = TileCache(part.tiles, tiles)
+        cached = self._scales[part.scale]
+        cached.grow(streams)
+        return cached
 
     def _count(
         self,
         parts: Sequence[ScaleLayout],
-        kept: Sequence[KeptTiles],
+        cached: Sequence[TileCache],
         changed: Sequence[Tensor],
         order: Tensor,
     ) -> None:
         stats = self.stats
         stats.frames += len(order)
-        for part, k, mask in zip(parts, kept, changed, strict=True):
+        for part, k, mask in zip(parts, cached, changed, strict=True):
             new = int(mask.sum())
             stats.tiles[part.scale] = stats.tiles.get(part.scale, 0) + mask.numel()
             stats.reused[part.scale] = stats.reused.get(part.scale, 0) + mask.numel() - new
@@ -159,13 +159,13 @@ def check_same_size(images: Tensor, before: Sequence[int] | None) -> None:
         )
 
 
-def checked_slots(frames: int, slots: Sequence[int] | None) -> list[int]:
+def checked_streams(frames: int, streams: Sequence[int] | None) -> list[int]:
     """Which slot each of so many frames is of; 0, 1, ... when ``slots`` is not given.
 
     Raises:
         ValueError: not that many different numbers from 0.
     """
-    order = list(range(frames)) if slots is None else list(slots)
+    order = list(range(frames)) if streams is None else list(streams)
     if len(order) != frames or len(set(order)) < len(order) or min(order) < 0:
         raise ValueError(f"slots {order} must be {frames} different numbers from 0, one a frame")
     return order
@@ -173,7 +173,7 @@ def checked_slots(frames: int, slots: Sequence[int] | None) -> list[int]:
 
 def encode_some(
     encoder: FrameEncoder,
-    kept: Sequence[KeptTiles],
+    cached: Sequence[TileCache],
     tiles: Sequence[Tensor],
     wanted: Sequence[Tensor],
     order: Tensor,
@@ -191,10 +191,10 @@ def encode_some(
     some = [i for i, batch in enumerate(new) if len(batch)]
     tokens = map_tiles(encoder.tokens, [new[i] for i in some], encoder.max_tiles_per_batch)
     for i, found in zip(some, tokens, strict=True):
-        kept[i].store(found, tiles[i], wanted[i], order)
+        cached[i].store(found, tiles[i], wanted[i], order)
 
 
-class KeptTiles:
+class TileCache:
     """Tiles of one scale that were encoded, and their tokens, for each slot."""
 
     def __init__(self, tiles_per_frame: int, like: Tensor) -> None:
@@ -206,9 +206,9 @@ class KeptTiles:
         self.drift = 0.0
         """Largest difference of a pixel in the tiles last reused."""
 
-    def grow(self, slots: int) -> None:
+    def grow(self, streams: int) -> None:
         """Make room for slots that were not there before."""
-        more = slots - self.known.shape[1]
+        more = streams - self.known.shape[1]
         if more <= 0:
             return
         self.tiles = _widened(self.tiles, more)
@@ -259,6 +259,6 @@ class KeptTiles:
         return self.tokens[:, order].flatten(0, 1)
 
 
-def _widened(kept: Tensor, more: int) -> Tensor:
+def _widened(cached: Tensor, more: int) -> Tensor:
     """``(n, slots, ...)`` with room for more slots."""
-    return torch.cat([kept, kept.new_zeros(kept.shape[0], more, *kept.shape[2:])], dim=1)
+    return torch.cat([cached, cached.new_zeros(cached.shape[0], more, *cached.shape[2:])], dim=1)

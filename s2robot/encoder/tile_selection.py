@@ -17,7 +17,7 @@ import torch
 from torch import Tensor
 
 from s2robot.encoder.nonfinite import all_finite, non_finite
-from s2robot.encoder.streaming import KeptTiles, check_same_size, checked_slots, encode_some
+from s2robot.encoder.streaming import TileCache, check_same_size, checked_streams, encode_some
 from s2robot.encoder.tiling import tiles_of_frame
 from s2robot.errors import unknown
 from s2robot.multiscale import mean_over_tiles, merge_tiles, resize_grid, split_tiles
@@ -142,11 +142,11 @@ class SelectiveEncoder:
 
     def forget(self) -> None:
         """Forget all frames and maps, and go on counting."""
-        self._kept: list[KeptTiles] = []
+        self._cached: list[TileCache] = []
         self._shape: tuple[int, ...] | None = None
         self._mass: dict[int, Tensor] = {}
 
-    def look_at(self, weights: np.ndarray | Tensor, slots: Sequence[int] | None = None) -> None:
+    def look_at(self, weights: np.ndarray | Tensor, streams: Sequence[int] | None = None) -> None:
         """Say where the next frames matter.
 
         Args:
@@ -165,11 +165,13 @@ class SelectiveEncoder:
                 "weights must be maps (B, gh, gw) of finite numbers from 0; got shape "
                 f"{tuple(maps.shape)} with values from {_smallest(maps)}"
             )
-        for slot, one in zip(checked_slots(len(maps), slots), maps, strict=True):
-            self._mass[slot] = self._in_tiles(one, _edges(one.shape[0]), _edges(one.shape[1]))
+        for stream_index, one in zip(checked_streams(len(maps), streams), maps, strict=True):
+            self._mass[stream_index] = self._in_tiles(
+                one, _edges(one.shape[0]), _edges(one.shape[1])
+            )
 
     @torch.no_grad()
-    def __call__(self, frames: np.ndarray | Tensor, slots: Sequence[int] | None = None) -> Tensor:
+    def __call__(self, frames: np.ndarray | Tensor, streams: Sequence[int] | None = None) -> Tensor:
         """Embed one frame of each of several cameras.
 
         Arguments, result and errors are those of ``FrameStream``: frames ``(B, H, W, 3)`` or
@@ -177,37 +179,37 @@ class SelectiveEncoder:
         """
         images, encoder = as_frames(frames), self.encoder
         check_same_size(images, self._shape)
-        slots = checked_slots(len(images), slots)
+        streams = checked_streams(len(images), streams)
         self._shape = tuple(images.shape[1:])
-        order = torch.tensor(slots, device=encoder.device)
+        order = torch.tensor(streams, device=encoder.device)
         tiles = encoder.tiles(images.to(encoder.device), self._parts)
-        if not self._kept:
-            self._kept = [KeptTiles(p.tiles, t) for p, t in zip(self._parts, tiles, strict=True)]
-        changes = [k.change(t, order) for k, t in zip(self._kept, tiles, strict=True)]
-        wanted = self._wanted(changes, slots, order)
-        encode_some(encoder, self._kept, tiles, wanted, order)
+        if not self._cached:
+            self._cached = [TileCache(p.tiles, t) for p, t in zip(self._parts, tiles, strict=True)]
+        changes = [k.change(t, order) for k, t in zip(self._cached, tiles, strict=True)]
+        wanted = self._wanted(changes, streams, order)
+        encode_some(encoder, self._cached, tiles, wanted, order)
         self._count(changes, wanted, order)
         return self._embed(changes, wanted, order)
 
     # ---------------------------------------------------------------------------- which tiles
-    def _wanted(self, changes: list[Tensor], slots: list[int], order: Tensor) -> list[Tensor]:
+    def _wanted(self, changes: list[Tensor], streams: list[int], order: Tensor) -> list[Tensor]:
         """Which tiles to encode, ``(n, B)`` of each scale."""
         change = torch.cat(changes[1:])  # (n of all higher scales, B)
         changed = change > 0
-        keys = (change, self._weights(changed, slots, order), changed.float())
+        keys = (change, self._weights(changed, streams, order), changed.float())
         first = _ranked(keys)[: self.budget]
         chosen = torch.zeros_like(changed).scatter_(0, first, True) & changed
         higher = chosen.split([part.tiles for part in self._parts[1:]])
         wanted = [changes[0] > 0, *higher]
-        for kept, change, mask in zip(self._kept, changes, wanted, strict=True):
+        for cached, change, mask in zip(self._cached, changes, wanted, strict=True):
             waits = (change > 0) & ~mask
-            kept.age[:, order] = torch.where(waits, kept.age[:, order] + 1, 0)
+            cached.age[:, order] = torch.where(waits, cached.age[:, order] + 1, 0)
         return wanted
 
-    def _weights(self, like: Tensor, slots: list[int], order: Tensor) -> Tensor:
+    def _weights(self, like: Tensor, streams: list[int], order: Tensor) -> Tensor:
         """What ranks tiles before their motion does, ``(n, B)``."""
         if self.choose == "motion":
-            age = torch.cat([kept.age[:, order] for kept in self._kept[1:]])
+            age = torch.cat([cached.age[:, order] for cached in self._cached[1:]])
             return torch.where(age >= self.refresh_every, age, 0).float()
         if self.choose == "random":
             return torch.rand(like.shape, generator=self._generator).to(like.device)
@@ -216,7 +218,7 @@ class SelectiveEncoder:
             return self._region[:, None].expand(like.shape).to(like.device)
         nowhere = torch.ones(1, 1)
         uniform = self._in_tiles(nowhere, _edges(1), _edges(1))
-        return torch.stack([self._mass.get(s, uniform) for s in slots], dim=1).to(like.device)
+        return torch.stack([self._mass.get(s, uniform) for s in streams], dim=1).to(like.device)
 
     def _in_tiles(self, weights: Tensor, y: Tensor, x: Tensor) -> Tensor:
         """Share of a map ``(gh, gw)`` with cells between ``y`` and ``x`` in each tile: ``(n,)``."""
@@ -230,36 +232,36 @@ class SelectiveEncoder:
     # ------------------------------------------------------------------------- what they show
     def _embed(self, changes: list[Tensor], wanted: list[Tensor], order: Tensor) -> Tensor:
         encoder, parts = self.encoder, self._parts
-        tokens = self._kept[0].of(order)
+        tokens = self._cached[0].of(order)
         assert self._shape is not None
         shape = self._shape[0], self._shape[1]
         pooled = [encoder.pool(tokens, parts[0], shape)]
         for i in range(1, len(parts)):
             own = (changes[i] == 0) | wanted[i]
             if self.stale == "keep":
-                own |= self._kept[i].known[:, order]
+                own |= self._cached[i].known[:, order]
             if own.all():
-                tokens = self._kept[i].of(order)
+                tokens = self._cached[i].of(order)
             else:
                 lower = self._from_lower(tokens, parts[i - 1], parts[i])
-                tokens = self._filled(parts[i], self._kept[i], lower, own, order)
+                tokens = self._filled(parts[i], self._cached[i], lower, own, order)
             pooled.append(encoder.pool(tokens, parts[i], shape))
         if not all_finite(pooled):
-            shown = [kept.tiles[:, order].flatten(0, 1) for kept in self._kept]
+            shown = [cached.tiles[:, order].flatten(0, 1) for cached in self._cached]
             raise non_finite(encoder, pooled, shown)
         return encoder.merge({part.scale: p for part, p in zip(parts, pooled, strict=True)})
 
     def _filled(
-        self, part: ScaleLayout, kept: KeptTiles, lower: Tensor, own: Tensor, order: Tensor
+        self, part: ScaleLayout, cached: TileCache, lower: Tensor, own: Tensor, order: Tensor
     ) -> Tensor:
         """Tokens ``(n · B, P + g, C)``: a tile's own where it has some, else the lower scale's.
 
         Prefix tokens are averaged over tiles later on: a tile without any of its own shows the
         mean of those that have.
         """
-        if kept.tokens is None:
+        if cached.tokens is None:
             return lower.flatten(0, 1)
-        tokens, mask = kept.tokens[:, order], own[..., None, None]  # (n, B, P + g, C)
+        tokens, mask = cached.tokens[:, order], own[..., None, None]  # (n, B, P + g, C)
         prefix, shown = self._prefix, mask[self._of_frame(part)]
         some, own_prefix = shown.any(dim=0), tokens[self._of_frame(part), :, :prefix]
         mean = (own_prefix * shown).sum(dim=0) / shown.sum(dim=0).clamp(min=1)
@@ -283,25 +285,27 @@ class SelectiveEncoder:
     def _of_frame(self, part: ScaleLayout) -> list[int]:
         """Tiles that are not all padding: those whose prefix tokens count."""
         assert self._shape is not None
-        shares = self.encoder.layout.frame_shares(part, (self._shape[0], self._shape[1]))
-        return list(range(part.tiles)) if shares is None else tiles_of_frame(shares, part)
+        coverage = self.encoder.layout.frame_coverage(part, (self._shape[0], self._shape[1]))
+        return list(range(part.tiles)) if coverage is None else tiles_of_frame(coverage, part)
 
     @property
     def _prefix(self) -> int:
         layout = self.encoder.layout
-        return 1 if layout.stage == "head" else layout.card.num_prefix_tokens
+        return 1 if layout.pooling == "head" else layout.card.num_prefix_tokens
 
     def _count(self, changes: list[Tensor], wanted: list[Tensor], order: Tensor) -> None:
         stats, frames = self.stats, len(order)
         stats.frames += frames
-        for part, kept, change, mask in zip(self._parts, self._kept, changes, wanted, strict=True):
+        for part, cached, change, mask in zip(
+            self._parts, self._cached, changes, wanted, strict=True
+        ):
             each = self.encoder.backbone.gflops(1, part.tile_size)
             counts = mask.sum(dim=1).cpu().numpy().reshape(part.rows, part.columns)
             stats.encoded[part.scale] = stats.encoded.get(part.scale, 0) + counts
             stats.tiles[part.scale] = stats.tiles.get(part.scale, 0) + mask.numel()
             stats.gflops += each * int(mask.sum())
             stats.full_gflops += each * mask.numel()
-            old = kept.age[:, order][kept.known[:, order] & (change > 0) & ~mask]
+            old = cached.age[:, order][cached.known[:, order] & (change > 0) & ~mask]
             if self.stale == "keep" and old.numel():
                 stats.oldest_age = max(stats.oldest_age, int(old.max()))
 

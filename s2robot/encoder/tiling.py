@@ -93,12 +93,12 @@ def aspect_tilings(
 
 
 @functools.lru_cache(maxsize=64)
-def tiles_of_frame(shares: Tensor, part: ScaleLayout) -> list[int]:
+def tiles_of_frame(coverage: Tensor, part: ScaleLayout) -> list[int]:
     """Numbers of a scale's tiles that hold any of the frame.
 
     Args:
         shares: as ``EmbeddingLayout.frame_shares`` gives them.
         part: the scale.
     """
-    tiles = shares.unflatten(0, (part.rows, -1)).unflatten(2, (part.columns, -1))  # (r, h, c, w)
+    tiles = coverage.unflatten(0, (part.rows, -1)).unflatten(2, (part.columns, -1))  # (r, h, c, w)
     return (tiles > 0).any(dim=3).any(dim=1).flatten().nonzero().flatten().tolist()

@@ -25,9 +25,9 @@ from s2robot.envs.levels import levels_of_task
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.errors import MismatchError, unknown
 from s2robot.evaluation.episode_videos import pick_episodes, replay, write_strip, write_video
-from s2robot.evaluation.initial_states import Conditions
-from s2robot.evaluation.rollout import STAGES, Actor, Encoder, Pilot, episode_row, roll_out
-from s2robot.evaluation.vector_env import Snapshot, View, make_lockstep
+from s2robot.evaluation.initial_states import InitialStates
+from s2robot.evaluation.rollout import STAGES, Actor, Agent, Encoder, episode_row, roll_out
+from s2robot.evaluation.vector_env import CameraView, VectorStep, make_vector_env
 from s2robot.policies.checkpoint import PolicyHeader, check_action_space
 from s2robot.stats.intervals import Interval, wilson
 from s2robot.utils.io import (
@@ -115,7 +115,7 @@ class Summary:
 def evaluate(
     policy: Actor,
     encoder: Encoder | None,
-    conditions: Conditions,
+    initial_states: InitialStates,
     config: EvalConfig,
     out_dir: str | Path,
     *,
@@ -135,13 +135,13 @@ def evaluate(
             with other inputs; the message names what differs.
         S2RobotError: the policy's actions are not finite, or an environment process hung or died.
     """
-    run = _Run(policy, encoder, conditions, config, Path(out_dir), header)
+    run = _Run(policy, encoder, initial_states, config, Path(out_dir), header)
     with locked(run.out / "evaluate"):
         if fresh:
             run.clear()
         run.claim()
         run.roll_out(progress)
-        summary = run.summarise()
+        summary = run.summarize()
         run.write(summary)  # before the videos, which need a renderer that controls do without
         summary = dataclasses.replace(summary, **run.record())
         run.write(summary)
@@ -154,7 +154,7 @@ class _Run:
 
     policy: Actor
     encoder: Encoder | None
-    conditions: Conditions
+    initial_states: InitialStates
     config: EvalConfig
     out: Path
     header: PolicyHeader
@@ -162,7 +162,7 @@ class _Run:
     @functools.cached_property
     def env_kwargs(self) -> dict[str, Any]:
         kwargs = {**self.header.env_kwargs, "image_camera": None, "render_mode": None}
-        kwargs["level"] = self.conditions.level
+        kwargs["level"] = self.initial_states.level
         if self.config.horizon is not None:
             kwargs["horizon"] = self.config.horizon
         return kwargs
@@ -173,40 +173,40 @@ class _Run:
         return PickCubeEnv(**self.env_kwargs)
 
     @functools.cached_property
-    def pilot(self) -> Pilot:
+    def agent(self) -> Agent:
         control = "" if self.encoder else str(self.header.encoder["backbone"])
         yaw = self.env.level.yaw_range_rad > 0
-        return Pilot(self.policy, self.header.proprio_keys, self.encoder, control, yaw)
+        return Agent(self.policy, self.header.proprio_keys, self.encoder, control, yaw)
 
     @functools.cached_property
-    def rolling_pilot(self) -> Pilot:
+    def rollout_agent(self) -> Agent:
         """The pilot of all batches: its encoder may be a stream, with a slot an environment."""
         if not self.config.reuse or self.encoder is None:
-            return self.pilot
+            return self.agent
         stream = getattr(self.encoder, "stream", None)
         if stream is None:
             raise ValueError("reuse needs an encoder with stream(), as FrameEncoder has")
-        return dataclasses.replace(self.pilot, encoder=stream())
+        return dataclasses.replace(self.agent, encoder=stream())
 
-    def _batch_pilot(self) -> Pilot:
+    def _batch_agent(self) -> Agent:
         """The pilot of a batch; a choice of tiles begins anew with each, whatever came before."""
         budget, choice = self.config.tile_budget, self.config.tile_choice
         if budget is None or self.encoder is None:
-            return self.rolling_pilot
+            return self.rollout_agent
         selective = getattr(self.encoder, "selective", None)
         if selective is None:
             raise ValueError("tile_budget needs an encoder with selective(), as FrameEncoder has")
         return dataclasses.replace(
-            self.pilot, encoder=selective(budget, choice), tells_attention=choice == "attention"
+            self.agent, encoder=selective(budget, choice), tells_attention=choice == "attention"
         )
 
     @functools.cached_property
-    def view(self) -> View | None:
+    def view(self) -> CameraView | None:
         """The camera that the policy was trained with; None where nothing looks."""
         if self.encoder is None:
             return None
         camera = self.header.frames["camera"]
-        return View(camera["name"], camera["size"], camera["size"])
+        return CameraView(camera["name"], camera["size"], camera["size"])
 
     def clear(self) -> None:
         """Delete an earlier run's files, and nothing else in the folder."""
@@ -218,10 +218,10 @@ class _Run:
     def claim(self) -> None:
         """Refuse a policy that does not fit the task, and a folder that holds another run."""
         doable = [] if self.header.level is None else levels_of_task(self.header.level)
-        if self.conditions.level not in doable:
+        if self.initial_states.level not in doable:
             raise MismatchError(
                 f"the policy is for level {self.header.level!r}, the conditions are of "
-                f"{self.conditions.level!r}; draw conditions of a level with the policy's task: "
+                f"{self.initial_states.level!r}; draw conditions of a level with the policy's task: "
                 f"{', '.join(doable) or 'none is known'}"
             )
         check_action_space(self.header, self.env.action_space, self.env.control)  # pyright: ignore[reportArgumentType]
@@ -237,7 +237,7 @@ class _Run:
             "format": FORMAT,
             "policy": self.header.sha256,
             "encoder": self.header.encoder,
-            "conditions": self.conditions.sha256,
+            "conditions": self.initial_states.sha256,
             "env": self.env_kwargs,
             "frames": self.header.frames.get("camera"),
             "num_envs": self.config.num_envs,
@@ -255,12 +255,12 @@ class _Run:
 
     def roll_out(self, progress: bool) -> None:
         """Roll out the batches that have no rows yet."""
-        starts = range(self._finished(), len(self.conditions), self.config.num_envs)
+        starts = range(self._finished(), len(self.initial_states), self.config.num_envs)
         if not starts:
             return
         (self.out / "summary.json").unlink(missing_ok=True)
         config = self.config
-        envs = make_lockstep(self.env_kwargs, config.num_envs, self.view, config.workers)
+        envs = make_vector_env(self.env_kwargs, config.num_envs, self.view, config.workers)
         try:
             for start in track(starts, description="rolling out", disable=not progress):
                 self._roll_out_batch(envs, start)
@@ -271,7 +271,7 @@ class _Run:
         """Episodes of whole batches; rows of a batch that a kill cut short are dropped."""
         path = self.out / "episodes.jsonl"
         rows = read_jsonl(path)
-        if len(rows) >= len(self.conditions):
+        if len(rows) >= len(self.initial_states):
             return len(rows)
         whole = len(rows) - len(rows) % self.config.num_envs
         if whole < len(rows):
@@ -280,10 +280,10 @@ class _Run:
         return whole
 
     def _roll_out_batch(self, envs: Any, start: int) -> None:
-        states = self.conditions.states[start : start + self.config.num_envs]
+        states = self.initial_states.states[start : start + self.config.num_envs]
         padding = np.repeat(states[-1:], self.config.num_envs - len(states), axis=0)
         horizon = self.env.level.horizon
-        episodes = roll_out(self._batch_pilot(), envs, np.concatenate([states, padding]), horizon)
+        episodes = roll_out(self._batch_agent(), envs, np.concatenate([states, padding]), horizon)
         with atomic_path(self._actions_path(start)) as temporary, temporary.open("wb") as file:
             np.save(file, episodes.actions[: len(states)], allow_pickle=False)
         append_jsonl(self.out / "timing.jsonl", [{"start": start, **episodes.times_ms}])
@@ -300,7 +300,7 @@ class _Run:
     def _actions_path(self, start: int) -> Path:
         return self.out / "actions" / f"from_{start:05d}.npy"
 
-    def summarise(self) -> Summary:
+    def summarize(self) -> Summary:
         """Count the rows; latencies are measured once, right after the rollouts."""
         rows = read_jsonl(self.out / "episodes.jsonl")
         counts = Counter(row["stage"] for row in rows)
@@ -343,28 +343,28 @@ class _Run:
 
     def _single_frame_latency(self) -> dict[str, Any]:
         """What one robot waits for: encoder and policy on one frame, whatever it shows."""
-        snapshot = self._single_snapshot()
+        snapshot = self._single_step()
         self.policy.reset(1)
         encode_ms, policy_ms = [], []
         for _ in range(SINGLE_FRAME_WARMUP + SINGLE_FRAME_REPEATS):
             start = time.perf_counter()
-            embedding = self.pilot.see(snapshot)
+            embedding = self.agent.encode(snapshot)
             seen = time.perf_counter()
-            self.pilot.decide(embedding, snapshot)
+            self.agent.select_action(embedding, snapshot)
             encode_ms.append(1000 * (seen - start))
             policy_ms.append(1000 * (time.perf_counter() - seen))
-        encode, decide = (np.array(t[SINGLE_FRAME_WARMUP:]) for t in (encode_ms, policy_ms))
-        series = {"encode": encode, "policy": decide, "total": encode + decide}
+        encode, select_action = (np.array(t[SINGLE_FRAME_WARMUP:]) for t in (encode_ms, policy_ms))
+        series = {"encode": encode, "policy": select_action, "total": encode + select_action}
         return {key: _quantiles(values) for key, values in series.items()}
 
-    def _single_snapshot(self) -> Snapshot:
+    def _single_step(self) -> VectorStep:
         obs, _ = self.env.reset(seed=0)
         batched = {key: value[None] for key, value in obs.items()}
         frames = None
         if self.view is not None:
             rng = np.random.default_rng(0)
             frames = rng.integers(0, 256, (1, self.view.height, self.view.width, 3), np.uint8)
-        return Snapshot(batched, {}, frames, 0.0, 0.0)
+        return VectorStep(batched, {}, frames, 0.0, 0.0)
 
     def record(self) -> dict[str, tuple[str, ...]]:
         """Write videos of the first successes and failures, and strips of the failures."""
@@ -385,7 +385,7 @@ class _Run:
     def _replay(self, index: int) -> list[np.ndarray]:
         start = index - index % self.config.num_envs
         actions = np.load(self._actions_path(start), allow_pickle=False)[index - start]
-        state = self.conditions.states[index]
+        state = self.initial_states.states[index]
         return replay(self.env, state, actions, self.config.video_size)
 
 

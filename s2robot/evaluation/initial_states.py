@@ -21,12 +21,12 @@ from s2robot.utils.io import atomic_path, digest_of, locked, sha256_bytes
 
 FIRST_SEEDS = {"selection": 1_000_000, "test": 2_000_000}
 """Environment seed of condition 0; demonstrations use seeds below 1,000,000."""
-MAX_CONDITIONS = 1_000_000
+MAX_INITIAL_STATES = 1_000_000
 _LOOKS = ("image_camera", "image_size", "render_mode", "quality", "horizon")
 
 
 @dataclass(frozen=True)
-class Conditions:
+class InitialStates:
     """Initial simulator states of one level and split."""
 
     level: str
@@ -61,7 +61,7 @@ class Conditions:
         """
         from s2robot.envs.levels import get_level
 
-        looks = int(get_level(self.level).looks_vary)  # entries at a state's end
+        looks = int(get_level(self.level).appearance_varies)  # entries at a state's end
         starts = np.ascontiguousarray(self.states[:, : self.states.shape[1] - looks])
         return digest_of([list(starts.shape), sha256_bytes(starts.tobytes())])
 
@@ -70,7 +70,9 @@ class Conditions:
         return {"level": self.level, "split": self.split, "env_kwargs": dict(self.env_kwargs)}
 
 
-def make_conditions(level: str, split: str, n: int, env_kwargs: Mapping[str, Any]) -> Conditions:
+def make_initial_states(
+    level: str, split: str, n: int, env_kwargs: Mapping[str, Any]
+) -> InitialStates:
     """Draw `n` initial states; a longer set begins with the shorter one's.
 
     Raises:
@@ -79,25 +81,25 @@ def make_conditions(level: str, split: str, n: int, env_kwargs: Mapping[str, Any
     from s2robot.envs.pick_cube import PickCubeEnv
 
     _check_split(split)
-    if not 1 <= n <= MAX_CONDITIONS:
-        raise ValueError(f"n must lie in [1, {MAX_CONDITIONS}], got {n}")
+    if not 1 <= n <= MAX_INITIAL_STATES:
+        raise ValueError(f"n must lie in [1, {MAX_INITIAL_STATES}], got {n}")
     physics = _physics(level, env_kwargs)
     env = PickCubeEnv(**physics)
     try:
         states = [_initial_state(env, FIRST_SEEDS[split] + i) for i in range(n)]
     finally:
         env.close()
-    return Conditions(level, split, physics, np.stack(states))
+    return InitialStates(level, split, physics, np.stack(states))
 
 
-def save_conditions(path: str | Path, conditions: Conditions) -> None:
+def save_initial_states(path: str | Path, initial_states: InitialStates) -> None:
     """Write states, header and hash as one npz file (no pickle), atomically."""
-    header = {**conditions.header(), "sha256": conditions.sha256}
+    header = {**initial_states.header(), "sha256": initial_states.sha256}
     with atomic_path(path) as temporary, temporary.open("wb") as file:
-        np.savez(file, states=conditions.states, header=np.array(json.dumps(header)))
+        np.savez(file, states=initial_states.states, header=np.array(json.dumps(header)))
 
 
-def load_conditions(path: str | Path) -> Conditions:
+def load_initial_states(path: str | Path) -> InitialStates:
     """Read conditions and verify their hash.
 
     Raises:
@@ -108,30 +110,30 @@ def load_conditions(path: str | Path) -> Conditions:
         with np.load(path, allow_pickle=False) as file:
             header, states = json.loads(str(file["header"])), file["states"]
         recorded = header.pop("sha256")
-        conditions = Conditions(**header, states=states)
+        initial_states = InitialStates(**header, states=states)
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise CorruptFileError(
             f"{path} is not a file of initial conditions ({error}); delete it to draw it anew"
         ) from None
-    if conditions.sha256 != recorded:
+    if initial_states.sha256 != recorded:
         raise CorruptFileError(
-            f"{path}: content has hash {conditions.sha256[:12]}, recorded is {recorded[:12]}; "
+            f"{path}: content has hash {initial_states.sha256[:12]}, recorded is {recorded[:12]}; "
             "the file was altered or damaged: delete it to draw it anew"
         )
-    return conditions
+    return initial_states
 
 
-def ensure_conditions(
+def ensure_initial_states(
     folder: str | Path, level: str, split: str, n: int, env_kwargs: Mapping[str, Any]
-) -> Conditions:
+) -> InitialStates:
     """Load the conditions of these arguments from `folder`, drawing them if they are not there."""
     _check_split(split)
     key = digest_of(_physics(level, env_kwargs))[:10]
     path = Path(folder) / f"{level}-{split}-{n}-{key}.npz"
     with locked(path):
         if not path.exists():
-            save_conditions(path, make_conditions(level, split, n, env_kwargs))
-    return load_conditions(path)
+            save_initial_states(path, make_initial_states(level, split, n, env_kwargs))
+    return load_initial_states(path)
 
 
 def _physics(level: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:

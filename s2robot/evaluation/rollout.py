@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from s2robot.errors import S2RobotError
-from s2robot.evaluation.baselines import control_embedding
-from s2robot.evaluation.vector_env import INFO_KEYS, Lockstep, Snapshot
+from s2robot.evaluation.baselines import baseline_embedding
+from s2robot.evaluation.vector_env import INFO_KEYS, VectorEnv, VectorStep
 from s2robot.policies.dataset import stack_proprio
 
 STAGES = ("none", "reach", "grasp", "lift", "timeout", "drop")
@@ -35,27 +35,27 @@ class Actor(Protocol):
 
 
 @dataclass(frozen=True)
-class Pilot:
+class Agent:
     """Policy and eyes: an encoder, or a control that reads its embedding off the observation."""
 
     policy: Actor
     proprio_keys: Sequence[str]
     encoder: Encoder | None = None
-    control: str = "none"
+    baseline: str = "none"
     yaw: bool = False
     tells_attention: bool = False
     """Whether the encoder is told where the policy looked, for its next choice of tiles."""
 
-    def see(self, snapshot: Snapshot) -> torch.Tensor:
+    def encode(self, snapshot: VectorStep) -> torch.Tensor:
         """Return the embeddings (B, D) of what the environments show."""
         if self.encoder is None:
-            return torch.from_numpy(control_embedding(self.control, snapshot.obs, self.yaw))
+            return torch.from_numpy(baseline_embedding(self.baseline, snapshot.obs, self.yaw))
         embedding = self.encoder(snapshot.frames)
         if embedding.is_cuda:  # else the clock would stop before the work is done
             torch.cuda.synchronize(embedding.device)
         return embedding
 
-    def decide(self, embedding: torch.Tensor, snapshot: Snapshot) -> np.ndarray:
+    def select_action(self, embedding: torch.Tensor, snapshot: VectorStep) -> np.ndarray:
         """Return actions (B, A) float32 in [-1, 1]."""
         proprio = torch.from_numpy(stack_proprio(snapshot.obs, self.proprio_keys))
         actions = self.policy.act(embedding, proprio).float().cpu().numpy()
@@ -83,17 +83,17 @@ class Episodes:
     """Milliseconds of each step for the whole batch: encode, policy, env, render."""
 
 
-def roll_out(pilot: Pilot, envs: Lockstep, states: np.ndarray, horizon: int) -> Episodes:
+def roll_out(agent: Agent, envs: VectorEnv, states: np.ndarray, horizon: int) -> Episodes:
     """Run every environment from its row of `states` for `horizon` steps."""
     snapshot = envs.reset(states)
-    pilot.policy.reset(len(states))
+    agent.policy.reset(len(states))
     actions, snapshots = [], []
     times: dict[str, list[float]] = {"encode": [], "policy": [], "env": [], "render": []}
     for _ in range(horizon):
         start = time.perf_counter()
-        embedding = pilot.see(snapshot)
+        embedding = agent.encode(snapshot)
         seen = time.perf_counter()
-        actions.append(pilot.decide(embedding, snapshot))
+        actions.append(agent.select_action(embedding, snapshot))
         decided = time.perf_counter()
         rendered_s = snapshot.render_s
         snapshot = envs.step(actions[-1])

@@ -24,7 +24,7 @@ INFO_KEYS = ("is_success", "reached", "grasped", "cube_height_m")
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class VectorStep:
     """What B environments show at one moment, and the seconds it took to get there."""
 
     obs: Mapping[str, np.ndarray]
@@ -38,7 +38,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True)
-class View:
+class CameraView:
     """The camera that frames come from."""
 
     camera: str
@@ -46,35 +46,35 @@ class View:
     width: int
 
 
-class Lockstep(Protocol):
+class VectorEnv(Protocol):
     """B environments that start from given states and step together."""
 
-    def reset(self, states: np.ndarray) -> Snapshot: ...
+    def reset(self, states: np.ndarray) -> VectorStep: ...
 
-    def step(self, actions: np.ndarray) -> Snapshot: ...
+    def step(self, actions: np.ndarray) -> VectorStep: ...
 
     def close(self) -> None: ...
 
 
-def make_lockstep(
-    env_kwargs: Mapping[str, Any], count: int, view: View | None, workers: int = 0
-) -> Lockstep:
+def make_vector_env(
+    env_kwargs: Mapping[str, Any], count: int, view: CameraView | None, workers: int = 0
+) -> VectorEnv:
     """Make `count` environments; `workers` 0 keeps them, and one GL context, in this process."""
     if workers == 0:
-        return LocalEnvs(env_kwargs, count, view)
-    return WorkerEnvs(env_kwargs, count, view, min(workers, count))
+        return InProcessVectorEnv(env_kwargs, count, view)
+    return SubprocessVectorEnv(env_kwargs, count, view, min(workers, count))
 
 
-class LocalEnvs:
+class InProcessVectorEnv:
     """Environments in this process."""
 
-    def __init__(self, env_kwargs: Mapping[str, Any], count: int, view: View | None) -> None:
+    def __init__(self, env_kwargs: Mapping[str, Any], count: int, view: CameraView | None) -> None:
         from s2robot.envs.pick_cube import PickCubeEnv
 
         self._envs = [PickCubeEnv(**env_kwargs) for _ in range(count)]
         self._view = view
 
-    def reset(self, states: np.ndarray) -> Snapshot:
+    def reset(self, states: np.ndarray) -> VectorStep:
         """Start every environment from its row of `states` (B, D)."""
         return self._gather(
             lambda: [
@@ -83,7 +83,7 @@ class LocalEnvs:
             ]
         )
 
-    def step(self, actions: np.ndarray) -> Snapshot:
+    def step(self, actions: np.ndarray) -> VectorStep:
         """Carry out each environment's row of `actions` (B, A)."""
 
         def advance() -> list[tuple[Mapping[str, np.ndarray], Mapping[str, Any]]]:
@@ -97,7 +97,7 @@ class LocalEnvs:
         for env in self._envs:
             env.close()
 
-    def _gather(self, act: Callable[[], Sequence[tuple[Mapping, Mapping]]]) -> Snapshot:
+    def _gather(self, act: Callable[[], Sequence[tuple[Mapping, Mapping]]]) -> VectorStep:
         start = time.perf_counter()
         results = act()
         acted = time.perf_counter()
@@ -105,7 +105,7 @@ class LocalEnvs:
         done = time.perf_counter()
         obs = {key: np.stack([o[key] for o, _ in results]) for key in results[0][0]}
         info = {key: np.array([i[key] for _, i in results]) for key in INFO_KEYS}
-        return Snapshot(obs, info, frames, acted - start, done - acted)
+        return VectorStep(obs, info, frames, acted - start, done - acted)
 
     def _frames(self) -> np.ndarray | None:
         view = self._view
@@ -116,13 +116,13 @@ class LocalEnvs:
         )
 
 
-_own: LocalEnvs | None = None  # a worker process's share of the environments
+_own: InProcessVectorEnv | None = None  # a worker process's share of the environments
 
 
-def _start(env_kwargs: Mapping[str, Any], count: int, view: View | None) -> None:
+def _start(env_kwargs: Mapping[str, Any], count: int, view: CameraView | None) -> None:
     global _own
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _own = LocalEnvs(env_kwargs, count, view)
+    _own = InProcessVectorEnv(env_kwargs, count, view)
 
 
 def _end_with_parent() -> None:
@@ -133,35 +133,35 @@ def _end_with_parent() -> None:
         os._exit(1)
 
 
-def _call(method: str, rows: np.ndarray) -> Snapshot:
+def _call(method: str, rows: np.ndarray) -> VectorStep:
     return getattr(_own, method)(rows)
 
 
-class WorkerEnvs:
+class SubprocessVectorEnv:
     """Environments shared out over processes, each with one GL context of its own."""
 
     def __init__(
         self,
         env_kwargs: Mapping[str, Any],
         count: int,
-        view: View | None,
+        view: CameraView | None,
         workers: int,
         watchdog_s: float = WATCHDOG_S,
     ) -> None:
         self._watchdog_s = watchdog_s
-        self._shares = [len(part) for part in np.array_split(np.arange(count), workers)]
+        self._coverage = [len(part) for part in np.array_split(np.arange(count), workers)]
         spawn = multiprocessing.get_context("spawn")  # a GL context does not survive a fork
         self._pools = [
             ProcessPoolExecutor(1, spawn, _start, (dict(env_kwargs), share, view))
-            for share in self._shares
+            for share in self._coverage
         ]
         self._pids: list[int] = self._wait([pool.submit(os.getpid) for pool in self._pools])
 
-    def reset(self, states: np.ndarray) -> Snapshot:
+    def reset(self, states: np.ndarray) -> VectorStep:
         """As `LocalEnvs.reset`."""
         return self._everywhere("reset", states)
 
-    def step(self, actions: np.ndarray) -> Snapshot:
+    def step(self, actions: np.ndarray) -> VectorStep:
         """As `LocalEnvs.step`."""
         return self._everywhere("step", actions)
 
@@ -170,8 +170,8 @@ class WorkerEnvs:
         for pool in self._pools:
             pool.shutdown(wait=True, cancel_futures=True)
 
-    def _everywhere(self, method: str, rows: np.ndarray) -> Snapshot:
-        parts = np.split(rows, np.cumsum(self._shares)[:-1])
+    def _everywhere(self, method: str, rows: np.ndarray) -> VectorStep:
+        parts = np.split(rows, np.cumsum(self._coverage)[:-1])
         futures = [
             pool.submit(_call, method, part) for pool, part in zip(self._pools, parts, strict=True)
         ]
@@ -201,9 +201,9 @@ class WorkerEnvs:
                 continue
 
 
-def _joined(parts: Sequence[Snapshot]) -> Snapshot:
+def _joined(parts: Sequence[VectorStep]) -> VectorStep:
     frames = [part.frames for part in parts if part.frames is not None]
-    return Snapshot(
+    return VectorStep(
         {key: np.concatenate([part.obs[key] for part in parts]) for key in parts[0].obs},
         {key: np.concatenate([part.info[key] for part in parts]) for key in parts[0].info},
         np.concatenate(frames) if frames else None,

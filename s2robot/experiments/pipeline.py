@@ -23,10 +23,10 @@ from s2robot.encoder.spec import EncoderSpec
 from s2robot.envs.levels import get_level, levels_of_task
 from s2robot.envs.pick_cube import CONTROL_DT_S, PickCubeEnv
 from s2robot.errors import unknown
-from s2robot.evaluation.baselines import is_control
+from s2robot.evaluation.baselines import is_baseline
 from s2robot.evaluation.evaluate import EvalConfig, Summary, evaluate
-from s2robot.evaluation.initial_states import Conditions, ensure_conditions
-from s2robot.experiments.variant import Arm, ArmConfig
+from s2robot.evaluation.initial_states import InitialStates, ensure_initial_states
+from s2robot.experiments.variant import Variant, VariantConfig
 from s2robot.policies.checkpoint import (
     PolicyHeader,
     action_space_record,
@@ -35,7 +35,11 @@ from s2robot.policies.checkpoint import (
     save_policy,
 )
 from s2robot.policies.config import PolicyConfig
-from s2robot.training.hyperparameter_search import HeadChoice, SearchConfig, search_head
+from s2robot.training.hyperparameter_search import (
+    HyperparameterChoice,
+    SearchConfig,
+    search_hyperparameters,
+)
 from s2robot.training.trainer import FitResult, TrainConfig, fit
 from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import digest_of, locked, read_json, write_json
@@ -48,7 +52,7 @@ console = Console()
 class TrainJob:
     """One policy to train: an arm, a network, a budget, a seed."""
 
-    arm: ArmConfig = field(default_factory=ArmConfig)
+    variant: VariantConfig = field(default_factory=VariantConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     search: SearchConfig | None = field(default_factory=SearchConfig)
@@ -57,97 +61,97 @@ class TrainJob:
     runs_dir: Path = Path("runs")
 
 
-def choose_head(job: TrainJob, arm: Arm) -> HeadChoice | None:
+def choose_hyperparameters(job: TrainJob, variant: Variant) -> HyperparameterChoice | None:
     """The arm's head, searched once on held-out demonstrations and then the same for every seed."""
     if job.search is None:
         return None
     identity = {
-        **arm.identity(),
+        **variant.identity(),
         "policy": dataclasses.asdict(job.policy),
         "train": dataclasses.asdict(job.train),
         "search": dataclasses.asdict(job.search),
     }
     cache = job.runs_dir / "heads" / f"{digest_of(identity)[:24]}.jsonl"
-    data = arm.data
+    data = variant.data
     with locked(cache), Progress(console=console) as progress:
         bar = progress.add_task("head search", total=job.search.trials)
-        return search_head(
+        return search_hyperparameters(
             data,
             job.policy,
             job.train,
             job.search,
             cache_path=cache,
             on_trial=lambda _: progress.advance(bar),
-            device=arm.config.device,
+            device=variant.config.device,
         )
 
 
-def policy_folder(job: TrainJob, arm: Arm) -> Path:
+def policy_folder(job: TrainJob, variant: Variant) -> Path:
     """Where a trained policy lies; the name is for people, the digest decides."""
     identity = {
-        **arm.identity(),
+        **variant.identity(),
         "policy": dataclasses.asdict(job.policy),
         "train": dataclasses.asdict(job.train),
         "search": None if job.search is None else dataclasses.asdict(job.search),
         "seed": job.seed,
     }
-    scales = "".join(f"{s:g}" for s in arm.config.scales)
-    words = [arm.config.level, arm.encoder_name.replace("/", "-")]
-    if not arm.is_control:
-        words += [f"s{scales}", arm.config.input_mode, arm.config.readout]
+    scales = "".join(f"{s:g}" for s in variant.config.scales)
+    words = [variant.config.level, variant.encoder_name.replace("/", "-")]
+    if not variant.is_baseline:
+        words += [f"s{scales}", variant.config.input_mode, variant.config.readout]
     name = "_".join([*words, job.policy.kind, f"seed{job.seed}", digest_of(identity)[:10]])
     return job.runs_dir / "cells" / name
 
 
-def train_cell(job: TrainJob, arm: Arm) -> Path:
+def train_run(job: TrainJob, variant: Variant) -> Path:
     """Train one policy (or find it trained); returns the policy file's path."""
-    folder = policy_folder(job, arm)
+    folder = policy_folder(job, variant)
     path = folder / "policy.safetensors"
     with locked(folder / "train"):
         if path.exists():
             load_policy(path)  # verified, so that a damaged one is found here
             return path
-        choice = choose_head(job, arm)
+        choice = choose_hyperparameters(job, variant)
         policy_config = job.policy if choice is None else choice.policy_config
         lr = job.train.lr if choice is None else choice.lr
         train_config = dataclasses.replace(job.train, lr=lr, seed=job.seed)
-        result = _fit(arm, policy_config, train_config, folder / "training")
-        header = _header(job, arm, policy_config, train_config, choice)
+        result = _fit(variant, policy_config, train_config, folder / "training")
+        header = _header(job, variant, policy_config, train_config, choice)
         save_policy(path, result.policy, header)
         write_json(folder / "history.json", list(result.history))
     return path
 
 
-def _fit(arm: Arm, policy: PolicyConfig, config: TrainConfig, folder: Path) -> FitResult:
-    data = arm.data
+def _fit(variant: Variant, policy: PolicyConfig, config: TrainConfig, folder: Path) -> FitResult:
+    data = variant.data
     with Progress(console=console) as progress:
         bar = progress.add_task(f"training, seed {config.seed}", total=config.epochs)
 
         def show(row: dict[str, float]) -> None:
             progress.update(bar, completed=row["epoch"])
 
-        return fit(data, policy, config, folder, on_epoch=show, device=arm.config.device)
+        return fit(data, policy, config, folder, on_epoch=show, device=variant.config.device)
 
 
 def _header(
     job: TrainJob,
-    arm: Arm,
+    variant: Variant,
     policy_config: PolicyConfig,
     train_config: TrainConfig,
-    choice: HeadChoice | None,
+    choice: HyperparameterChoice | None,
 ) -> PolicyHeader:
-    demos = arm.demos
+    demos = variant.demos
     env = PickCubeEnv(**demos.env_kwargs)
     space = action_space_record(env.action_space, demos.control, 1 / CONTROL_DT_S)  # pyright: ignore[reportArgumentType]
     env.close()
     return PolicyHeader(
         policy_config=policy_config,
-        encoder=arm.encoder_record,
-        embedding_shape=arm.embedding_shape,
-        proprio_keys=arm.proprio_keys,
+        encoder=variant.encoder_record,
+        embedding_shape=variant.embedding_shape,
+        proprio_keys=variant.proprio_keys,
         action_space=space,
         env_kwargs=demos.env_kwargs,
-        frames={} if arm.is_control else arm.frames.source,
+        frames={} if variant.is_baseline else variant.frames.source,
         demos_digest=demos.digest,
         train=dataclasses.asdict(train_config),
         seed=job.seed,
@@ -179,10 +183,10 @@ class EvalJob:
     fresh: bool = False
 
 
-def conditions_for(job: EvalJob, env_kwargs: dict[str, Any]) -> Conditions:
+def initial_states_for(job: EvalJob, env_kwargs: dict[str, Any]) -> InitialStates:
     """The fixed initial conditions of a level, made once and verified by their hash."""
     level = job.level or env_kwargs["level"]
-    return ensure_conditions(job.data_dir / "conditions", level, job.split, job.n, env_kwargs)
+    return ensure_initial_states(job.data_dir / "conditions", level, job.split, job.n, env_kwargs)
 
 
 def eval_folder(job: EvalJob, own_level: str | None) -> Path:
@@ -195,11 +199,13 @@ def evaluate_policy(job: EvalJob) -> Summary:
     """Roll a policy file out on fixed conditions; rows and videos go beside it."""
     policy, header = load_policy(job.checkpoint)
     encoder = None
-    if not is_control(header.encoder["backbone"]):
+    if not is_baseline(header.encoder["backbone"]):
         encoder = _rebuild_encoder(job, EncoderSpec.from_dict(header.encoder))
-    conditions = conditions_for(job, header.env_kwargs)
+    initial_states = initial_states_for(job, header.env_kwargs)
     out = eval_folder(job, header.level)
-    return evaluate(policy, encoder, conditions, job.rollout, out, header=header, fresh=job.fresh)
+    return evaluate(
+        policy, encoder, initial_states, job.rollout, out, header=header, fresh=job.fresh
+    )
 
 
 def _rebuild_encoder(job: EvalJob, spec: EncoderSpec) -> FrameEncoder:
@@ -214,7 +220,7 @@ def _rebuild_encoder(job: EvalJob, spec: EncoderSpec) -> FrameEncoder:
 
 
 @dataclass(frozen=True)
-class CellJob:
+class RunJob:
     """One cell of a sweep: train, then evaluate."""
 
     train: TrainJob = field(default_factory=TrainJob)
@@ -226,7 +232,7 @@ class CellJob:
     own."""
 
     def __post_init__(self) -> None:
-        own = self.train.arm.level
+        own = self.train.variant.level
         allowed = levels_of_task(own)
         for level in self.eval_levels:
             if level not in allowed:
@@ -235,24 +241,26 @@ class CellJob:
     @property
     def levels(self) -> list[str]:
         """The levels to roll out on, each once."""
-        return list(dict.fromkeys(self.eval_levels)) or [self.train.arm.level]
+        return list(dict.fromkeys(self.eval_levels)) or [self.train.variant.level]
 
 
-def run_cell(job: CellJob, say: Callable[[str], None] = console.print) -> Summary:
+def execute_run(job: RunJob, say: Callable[[str], None] = console.print) -> Summary:
     """Train and evaluate one cell; what is already there is taken up, not made again.
 
     Returns the first level's summary; those of further ones are said.
     """
-    arm = Arm(job.train.arm)
-    say(f"cell: {arm.config.level}, {arm.label}, {job.train.policy.kind}, seed {job.train.seed}")
-    path = train_cell(job.train, arm)
-    summaries = {level: _evaluate_cell(job, arm, path, level) for level in job.levels}
+    variant = Variant(job.train.variant)
+    say(
+        f"cell: {variant.config.level}, {variant.label}, {job.train.policy.kind}, seed {job.train.seed}"
+    )
+    path = train_run(job.train, variant)
+    summaries = {level: _evaluate_run(job, variant, path, level) for level in job.levels}
     for level in job.levels[1:]:
         say(f"on {level}: {summaries[level]}")
     return summaries[job.levels[0]]
 
 
-def _evaluate_cell(job: CellJob, arm: Arm, path: Path, level: str) -> Summary:
+def _evaluate_run(job: RunJob, variant: Variant, path: Path, level: str) -> Summary:
     """Roll one cell's policy out on one level and write what the report needs of it."""
     eval_job = EvalJob(
         checkpoint=path,
@@ -260,37 +268,39 @@ def _evaluate_cell(job: CellJob, arm: Arm, path: Path, level: str) -> Summary:
         split=job.split,
         n=job.n,
         rollout=job.rollout,
-        weights=arm.config.weights,
-        device=arm.config.device,
-        runtime=arm.config.runtime,
-        data_dir=arm.config.data_dir,
+        weights=variant.config.weights,
+        device=variant.config.device,
+        runtime=variant.config.runtime,
+        data_dir=variant.config.data_dir,
     )
     header = read_header(path)
-    record = _cell_record(job, arm, header, eval_job)
+    record = _run_record(job, variant, header, eval_job)
     write_json(eval_folder(eval_job, header.level) / "cell.json", record)
     return evaluate_policy(eval_job)
 
 
-def _cell_record(job: CellJob, arm: Arm, header: PolicyHeader, eval_job: EvalJob) -> dict[str, Any]:
-    conditions = conditions_for(eval_job, header.env_kwargs)
-    encoder = arm.encoder
-    starts = {"starts": conditions.starts_sha256}
+def _run_record(
+    job: RunJob, variant: Variant, header: PolicyHeader, eval_job: EvalJob
+) -> dict[str, Any]:
+    initial_states = initial_states_for(eval_job, header.env_kwargs)
+    encoder = variant.encoder
+    starts = {"starts": initial_states.starts_sha256}
     return {
         "name": eval_job.checkpoint.parent.name,
-        "level": conditions.level,
-        "rare_share": get_level(conditions.level).rare_share,
-        "label": arm.label,
+        "level": initial_states.level,
+        "rare_share": get_level(initial_states.level).rare_share,
+        "label": variant.label,
         "encoder": header.encoder,
-        "scales": [] if encoder is None else list(arm.config.scales),
-        "input_mode": None if encoder is None else arm.config.input_mode,
-        "readout": None if encoder is None else arm.config.readout,
+        "scales": [] if encoder is None else list(variant.config.scales),
+        "input_mode": None if encoder is None else variant.config.input_mode,
+        "readout": None if encoder is None else variant.config.readout,
         "policy_kind": header.policy_config.kind,
         "seed": header.seed,
-        "conditions": {"hash": conditions.sha256, "n": job.n, "split": job.split} | starts,
+        "conditions": {"hash": initial_states.sha256, "n": job.n, "split": job.split} | starts,
         "demos": {
             "digest": header.demos_digest,
-            "n": arm.demos.num_episodes,
-            "level": arm.demos.level,
+            "n": variant.demos.num_episodes,
+            "level": variant.demos.level,
         },
         "parameters": 0 if encoder is None else encoder.parameters_count,
         "gflops_per_frame": 0.0 if encoder is None else encoder.gflops_per_frame,
@@ -301,6 +311,6 @@ def _cell_record(job: CellJob, arm: Arm, header: PolicyHeader, eval_job: EvalJob
     }
 
 
-def failed_cells(runs_dir: Path) -> list[tuple[str, str]]:
+def failed_runs(runs_dir: Path) -> list[tuple[str, str]]:
     """Names and messages of cells that a sweep could not finish."""
     return [(p.parent.name, read_json(p)["error"]) for p in runs_dir.glob("failed/*/error.json")]

@@ -17,7 +17,13 @@ from s2robot.data.feature_store import FeatureStore
 from s2robot.data.rendered_frames import CameraConfig, RenderedFrames
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.envs.levels import get_level
-from s2robot.evaluation.baselines import control_embedding, control_shape, is_control
+from s2robot.evaluation.baselines import (
+    baseline_embedding,
+    baseline_shape,
+    current_name,
+    is_baseline,
+    stored_name,
+)
 from s2robot.policies.dataset import TrajectoryData, default_proprio_keys
 from s2robot.training.trainer import assemble
 from s2robot.utils.io import read_json
@@ -43,7 +49,7 @@ class DemosChoice:
 
 
 @dataclass(frozen=True)
-class ArmConfig:
+class VariantConfig:
     """What is compared, and where its inputs lie; see ``configs/arm.yaml``."""
 
     level: str = "precise"
@@ -55,8 +61,8 @@ class ArmConfig:
     readout: str = "spatial_softmax"
     resize_output_to_idx: int = 0
     geometry: str = "published"
-    taps: tuple[int, ...] = ()
-    taps_merge: str = "concat"
+    layers: tuple[int, ...] = ()
+    layers_merge: str = "concat"
     tilings: tuple[tuple[int, int], ...] = ()
     merge: str = "concat"
     scale_weights: tuple[float, ...] = ()
@@ -69,18 +75,23 @@ class ArmConfig:
 
     def __post_init__(self) -> None:
         get_level(self.level)
+        object.__setattr__(self, "encoder", current_name(self.encoder))
 
 
-class Arm:
+class Variant:
     """The inputs of one arm, each made when first asked for."""
 
-    def __init__(self, config: ArmConfig) -> None:
+    def __init__(self, config: VariantConfig) -> None:
         self.config = config
 
     @property
-    def is_control(self) -> bool:
+    def _stored_encoder(self) -> str:
+        return stored_name(self.config.encoder)
+
+    @property
+    def is_baseline(self) -> bool:
         """Whether the arm looks at no pixels (``none``, ``state``)."""
-        return is_control(self.config.encoder)
+        return is_baseline(self._stored_encoder)
 
     @property
     def camera(self) -> CameraConfig:
@@ -107,7 +118,7 @@ class Arm:
     @functools.cached_property
     def encoder(self) -> FrameEncoder | None:
         """The frozen encoder; None for a control."""
-        if self.is_control:
+        if self.is_baseline:
             return None
         config = self.config
         encoder = FrameEncoder.from_name(
@@ -118,8 +129,8 @@ class Arm:
             weights=config.weights,
             resize_output_to_idx=config.resize_output_to_idx,
             geometry=config.geometry,
-            taps=config.taps,
-            taps_merge=config.taps_merge,
+            layers=config.layers,
+            layers_merge=config.layers_merge,
             tilings=config.tilings,
             merge=config.merge,
             scale_weights=config.scale_weights,
@@ -135,7 +146,7 @@ class Arm:
     def encoder_record(self) -> dict[str, Any]:
         """What identifies the encoder: its spec, or the control's name."""
         if self.encoder is None:
-            return {"backbone": self.config.encoder}
+            return {"backbone": self._stored_encoder}
         return self.encoder.spec.to_dict()
 
     @property
@@ -152,14 +163,14 @@ class Arm:
     def embedding_shape(self) -> tuple[int, ...]:
         """Shape of one embedding."""
         if self.encoder is None:
-            return control_shape(self.config.encoder, self.yaw)
+            return baseline_shape(self._stored_encoder, self.yaw)
         return tuple(self.encoder.output_shape)
 
     def embeddings(self) -> torch.Tensor:
         """Embeddings ``(N, D)`` of all frames, from the feature store where there are pixels."""
         if self.encoder is None:
             low_dim = {key: self.demos.low_dim(key) for key in ("cube_pos", "cube_quat")}
-            return torch.from_numpy(control_embedding(self.config.encoder, low_dim, self.yaw))
+            return torch.from_numpy(baseline_embedding(self._stored_encoder, low_dim, self.yaw))
         store = FeatureStore(self.config.data_dir / "features")
         frames = self.frames
         store.ensure(self.demos, frames, self.encoder)
@@ -178,14 +189,14 @@ class Arm:
     def identity(self) -> dict[str, Any]:
         """What two runs must share to be the same arm."""
         record: dict[str, Any] = {"demos": self.demos.digest, "encoder": self.encoder_record}
-        if not self.is_control:
+        if not self.is_baseline:
             record["camera"] = dataclasses.asdict(self.camera)
         return record
 
     @property
     def encoder_name(self) -> str:
         """The encoder's name; for a file, its card's name and the weights' digest."""
-        name = self.config.encoder
+        name = self._stored_encoder
         if self.encoder is None or not name.startswith("file:"):
             return name
         card = read_json(Path(name.removeprefix("file:")).with_suffix(".json"))
@@ -194,8 +205,8 @@ class Arm:
     @property
     def label(self) -> str:
         """Short name for tables and pictures, such as ``s2r-vitt16-128 (1,2)``."""
-        if self.is_control:
-            return self.config.encoder
+        if self.is_baseline:
+            return self._stored_encoder
         scales = ",".join(f"{scale:g}" for scale in self.config.scales)
         words = [f"{self.encoder_name} ({scales})"]
         if self.config.input_mode != "native" and self.config.scales != (1.0,):
@@ -204,8 +215,8 @@ class Arm:
             words.append(self.config.readout)
         if self.config.geometry != "published":
             words.append(f"{self.config.geometry} frame")
-        if self.config.taps:
-            words.append(f"layers {','.join(str(tap) for tap in self.config.taps)}")
+        if self.config.layers:
+            words.append(f"layers {','.join(str(layer) for layer in self.config.layers)}")
         if self.config.resize_output_to_idx:
             words.append(f"grid of scale {self.config.resize_output_to_idx}")
         if self.config.tilings:

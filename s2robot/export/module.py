@@ -20,7 +20,7 @@ from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import ScaleLayout
 from s2robot.errors import unknown
 from s2robot.multiscale import split_tiles
-from s2robot.preprocessing.image_pyramid import GEOMETRIES, centre_crop, resized_shape, taken_whole
+from s2robot.preprocessing.image_pyramid import GEOMETRIES, center_crop, resized_shape, taken_whole
 from s2robot.preprocessing.padding import frame_box
 from s2robot.preprocessing.resize_matrices import (
     Coefficients,
@@ -64,7 +64,7 @@ def placement(frame: Shape, pixels: Preprocessing, image: Shape, geometry: str) 
     length = round(pixels.resize * size / pixels.image_size)
     resized = resized_shape(pixels, *frame, length)
     numbered = torch.arange(resized[0] * resized[1]).view(resized)
-    top, left = divmod(int(centre_crop(numbered, size, pixels.floors_crop)[0, 0]), resized[1])
+    top, left = divmod(int(center_crop(numbered, size, pixels.floors_crop)[0, 0]), resized[1])
     return Placement(resized, (top, left), image, image)
 
 
@@ -159,9 +159,9 @@ def _padding(where: Placement) -> tuple[int, int, int, int]:
 
 def _canvas(where: Placement, pixels: Preprocessing) -> Tensor:
     """The mean colour around the frame, 0 where the frame comes: ``(3, h, w)``."""
-    colour = torch.tensor(pixels.mean) * 255
-    colour = colour if pixels.resampler == "float" else colour.round()
-    canvas = colour.view(3, 1, 1).repeat(1, *where.canvas)
+    color = torch.tensor(pixels.mean) * 255
+    color = color if pixels.resampler == "float" else color.round()
+    canvas = color.view(3, 1, 1).repeat(1, *where.canvas)
     (top, left), (height, width) = where.offset, where.kept
     canvas[:, top : top + height, left : left + width] = 0
     return canvas

@@ -281,7 +281,7 @@ def halve_weights(model: Any) -> None:
 
 def metadata_of(encoder: FrameEncoder, frame_shape: tuple[int, int]) -> dict[str, str]:
     """What the file says of itself; see ``onnxruntime``'s ``session.get_modelmeta()``."""
-    spec, licence = encoder.spec, encoder.backbone.card.licence
+    spec, license = encoder.spec, encoder.backbone.card.license
     return {
         "s2robot.version": __version__,
         "s2robot.encoder": spec.backbone,
@@ -289,8 +289,8 @@ def metadata_of(encoder: FrameEncoder, frame_shape: tuple[int, int]) -> dict[str
         "s2robot.spec_digest": spec.digest(),
         "s2robot.frame_shape": json.dumps([*frame_shape, 3]),
         "s2robot.output_shape": json.dumps(list(encoder.output_shape)),
-        "s2robot.licence": licence.name,
-        "s2robot.non_commercial": json.dumps(licence.non_commercial),
+        "s2robot.licence": license.name,
+        "s2robot.non_commercial": json.dumps(license.non_commercial),
     }
 
 

@@ -99,7 +99,7 @@ def image_of(
         return pad(frames, image_size, pixels)
     length = round(pixels.resize * image_size / pixels.image_size)
     resized = resize(frames, resized_shape(pixels, height, width, length), pixels)
-    return centre_crop(resized, image_size, pixels.floors_crop)
+    return center_crop(resized, image_size, pixels.floors_crop)
 
 
 def pyramid(
@@ -142,7 +142,7 @@ def resized_shape(pixels: Preprocessing, height: int, width: int, length: int) -
     return int(length * height / width), length
 
 
-def centre_crop(images: Tensor, size: int, floors: bool = False) -> Tensor:
+def center_crop(images: Tensor, size: int, floors: bool = False) -> Tensor:
     """The centre square of ``(B, C, H, W)`` as a view, its corner rounded to even or down."""
     rest = [length - size for length in images.shape[-2:]]
     top, left = (pixels // 2 if floors else round(pixels / 2) for pixels in rest)

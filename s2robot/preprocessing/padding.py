@@ -42,7 +42,7 @@ def pad(frames: Tensor, size: int, pixels: Preprocessing) -> Tensor:
 
 
 @functools.lru_cache(maxsize=64)
-def frame_shares(
+def frame_coverage(
     box: Box, rows: int, columns: int, tile_size: int, stride: int, side: int
 ) -> Tensor:
     """Share of each grid token's area that is frame, ``(rows · side, columns · side)`` in 0-1.
@@ -56,12 +56,12 @@ def frame_shares(
         side: tokens a side of a tile.
     """
     top, left, bottom, right = box
-    down = _shares(top, bottom, rows, tile_size, stride, side)
-    across = _shares(left, right, columns, tile_size, stride, side)
+    down = _coverage(top, bottom, rows, tile_size, stride, side)
+    across = _coverage(left, right, columns, tile_size, stride, side)
     return down[:, None] * across
 
 
-def _shares(
+def _coverage(
     start: float, stop: float, tiles: int, tile_size: int, stride: int, side: int
 ) -> Tensor:
     """Share of each token's side that lies between ``start`` and ``stop``: ``(tiles · side,)``."""
@@ -73,6 +73,6 @@ def _shares(
 
 
 @functools.lru_cache(maxsize=64)
-def placed(shares: Tensor, device: torch.device) -> Tensor:
+def placed(coverage: Tensor, device: torch.device) -> Tensor:
     """What ``frame_shares`` gave on a device, copied there once: a recorded graph may not copy."""
-    return shares.to(device)
+    return coverage.to(device)

@@ -143,10 +143,10 @@ def antialiased_weights(old: int, new: int, interpolation: str) -> np.ndarray:
     support = _SUPPORT[interpolation] * stretch
     matrix = np.zeros((new, old))
     for i in range(new):
-        centre = (i + 0.5) * scale
-        first = max(int(centre - support + 0.5), 0)
-        last = min(int(centre + support + 0.5), old)
-        weights = _kernel((np.arange(first, last) - centre + 0.5) / stretch, interpolation)
+        center = (i + 0.5) * scale
+        first = max(int(center - support + 0.5), 0)
+        last = min(int(center + support + 0.5), old)
+        weights = _kernel((np.arange(first, last) - center + 0.5) / stretch, interpolation)
         matrix[i, first:last] = weights / weights.sum()
     return matrix
 

@@ -9,12 +9,12 @@ import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
-from s2robot.pretraining.frame_dataset import FramePool
-from s2robot.utils.distributed import ALONE, Team
+from s2robot.pretraining.frame_dataset import FrameDataset
+from s2robot.utils.distributed import ALONE, DistributedContext
 
 
 @dataclass(frozen=True)
-class ViewConfig:
+class CropConfig:
     """How views are cut: which share of the frame a view spans, as S² tiles do."""
 
     scales: tuple[float, ...] = (1.0, 2.0, 3.0)
@@ -39,7 +39,7 @@ class ViewConfig:
             raise ValueError(f"flip must lie in [0, 1]; got {self.flip}")
 
 
-class ViewSampler(Dataset):
+class CropSampler(Dataset):
     """Random views of a pool, one batch a step.
 
     View i of a step depends on (seed, step, i) alone: a resumed run repeats it, and any number of
@@ -57,20 +57,20 @@ class ViewSampler(Dataset):
 
     def __init__(
         self,
-        pool: FramePool,
+        pool: FrameDataset,
         size: int,
-        config: ViewConfig,
+        config: CropConfig,
         seed: int,
         batch_size: int,
-        team: Team = ALONE,
+        context: DistributedContext = ALONE,
         cells: int = 0,
     ) -> None:
         self._pool = pool
         self._size = size
         self._config = config
-        self._shares = np.cumsum(config.weights) / np.sum(config.weights)
+        self._coverage = np.cumsum(config.weights) / np.sum(config.weights)
         self._seed = seed
-        self._numbers = range(batch_size)[team.rank :: team.size]
+        self._numbers = range(batch_size)[context.rank :: context.size]
         self._cells = cells if pool.has_segments else 0
 
     def __getitem__(self, step: int) -> list[torch.Tensor]:
@@ -87,7 +87,7 @@ class ViewSampler(Dataset):
         rng = np.random.default_rng([self._seed, step, number])
         index = int(rng.integers(len(self._pool)))
         frame = self._pool[index]  # (H, W, 3)
-        scale = self._config.scales[int(np.searchsorted(self._shares, rng.random(), "right"))]
+        scale = self._config.scales[int(np.searchsorted(self._coverage, rng.random(), "right"))]
         side = round(min(frame.shape[:2]) / scale * rng.uniform(1 - self._config.jitter, 1))
         top, left = (int(rng.integers(0, length - side + 1)) for length in frame.shape[:2])
         crop = frame[top : top + side, left : left + side]

@@ -12,7 +12,7 @@ from timm.models.vision_transformer import VisionTransformer
 
 from s2robot.errors import unknown
 from s2robot.policies.config import require_at_least, require_positive
-from s2robot.pretraining.augmentation import ViewConfig
+from s2robot.pretraining.augmentation import CropConfig
 from s2robot.utils.optim import cosine_schedule
 
 RENDERED = "rendered"
@@ -104,7 +104,7 @@ class PretrainConfig:
     workers: int = 0
     """Processes that cut views for each training process; 0: a thread on a CPU, several on GPUs."""
     model: ModelConfig = field(default_factory=ModelConfig)
-    sampling: ViewConfig = field(default_factory=ViewConfig)
+    sampling: CropConfig = field(default_factory=CropConfig)
 
     def __post_init__(self) -> None:
         least_one = ("frames", "frame_size", "every", "views", "batch_size", "checkpoint_every")

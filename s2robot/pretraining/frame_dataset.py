@@ -30,7 +30,7 @@ class FrameGenerator(Protocol):
     def frame(self, index: int) -> np.ndarray: ...
 
 
-class FramePool:
+class FrameDataset:
     """Frames ``(H, W, 3)`` uint8 in shards on disk; all frames of a shard are equally large.
 
     Args:
@@ -54,8 +54,8 @@ class FramePool:
     def __len__(self) -> int:
         return int(self._ends[-1])
 
-    def __reduce__(self) -> tuple[type[FramePool], tuple[list[Path], list[Path]]]:
-        return FramePool, self._paths  # a pickled memory map would hold all its frames
+    def __reduce__(self) -> tuple[type[FrameDataset], tuple[list[Path], list[Path]]]:
+        return FrameDataset, self._paths  # a pickled memory map would hold all its frames
 
     def __getitem__(self, i: int) -> np.ndarray:
         shard, place = self._place(i)
@@ -81,8 +81,8 @@ def _open_shard(path: Path, dimensions: int) -> np.ndarray:
         shard = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
         raise CorruptFileError(f"{path} is not a whole frame shard ({error}); delete it") from None
-    colours = dimensions == 3 or shard.shape[-1] == 3
-    if shard.ndim != dimensions or not colours or shard.dtype != np.uint8:
+    colors = dimensions == 3 or shard.shape[-1] == 3
+    if shard.ndim != dimensions or not colors or shard.dtype != np.uint8:
         expected = "(frames, H, W, 3)" if dimensions == 4 else "(frames, h, w)"
         raise CorruptFileError(
             f"{path} holds {shard.dtype} {shard.shape}; expected uint8 {expected}"

@@ -17,7 +17,7 @@ from s2robot.data.bag_paths import BAGS, bag_and_topic
 from s2robot.data.frame_sources import PICTURES, VIDEOS, video_frames
 from s2robot.errors import CorruptFileError, unknown
 from s2robot.pretraining.config import RENDERED, PretrainConfig
-from s2robot.pretraining.frame_dataset import FramePool, kept_shards, rendered_shards
+from s2robot.pretraining.frame_dataset import FrameDataset, kept_shards, rendered_shards
 from s2robot.utils.io import digest_of
 
 DEMONSTRATIONS = (".hdf5", ".h5")
@@ -25,7 +25,7 @@ _SIDEWAYS = (5, 6, 7, 8)  # values of EXIF's orientation that swap width and hei
 _ORIENTATION = 0x0112
 
 
-def open_pool(config: PretrainConfig, console: Console) -> FramePool:
+def open_dataset(config: PretrainConfig, console: Console) -> FrameDataset:
     """Frames of all of a recipe's sources, prepared where they are not yet.
 
     Raises:
@@ -39,7 +39,7 @@ def open_pool(config: PretrainConfig, console: Console) -> FramePool:
         rendered = config.cache, config.frames, config.seed, config.frame_size
         segments = rendered_shards(*rendered, kind="segments")
     shards = [_shards(source, config, console) for source in config.source]
-    pool = FramePool([path for paths in shards for path in paths], segments)
+    pool = FrameDataset([path for paths in shards for path in paths], segments)
     console.print(f"{len(pool)} frames from {', '.join(config.source)}", highlight=False)
     return pool
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from s2robot.pretraining.trainer import Trainer
 
 
-class Diary:
+class TrainingLogger:
     """What a run tells and keeps: progress, loss curve, checkpoints."""
 
     def __init__(self, trainer: Trainer, console: Console) -> None:

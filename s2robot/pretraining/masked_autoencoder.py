@@ -79,7 +79,7 @@ class MaskedAutoencoder(nn.Module):
         """
         decoded = self.decode_tokens(self.encode(images, keep), keep)
         predicted = self.decoder_head(decoded)
-        target = normalise_patches(patchify(images, self.patch))
+        target = normalize_patches(patchify(images, self.patch))
         error = (predicted.float() - target).square().mean(dim=-1)  # (B, N)
         masked = torch.ones_like(error).scatter_(1, keep, 0.0)
         loss = (error * masked).sum() / masked.sum()
@@ -157,7 +157,7 @@ def unpatchify(patches: torch.Tensor, patch: int) -> torch.Tensor:
     return grid.permute(0, 5, 1, 3, 2, 4).reshape(batch, 3, side * patch, side * patch)
 
 
-def normalise_patches(patches: torch.Tensor) -> torch.Tensor:
+def normalize_patches(patches: torch.Tensor) -> torch.Tensor:
     """Each patch to zero mean and unit variance (the paper's ``norm_pix_loss``)."""
     mean, deviation = patch_moments(patches)
     return (patches - mean) / deviation
@@ -170,7 +170,7 @@ def patch_moments(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return mean, (variance + PIXEL_VARIANCE_EPS).sqrt()
 
 
-def normalise_pixels(views: torch.Tensor) -> torch.Tensor:
+def normalize_pixels(views: torch.Tensor) -> torch.Tensor:
     """uint8 ``(B, 3, S, S)`` to float32, ImageNet mean and deviation."""
     mean = torch.tensor(MEAN, device=views.device).view(1, 3, 1, 1) * 255
     std = torch.tensor(STD, device=views.device).view(1, 3, 1, 1) * 255

@@ -21,10 +21,10 @@ from torch.utils.data import DataLoader
 from torch.utils.tensorboard import SummaryWriter
 
 from s2robot.errors import DivergedError, MismatchError
-from s2robot.pretraining.augmentation import ViewSampler
+from s2robot.pretraining.augmentation import CropSampler
 from s2robot.pretraining.config import PretrainConfig, learning_rate
 from s2robot.pretraining.export import export, jsonable
-from s2robot.pretraining.frame_sources import open_pool
+from s2robot.pretraining.frame_sources import open_dataset
 from s2robot.pretraining.hardware import (
     compiles,
     data_workers,
@@ -32,15 +32,21 @@ from s2robot.pretraining.hardware import (
     resolve_precision,
     training_device,
 )
-from s2robot.pretraining.logger import Diary
+from s2robot.pretraining.logger import TrainingLogger
 from s2robot.pretraining.masked_autoencoder import (
     SEGMENT_CELLS,
     MaskedAutoencoder,
-    normalise_pixels,
+    normalize_pixels,
     visible_patches,
 )
 from s2robot.pretraining.visualization import write_page, write_reconstructions
-from s2robot.utils.distributed import ALONE, Team, count_processes, launch, under_torchrun
+from s2robot.utils.distributed import (
+    ALONE,
+    DistributedContext,
+    count_processes,
+    launch,
+    under_torchrun,
+)
 from s2robot.utils.io import atomic_path
 from s2robot.utils.optim import parameter_groups, seeded
 
@@ -53,8 +59,8 @@ class Trainer:
         team: the processes that train together.
     """
 
-    def __init__(self, config: PretrainConfig, team: Team = ALONE) -> None:
-        self.config, self.team = config, team
+    def __init__(self, config: PretrainConfig, context: DistributedContext = ALONE) -> None:
+        self.config, self.context = config, context
         self.device = training_device(config.device)
         self.precision = resolve_precision(config.precision, self.device)
         with seeded(config.seed, 0):
@@ -70,7 +76,7 @@ class Trainer:
             fused=True,
         )
         self.forward: Any = self.model
-        if team.size > 1:
+        if context.size > 1:
             self.forward = DistributedDataParallel(self.model)
         if compiles(config.compile, self.device):
             self.forward = torch.compile(self.forward)
@@ -98,7 +104,7 @@ class Trainer:
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
-        mean, norm = self.team.mean(torch.stack([loss.detach(), norm.detach()])).tolist()
+        mean, norm = self.context.mean(torch.stack([loss.detach(), norm.detach()])).tolist()
         self._check(mean, norm)
         self.optimizer.step()
         self._update_average()
@@ -106,8 +112,8 @@ class Trainer:
         return mean
 
     def _loss(self, views: torch.Tensor, segments: torch.Tensor | None) -> torch.Tensor:
-        keep = self.team.share(self.visible(self.step, self.config.batch_size)).to(self.device)
-        images = normalise_pixels(views.to(self.device, non_blocking=True))
+        keep = self.context.share(self.visible(self.step, self.config.batch_size)).to(self.device)
+        images = normalize_pixels(views.to(self.device, non_blocking=True))
         if segments is not None:
             segments = segments.to(self.device, non_blocking=True)
         low = self.precision is torch.bfloat16
@@ -131,7 +137,7 @@ class Trainer:
 
     @torch.no_grad()
     def _update_average(self) -> None:
-        if not self.team.leads:
+        if not self.context.is_main_process:
             return
         # Short runs would otherwise keep the random start: the usual (1 + t) / (10 + t) ramp.
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
@@ -185,54 +191,54 @@ def pretrain(config: PretrainConfig, console: Console | None = None) -> Path:
     console = console or Console()
     processes = count_processes(config.processes, config.device, config.batch_size)
     if not under_torchrun():
-        open_pool(config, console)  # once, before several processes want it
+        open_dataset(config, console)  # once, before several processes want it
     launch(_work, processes, config)
     return config.out / "encoder.json"
 
 
-def _work(team: Team, config: PretrainConfig) -> None:
+def _work(context: DistributedContext, config: PretrainConfig) -> None:
     """What each process does."""
-    console = Console(quiet=not team.leads)
-    trainer = Trainer(config, team)
+    console = Console(quiet=not context.is_main_process)
+    trainer = Trainer(config, context)
     checkpoint = config.out / "checkpoint.pt"
     if checkpoint.exists():
         trainer.load(checkpoint)
         console.print(f"resuming at step {trainer.step} of {config.steps}")
-    pool = open_pool(config, Console(quiet=True))
+    pool = open_dataset(config, Console(quiet=True))
     sampling = config.model.img_size, config.sampling, config.seed, config.batch_size
     cells = config.model.img_size // config.model.patch_size * SEGMENT_CELLS
-    sampler = ViewSampler(pool, *sampling, team, cells)
+    sampler = CropSampler(pool, *sampling, context, cells)
     console.print(
         f"pre-training {config.name} on {trainer.device} in {trainer.precision}, "
-        f"{team.size} process(es): {config.views} views",
+        f"{context.size} process(es): {config.views} views",
         highlight=False,
     )
     _train(trainer, sampler, console)
-    if team.leads:
+    if context.is_main_process:
         with SummaryWriter(str(config.out / "tb")) as board:
-            write_reconstructions(trainer, ViewSampler(pool, *sampling[:3], 8), board)
+            write_reconstructions(trainer, CropSampler(pool, *sampling[:3], 8), board)
         export(trainer)
         write_page(config)
 
 
-def _train(trainer: Trainer, sampler: ViewSampler, console: Console) -> None:
-    config, team = trainer.config, trainer.team
-    diary = Diary(trainer, console) if team.leads else None
+def _train(trainer: Trainer, sampler: CropSampler, console: Console) -> None:
+    config, context = trainer.config, trainer.context
+    logger = TrainingLogger(trainer, console) if context.is_main_process else None
     for views, waited in batches(sampler, trainer):
         loss = trainer.update(*views)
-        if diary is not None:
-            diary.add(loss, waited)
+        if logger is not None:
+            logger.add(loss, waited)
             if trainer.step % config.checkpoint_every == 0 or trainer.step == config.steps:
-                diary.checkpoint()
-    if diary is not None:
-        diary.close()
+                logger.checkpoint()
+    if logger is not None:
+        logger.close()
 
 
-def batches(sampler: ViewSampler, trainer: Trainer) -> Iterator[tuple[list[torch.Tensor], float]]:
+def batches(sampler: CropSampler, trainer: Trainer) -> Iterator[tuple[list[torch.Tensor], float]]:
     """Batches of the steps still to do, each with the seconds waited for it."""
     config = trainer.config
     steps = range(trainer.step, config.steps)
-    workers = data_workers(config.workers, trainer.device, trainer.team.size)
+    workers = data_workers(config.workers, trainer.device, trainer.context.size)
     if workers:
         pin = trainer.device.type == "cuda"
         loaded = DataLoader(sampler, None, sampler=steps, num_workers=workers, pin_memory=pin)
@@ -245,7 +251,7 @@ def batches(sampler: ViewSampler, trainer: Trainer) -> Iterator[tuple[list[torch
         yield views, time.monotonic() - asked
 
 
-def _one_ahead(sampler: ViewSampler, steps: range) -> Iterator[list[torch.Tensor]]:
+def _one_ahead(sampler: CropSampler, steps: range) -> Iterator[list[torch.Tensor]]:
     """Batches cut by a thread while the step before trains: no process is forked."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting = [pool.submit(sampler.__getitem__, step) for step in steps[:1]]

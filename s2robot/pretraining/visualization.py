@@ -13,13 +13,13 @@ import torch
 from torch.utils.tensorboard import SummaryWriter
 
 from s2robot._version import __version__
-from s2robot.pretraining.augmentation import ViewSampler
+from s2robot.pretraining.augmentation import CropSampler
 from s2robot.pretraining.config import PretrainConfig
 from s2robot.pretraining.export import loss_curve
 from s2robot.pretraining.masked_autoencoder import (
     MEAN,
     STD,
-    normalise_pixels,
+    normalize_pixels,
     patch_moments,
     patchify,
     unpatchify,
@@ -33,7 +33,7 @@ _UNSEEN_STEP = 10**9  # its views are none of the training's
 
 
 @torch.no_grad()
-def write_reconstructions(trainer: Trainer, sampler: ViewSampler, board: SummaryWriter) -> Path:
+def write_reconstructions(trainer: Trainer, sampler: CropSampler, board: SummaryWriter) -> Path:
     """``reconstructions.png`` in ``out``: rows view, visible part, reconstruction."""
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
@@ -49,7 +49,7 @@ def write_reconstructions(trainer: Trainer, sampler: ViewSampler, board: Summary
 def _reconstructions(trainer: Trainer, views: torch.Tensor) -> np.ndarray:
     """Rows view / visible / reconstruction, one column a view: ``(3·S, B·S, 3)`` uint8."""
     model = trainer.average
-    images = normalise_pixels(views.to(trainer.device))
+    images = normalize_pixels(views.to(trainer.device))
     keep = trainer.visible(_UNSEEN_STEP, len(views)).to(trainer.device)
     _, predicted = model(images, keep)
     patches = patchify(images, model.patch)

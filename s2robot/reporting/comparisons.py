@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from s2robot.reporting.run_results import Arm, Group
+from s2robot.reporting.run_results import ComparisonGroup, VariantResults
 from s2robot.stats.intervals import (
     Interval,
     McNemar,
@@ -25,22 +25,22 @@ DETAILED = 5000  # beyond this many conditions, a sample size says "too small to
 
 
 @dataclass(frozen=True)
-class Question:
+class ComparisonKind:
     """What a pair of arms bears on, and which side of the pair comes second."""
 
     text: str
     side: str = ""
 
 
-QUESTIONS = {
-    "scales": Question("Do more scales help?", "more scales"),
-    "size": Question("Does a larger encoder help?", "the larger encoder"),
-    "size_or_scales": Question(
+COMPARISON_KINDS = {
+    "scales": ComparisonKind("Do more scales help?", "more scales"),
+    "size": ComparisonKind("Does a larger encoder help?", "the larger encoder"),
+    "size_or_scales": ComparisonKind(
         "A larger encoder, or more scales on a smaller one?", "the larger encoder"
     ),
-    "input": Question("Is it the pixels, or the scales?", "native pixels"),
-    "weights": Question("Do trained weights help?", "trained weights"),
-    "readout": Question("Does the readout matter?"),
+    "input": ComparisonKind("Is it the pixels, or the scales?", "native pixels"),
+    "weights": ComparisonKind("Do trained weights help?", "trained weights"),
+    "readout": ComparisonKind("Does the readout matter?"),
 }
 
 
@@ -48,8 +48,8 @@ QUESTIONS = {
 class Comparison:
     """Two arms on the same conditions; the difference is `second` minus `first`."""
 
-    first: Arm
-    second: Arm
+    first: VariantResults
+    second: VariantResults
     kind: str
     """A key of QUESTIONS, or "several" when the arms differ in more than one question."""
     seeds: tuple[int, ...]
@@ -68,7 +68,7 @@ class Comparison:
         return self.adjusted_p < ALPHA and self.difference.excludes_zero()
 
     @property
-    def ordered(self) -> tuple[Arm, Arm]:
+    def ordered(self) -> tuple[VariantResults, VariantResults]:
         """The arms with the one that did better last."""
         if self.difference.estimate >= 0:
             return self.first, self.second
@@ -96,9 +96,9 @@ class Comparison:
         return max(0, math.ceil(needed / len(self.seeds)) - self.conditions)
 
 
-def compare_groups(groups: Sequence[Group], metric: str) -> list[list[Comparison]]:
+def compare_groups(groups: Sequence[ComparisonGroup], metric: str) -> list[list[Comparison]]:
     """Compare every pair of encoders within each group; p-values are Holm-adjusted over all."""
-    per_group = [_compare_arms(group, metric) for group in groups]
+    per_group = [_compare_variants(group, metric) for group in groups]
     p_values = [pair.pooled.p_value for pairs in per_group for pair in pairs]
     adjusted = iter(holm(p_values))
     return [
@@ -110,7 +110,7 @@ def compare_groups(groups: Sequence[Group], metric: str) -> list[list[Comparison
     ]
 
 
-def _compare_arms(group: Group, metric: str) -> list[Comparison]:
+def _compare_variants(group: ComparisonGroup, metric: str) -> list[Comparison]:
     pairs = []
     for first, second in itertools.combinations(group.encoders, 2):
         seeds = sorted(first.finished_seeds() & second.finished_seeds())
@@ -119,9 +119,11 @@ def _compare_arms(group: Group, metric: str) -> list[Comparison]:
     return pairs
 
 
-def _compare(first: Arm, second: Arm, seeds: Sequence[int], metric: str) -> Comparison:
+def _compare(
+    first: VariantResults, second: VariantResults, seeds: Sequence[int], metric: str
+) -> Comparison:
     kind = classify(first, second)
-    first, second = sorted((first, second), key=lambda arm: _rank(arm, kind))
+    first, second = sorted((first, second), key=lambda variant: _rank(variant, kind))
     a, b = first.outcomes(seeds, metric), second.outcomes(seeds, metric)  # (S, C) each
     return Comparison(
         first,
@@ -135,7 +137,7 @@ def _compare(first: Arm, second: Arm, seeds: Sequence[int], metric: str) -> Comp
     )
 
 
-def classify(first: Arm, second: Arm) -> str:
+def classify(first: VariantResults, second: VariantResults) -> str:
     """Return which of QUESTIONS a pair of arms answers, or "several"."""
     changes = _changes(first, second)
     if len(changes) == 1 and changes != {"backbone"}:
@@ -146,24 +148,24 @@ def classify(first: Arm, second: Arm) -> str:
         return "several"
     if changes == {"backbone"}:
         return "size"
-    small, large = sorted((first, second), key=lambda arm: arm.parameters)
+    small, large = sorted((first, second), key=lambda variant: variant.parameters)
     traded = changes == {"backbone", "scales"} and len(small.scales) > len(large.scales)
     return "size_or_scales" if traded else "several"
 
 
-def _rank(arm: Arm, kind: str) -> float:
+def _rank(variant: VariantResults, kind: str) -> float:
     """The side that a question asks about ranks higher."""
     ranks = {
-        "scales": len(arm.scales),
-        "size": arm.parameters,
-        "size_or_scales": arm.parameters,
-        "input": arm.input_mode == "native",
-        "weights": not arm.is_random,
+        "scales": len(variant.scales),
+        "size": variant.parameters,
+        "size_or_scales": variant.parameters,
+        "input": variant.input_mode == "native",
+        "weights": not variant.is_random,
     }
     return float(ranks.get(kind, 0))
 
 
-def _changes(first: Arm, second: Arm) -> set[str]:
+def _changes(first: VariantResults, second: VariantResults) -> set[str]:
     both_multiscale = min(len(first.scales), len(second.scales)) > 1
     differs = {
         "backbone": first.backbone != second.backbone,
@@ -175,13 +177,13 @@ def _changes(first: Arm, second: Arm) -> set[str]:
     return {name for name, different in differs.items() if different}
 
 
-def _same_size(first: Arm, second: Arm) -> bool:
+def _same_size(first: VariantResults, second: VariantResults) -> bool:
     small, large = sorted((first.parameters, second.parameters))
     return large <= SAME_SIZE * small
 
 
 @dataclass(frozen=True)
-class Answer:
+class Conclusion:
     """One question, a short answer, and a sentence for each comparison behind it."""
 
     question: str
@@ -191,22 +193,24 @@ class Answer:
     sentences: tuple[str, ...]
 
 
-def answers(group: Group, comparisons: Sequence[Comparison], metric: str) -> list[Answer]:
+def conclusions(
+    group: ComparisonGroup, comparisons: Sequence[Comparison], metric: str
+) -> list[Conclusion]:
     """Answer the questions that a group's comparisons bear on, in the order of QUESTIONS."""
     found = []
-    for kind, question in QUESTIONS.items():
+    for kind, question in COMPARISON_KINDS.items():
         about = [pair for pair in comparisons if pair.kind == kind]
         if about:
             sentences = tuple(sentence(pair, metric) for pair in about)
-            found.append(Answer(question.text, *_short(question, about), sentences))
+            found.append(Conclusion(question.text, *_short(question, about), sentences))
         elif kind in ("scales", "size"):
             what = "scale set" if kind == "scales" else "encoder size"
             reason = f"No two arms with finished cells differ in their {what} alone."
-            found.append(Answer(question.text, "Not asked", "open", (reason,)))
+            found.append(Conclusion(question.text, "Not asked", "open", (reason,)))
     return found
 
 
-def _short(question: Question, pairs: Sequence[Comparison]) -> tuple[str, str]:
+def _short(question: ComparisonKind, pairs: Sequence[Comparison]) -> tuple[str, str]:
     shown = [pair for pair in pairs if pair.distinguishable]
     if not shown:
         where = f" in any of {len(pairs)} comparisons" if len(pairs) > 1 else ""
@@ -261,7 +265,7 @@ def _seed_caveat(pair: Comparison) -> str:
 
 
 def _ceiling(pair: Comparison, metric: str) -> str:
-    if min(arm.pooled(metric).estimate for arm in (pair.first, pair.second)) < CEILING:
+    if min(variant.pooled(metric).estimate for variant in (pair.first, pair.second)) < CEILING:
         return ""
     return " Both are near the ceiling: a harder level would tell more."
 

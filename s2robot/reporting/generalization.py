@@ -13,17 +13,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from s2robot.reporting.comparisons import Comparison
-from s2robot.reporting.run_results import Arm, Group
+from s2robot.reporting.run_results import ComparisonGroup, VariantResults
 from s2robot.stats.intervals import holm, mcnemar, paired_difference
 from s2robot.utils.io import digest_of
 
 
 @dataclass(frozen=True)
-class SideBySide:
+class Generalization:
     """Two levels that differ in appearance alone, and every arm that was rolled out on both."""
 
-    ordinary: str
-    rare: str
+    nominal: str
+    perturbed: str
     policy_kind: str
     trained_on: str
     """Level of the demonstrations; empty if the cells do not say."""
@@ -31,7 +31,7 @@ class SideBySide:
     """``first`` is the arm on the ordinary level and ``second`` the same arm on the rare one."""
 
 
-def side_by_side(groups: Sequence[Group], metric: str) -> list[SideBySide]:
+def generalization(groups: Sequence[ComparisonGroup], metric: str) -> list[Generalization]:
     """Pair the groups that differ in appearance alone; p-values are Holm-adjusted over all pairs.
 
     Condition i of both starts from the same state, so outcomes are paired by condition and seed.
@@ -55,10 +55,10 @@ def side_by_side(groups: Sequence[Group], metric: str) -> list[SideBySide]:
     ]
 
 
-def _pairable(ordinary: Group, rare: Group) -> bool:
-    first, second = ordinary.arms[0].info, rare.arms[0].info
-    shares = first.get("rare_share"), second.get("rare_share")
-    return shares == (0, 1) and _made_alike(first) == _made_alike(second)
+def _pairable(nominal: ComparisonGroup, perturbed: ComparisonGroup) -> bool:
+    first, second = nominal.variants[0].info, perturbed.variants[0].info
+    coverage = first.get("rare_share"), second.get("rare_share")
+    return coverage == (0, 1) and _made_alike(first) == _made_alike(second)
 
 
 def _made_alike(info: Any) -> list[Any]:
@@ -67,23 +67,27 @@ def _made_alike(info: Any) -> list[Any]:
     return [info["policy_kind"], demos.get("digest"), info["conditions"]["starts"]]
 
 
-def _table(ordinary: Group, rare: Group, metric: str) -> SideBySide:
-    on_rare = {digest_of(arm.info["encoder"]): arm for arm in rare.arms}
+def _table(nominal: ComparisonGroup, perturbed: ComparisonGroup, metric: str) -> Generalization:
+    on_rare = {digest_of(variant.info["encoder"]): variant for variant in perturbed.variants}
     pairs = []
-    for arm in ordinary.arms:
-        other = on_rare.get(digest_of(arm.info["encoder"]))
-        seeds = sorted(arm.finished_seeds() & other.finished_seeds()) if other else []
+    for variant in nominal.variants:
+        other = on_rare.get(digest_of(variant.info["encoder"]))
+        seeds = sorted(variant.finished_seeds() & other.finished_seeds()) if other else []
         if other and seeds:
-            pairs.append(_compare(arm, other, seeds, metric))
-    trained_on = str((ordinary.arms[0].info.get("demos") or {}).get("level", ""))
-    return SideBySide(ordinary.level, rare.level, ordinary.policy_kind, trained_on, tuple(pairs))
+            pairs.append(_compare(variant, other, seeds, metric))
+    trained_on = str((nominal.variants[0].info.get("demos") or {}).get("level", ""))
+    return Generalization(
+        nominal.level, perturbed.level, nominal.policy_kind, trained_on, tuple(pairs)
+    )
 
 
-def _compare(ordinary: Arm, rare: Arm, seeds: Sequence[int], metric: str) -> Comparison:
-    a, b = ordinary.outcomes(seeds, metric), rare.outcomes(seeds, metric)  # (S, C) each
+def _compare(
+    nominal: VariantResults, perturbed: VariantResults, seeds: Sequence[int], metric: str
+) -> Comparison:
+    a, b = nominal.outcomes(seeds, metric), perturbed.outcomes(seeds, metric)  # (S, C) each
     return Comparison(
-        _of_seeds(ordinary, seeds),
-        _of_seeds(rare, seeds),
+        _of_seeds(nominal, seeds),
+        _of_seeds(perturbed, seeds),
         "appearance",
         tuple(seeds),
         a.shape[1],
@@ -93,16 +97,16 @@ def _compare(ordinary: Arm, rare: Arm, seeds: Sequence[int], metric: str) -> Com
     )
 
 
-def _of_seeds(arm: Arm, seeds: Sequence[int]) -> Arm:
+def _of_seeds(variant: VariantResults, seeds: Sequence[int]) -> VariantResults:
     """The arm with those cells alone, so that rates are those of the pairs."""
-    return Arm(arm.label, tuple(cell for cell in arm.cells if cell.seed in seeds))
+    return VariantResults(variant.label, tuple(run for run in variant.runs if run.seed in seeds))
 
 
-def side_by_side_record(table: SideBySide, metric: str) -> dict[str, Any]:
+def generalization_record(table: Generalization, metric: str) -> dict[str, Any]:
     """A JSON-able record of one table: counts, Wilson intervals and paired tests."""
     return {
-        "ordinary": table.ordinary,
-        "rare": table.rare,
+        "ordinary": table.nominal,
+        "rare": table.perturbed,
         "policy_kind": table.policy_kind,
         "trained_on": table.trained_on,
         "arms": [_row(pair, metric) for pair in table.pairs],
@@ -131,8 +135,8 @@ def _row(pair: Comparison, metric: str) -> dict[str, Any]:
     }
 
 
-def _counts(arm: Arm, metric: str) -> dict[str, Any]:
-    successes, episodes = arm.count(metric)
-    rate = arm.pooled(metric)
+def _counts(variant: VariantResults, metric: str) -> dict[str, Any]:
+    successes, episodes = variant.count(metric)
+    rate = variant.pooled(metric)
     wilson_95 = [round(rate.low, 4), round(rate.high, 4)]
     return {"successes": successes, "episodes": episodes, "wilson_95": wilson_95}

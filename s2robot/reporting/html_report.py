@@ -15,15 +15,22 @@ from PIL import Image
 
 from s2robot._version import __version__
 from s2robot.errors import S2RobotError, unknown
-from s2robot.reporting.comparisons import Comparison, answers, compare_groups, p_text, signed
-from s2robot.reporting.generalization import SideBySide, side_by_side
+from s2robot.reporting.comparisons import Comparison, compare_groups, conclusions, p_text, signed
+from s2robot.reporting.generalization import Generalization, generalization
 from s2robot.reporting.json_report import results
-from s2robot.reporting.plots import side_by_side_svg, success_png, success_svg
-from s2robot.reporting.run_results import METRICS, Arm, Cell, Group, group_cells, load_cells
+from s2robot.reporting.plots import generalization_svg, success_png, success_svg
+from s2robot.reporting.run_results import (
+    METRICS,
+    ComparisonGroup,
+    RunResult,
+    VariantResults,
+    group_runs,
+    load_runs,
+)
 from s2robot.stats.intervals import Interval
 from s2robot.utils.io import atomic_path, write_json
 
-STRIPS_PER_ARM = 2
+STRIPS_PER_VARIANT = 2
 STRIP_WIDTH_PX = 800
 STAGES = {
     "none": "held at the end",
@@ -34,7 +41,7 @@ STAGES = {
     "reach": "never reached",
 }
 
-__all__ = ["ReportPaths", "load_cells", "write_report"]
+__all__ = ["ReportPaths", "load_runs", "write_report"]
 
 
 class ReportPaths(NamedTuple):
@@ -46,7 +53,7 @@ class ReportPaths(NamedTuple):
 
 
 def write_report(
-    cells_dir: str | Path,
+    runs_dir: str | Path,
     out_dir: str | Path,
     title: str = "Larger encoder or more scales?",
     metric: str = "success_once",
@@ -62,11 +69,11 @@ def write_report(
     """
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
-    everything = group_cells(load_cells(cells_dir))
+    everything = group_runs(load_runs(runs_dir))
     groups = [_with_episodes(group) for group in everything]
-    groups = [group for group in groups if group.arms]
+    groups = [group for group in groups if group.variants]
     if not groups:
-        raise S2RobotError(f"no cell under {cells_dir} has an episode yet; let the sweep run on")
+        raise S2RobotError(f"no cell under {runs_dir} has an episode yet; let the sweep run on")
     missing = [line for group in everything for line in group.missing()]
     names = ("report.html", "report.png", "report.json")
     paths = ReportPaths(*(Path(out_dir) / name for name in names))
@@ -78,12 +85,12 @@ def write_report(
     return paths
 
 
-def _with_episodes(group: Group) -> Group:
-    arms = tuple(arm for arm in group.arms if any(cell.rows for cell in arm.cells))
-    return Group(group.level, group.policy_kind, arms)
+def _with_episodes(group: ComparisonGroup) -> ComparisonGroup:
+    variants = tuple(variant for variant in group.variants if any(run.rows for run in variant.runs))
+    return ComparisonGroup(group.level, group.policy_kind, variants)
 
 
-def _page(groups: Sequence[Group], missing: list[str], title: str, metric: str) -> str:
+def _page(groups: Sequence[ComparisonGroup], missing: list[str], title: str, metric: str) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("s2robot.reporting"),
         autoescape=True,
@@ -95,81 +102,81 @@ def _page(groups: Sequence[Group], missing: list[str], title: str, metric: str) 
     sections = [
         _section(group, pairs, metric) for group, pairs in zip(groups, per_group, strict=True)
     ]
-    cells = [cell for group in groups for arm in group.arms for cell in arm.cells]
+    runs = [run for group in groups for variant in group.variants for run in variant.runs]
     return environment.get_template("report.html.j2").render(
         title=title,
         version=__version__,
         metric=metric,
         stages=STAGES,
         sections=sections,
-        tables=[_side_by_side(table, metric) for table in side_by_side(groups, metric)],
+        tables=[_generalization(table, metric) for table in generalization(groups, metric)],
         missing=missing,
-        provenance=_provenance(cells),
+        provenance=_provenance(runs),
         comparisons=sum(len(pairs) for pairs in per_group),
     )
 
 
-def _section(group: Group, pairs: Sequence[Comparison], metric: str) -> dict[str, Any]:
-    demos = group.arms[0].info.get("demos") or {}
+def _section(group: ComparisonGroup, pairs: Sequence[Comparison], metric: str) -> dict[str, Any]:
+    demos = group.variants[0].info.get("demos") or {}
     return {
         "level": group.level,
         "policy_kind": group.policy_kind,
         "demos": demos.get("n"),
         "trained_on": demos.get("level", ""),
         "conditions": group.planned,
-        "split": group.arms[0].info["conditions"].get("split", ""),
+        "split": group.variants[0].info["conditions"].get("split", ""),
         "seeds": len(group.seeds),
         "wide": markupsafe.Markup(success_svg(group, metric)),
         "narrow": markupsafe.Markup(success_svg(group, metric, narrow=True)),
-        "answers": answers(group, pairs, metric),
-        "arms": [_arm_row(arm, metric) for arm in group.arms],
+        "answers": conclusions(group, pairs, metric),
+        "arms": [_variant_row(variant, metric) for variant in group.variants],
         "pairs": [_pair_row(pair) for pair in pairs if pair.kind != "several"],
         "other_pairs": [_pair_row(pair) for pair in pairs if pair.kind == "several"],
-        "strips": [strip for arm in group.arms for strip in _strips(arm)],
+        "strips": [strip for variant in group.variants for strip in _strips(variant)],
     }
 
 
-def _arm_row(arm: Arm, metric: str) -> dict[str, Any]:
-    successes, episodes = arm.count(metric)
-    at_end, _ = arm.count("success_at_end")
-    stages = arm.stages()
+def _variant_row(variant: VariantResults, metric: str) -> dict[str, Any]:
+    successes, episodes = variant.count(metric)
+    at_end, _ = variant.count("success_at_end")
+    stages = variant.stages()
     return {
-        "label": arm.label,
-        "is_control": arm.is_control,
-        "readout": "" if arm.is_control else arm.readout,
-        "parameters": _count(arm.parameters),
-        "gflops": f"{arm.gflops:.3g}" if arm.gflops else "0",
-        "embedding_dim": f"{arm.embedding_dim:,}",
-        "single": _latency(arm, "single_frame", "total"),
-        "batched": _latency(arm, "per_frame"),
+        "label": variant.label,
+        "is_control": variant.is_baseline,
+        "readout": "" if variant.is_baseline else variant.readout,
+        "parameters": _count(variant.parameters),
+        "gflops": f"{variant.gflops:.3g}" if variant.gflops else "0",
+        "embedding_dim": f"{variant.embedding_dim:,}",
+        "single": _latency(variant, "single_frame", "total"),
+        "batched": _latency(variant, "per_frame"),
         "successes": successes,
         "at_end": at_end,
         "episodes": episodes,
-        "rate": _percents(arm.pooled(metric)),
-        "seeds": [{"seed": seed, **_percents(rate)} for seed, rate in arm.per_seed(metric)],
-        "running": len(arm.running),
+        "rate": _percents(variant.pooled(metric)),
+        "seeds": [{"seed": seed, **_percents(rate)} for seed, rate in variant.per_seed(metric)],
+        "running": len(variant.running),
         "stages": [
             (key, stages[key], 100 * stages[key] / episodes) for key in STAGES if key in stages
         ],
-        "heads": _heads(arm),
+        "heads": _heads(variant),
     }
 
 
-def _side_by_side(table: SideBySide, metric: str) -> dict[str, Any]:
+def _generalization(table: Generalization, metric: str) -> dict[str, Any]:
     return {
-        "ordinary": table.ordinary,
-        "rare": table.rare,
+        "ordinary": table.nominal,
+        "rare": table.perturbed,
         "policy_kind": table.policy_kind,
         "trained_on": table.trained_on,
-        "wide": markupsafe.Markup(side_by_side_svg(table, metric)),
-        "narrow": markupsafe.Markup(side_by_side_svg(table, metric, narrow=True)),
+        "wide": markupsafe.Markup(generalization_svg(table, metric)),
+        "narrow": markupsafe.Markup(generalization_svg(table, metric, narrow=True)),
         "rows": [
             {
                 **_pair_row(pair),
-                "is_control": pair.first.is_control,
+                "is_control": pair.first.is_baseline,
                 "rates": [
-                    {"successes": arm.count(metric), **_percents(arm.pooled(metric))}
-                    for arm in (pair.first, pair.second)
+                    {"successes": variant.count(metric), **_percents(variant.pooled(metric))}
+                    for variant in (pair.first, pair.second)
                 ],
             }
             for pair in table.pairs
@@ -190,8 +197,8 @@ def _count(number: int) -> str:
     return f"{number / 1e6:.1f} M" if number else "0"
 
 
-def _latency(arm: Arm, *path: str) -> str:
-    median, tail = arm.latency_ms(*path, "p50"), arm.latency_ms(*path, "p95")
+def _latency(variant: VariantResults, *path: str) -> str:
+    median, tail = variant.latency_ms(*path, "p50"), variant.latency_ms(*path, "p95")
     if median is None or tail is None:
         return "–"
     return " / ".join(f"{value:.{1 if value >= 1 else 2}f}" for value in (median, tail))
@@ -216,35 +223,35 @@ def _pair_row(pair: Comparison) -> dict[str, Any]:
     }
 
 
-def _heads(arm: Arm) -> str:
+def _heads(variant: VariantResults) -> str:
     """What the head search chose for each seed; its trials stay in the cells."""
     lines = []
-    for cell in arm.cells:
-        chosen = {k: v for k, v in (cell.info.get("head") or {}).items() if k != "trials"}
+    for run in variant.runs:
+        chosen = {k: v for k, v in (run.info.get("head") or {}).items() if k != "trials"}
         text = json.dumps(chosen, ensure_ascii=False) if chosen else "no search recorded"
-        lines.append(f"seed {cell.seed}: {text}")
+        lines.append(f"seed {run.seed}: {text}")
     return "\n".join(lines)
 
 
-def _strips(arm: Arm) -> list[dict[str, str]]:
+def _strips(variant: VariantResults) -> list[dict[str, str]]:
     """An arm's strips of failures as embedded pictures, each seed's first before any's second."""
     listed = [
-        (rank, cell.seed, cell, cell.path / name)
-        for cell in arm.cells
-        for rank, name in enumerate(cell.summary.get("strips", []))
-        if (cell.path / name).is_file()
+        (rank, run.seed, run, run.path / name)
+        for run in variant.runs
+        for rank, name in enumerate(run.summary.get("strips", []))
+        if (run.path / name).is_file()
     ]
     listed.sort(key=lambda entry: entry[:2])
     return [
-        {"uri": _jpeg_uri(path), "caption": _caption(arm, cell, path)}
-        for _, _, cell, path in listed[:STRIPS_PER_ARM]
+        {"uri": _jpeg_uri(path), "caption": _caption(variant, run, path)}
+        for _, _, run, path in listed[:STRIPS_PER_VARIANT]
     ]
 
 
-def _caption(arm: Arm, cell: Cell, path: Path) -> str:
+def _caption(variant: VariantResults, run: RunResult, path: Path) -> str:
     index = int(path.stem.split("_")[-1])
-    stage = next((str(row["stage"]) for row in cell.rows if row["index"] == index), "")
-    return f"{arm.label}, seed {cell.seed}, condition {index}: {STAGES.get(stage, stage)}"
+    stage = next((str(row["stage"]) for row in run.rows if row["index"] == index), "")
+    return f"{variant.label}, seed {run.seed}, condition {index}: {STAGES.get(stage, stage)}"
 
 
 def _jpeg_uri(path: Path) -> str:
@@ -261,14 +268,14 @@ def _jpeg_uri(path: Path) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(buffer.getvalue()).decode()
 
 
-def _provenance(cells: Sequence[Cell]) -> list[dict[str, Any]]:
+def _provenance(runs: Sequence[RunResult]) -> list[dict[str, Any]]:
     """Distinct provenances with the number of cells that share each."""
     distinct: dict[str, int] = {}
-    for cell in cells:
+    for run in runs:
         record: Mapping[str, Any] = {
-            "conditions": cell.info["conditions"],
-            "demonstrations": cell.info.get("demos"),
-            **(cell.info.get("provenance") or {}),
+            "conditions": run.info["conditions"],
+            "demonstrations": run.info.get("demos"),
+            **(run.info.get("provenance") or {}),
         }
         text = json.dumps(record, indent=2, ensure_ascii=False)
         distinct[text] = distinct.get(text, 0) + 1

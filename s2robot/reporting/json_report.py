@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from typing import Any
 
 from s2robot.reporting.comparisons import Comparison, compare_groups
-from s2robot.reporting.generalization import side_by_side, side_by_side_record
-from s2robot.reporting.run_results import METRICS, Arm, Group
+from s2robot.reporting.generalization import generalization, generalization_record
+from s2robot.reporting.run_results import METRICS, ComparisonGroup, VariantResults
 
 
-def results(groups: Sequence[Group], metric: str) -> dict[str, Any]:
+def results(groups: Sequence[ComparisonGroup], metric: str) -> dict[str, Any]:
     """A JSON-able record of every arm and every paired comparison.
 
     ``metric`` is the one that comparisons are made on; counts are given for all.
@@ -20,50 +20,50 @@ def results(groups: Sequence[Group], metric: str) -> dict[str, Any]:
     return {
         "metric": metric,
         "groups": [_group(g, pairs) for g, pairs in zip(groups, per_group, strict=True)],
-        "side_by_side": [side_by_side_record(t, metric) for t in side_by_side(groups, metric)],
+        "side_by_side": [generalization_record(t, metric) for t in generalization(groups, metric)],
         "provenance": [dict(record) for record in _provenance(groups)],
     }
 
 
-def _group(group: Group, pairs: Sequence[Comparison]) -> dict[str, Any]:
-    conditions = group.arms[0].info["conditions"]
+def _group(group: ComparisonGroup, pairs: Sequence[Comparison]) -> dict[str, Any]:
+    conditions = group.variants[0].info["conditions"]
     return {
         "level": group.level,
         "policy_kind": group.policy_kind,
         "conditions": dict(conditions),
-        "demonstrations": dict(group.arms[0].info.get("demos") or {}),
-        "arms": [_arm(arm) for arm in group.arms],
+        "demonstrations": dict(group.variants[0].info.get("demos") or {}),
+        "arms": [_variant(variant) for variant in group.variants],
         "comparisons": [_comparison(pair) for pair in pairs],
     }
 
 
-def _arm(arm: Arm) -> dict[str, Any]:
+def _variant(variant: VariantResults) -> dict[str, Any]:
     return {
-        "label": arm.label,
-        "encoder": dict(arm.info["encoder"]),
-        "parameters": arm.parameters,
-        "gflops_per_frame": round(arm.gflops, 4),
-        "embedding_dim": arm.embedding_dim,
+        "label": variant.label,
+        "encoder": dict(variant.info["encoder"]),
+        "parameters": variant.parameters,
+        "gflops_per_frame": round(variant.gflops, 4),
+        "embedding_dim": variant.embedding_dim,
         "latency_ms_one_frame": {
-            quantile: arm.latency_ms("single_frame", "total", quantile)
+            quantile: variant.latency_ms("single_frame", "total", quantile)
             for quantile in ("p50", "p95")
         },
-        **{metric: _counts(arm, metric) for metric in METRICS},
-        "failure_stages": arm.stages(),
-        "head": [_head(cell.info.get("head") or {}) for cell in arm.cells][:1],
+        **{metric: _counts(variant, metric) for metric in METRICS},
+        "failure_stages": variant.stages(),
+        "head": [_head(run.info.get("head") or {}) for run in variant.runs][:1],
     }
 
 
-def _counts(arm: Arm, metric: str) -> dict[str, Any]:
-    successes, episodes = arm.count(metric)
-    rate = arm.pooled(metric)
+def _counts(variant: VariantResults, metric: str) -> dict[str, Any]:
+    successes, episodes = variant.count(metric)
+    rate = variant.pooled(metric)
     return {
         "successes": successes,
         "episodes": episodes,
         "wilson_95": [round(rate.low, 4), round(rate.high, 4)],
         "per_seed": {
-            str(cell.seed): [sum(bool(row[metric]) for row in cell.rows), len(cell.rows)]
-            for cell in arm.cells
+            str(run.seed): [sum(bool(row[metric]) for row in run.rows), len(run.rows)]
+            for run in variant.runs
         },
     }
 
@@ -90,13 +90,13 @@ def _comparison(pair: Comparison) -> dict[str, Any]:
     }
 
 
-def _provenance(groups: Sequence[Group]) -> list[dict[str, Any]]:
+def _provenance(groups: Sequence[ComparisonGroup]) -> list[dict[str, Any]]:
     """Distinct records, in the order met."""
     found: list[dict[str, Any]] = []
     for group in groups:
-        for arm in group.arms:
-            for cell in arm.cells:
-                record = cell.info.get("provenance")
+        for variant in group.variants:
+            for run in variant.runs:
+                record = run.info.get("provenance")
                 if record and record not in found:
                     found.append(record)
     return found

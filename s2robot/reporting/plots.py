@@ -18,9 +18,9 @@ from matplotlib.lines import Line2D
 from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
-from s2robot.reporting.generalization import SideBySide
-from s2robot.reporting.run_results import Arm, Group
-from s2robot.utils.plotting import DODGE, GREY, MARKERS, PALETTE
+from s2robot.reporting.generalization import Generalization
+from s2robot.reporting.run_results import ComparisonGroup, VariantResults
+from s2robot.utils.plotting import DODGE, GRAY, MARKERS, PALETTE
 
 Box = np.ndarray  # x0, y0, x1, y1 [px]
 
@@ -32,61 +32,68 @@ OFFSETS_PT = ((9, 5), (9, -5), (-9, 5), (-9, -5), (0, 11), (0, -11), (9, 14), (-
 class Style:
     """How one encoder's points are drawn; interpolated input is hollow and dashed."""
 
-    colour: str
+    color: str
     marker: str
     name: str
 
 
-def success_svg(group: Group, metric: str, narrow: bool = False) -> str:
+def success_svg(group: ComparisonGroup, metric: str, narrow: bool = False) -> str:
     """Return the group's picture as an SVG element that takes its text colour from the page."""
     size = (4.3, 4.6) if narrow else (8.6, 4.4)
     with _look(f"{group.level}-{group.policy_kind}-{narrow}"):
         return _svg(_figure(size, [group], metric, columns=1 if narrow else 3))
 
 
-def success_png(path: Path, groups: Sequence[Group], metric: str) -> None:
+def success_png(path: Path, groups: Sequence[ComparisonGroup], metric: str) -> None:
     """Draw every group's picture, one below the other, into a PNG file."""
     with _look("png"):
         figure = _figure((8.6, 4.6 * len(groups)), groups, metric, columns=3)
         figure.savefig(path, format="png", dpi=160, facecolor="white")
 
 
-def side_by_side_svg(table: SideBySide, metric: str, narrow: bool = False) -> str:
+def generalization_svg(table: Generalization, metric: str, narrow: bool = False) -> str:
     """Return both levels' success rates, one row an arm, as an SVG element for the page."""
     size = (4.3 if narrow else 8.6, 1.2 + 0.42 * len(table.pairs))
-    with _look(f"{table.ordinary}-{table.rare}-{table.policy_kind}-{table.trained_on}-{narrow}"):
+    with _look(
+        f"{table.nominal}-{table.perturbed}-{table.policy_kind}-{table.trained_on}-{narrow}"
+    ):
         figure = Figure(figsize=size, layout="constrained")
         FigureCanvasAgg(figure)
-        _draw_side_by_side(figure.subplots(), table, metric)
+        _draw_generalization(figure.subplots(), table, metric)
         return _svg(figure)
 
 
-def _draw_side_by_side(axes: Axes, table: SideBySide, metric: str) -> None:
+def _draw_generalization(axes: Axes, table: Generalization, metric: str) -> None:
     rows = np.arange(len(table.pairs))
-    ordinary, rare = ([getattr(p, side) for p in table.pairs] for side in ("first", "second"))
-    _draw_rates(axes, rows - 0.12, ordinary, PALETTE[0], table.ordinary, metric)
-    _draw_rates(axes, rows + 0.12, rare, PALETTE[1], table.rare, metric)
+    nominal, perturbed = ([getattr(p, side) for p in table.pairs] for side in ("first", "second"))
+    _draw_rates(axes, rows - 0.12, nominal, PALETTE[0], table.nominal, metric)
+    _draw_rates(axes, rows + 0.12, perturbed, PALETTE[1], table.perturbed, metric)
     axes.set_yticks(rows, [pair.first.label for pair in table.pairs])
     axes.set_ylim(len(rows) - 0.5, -0.5)
     axes.set_xlim(-3, 103)
     axes.set_xticks(range(0, 101, 20), [f"{tick} %" for tick in range(0, 101, 20)])
-    axes.grid(axis="x", color=GREY, alpha=0.25, lw=0.6)
+    axes.grid(axis="x", color=GRAY, alpha=0.25, lw=0.6)
     axes.set_axisbelow(True)
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=9)
 
 
 def _draw_rates(
-    axes: Axes, rows: np.ndarray, arms: Sequence[Arm], colour: str, name: str, metric: str
+    axes: Axes,
+    rows: np.ndarray,
+    variants: Sequence[VariantResults],
+    color: str,
+    name: str,
+    metric: str,
 ) -> None:
     """Success rates along the x axis, with their intervals; arm i at height ``rows[i]``."""
-    rates = [arm.pooled(metric) for arm in arms]
+    rates = [variant.pooled(metric) for variant in variants]
     limits = np.array([[r.low, r.estimate, r.high] for r in rates]).T * 100  # (3, arms)
     axes.errorbar(
         limits[1],
         rows,
         xerr=np.diff(limits, axis=0).clip(min=0),
         fmt="o",
-        color=colour,
+        color=color,
         markersize=6,
         capsize=3,
         lw=1.5,
@@ -121,7 +128,7 @@ def _look(salt: str) -> Any:
 
 
 def _figure(
-    size: tuple[float, float], groups: Sequence[Group], metric: str, columns: int
+    size: tuple[float, float], groups: Sequence[ComparisonGroup], metric: str, columns: int
 ) -> Figure:
     figure = Figure(figsize=size, layout="constrained")
     FigureCanvasAgg(figure)
@@ -136,17 +143,20 @@ def _figure(
     return figure
 
 
-def _draw(axes: Axes, group: Group, metric: str, columns: int) -> None:
+def _draw(axes: Axes, group: ComparisonGroup, metric: str, columns: int) -> None:
     styles = _styles(group)
     positions = _positions(group.encoders)
-    for control in group.controls:
-        _draw_band(axes, control, metric)
+    for baseline in group.baselines:
+        _draw_band(axes, baseline, metric)
     for line in _lines(group.encoders):
-        xs, ys = zip(*[(positions[arm.label], _percent(arm, metric)) for arm in line], strict=True)
+        xs, ys = zip(
+            *[(positions[variant.label], _percent(variant, metric)) for variant in line],
+            strict=True,
+        )
         dashes = "--" if line[-1].input_mode == "interpolate" else "-"
-        axes.plot(xs, ys, dashes, color=styles[_series(line[-1])].colour, lw=1.3, alpha=0.55)
-    for arm in group.encoders:
-        _draw_point(axes, arm, positions[arm.label], styles[_series(arm)], metric)
+        axes.plot(xs, ys, dashes, color=styles[_series(line[-1])].color, lw=1.3, alpha=0.55)
+    for variant in group.encoders:
+        _draw_point(axes, variant, positions[variant.label], styles[_series(variant)], metric)
     _dress(axes, positions.values(), metric)
     handles = _legend(group, styles)
     axes.legend(
@@ -160,14 +170,14 @@ def _draw(axes: Axes, group: Group, metric: str, columns: int) -> None:
     )
 
 
-def _draw_band(axes: Axes, control: Arm, metric: str) -> None:
-    rate = control.pooled(metric)
-    axes.axhspan(100 * rate.low, 100 * rate.high, color=GREY, alpha=0.22, lw=0)
-    axes.axhline(100 * rate.estimate, color=GREY, lw=1, ls=":")
+def _draw_band(axes: Axes, baseline: VariantResults, metric: str) -> None:
+    rate = baseline.pooled(metric)
+    axes.axhspan(100 * rate.low, 100 * rate.high, color=GRAY, alpha=0.22, lw=0)
+    axes.axhline(100 * rate.estimate, color=GRAY, lw=1, ls=":")
 
 
-def _draw_point(axes: Axes, arm: Arm, x: float, style: Style, metric: str) -> None:
-    rate = arm.pooled(metric)
+def _draw_point(axes: Axes, variant: VariantResults, x: float, style: Style, metric: str) -> None:
+    rate = variant.pooled(metric)
     y = 100 * rate.estimate
     below, above = y - 100 * rate.low, 100 * rate.high - y
     axes.errorbar(
@@ -175,8 +185,8 @@ def _draw_point(axes: Axes, arm: Arm, x: float, style: Style, metric: str) -> No
         y,
         yerr=[[below], [above]],
         fmt=style.marker,
-        color=style.colour,
-        markerfacecolor="none" if arm.input_mode == "interpolate" else style.colour,
+        color=style.color,
+        markerfacecolor="none" if variant.input_mode == "interpolate" else style.color,
         markersize=7,
         capsize=3,
         lw=1.5,
@@ -192,27 +202,27 @@ def _dress(axes: Axes, xs: Iterable[float], metric: str) -> None:
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
     axes.xaxis.set_minor_locator(NullLocator())
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
-    axes.grid(axis="y", color=GREY, alpha=0.25, lw=0.6)
+    axes.grid(axis="y", color=GRAY, alpha=0.25, lw=0.6)
     axes.set_axisbelow(True)
     axes.set_xlabel("encoder cost per frame [GFLOP, log scale]")
     axes.set_ylabel({"success_at_end": "success at the end"}.get(metric, "success"))
 
 
-def _place_labels(axes: Axes, group: Group, metric: str) -> None:
+def _place_labels(axes: Axes, group: ComparisonGroup, metric: str) -> None:
     """Put each label where it covers least: of points, intervals, lines and earlier labels."""
     taken = _obstacles(axes)
     styles, positions = _styles(group), _positions(group.encoders)
-    for arm in group.encoders:
-        point = positions[arm.label], _percent(arm, metric)
-        colour = styles[_series(arm)].colour
-        options = [_label(axes, arm.scales_text, point, offset, colour) for offset in OFFSETS_PT]
+    for variant in group.encoders:
+        point = positions[variant.label], _percent(variant, metric)
+        color = styles[_series(variant)].color
+        options = [_label(axes, variant.scales_text, point, offset, color) for offset in OFFSETS_PT]
         taken.append(_keep_best(options, taken, axes))
-    for control in group.controls:
-        taken.append(_keep_best(_control_labels(axes, control, metric), taken, axes))
+    for baseline in group.baselines:
+        taken.append(_keep_best(_baseline_labels(axes, baseline, metric), taken, axes))
 
 
 def _label(
-    axes: Axes, text: str, point: tuple[float, float], offset: tuple[float, float], colour: str
+    axes: Axes, text: str, point: tuple[float, float], offset: tuple[float, float], color: str
 ) -> Text:
     across, up = offset
     return axes.annotate(
@@ -222,16 +232,16 @@ def _label(
         textcoords="offset points",
         ha="left" if across > 0 else "right" if across < 0 else "center",
         va="bottom" if up > 0 else "top",
-        color=colour,
+        color=color,
         fontsize=9.5,
         fontweight="bold",
     )
 
 
-def _control_labels(axes: Axes, control: Arm, metric: str) -> list[Text]:
+def _baseline_labels(axes: Axes, baseline: VariantResults, metric: str) -> list[Text]:
     """A control's name at either edge of its band, at the right, the left and the middle."""
-    rate = control.pooled(metric)
-    text = f"{control.label} {100 * rate.estimate:.0f} %"
+    rate = baseline.pooled(metric)
+    text = f"{baseline.label} {100 * rate.estimate:.0f} %"
     return [
         axes.annotate(
             text,
@@ -277,8 +287,8 @@ def _obstacles(axes: Axes) -> list[Box]:
     return boxes
 
 
-def _dot(centre: np.ndarray, radius: float) -> Box:
-    return np.concatenate([centre - radius, centre + radius])
+def _dot(center: np.ndarray, radius: float) -> Box:
+    return np.concatenate([center - radius, center + radius])
 
 
 def _cost(box: Box, taken: Sequence[Box], frame: Box) -> float:
@@ -293,31 +303,31 @@ def _overlap(box: Box, others: np.ndarray) -> np.ndarray:
     return sides.clip(min=0).prod(axis=1)
 
 
-def _series(arm: Arm) -> tuple[str, str]:
-    return arm.backbone, arm.readout
+def _series(variant: VariantResults) -> tuple[str, str]:
+    return variant.backbone, variant.readout
 
 
-def _styles(group: Group) -> dict[tuple[str, str], Style]:
+def _styles(group: ComparisonGroup) -> dict[tuple[str, str], Style]:
     """One colour for each backbone and readout (random weights grey), one marker a readout."""
-    series = list(dict.fromkeys(_series(arm) for arm in group.encoders))
+    series = list(dict.fromkeys(_series(variant) for variant in group.encoders))
     readouts = list(dict.fromkeys(readout for _, readout in series))
-    colours = itertools.cycle(PALETTE)
+    colors = itertools.cycle(PALETTE)
     styles = {}
-    untrained = {_series(arm) for arm in group.encoders if arm.is_random}
+    untrained = {_series(variant) for variant in group.encoders if variant.is_random}
     for backbone, readout in series:
-        colour = GREY if (backbone, readout) in untrained else next(colours)
+        color = GRAY if (backbone, readout) in untrained else next(colors)
         marker = MARKERS[readouts.index(readout) % len(MARKERS)]
         name = f"{backbone} · {readout}" if len(readouts) > 1 else backbone
-        styles[backbone, readout] = Style(colour, marker, name)
+        styles[backbone, readout] = Style(color, marker, name)
     return styles
 
 
-def _legend(group: Group, styles: dict[tuple[str, str], Style]) -> list[Line2D]:
+def _legend(group: ComparisonGroup, styles: dict[tuple[str, str], Style]) -> list[Line2D]:
     handles = [
-        Line2D([], [], color=style.colour, marker=style.marker, ls="none", label=style.name)
+        Line2D([], [], color=style.color, marker=style.marker, ls="none", label=style.name)
         for style in styles.values()
     ]
-    if any(arm.input_mode == "interpolate" for arm in group.encoders):
+    if any(variant.input_mode == "interpolate" for variant in group.encoders):
         handles += [
             Line2D([], [], color=INK, marker="o", ls=dashes, markerfacecolor=fill, label=name)
             for dashes, fill, name in (("-", INK, "native"), ("--", "none", "interpolated"))
@@ -325,29 +335,31 @@ def _legend(group: Group, styles: dict[tuple[str, str], Style]) -> list[Line2D]:
     return handles
 
 
-def _lines(arms: Sequence[Arm]) -> list[list[Arm]]:
+def _lines(variants: Sequence[VariantResults]) -> list[list[VariantResults]]:
     """Runs of one encoder from few scales to many, for each input mode; both start at (1)."""
     lines = []
-    for series in dict.fromkeys(_series(arm) for arm in arms):
-        own = [arm for arm in arms if _series(arm) == series]
+    for series in dict.fromkeys(_series(variant) for variant in variants):
+        own = [variant for variant in variants if _series(variant) == series]
         for mode in ("native", "interpolate"):
-            run = [arm for arm in own if arm.input_mode == mode or len(arm.scales) <= 1]
-            if len(run) > 1 and any(arm.input_mode == mode for arm in run[1:]):
-                lines.append(sorted(run, key=lambda arm: arm.gflops))
+            run = [
+                variant for variant in own if variant.input_mode == mode or len(variant.scales) <= 1
+            ]
+            if len(run) > 1 and any(variant.input_mode == mode for variant in run[1:]):
+                lines.append(sorted(run, key=lambda variant: variant.gflops))
     return lines
 
 
-def _positions(arms: Sequence[Arm]) -> dict[str, float]:
+def _positions(variants: Sequence[VariantResults]) -> dict[str, float]:
     """Each arm's place on the cost axis, arms of equal cost side by side."""
     positions = {}
-    by_cost: dict[float, list[Arm]] = {}
-    for arm in arms:
-        by_cost.setdefault(round(max(arm.gflops, 1e-3), 6), []).append(arm)
+    by_cost: dict[float, list[VariantResults]] = {}
+    for variant in variants:
+        by_cost.setdefault(round(max(variant.gflops, 1e-3), 6), []).append(variant)
     for cost, same in by_cost.items():
-        for i, arm in enumerate(same):
-            positions[arm.label] = cost * DODGE ** (2 * i - (len(same) - 1))
+        for i, variant in enumerate(same):
+            positions[variant.label] = cost * DODGE ** (2 * i - (len(same) - 1))
     return positions
 
 
-def _percent(arm: Arm, metric: str) -> float:
-    return 100 * arm.pooled(metric).estimate
+def _percent(variant: VariantResults, metric: str) -> float:
+    return 100 * variant.pooled(metric).estimate

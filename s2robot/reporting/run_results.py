@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 
 from s2robot.errors import CorruptFileError, S2RobotError
-from s2robot.evaluation.baselines import CONTROL_TITLES, is_control
+from s2robot.evaluation.baselines import BASELINE_TITLES, is_baseline
 from s2robot.stats.intervals import Interval, wilson
 from s2robot.utils.io import digest_of, read_json, read_jsonl
 
@@ -27,7 +27,7 @@ _REQUIRED = ("name", "level", "label", "encoder", "policy_kind", "seed", "condit
 
 
 @dataclass(frozen=True)
-class Cell:
+class RunResult:
     """One trained policy: its description, the episodes rolled out so far, and their summary."""
 
     path: Path
@@ -59,28 +59,28 @@ class Cell:
         )
 
     @functools.cached_property
-    def arm_key(self) -> str:
+    def variant_key(self) -> str:
         return digest_of([self.group_key, self.info["encoder"]])
 
 
 @dataclass(frozen=True)
-class Arm:
+class VariantResults:
     """One encoder configuration: its cells in the order of their training seeds."""
 
     label: str
-    cells: tuple[Cell, ...]
+    runs: tuple[RunResult, ...]
 
     @property
     def info(self) -> Mapping[str, Any]:
-        return self.cells[0].info
+        return self.runs[0].info
 
     @property
     def backbone(self) -> str:
         return str(self.info["encoder"]["backbone"])
 
     @property
-    def is_control(self) -> bool:
-        return is_control(self.backbone)
+    def is_baseline(self) -> bool:
+        return is_baseline(self.backbone)
 
     @property
     def is_random(self) -> bool:
@@ -132,12 +132,12 @@ class Arm:
         return int(self.info.get("embedding_dim") or 0)
 
     @property
-    def running(self) -> tuple[Cell, ...]:
-        return tuple(cell for cell in self.cells if not cell.finished)
+    def running(self) -> tuple[RunResult, ...]:
+        return tuple(run for run in self.runs if not run.finished)
 
     def count(self, metric: str) -> tuple[int, int]:
         """Successes and episodes of all seeds, unfinished cells included."""
-        outcomes = [bool(row[metric]) for cell in self.cells for row in cell.rows]
+        outcomes = [bool(row[metric]) for run in self.runs for row in run.rows]
         return sum(outcomes), len(outcomes)
 
     def pooled(self, metric: str) -> Interval:
@@ -147,30 +147,30 @@ class Arm:
     def per_seed(self, metric: str) -> list[tuple[int, Interval]]:
         """Success rate of each training seed that has episodes."""
         return [
-            (cell.seed, wilson(sum(bool(row[metric]) for row in cell.rows), len(cell.rows)))
-            for cell in self.cells
-            if cell.rows
+            (run.seed, wilson(sum(bool(row[metric]) for row in run.rows), len(run.rows)))
+            for run in self.runs
+            if run.rows
         ]
 
     def outcomes(self, seeds: Sequence[int], metric: str) -> np.ndarray:
         """Successes of these seeds' finished cells: (S, C) bool, conditions in order."""
-        by_seed = {cell.seed: cell for cell in self.cells}
+        by_seed = {run.seed: run for run in self.runs}
         ordered = [sorted(by_seed[seed].rows, key=lambda row: row["index"]) for seed in seeds]
         return np.array([[bool(row[metric]) for row in rows] for rows in ordered])
 
     def finished_seeds(self) -> set[int]:
-        return {cell.seed for cell in self.cells if cell.finished}
+        return {run.seed for run in self.runs if run.finished}
 
     def stages(self) -> dict[str, int]:
         """Number of episodes that ended at each stage."""
-        return dict(Counter(str(row["stage"]) for cell in self.cells for row in cell.rows))
+        return dict(Counter(str(row["stage"]) for run in self.runs for row in run.rows))
 
     def latency_ms(self, *path: str) -> float | None:
-        """Return the median over the cells of one latency.
+        """Return the median over the runs of one latency.
 
         `path` leads to it in a summary, such as `("single_frame", "total", "p50")`.
         """
-        found = [_lookup(cell.summary.get("latency_ms"), path) for cell in self.cells]
+        found = [_lookup(run.summary.get("latency_ms"), path) for run in self.runs]
         numbers = [number for number in found if number is not None]
         return statistics.median(numbers) if numbers else None
 
@@ -179,29 +179,29 @@ class Arm:
 
 
 @dataclass(frozen=True)
-class Group:
+class ComparisonGroup:
     """Arms that share level, policy kind, demonstrations and conditions, cheapest first."""
 
     level: str
     policy_kind: str
-    arms: tuple[Arm, ...]
+    variants: tuple[VariantResults, ...]
 
     @property
-    def encoders(self) -> tuple[Arm, ...]:
-        return tuple(arm for arm in self.arms if not arm.is_control)
+    def encoders(self) -> tuple[VariantResults, ...]:
+        return tuple(variant for variant in self.variants if not variant.is_baseline)
 
     @property
-    def controls(self) -> tuple[Arm, ...]:
-        return tuple(arm for arm in self.arms if arm.is_control)
+    def baselines(self) -> tuple[VariantResults, ...]:
+        return tuple(variant for variant in self.variants if variant.is_baseline)
 
     @property
     def seeds(self) -> list[int]:
-        return sorted({cell.seed for arm in self.arms for cell in arm.cells})
+        return sorted({run.seed for variant in self.variants for run in variant.runs})
 
     @property
     def planned(self) -> int:
         """Initial conditions of each cell."""
-        return self.arms[0].cells[0].planned
+        return self.variants[0].runs[0].planned
 
     def missing(self) -> list[str]:
         """Return, in words, what a whole grid of encoders and seeds would also hold.
@@ -209,18 +209,18 @@ class Group:
         A control may have fewer seeds.
         """
         lines = []
-        for arm in self.arms:
-            have = {cell.seed: cell for cell in arm.cells}
-            for seed in have if arm.is_control else self.seeds:
+        for variant in self.variants:
+            have = {run.seed: run for run in variant.runs}
+            for seed in have if variant.is_baseline else self.seeds:
                 if seed not in have:
-                    lines.append(f"{arm.label}, seed {seed}: no cell")
+                    lines.append(f"{variant.label}, seed {seed}: no cell")
                 elif not have[seed].finished:
                     done = len(have[seed].rows)
-                    lines.append(f"{arm.label}, seed {seed}: {done} of {self.planned} episodes")
+                    lines.append(f"{variant.label}, seed {seed}: {done} of {self.planned} episodes")
         return lines
 
 
-def load_cells(folder: str | Path) -> list[Cell]:
+def load_runs(folder: str | Path) -> list[RunResult]:
     """Read every cell under `folder`, however deep.
 
     Raises:
@@ -233,22 +233,22 @@ def load_cells(folder: str | Path) -> list[Cell]:
             f"no cells under {folder} (folders with a cell.json); "
             "make some with `s2robot sweep` and point the report at its output folder"
         )
-    return [_load_cell(path.parent) for path in paths]
+    return [_load_run(path.parent) for path in paths]
 
 
-def group_cells(cells: Sequence[Cell]) -> list[Group]:
+def group_runs(runs: Sequence[RunResult]) -> list[ComparisonGroup]:
     """Gather cells into groups of arms, by level and policy kind."""
-    arms: dict[str, list[Cell]] = {}
-    for cell in cells:
-        arms.setdefault(cell.arm_key, []).append(cell)
-    groups: dict[tuple[str, str, str, str], list[list[Cell]]] = {}
-    for members in arms.values():
-        _refuse_twins(members)
+    variants: dict[str, list[RunResult]] = {}
+    for run in runs:
+        variants.setdefault(run.variant_key, []).append(run)
+    groups: dict[tuple[str, str, str, str], list[list[RunResult]]] = {}
+    for members in variants.values():
+        _check_duplicates(members)
         groups.setdefault(members[0].group_key, []).append(members)
     return [_make_group(key, groups[key]) for key in sorted(groups)]
 
 
-def _load_cell(folder: Path) -> Cell:
+def _load_run(folder: Path) -> RunResult:
     info = read_json(folder / "cell.json")
     lacking = [key for key in _REQUIRED if key not in info]
     if lacking:
@@ -264,33 +264,35 @@ def _load_cell(folder: Path) -> Cell:
                 "delete the file and rerun the cell"
             )
     summary = folder / "summary.json"
-    return Cell(folder, info, tuple(rows), read_json(summary) if summary.exists() else {})
+    return RunResult(folder, info, tuple(rows), read_json(summary) if summary.exists() else {})
 
 
-def _refuse_twins(members: Sequence[Cell]) -> None:
-    seen: dict[int, Cell] = {}
-    for cell in members:
-        twin = seen.setdefault(cell.seed, cell)
-        if twin is not cell:
+def _check_duplicates(members: Sequence[RunResult]) -> None:
+    seen: dict[int, RunResult] = {}
+    for run in members:
+        twin = seen.setdefault(run.seed, run)
+        if twin is not run:
             raise S2RobotError(
-                f"{twin.path} and {cell.path} are the same arm and seed; "
+                f"{twin.path} and {run.path} are the same arm and seed; "
                 "keep one of them in the folder of cells"
             )
 
 
-def _make_group(key: tuple[str, str, str, str], members: list[list[Cell]]) -> Group:
-    labels = [_label(cells[0].info) for cells in members]
-    arms = []
-    for label, cells in zip(labels, members, strict=True):
+def _make_group(key: tuple[str, str, str, str], members: list[list[RunResult]]) -> ComparisonGroup:
+    labels = [_label(runs[0].info) for runs in members]
+    variants = []
+    for label, runs in zip(labels, members, strict=True):
         if labels.count(label) > 1:  # two encoders under one name: tell them apart
-            label = f"{label} [{cells[0].arm_key[:6]}]"
-        arms.append(Arm(label, tuple(sorted(cells, key=lambda cell: cell.seed))))
-    arms.sort(key=lambda arm: (arm.is_control, arm.gflops, arm.parameters, arm.label))
-    return Group(key[0], key[1], tuple(arms))
+            label = f"{label} [{runs[0].variant_key[:6]}]"
+        variants.append(VariantResults(label, tuple(sorted(runs, key=lambda run: run.seed))))
+    variants.sort(
+        key=lambda variant: (variant.is_baseline, variant.gflops, variant.parameters, variant.label)
+    )
+    return ComparisonGroup(key[0], key[1], tuple(variants))
 
 
 def _label(info: Mapping[str, Any]) -> str:
-    return CONTROL_TITLES.get(info["encoder"]["backbone"]) or str(info["label"])
+    return BASELINE_TITLES.get(info["encoder"]["backbone"]) or str(info["label"])
 
 
 def _lookup(tree: Any, path: Sequence[str]) -> float | None:

@@ -35,14 +35,14 @@ class TokenModel(nn.Module):
     def __init__(
         self,
         backbone: Backbone,
-        stage: str,
-        taps: tuple[int, ...] = (),
-        taps_merge: str = "concat",
+        pooling: str,
+        layers: tuple[int, ...] = (),
+        layers_merge: str = "concat",
     ) -> None:
         super().__init__()
         self.backbone = backbone
-        self.taps, self.taps_merge = taps, taps_merge
-        self.stage = stage
+        self.layers, self.layers_merge = layers, layers_merge
+        self.pooling = pooling
         pixels = backbone.card.preprocessing
         self.register_buffer("mean", _channels(pixels.mean), persistent=False)
         self.register_buffer("std", _channels(pixels.std), persistent=False)
@@ -52,10 +52,10 @@ class TokenModel(nn.Module):
         return self._run(crops).float()
 
     def _run(self, crops: Tensor) -> Tensor:
-        if self.stage == "head":
+        if self.pooling == "head":
             return self.backbone.forward_head(crops).unsqueeze(1)
-        if self.taps:
-            return self.backbone.forward_taps(crops, self.taps, self.taps_merge)
+        if self.layers:
+            return self.backbone.forward_intermediates(crops, self.layers, self.layers_merge)
         return self.backbone(crops)
 
     @property

@@ -77,14 +77,14 @@ def calibrate(model: TokenModel, tiles: Tensor) -> Calibration:
         patches = nncf.IgnoredScope(types=["Convolution"], validate=False)
         settings = {"model_type": nncf.ModelType.TRANSFORMER, "ignored_scope": patches}
     with _quiet(nncf):
-        quantised = nncf.quantize(
+        quantized = nncf.quantize(
             converted(model, (height, width)),
             nncf.Dataset([tile.unsqueeze(0).float().numpy() for tile in fitted]),
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(fitted),
             **settings,
         )
-    cosine = cosines(Request(compiled(quantised))(held_out), reference(model, held_out))
+    cosine = cosines(Request(compiled(quantized))(held_out), reference(model, held_out))
     mean, least = float(cosine.mean()), float(cosine.min())
     if not mean >= SMALLEST_COSINE:
         raise RuntimeFailedError(
@@ -101,7 +101,7 @@ def calibrate(model: TokenModel, tiles: Tensor) -> Calibration:
         "",
         {"openvino": openvino.__version__.split("-")[0], "nncf": nncf.__version__},
     )
-    return _keep(quantised, record, folder_of(model, (height, width)))
+    return _keep(quantized, record, folder_of(model, (height, width)))
 
 
 def _parted(tiles: Tensor) -> tuple[Tensor, Tensor]:
@@ -154,14 +154,14 @@ def folder_of(model: TokenModel, shape: Sequence[int]) -> Path:
     """Where the calibrated model of a function and tile size is kept."""
     key = {
         "weights": model.backbone.weights_digest,
-        "stage": model.stage,
-        "taps": [list(model.taps), model.taps_merge] if model.taps else [],
+        "stage": model.pooling,
+        "taps": [list(model.layers), model.layers_merge] if model.layers else [],
         "tile": list(shape),
     }
     return home() / "int8" / digest_of(key)[:24]
 
 
-def _keep(quantised: Any, record: Calibration, folder: Path) -> Calibration:
+def _keep(quantized: Any, record: Calibration, folder: Path) -> Calibration:
     """Write model and record; a reader sees the old pair or the new one, whole."""
     openvino = require("openvino", "openvino-int8")
     folder.parent.mkdir(parents=True, exist_ok=True)
@@ -171,7 +171,7 @@ def _keep(quantised: Any, record: Calibration, folder: Path) -> Calibration:
     ):
         new = Path(made) / "new"
         new.mkdir()
-        openvino.save_model(quantised, new / "model.xml", compress_to_fp16=False)
+        openvino.save_model(quantized, new / "model.xml", compress_to_fp16=False)
         record = dataclasses.replace(record, model_sha256=_digest(new))
         write_json(new / "calibration.json", dataclasses.asdict(record))
         if folder.exists():

@@ -168,10 +168,10 @@ def _bootstrap_weights(seeds: int, conditions: int) -> tuple[np.ndarray, np.ndar
 def _agresti_min(difference: np.ndarray, upper_tail: float) -> tuple[float, float]:
     """Wald limits after adding half a pair to each cell of the 2x2 table (Agresti and Min 2005)."""
     pairs = difference.size + 2
-    centre = difference.sum() / pairs
-    variance = (np.abs(difference).sum() + 1) / pairs - centre**2
+    center = difference.sum() / pairs
+    variance = (np.abs(difference).sum() + 1) / pairs - center**2
     half = _z(upper_tail) * math.sqrt(variance / pairs)
-    return max(-1.0, centre - half), min(1.0, centre + half)
+    return max(-1.0, center - half), min(1.0, center + half)
 
 
 def _z(probability: float) -> float:

@@ -55,7 +55,7 @@ class SearchConfig:
 
 
 @dataclass(frozen=True)
-class HeadChoice:
+class HyperparameterChoice:
     """The best trial, and all of them."""
 
     policy_config: PolicyConfig
@@ -69,7 +69,7 @@ class HeadChoice:
         return dataclasses.asdict(self)
 
 
-def search_head(
+def search_hyperparameters(
     data: TrajectoryData,
     policy_config: PolicyConfig,
     train_config: TrainConfig,
@@ -78,7 +78,7 @@ def search_head(
     cache_path: str | Path | None = None,
     on_trial: Callable[[dict[str, Any]], None] | None = None,
     device: str | torch.device = "auto",
-) -> HeadChoice:
+) -> HyperparameterChoice:
     """Choose learning rate, softmax scale and width on the held-out episodes.
 
     The score of a trial is the mean motion error of the deterministic action over held-out frames
@@ -117,13 +117,13 @@ def search_head(
     return _choose(policy_config, rows)
 
 
-def _choose(policy_config: PolicyConfig, rows: list[dict[str, Any]]) -> HeadChoice:
+def _choose(policy_config: PolicyConfig, rows: list[dict[str, Any]]) -> HyperparameterChoice:
     finished = [row for row in rows if row["score"] is not None]
     if not finished:
         raise DivergedError(f"all {len(rows)} trials of the head search diverged; lower lrs")
     best = min(finished, key=lambda row: row["score"])  # the first of equals
     policy = _with(policy_config, best["settings"])
-    return HeadChoice(policy, best["settings"]["lr"], best["score"], tuple(rows))
+    return HyperparameterChoice(policy, best["settings"]["lr"], best["score"], tuple(rows))
 
 
 def _settings(data: TrajectoryData, config: SearchConfig, seed: int) -> list[dict[str, Any]]:

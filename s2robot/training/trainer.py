@@ -304,8 +304,8 @@ class _Frames:
         self.embedding = data.embedding.to(device)
         self.prepared = 4 * data.embedding.numel() <= _PREPARED_BYTES
         if self.prepared:
-            self.embedding = policy.standardise_embedding(self.embedding).flatten(1)
-        self.proprio = policy.standardise_proprio(data.proprio.to(device))
+            self.embedding = policy.normalize_embedding(self.embedding).flatten(1)
+        self.proprio = policy.normalize_proprio(data.proprio.to(device))
         self.actions = data.actions.to(device)
 
     def gather(self, windows: Windows, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -313,7 +313,7 @@ class _Frames:
         index = windows.index[rows].to(self.embedding.device)
         embedding = self.embedding.index_select(0, index.flatten())
         if not self.prepared:
-            embedding = self.policy.standardise_embedding(embedding)
+            embedding = self.policy.normalize_embedding(embedding)
         embedding = embedding.reshape(*index.shape, *self.data.embedding_shape)
         mask = windows.mask[rows].to(self.embedding.device)
         return embedding, self.proprio[index], self.actions[index], mask

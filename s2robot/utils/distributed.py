@@ -25,14 +25,14 @@ _MOST_ON_A_CPU = 8  # more would spend their time on exchanging gradients
 
 
 @dataclass(frozen=True)
-class Team:
+class DistributedContext:
     """The processes that train one model together; alone by default."""
 
     rank: int = 0
     size: int = 1
 
     @property
-    def leads(self) -> bool:
+    def is_main_process(self) -> bool:
         """Whether this process writes files and speaks."""
         return self.rank == 0
 
@@ -49,7 +49,7 @@ class Team:
         return items[self.rank :: self.size]
 
 
-ALONE = Team()
+ALONE = DistributedContext()
 
 
 def under_torchrun() -> bool:
@@ -57,7 +57,7 @@ def under_torchrun() -> bool:
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
-def speaks() -> bool:
+def is_main_process() -> bool:
     """Whether this process is the one to print: the only one, or the first under ``torchrun``."""
     return not under_torchrun() or os.environ["RANK"] == "0"
 
@@ -139,6 +139,6 @@ def _join(
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"  # device=cpu is allowed on a GPU machine
     dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=size)
     try:
-        work(Team(rank, size), *arguments)
+        work(DistributedContext(rank, size), *arguments)
     finally:
         dist.destroy_process_group()

@@ -68,7 +68,7 @@ def test_unknown_verb_suggests_the_nearest(capsys):
         (["features", "scales=[1,1]"], "scales"),
         (["features", "camera.name=front_left"], "did you mean 'front'"),
         (["train", "policy.kind=mpl"], "did you mean 'mlp'"),
-        (["train", "demos.path=none.hdf5", "encoder=state"], "s2robot collect"),
+        (["train", "demos.path=none.hdf5", "encoder=privileged_state"], "s2robot collect"),
         (["eval", "checkpoint=none.safetensors"], "s2robot train"),
         (["report", "nowhere"], "s2robot sweep"),
     ],
@@ -93,7 +93,7 @@ def swept(tmp_path_factory) -> Path:
     folder = tmp_path_factory.mktemp("sweep")
     choices = [word for word in TINY if not word.startswith("encoder=")]
     result = s2robot(
-        "sweep", "encoder=random/vitt16-128,state,none", *choices, *ROLLOUT, cwd=folder
+        "sweep", "encoder=random/vitt16-128,privileged_state,blind", *choices, *ROLLOUT, cwd=folder
     )
     assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
     return folder
@@ -154,7 +154,7 @@ def test_a_failed_cell_does_not_stop_the_sweep(tmp_path, swept):
     demos = next((swept / "data/demos").glob("*.hdf5"))
     words = [word for word in TINY if not word.startswith("encoder=")]
     result = s2robot(
-        "sweep", "encoder=timm/no_such_net,state", *words, *ROLLOUT, f"demos.path={demos}",
+        "sweep", "encoder=timm/no_such_net,privileged_state", *words, *ROLLOUT, f"demos.path={demos}",
         cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 1
@@ -185,7 +185,7 @@ def test_every_policy_kind_runs(swept, tmp_path):
     demos = next((swept / "data/demos").glob("*.hdf5"))
     words = [word for word in TINY if not word.startswith("encoder=")]
     result = s2robot(
-        "sweep", "encoder=state", "policy=gmm,rnn_gmm,transformer", *words, *ROLLOUT,
+        "sweep", "encoder=privileged_state", "policy=gmm,rnn_gmm,transformer", *words, *ROLLOUT,
         f"demos.path={demos}", cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout[-3000:]

@@ -13,19 +13,19 @@ from pathlib import Path
 import pytest
 from support.published_files import write_published
 
-from s2robot.analysis.parity.original_packages import PACKAGES, NoOracle, oracle
+from s2robot.analysis.parity.original_packages import PACKAGES, NoOriginalPackage, original_model
 from s2robot.analysis.parity.verify import verify_file
 from s2robot.backbones import get_card
-from s2robot.errors import LicenceWarning
+from s2robot.errors import LicenseWarning
 
-pytestmark = pytest.mark.oracle
+pytestmark = pytest.mark.original_model
 SMALL_ENOUGH = [name for name in PACKAGES if "vitl" not in name]
 
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S2ROBOT_HOME", str(tmp_path / "home"))
-    warnings.simplefilter("ignore", LicenceWarning)
+    warnings.simplefilter("ignore", LicenseWarning)
 
 
 @pytest.mark.parametrize("name", SMALL_ENOUGH)
@@ -36,7 +36,7 @@ def test_the_original_package_gives_the_same_output(name: str, tmp_path: Path) -
         pytest.skip(f"{PACKAGES[name]} is not installed or does not import: {error}")
     path = write_published(name, tmp_path)
     try:
-        oracle(get_card(name), path)
+        original_model(get_card(name), path)
     except OSError as error:  # theia asks the hub
         pytest.skip(f"{PACKAGES[name]} needs a network: {error}")
     checks = {check.what: check for check in verify_file(get_card(name), path, path)}
@@ -50,10 +50,10 @@ def test_without_the_package_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPat
         "s2robot.analysis.parity.original_packages._REPOSITORIES",
         {"no_such_package_of_r3m": "git+https://example.org/r3m"},
     )
-    with pytest.raises(NoOracle, match=r"cannot be imported.*pip install git\+https"):
-        oracle(get_card("r3m-resnet18"), Path("nothing"))
+    with pytest.raises(NoOriginalPackage, match=r"cannot be imported.*pip install git\+https"):
+        original_model(get_card("r3m-resnet18"), Path("nothing"))
 
 
 def test_encoders_of_no_package_say_so() -> None:
-    with pytest.raises(NoOracle, match="no package of its authors is known"):
-        oracle(get_card("mcr-resnet50"), Path("nothing"))
+    with pytest.raises(NoOriginalPackage, match="no package of its authors is known"):
+        original_model(get_card("mcr-resnet50"), Path("nothing"))

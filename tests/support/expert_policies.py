@@ -11,7 +11,7 @@ import torch
 from s2robot.envs.expert import ScriptedExpert
 from s2robot.envs.levels import get_level
 from s2robot.envs.pick_cube import PickCubeEnv
-from s2robot.evaluation.baselines import control_shape
+from s2robot.evaluation.baselines import baseline_shape
 from s2robot.policies.checkpoint import PolicyHeader, action_space_record
 from s2robot.policies.config import PolicyConfig
 
@@ -42,7 +42,7 @@ class ExpertPolicy:
 
 def header(backbone: str, **changes: Any) -> PolicyHeader:
     env = PickCubeEnv(**ENV_KWARGS)
-    shape = control_shape(backbone) if backbone in ("none", "state") else (SIZE,)
+    shape = baseline_shape(backbone) if backbone in ("none", "state") else (SIZE,)
     made = PolicyHeader(
         policy_config=PolicyConfig(),
         encoder={"backbone": backbone},

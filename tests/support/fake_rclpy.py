@@ -89,7 +89,7 @@ class Parameter:
         self.value = array(code, value) if code else value
 
 
-Result = message_class("rcl_interfaces/msg/SetParametersResult")
+EmbeddingResult = message_class("rcl_interfaces/msg/SetParametersResult")
 Descriptor = message_class("rcl_interfaces/msg/ParameterDescriptor")
 
 
@@ -176,16 +176,16 @@ class Node:
 
     def _set(self, parameter: Parameter, descriptor: Any, declaring: bool = False) -> Any:
         if descriptor.read_only and not declaring:
-            return Result(successful=False, reason="Trying to set a read-only parameter")
+            return EmbeddingResult(successful=False, reason="Trying to set a read-only parameter")
         if descriptor.dynamic_typing:
             descriptor.type = int(parameter.type_)
         elif parameter.type_ != descriptor.type:
             expected = ParameterType(descriptor.type).name
             text = f"Wrong parameter type, expected '{expected}' got '{parameter.type_.name}'"
-            return Result(successful=False, reason=text)
+            return EmbeddingResult(successful=False, reason=text)
         for callback in self._set_callbacks:
             result = callback([parameter])
-            assert isinstance(result, Result)
+            assert isinstance(result, EmbeddingResult)
             if not result.successful:
                 return result
         if parameter.type_ is ParameterType.NOT_SET and not declaring:
@@ -193,7 +193,7 @@ class Node:
         else:
             self._parameters[parameter.name] = parameter
             self._descriptors[parameter.name] = descriptor
-        return Result(successful=True)
+        return EmbeddingResult(successful=True)
 
     def set_parameters(self, parameters: Sequence[Parameter]) -> list[Any]:
         for each in parameters:

@@ -12,11 +12,11 @@ import numpy as np
 from s2robot.data.ros_messages.stamps import NS
 from s2robot.errors import NonFiniteError
 from s2robot.plugins.ros.core import (
+    EmbeddingResult,
     LatestFrameWorker,
     Level,
-    Result,
 )
-from s2robot.plugins.ros.core.counters import Snapshot
+from s2robot.plugins.ros.core.counters import CounterSnapshot
 
 EPOCH_S = 1_700_000_000
 SIDE = 8
@@ -95,7 +95,7 @@ class Bench:
     def __init__(self, encoder: Any = None, **settings: Any) -> None:
         self.clock = Clock()
         self.encoder = encoder or Reads()
-        self.results: list[Result] = []
+        self.results: list[EmbeddingResult] = []
         self.log: list[tuple[Level, str]] = []
         self.worker = LatestFrameWorker(
             {"camera": self.encoder},
@@ -113,7 +113,7 @@ class Bench:
         return self.worker.process_next()
 
     @property
-    def counts(self) -> Snapshot:
+    def counts(self) -> CounterSnapshot:
         return self.worker.snapshots()["camera"]
 
     @property
@@ -121,7 +121,7 @@ class Bench:
         return [int(result.embedding[0]) for result in self.results]
 
 
-def accounted(counts: Snapshot) -> int:
+def accounted(counts: CounterSnapshot) -> int:
     names = ("published", "dropped", "limited", "late", "stale", "nan", "discarded")
     return sum(getattr(counts, name) for name in names) + counts.failures
 

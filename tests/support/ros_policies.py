@@ -11,9 +11,9 @@ import torch
 from gymnasium.spaces import Box
 
 from s2robot.plugins.ros.core import (
+    EmbeddingResult,
     Level,
     PolicyRunner,
-    Result,
     Timings,
 )
 from s2robot.policies.checkpoint import PolicyHeader, action_space_record
@@ -63,7 +63,7 @@ def joint_state(stamp: int, positions: Sequence[float], names: Sequence[str] = P
 HOME = [0.0, -0.04, 0.0, -2.33, 0.0, 2.29, 0.785, 0.03, 0.03]
 
 
-class Pilot:
+class Agent:
     """A policy runner on a clock moved by hand."""
 
     def __init__(self, kind: str = "mlp", **policy: Any) -> None:
@@ -80,13 +80,13 @@ class Pilot:
         )
         self.sequence = 0
 
-    def see(self, stamp: int | None = None, value: float = 1.0) -> Result:
+    def see(self, stamp: int | None = None, value: float = 1.0) -> EmbeddingResult:
         self.sequence += 1
         stamp = self.clock.ros() if stamp is None else stamp
         embedding = np.full(5, value, np.float32) * np.arange(1, 6, dtype=np.float32)
         top = header(stamp, sequence=self.sequence)
         timings = Timings(0, 0, 0, 0, 0)
-        result = Result("image", top, {}, embedding, (5,), stamp, self.clock.s, timings)
+        result = EmbeddingResult("image", top, {}, embedding, (5,), stamp, self.clock.s, timings)
         self.runner.take_embedding(result)
         return result
 

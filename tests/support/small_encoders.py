@@ -64,7 +64,7 @@ def scenes(count: int, size: int = 96) -> np.ndarray:
     return frames
 
 
-def normalised(images: Tensor) -> Tensor:
+def normalized(images: Tensor) -> Tensor:
     """Images ``(B, 3, h, w)`` in 0-255 as the tiny models want them."""
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (PIXELS.mean, PIXELS.std))
     return (images / 255 - mean) / std
@@ -85,9 +85,9 @@ def loop_over_tiles(
         line = []
         for j in range(columns):
             tile = images[:, :, i * height : (i + 1) * height, j * width : (j + 1) * width]
-            crops = normalised(tile.float())
-            if spec.taps:
-                tokens = backbone.forward_taps(crops, spec.taps, spec.taps_merge)
+            crops = normalized(tile.float())
+            if spec.layers:
+                tokens = backbone.forward_intermediates(crops, spec.layers, spec.layers_merge)
             else:
                 tokens = backbone(crops)
             count = backbone.card.num_prefix_tokens

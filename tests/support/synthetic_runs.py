@@ -16,7 +16,7 @@ GFLOPS = {SMALL: 0.75, "random/vitt16-128": 0.75, LARGE: 9.2}
 TILES = {1: 1, 2: 4, 3: 9}
 
 
-def write_cell(
+def write_run(
     root: Path,
     outcomes: Sequence[bool] | np.ndarray,
     backbone: str = SMALL,
@@ -31,19 +31,19 @@ def write_cell(
     **encoder: Any,
 ) -> Path:
     """Write a cell whose episode i succeeds if `outcomes[i]`; the rest of `planned` is to come."""
-    control = backbone in ("none", "state")
-    scales = () if control else scales
+    baseline = backbone in ("none", "state")
+    scales = () if baseline else scales
     label = f"{backbone} ({', '.join(map(str, scales))})" if scales else backbone
     label += " interpolated" if input_mode == "interpolate" else ""
     label += "".join(f" {key} {value}" for key, value in encoder.items())
     name = f"{level}-{label}-{readout}-{seed}".replace("/", "-").replace(" ", "")
     planned = planned or len(outcomes)
-    cell = {
+    run = {
         "name": name,
         "level": level,
         "label": label,
         "encoder": {"backbone": backbone}
-        if control
+        if baseline
         else {
             "backbone": backbone,
             "scales": scales,
@@ -52,8 +52,8 @@ def write_cell(
             **encoder,
         },
         "scales": scales,
-        "input_mode": None if control else input_mode,
-        "readout": None if control else readout,
+        "input_mode": None if baseline else input_mode,
+        "readout": None if baseline else readout,
         "policy_kind": "mlp",
         "seed": seed,
         "conditions": {"hash": "c0ffee", "n": planned, "split": "test"},
@@ -67,7 +67,7 @@ def write_cell(
     }
     folder = root / name
     folder.mkdir(parents=True)
-    (folder / "cell.json").write_text(json.dumps(cell))
+    (folder / "cell.json").write_text(json.dumps(run))
     rows = [_row(index, bool(outcome)) for index, outcome in enumerate(outcomes)]
     (folder / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if len(rows) == planned:

@@ -21,7 +21,7 @@ from s2robot.backbones.download.cache import convert
 from s2robot.backbones.state_dicts import apply_layout
 from s2robot.preprocessing.image_pyramid import image_of
 
-Oracle = Callable[[np.ndarray], Tensor]
+OriginalModel = Callable[[np.ndarray], Tensor]
 
 _REPOSITORIES = {
     "r3m": "git+https://github.com/facebookresearch/r3m",
@@ -32,11 +32,11 @@ _REPOSITORIES = {
 }
 
 
-class NoOracle(Exception):  # noqa: N818
+class NoOriginalPackageError(Exception):
     """There is nothing to compare with here; the message says what to install."""
 
 
-def oracle(card: BackboneCard, path: Path) -> Oracle:
+def original_model(card: BackboneCard, path: Path) -> OriginalModel:
     """The original model of a card with the weights of its published file.
 
     Returns:
@@ -51,14 +51,14 @@ def oracle(card: BackboneCard, path: Path) -> Oracle:
         return _BUILDERS[package](card, path)
     if card.origin == "timm":
         return _timm(card, path)
-    raise NoOracle("no package of its authors is known to this command")
+    raise NoOriginalPackage("no package of its authors is known to this command")
 
 
 def _import(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except Exception as error:  # such packages fail in many ways on newer libraries
-        raise NoOracle(
+        raise NoOriginalPackage(
             f"{package} cannot be imported ({type(error).__name__}: {error}); to compare with it: "
             f"pip install {_REPOSITORIES[package]}"
         ) from None
@@ -68,7 +68,7 @@ def _pixels(frames: np.ndarray) -> Tensor:
     return torch.from_numpy(frames).permute(0, 3, 1, 2)
 
 
-def _r3m(card: BackboneCard, path: Path) -> Oracle:
+def _r3m(card: BackboneCard, path: Path) -> OriginalModel:
     """``R3M.forward``, told the shape of the frames so that it resizes them."""
     depth = int(card.name.removeprefix("r3m-resnet"))
     model = _import("r3m").R3M("cpu", lr=0.0, hidden_dim=1024, size=depth, langweight=0.0)
@@ -80,7 +80,7 @@ def _r3m(card: BackboneCard, path: Path) -> Oracle:
     return lambda frames: model(_pixels(frames), obs_shape=[3, *frames.shape[1:3]])
 
 
-def _vip(card: BackboneCard, path: Path) -> Oracle:
+def _vip(card: BackboneCard, path: Path) -> OriginalModel:
     del card
     model = _import("vip").VIP(device="cpu", hidden_dim=1024, size=50)
     nn.DataParallel(model).load_state_dict(read_weights_file(path)["vip"])
@@ -88,7 +88,7 @@ def _vip(card: BackboneCard, path: Path) -> Oracle:
     return lambda frames: model(_pixels(frames))
 
 
-def _mvp(card: BackboneCard, path: Path) -> Oracle:
+def _mvp(card: BackboneCard, path: Path) -> OriginalModel:
     """``mvp``'s model on images that are prepared here: the package takes them as they come."""
     builder = f"vit_{card.name.split('-')[1][3]}16"
     vit = importlib.import_module("mvp.backbones.vit")
@@ -97,7 +97,7 @@ def _mvp(card: BackboneCard, path: Path) -> Oracle:
     return lambda frames: model(_prepared(card, frames))
 
 
-def _vc_models(card: BackboneCard, path: Path) -> Oracle:
+def _vc_models(card: BackboneCard, path: Path) -> OriginalModel:
     """The model and the transform of ``vc_models``, on frames as floats in 0-1."""
     vit = importlib.import_module("vc_models.models.vit.vit")
     transform = importlib.import_module("vc_models.transforms").vit_transforms()
@@ -111,7 +111,7 @@ def _vc_models(card: BackboneCard, path: Path) -> Oracle:
     return lambda frames: model(transform(_pixels(frames) / 255))
 
 
-def _theia(card: BackboneCard, path: Path) -> Oracle:
+def _theia(card: BackboneCard, path: Path) -> OriginalModel:
     """``theia``'s backbone, which asks the hub for the configuration of its DeiT."""
     backbones = importlib.import_module("theia.models.backbones")
     size = card.name.removeprefix("theia-")
@@ -122,7 +122,7 @@ def _theia(card: BackboneCard, path: Path) -> Oracle:
     return lambda frames: model(torch.from_numpy(frames))[:, 1:]
 
 
-def _timm(card: BackboneCard, path: Path) -> Oracle:
+def _timm(card: BackboneCard, path: Path) -> OriginalModel:
     """timm's own building and loading, on images that are prepared here."""
     options = dict(card.architecture.to_dict())
     name = options.pop("timm")
@@ -148,7 +148,7 @@ def _prepared(card: BackboneCard, frames: np.ndarray) -> Tensor:
     return (images - mean) / std
 
 
-_BUILDERS: dict[str, Callable[[BackboneCard, Path], Oracle]] = {
+_BUILDERS: dict[str, Callable[[BackboneCard, Path], OriginalModel]] = {
     "r3m": _r3m,
     "vip": _vip,
     "mvp": _mvp,

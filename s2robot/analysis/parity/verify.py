@@ -13,7 +13,7 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from s2robot.analysis.parity.original_packages import PACKAGES, NoOracle, oracle
+from s2robot.analysis.parity.original_packages import PACKAGES, NoOriginalPackage, original_model
 from s2robot.analysis.parity.reference_models import published_names, published_output
 from s2robot.backbones.card import BackboneCard
 from s2robot.backbones.checkpoints import read_weights_file
@@ -114,8 +114,8 @@ def _expectations(card: BackboneCard, path: Path) -> list[tuple[str, Expected | 
             ("output, computed anew", lambda frames: published_output(card.name, content, frames))
         )
     try:
-        found.append((f"output, {PACKAGES.get(card.name, 'library')}", oracle(card, path)))
-    except NoOracle as error:
+        found.append((f"output, {PACKAGES.get(card.name, 'library')}", original_model(card, path)))
+    except NoOriginalPackage as error:
         found.append((f"output, {PACKAGES.get(card.name, 'original package')}", str(error)))
     return found
 

@@ -7,23 +7,23 @@ tiles). Linear probes of localisation, grasp, segmentation and depth are in
 """
 
 from s2robot.analysis.probes.intervals import (
-    LocalisationError,
+    LocalizationError,
     error_summary,
     mean_difference,
     split_episodes,
 )
-from s2robot.analysis.probes.localization import FIRST_SEED, LocalisationData, localisation_data
-from s2robot.analysis.probes.localizer import Localiser, ProbeConfig, fit_localiser
+from s2robot.analysis.probes.localization import FIRST_SEED, LocalizationData, localization_data
+from s2robot.analysis.probes.localizer import Localizer, ProbeConfig, fit_localizer
 
 __all__ = [
     "FIRST_SEED",
-    "LocalisationData",
-    "LocalisationError",
-    "Localiser",
+    "LocalizationData",
+    "LocalizationError",
+    "Localizer",
     "ProbeConfig",
     "error_summary",
-    "fit_localiser",
-    "localisation_data",
+    "fit_localizer",
+    "localization_data",
     "mean_difference",
     "split_episodes",
 ]

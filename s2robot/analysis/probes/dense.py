@@ -102,19 +102,19 @@ def fit_depth(
         penalties: tried.
     """
     up = upsampling(grids.shape[:2], depth_m.shape[1])  # (P, T)
-    centre = _centre(grids, depth_m, learn)
-    seen, unseen = (_moments(grids, depth_m, part, centre, up) for part in (learn, valid))
+    center = _center(grids, depth_m, learn)
+    seen, unseen = (_moments(grids, depth_m, part, center, up) for part in (learn, valid))
     errors = [unseen.error(seen.solve(penalty)) for penalty in penalties]
     penalty = penalties[int(np.argmin(errors))]
     both = np.concatenate([learn, valid])
-    tokens, picture = centre = _centre(grids, depth_m, both)
-    solved = _moments(grids, depth_m, both, centre, up).solve(penalty)
+    tokens, picture = center = _center(grids, depth_m, both)
+    solved = _moments(grids, depth_m, both, center, up).solve(penalty)
     weights = torch.from_numpy(np.append(solved, 0)).float()[:, None]
     constant = picture - (up @ (tokens @ weights[:-1])).T  # (1, P)
     return DenseProbe(weights, penalty, constant=constant)
 
 
-def _centre(grids: TokenGrids, depth_m: np.ndarray, frames: np.ndarray) -> tuple[Tensor, Tensor]:
+def _center(grids: TokenGrids, depth_m: np.ndarray, frames: np.ndarray) -> tuple[Tensor, Tensor]:
     """Mean tokens (T, C) and the mean picture (P,) of some frames."""
     tokens = sum(chunk.sum(dim=0).double() for _, chunk in grids.chunks(frames))
     mean = torch.as_tensor(tokens / len(frames)).float()
@@ -125,15 +125,15 @@ def _moments(
     grids: TokenGrids,
     depth_m: np.ndarray,
     frames: np.ndarray,
-    centre: tuple[Tensor, Tensor],
+    center: tuple[Tensor, Tensor],
     up: Tensor,
 ) -> _Moments:
     inner = up.T @ up  # (T, T): what upsampling does to products of tokens
     width, squares = grids.channels, 0.0
     products, sums = torch.zeros(width, width).double(), torch.zeros(width).double()
     for part, tokens in grids.chunks(frames):
-        tokens -= centre[0]  # (n, T, C)
-        depths = torch.from_numpy(depth_m[part]).flatten(1) - centre[1]  # (n, P)
+        tokens -= center[0]  # (n, T, C)
+        depths = torch.from_numpy(depth_m[part]).flatten(1) - center[1]  # (n, P)
         smoothed = torch.einsum("ts,nsc->ntc", inner, tokens)
         products += (tokens.flatten(0, 1).T @ smoothed.flatten(0, 1)).double()
         sums += torch.einsum("ntc,nt->c", tokens, depths @ up).double()
@@ -197,10 +197,10 @@ class Segmentation:
         def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
             weights = whitening @ parameters.reshape(start.shape)
             value, gradient = self.slope(frames, weights)
-            penalised = penalty * weights
-            penalised[-1] = 0
-            value += float((penalised * weights).sum()) / 2
-            return value, (whitening.T @ (gradient + penalised)).ravel()
+            penalized = penalty * weights
+            penalized[-1] = 0
+            value += float((penalized * weights).sum()) / 2
+            return value, (whitening.T @ (gradient + penalized)).ravel()
 
         begin = np.linalg.solve(whitening, start).ravel()
         options = {"maxiter": 300, "ftol": 1e-6, "gtol": 1e-7, "maxcor": 20}

@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from s2robot.errors import NonFiniteError
-from s2robot.policies.pooling import Standardiser
+from s2robot.policies.pooling import Normalizer
 
 _CHUNK_NUMBERS = 16_000_000
 """Most float32 numbers of a chunk: 64 MB."""
@@ -40,8 +40,8 @@ class TokenGrids:
         self.shape = (int(shape[0]), int(shape[1]), int(shape[2]))
         self._grids = embeddings.unflatten(1, (-1, self.channels))  # (N, T, C)
         self._require_finite()
-        self._standardiser = Standardiser(self.channels)
-        self._standardiser.fit(self._grids[torch.from_numpy(training)])
+        self._normalizer = Normalizer(self.channels)
+        self._normalizer.fit(self._grids[torch.from_numpy(training)])
 
     def __len__(self) -> int:
         return len(self._grids)
@@ -61,13 +61,13 @@ class TokenGrids:
         step = max(1, _CHUNK_NUMBERS // (self.tokens * self.channels))
         for start in range(0, len(frames), step):
             part = frames[start : start + step]
-            yield part, self._standardiser(self._grids[torch.from_numpy(part)])
+            yield part, self._normalizer(self._grids[torch.from_numpy(part)])
 
     def column_chunks(self) -> Iterator[Tensor]:
         """All frames' numbers, some tokens at a time: ``(N, t · C)`` float32."""
         step = max(1, _CHUNK_NUMBERS // (len(self) * self.channels))
         for start in range(0, self.tokens, step):
-            yield self._standardiser(self._grids[:, start : start + step]).flatten(1)
+            yield self._normalizer(self._grids[:, start : start + step]).flatten(1)
 
     def means(self) -> Tensor:
         """Tokens averaged over the grid: ``(N, C)`` float32."""

@@ -32,7 +32,7 @@ def split_episodes(episodes: np.ndarray, share: float, seed: int) -> tuple[np.nd
 
 
 @dataclass(frozen=True)
-class LocalisationError:
+class LocalizationError:
     """Errors on test frames [mm], with 95 % intervals over episodes."""
 
     mean_mm: Interval
@@ -50,7 +50,7 @@ class LocalisationError:
         return {**intervals, "frames": self.frames, "episodes": self.episodes}
 
 
-def error_summary(errors_mm: np.ndarray, episode: np.ndarray) -> LocalisationError:
+def error_summary(errors_mm: np.ndarray, episode: np.ndarray) -> LocalizationError:
     """Mean and median of errors (N,), with intervals from resampled episodes (N,).
 
     Frames of an episode resemble each other, so whole episodes are drawn.
@@ -61,7 +61,7 @@ def error_summary(errors_mm: np.ndarray, episode: np.ndarray) -> LocalisationErr
     middle = (summed >= summed[:, -1:] / 2).argmax(axis=1)
     medians = errors[order][middle]
     means = weights @ errors / weights.sum(axis=1)
-    return LocalisationError(
+    return LocalizationError(
         Interval(float(errors.mean()), *limits(means)),
         Interval(float(np.median(errors)), *limits(medians)),
         len(errors),

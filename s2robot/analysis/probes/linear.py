@@ -36,8 +36,8 @@ def inner_products(columns: Iterable[Tensor], training: np.ndarray) -> np.ndarra
     """
     total, index = torch.zeros(0), torch.from_numpy(training)
     for part in columns:
-        centred = part - part[index].mean(dim=0)
-        product = (centred @ centred.T).double()
+        centerd = part - part[index].mean(dim=0)
+        product = (centerd @ centerd.T).double()
         total = product if not len(total) else total.add_(product)
     return total.numpy()
 
@@ -59,8 +59,8 @@ class Span:
         """
         inside = products[np.ix_(fitted, fitted)]
         means = inside.mean(axis=0)
-        centred = inside - means - means[:, None] + means.mean()
-        values, vectors = np.linalg.eigh(centred)
+        centerd = inside - means - means[:, None] + means.mean()
+        values, vectors = np.linalg.eigh(centerd)
         kept = values > 1e-10 * max(values[-1], 1e-300)
         roots = np.sqrt(values[kept])
         across = products[np.ix_(others, fitted)]
@@ -95,9 +95,9 @@ def logistic(span: Span, positive: np.ndarray, penalty: float) -> np.ndarray:
     def loss(parameters: np.ndarray) -> tuple[float, np.ndarray]:
         margins = signs * (span.fitted @ parameters[:-1] + parameters[-1])
         slope = -weights * signs / (1 + np.exp(np.clip(margins, -500, 500)))
-        penalised = penalty * parameters[:-1]
-        value = weights @ np.logaddexp(0, -margins) + penalised @ parameters[:-1] / 2
-        return float(value), np.append(span.fitted.T @ slope + penalised, slope.sum())
+        penalized = penalty * parameters[:-1]
+        value = weights @ np.logaddexp(0, -margins) + penalized @ parameters[:-1] / 2
+        return float(value), np.append(span.fitted.T @ slope + penalized, slope.sum())
 
     start = np.zeros(span.fitted.shape[1] + 1)
     found = minimize(loss, start, jac=True, method="L-BFGS-B", options={"maxiter": 1000}).x

@@ -23,7 +23,7 @@ _HOLD_STEPS = 4  # frames of an episode with the cube up
 
 
 @dataclass(frozen=True)
-class LocalisationData:
+class LocalizationData:
     """Frames and where the cube was; the frames of an episode follow each other."""
 
     frames: np.ndarray
@@ -36,14 +36,14 @@ class LocalisationData:
     def __len__(self) -> int:
         return len(self.frames)
 
-    def of_episodes(self, episodes: np.ndarray) -> LocalisationData:
+    def of_episodes(self, episodes: np.ndarray) -> LocalizationData:
         """The frames of some episodes."""
         mask = np.isin(self.episode, episodes)
-        return LocalisationData(self.frames[mask], self.cube_xy_m[mask], self.episode[mask])
+        return LocalizationData(self.frames[mask], self.cube_xy_m[mask], self.episode[mask])
 
     def split(
         self, test_share: float = 0.25, seed: int = 0
-    ) -> tuple[LocalisationData, LocalisationData]:
+    ) -> tuple[LocalizationData, LocalizationData]:
         """Training and test frames; no episode is in both.
 
         Raises:
@@ -54,7 +54,7 @@ class LocalisationData:
         return self.of_episodes(rest), self.of_episodes(held_out)
 
 
-def localisation_data(
+def localization_data(
     level: str = "precise",
     camera: str | None = None,
     size: int = 384,
@@ -62,7 +62,7 @@ def localisation_data(
     resets: int = 1200,
     seed: int = FIRST_SEED,
     folder: str | Path = "data/localisation",
-) -> LocalisationData:
+) -> LocalizationData:
     """Render what a head learns localisation from; kept in ``folder``, where it is found again.
 
     Args:
@@ -96,7 +96,7 @@ def localisation_data(
     return _load(path)
 
 
-def _render(env: PickCubeEnv, episodes: int, resets: int, seed: int) -> LocalisationData:
+def _render(env: PickCubeEnv, episodes: int, resets: int, seed: int) -> LocalizationData:
     frames, spots, numbers = [], [], []
     camera, shape = env.image_camera, env.image_shape
     assert camera is not None
@@ -108,7 +108,7 @@ def _render(env: PickCubeEnv, episodes: int, resets: int, seed: int) -> Localisa
             spots.append(spot)
             numbers.append(number)
     plain.close()
-    return LocalisationData(np.stack(frames), np.stack(spots), np.array(numbers))
+    return LocalizationData(np.stack(frames), np.stack(spots), np.array(numbers))
 
 
 def moments(env: PickCubeEnv, seed: int, moving: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -121,14 +121,14 @@ def moments(env: PickCubeEnv, seed: int, moving: bool) -> Iterator[tuple[np.ndar
         yield env.get_state(), observation["cube_pos"][:2].astype(float)
 
 
-def _save(path: Path, data: LocalisationData) -> None:
+def _save(path: Path, data: LocalizationData) -> None:
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, frames=data.frames, cube_xy_m=data.cube_xy_m, episode=data.episode)
 
 
-def _load(path: Path) -> LocalisationData:
+def _load(path: Path) -> LocalizationData:
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            return LocalisationData(arrays["frames"], arrays["cube_xy_m"], arrays["episode"])
+            return LocalizationData(arrays["frames"], arrays["cube_xy_m"], arrays["episode"])
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
         raise CorruptFileError(f"{path} is damaged ({error}); delete it and rerun") from None

@@ -13,7 +13,7 @@ from torch.nn import functional
 
 from s2robot.analysis.probes.intervals import split_episodes
 from s2robot.policies.config import PolicyConfig, require_at_least, require_positive
-from s2robot.policies.pooling import SpatialSoftmaxHead, Standardiser, make_head
+from s2robot.policies.pooling import Normalizer, SpatialSoftmaxHead, make_head
 from s2robot.utils.optim import cosine_schedule, parameter_groups, seeded
 
 _CHUNK = 512  # frames at a time where nothing is learnt
@@ -47,7 +47,7 @@ class ProbeConfig:
             raise ValueError(f"valid_share is {self.valid_share}; it must lie between 0 and 1")
 
 
-class Localiser(nn.Module):
+class Localizer(nn.Module):
     """Where the cube is, from an embedding.
 
     Args:
@@ -61,7 +61,7 @@ class Localiser(nn.Module):
     def __init__(self, shape: tuple[int, ...], config: ProbeConfig) -> None:
         super().__init__()
         self.shape = tuple(shape)
-        self.standardiser = Standardiser(self.shape[-1])
+        self.normalizer = Normalizer(self.shape[-1])
         self.head = make_head(self.shape, config.readout)
         self.network = nn.Sequential(
             nn.Linear(self.head.width, config.hidden), nn.GELU(), nn.Linear(config.hidden, 2)
@@ -71,11 +71,11 @@ class Localiser(nn.Module):
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Embeddings ``(B, D)`` to positions ``(B, 2)``, standardised."""
-        return self.network(self.head(self.standardised(embeddings)))
+        return self.network(self.head(self.normalized(embeddings)))
 
-    def standardised(self, embeddings: torch.Tensor) -> torch.Tensor:
+    def normalized(self, embeddings: torch.Tensor) -> torch.Tensor:
         """Embeddings ``(B, D)`` as the head reads them: float32 ``(B, *shape)``."""
-        return self.standardiser(embeddings.unflatten(-1, self.shape))
+        return self.normalizer(embeddings.unflatten(-1, self.shape))
 
     @torch.no_grad()
     def predict_m(self, embeddings: np.ndarray | torch.Tensor) -> np.ndarray:
@@ -102,7 +102,7 @@ class Localiser(nn.Module):
         """
         if not isinstance(self.head, SpatialSoftmaxHead):
             raise ValueError(f"embeddings of shape {self.shape} are no grid to look at")
-        return self.head.attention(self.standardised(self._checked(embeddings)))
+        return self.head.attention(self.normalized(self._checked(embeddings)))
 
     def _checked(self, embeddings: np.ndarray | torch.Tensor) -> torch.Tensor:
         tensor = torch.as_tensor(embeddings).cpu()
@@ -115,14 +115,14 @@ class Localiser(nn.Module):
         return tensor
 
 
-def fit_localiser(
+def fit_localizer(
     embeddings: np.ndarray | torch.Tensor,
     shape: tuple[int, ...],
     cube_xy_m: np.ndarray,
     episode: np.ndarray,
     config: ProbeConfig = ProbeConfig(),
     seed: int = 0,
-) -> Localiser:
+) -> Localizer:
     """Fit a head to training frames; the epoch with the least validation error is kept.
 
     Args:
@@ -137,8 +137,8 @@ def fit_localiser(
         ValueError: shapes that do not fit each other, or too few episodes.
     """
     with seeded(seed, 0):
-        localiser = Localiser(shape, config)
-    inputs = localiser._checked(embeddings)
+        localizer = Localizer(shape, config)
+    inputs = localizer._checked(embeddings)
     targets = torch.as_tensor(np.asarray(cube_xy_m), dtype=torch.float32)
     if targets.shape != (len(inputs), 2) or np.shape(episode) != (len(inputs),):
         raise ValueError(
@@ -147,39 +147,39 @@ def fit_localiser(
         )
     learn_episodes, _ = split_episodes(np.unique(episode), config.valid_share, seed)
     learn = torch.from_numpy(np.isin(episode, learn_episodes))
-    localiser.standardiser.fit(inputs[learn].unflatten(-1, localiser.shape))
-    localiser.target_mean.copy_(targets[learn].mean(dim=0))
-    localiser.target_std.copy_(targets[learn].std(dim=0).clamp(min=1e-6))
-    _fit(localiser, inputs, targets, learn, config, seed)
-    return localiser.eval()
+    localizer.normalizer.fit(inputs[learn].unflatten(-1, localizer.shape))
+    localizer.target_mean.copy_(targets[learn].mean(dim=0))
+    localizer.target_std.copy_(targets[learn].std(dim=0).clamp(min=1e-6))
+    _fit(localizer, inputs, targets, learn, config, seed)
+    return localizer.eval()
 
 
 def _fit(
-    localiser: Localiser,
+    localizer: Localizer,
     inputs: torch.Tensor,
     targets: torch.Tensor,
     learn: torch.Tensor,
     config: ProbeConfig,
     seed: int,
 ) -> None:
-    optimiser = torch.optim.AdamW(parameter_groups(localiser, config.weight_decay), lr=config.lr)
-    wanted = (targets - localiser.target_mean) / localiser.target_std
+    optimizer = torch.optim.AdamW(parameter_groups(localizer, config.weight_decay), lr=config.lr)
+    wanted = (targets - localizer.target_mean) / localizer.target_std
     frames, generator = learn.nonzero()[:, 0], torch.Generator().manual_seed(seed)
     valid, valid_xy_m = inputs[~learn], targets[~learn].numpy()
     steps = config.epochs * math.ceil(len(frames) / config.batch)
-    best, best_epoch, kept, step = math.inf, 0, localiser.state_dict(), 0
+    best, best_epoch, kept, step = math.inf, 0, localizer.state_dict(), 0
     for epoch in range(config.epochs):
         for batch in frames[torch.randperm(len(frames), generator=generator)].split(config.batch):
-            for group in optimiser.param_groups:
+            for group in optimizer.param_groups:
                 group["lr"] = config.lr * cosine_schedule(step, steps, warmup=20)
-            loss = functional.smooth_l1_loss(localiser(inputs[batch]), wanted[batch], beta=0.1)
-            optimiser.zero_grad()
+            loss = functional.smooth_l1_loss(localizer(inputs[batch]), wanted[batch], beta=0.1)
+            optimizer.zero_grad()
             loss.backward()
-            optimiser.step()
+            optimizer.step()
             step += 1
-        error = float(localiser.errors_mm(valid, valid_xy_m).mean())
+        error = float(localizer.errors_mm(valid, valid_xy_m).mean())
         if error < best:
-            best, best_epoch, kept = error, epoch, copy.deepcopy(localiser.state_dict())
+            best, best_epoch, kept = error, epoch, copy.deepcopy(localizer.state_dict())
         elif epoch - best_epoch >= config.patience:
             break
-    localiser.load_state_dict(kept)
+    localizer.load_state_dict(kept)

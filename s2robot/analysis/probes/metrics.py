@@ -73,8 +73,8 @@ def mean_iou(classes: int) -> Metric:
     every = class_iou(classes)
 
     def metric(sums: np.ndarray) -> np.ndarray:
-        shares = every(sums)
-        return _share(np.nansum(shares, axis=-1), (~np.isnan(shares)).sum(axis=-1))
+        coverage = every(sums)
+        return _share(np.nansum(coverage, axis=-1), (~np.isnan(coverage)).sum(axis=-1))
 
     return metric
 

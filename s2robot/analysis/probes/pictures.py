@@ -21,16 +21,16 @@ from s2robot.analysis.probes.study import (
     Row,
     Study,
     differences,
+    layers_label,
     mark_of,
     scales_label,
-    taps_label,
 )
 from s2robot.analysis.probes.tasks import Measure, Task, get_task
 from s2robot.envs.segmentation import SEGMENTS
 from s2robot.utils.io import atomic_path
-from s2robot.utils.plotting import DODGE, GREY, PALETTE
+from s2robot.utils.plotting import DODGE, GRAY, PALETTE
 
-SEGMENT_COLOURS = ("#d5d9de", "#c8ab86", "#3d6fb4", "#f0b429", "#d62728")
+SEGMENT_COLORS = ("#d5d9de", "#c8ab86", "#3d6fb4", "#f0b429", "#d62728")
 """Of ``SEGMENTS``: cube red as it is, what moves in colours that stand out."""
 _DASHES = ("-", "--", "-.", ":")
 _COLUMNS = 2
@@ -55,17 +55,17 @@ def draw_curves(path: Path, rows: Sequence[Row]) -> None:
 
 def _draw_task(axes: Axes, task: Task, rows: Sequence[Row], series: Sequence[str]) -> None:
     measure = task.measures[0]
-    arms = [row for row in rows if row["encoder"] != NO_ENCODER]
+    variants = [row for row in rows if row["encoder"] != NO_ENCODER]
     marks = {change["key"]: mark_of(change) for change in differences(rows)}
     for number, name in enumerate(series):
         dodge = DODGE ** (2 * number - len(series) + 1)
-        own = [row for row in arms if _series(row) == name]
+        own = [row for row in variants if _series(row) == name]
         _draw_line(axes, measure, own, series, dodge, marks)
     for row in rows:
         value = row["measures"][measure.name]["estimate"]
         if row["encoder"] == NO_ENCODER and value is not None:
             _draw_guess(axes, measure, value)
-    costs = [row["gflops"] for row in arms] or [1.0]
+    costs = [row["gflops"] for row in variants] or [1.0]
     axes.set_xscale("log")
     axes.set_xlim(min(costs) / 1.7, max(costs) * 1.7)
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
@@ -77,7 +77,7 @@ def _draw_task(axes: Axes, task: Task, rows: Sequence[Row], series: Sequence[str
     axes.set_ylabel(
         f"{measure.name}, {'higher' if measure.higher_is_better else 'lower'} is better"
     )
-    axes.grid(axis="y", color=GREY, alpha=0.25, lw=0.6)
+    axes.grid(axis="y", color=GRAY, alpha=0.25, lw=0.6)
     axes.spines[["top", "right"]].set_visible(False)
 
 
@@ -85,7 +85,7 @@ def _draw_guess(axes: Axes, measure: Measure, value: float) -> None:
     """A dotted line; words at the edge where the line would press all points together."""
     low, high = axes.dataLim.intervaly
     if low - (high - low) <= value <= high + (high - low) or not low < high:
-        axes.axhline(value, color=GREY, lw=1.2, ls=(0, (1, 2)), zorder=1)
+        axes.axhline(value, color=GRAY, lw=1.2, ls=(0, (1, 2)), zorder=1)
         return
     above = value > high
     axes.annotate(
@@ -94,7 +94,7 @@ def _draw_guess(axes: Axes, measure: Measure, value: float) -> None:
         xycoords="axes fraction",
         ha="right",
         va="top" if above else "bottom",
-        color=GREY,
+        color=GRAY,
         fontsize=9,
     )
 
@@ -112,18 +112,18 @@ def _draw_line(
     drawn.sort(key=lambda row: row["gflops"])
     if not drawn:
         return
-    colour, dashes = _style(_series(drawn[0]), series)
+    color, dashes = _style(_series(drawn[0]), series)
     values = [row["measures"][measure.name] for row in drawn]
     xs = [row["gflops"] * dodge for row in drawn]
     ys = np.array([value["estimate"] for value in values])
     lows, highs = (np.array([value[side] for value in values], float) for side in ("low", "high"))
-    axes.plot(xs, ys, dashes, color=colour, lw=1.4, alpha=0.6)
+    axes.plot(xs, ys, dashes, color=color, lw=1.4, alpha=0.6)
     reach = np.abs(np.stack([ys - lows, highs - ys]))
-    axes.errorbar(xs, ys, reach, fmt="o", color=colour, ms=5, capsize=2.5, lw=1.2)
+    axes.errorbar(xs, ys, reach, fmt="o", color=color, ms=5, capsize=2.5, lw=1.2)
     for x, y, row in zip(xs, ys, drawn, strict=True):
         text = scales_label(row) + marks.get(row["key"], "")
         place = _beside(series.index(_series(row)), len(series))
-        axes.annotate(text, (x, y), **place, color=colour, fontsize=8)
+        axes.annotate(text, (x, y), **place, color=color, fontsize=8)
 
 
 def _beside(number: int, count: int) -> dict[str, Any]:
@@ -134,7 +134,7 @@ def _beside(number: int, count: int) -> dict[str, Any]:
 
 
 def _series(row: Row) -> str:
-    return f"{row['encoder']}{taps_label(row)}"
+    return f"{row['encoder']}{layers_label(row)}"
 
 
 def _style(name: str, series: Sequence[str]) -> tuple[str, str]:
@@ -146,10 +146,10 @@ def _style(name: str, series: Sequence[str]) -> tuple[str, str]:
 def _add_legend(figure: Figure, series: Sequence[str]) -> None:
     handles = []
     for name in series:
-        colour, dashes = _style(name, series)
-        handles.append(Line2D([], [], color=colour, ls=dashes, marker="o", ms=5, label=name))
+        color, dashes = _style(name, series)
+        handles.append(Line2D([], [], color=color, ls=dashes, marker="o", ms=5, label=name))
     handles.append(
-        Line2D([], [], color=GREY, ls=(0, (1, 2)), label="no features (best constant guess)")
+        Line2D([], [], color=GRAY, ls=(0, (1, 2)), label="no features (best constant guess)")
     )
     figure.legend(
         handles=handles,
@@ -184,7 +184,7 @@ def _draw_page(path: Path, study: Study, name: str, rows: Sequence[Row]) -> None
     data, frames = study.data, study.parts.test[study.samples]
     depths = data.depth_m[frames]
     near_far = {"vmin": float(depths.min()), "vmax": float(depths.max()), "cmap": "viridis"}
-    flat = {"vmin": -0.5, "vmax": len(SEGMENTS) - 0.5, "cmap": ListedColormap(SEGMENT_COLOURS)}
+    flat = {"vmin": -0.5, "vmax": len(SEGMENTS) - 0.5, "cmap": ListedColormap(SEGMENT_COLORS)}
     columns: list[tuple[str, np.ndarray, dict[str, Any]]] = [("frame", data.frames[frames], {})]
     for task, true, look in (
         ("segmentation", data.segments[frames], flat),
@@ -207,7 +207,7 @@ def _draw_page(path: Path, study: Study, name: str, rows: Sequence[Row]) -> None
                 image, ax=panels[:, column:], label="depth [m]", shrink=0.8, aspect=30, pad=0.01
             )
     figure.suptitle(f"{name}: frames of episodes that no probe was fitted on", fontsize=10)
-    patches = [Patch(color=c, label=n) for c, n in zip(SEGMENT_COLOURS, SEGMENTS, strict=True)]
+    patches = [Patch(color=c, label=n) for c, n in zip(SEGMENT_COLORS, SEGMENTS, strict=True)]
     if any(row["task"] == "segmentation" for row in rows):
         figure.legend(
             handles=patches, loc="outside lower center", ncols=5, frameon=False, fontsize=9

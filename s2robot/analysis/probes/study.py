@@ -40,7 +40,7 @@ class StudyConfig:
     encoders: tuple[str, ...]
     """Names for ``FrameEncoder.from_name``."""
     scale_sets: tuple[tuple[float, ...], ...] = ((1,), (1, 2), (1, 2, 3))
-    taps: tuple[tuple[int, ...], ...] = ((),)
+    layers: tuple[tuple[int, ...], ...] = ((),)
     """Layers that are read together; empty for the normalised output of the last."""
     tasks: tuple[str, ...] = LINEAR_TASKS
     scenes: SceneConfig = SceneConfig()
@@ -63,7 +63,7 @@ class StudyConfig:
     """Of ``FrameEncoder.use_runtime``; an exact one."""
 
     def __post_init__(self) -> None:
-        for name in ("encoders", "scale_sets", "taps", "tasks"):
+        for name in ("encoders", "scale_sets", "layers", "tasks"):
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"{name} are {values}; give at least one, and each only once")
@@ -75,14 +75,14 @@ class StudyConfig:
         require_at_least(self, 1, "head_seeds")
         require_at_least(self, 0, "split_seed")
 
-    def arms(self) -> Iterator[tuple[str, tuple[int, ...], tuple[float, ...]]]:
+    def variants(self) -> Iterator[tuple[str, tuple[int, ...], tuple[float, ...]]]:
         """Encoder, taps and scales of every arm."""
         for encoder in self.encoders:
-            for taps in self.taps:
+            for layers in self.layers:
                 for scales in self.scale_sets:
-                    yield encoder, taps, scales
+                    yield encoder, layers, scales
 
-    def spec_settings(self, taps: tuple[int, ...], scales: tuple[float, ...]) -> dict[str, Any]:
+    def spec_settings(self, layers: tuple[int, ...], scales: tuple[float, ...]) -> dict[str, Any]:
         """Arguments that ``EncoderSpec`` and ``FrameEncoder.from_name`` share."""
         return {
             "scales": scales,
@@ -90,17 +90,17 @@ class StudyConfig:
             "input_mode": self.input_mode,
             "resize_output_to_idx": self.resize_output_to_idx,
             "geometry": self.geometry,
-            "taps": taps,
+            "taps": layers,
         }
 
-    def check_arms(self) -> None:
+    def check_variants(self) -> None:
         """Refuse, before any work, what an encoder cannot do.
 
         Raises:
             ValueError: unknown encoder, a tap that it has not, scales that do not suit it.
         """
-        for encoder, taps, scales in self.arms():
-            spec = EncoderSpec(encoder, "", **self.spec_settings(taps, scales))
+        for encoder, layers, scales in self.variants():
+            spec = EncoderSpec(encoder, "", **self.spec_settings(layers, scales))
             EmbeddingLayout(spec, get_card(encoder))
 
     def row_key(self, spec: EncoderSpec | None, task: str) -> str:
@@ -172,15 +172,15 @@ class Study:
             ValueError: an arm that cannot be, or too few episodes.
             NonFiniteError: features are NaN or infinite.
         """
-        self.config.check_arms()
+        self.config.check_variants()
         rows = [self._row(get_task(name), None) for name in self.config.tasks]
-        for encoder, taps, scales in self.config.arms():
-            rows += self._arm(encoder, taps, scales)
+        for encoder, layers, scales in self.config.variants():
+            rows += self._variant(encoder, layers, scales)
         return rows
 
-    def _arm(self, name: str, taps: tuple[int, ...], scales: tuple[float, ...]) -> list[Row]:
+    def _variant(self, name: str, layers: tuple[int, ...], scales: tuple[float, ...]) -> list[Row]:
         config = self.config
-        settings = config.spec_settings(taps, scales)
+        settings = config.spec_settings(layers, scales)
         encoder = FrameEncoder.from_name(
             name, **settings, device=config.device, runtime=config.runtime
         )
@@ -237,7 +237,7 @@ class Study:
         measures |= outcome.intervals
         return {
             "task": task.name,
-            **_arm_facts(encoder, data.frames.shape[1]),
+            **_variant_facts(encoder, data.frames.shape[1]),
             "measures": {name: _interval(value) for name, value in measures.items()},
             "details": outcome.details,
             "train_frames": len(self.parts.training),
@@ -257,14 +257,14 @@ class Study:
             np.save(file, kept, allow_pickle=False)
 
 
-def _arm_facts(encoder: FrameEncoder | None, frame_size: int) -> Row:
+def _variant_facts(encoder: FrameEncoder | None, frame_size: int) -> Row:
     if encoder is None:
         return {"encoder": NO_ENCODER, "scales": [], "taps": [], "gflops": None, "spec": None}
     parts = encoder.layout.scales.values()
     return {
         "encoder": encoder.spec.backbone,
         "scales": list(encoder.spec.scales),
-        "taps": list(encoder.spec.taps),
+        "taps": list(encoder.spec.layers),
         "gflops": encoder.gflops_per_frame,
         "tiles": encoder.tiles_per_frame,
         "parameters": encoder.parameters_count,
@@ -321,14 +321,14 @@ def describe(row: Row) -> str:
     measure = get_task(row["task"]).measures[0]
     value = row["measures"][measure.name]["estimate"]
     told = "undefined" if value is None else f"{value:.{measure.digits}f}"
-    return f"{row['task']}: {arm_label(row)}: {measure.name} {told}"
+    return f"{row['task']}: {variant_label(row)}: {measure.name} {told}"
 
 
-def arm_label(row: Row) -> str:
+def variant_label(row: Row) -> str:
     """Encoder, scales and taps of a row."""
     if row["encoder"] == NO_ENCODER:
         return NO_ENCODER
-    return f"{row['encoder']} ({scales_label(row)}){taps_label(row)}"
+    return f"{row['encoder']} ({scales_label(row)}){layers_label(row)}"
 
 
 def scales_label(row: Row) -> str:
@@ -336,7 +336,7 @@ def scales_label(row: Row) -> str:
     return ",".join(f"{scale:g}" for scale in row["scales"])
 
 
-def taps_label(row: Row) -> str:
+def layers_label(row: Row) -> str:
     """`` tap 5,11``; nothing for the output of the last layer."""
     return f" tap {','.join(map(str, row['taps']))}" if row["taps"] else ""
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from s2robot.analysis.probes import dense, linear, metrics
 from s2robot.analysis.probes.grids import TokenGrids
 from s2robot.analysis.probes.intervals import Metric
-from s2robot.analysis.probes.localizer import ProbeConfig, fit_localiser
+from s2robot.analysis.probes.localizer import ProbeConfig, fit_localizer
 from s2robot.analysis.probes.scenes import SceneData
 from s2robot.envs.segmentation import SEGMENTS
 from s2robot.errors import unknown
@@ -99,19 +99,19 @@ def get_task(name: str) -> Task:
 
 
 # ---------------------------------------------------------------------------------- localisation
-def _localise(problem: Problem) -> Outcome:
+def _localize(problem: Problem) -> Outcome:
     spots = problem.data.cube_xy_m
     chosen = linear.choose(linear.ridge, _square_error, _products(problem), spots, _of(problem))
     errors = _distance_mm(chosen.predictions, spots[problem.parts.test])
     return Outcome(_with_count(errors), details={"penalty": chosen.penalty})
 
 
-def _localise_by_heads(problem: Problem) -> Outcome:
+def _localize_by_heads(problem: Problem) -> Outcome:
     """Mean over heads of several seeds: one alone says as much of its luck as of the encoder."""
     data, training, test = problem.data, problem.parts.training, problem.parts.test
     errors = []
     for seed in range(problem.head_seeds):
-        localiser = fit_localiser(
+        localizer = fit_localizer(
             problem.embeddings[training],
             problem.shape,
             data.cube_xy_m[training],
@@ -119,7 +119,7 @@ def _localise_by_heads(problem: Problem) -> Outcome:
             ProbeConfig(),
             seed,
         )
-        errors.append(localiser.errors_mm(problem.embeddings[test], data.cube_xy_m[test]))
+        errors.append(localizer.errors_mm(problem.embeddings[test], data.cube_xy_m[test]))
     means = [float(error.mean()) for error in errors]
     spread = {"seed_means_mm": means, "seed_std_mm": float(np.std(means, ddof=len(means) > 1))}
     return Outcome(_with_count(np.mean(errors, axis=0)), details=spread)
@@ -229,15 +229,15 @@ def _depth_squares(told_m: np.ndarray, data: SceneData, test: np.ndarray) -> np.
     return np.stack(columns, axis=1)
 
 
-_LOCALISATION = (Measure("mean error [mm]", metrics.mean, False, 1),)
+_LOCALIZATION = (Measure("mean error [mm]", metrics.mean, False, 1),)
 TASKS = {
     task.name: task
     for task in (
         Task(
             "localisation",
             "cube localisation, linear",
-            _LOCALISATION,
-            _localise,
+            _LOCALIZATION,
+            _localize,
             _guess_place,
         ),
         Task(
@@ -278,8 +278,8 @@ TASKS = {
         Task(
             "localisation-head",
             "cube localisation, small head",
-            _LOCALISATION,
-            _localise_by_heads,
+            _LOCALIZATION,
+            _localize_by_heads,
             _guess_place,
         ),
     )

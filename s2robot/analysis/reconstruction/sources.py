@@ -60,7 +60,7 @@ def source_of(
     scale_sets: Sequence[Sequence[float]] = ((1,),),
     tokens: str = "grid",
     reference: bool = False,
-    taps: Sequence[int] = (),
+    layers: Sequence[int] = (),
     **settings: Any,
 ) -> Source:
     """Load an encoder by name for all scales of some sets; a target is one of one set.
@@ -89,7 +89,7 @@ def source_of(
         TOKENS[tokens],
         geometry="full",
         resize_output_to_idx=union.index(1.0) if 1.0 in union else 0,
-        taps=taps,
+        layers=layers,
         **{"dtype": "float32", **settings},
     )
     return Source(name, encoder, sets, reference)
@@ -101,7 +101,7 @@ def common_grid(encoders: Sequence[FrameEncoder]) -> tuple[int, int] | None:
     Raises:
         MismatchError: some give grids and others one token a frame, or not the whole frame.
     """
-    stages = {encoder.layout.stage for encoder in encoders}
+    stages = {encoder.layout.pooling for encoder in encoders}
     geometries = {encoder.spec.geometry for encoder in encoders}
     if len(stages) > 1 or geometries != {"full"}:
         raise MismatchError(

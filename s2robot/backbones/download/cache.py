@@ -28,7 +28,7 @@ from s2robot.backbones.checkpoints import (
 )
 from s2robot.backbones.download.download import download
 from s2robot.backbones.state_dicts import StateDict, apply_layout
-from s2robot.errors import CorruptFileError, LicenceWarning, MismatchError
+from s2robot.errors import CorruptFileError, LicenseWarning, MismatchError
 from s2robot.utils.io import atomic_path, digest_of, locked, read_json, sha256_file, write_json
 from s2robot.utils.paths import home
 
@@ -168,7 +168,7 @@ def _convert(card: BackboneCard, path: Path, target: Path) -> None:
         "source": path.name,
         "source_sha256": sha256_file(path),
         "digest": digest,
-        "licence": card.licence.name,
+        "licence": card.license.name,
     }
     with atomic_path(target) as temporary:
         safetensors.torch.save_file(tensors, temporary, metadata=record)
@@ -266,17 +266,17 @@ def _read_converted(path: Path) -> Weights:
 
 def notice(card: BackboneCard) -> None:
     """Say once a machine what the weights' licence forbids or asks for."""
-    licence = card.licence
-    if not (licence.non_commercial or licence.gated):
+    license = card.license
+    if not (license.non_commercial or license.gated):
         return
     marker = home() / "notices" / f"{slug(card.name)}.json"
     if marker.exists():
         return
     terms = [
-        "not for commercial use" if licence.non_commercial else "",
-        "behind a form on the hub (accept it there, then set HF_TOKEN)" if licence.gated else "",
+        "not for commercial use" if license.non_commercial else "",
+        "behind a form on the hub (accept it there, then set HF_TOKEN)" if license.gated else "",
     ]
-    told = f"{card.name}: {licence.name}, {' and '.join(term for term in terms if term)}"
-    warnings.warn(f"{told} (said once)", LicenceWarning, stacklevel=2)
+    told = f"{card.name}: {license.name}, {' and '.join(term for term in terms if term)}"
+    warnings.warn(f"{told} (said once)", LicenseWarning, stacklevel=2)
     with contextlib.suppress(OSError):  # where nothing can be kept, it is told again
         write_json(marker, {"told": told})

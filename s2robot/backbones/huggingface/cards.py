@@ -17,7 +17,7 @@ import huggingface_hub
 import timm
 from torch import Tensor
 
-from s2robot.backbones.card import BackboneCard, Layout, Licence
+from s2robot.backbones.card import BackboneCard, Layout, License
 from s2robot.backbones.download.hub import fetch_from_hub, hub_cache
 from s2robot.backbones.general_models import timm_layout
 from s2robot.backbones.huggingface.families import FAMILIES, Family
@@ -27,7 +27,7 @@ from s2robot.backbones.huggingface.models import (
     layer_shapes,
     transformers_class,
 )
-from s2robot.backbones.introspection import licence_of, pixels_of, probed_card
+from s2robot.backbones.introspection import license_of, pixels_of, probed_card
 from s2robot.backbones.weight_sources import Source
 from s2robot.errors import DownloadError
 from s2robot.utils.io import read_json
@@ -137,8 +137,8 @@ def _weights_fields(repository: Repository) -> dict[str, Any]:
     }
 
 
-def _see(repository: Repository) -> Licence:
-    return Licence(f"see https://huggingface.co/{repository.name}")
+def _see(repository: Repository) -> License:
+    return License(f"see https://huggingface.co/{repository.name}")
 
 
 # --- timm --------------------------------------------------------------------------------------
@@ -160,7 +160,7 @@ def _timm_card(name: str, repository: Repository, config: Mapping[str, Any]) -> 
         )
     if config.get("global_pool") is not None:
         options.setdefault("global_pool", config["global_pool"])
-    licence = pretrained.get("license")
+    license = pretrained.get("license")
     return probed_card(
         name,
         architecture,
@@ -168,7 +168,7 @@ def _timm_card(name: str, repository: Repository, config: Mapping[str, Any]) -> 
         "timm",
         options,
         layout=timm_layout(pretrained.get("classifier") or ""),
-        licence=licence_of(licence) if licence else _see(repository),
+        license=license_of(license) if license else _see(repository),
         note="Published output: what timm's forward gives without a classifier.",
         **_weights_fields(repository),
     )
@@ -216,7 +216,7 @@ def _transformers_card(
         head_dim=dim if published == "head" else None,
         partial_cells=family.partial_cells,
         layout=_layout(family, config),
-        licence=_see(repository),
+        license=_see(repository),
         note=family.note,
         **_weights_fields(repository),
     )

@@ -70,14 +70,14 @@ def processor_pixels(
     sizes = {} if described else {"size": base, "crop_size": base}
     rules = PROCESSORS[kind] | sizes | {k: v for k, v in described.items() if v is not None}
     _check_rules(repository, rules)
-    normalises = rules.get("do_normalize", True)
+    normalizes = rules.get("do_normalize", True)
     size, resize, fit = _geometry(repository, kind, rules, base)
     if size % stride and "image_size" in config:  # the model's own size then suits it better
         size, resize = base, max(base, round(resize * base / size))
     return Preprocessing(
         size,
-        tuple(rules["image_mean"]) if normalises else (0.0,) * 3,
-        tuple(rules["image_std"]) if normalises else (1.0,) * 3,
+        tuple(rules["image_mean"]) if normalizes else (0.0,) * 3,
+        tuple(rules["image_std"]) if normalizes else (1.0,) * 3,
         resize=resize,
         fit=fit,
         interpolation=_INTERPOLATIONS[rules["resample"]],

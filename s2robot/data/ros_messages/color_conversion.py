@@ -41,8 +41,8 @@ def demosaic(mosaic: np.ndarray, pattern: str) -> np.ndarray:
     for row in (0, 1):
         for column in (0, 1):
             lattice = _Lattice(padded, mosaic.shape, row, column)
-            colours = lattice.colours(row == red_row, column == red_column)
-            for channel, values in enumerate(colours):
+            colors = lattice.colors(row == red_row, column == red_column)
+            for channel, values in enumerate(colors):
                 rgb[row::2, column::2, channel] = values
     return rgb
 
@@ -67,7 +67,7 @@ class _Lattice:
         down = slice(first + rows, 1 + height + rows, 2)
         return self._padded[down, left + columns : 1 + width + columns : 2]
 
-    def colours(self, in_red_row: bool, in_red_column: bool) -> tuple[np.ndarray, ...]:
+    def colors(self, in_red_row: bool, in_red_column: bool) -> tuple[np.ndarray, ...]:
         """Red, green, blue ``(h, w)`` of these pixels, given how they lie to the red ones."""
         own = self._shifted(0, 0)
         if in_red_row != in_red_column:  # a green pixel, red beside it or above it

@@ -245,8 +245,8 @@ def _decoded(data: bytes, container: str, form: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=(container,)) as picture:
             if picture.mode.startswith("I"):  # 16-bit grey; convert("RGB") would clip it
-                grey = (np.asarray(picture) >> 8).astype(np.uint8)
-                return np.broadcast_to(grey[..., None], (*grey.shape, 3))
+                gray = (np.asarray(picture) >> 8).astype(np.uint8)
+                return np.broadcast_to(gray[..., None], (*gray.shape, 3))
             return np.asarray(picture.convert("RGB"))
     except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ...
         kind = "truncated" if "truncated" in str(error).lower() else "malformed"

@@ -160,17 +160,17 @@ class BagWriter:
             self._topics[topic] = self.add_topic(topic, EMBEDDING, self.typestore)
         number = self._counts[topic] = self._counts.get(topic, -1) + 1
         message = embedding_message(self.typestore, header, model, shape, values, number)
-        self.write(self._topics[topic], log_time_ns, self._serialised(message, EMBEDDING))
+        self.write(self._topics[topic], log_time_ns, self._serialized(message, EMBEDDING))
 
     def write_text(self, topic: str, log_time_ns: int, text: str) -> None:
         """Write one text on a latched topic of its own."""
         connection = self.add_topic(topic, TEXT, self.typestore, latched=True)
         message = self.typestore.types[TEXT](data=text)
-        self.write(connection, log_time_ns, self._serialised(message, TEXT))
+        self.write(connection, log_time_ns, self._serialized(message, TEXT))
 
-    def _serialised(self, message: Any, kind: str) -> memoryview:
-        serialise = self.typestore.serialize_cdr if self.ros2 else self.typestore.serialize_ros1
-        return serialise(message, kind)
+    def _serialized(self, message: Any, kind: str) -> memoryview:
+        serialize = self.typestore.serialize_cdr if self.ros2 else self.typestore.serialize_ros1
+        return serialize(message, kind)
 
     def add_topic(
         self,

@@ -40,12 +40,12 @@ from s2robot.data.ros_messages.definitions import ENCODER_TOPIC
 from s2robot.errors import S2RobotError
 from s2robot.plugins.ros.core import (
     SWITCH_S,
-    Demand,
+    EmbeddingResult,
+    LazySubscription,
     Level,
     MessageTypes,
     NodeConfig,
     NodeCore,
-    Result,
     action_message,
     diagnostics_message,
     embedding_message,
@@ -117,7 +117,7 @@ class EncoderNode:
         self._about = rospy.Publisher(ENCODER_TOPIC, String, queue_size=1, latch=True)
         self._about.publish(self._core.description())
         self._core.start()
-        self._demand = Demand(
+        self._demand = LazySubscription(
             self._core,
             self._subscribe,
             self._unsubscribe,
@@ -212,7 +212,7 @@ class EncoderNode:
         self._core.receive_image(topic, message)
 
     # ---------------------------------------------------------------- outputs
-    def _publish(self, result: Result) -> None:
+    def _publish(self, result: EmbeddingResult) -> None:
         message = embedding_message(self._types, result, self._core.model, self._config.stamped)
         self._outputs[result.channel].publish(message)
 

@@ -58,13 +58,13 @@ from std_srvs.srv import SetBool
 from s2robot.data.ros_messages.definitions import ENCODER_TOPIC
 from s2robot.plugins.ros.core import (
     SWITCH_S,
-    Demand,
+    EmbeddingResult,
+    LazySubscription,
     Level,
+    LogThrottle,
     MessageTypes,
     NodeConfig,
     NodeCore,
-    OncePerKind,
-    Result,
     action_message,
     diagnostics_message,
     embedding_message,
@@ -77,10 +77,10 @@ from s2robot.plugins.ros.ros2_support import (
     IMAGE_QOS,
     JOINT_QOS,
     OUTPUT_QOS,
-    bear_wrong_transitions,
     check_topics,
     declare_parameters,
     message_types,
+    reject_invalid_transitions,
     unknown_parameters,
     value_of,
     words_of,
@@ -105,7 +105,7 @@ class _Parts:
     diagnostics: Any = None
     about: Any = None
     service: Any = None
-    demand: Demand | None = None
+    demand: LazySubscription | None = None
     timers: list[Any] = field(default_factory=list)
     inputs: list[Any] = field(default_factory=list)
 
@@ -121,12 +121,12 @@ class EncoderNode(LifecycleNode):
         super().__init__(node_name, **kwargs)
         self._parts: _Parts | None = None
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._reports = OncePerKind(self._log)
+        self._reports = LogThrottle(self._log)
         declare_parameters(self)
         self.add_on_set_parameters_callback(self._may_set)
         for text in unknown_parameters(self):
             self._log(Level.WARN, text)
-        bear_wrong_transitions(self, functools.partial(self._log, Level.WARN))
+        reject_invalid_transitions(self, functools.partial(self._log, Level.WARN))
 
     # ------------------------------------------------------------- parameters
     def _may_set(self, parameters: Sequence[Any]) -> SetParametersResult:
@@ -157,7 +157,7 @@ class EncoderNode(LifecycleNode):
             self._parts = self._build()
             self._open_outputs(self._parts)
         except Exception as error:  # rclpy would not say what it was
-            self._complain("the node cannot be configured", error)
+            self._log_error("the node cannot be configured", error)
             self._release()
             return _FAILURE
         return super().on_configure(state)
@@ -168,7 +168,7 @@ class EncoderNode(LifecycleNode):
         try:
             self._begin(self._configured())
         except Exception as error:
-            self._complain("the node cannot be activated", error)
+            self._log_error("the node cannot be activated", error)
             self._end()
             super().on_deactivate(state)
             return _FAILURE
@@ -245,7 +245,7 @@ class EncoderNode(LifecycleNode):
         config, core = parts.config, parts.core
         self._reports.forget()
         core.start()
-        parts.demand = Demand(
+        parts.demand = LazySubscription(
             core,
             self._open_inputs,
             self._close_inputs,
@@ -274,7 +274,7 @@ class EncoderNode(LifecycleNode):
                     last_first.callback(parts.demand.close)
                 parts.timers, parts.demand = [], None
         except Exception as error:
-            self._complain("the node cannot be deactivated", error)
+            self._log_error("the node cannot be deactivated", error)
             raise
 
     def _every(self, period_s: float, call: Callable[[], None], clock: Clock) -> None:
@@ -313,7 +313,7 @@ class EncoderNode(LifecycleNode):
         try:
             made = self.create_subscription(kind, topic, take, qos)
         except Exception as error:
-            self._complain(f"{topic} cannot be subscribed to", error)
+            self._log_error(f"{topic} cannot be subscribed to", error)
             return
         self._configured().inputs.append(made)
 
@@ -336,7 +336,7 @@ class EncoderNode(LifecycleNode):
         return response
 
     # ------------------------------------------------------------------ output
-    def _publish_embedding(self, result: Result) -> None:
+    def _publish_embedding(self, result: EmbeddingResult) -> None:
         """Called from the encoder's thread; rclpy's publishers may be."""
         parts = self._configured()
         if self.context.ok():  # else the process is ending
@@ -373,7 +373,7 @@ class EncoderNode(LifecycleNode):
         else:
             self.get_logger().info(text)
 
-    def _complain(self, what: str, error: Exception) -> None:
+    def _log_error(self, what: str, error: Exception) -> None:
         self._log(Level.ERROR, f"{what}: {words_of(error)}")
 
 

@@ -160,7 +160,7 @@ def words_of(error: Exception) -> str:
     return "".join(traceback.format_exception(error))
 
 
-def bear_wrong_transitions(node: Node, tell: Callable[[str], None]) -> None:
+def reject_invalid_transitions(node: Node, tell: Callable[[str], None]) -> None:
     """Answer a request for a transition that the node's state does not have with "no success".
 
     rclpy of Humble, Iron and Jazzy raises then, which ends the node; rclcpp and later ones do this.

@@ -200,7 +200,7 @@ def test_a_planted_linear_relation_is_found() -> None:
     assert chosen.penalty == linear.PENALTIES[0]
 
 
-def test_ridge_is_the_penalised_least_squares() -> None:
+def test_ridge_is_the_penalized_least_squares() -> None:
     """Against the normal equations in the features themselves, more of them than frames."""
     grids, targets, _ = planted(30, noise=2.0)
     fitted, others, penalty = np.arange(20), np.arange(20, 30), 0.3
@@ -332,14 +332,14 @@ def test_miou_against_a_loop() -> None:
     rng = np.random.default_rng(0)
     true, told = rng.integers(0, 4, (3, 8, 8)), rng.integers(0, 3, (3, 8, 8))
     true[true == 3] = 0  # class 3 is neither seen nor told
-    shares = []
+    coverage = []
     for number in range(3):
         met = sum(t == number == p for t, p in zip(true.flat, told.flat, strict=True))
         either = sum(number in (t, p) for t, p in zip(true.flat, told.flat, strict=True))
-        shares.append(met / either)
+        coverage.append(met / either)
     sums = metrics.confusion(true.astype(np.uint8), told, 4).sum(axis=0)
-    assert metrics.mean_iou(4)(sums) == pytest.approx(np.mean(shares))
-    assert metrics.one_iou(1, 4)(sums) == pytest.approx(shares[1])
+    assert metrics.mean_iou(4)(sums) == pytest.approx(np.mean(coverage))
+    assert metrics.one_iou(1, 4)(sums) == pytest.approx(coverage[1])
     assert np.isnan(metrics.one_iou(3, 4)(sums))
 
 
@@ -438,7 +438,7 @@ def test_every_arm_has_a_row_a_task(config: StudyConfig) -> None:
 
 def test_what_a_row_says_is_what_its_kept_map_says(config: StudyConfig) -> None:
     """The sample of a dense row, judged by hand on the frames that it is of."""
-    few = dataclasses.replace(config, tasks=("depth", "segmentation"), taps=((),))
+    few = dataclasses.replace(config, tasks=("depth", "segmentation"), layers=((),))
     run = Study(dataclasses.replace(few, scale_sets=((1,),)))
     every = np.arange(len(run.parts.test))
     run.samples = every  # keep all of them
@@ -476,7 +476,7 @@ def test_differences_are_against_the_first_scale_set(config: StudyConfig) -> Non
 def test_finished_rows_are_not_computed_again(
     config: StudyConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    few = dataclasses.replace(config, tasks=("localisation", "depth"), taps=((),))
+    few = dataclasses.replace(config, tasks=("localisation", "depth"), layers=((),))
     before = Study(few).run()
     said: list[str] = []
 
@@ -495,7 +495,7 @@ def test_finished_rows_are_not_computed_again(
 
 def test_a_killed_run_goes_on(config: StudyConfig) -> None:
     """A torn line and a lost picture are made again; nothing else is."""
-    few = dataclasses.replace(config, tasks=("localisation", "depth"), taps=((),))
+    few = dataclasses.replace(config, tasks=("localisation", "depth"), layers=((),))
     first = Study(few)
     before = first.run()
     lines = first.path.read_bytes().splitlines(keepends=True)
@@ -520,7 +520,7 @@ def test_heads_of_several_seeds_are_averaged(
 
     monkeypatch.setattr("s2robot.analysis.probes.tasks.fit_localiser", lambda *args: Head(args[-1]))
     few = dataclasses.replace(
-        config, tasks=("localisation-head",), taps=((),), scale_sets=((1,),), head_seeds=3
+        config, tasks=("localisation-head",), layers=((),), scale_sets=((1,),), head_seeds=3
     )
     row = Study(few).run()[-1]
     assert row["measures"]["mean error [mm]"]["estimate"] == 12
@@ -531,7 +531,7 @@ def test_heads_of_several_seeds_are_averaged(
     ("change", "message"),
     [
         ({"tasks": ("depths",)}, "unknown task 'depths'.*did you mean 'depth'"),
-        ({"taps": ((9,),)}, r"has 2 layers, so taps lie in -2 to 1"),
+        ({"layers": ((9,),)}, r"has 2 layers, so indices lie in -2 to 1"),
         ({"scale_sets": ((1,), (1,))}, "each only once"),
         ({"scale_sets": ((0,),)}, "different positive numbers"),
         ({"encoders": ("no-such-vit",)}, "unknown backbone|unknown encoder|available"),
@@ -563,7 +563,7 @@ def test_the_command_writes_a_table_results_and_pictures(
 ) -> None:
     assert len(data)
     tasks = ["--task", "localisation", "segmentation", "depth"]
-    assert s2robot(words(encoder, folder, tmp_path, "--tap", "-1", *tasks)) == 0
+    assert s2robot(words(encoder, folder, tmp_path, "--layers", "-1", *tasks)) == 0
     told = capsys.readouterr().out
     assert "mean error [mm] ↓" in told
     assert "(no features)" in told
@@ -579,7 +579,7 @@ def test_the_command_writes_a_table_results_and_pictures(
 
 
 def test_grasps_are_told_from_grids_and_from_mean_tokens(config: StudyConfig) -> None:
-    few = dataclasses.replace(config, tasks=("grasp",), taps=((),), scale_sets=((1,),))
+    few = dataclasses.replace(config, tasks=("grasp",), layers=((),), scale_sets=((1,),))
     guess, row = Study(few).run()
     assert guess["measures"]["balanced accuracy"]["estimate"] == 0.5
     assert set(row["measures"]) == {

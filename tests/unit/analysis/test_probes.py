@@ -12,12 +12,12 @@ import torch
 
 from s2robot.analysis.probes import (
     FIRST_SEED,
-    LocalisationData,
-    Localiser,
+    LocalizationData,
+    Localizer,
     ProbeConfig,
     error_summary,
-    fit_localiser,
-    localisation_data,
+    fit_localizer,
+    localization_data,
     mean_difference,
 )
 from s2robot.envs.pick_cube import PickCubeEnv
@@ -34,11 +34,11 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def data(folder: Path) -> LocalisationData:
-    return localisation_data(**SMALL, folder=folder)
+def data(folder: Path) -> LocalizationData:
+    return localization_data(**SMALL, folder=folder)
 
 
-def test_frames_show_the_cube_where_it_is_said_to_be(data: LocalisationData) -> None:
+def test_frames_show_the_cube_where_it_is_said_to_be(data: LocalizationData) -> None:
     """A single-frame episode is the reset of its seed."""
     env = PickCubeEnv(level="precise", image_camera="far", image_size=32)
     observation, _ = env.reset(seed=FIRST_SEED + 3)
@@ -48,7 +48,7 @@ def test_frames_show_the_cube_where_it_is_said_to_be(data: LocalisationData) -> 
     env.close()
 
 
-def test_episodes_move_and_resets_are_single_frames(data: LocalisationData) -> None:
+def test_episodes_move_and_resets_are_single_frames(data: LocalizationData) -> None:
     lengths = np.bincount(data.episode)
     assert len(lengths) == 5
     assert (lengths[:2] > 5).all()
@@ -60,36 +60,36 @@ def test_episodes_move_and_resets_are_single_frames(data: LocalisationData) -> N
 
 
 def test_data_are_found_again_and_others_are_not(
-    data: LocalisationData, folder: Path, monkeypatch: pytest.MonkeyPatch
+    data: LocalizationData, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: Any) -> None:
         raise RuntimeError("rendered again")
 
     monkeypatch.setattr(PickCubeEnv, "render_frame", refuse)
-    again = localisation_data(**SMALL, folder=folder)
+    again = localization_data(**SMALL, folder=folder)
     np.testing.assert_array_equal(again.frames, data.frames)
     with pytest.raises(RuntimeError, match="rendered again"):
-        localisation_data(**{**SMALL, "size": 24}, folder=folder)
+        localization_data(**{**SMALL, "size": 24}, folder=folder)
 
 
-def test_a_damaged_file_is_told(folder: Path, data: LocalisationData, tmp_path: Path) -> None:
+def test_a_damaged_file_is_told(folder: Path, data: LocalizationData, tmp_path: Path) -> None:
     (kept,) = folder.glob("*.npz")
     (tmp_path / kept.name).write_bytes(kept.read_bytes()[:500])
     with pytest.raises(CorruptFileError, match="delete it and rerun"):
-        localisation_data(**SMALL, folder=tmp_path)
+        localization_data(**SMALL, folder=tmp_path)
     assert len(data)
 
 
-def test_no_data_and_no_split_are_refused(data: LocalisationData, tmp_path: Path) -> None:
+def test_no_data_and_no_split_are_refused(data: LocalizationData, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="nor both zero"):
-        localisation_data(episodes=0, resets=0, folder=tmp_path)
+        localization_data(episodes=0, resets=0, folder=tmp_path)
     with pytest.raises(ValueError, match="did you mean 'precise'"):
-        localisation_data(level="precis", folder=tmp_path)
+        localization_data(level="precis", folder=tmp_path)
     with pytest.raises(ValueError, match="leaves one part empty"):
         data.split(0.01)
 
 
-def test_no_episode_is_in_both_parts(data: LocalisationData) -> None:
+def test_no_episode_is_in_both_parts(data: LocalizationData) -> None:
     train, test = data.split(0.4, seed=1)
     assert not set(train.episode) & set(test.episode)
     assert len(train) + len(test) == len(data)
@@ -100,9 +100,9 @@ def blobs(count: int, seed: int) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     """Embeddings of a 6 x 6 grid whose second channel is a bump at a place; 5 frames a place."""
     rng = np.random.default_rng(seed)
     spots_m = rng.uniform(0, 0.3, (count // 5, 2)).repeat(5, axis=0)  # the grid spans 0.3 m
-    centres = (np.arange(6) + 0.5) * 0.05
-    x = np.exp(-(((centres - spots_m[:, :1]) / 0.05) ** 2))
-    y = np.exp(-(((centres - spots_m[:, 1:]) / 0.05) ** 2))
+    centers = (np.arange(6) + 0.5) * 0.05
+    x = np.exp(-(((centers - spots_m[:, :1]) / 0.05) ** 2))
+    y = np.exp(-(((centers - spots_m[:, 1:]) / 0.05) ** 2))
     grid = rng.normal(0, 0.02, (count, 6, 6, 3))
     grid[..., 1] += y[:, :, None] * x[:, None, :]
     flat = torch.from_numpy(grid.reshape(count, -1)).float()
@@ -112,34 +112,34 @@ def blobs(count: int, seed: int) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
 def test_a_bump_is_located_within_a_fraction_of_a_cell() -> None:
     embeddings, spots_m, episode = blobs(1000, seed=0)
     unseen, unseen_m, _ = blobs(200, seed=1)
-    localiser = fit_localiser(embeddings, (6, 6, 3), spots_m, episode, QUICK)
-    errors = localiser.errors_mm(unseen, unseen_m)
-    predicted = localiser.predict_m(unseen)
+    localizer = fit_localizer(embeddings, (6, 6, 3), spots_m, episode, QUICK)
+    errors = localizer.errors_mm(unseen, unseen_m)
+    predicted = localizer.predict_m(unseen)
     by_hand = [1000 * math.dist(p, t) for p, t in zip(predicted, unseen_m, strict=True)]
     np.testing.assert_allclose(errors, by_hand)
     assert errors.mean() < 15  # a cell is 50 mm; guessing the middle errs by 115 mm
-    assert localiser.errors_mm(unseen.half(), unseen_m).mean() < 15
-    maps = localiser.attention(unseen)
+    assert localizer.errors_mm(unseen.half(), unseen_m).mean() < 15
+    maps = localizer.attention(unseen)
     assert maps.shape == (200, 6, 6)
     torch.testing.assert_close(maps.sum(dim=(1, 2)), torch.ones(200))
 
 
 def test_embeddings_of_another_path_are_judged_by_the_same_head() -> None:
     embeddings, spots_m, episode = blobs(500, seed=0)
-    localiser = fit_localiser(embeddings, (6, 6, 3), spots_m, episode, QUICK)
-    clean = localiser.errors_mm(embeddings, spots_m)
-    spoilt = localiser.errors_mm(embeddings.roll(3, dims=1), spots_m)  # a cell to the right
+    localizer = fit_localizer(embeddings, (6, 6, 3), spots_m, episode, QUICK)
+    clean = localizer.errors_mm(embeddings, spots_m)
+    spoilt = localizer.errors_mm(embeddings.roll(3, dims=1), spots_m)  # a cell to the right
     assert spoilt.mean() > clean.mean() + 20
 
 
 def test_vectors_are_read_too_and_have_no_attention() -> None:
     embeddings, spots_m, episode = blobs(1000, seed=0)
     vectors = embeddings.unflatten(1, (36, 3))[..., 1]
-    localiser = fit_localiser(vectors, (36,), spots_m, episode, QUICK)
+    localizer = fit_localizer(vectors, (36,), spots_m, episode, QUICK)
     unseen, unseen_m, _ = blobs(200, seed=1)
-    assert localiser.errors_mm(unseen.unflatten(1, (36, 3))[..., 1], unseen_m).mean() < 20
+    assert localizer.errors_mm(unseen.unflatten(1, (36, 3))[..., 1], unseen_m).mean() < 20
     with pytest.raises(ValueError, match="no grid to look at"):
-        localiser.attention(vectors)
+        localizer.attention(vectors)
 
 
 def test_equal_seeds_fit_equal_heads_and_leave_the_generator_alone() -> None:
@@ -147,7 +147,7 @@ def test_equal_seeds_fit_equal_heads_and_leave_the_generator_alone() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)
     torch.manual_seed(5)
-    heads = [fit_localiser(embeddings, (6, 6, 3), spots_m, episode, QUICK, s) for s in (1, 1, 2)]
+    heads = [fit_localizer(embeddings, (6, 6, 3), spots_m, episode, QUICK, s) for s in (1, 1, 2)]
     assert torch.equal(torch.rand(3), expected)
     first, second, other = (head.predict_m(embeddings) for head in heads)
     np.testing.assert_array_equal(first, second)
@@ -159,15 +159,15 @@ def test_the_epoch_of_the_least_validation_error_is_kept(monkeypatch: pytest.Mon
     embeddings, spots_m, episode = blobs(100, seed=0)
     told, weights = iter([9.0, 5.0, 3.0, 4.0, 3.5, 3.1, 0.1]), []
 
-    def errors_mm(self: Localiser, *_: Any) -> np.ndarray:
+    def errors_mm(self: Localizer, *_: Any) -> np.ndarray:
         weights.append(self.get_parameter("network.0.weight").detach().clone())
         return np.array([next(told)])
 
-    monkeypatch.setattr(Localiser, "errors_mm", errors_mm)
+    monkeypatch.setattr(Localizer, "errors_mm", errors_mm)
     config = ProbeConfig(QUICK.readout, hidden=8, epochs=50, patience=3)
-    localiser = fit_localiser(embeddings, (6, 6, 3), spots_m, episode, config)
+    localizer = fit_localizer(embeddings, (6, 6, 3), spots_m, episode, config)
     assert len(weights) == 6
-    assert torch.equal(localiser.get_parameter("network.0.weight"), weights[2])
+    assert torch.equal(localizer.get_parameter("network.0.weight"), weights[2])
     assert not torch.equal(weights[2], weights[5])
 
 
@@ -185,7 +185,7 @@ def test_parts_that_do_not_fit(change: dict[str, Any], message: str) -> None:
     embeddings, spots_m, episode = blobs(40, seed=0)
     given = {"embeddings": embeddings, "cube_xy_m": spots_m, "episode": episode, **change}
     with pytest.raises(ValueError, match=message):
-        fit_localiser(shape=(6, 6, 3), config=QUICK, **given)
+        fit_localizer(shape=(6, 6, 3), config=QUICK, **given)
 
 
 @pytest.mark.parametrize(

@@ -685,8 +685,8 @@ def test_command(
     assert record["frames"] == {"from": [pictures], "height": 64, "width": 64}  # of scale 2
     assert record["blocks"] == {"frames": 4, "test": 3}
     assert record["config"]["ridge"] == 1e-6
-    shares = [row["train_ratio"] for row in record["rows"]]
-    assert shares[0] < shares[1] < shares[2] == 1.0
+    coverage = [row["train_ratio"] for row in record["rows"]]
+    assert coverage[0] < coverage[1] < coverage[2] == 1.0
     assert all(0.1 < row["train_information"] < 20 for row in record["rows"])
     assert len(record["words"]) == 2
     assert torch.__version__.startswith(record["provenance"]["versions"]["torch"])

@@ -22,7 +22,7 @@ from s2robot.analysis.parity.reference_models import published_output
 from s2robot.backbones import CARDS, get_card, load_backbone
 from s2robot.backbones.download.cache import converted_path
 from s2robot.backbones.weight_sources import Source
-from s2robot.errors import CorruptFileError, DownloadError, LicenceWarning, MismatchError
+from s2robot.errors import CorruptFileError, DownloadError, LicenseWarning, MismatchError
 
 pytestmark = pytest.mark.usefixtures("fresh_home")
 
@@ -263,8 +263,8 @@ def test_impossible_settings_download_nothing(served: FileServer) -> None:
     assert not served.requests
 
 
-def test_licences_that_forbid_something_are_told_once(served: FileServer, fresh_home: Path) -> None:
-    with pytest.warns(LicenceWarning, match="vc1-vitb: CC-BY-NC-4.0, not for commercial use"):
+def test_licenses_that_forbid_something_are_told_once(served: FileServer, fresh_home: Path) -> None:
+    with pytest.warns(LicenseWarning, match="vc1-vitb: CC-BY-NC-4.0, not for commercial use"):
         load_backbone("vc1-vitb")
     with warnings.catch_warnings():
         warnings.simplefilter("error")
@@ -274,9 +274,9 @@ def test_licences_that_forbid_something_are_told_once(served: FileServer, fresh_
 
 def test_gated_weights_say_what_to_do(shrink: Any, tmp_path: Path, monkeypatch: Any) -> None:
     path = write_published("spa-vitb", tmp_path, shrink("spa-vitb"))
-    licence = dataclasses.replace(CARDS["spa-vitb"].licence, gated=True)
-    monkeypatch.setitem(CARDS, "spa-vitb", dataclasses.replace(CARDS["spa-vitb"], licence=licence))
-    with pytest.warns(LicenceWarning, match="behind a form on the hub .* HF_TOKEN"):
+    license = dataclasses.replace(CARDS["spa-vitb"].license, gated=True)
+    monkeypatch.setitem(CARDS, "spa-vitb", dataclasses.replace(CARDS["spa-vitb"], license=license))
+    with pytest.warns(LicenseWarning, match="behind a form on the hub .* HF_TOKEN"):
         load_backbone("spa-vitb", weights=path)
 
 

@@ -556,7 +556,7 @@ def test_what_the_hub_lacks_is_told(hub: FileServer, folder: Path, url: str, wor
     assert words in problem(folder, url)
 
 
-def test_a_gated_repository_needs_its_licence_accepted(
+def test_a_gated_repository_needs_its_license_accepted(
     hub: FileServer, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hub.add_repo("lab/gated", {"vit.pth": DATA}, gated=True, token="hf_accepted")

@@ -36,7 +36,7 @@ from s2robot import FrameEncoder
 from s2robot.analysis.parity.reference_models import published_output
 from s2robot.backbones import CARDS, BackboneCard
 from s2robot.backbones.architectures import Architecture
-from s2robot.backbones.download.cache import LicenceWarning
+from s2robot.backbones.download.cache import LicenseWarning
 from s2robot.backbones.state_dicts import dinov2_layout
 from s2robot.preprocessing.image_pyramid import image_of
 
@@ -50,7 +50,7 @@ SIZES = [(64, 64), (96, 128), (70, 45)]
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S2ROBOT_HOME", str(tmp_path / "home"))
-    warnings.simplefilter("ignore", LicenceWarning)
+    warnings.simplefilter("ignore", LicenseWarning)
 
 
 @pytest.fixture
@@ -96,8 +96,8 @@ def spread(model: torch.nn.Module, seed: int = 0) -> Any:
         for name, tensor in model.named_parameters():
             noise = torch.randn(tensor.shape, generator=generator)
             fan_in = tensor[0].numel() if tensor.ndim in (2, 4) and "position" not in name else 4
-            centre = 1.0 if tensor.ndim == 1 and not name.endswith("bias") else 0.0
-            tensor.copy_(centre + noise * (1.5 * fan_in**-0.5 if tensor.ndim > 1 else 0.2))
+            center = 1.0 if tensor.ndim == 1 and not name.endswith("bias") else 0.0
+            tensor.copy_(center + noise * (1.5 * fan_in**-0.5 if tensor.ndim > 1 else 0.2))
     return model.eval()
 
 

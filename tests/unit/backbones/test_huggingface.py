@@ -115,12 +115,12 @@ def test_tokens_and_taps_are_those_of_transformers(hub: Hub, name: str) -> None:
     with torch.no_grad():
         expected = model(pixel_values=crops, output_hidden_states=True, **options)
         tokens = backbone(crops)
-        taps = [backbone.forward_taps(crops, [i]) for i in (0, 1, -1)]
+        layers = [backbone.forward_intermediates(crops, [i]) for i in (0, 1, -1)]
     assert torch.equal(tokens, _rows(expected.last_hidden_state))
     states = [expected.hidden_states[i] for i in (1, 2, -1)]
     compared = 3 if RECENT else 1  # earlier versions norm the last state of some models
-    for tap, state in zip(taps[:compared], states[:compared], strict=True):
-        assert torch.equal(tap, _rows(state))
+    for layer, state in zip(layers[:compared], states[:compared], strict=True):
+        assert torch.equal(layer, _rows(state))
     shapes = layer_shapes(backbone.card)
     assert shapes[-1] == (backbone.card.dim, backbone.card.stride)
     assert len(shapes) == len(expected.hidden_states) - 1
@@ -303,7 +303,7 @@ def test_timm_repository(hub: Hub, tmp_path: Path) -> None:
     assert (card.origin, card.published, card.stride) == ("timm", "mean", 32)
     assert (card.preprocessing.image_size, card.preprocessing.resize) == (64, 71)
     assert card.preprocessing.mean == (0.1, 0.2, 0.3)
-    assert "huggingface.co/owner/timm" in card.licence.name
+    assert "huggingface.co/owner/timm" in card.license.name
     state = load_file(tmp_path / "timm")
     loaded = backbone.model.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.items())
@@ -383,7 +383,7 @@ def test_preprocessing_within_a_processor(hub: Hub) -> None:
     assert card.preprocessing == get_card("hf/owner/clip").preprocessing
 
 
-def test_without_normalisation(hub: Hub) -> None:
+def test_without_normalization(hub: Hub) -> None:
     files = {"config.json": hub.files("vit")["config.json"]}
     files["preprocessor_config.json"] = b'{"do_normalize": false}'
     pixels = get_card(hub.add("vit-raw", files)).preprocessing

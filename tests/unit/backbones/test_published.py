@@ -86,7 +86,7 @@ def test_published_field_of_view_at_scale_two(name: str, tmp_path: Path, shrink:
         for tile in tiles:  # already normalised: the published network alone
             outputs.append(_network(name, content, tile))
     encoder = FrameEncoder.from_name(name, scales=(2,), weights=path, device="cpu")
-    if encoder.layout.stage == "grid":
+    if encoder.layout.pooling == "grid":
         side = SMALL.image_size // SMALL.patch
         grids = [out.unflatten(1, (side, side, -1)) for out in outputs]
         rows = [torch.cat(grids[i : i + 2], dim=2) for i in (0, 2)]
@@ -106,7 +106,7 @@ def test_mvp_class_token_before_the_norm(tmp_path: Path, shrink: Any) -> None:
     path = write_published("mvp-vitb-egosoup", tmp_path, shrink("mvp-vitb-egosoup"))
     frames = some_frames(64, 64)
     raw = FrameEncoder.from_name(
-        "mvp-vitb-egosoup", readout="cls", taps=(-1,), weights=path, device="cpu"
+        "mvp-vitb-egosoup", readout="cls", layers=(-1,), weights=path, device="cpu"
     )(frames)
     state = read_weights_file(path)["model"]
     normed = torch.nn.functional.layer_norm(

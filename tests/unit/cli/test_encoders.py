@@ -17,13 +17,13 @@ from s2robot.backbones import CARDS, load_backbone
 from s2robot.backbones.download.download import Source
 from s2robot.cli.encoders import cost, frames_rule
 from s2robot.cli.main import main
-from s2robot.errors import LicenceWarning
+from s2robot.errors import LicenseWarning
 
 
 @pytest.fixture(autouse=True)
 def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("S2ROBOT_HOME", str(tmp_path / "home"))
-    warnings.simplefilter("ignore", LicenceWarning)
+    warnings.simplefilter("ignore", LicenseWarning)
 
 
 def test_table_names_every_encoder(capsys: pytest.CaptureFixture[str]) -> None:
@@ -101,8 +101,8 @@ def test_rules_in_words() -> None:
         (["random/vitt16-128", "--scales", "1,0.05"], "less than one cell"),
     ],
 )
-def test_mistakes(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["encoders", *words]) == 2
+def test_mistakes(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["encoders", *argv]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
 
 

@@ -52,7 +52,7 @@ def picture(batch: int, height: int, width: int | None = None) -> np.ndarray:
     return np.ascontiguousarray(pixels.transpose(0, 2, 3, 1))
 
 
-def normalise(encoder: FrameEncoder, frames: np.ndarray | Tensor) -> Tensor:
+def normalize(encoder: FrameEncoder, frames: np.ndarray | Tensor) -> Tensor:
     pixels = encoder.backbone.card.preprocessing
     images = torch.as_tensor(frames).permute(0, 3, 1, 2) / 255
     mean, std = (torch.tensor(v).view(3, 1, 1) for v in (pixels.mean, pixels.std))
@@ -73,7 +73,7 @@ def test_interpolated_base_frames_give_the_papers_operator(
     grid = make(scales, readout="spatial_softmax", **settings)
     tokens = multiscale_forward(
         grid.backbone,
-        normalise(grid, frames),
+        normalize(grid, frames),
         scales=scales,
         resize_output_to_idx=index,
         num_prefix_token=1,
@@ -92,7 +92,7 @@ def test_native_tiles_are_cut_from_the_native_frame(make: Make) -> None:
     for i in (0, 1):
         for j in (0, 1):
             tile = big[:, i * 32 : i * 32 + 32, j * 32 : j * 32 + 32]
-            _, cells = encoder.backbone.forward_tokens(normalise(encoder, tile))
+            _, cells = encoder.backbone.forward_tokens(normalize(encoder, tile))
             grid[i * 4 : i * 4 + 4, j * 4 : j * 4 + 4] = cells[0]
     fine = encoder(frames).view(8, 8, 48)[..., 24:]
     torch.testing.assert_close(fine, grid, rtol=0, atol=1e-4)
@@ -173,7 +173,7 @@ def test_a_quadrant_touches_only_its_tile(make: Make) -> None:
 
 
 @pytest.mark.parametrize(("height", "width"), [(48, 80), (80, 48), (61, 48)])
-def test_published_geometry_shows_the_centre_and_full_the_whole(
+def test_published_geometry_shows_the_center_and_full_the_whole(
     make: Make, height: int, width: int
 ) -> None:
     frames = picture(2, height, width)
@@ -199,7 +199,7 @@ def test_full_geometry_is_the_frame_brought_to_a_square(make: Make) -> None:
 def test_taps_are_the_blocks_outputs(make: Make, readout: str, merge: str) -> None:
     """Against hooks on the blocks themselves, S² done by the operator."""
     encoder = make(
-        (1, 2), readout=readout, taps=(0, -1), taps_merge=merge, input_mode="interpolate"
+        (1, 2), readout=readout, layers=(0, -1), layers_merge=merge, input_mode="interpolate"
     )
     frames = picture(2, BASE)
     model: Any = encoder.backbone.model
@@ -215,7 +215,7 @@ def test_taps_are_the_blocks_outputs(make: Make, readout: str, merge: str) -> No
             hook.remove()
         return torch.cat(seen, dim=-1) if merge == "concat" else (seen[0] + seen[1]) / 2
 
-    images = normalise(encoder, frames)
+    images = normalize(encoder, frames)
     expected = multiscale_forward(tokens, images, scales=(1, 2), num_prefix_token=1)
     found = encoder(frames)
     if readout == "cls":
@@ -228,7 +228,7 @@ def test_taps_are_the_blocks_outputs(make: Make, readout: str, merge: str) -> No
 
 def test_last_tap_is_the_class_token_before_the_final_norm(make: Make) -> None:
     frames = picture(2, BASE)
-    before, after = make((1,), readout="cls", taps=(-1,)), make((1,), readout="cls")
+    before, after = make((1,), readout="cls", layers=(-1,)), make((1,), readout="cls")
     norm: Any = after.backbone.model.norm
     torch.testing.assert_close(norm(before(frames)), after(frames), rtol=0, atol=1e-4)
     assert not torch.allclose(before(frames), after(frames), atol=1e-2)
@@ -236,7 +236,7 @@ def test_last_tap_is_the_class_token_before_the_final_norm(make: Make) -> None:
 
 def test_taps_of_a_convnet_meet_on_the_last_ones_grid() -> None:
     encoder = FrameEncoder.from_name(
-        "random/resnet18-224", scales=(1,), readout="spatial_softmax", taps=(3, 4), device="cpu"
+        "random/resnet18-224", scales=(1,), readout="spatial_softmax", layers=(3, 4), device="cpu"
     )
     assert encoder.output_shape == (7, 7, 256 + 512)
     assert encoder(picture(1, 64)).shape == (1, 7 * 7 * 768)
@@ -279,12 +279,12 @@ def test_bit_identical_after_training_a_policy_around_it(name: str) -> None:
     policy = Policy()
     before = {k: v.clone() for k, v in policy.encoder.state_dict().items()}
     head = policy.head.weight.clone()
-    optimiser = torch.optim.AdamW(policy.parameters(), lr=0.1, weight_decay=0.5)
+    optimizer = torch.optim.AdamW(policy.parameters(), lr=0.1, weight_decay=0.5)
     for step in range(3):
         policy.train()
-        optimiser.zero_grad()
+        optimizer.zero_grad()
         policy(picture(2, 60 + step)).square().sum().backward()
-        optimiser.step()
+        optimizer.step()
     after = policy.encoder.state_dict()
     assert not torch.equal(policy.head.weight, head)
     assert all(torch.equal(after[k], tensor) for k, tensor in before.items())
@@ -316,10 +316,10 @@ def test_cost(make: Make) -> None:
         ({"input_mode": "nativ"}, "did you mean 'native'"),
         ({"dtype": "float16"}, "available: bfloat16, float32"),
         ({"geometry": "whole"}, "unknown geometry 'whole'; available: full, padded, published"),
-        ({"taps": (2,), "readout": "cls"}, "has 2 layers, so taps lie in -2 to 1"),
-        ({"taps": (0, -2), "readout": "cls"}, "name a layer .* twice"),
-        ({"taps": (0,)}, "readout 'published' is the model's own output"),
-        ({"taps": (0,), "readout": "cls", "taps_merge": "sum"}, "available: concat, mean"),
+        ({"layers": (2,), "readout": "cls"}, "has 2 layers, so indices lie in -2 to 1"),
+        ({"layers": (0, -2), "readout": "cls"}, "name a layer .* twice"),
+        ({"layers": (0,)}, "readout 'published' is the model's own output"),
+        ({"layers": (0,), "readout": "cls", "layers_merge": "sum"}, "available: concat, mean"),
         ({"resize_output_to_idx": 2}, "allowed are -2 to 1"),
         ({"max_tiles_per_batch": 0}, "at least 1"),
     ],
@@ -330,7 +330,7 @@ def test_bad_settings(make: Make, settings: dict[str, Any], message: str) -> Non
 
 
 def test_spec_survives_json(make: Make) -> None:
-    settings = {"geometry": "full", "taps": (0, 1), "taps_merge": "mean"}
+    settings = {"geometry": "full", "layers": (0, 1), "layers_merge": "mean"}
     spec = make((1, 1.5, 2), readout="mean", resize_output_to_idx=-1, **settings).spec
     again = EncoderSpec.from_dict(json.loads(json.dumps(spec.to_dict())))
     assert again == spec

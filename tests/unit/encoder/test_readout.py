@@ -6,14 +6,14 @@ import pytest
 import torch
 
 from s2robot.backbones import get_card
-from s2robot.encoder.readout import embedding_shape, join, pool, stage_of, stored_shape
+from s2robot.encoder.readout import embedding_shape, join, pool, pooling_of, stored_shape
 
 PREFIX = torch.arange(12.0).view(2, 2, 3)
 GRID = torch.arange(2 * 4 * 4 * 3.0).view(2, 4, 4, 3)
 
 
 @pytest.mark.parametrize(
-    ("readout", "backbone", "stage"),
+    ("readout", "backbone", "pooling"),
     [
         ("published", "mvp-vitb-egosoup", "cls"),
         ("published", "r3m-resnet18", "mean"),
@@ -22,8 +22,8 @@ GRID = torch.arange(2 * 4 * 4 * 3.0).view(2, 4, 4, 3)
         ("spatial_softmax", "r3m-resnet18", "grid"),
     ],
 )
-def test_stage(readout: str, backbone: str, stage: str) -> None:
-    assert stage_of(readout, get_card(backbone)) == stage
+def test_stage(readout: str, backbone: str, pooling: str) -> None:
+    assert pooling_of(readout, get_card(backbone)) == pooling
 
 
 @pytest.mark.parametrize(
@@ -31,7 +31,7 @@ def test_stage(readout: str, backbone: str, stage: str) -> None:
 )
 def test_unsuitable_readout(readout: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        stage_of(readout, get_card("r3m-resnet18"))
+        pooling_of(readout, get_card("r3m-resnet18"))
 
 
 def test_pool_takes_class_token_mean_or_grid() -> None:

@@ -88,9 +88,9 @@ def test_one_pixel_by_one_level_is_a_change(make: Make) -> None:
 def test_what_was_returned_is_not_changed_by_later_frames(make: Make) -> None:
     stream, frames = make((1, 2), readout="spatial_softmax").stream(), episode()[:, 0]
     first = stream(frames[0])
-    kept = first.clone()
+    cached = first.clone()
     stream(frames[3])
-    assert torch.equal(first, kept)
+    assert torch.equal(first, cached)
     torch.nn.Linear(first.shape[1], 1)(first).sum().backward()  # usable in training
 
 
@@ -100,12 +100,12 @@ def test_slots_are_apart_and_may_come_in_any_order(
     encoder = make((1, 2))
     stream, frames = encoder.stream(), episode(cameras=3)
     stream(frames[0])
-    assert torch.equal(stream(frames[0, [2, 0]], slots=[2, 0]), encoder(frames[0, [2, 0]]))
+    assert torch.equal(stream(frames[0, [2, 0]], streams=[2, 0]), encoder(frames[0, [2, 0]]))
     assert stream.stats.hit_rates() == {1: 2 / 5, 2: 8 / 20}
-    swapped = stream(frames[0, [1, 0]], slots=[0, 1])  # another camera's frames: nothing fits
+    swapped = stream(frames[0, [1, 0]], streams=[0, 1])  # another camera's frames: nothing fits
     assert torch.equal(swapped, encoder(frames[0, [1, 0]]))
     seen = counting(encoder, monkeypatch)
-    late = stream(frames[1, [2]], slots=[7])
+    late = stream(frames[1, [2]], streams=[7])
     assert seen == [5]
     assert torch.equal(late, encoder(frames[1, [2]]))
 
@@ -173,7 +173,7 @@ def test_reset_forgets(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(
-    ("frames", "slots", "message"),
+    ("frames", "streams", "message"),
     [
         (np.zeros((64, 96, 3), np.uint8), None, "were 96 x 96 and are now 64 x 96"),
         (np.zeros((96, 96, 3), np.uint8), [0, 1], "must be 1 different"),
@@ -182,12 +182,12 @@ def test_reset_forgets(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         (np.zeros((96, 96, 3), np.float32), None, "must be uint8"),
     ],
 )
-def test_mistakes_lose_nothing(make: Make, frames: Any, slots: Any, message: str) -> None:
+def test_mistakes_lose_nothing(make: Make, frames: Any, streams: Any, message: str) -> None:
     encoder = make((1, 2))
     stream, frame = encoder.stream(), episode()[0, 0]
     first = stream(frame)
     with pytest.raises(ValueError, match=message):
-        stream(frames, slots)
+        stream(frames, streams)
     assert torch.equal(stream(frame), first)
     assert stream.stats.hit_rate == 0.5
 

@@ -236,7 +236,7 @@ def test_attention_ranks_by_mass(make: Make) -> None:
     selective(frames[1])
     assert selective.stats.encoded[2].tolist() == [[2, 3], [0, 1]]
     assert selective.stats.encoded[3].tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 1]]
-    selective.look_at(maps[:1], slots=[1])  # the other camera's map stays
+    selective.look_at(maps[:1], streams=[1])  # the other camera's map stays
     selective(frames[2])
     assert selective.stats.encoded[3].tolist() == [[0, 0, 1], [0, 0, 0], [0, 0, 3]]
     selective.forget()
@@ -297,7 +297,7 @@ def test_slots_are_apart_and_forget_begins_anew(make: Make) -> None:
     alone, both = encoder.selective(1), encoder.selective(1)
     for batch in frames:
         expected = alone(batch[1])
-        swapped = both(batch[::-1].copy(), slots=[4, 1])
+        swapped = both(batch[::-1].copy(), streams=[4, 1])
         assert torch.equal(swapped[:1], expected)
     first = encoder.selective(1)(frames[0])
     both.forget()
@@ -326,7 +326,7 @@ def test_mistakes_lose_nothing(make: Make) -> None:
     with pytest.raises(ValueError, match="were 96 x 96 and are now 64 x 96"):
         selective(np.zeros((64, 96, 3), np.uint8))
     with pytest.raises(ValueError, match="must be 1 different"):
-        selective(frames[0], slots=[0, 1])
+        selective(frames[0], streams=[0, 1])
     twin = encoder.selective(1)
     twin(frames[0])
     assert torch.equal(selective(frames[1]), twin(frames[1]))

@@ -18,7 +18,7 @@ from s2robot.data.feature_store import FeatureStore
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import EmbeddingLayout, EncoderSpec
 from s2robot.encoder.tiling import aspect_tilings, tile_of
-from s2robot.experiments.variant import Arm, ArmConfig
+from s2robot.experiments.variant import Variant, VariantConfig
 from s2robot.multiscale import nearest_tiling
 from s2robot.utils.config import from_config
 
@@ -72,16 +72,16 @@ def test_equals_loops(kind: str, readout: str, index: int, input_mode: str) -> N
     torch.testing.assert_close(found, wanted, rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("taps_merge", ["concat", "mean"])
+@pytest.mark.parametrize("layers_merge", ["concat", "mean"])
 @pytest.mark.parametrize("readout", ["cls", "spatial_softmax"])
-def test_taps_equal_loops(taps_merge: str, readout: str) -> None:
+def test_taps_equal_loops(layers_merge: str, readout: str) -> None:
     encoder = encoder_of(
         "registers",
         readout=readout,
         geometry="full",
         tilings=((1, 2), (3, 1)),
-        taps=(0, 1),
-        taps_merge=taps_merge,
+        layers=(0, 1),
+        layers_merge=layers_merge,
         resize_output_to_idx=-1,
     )
     frames = picture(2, 50, 40)
@@ -359,7 +359,7 @@ def test_arm_passes_the_settings_on() -> None:
         "scale_weights": [1, 0.5],
         "device": "cpu",
     }
-    arm = Arm(from_config(ArmConfig, content))
+    arm = Variant(from_config(VariantConfig, content))
     assert arm.encoder is not None
     spec = arm.encoder.spec
     assert (spec.tilings, spec.merge, spec.scale_weights) == (((1, 1), (2, 3)), "sum", (1, 0.5))

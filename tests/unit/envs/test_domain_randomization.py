@@ -36,5 +36,5 @@ def test_the_tasks_own_look_is_among_them(scenes):
     table = env.render_frame("front", 64, 64)[40:].reshape(-1, 3)
     nominal = np.median(table, axis=0)
     seen = [np.median(scenes.frame(i)[40:].reshape(-1, 3), axis=0) for i in range(60)]
-    near = [np.abs(colour - nominal).max() < 15 for colour in seen]
+    near = [np.abs(color - nominal).max() < 15 for color in seen]
     assert 0.1 < np.mean(near) < 0.7

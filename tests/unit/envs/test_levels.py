@@ -40,5 +40,5 @@ def test_hard_is_precise_but_for_its_looks():
     for name, twin in (("hard", "precise"), ("easy-hard", "easy")):
         rare, ordinary = get_level(name), get_level(twin)
         assert dataclasses.replace(rare, name=twin, rare_share=0.0) == ordinary
-        assert (rare.looks_vary, ordinary.looks_vary) == (True, False)
+        assert (rare.appearance_varies, ordinary.appearance_varies) == (True, False)
     assert 0 < get_level("mixed").rare_share < 1

@@ -25,10 +25,10 @@ from s2robot.envs.expert import ScriptedExpert
 from s2robot.envs.levels import LEVELS, get_level, levels_of_task
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.envs.rendering import renderer
-from s2robot.envs.scene import COLOURS, FIXED_CAMERAS, look_at
+from s2robot.envs.scene import COLORS, FIXED_CAMERAS, look_at
 from s2robot.envs.textures import PATTERNS
 from s2robot.envs.visual_perturbations import (
-    ORDINARY,
+    NOMINAL,
     RED_BAND,
     SEEDS,
     draw_appearance,
@@ -36,10 +36,10 @@ from s2robot.envs.visual_perturbations import (
 )
 from s2robot.errors import MismatchError
 from s2robot.evaluation.evaluate import EvalConfig, evaluate
-from s2robot.evaluation.initial_states import make_conditions
-from s2robot.evaluation.vector_env import View, make_lockstep
-from s2robot.experiments.pipeline import CellJob, EvalJob, TrainJob, eval_folder
-from s2robot.experiments.variant import ArmConfig
+from s2robot.evaluation.initial_states import make_initial_states
+from s2robot.evaluation.vector_env import CameraView, make_vector_env
+from s2robot.experiments.pipeline import EvalJob, RunJob, TrainJob, eval_folder
+from s2robot.experiments.variant import VariantConfig
 from s2robot.utils.io import read_json, read_jsonl
 
 SIZE = 48
@@ -111,12 +111,12 @@ def test_a_state_brings_its_appearance_along():
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_environments_in_lockstep_keep_their_own(workers):
-    conditions = make_conditions("hard", "test", 3, PickCubeEnv("hard").env_kwargs())
-    envs = make_lockstep({"level": "hard"}, 3, View("far", SIZE, SIZE), workers)
-    frames = envs.reset(conditions.states).frames
+    initial_states = make_initial_states("hard", "test", 3, PickCubeEnv("hard").env_kwargs())
+    envs = make_vector_env({"level": "hard"}, 3, CameraView("far", SIZE, SIZE), workers)
+    frames = envs.reset(initial_states.states).frames
     envs.close()
     assert frames is not None
-    for shown, state in zip(frames, conditions.states, strict=True):
+    for shown, state in zip(frames, initial_states.states, strict=True):
         env = PickCubeEnv("hard")
         env.set_state(state)
         np.testing.assert_array_equal(shown, frame(env))
@@ -153,7 +153,7 @@ def test_the_ordinary_twin_looks_as_if_there_were_no_rare_level():
 
 def test_share_of_rare_appearances():
     rng = np.random.default_rng(0)
-    rare = [draw_number(rng, 0.25) != ORDINARY for _ in range(2000)]
+    rare = [draw_number(rng, 0.25) != NOMINAL for _ in range(2000)]
     assert np.mean(rare) == pytest.approx(0.25, abs=0.04)
     assert all(draw_number(rng, 1.0) >= 0 for _ in range(100))
 
@@ -166,7 +166,7 @@ def test_models_of_ordinary_levels_know_no_textures():
 def test_the_shared_model_is_not_painted():
     env = started("hard", 0)
     model = env.model
-    before = {name: model.geom(name).rgba.copy() for name in COLOURS}
+    before = {name: model.geom(name).rgba.copy() for name in COLORS}
     camera = model.camera("far").pos.copy()
     frame(env)
     for name, rgba in before.items():
@@ -182,13 +182,13 @@ def drawn():
     return [draw_appearance(number) for number in range(150)]
 
 
-def test_rare_colours_are_outside_what_demonstrations_show(drawn):
-    red = colorsys.rgb_to_hsv(*COLOURS["cube"][:3])[0]
+def test_rare_colors_are_outside_what_demonstrations_show(drawn):
+    red = colorsys.rgb_to_hsv(*COLORS["cube"][:3])[0]
     for appearance in drawn:
         hue = colorsys.rgb_to_hsv(*appearance.cube.rgb)[0]
         assert min(abs(hue - red), 1 - abs(hue - red)) > RED_BAND - 0.01
         for name, coat in appearance.surfaces.items():
-            assert np.abs(np.subtract(coat.rgb, COLOURS[name][:3])).max() > 0.1
+            assert np.abs(np.subtract(coat.rgb, COLORS[name][:3])).max() > 0.1
 
 
 def test_the_cube_stands_out_from_the_table(drawn):
@@ -236,7 +236,7 @@ def test_hard_is_a_level_wherever_one_is_named():
 
 def test_conditions_share_their_starts_with_the_ordinary_level():
     sets = {
-        name: make_conditions(name, "test", 4, PickCubeEnv(name).env_kwargs())
+        name: make_initial_states(name, "test", 4, PickCubeEnv(name).env_kwargs())
         for name in ("precise", "hard", "easy-hard")
     }
     precise, hard = sets["precise"], sets["hard"]
@@ -278,10 +278,10 @@ def _recording(seen: list[str], call: Any) -> Any:
 def test_a_policy_is_rolled_out_on_the_other_appearance_from_the_same_starts(tmp_path):
     rows = {}
     for level in ("easy", "easy-hard"):
-        conditions = make_conditions(level, "test", 2, PickCubeEnv(level).env_kwargs())
+        initial_states = make_initial_states(level, "test", 2, PickCubeEnv(level).env_kwargs())
         config = EvalConfig(num_envs=2, videos=1, video_size=SIZE)
         out = tmp_path / level
-        evaluate(ExpertPolicy(), None, conditions, config, out, header=header("state"))
+        evaluate(ExpertPolicy(), None, initial_states, config, out, header=header("state"))
         assert read_json(out / "run.json")["env"]["level"] == level
         rows[level] = read_jsonl(out / "episodes.jsonl")
     for one, other in zip(*rows.values(), strict=True):
@@ -292,17 +292,19 @@ def test_a_policy_is_rolled_out_on_the_other_appearance_from_the_same_starts(tmp
 
 
 def test_conditions_of_another_task_are_refused_with_what_would_do(tmp_path):
-    conditions = make_conditions("hard", "test", 2, PickCubeEnv("hard").env_kwargs())
+    initial_states = make_initial_states("hard", "test", 2, PickCubeEnv("hard").env_kwargs())
     with pytest.raises(MismatchError, match=r"'easy'.*'hard'.*easy, easy-mixed, easy-hard"):
-        evaluate(ExpertPolicy(), None, conditions, EvalConfig(), tmp_path, header=header("state"))
+        evaluate(
+            ExpertPolicy(), None, initial_states, EvalConfig(), tmp_path, header=header("state")
+        )
 
 
 def test_a_cells_levels():
-    train = TrainJob(arm=ArmConfig(level="precise"))
-    assert CellJob(train).levels == ["precise"]
-    assert CellJob(train, eval_levels=("precise", "hard", "hard")).levels == ["precise", "hard"]
+    train = TrainJob(variant=VariantConfig(level="precise"))
+    assert RunJob(train).levels == ["precise"]
+    assert RunJob(train, eval_levels=("precise", "hard", "hard")).levels == ["precise", "hard"]
     with pytest.raises(ValueError, match=r"level for policies of level 'precise'.*'easy-hard'"):
-        CellJob(train, eval_levels=("easy-hard",))
+        RunJob(train, eval_levels=("easy-hard",))
 
 
 def test_episodes_of_another_level_go_to_a_folder_of_their_own():

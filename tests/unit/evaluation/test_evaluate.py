@@ -24,12 +24,17 @@ from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.envs.rendering import RenderingError
 from s2robot.errors import MismatchError, S2RobotError
 from s2robot.evaluation import evaluate as module
-from s2robot.evaluation import vector_env as lockstep
+from s2robot.evaluation import vector_env as vector_env
 from s2robot.evaluation.episode_videos import pick_episodes
 from s2robot.evaluation.evaluate import EvalConfig, evaluate
-from s2robot.evaluation.initial_states import Conditions, make_conditions
-from s2robot.evaluation.rollout import Pilot, failure_stage, roll_out
-from s2robot.evaluation.vector_env import Snapshot, View, WorkerEnvs, make_lockstep
+from s2robot.evaluation.initial_states import InitialStates, make_initial_states
+from s2robot.evaluation.rollout import Agent, failure_stage, roll_out
+from s2robot.evaluation.vector_env import (
+    CameraView,
+    SubprocessVectorEnv,
+    VectorStep,
+    make_vector_env,
+)
 
 
 class PixelPolicy:
@@ -48,11 +53,11 @@ def pixel_encoder(frames: Any) -> torch.Tensor:
 
 
 @pytest.fixture(scope="module")
-def conditions() -> Conditions:
-    return make_conditions("easy", "test", 5, ENV_KWARGS)
+def initial_states() -> InitialStates:
+    return make_initial_states("easy", "test", 5, ENV_KWARGS)
 
 
-def run(out: Path, conditions: Conditions, *, pixels: bool = False, **settings: Any) -> Any:
+def run(out: Path, initial_states: InitialStates, *, pixels: bool = False, **settings: Any) -> Any:
     """Evaluate briefly: 5 conditions, 2 at a time, 4 steps."""
     options = {"num_envs": 2, "horizon": 4, "videos": 0, **settings}
     fresh, made = options.pop("fresh", False), options.pop("header", None)
@@ -60,7 +65,7 @@ def run(out: Path, conditions: Conditions, *, pixels: bool = False, **settings: 
     return evaluate(
         policy,
         pixel_encoder if pixels else None,
-        conditions,
+        initial_states,
         EvalConfig(**options),
         out,
         header=made or header("random/tiny" if pixels else "state"),
@@ -73,9 +78,9 @@ def rows_of(out: Path) -> bytes:
     return (out / "episodes.jsonl").read_bytes()
 
 
-def test_expert_on_the_true_position_succeeds_and_an_idle_slot_fails(tmp_path, conditions):
+def test_expert_on_the_true_position_succeeds_and_an_idle_slot_fails(tmp_path, initial_states):
     policy = ExpertPolicy(fails=(1,))
-    summary = run(tmp_path, conditions, policy=policy, horizon=None, videos=1, video_size=64)
+    summary = run(tmp_path, initial_states, policy=policy, horizon=None, videos=1, video_size=64)
     rows = [json.loads(line) for line in rows_of(tmp_path).splitlines()]
     assert [row["index"] for row in rows] == [0, 1, 2, 3, 4]
     assert [row["success_once"] for row in rows] == [True, False, True, False, True]
@@ -93,98 +98,100 @@ def test_expert_on_the_true_position_succeeds_and_an_idle_slot_fails(tmp_path, c
         assert strip.size == (8 * 192, 192)
 
 
-def test_batches_are_padded_to_one_shape(tmp_path, conditions):
+def test_batches_are_padded_to_one_shape(tmp_path, initial_states):
     policy = ExpertPolicy()
-    run(tmp_path, conditions, policy=policy)
+    run(tmp_path, initial_states, policy=policy)
     assert policy.batches == [2, 2, 2, 1]  # three batches of 5 conditions, then the single frame
 
 
 @pytest.mark.parametrize("pixels", [False, True])
-def test_the_same_run_twice_gives_the_same_bytes(tmp_path, conditions, pixels):
-    run(tmp_path / "a", conditions, pixels=pixels)
-    run(tmp_path / "b", conditions, pixels=pixels)
+def test_the_same_run_twice_gives_the_same_bytes(tmp_path, initial_states, pixels):
+    run(tmp_path / "a", initial_states, pixels=pixels)
+    run(tmp_path / "b", initial_states, pixels=pixels)
     assert rows_of(tmp_path / "a") == rows_of(tmp_path / "b")
 
 
-def test_worker_processes_give_the_same_bytes(tmp_path, conditions):
-    run(tmp_path / "here", conditions, pixels=True)
-    run(tmp_path / "workers", conditions, pixels=True, workers=2)
+def test_worker_processes_give_the_same_bytes(tmp_path, initial_states):
+    run(tmp_path / "here", initial_states, pixels=True)
+    run(tmp_path / "workers", initial_states, pixels=True, workers=2)
     assert rows_of(tmp_path / "here") == rows_of(tmp_path / "workers")
 
 
 @pytest.mark.parametrize("cut", ["mid-line", "mid-batch", "between batches"])
-def test_a_cut_run_resumes_to_the_same_bytes(tmp_path, conditions, cut):
-    run(tmp_path / "whole", conditions, pixels=True)
-    run(tmp_path / "cut", conditions, pixels=True)
+def test_a_cut_run_resumes_to_the_same_bytes(tmp_path, initial_states, cut):
+    run(tmp_path / "whole", initial_states, pixels=True)
+    run(tmp_path / "cut", initial_states, pixels=True)
     whole = rows_of(tmp_path / "whole")
     lines = whole.splitlines(keepends=True)
     kept = {"mid-line": 3, "mid-batch": 3, "between batches": 2}[cut]
     torn = lines[kept][:20] if cut == "mid-line" else b""
     (tmp_path / "cut" / "episodes.jsonl").write_bytes(b"".join(lines[:kept]) + torn)
-    summary = run(tmp_path / "cut", conditions, pixels=True)
+    summary = run(tmp_path / "cut", initial_states, pixels=True)
     assert rows_of(tmp_path / "cut") == whole
     assert summary.episodes == 5
 
 
-def test_a_finished_run_is_taken_up_without_rolling_out(tmp_path, conditions, monkeypatch):
-    run(tmp_path, conditions)
+def test_a_finished_run_is_taken_up_without_rolling_out(tmp_path, initial_states, monkeypatch):
+    run(tmp_path, initial_states)
     first = (tmp_path / "summary.json").read_bytes()
-    monkeypatch.setattr(module, "make_lockstep", lambda *_: pytest.fail("rolled out again"))
-    run(tmp_path, conditions)
+    monkeypatch.setattr(module, "make_vector_env", lambda *_: pytest.fail("rolled out again"))
+    run(tmp_path, initial_states)
     assert (tmp_path / "summary.json").read_bytes() == first
 
 
-def test_a_control_without_a_renderer_keeps_its_summary(tmp_path, conditions, monkeypatch):
+def test_a_control_without_a_renderer_keeps_its_summary(tmp_path, initial_states, monkeypatch):
     def fail(*_: Any) -> None:
         raise RenderingError("no GL context")
 
     monkeypatch.setattr(PickCubeEnv, "render_frame", fail)
     with pytest.raises(RenderingError):
-        run(tmp_path, conditions, videos=1)
+        run(tmp_path, initial_states, videos=1)
     assert json.loads((tmp_path / "summary.json").read_text())["episodes"] == 5
-    assert run(tmp_path, conditions).videos == ()
+    assert run(tmp_path, initial_states).videos == ()
 
 
-def test_another_run_in_the_folder_is_refused_by_name_and_fresh_starts_over(tmp_path, conditions):
-    run(tmp_path, conditions)
+def test_another_run_in_the_folder_is_refused_by_name_and_fresh_starts_over(
+    tmp_path, initial_states
+):
+    run(tmp_path, initial_states)
     (tmp_path / "policy.safetensors").write_text("not evaluation's")
     other = header("state", sha256="policy-2")
     with pytest.raises(MismatchError, match=r"policy differ(.|\n)*policy-1(.|\n)*policy-2.*"):
-        run(tmp_path, conditions, header=other)
+        run(tmp_path, initial_states, header=other)
     with pytest.raises(MismatchError, match="env, num_envs differ"):
-        run(tmp_path, conditions, num_envs=3, horizon=5)
-    run(tmp_path, conditions, header=other, fresh=True)
+        run(tmp_path, initial_states, num_envs=3, horizon=5)
+    run(tmp_path, initial_states, header=other, fresh=True)
     assert json.loads((tmp_path / "run.json").read_text())["policy"] == "policy-2"
     assert (tmp_path / "policy.safetensors").exists()
 
 
-def test_workers_and_videos_may_change_between_runs(tmp_path, conditions):
-    run(tmp_path, conditions)
-    summary = run(tmp_path, conditions, videos=1, video_size=32, workers=1)
+def test_workers_and_videos_may_change_between_runs(tmp_path, initial_states):
+    run(tmp_path, initial_states)
+    summary = run(tmp_path, initial_states, videos=1, video_size=32, workers=1)
     assert summary.videos == ("videos/failure_00000.mp4",)
 
 
-def test_a_policy_for_another_task_is_refused(tmp_path, conditions):
+def test_a_policy_for_another_task_is_refused(tmp_path, initial_states):
     joints = header("state")
     space = {**joints.action_space, "control": "joint_delta"}
     with pytest.raises(MismatchError, match="different action spaces"):
-        run(tmp_path, conditions, header=dataclasses.replace(joints, action_space=space))
+        run(tmp_path, initial_states, header=dataclasses.replace(joints, action_space=space))
     precise = header("state", env_kwargs={**ENV_KWARGS, "level": "precise"})
     with pytest.raises(MismatchError, match="'precise'.*'easy'"):
-        run(tmp_path, conditions, header=precise)
+        run(tmp_path, initial_states, header=precise)
 
 
-def test_actions_that_are_not_finite_are_an_error(tmp_path, conditions):
+def test_actions_that_are_not_finite_are_an_error(tmp_path, initial_states):
     class Diverged(PixelPolicy):
         def act(self, embedding: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
             return proprio * math.nan
 
     with pytest.raises(S2RobotError, match="NaN or infinite actions"):
-        run(tmp_path, conditions, policy=Diverged())
+        run(tmp_path, initial_states, policy=Diverged())
 
 
-def test_latencies_are_recorded_outside_the_rows(tmp_path, conditions):
-    summary = run(tmp_path, conditions, pixels=True)
+def test_latencies_are_recorded_outside_the_rows(tmp_path, initial_states):
+    summary = run(tmp_path, initial_states, pixels=True)
     latency = summary.latency_ms
     for part in ("encode", "policy", "env", "render", "per_frame"):
         assert 0 < latency[part]["p50"] <= latency[part]["p95"]
@@ -194,9 +201,9 @@ def test_latencies_are_recorded_outside_the_rows(tmp_path, conditions):
     assert saved["success_once"]["estimate"] == summary.success_once.estimate
 
 
-def test_nothing_is_rendered_for_a_control(tmp_path, conditions, monkeypatch):
+def test_nothing_is_rendered_for_a_control(tmp_path, initial_states, monkeypatch):
     monkeypatch.setattr(PickCubeEnv, "render_frame", lambda *_: pytest.fail("rendered"))
-    assert run(tmp_path, conditions).latency_ms["render"]["p95"] < 1
+    assert run(tmp_path, initial_states).latency_ms["render"]["p95"] < 1
 
 
 @pytest.mark.parametrize(
@@ -221,23 +228,25 @@ def test_pick_episodes_takes_the_first_of_each_kind():
     assert pick_episodes(rows, 2) == picked
 
 
-def test_slots_do_not_disturb_each_other(conditions):
+def test_slots_do_not_disturb_each_other(initial_states):
     """A slot's episode is the same whatever its neighbours do."""
     kwargs = {**ENV_KWARGS, "horizon": 6}
-    pair = make_lockstep(kwargs, 2, None)
+    pair = make_vector_env(kwargs, 2, None)
     quiet = roll_out(
-        Pilot(ExpertPolicy((1,)), PROPRIO, control="state"), pair, conditions.states[:2], 6
+        Agent(ExpertPolicy((1,)), PROPRIO, baseline="state"), pair, initial_states.states[:2], 6
     )
-    busy = roll_out(Pilot(ExpertPolicy(), PROPRIO, control="state"), pair, conditions.states[:2], 6)
+    busy = roll_out(
+        Agent(ExpertPolicy(), PROPRIO, baseline="state"), pair, initial_states.states[:2], 6
+    )
     np.testing.assert_array_equal(quiet.distance_m[0], busy.distance_m[0])
     assert (quiet.distance_m[1] != busy.distance_m[1]).any()
 
 
-def test_a_hung_worker_is_reported_and_killed(conditions, monkeypatch):
-    envs = WorkerEnvs(ENV_KWARGS, 2, View("front", SIZE, SIZE), workers=1)
+def test_a_hung_worker_is_reported_and_killed(initial_states, monkeypatch):
+    envs = SubprocessVectorEnv(ENV_KWARGS, 2, CameraView("front", SIZE, SIZE), workers=1)
     envs._watchdog_s = 0.0
     with pytest.raises(S2RobotError, match="hung in its renderer.*workers=0"):
-        envs.reset(conditions.states[:2])
+        envs.reset(initial_states.states[:2])
     envs.close()  # returns, as the process is gone
 
 
@@ -282,12 +291,12 @@ def test_settings_are_checked(settings, message):
         EvalConfig(**settings)
 
 
-def test_snapshot_of_workers_equals_that_of_one_process(conditions):
-    view = View("front", SIZE, SIZE)
-    snapshots: list[Snapshot] = []
+def test_snapshot_of_workers_equals_that_of_one_process(initial_states):
+    view = CameraView("front", SIZE, SIZE)
+    snapshots: list[VectorStep] = []
     for workers in (0, 2):
-        envs = lockstep.make_lockstep(ENV_KWARGS, 3, view, workers)
-        snapshots.append(envs.reset(conditions.states[:3]))
+        envs = vector_env.make_vector_env(ENV_KWARGS, 3, view, workers)
+        snapshots.append(envs.reset(initial_states.states[:3]))
         envs.close()
     local, remote = snapshots
     np.testing.assert_array_equal(local.frames, remote.frames)  # pyright: ignore[reportArgumentType]
@@ -311,11 +320,13 @@ class LookingPolicy(PixelPolicy):
         return maps
 
 
-def budgeted(out: Path, conditions: Conditions, encoder: Any, **settings: Any) -> LookingPolicy:
+def budgeted(
+    out: Path, initial_states: InitialStates, encoder: Any, **settings: Any
+) -> LookingPolicy:
     policy = LookingPolicy()
     config = EvalConfig(num_envs=2, horizon=4, videos=0, **settings)
     made = header("random/tiny")
-    evaluate(policy, encoder, conditions, config, out, header=made, progress=False)
+    evaluate(policy, encoder, initial_states, config, out, header=made, progress=False)
     return policy
 
 
@@ -325,56 +336,56 @@ def scaled() -> Any:
 
 
 def test_a_budget_of_all_tiles_gives_the_same_rows(
-    tmp_path: Path, conditions: Conditions, scaled: Any
+    tmp_path: Path, initial_states: InitialStates, scaled: Any
 ) -> None:
-    budgeted(tmp_path / "plain", conditions, scaled)
-    budgeted(tmp_path / "all", conditions, scaled, tile_budget=4)
-    budgeted(tmp_path / "none", conditions, scaled, tile_budget=0)
+    budgeted(tmp_path / "plain", initial_states, scaled)
+    budgeted(tmp_path / "all", initial_states, scaled, tile_budget=4)
+    budgeted(tmp_path / "none", initial_states, scaled, tile_budget=0)
     assert rows_of(tmp_path / "all") == rows_of(tmp_path / "plain")
     assert rows_of(tmp_path / "none") != rows_of(tmp_path / "plain")
 
 
 @pytest.mark.parametrize("choice", ["motion", "attention", "random"])
 def test_a_budgeted_run_that_was_cut_short_goes_on_alike(
-    tmp_path: Path, conditions: Conditions, scaled: Any, choice: str
+    tmp_path: Path, initial_states: InitialStates, scaled: Any, choice: str
 ) -> None:
     settings = {"tile_budget": 1, "tile_choice": choice}
-    policy = budgeted(tmp_path / "whole", conditions, scaled, **settings)
+    policy = budgeted(tmp_path / "whole", initial_states, scaled, **settings)
     assert policy.looks == (12 if choice == "attention" else 0)  # 3 batches of 4 steps
-    budgeted(tmp_path / "cut", conditions, scaled, **settings)
+    budgeted(tmp_path / "cut", initial_states, scaled, **settings)
     path = tmp_path / "cut" / "episodes.jsonl"
     path.write_bytes(b"".join(rows_of(tmp_path / "whole").splitlines(keepends=True)[:2]))
-    budgeted(tmp_path / "cut", conditions, scaled, **settings)
+    budgeted(tmp_path / "cut", initial_states, scaled, **settings)
     assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
 
 
 def test_a_folder_with_another_budget_is_refused(
-    tmp_path: Path, conditions: Conditions, scaled: Any
+    tmp_path: Path, initial_states: InitialStates, scaled: Any
 ) -> None:
-    budgeted(tmp_path, conditions, scaled, tile_budget=1)
+    budgeted(tmp_path, initial_states, scaled, tile_budget=1)
     with pytest.raises(MismatchError, match="tiles: there .*1.*now null"):
-        budgeted(tmp_path, conditions, scaled)
+        budgeted(tmp_path, initial_states, scaled)
 
 
-def test_bad_budgets(tmp_path: Path, conditions: Conditions, scaled: Any) -> None:
+def test_bad_budgets(tmp_path: Path, initial_states: InitialStates, scaled: Any) -> None:
     with pytest.raises(ValueError, match="unknown tile_choice 'region'"):
         EvalConfig(tile_choice="region")
     with pytest.raises(ValueError, match="leave reuse=false"):
         EvalConfig(reuse=True, tile_budget=1)
     with pytest.raises(ValueError, match="from 0 to 4"):
-        budgeted(tmp_path / "many", conditions, scaled, tile_budget=9)
+        budgeted(tmp_path / "many", initial_states, scaled, tile_budget=9)
     with pytest.raises(ValueError, match="an encoder with selective"):
-        budgeted(tmp_path / "other", conditions, pixel_encoder, tile_budget=1)
+        budgeted(tmp_path / "other", initial_states, pixel_encoder, tile_budget=1)
 
 
 def test_an_approximate_runtime_is_another_run(
-    tmp_path: Path, conditions: Conditions, scaled: Any
+    tmp_path: Path, initial_states: InitialStates, scaled: Any
 ) -> None:
     rng = np.random.default_rng(0)
     scaled.calibrate(rng.integers(0, 256, (12, 64, 64, 3), dtype=np.uint8))
     int8 = scaled.with_runtime("openvino-int8")
-    budgeted(tmp_path, conditions, int8)
+    budgeted(tmp_path, initial_states, int8)
     summary = json.loads((tmp_path / "summary.json").read_text())
     assert summary["provenance"]["runtime"] == int8.runtime.describe()
     with pytest.raises(MismatchError, match="runtime: there .*openvino-int8.*now null"):
-        budgeted(tmp_path, conditions, scaled)
+        budgeted(tmp_path, initial_states, scaled)

@@ -140,8 +140,8 @@ def test_published_encoders(name: str, tmp_path: Path, shrink: Any) -> None:
             "resize_output_to_idx": -1,
         },
         {"readout": "mean", "merge": "sum", "scale_weights": (1, 0.5, 2)},
-        {"readout": "cls", "taps": (0, -1)},
-        {"readout": "spatial_softmax", "taps": (0, 1), "taps_merge": "mean"},
+        {"readout": "cls", "layers": (0, -1)},
+        {"readout": "spatial_softmax", "layers": (0, 1), "layers_merge": "mean"},
     ],
     ids=lambda settings: "-".join(str(value) for value in settings.values()),
 )

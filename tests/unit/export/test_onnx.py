@@ -93,7 +93,7 @@ def test_published_encoders(name: str, tmp_path: Path, shrink: Any) -> None:
     [
         {"scales": (1, 2, 3), "readout": "mean", "geometry": "full"},
         {"scales": (0.5, 1.5), "readout": "spatial_softmax", "geometry": "padded"},
-        {"readout": "spatial_softmax", "taps": (0, -1), "input_mode": "interpolate"},
+        {"readout": "spatial_softmax", "layers": (0, -1), "input_mode": "interpolate"},
         {"readout": "mean", "geometry": "full", "tilings": ((1, 1), (2, 3)), "merge": "mean"},
     ],
     ids=["full", "padded", "taps", "tilings"],

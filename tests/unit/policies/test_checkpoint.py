@@ -141,7 +141,7 @@ def test_nan_weights_are_neither_saved_nor_loaded(
 ) -> None:
     before = saved.read_bytes()
     with torch.no_grad():
-        policy.proprio_standardiser.mean[0] = torch.nan
+        policy.proprio_normalizer.mean[0] = torch.nan
     with pytest.raises(ValueError, match="are NaN or infinite"):
         save_policy(saved, policy, make_header(policy))
     assert saved.read_bytes() == before

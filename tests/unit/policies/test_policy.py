@@ -39,8 +39,8 @@ def test_acting_gives_the_predictions_that_validation_scores(kind: str, shape: t
     data = make_data(shape)
     policy = make_policy(small(kind), data)
     found = acting_windows(policy.config, data, data.valid_episodes)
-    embedding = policy.standardise_embedding(data.embedding)
-    proprio = policy.standardise_proprio(data.proprio)
+    embedding = policy.normalize_embedding(data.embedding)
+    proprio = policy.normalize_proprio(data.proprio)
     policy.eval()
     with torch.no_grad():
         predicted = policy.predict(embedding[found.index], proprio[found.index])[found.mask]

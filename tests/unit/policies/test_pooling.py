@@ -4,17 +4,17 @@ import pytest
 import torch
 
 from s2robot.policies.config import PolicyConfig
-from s2robot.policies.pooling import SpatialSoftmaxHead, Standardiser, make_head
+from s2robot.policies.pooling import Normalizer, SpatialSoftmaxHead, make_head
 
 
-def test_standardiser_gives_zero_mean_and_unit_variance() -> None:
+def test_standardizer_gives_zero_mean_and_unit_variance() -> None:
     generator = torch.Generator().manual_seed(0)
     values = (
         torch.randn(600, 2, 3, generator=generator) * torch.tensor([1.0, 5.0, 0.0]) + 7
     ).half()
-    standardiser = Standardiser(3)
-    standardiser.fit(values)
-    result = standardiser(values)
+    normalizer = Normalizer(3)
+    normalizer.fit(values)
+    result = normalizer(values)
     assert result.dtype == torch.float32
     torch.testing.assert_close(result.mean(dim=(0, 1)), torch.zeros(3), atol=1e-4, rtol=0)
     std = result.std(dim=(0, 1), correction=0)

@@ -16,7 +16,7 @@ from s2robot.backbones import Preprocessing
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.single_frame import SingleFrame
 from s2robot.encoder.spec import EmbeddingLayout, EncoderSpec
-from s2robot.preprocessing.padding import frame_box, frame_shares, pad
+from s2robot.preprocessing.padding import frame_box, frame_coverage, pad
 
 READOUTS = ("cls", "mean", "spatial_softmax")
 CASES = [(kind, readout) for kind in KINDS for readout in READOUTS]
@@ -31,9 +31,9 @@ def padded(frames: np.ndarray, size: int) -> tuple[Tensor, Tensor]:
     images = torch.from_numpy(frames).permute(0, 3, 1, 2)
     if new != [height, width]:
         images = F.interpolate(images, tuple(new), mode="bicubic", antialias=True)
-    colour = [round(255 * mean) for mean in PIXELS.mean]
+    color = [round(255 * mean) for mean in PIXELS.mean]
     canvas = np.empty((len(frames), 3, size, size), np.uint8)
-    canvas[:] = np.array(colour, np.uint8)[None, :, None, None]
+    canvas[:] = np.array(color, np.uint8)[None, :, None, None]
     top, left = (size - new[0]) // 2, (size - new[1]) // 2
     canvas[:, :, top : top + new[0], left : left + new[1]] = images.numpy()
     seen = np.zeros((size, size), np.float32)
@@ -158,10 +158,10 @@ def test_frame_box(shape: tuple[int, int], box: tuple[int, ...]) -> None:
 
 def test_shares_of_cells_that_reach_to_the_tiles_end() -> None:
     """Two tiles of 10 px in cells of 4, 4 and 2 px; the frame is from 3 px to 19 px."""
-    shares = frame_shares((3, 0, 19, 20), 2, 2, 10, 4, 3)
-    assert shares[:, 0].tolist() == pytest.approx([1 / 4, 1, 1, 1, 1, 1 / 2])
-    assert torch.equal(shares, shares[:, :1].expand(6, 6))
-    floored = frame_shares((0, 0, 10, 9), 1, 1, 10, 4, 2)  # cells of 4 and 6 px
+    coverage = frame_coverage((3, 0, 19, 20), 2, 2, 10, 4, 3)
+    assert coverage[:, 0].tolist() == pytest.approx([1 / 4, 1, 1, 1, 1, 1 / 2])
+    assert torch.equal(coverage, coverage[:, :1].expand(6, 6))
+    floored = frame_coverage((0, 0, 10, 9), 1, 1, 10, 4, 2)  # cells of 4 and 6 px
     assert floored[0].tolist() == pytest.approx([1, 5 / 6])
 
 

@@ -6,7 +6,12 @@ import numpy as np
 import pytest
 
 from s2robot.errors import CorruptFileError, S2RobotError
-from s2robot.pretraining.frame_dataset import FramePool, kept_shards, rendered_shards, write_shard
+from s2robot.pretraining.frame_dataset import (
+    FrameDataset,
+    kept_shards,
+    rendered_shards,
+    write_shard,
+)
 
 
 def frame(i: int, shape=(8, 12)) -> np.ndarray:
@@ -21,14 +26,14 @@ def keep(tmp_path, count: int, key: str = "a", shape=(8, 12)):
 
 def test_frames_come_back_in_order_over_shards(tmp_path):
     paths = keep(tmp_path, 600)
-    pool = FramePool(paths)
+    pool = FrameDataset(paths)
     assert len(paths) == 3
     assert len(pool) == 600
     assert [int(pool[i][0, 0, 0]) for i in (0, 255, 256, 599)] == [0, 255, 0, 599 % 256]
 
 
 def test_shards_of_several_sizes_share_a_pool(tmp_path):
-    pool = FramePool([*keep(tmp_path, 64), *keep(tmp_path, 64, "b", (5, 5))])
+    pool = FrameDataset([*keep(tmp_path, 64), *keep(tmp_path, 64, "b", (5, 5))])
     assert pool[63].shape == (8, 12, 3)
     assert pool[64].shape == (5, 5, 3)
 
@@ -49,7 +54,7 @@ def test_a_killed_preparation_is_made_anew(tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         kept_shards(tmp_path, "a", killed, "test frames")
-    assert len(FramePool(keep(tmp_path, 100))) == 100
+    assert len(FrameDataset(keep(tmp_path, 100))) == 100
 
 
 def test_too_few_frames_are_refused(tmp_path):
@@ -65,7 +70,7 @@ def test_frames_of_another_shape_are_refused_and_leave_no_shard(tmp_path):
 
 def test_an_empty_pool_is_refused():
     with pytest.raises(ValueError, match="at least one shard"):
-        FramePool([])
+        FrameDataset([])
 
 
 def test_damaged_shards_are_named(tmp_path):
@@ -73,17 +78,17 @@ def test_damaged_shards_are_named(tmp_path):
     whole = paths[0].read_bytes()
     paths[0].write_bytes(whole[:-100])
     with pytest.raises(CorruptFileError, match="not a whole frame shard"):
-        FramePool(paths)
+        FrameDataset(paths)
     np.save(paths[0], np.zeros((3, 4), dtype=np.uint8))
     with pytest.raises(CorruptFileError, match="expected uint8"):
-        FramePool(paths)
+        FrameDataset(paths)
 
 
 def test_rendered_frames_are_those_of_their_number(tmp_path):
     from s2robot.envs.domain_randomization import RandomScenes
 
     paths = rendered_shards(tmp_path, 3, seed=5, size=32)
-    pool = FramePool(paths)
+    pool = FrameDataset(paths)
     scenes = RandomScenes(seed=5, size=32)
     assert all(np.array_equal(pool[i], scenes.frame(i)) for i in range(3))
     before = [path.stat().st_mtime_ns for path in paths]
@@ -96,14 +101,14 @@ def test_segments_are_those_of_the_frames(tmp_path):
 
     frames = rendered_shards(tmp_path, 6, seed=0, size=96)
     segments = rendered_shards(tmp_path, 6, seed=0, size=96, kind="segments")
-    pool = FramePool(frames, segments)
+    pool = FrameDataset(frames, segments)
     scenes = RandomScenes(seed=0, size=96)
     seen = [pool.segments(i) for i in range(6)]
     assert all(np.array_equal(seen[i], scenes.segments(i, 48)) for i in range(6))
     assert seen[0].shape == (48, 48)
     assert set(np.unique(seen)) <= set(range(len(ALL_SEGMENTS)))
     assert {0, 1, 2} <= set(np.unique(seen))  # background, table, arm
-    assert not FramePool(frames).has_segments
+    assert not FrameDataset(frames).has_segments
 
 
 def test_more_frames_keep_the_whole_shards(tmp_path, monkeypatch):
@@ -114,5 +119,5 @@ def test_more_frames_keep_the_whole_shards(tmp_path, monkeypatch):
     few = rendered_shards(tmp_path, 3, seed=0, size=16)
     many = rendered_shards(tmp_path, 5, seed=0, size=16)
     assert few[0] == many[0]
-    assert len(FramePool(many)) == 5
-    assert np.array_equal(FramePool(few)[2], FramePool(many)[2])
+    assert len(FrameDataset(many)) == 5
+    assert np.array_equal(FrameDataset(few)[2], FrameDataset(many)[2])

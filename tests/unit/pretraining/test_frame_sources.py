@@ -14,7 +14,7 @@ from rich.console import Console
 from s2robot.data.collection import CollectConfig, collect
 from s2robot.errors import CorruptFileError, S2RobotError
 from s2robot.pretraining.config import ModelConfig, PretrainConfig
-from s2robot.pretraining.frame_sources import common_shape, fit, open_pool
+from s2robot.pretraining.frame_sources import common_shape, fit, open_dataset
 
 TINY = ModelConfig(32, 16, 24, 2, 2, 16, 1, 2)
 
@@ -33,7 +33,7 @@ def prepare(tmp_path):
         defaults = {"cache": tmp_path / "cache", "frame_size": 48, "model": TINY}
         config = PretrainConfig(source=tuple(map(str, sources)), **defaults)
         config = dataclasses.replace(config, **changes)
-        return open_pool(config, Console(file=text, width=500)), text.getvalue()
+        return open_dataset(config, Console(file=text, width=500)), text.getvalue()
 
     return run
 

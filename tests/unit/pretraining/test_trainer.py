@@ -22,23 +22,23 @@ from safetensors.torch import load_file
 
 from s2robot import FrameEncoder
 from s2robot.errors import DiskFullError, DivergedError, MismatchError
-from s2robot.pretraining.augmentation import ViewConfig, ViewSampler
+from s2robot.pretraining.augmentation import CropConfig, CropSampler
 from s2robot.pretraining.config import ModelConfig, PretrainConfig, learning_rate
 from s2robot.pretraining.export import export
-from s2robot.pretraining.frame_dataset import FramePool, write_shard
-from s2robot.pretraining.frame_sources import open_pool
+from s2robot.pretraining.frame_dataset import FrameDataset, write_shard
+from s2robot.pretraining.frame_sources import open_dataset
 from s2robot.pretraining.hardware import plain_attention
 from s2robot.pretraining.masked_autoencoder import (
     SEGMENT_WEIGHTS,
     MaskedAutoencoder,
-    normalise_patches,
+    normalize_patches,
     patchify,
     unpatchify,
     visible_patches,
 )
 from s2robot.pretraining.trainer import Trainer, pretrain
 from s2robot.utils.config import from_config
-from s2robot.utils.distributed import ALONE, Team, count_processes
+from s2robot.utils.distributed import ALONE, DistributedContext, count_processes
 from s2robot.utils.io import read_json, read_jsonl, sha256_file
 
 TINY = ModelConfig(
@@ -52,7 +52,7 @@ TINY = ModelConfig(
 )
 
 
-EVERY_SCALE = ViewConfig()
+EVERY_SCALE = CropConfig()
 
 
 def square(i: int) -> np.ndarray:
@@ -74,10 +74,10 @@ def squares(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pool(tmp_path_factory) -> FramePool:
+def pool(tmp_path_factory) -> FrameDataset:
     path = tmp_path_factory.mktemp("pool") / "frames.npy"
     write_shard(path, map(square, range(8)), (8, 96, 96, 3))
-    return FramePool([path])
+    return FrameDataset([path])
 
 
 @pytest.fixture
@@ -113,11 +113,11 @@ def test_first_patch_is_the_top_left_corner():
     assert torch.equal(first, images[0, :, :16, :16].permute(1, 2, 0))
 
 
-def test_normalised_patches_have_unit_variance_unless_flat():
+def test_normalized_patches_have_unit_variance_unless_flat():
     patches = torch.cat([torch.randn(1, 1, 768) * 5 + 3, torch.full((1, 1, 768), 2.0)], dim=1)
-    normalised = normalise_patches(patches)
-    assert normalised[0, 0].std().item() == pytest.approx(1, abs=0.01)
-    assert normalised[0, 1].abs().max().item() < 1e-6
+    normalized = normalize_patches(patches)
+    assert normalized[0, 0].std().item() == pytest.approx(1, abs=0.01)
+    assert normalized[0, 1].abs().max().item() < 1e-6
 
 
 def test_visible_patches_are_distinct_and_as_many_as_the_ratio_leaves():
@@ -133,7 +133,7 @@ def test_loss_counts_only_masked_patches():
     images = torch.randn(2, 3, 32, 32)
     keep = torch.tensor([[0], [3]])
     loss, predicted = model(images, keep)
-    target = normalise_patches(patchify(images, 16))
+    target = normalize_patches(patchify(images, 16))
     error = (predicted - target).square().mean(-1)
     expected = torch.cat([error[0, 1:], error[1, :3]]).mean()
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
@@ -180,8 +180,8 @@ def test_learning_rate_rises_and_falls_by_a_cosine():
     assert rates[-1] == pytest.approx(0, abs=1e-5)
 
 
-def sampler(pool, *, seed=0, batch=4, team=ALONE, config=EVERY_SCALE) -> ViewSampler:
-    return ViewSampler(pool, 32, config, seed, batch, team)
+def sampler(pool, *, seed=0, batch=4, context=ALONE, config=EVERY_SCALE) -> CropSampler:
+    return CropSampler(pool, 32, config, seed, batch, context)
 
 
 def test_views_depend_on_seed_and_step_only(pool):
@@ -200,26 +200,26 @@ def test_a_pool_travels_to_other_processes_without_its_frames(pool):
 
 def test_processes_share_the_views_out(pool):
     whole = sampler(pool, batch=6)[5][0]
-    parts = [sampler(pool, batch=6, team=Team(rank, 2))[5][0] for rank in range(2)]
+    parts = [sampler(pool, batch=6, context=DistributedContext(rank, 2))[5][0] for rank in range(2)]
     assert torch.equal(parts[0], whole[0::2])
     assert torch.equal(parts[1], whole[1::2])
-    assert torch.equal(Team(1, 2).share(whole), parts[1])
+    assert torch.equal(DistributedContext(1, 2).share(whole), parts[1])
 
 
 def test_views_span_the_share_of_the_frame_that_their_scale_says(tmp_path):
     ramp = np.broadcast_to(np.linspace(0, 240, 96)[None, :, None], (96, 96, 3)).astype(np.uint8)
     write_shard(tmp_path / "ramp.npy", [ramp], (1, 96, 96, 3))
-    pool = FramePool([tmp_path / "ramp.npy"])
+    pool = FrameDataset([tmp_path / "ramp.npy"])
     for scale in (1.0, 3.0):
-        config = ViewConfig(scales=(scale,), weights=(1.0,), jitter=0.0, flip=0.0)
+        config = CropConfig(scales=(scale,), weights=(1.0,), jitter=0.0, flip=0.0)
         views = sampler(pool, batch=8, config=config)[0][0].float()
         spans = views.amax(dim=(1, 2, 3)) - views.amin(dim=(1, 2, 3))
         assert spans.mean().item() == pytest.approx(240 / scale, rel=0.1)
 
 
 def test_scales_are_drawn_with_their_weights(pool):
-    config = ViewConfig(scales=(1.0, 3.0), weights=(0.0, 1.0), jitter=0.0)
-    only = ViewConfig(scales=(3.0,), weights=(1.0,), jitter=0.0)
+    config = CropConfig(scales=(1.0, 3.0), weights=(0.0, 1.0), jitter=0.0)
+    only = CropConfig(scales=(3.0,), weights=(1.0,), jitter=0.0)
     assert torch.equal(sampler(pool, config=config)[0][0], sampler(pool, config=only)[0][0])
 
 
@@ -230,8 +230,8 @@ def test_segments_are_cut_and_flipped_with_their_views(tmp_path):
     frame = np.repeat(classes[..., None] * 50, 3, axis=2)  # its colour tells its class
     write_shard(tmp_path / "f.npy", [frame], (1, 96, 96, 3))
     write_shard(tmp_path / "s.npy", [classes[::2, ::2]], (1, 48, 48))
-    pool = FramePool([tmp_path / "f.npy"], [tmp_path / "s.npy"])
-    views, segments = ViewSampler(pool, 32, EVERY_SCALE, 0, 64, cells=16)[0]
+    pool = FrameDataset([tmp_path / "f.npy"], [tmp_path / "s.npy"])
+    views, segments = CropSampler(pool, 32, EVERY_SCALE, 0, 64, cells=16)[0]
     seen = torch.nn.functional.avg_pool2d(views[:, :1].float(), 2)[:, 0] / 50
     agree = (seen - segments).abs() < 0.5
     assert segments.shape == (64, 16, 16)
@@ -250,7 +250,7 @@ def test_segments_are_cut_and_flipped_with_their_views(tmp_path):
 )
 def test_wrong_views_are_refused(settings, message):
     with pytest.raises(ValueError, match=message):
-        ViewConfig(**settings)
+        CropConfig(**settings)
 
 
 @pytest.mark.parametrize(
@@ -304,8 +304,8 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny, pool):
     whole, parts = tiny("whole"), tiny("parts")
     pretrain(whole)
     trainer = Trainer(parts)
-    views = ViewSampler(
-        open_pool(parts, Console(quiet=True)), 32, parts.sampling, parts.seed, parts.batch_size
+    views = CropSampler(
+        open_dataset(parts, Console(quiet=True)), 32, parts.sampling, parts.seed, parts.batch_size
     )
     for step in range(6):  # killed at step 6, after the checkpoint of step 4
         trainer.update(*views[step])

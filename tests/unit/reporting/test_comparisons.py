@@ -6,25 +6,25 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.synthetic_cells import LARGE, SMALL, outcomes, write_cell
+from support.synthetic_runs import LARGE, SMALL, outcomes, write_run
 
 from s2robot.reporting.comparisons import (
-    Answer,
     Comparison,
-    answers,
+    Conclusion,
     classify,
     compare_groups,
+    conclusions,
     p_text,
     sentence,
     signed,
 )
-from s2robot.reporting.run_results import Group, group_cells, load_cells
+from s2robot.reporting.run_results import ComparisonGroup, group_runs, load_runs
 
 ONCE = "success_once"
 
 
-def only_group(root: Path) -> Group:
-    (group,) = group_cells(load_cells(root))
+def only_group(root: Path) -> ComparisonGroup:
+    (group,) = group_runs(load_runs(root))
     return group
 
 
@@ -33,15 +33,15 @@ def compare(root: Path) -> list[Comparison]:
     return pairs
 
 
-def answer_to(root: Path, word: str) -> Answer:
-    found = answers(only_group(root), compare(root), ONCE)
+def answer_to(root: Path, word: str) -> Conclusion:
+    found = conclusions(only_group(root), compare(root), ONCE)
     return next(answer for answer in found if word in answer.question)
 
 
 def two_scale_sets(root: Path, one: float, two: float, seeds: int = 3) -> None:
     for seed in range(seeds):
-        write_cell(root, outcomes(one, seed), seed=seed)
-        write_cell(root, outcomes(two, 10 + seed), SMALL, (1, 2), seed=seed)
+        write_run(root, outcomes(one, seed), seed=seed)
+        write_run(root, outcomes(two, 10 + seed), SMALL, (1, 2), seed=seed)
 
 
 def test_a_large_difference_is_shown_with_its_size_and_interval(tmp_path):
@@ -64,8 +64,8 @@ def test_a_large_difference_is_shown_with_its_size_and_interval(tmp_path):
     [{"geometry": "full"}, {"taps": [5]}, {"resize_output_to_idx": -1}, {"merge": "sum"}],
 )
 def test_more_scales_and_another_view_are_not_taken_for_more_scales(tmp_path, other):
-    write_cell(tmp_path, outcomes(0.5, 0))
-    write_cell(tmp_path, outcomes(0.9, 10), SMALL, (1, 2), **other)
+    write_run(tmp_path, outcomes(0.5, 0))
+    write_run(tmp_path, outcomes(0.9, 10), SMALL, (1, 2), **other)
     assert [pair.kind for pair in compare(tmp_path)] == ["several"]
 
 
@@ -91,8 +91,8 @@ def test_a_small_difference_is_not_claimed_and_its_price_is_told(tmp_path):
 def test_seeds_that_disagree_are_not_overruled_by_many_episodes(tmp_path):
     """McNemar over pooled episodes is significant; the interval over seeds is not."""
     for seed, rate in enumerate((0.95, 0.45, 0.95)):
-        write_cell(tmp_path, outcomes(0.6, seed), seed=seed)
-        write_cell(tmp_path, outcomes(rate, 10 + seed), SMALL, (1, 2), seed=seed)
+        write_run(tmp_path, outcomes(0.6, seed), seed=seed)
+        write_run(tmp_path, outcomes(rate, 10 + seed), SMALL, (1, 2), seed=seed)
     (pair,) = compare(tmp_path)
     assert pair.adjusted_p < 0.05
     assert not pair.distinguishable
@@ -114,8 +114,8 @@ def test_near_the_ceiling_the_level_is_blamed(tmp_path):
 def test_holm_counts_the_comparisons_of_all_groups(tmp_path):
     for level in ("easy", "precise"):
         for scales in ((1,), (1, 2), (1, 2, 3)):
-            write_cell(tmp_path, outcomes(0.3 * len(scales), 1), SMALL, scales, level=level)
-    groups = group_cells(load_cells(tmp_path))
+            write_run(tmp_path, outcomes(0.3 * len(scales), 1), SMALL, scales, level=level)
+    groups = group_runs(load_runs(tmp_path))
     pairs = [pair for of_group in compare_groups(groups, ONCE) for pair in of_group]
     assert [pair.family for pair in pairs] == [6] * 6
     smallest = min(pairs, key=lambda pair: pair.pooled.p_value)
@@ -123,11 +123,11 @@ def test_holm_counts_the_comparisons_of_all_groups(tmp_path):
 
 
 def test_only_finished_cells_of_common_seeds_are_compared(tmp_path):
-    write_cell(tmp_path, outcomes(0.5, 0), seed=0)
-    write_cell(tmp_path, outcomes(0.5, 1), seed=1)
-    write_cell(tmp_path, outcomes(0.5, 2), SMALL, (1, 2), seed=1)
-    write_cell(tmp_path, outcomes(0.5, 3, n=8), SMALL, (1, 2, 3), seed=1, planned=64)
-    write_cell(tmp_path, outcomes(0.1, 4), "none", seed=1)
+    write_run(tmp_path, outcomes(0.5, 0), seed=0)
+    write_run(tmp_path, outcomes(0.5, 1), seed=1)
+    write_run(tmp_path, outcomes(0.5, 2), SMALL, (1, 2), seed=1)
+    write_run(tmp_path, outcomes(0.5, 3, n=8), SMALL, (1, 2, 3), seed=1, planned=64)
+    write_run(tmp_path, outcomes(0.1, 4), "none", seed=1)
     (pair,) = compare(tmp_path)
     assert pair.seeds == (1,)
 
@@ -150,9 +150,9 @@ def test_only_finished_cells_of_common_seeds_are_compared(tmp_path):
 def test_every_pair_belongs_to_the_question_it_answers(tmp_path, first, second, kind):
     for backbone, scales, *rest in (first, second):
         options = dict(zip(("input_mode", "readout"), rest, strict=False))
-        write_cell(tmp_path, outcomes(0.5, 0), backbone, scales, **options)
-    arms = only_group(tmp_path).encoders
-    assert classify(*arms) == classify(*arms[::-1]) == kind
+        write_run(tmp_path, outcomes(0.5, 0), backbone, scales, **options)
+    variants = only_group(tmp_path).encoders
+    assert classify(*variants) == classify(*variants[::-1]) == kind
 
 
 def test_what_was_not_asked_is_said(tmp_path):
@@ -164,9 +164,9 @@ def test_what_was_not_asked_is_said(tmp_path):
 
 def test_a_mixed_answer_is_counted(tmp_path):
     for seed in range(3):
-        write_cell(tmp_path, outcomes(0.3, seed), seed=seed)
-        write_cell(tmp_path, outcomes(0.9, 10 + seed), SMALL, (1, 2), seed=seed)
-        write_cell(tmp_path, outcomes(0.9, 20 + seed), SMALL, (1, 2, 3), seed=seed)
+        write_run(tmp_path, outcomes(0.3, seed), seed=seed)
+        write_run(tmp_path, outcomes(0.9, 10 + seed), SMALL, (1, 2), seed=seed)
+        write_run(tmp_path, outcomes(0.9, 20 + seed), SMALL, (1, 2, 3), seed=seed)
     answer = answer_to(tmp_path, "more scales")
     assert answer.short == "More scales: better in 2 of 3 comparisons, undecided in the others"
     assert answer.tone == "open"
@@ -174,8 +174,8 @@ def test_a_mixed_answer_is_counted(tmp_path):
 
 def test_identical_outcomes_ask_for_nothing(tmp_path):
     same = np.arange(64) % 2 == 0
-    write_cell(tmp_path, same)
-    write_cell(tmp_path, same, SMALL, (1, 2))
+    write_run(tmp_path, same)
+    write_run(tmp_path, same, SMALL, (1, 2))
     (pair,) = compare(tmp_path)
     assert pair.more_conditions is None
     assert "±0.0 points" in sentence(pair, ONCE)

@@ -9,29 +9,29 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.stats import binomtest
-from support.synthetic_cells import LARGE, SMALL, outcomes, write_cell
+from support.synthetic_runs import LARGE, SMALL, outcomes, write_run
 
-from s2robot.reporting.generalization import side_by_side
+from s2robot.reporting.generalization import generalization
 from s2robot.reporting.html_report import write_report
-from s2robot.reporting.run_results import group_cells, load_cells
+from s2robot.reporting.run_results import group_runs, load_runs
 from s2robot.utils.io import read_json
 
 
 def write_twins(
-    root: Path, ordinary: np.ndarray, rare: np.ndarray, *where: Any, **how: Any
+    root: Path, nominal: np.ndarray, perturbed: np.ndarray, *where: Any, **how: Any
 ) -> None:
     """A policy's cells on ``precise`` and, with the same starts, on ``hard``."""
-    for level, share, found in (("precise", 0.0, ordinary), ("hard", 1.0, rare)):
-        path = write_cell(root / level, found, *where, level=level, **how) / "cell.json"
-        cell = json.loads(path.read_text())
-        cell["rare_share"] = share
-        cell["conditions"] |= {"hash": level, "starts": "same"}
-        cell["demos"]["level"] = "precise"
-        path.write_text(json.dumps(cell))
+    for level, share, found in (("precise", 0.0, nominal), ("hard", 1.0, perturbed)):
+        path = write_run(root / level, found, *where, level=level, **how) / "cell.json"
+        run = json.loads(path.read_text())
+        run["rare_share"] = share
+        run["conditions"] |= {"hash": level, "starts": "same"}
+        run["demos"]["level"] = "precise"
+        path.write_text(json.dumps(run))
 
 
 @pytest.fixture(scope="module")
-def cells(tmp_path_factory) -> Path:
+def runs(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("cells")
     for seed in range(2):
         write_twins(root, outcomes(0.8, seed), outcomes(0.3, seed + 50), seed=seed)
@@ -41,9 +41,9 @@ def cells(tmp_path_factory) -> Path:
     return root
 
 
-def test_counts_and_tests_are_those_of_the_paired_episodes(cells):
-    (table,) = side_by_side(group_cells(load_cells(cells)), "success_once")
-    assert (table.ordinary, table.rare, table.trained_on) == ("precise", "hard", "precise")
+def test_counts_and_tests_are_those_of_the_paired_episodes(runs):
+    (table,) = generalization(group_runs(load_runs(runs)), "success_once")
+    assert (table.nominal, table.perturbed, table.trained_on) == ("precise", "hard", "precise")
     pairs = {pair.first.label: pair for pair in table.pairs}
     assert len(pairs) == 3  # the unfinished one cannot be paired
     small = pairs[f"{SMALL} (1)"]
@@ -59,8 +59,8 @@ def test_counts_and_tests_are_those_of_the_paired_episodes(cells):
     assert pairs["ground-truth position"].difference.estimate == 0
 
 
-def test_page_and_json_hold_the_table(cells, tmp_path):
-    paths = write_report(cells, tmp_path)
+def test_page_and_json_hold_the_table(runs, tmp_path):
+    paths = write_report(runs, tmp_path)
     page = paths.html.read_text(encoding="utf-8")
     assert "“precise” and “hard”" in page
     assert "trained on “precise”" in page
@@ -85,14 +85,14 @@ def test_page_and_json_hold_the_table(cells, tmp_path):
 def test_levels_that_differ_in_more_are_not_paired(tmp_path, change):
     write_twins(tmp_path, outcomes(0.8, 0), outcomes(0.3, 1))
     (path,) = (tmp_path / "hard").rglob("cell.json")
-    cell = json.loads(path.read_text())
+    run = json.loads(path.read_text())
     for key, value in change.items():
-        cell[key] = cell[key] | value if isinstance(value, dict) else value
-    path.write_text(json.dumps(cell))
-    assert side_by_side(group_cells(load_cells(tmp_path)), "success_once") == []
+        run[key] = run[key] | value if isinstance(value, dict) else value
+    path.write_text(json.dumps(run))
+    assert generalization(group_runs(load_runs(tmp_path)), "success_once") == []
 
 
 def test_cells_of_earlier_versions_are_not_paired(tmp_path):
-    write_cell(tmp_path, outcomes(0.8, 0), level="precise")
-    write_cell(tmp_path, outcomes(0.3, 1), level="hard")
-    assert side_by_side(group_cells(load_cells(tmp_path)), "success_once") == []
+    write_run(tmp_path, outcomes(0.8, 0), level="precise")
+    write_run(tmp_path, outcomes(0.3, 1), level="hard")
+    assert generalization(group_runs(load_runs(tmp_path)), "success_once") == []

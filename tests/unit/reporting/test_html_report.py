@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from support.synthetic_cells import LARGE, SMALL, outcomes, write_cell
+from support.synthetic_runs import LARGE, SMALL, outcomes, write_run
 
 from s2robot.errors import S2RobotError
 from s2robot.reporting import html_report as module
@@ -43,23 +43,23 @@ class Page(HTMLParser):
 
 
 @pytest.fixture(scope="module")
-def cells(tmp_path_factory) -> Path:
+def runs(tmp_path_factory) -> Path:
     root = tmp_path_factory.mktemp("cells")
     for seed in range(2):
-        write_cell(root, outcomes(0.7, seed), seed=seed, strips=2)
-        write_cell(root, outcomes(0.8, 10 + seed), SMALL, (1, 2), seed=seed)
-        write_cell(
+        write_run(root, outcomes(0.7, seed), seed=seed, strips=2)
+        write_run(root, outcomes(0.8, 10 + seed), SMALL, (1, 2), seed=seed)
+        write_run(
             root, outcomes(0.75, 20 + seed), SMALL, (1, 2), seed=seed, input_mode="interpolate"
         )
-    write_cell(root, outcomes(0.8, 30, n=16), LARGE, planned=64)
-    write_cell(root, outcomes(0.05, 4), "none")
-    write_cell(root, outcomes(0.98, 5), "state")
+    write_run(root, outcomes(0.8, 30, n=16), LARGE, planned=64)
+    write_run(root, outcomes(0.05, 4), "none")
+    write_run(root, outcomes(0.98, 5), "state")
     return root
 
 
 @pytest.fixture(scope="module")
-def paths(cells, tmp_path_factory) -> ReportPaths:
-    return write_report(cells, tmp_path_factory.mktemp("report"), title="Scales & sizes <test>")
+def paths(runs, tmp_path_factory) -> ReportPaths:
+    return write_report(runs, tmp_path_factory.mktemp("report"), title="Scales & sizes <test>")
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_strips_of_failures_are_embedded(html):
     assert "reached, never grasped" in html
 
 
-def test_figures_take_the_pages_text_colour_and_keep_their_ids_apart(html):
+def test_figures_take_the_pages_text_color_and_keep_their_ids_apart(html):
     assert html.count("<svg") == 2
     assert "#16181d" not in html.split("</style>")[1]
     ids = re.findall(r'<(?:clipPath|path) id="([^"]+)"', html)
@@ -120,28 +120,28 @@ def test_the_picture_is_written_beside_the_page(paths):
         assert min(image.size) > 500
 
 
-def test_the_same_cells_give_the_same_page(cells, html, tmp_path):
-    again = write_report(cells, tmp_path, title="Scales & sizes <test>")
+def test_the_same_cells_give_the_same_page(runs, html, tmp_path):
+    again = write_report(runs, tmp_path, title="Scales & sizes <test>")
     assert again.html.read_text(encoding="utf-8") == html
 
 
 @pytest.mark.usefixtures("without_figures")
 def test_two_levels_make_two_sections(tmp_path):
     for level in ("easy", "precise"):
-        write_cell(tmp_path, outcomes(0.5, 0), level=level)
+        write_run(tmp_path, outcomes(0.5, 0), level=level)
     page = write_report(tmp_path, tmp_path / "out").html.read_text(encoding="utf-8")
     assert page.count("<h2>Level") == 2
 
 
 def test_controls_alone_make_a_page(tmp_path):
-    write_cell(tmp_path, outcomes(0.05, 0), "none")
+    write_run(tmp_path, outcomes(0.05, 0), "none")
     page = write_report(tmp_path, tmp_path / "out").html.read_text(encoding="utf-8")
     assert "Not asked" in page
 
 
 @pytest.mark.usefixtures("without_figures")
 def test_metric_at_the_end_counts_drops_as_failures(tmp_path):
-    write_cell(tmp_path, [True] * 16)
+    write_run(tmp_path, [True] * 16)
     page = write_report(tmp_path, tmp_path / "out", metric="success_at_end").html
     assert "<b>87.5 %</b>" in page.read_text(encoding="utf-8")
 
@@ -149,7 +149,7 @@ def test_metric_at_the_end_counts_drops_as_failures(tmp_path):
 def test_nothing_to_report_is_an_error_that_leaves_no_file(tmp_path):
     with pytest.raises(S2RobotError, match="no cells under"):
         write_report(tmp_path, tmp_path / "out")
-    write_cell(tmp_path, [], planned=64)
+    write_run(tmp_path, [], planned=64)
     with pytest.raises(S2RobotError, match="has an episode yet"):
         write_report(tmp_path, tmp_path / "out")
     with pytest.raises(ValueError, match=r"unknown metric 'success'.*success_once"):

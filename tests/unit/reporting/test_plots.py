@@ -7,14 +7,14 @@ import itertools
 import numpy as np
 import pytest
 from matplotlib.text import Annotation
-from support.synthetic_cells import LARGE, SMALL, outcomes, write_cell
+from support.synthetic_runs import LARGE, SMALL, outcomes, write_run
 
 from s2robot.reporting import plots as figures
-from s2robot.reporting.run_results import Group, group_cells, load_cells
+from s2robot.reporting.run_results import ComparisonGroup, group_runs, load_runs
 
 
 @pytest.fixture(scope="module")
-def group(tmp_path_factory) -> Group:
+def group(tmp_path_factory) -> ComparisonGroup:
     root = tmp_path_factory.mktemp("cells")
     for backbone, scales, mode in (
         (SMALL, (1,), "native"),
@@ -27,8 +27,8 @@ def group(tmp_path_factory) -> Group:
         ("state", (), "native"),
     ):
         rate = {"none": 0.1, "state": 0.99}.get(backbone, 0.8)
-        write_cell(root, outcomes(rate, 3), backbone, scales, input_mode=mode)
-    (found,) = group_cells(load_cells(root))
+        write_run(root, outcomes(rate, 3), backbone, scales, input_mode=mode)
+    (found,) = group_runs(load_runs(root))
     return found
 
 
@@ -37,7 +37,7 @@ def test_labels_do_not_overlap_and_stay_inside(group, size):
     figure = figures._figure(size, [group], "success_once", columns=1)
     (axes,) = figure.axes
     labels = [child for child in axes.get_children() if isinstance(child, Annotation)]
-    assert len(labels) == len(group.arms)
+    assert len(labels) == len(group.variants)
     boxes = [label.get_window_extent().padded(-1) for label in labels]
     for first, second in itertools.combinations(boxes, 2):
         assert not first.overlaps(second)
@@ -48,21 +48,21 @@ def test_labels_do_not_overlap_and_stay_inside(group, size):
 def test_arms_of_equal_cost_stand_apart(group):
     positions = figures._positions(group.encoders)
     assert len(set(positions.values())) == len(group.encoders)
-    for arm in group.encoders:
-        assert positions[arm.label] == pytest.approx(arm.gflops, rel=0.1)
+    for variant in group.encoders:
+        assert positions[variant.label] == pytest.approx(variant.gflops, rel=0.1)
 
 
 def test_lines_follow_more_scales_and_both_inputs_start_at_one_scale(group):
     lines = figures._lines(group.encoders)
-    texts = [[(arm.scales_text, arm.input_mode) for arm in line] for line in lines]
+    texts = [[(variant.scales_text, variant.input_mode) for variant in line] for line in lines]
     native = [("(1)", "native"), ("(1, 2)", "native"), ("(1, 2, 3)", "native")]
     assert texts == [native, [("(1)", "native"), ("(1, 2)", "interpolate")]]
 
 
-def test_random_weights_are_grey_and_others_are_not(group):
+def test_random_weights_are_gray_and_others_are_not(group):
     styles = figures._styles(group)
-    grey = {backbone for (backbone, _), style in styles.items() if style.colour == figures.GREY}
-    assert grey == {"random/vitt16-128"}
+    gray = {backbone for (backbone, _), style in styles.items() if style.color == figures.GRAY}
+    assert gray == {"random/vitt16-128"}
 
 
 def test_overlap_is_the_shared_area():

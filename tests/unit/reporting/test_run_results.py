@@ -5,101 +5,101 @@ from __future__ import annotations
 import json
 
 import pytest
-from support.synthetic_cells import LARGE, SMALL, outcomes, write_cell
+from support.synthetic_runs import LARGE, SMALL, outcomes, write_run
 
 from s2robot.errors import CorruptFileError, S2RobotError
-from s2robot.reporting.run_results import group_cells, load_cells
+from s2robot.reporting.run_results import group_runs, load_runs
 
 
 def test_seeds_of_one_encoder_make_an_arm_and_pool(tmp_path):
     for seed in (1, 0):
-        write_cell(tmp_path, [True] * (3 + seed) + [False] * (5 - seed), seed=seed)
-    ((arm,),) = [group.arms for group in group_cells(load_cells(tmp_path))]
-    assert [cell.seed for cell in arm.cells] == [0, 1]
-    assert arm.count("success_once") == (7, 16)
-    assert arm.pooled("success_once").low == pytest.approx(0.231, abs=1e-3)
-    assert [rate.estimate for _, rate in arm.per_seed("success_once")] == [3 / 8, 4 / 8]
-    assert arm.outcomes([0, 1], "success_once").shape == (2, 8)
-    assert arm.stages() == {"drop": 2, "none": 5, "grasp": 9}
-    assert arm.latency_ms("single_frame", "total", "p50") == 10
+        write_run(tmp_path, [True] * (3 + seed) + [False] * (5 - seed), seed=seed)
+    ((variant,),) = [group.variants for group in group_runs(load_runs(tmp_path))]
+    assert [run.seed for run in variant.runs] == [0, 1]
+    assert variant.count("success_once") == (7, 16)
+    assert variant.pooled("success_once").low == pytest.approx(0.231, abs=1e-3)
+    assert [rate.estimate for _, rate in variant.per_seed("success_once")] == [3 / 8, 4 / 8]
+    assert variant.outcomes([0, 1], "success_once").shape == (2, 8)
+    assert variant.stages() == {"drop": 2, "none": 5, "grasp": 9}
+    assert variant.latency_ms("single_frame", "total", "p50") == 10
 
 
 def test_outcomes_are_in_the_order_of_conditions(tmp_path):
-    folder = write_cell(tmp_path, [True, False, False, False])
+    folder = write_run(tmp_path, [True, False, False, False])
     path = folder / "episodes.jsonl"
     path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
-    (group,) = group_cells(load_cells(tmp_path))
-    assert group.arms[0].outcomes([0], "success_once").tolist() == [[True, False, False, False]]
+    (group,) = group_runs(load_runs(tmp_path))
+    assert group.variants[0].outcomes([0], "success_once").tolist() == [[True, False, False, False]]
 
 
 def test_levels_are_apart_and_arms_go_from_cheap_to_dear_with_controls_last(tmp_path):
     for backbone in ("none", "state", LARGE, SMALL):
-        write_cell(tmp_path, outcomes(0.5, 0), backbone)
-    write_cell(tmp_path, outcomes(0.5, 0), SMALL, (1, 2))
-    write_cell(tmp_path, outcomes(0.5, 0), level="easy")
-    easy, precise = group_cells(load_cells(tmp_path))
+        write_run(tmp_path, outcomes(0.5, 0), backbone)
+    write_run(tmp_path, outcomes(0.5, 0), SMALL, (1, 2))
+    write_run(tmp_path, outcomes(0.5, 0), level="easy")
+    easy, precise = group_runs(load_runs(tmp_path))
     assert (easy.level, precise.level) == ("easy", "precise")
-    names = [f"{arm.backbone} {arm.scales_text}" for arm in precise.encoders]
+    names = [f"{variant.backbone} {variant.scales_text}" for variant in precise.encoders]
     assert names == [f"{SMALL} (1)", f"{SMALL} (1, 2)", f"{LARGE} (1)"]
-    assert {arm.backbone for arm in precise.controls} == {"none", "state"}
+    assert {variant.backbone for variant in precise.baselines} == {"none", "state"}
 
 
 def test_other_conditions_or_demonstrations_are_another_group(tmp_path):
-    first = write_cell(tmp_path, outcomes(0.5, 0))
-    write_cell(tmp_path, outcomes(0.5, 0), LARGE)
+    first = write_run(tmp_path, outcomes(0.5, 0))
+    write_run(tmp_path, outcomes(0.5, 0), LARGE)
     record = json.loads((first / "cell.json").read_text())
     record["conditions"]["hash"] = "another"
     (first / "cell.json").write_text(json.dumps(record))
-    assert len(group_cells(load_cells(tmp_path))) == 2
+    assert len(group_runs(load_runs(tmp_path))) == 2
 
 
 def test_equal_labels_of_different_encoders_are_told_apart(tmp_path):
-    write_cell(tmp_path, outcomes(0.5, 0))
-    other = write_cell(tmp_path, outcomes(0.5, 0), readout="mean")
+    write_run(tmp_path, outcomes(0.5, 0))
+    other = write_run(tmp_path, outcomes(0.5, 0), readout="mean")
     record = json.loads((other / "cell.json").read_text())
     assert record["label"] == f"{SMALL} (1)"
-    (group,) = group_cells(load_cells(tmp_path))
-    labels = {arm.label for arm in group.arms}
+    (group,) = group_runs(load_runs(tmp_path))
+    labels = {variant.label for variant in group.variants}
     assert len(labels) == 2
     assert all(label.startswith(f"{SMALL} (1) [") for label in labels)
 
 
 def test_missing_and_running_cells_are_listed(tmp_path):
     for seed in (0, 1):
-        write_cell(tmp_path, outcomes(0.5, seed), seed=seed)
-    write_cell(tmp_path, outcomes(0.5, 0, n=16), LARGE, planned=64)
-    write_cell(tmp_path, outcomes(0.5, 0), "none")  # a control may have fewer seeds
-    (group,) = group_cells(load_cells(tmp_path))
+        write_run(tmp_path, outcomes(0.5, seed), seed=seed)
+    write_run(tmp_path, outcomes(0.5, 0, n=16), LARGE, planned=64)
+    write_run(tmp_path, outcomes(0.5, 0), "none")  # a control may have fewer seeds
+    (group,) = group_runs(load_runs(tmp_path))
     expected = [f"{LARGE} (1), seed 0: 16 of 64 episodes", f"{LARGE} (1), seed 1: no cell"]
     assert group.missing() == expected
 
 
 def test_the_same_arm_and_seed_twice_is_refused(tmp_path):
-    write_cell(tmp_path / "a", outcomes(0.5, 0))
-    write_cell(tmp_path / "b", outcomes(0.5, 0))
+    write_run(tmp_path / "a", outcomes(0.5, 0))
+    write_run(tmp_path / "b", outcomes(0.5, 0))
     with pytest.raises(S2RobotError, match="same arm and seed"):
-        group_cells(load_cells(tmp_path))
+        group_runs(load_runs(tmp_path))
 
 
 def test_an_empty_folder_is_refused(tmp_path):
     with pytest.raises(S2RobotError, match="no cells under.*s2robot sweep"):
-        load_cells(tmp_path)
+        load_runs(tmp_path)
 
 
 def test_a_torn_last_row_is_dropped(tmp_path):
-    folder = write_cell(tmp_path, [True, True, False], planned=4)
+    folder = write_run(tmp_path, [True, True, False], planned=4)
     with (folder / "episodes.jsonl").open("a") as file:
         file.write('{"index": 3, "succ')
-    (cell,) = load_cells(tmp_path)
-    assert len(cell.rows) == 3
-    assert not cell.finished
+    (run,) = load_runs(tmp_path)
+    assert len(run.rows) == 3
+    assert not run.finished
 
 
 def test_damaged_cells_are_named(tmp_path):
-    folder = write_cell(tmp_path, [True])
+    folder = write_run(tmp_path, [True])
     (folder / "episodes.jsonl").write_text('{"index": 0}\n')
     with pytest.raises(CorruptFileError, match="line 1 is not an episode"):
-        load_cells(tmp_path)
+        load_runs(tmp_path)
     (folder / "cell.json").write_text('{"name": "x"}')
     with pytest.raises(CorruptFileError, match=r"cell\.json lacks level, label"):
-        load_cells(tmp_path)
+        load_runs(tmp_path)

@@ -57,7 +57,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
         {"readout": "cls", "scales": (1, 2, 3)},
         {"scales": (0.5, 1, 1.5)},  # three tile sizes
         {"input_mode": "interpolate"},  # float pixels
-        {"taps": (0, -1), "taps_merge": "mean"},
+        {"layers": (0, -1), "layers_merge": "mean"},
     ],
 )
 def test_exact_runtimes_give_eagers_embeddings(
@@ -206,7 +206,7 @@ def test_a_runtime_that_computes_something_else_is_refused(
     honest = openvino.converted
 
     def wrong(model: base.TokenModel, shape: tuple[int, int]) -> Any:
-        other = base.TokenModel(model.backbone, model.stage)
+        other = base.TokenModel(model.backbone, model.pooling)
         other.load_state_dict(model.state_dict())
         other.get_buffer("mean").add_(40)
         return honest(other, shape)
@@ -247,7 +247,7 @@ def test_int8_belongs_to_weights_layers_and_tile_size(make: Make, fresh_home: Pa
     folders = {
         folder_of(encoder.token_model, (32, 32)),
         folder_of(encoder.token_model, (16, 16)),
-        folder_of(make(taps=(0,)).token_model, (32, 32)),
+        folder_of(make(layers=(0,)).token_model, (32, 32)),
     }
     assert len(folders) == 3
     assert folder_of(make((1, 3)).token_model, (32, 32)) in folders

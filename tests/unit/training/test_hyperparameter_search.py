@@ -12,9 +12,9 @@ from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData
 from s2robot.training.hyperparameter_search import (
     GRIPPER_WEIGHT,
-    HeadChoice,
+    HyperparameterChoice,
     SearchConfig,
-    search_head,
+    search_hyperparameters,
 )
 from s2robot.training.trainer import DivergedError, TrainConfig
 
@@ -23,8 +23,8 @@ TRAIN = TrainConfig(batch_size=16)
 SEARCH = SearchConfig(trials=4, epochs=2, lrs=(1e-3, 1e-2), keypoints=(2, 3), hidden=(4, 8))
 
 
-def search(data: TrajectoryData, config: SearchConfig = SEARCH, **options) -> HeadChoice:
-    return search_head(data, POLICY, TRAIN, config, device="cpu", **options)
+def search(data: TrajectoryData, config: SearchConfig = SEARCH, **options) -> HyperparameterChoice:
+    return search_hyperparameters(data, POLICY, TRAIN, config, device="cpu", **options)
 
 
 def test_every_arm_spends_the_same_budget() -> None:
@@ -57,7 +57,9 @@ def test_hidden_widths_are_set_together() -> None:
 
 def test_seeds_are_averaged() -> None:
     config = dataclasses.replace(SEARCH, trials=1)
-    alone = [search_head(make_data(), POLICY, TRAIN, config, seed=seed) for seed in (7, 7)]
+    alone = [
+        search_hyperparameters(make_data(), POLICY, TRAIN, config, seed=seed) for seed in (7, 7)
+    ]
     both = search(make_data(), dataclasses.replace(config, seeds=2), seed=7)
     assert alone[0] == alone[1]
     assert both.trials[0]["settings"] == alone[0].trials[0]["settings"]
@@ -83,11 +85,11 @@ def test_other_data_does_not_reuse_trials(tmp_path: Path) -> None:
 def test_diverged_trials_lose(monkeypatch: pytest.MonkeyPatch) -> None:
     config = dataclasses.replace(SEARCH, lrs=(1e-3, 1e36))
     train = dataclasses.replace(TRAIN, warmup=0.0, grad_clip=0.0)
-    choice = search_head(make_data(), POLICY, train, config, device="cpu")
+    choice = search_hyperparameters(make_data(), POLICY, train, config, device="cpu")
     assert choice.lr == 1e-3
     assert any(trial["score"] is None for trial in choice.trials)
     with pytest.raises(DivergedError, match="all 4 trials"):
-        search_head(
+        search_hyperparameters(
             make_data(), POLICY, train, dataclasses.replace(config, lrs=(1e36,)), device="cpu"
         )
 

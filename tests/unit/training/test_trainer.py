@@ -164,7 +164,7 @@ def test_without_held_out_episodes_there_is_only_a_training_loss() -> None:
     assert set(train(data=blind).history[0]) == {"epoch", "lr", "train_loss"}
 
 
-def test_motion_error_is_in_metres() -> None:
+def test_motion_error_is_in_meters() -> None:
     data = make_data((0,), episodes=8)
     data.actions[:] = torch.tensor([0.5, 0.0, 0.0, 1.0])
     data.actions[data.frames_of(data.valid_episodes)] = torch.tensor([0.5, -0.5, 0.0, -1.0])

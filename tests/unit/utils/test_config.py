@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_module
 
 from s2robot.cli.hydra_commands import _nested
 from s2robot.data.collection import CollectConfig
-from s2robot.experiments.pipeline import CellJob, EvalJob, TrainJob
-from s2robot.experiments.variant import ArmConfig
+from s2robot.experiments.pipeline import EvalJob, RunJob, TrainJob
+from s2robot.experiments.variant import VariantConfig
 from s2robot.pretraining.config import PretrainConfig
 from s2robot.utils.config import from_config
 
@@ -20,14 +20,15 @@ def composed(name: str, *overrides: str):
         return compose(name, overrides=list(overrides))
 
 
-def cell_job(*overrides: str) -> CellJob:
+def cell_job(*overrides: str) -> RunJob:
     plain = _nested(composed("sweep", *overrides))
     rest = {name: plain.pop(name) for name in ("n", "split", "rollout", "eval_levels")}
-    return from_config(CellJob, {"train": plain, **rest})
+    return from_config(RunJob, {"train": plain, **rest})
 
 
 @pytest.mark.parametrize(
-    "name, cls", [("collect", CollectConfig), ("features", ArmConfig), ("pretrain", PretrainConfig)]
+    "name, cls",
+    [("collect", CollectConfig), ("features", VariantConfig), ("pretrain", PretrainConfig)],
 )
 def test_yaml_defaults_are_the_dataclass_defaults(name, cls):
     assert from_config(cls, composed(name)) == cls()
@@ -56,7 +57,7 @@ def test_budgets():
 
 
 def test_lists_become_tuples_of_floats():
-    assert cell_job("scales=[1,2,3]").train.arm.scales == (1.0, 2.0, 3.0)
+    assert cell_job("scales=[1,2,3]").train.variant.scales == (1.0, 2.0, 3.0)
 
 
 @pytest.mark.parametrize(

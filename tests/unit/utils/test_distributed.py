@@ -9,21 +9,27 @@ import pytest
 import torch
 
 from s2robot.errors import DivergedError
-from s2robot.utils.distributed import ALONE, Team, count_processes, launch, under_torchrun
+from s2robot.utils.distributed import (
+    ALONE,
+    DistributedContext,
+    count_processes,
+    launch,
+    under_torchrun,
+)
 
 
-def note(team: Team, folder: str, fails: int = -1) -> None:
+def note(context: DistributedContext, folder: str, fails: int = -1) -> None:
     """Work that is done in the processes started: it must be a function of a module."""
-    if team.rank == fails:
-        raise DivergedError(f"batch {team.size}")
-    mean = team.mean(torch.tensor([float(team.rank), float(team.rank == 0)]))
-    Path(folder, f"{team.rank}").write_text(f"{mean.tolist()} {torch.get_num_threads()}")
+    if context.rank == fails:
+        raise DivergedError(f"batch {context.size}")
+    mean = context.mean(torch.tensor([float(context.rank), float(context.rank == 0)]))
+    Path(folder, f"{context.rank}").write_text(f"{mean.tolist()} {torch.get_num_threads()}")
 
 
 def test_one_process_works_in_this_one(tmp_path):
     launch(note, 1, str(tmp_path))
     assert (tmp_path / "0").read_text().startswith("[0.0, 1.0]")
-    assert ALONE.leads
+    assert ALONE.is_main_process
 
 
 @pytest.mark.slow
@@ -45,7 +51,7 @@ def test_means_are_nan_where_any_is():
     assert torch.isnan(ALONE.mean(torch.tensor([float("nan")]))).all()
 
 
-def test_torchrun_is_recognised_by_its_variables(monkeypatch):
+def test_torchrun_is_recognized_by_its_variables(monkeypatch):
     monkeypatch.delenv("RANK", raising=False)
     assert not under_torchrun()
     monkeypatch.setenv("RANK", "0")

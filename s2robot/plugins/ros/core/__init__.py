@@ -12,11 +12,11 @@ from s2robot.data.ros_messages.images import ENCODINGS, ImageError, frame_of
 from s2robot.data.ros_messages.stamps import StampError, stamp_ns
 from s2robot.plugins.ros.core.camera_encoder import CameraEncoder, FramesEncoder
 from s2robot.plugins.ros.core.config import NodeConfig, build_channels, build_encoder, strides
-from s2robot.plugins.ros.core.counters import Snapshot
+from s2robot.plugins.ros.core.counters import CounterSnapshot
 from s2robot.plugins.ros.core.diagnostics import Status
-from s2robot.plugins.ros.core.embedding_result import Result, Timings
-from s2robot.plugins.ros.core.lazy_subscription import Demand
-from s2robot.plugins.ros.core.log_throttle import Level, Log, OncePerKind
+from s2robot.plugins.ros.core.embedding_result import EmbeddingResult, Timings
+from s2robot.plugins.ros.core.lazy_subscription import LazySubscription
+from s2robot.plugins.ros.core.log_throttle import Level, Log, LogThrottle
 from s2robot.plugins.ros.core.message_builders import (
     MessageTypes,
     action_message,
@@ -26,7 +26,7 @@ from s2robot.plugins.ros.core.message_builders import (
 from s2robot.plugins.ros.core.node import SWITCH_S, NodeCore
 from s2robot.plugins.ros.core.policy import Action, PolicyRunner
 from s2robot.plugins.ros.core.proprioception import JointError, JointTracker, Proprioception
-from s2robot.plugins.ros.core.time_synchronizer import Synchroniser
+from s2robot.plugins.ros.core.time_synchronizer import TimeSynchronizer
 from s2robot.plugins.ros.core.worker import LatestFrameWorker
 
 __all__ = [
@@ -34,7 +34,7 @@ __all__ = [
     "SWITCH_S",
     "Action",
     "CameraEncoder",
-    "Demand",
+    "LazySubscription",
     "FramesEncoder",
     "ImageError",
     "JointError",
@@ -45,14 +45,14 @@ __all__ = [
     "MessageTypes",
     "NodeConfig",
     "NodeCore",
-    "OncePerKind",
+    "LogThrottle",
     "PolicyRunner",
     "Proprioception",
-    "Result",
-    "Snapshot",
+    "EmbeddingResult",
+    "CounterSnapshot",
     "StampError",
     "Status",
-    "Synchroniser",
+    "TimeSynchronizer",
     "Timings",
     "action_message",
     "build_channels",

@@ -82,7 +82,7 @@ class NodeConfig:
     """Whether the node begins switched on; the service ``enable`` switches it."""
     diagnostics_hz: float = 1.0
     """Rate of /diagnostics; 0 for none."""
-    synchronise: bool = True
+    synchronize: bool = True
     """Whether several cameras make one embedding of frames taken together; else each its own."""
     slop_s: float = 0.015
     """Most seconds between the stamps of frames taken together; below half of the period."""
@@ -184,7 +184,7 @@ class NodeConfig:
     def channels(self) -> dict[str, tuple[str, ...]]:
         """Topics of each of the worker's channels."""
         topics = self.image_topics
-        if len(topics) > 1 and self.synchronise:
+        if len(topics) > 1 and self.synchronize:
             return {TOGETHER: topics}
         return {topic: (topic,) for topic in topics}
 

@@ -33,7 +33,7 @@ class Spread:
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class CounterSnapshot:
     """All numbers of a channel at one moment.
 
     Once nothing waits or is being encoded, ``received`` is the sum of ``published``, ``dropped``,
@@ -94,7 +94,7 @@ class Snapshot:
         return sum(self.failed.values())
 
 
-COUNTS = tuple(field.name for field in fields(Snapshot) if field.type == "int")
+COUNTS = tuple(field.name for field in fields(CounterSnapshot) if field.type == "int")
 
 
 class Counters:
@@ -153,7 +153,7 @@ class Counters:
             if age is not None:
                 self._series["age"].append(age)
 
-    def snapshot(self, now_s: float) -> Snapshot:
+    def snapshot(self, now_s: float) -> CounterSnapshot:
         """All numbers; ``now_s`` is of the clock that the other times are of."""
         with self._lock:
             recent = Counter(kind for at, kind in self._recent if now_s - at <= RECENT_S)
@@ -161,7 +161,7 @@ class Counters:
             spreads: dict[str, Any] = {
                 f"{name}_s": Spread.of(values) for name, values in self._series.items()
             }
-            return Snapshot(
+            return CounterSnapshot(
                 **counts,
                 **spreads,
                 failed=dict(self._failed),

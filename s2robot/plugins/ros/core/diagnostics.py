@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from s2robot.plugins.ros.core.counters import COUNTS, RECENT_S, Snapshot, Spread
+from s2robot.plugins.ros.core.counters import COUNTS, RECENT_S, CounterSnapshot, Spread
 from s2robot.plugins.ros.core.log_throttle import Level
 from s2robot.plugins.ros.core.policy import PolicyCounts
 from s2robot.plugins.ros.core.time_synchronizer import SyncCounts
@@ -25,7 +25,7 @@ class Status:
 
 
 def channel_status(
-    name: str, snapshot: Snapshot, enabled: bool = True, stale_s: float = 0.0
+    name: str, snapshot: CounterSnapshot, enabled: bool = True, stale_s: float = 0.0
 ) -> Status:
     """How a channel fares.
 
@@ -43,7 +43,7 @@ def channel_status(
     return Status(name, level, message, channel_values(snapshot))
 
 
-def _judge(snapshot: Snapshot, enabled: bool, stale_s: float) -> tuple[Level, str]:
+def _judge(snapshot: CounterSnapshot, enabled: bool, stale_s: float) -> tuple[Level, str]:
     silent, mute = snapshot.since_received_s, snapshot.since_published_s
     recent = ", ".join(f"{kind} {count}" for kind, count in sorted(snapshot.recent.items()))
     if not enabled:
@@ -64,7 +64,7 @@ def _judge(snapshot: Snapshot, enabled: bool, stale_s: float) -> tuple[Level, st
     return Level.OK, f"{snapshot.published_hz:.1f} embeddings a second"
 
 
-def channel_values(snapshot: Snapshot) -> dict[str, str]:
+def channel_values(snapshot: CounterSnapshot) -> dict[str, str]:
     """All numbers of a channel as text; times in milliseconds."""
     values = {
         "received_hz": f"{snapshot.received_hz:.2f}",

@@ -27,7 +27,7 @@ class Timings:
 
 
 @dataclass(frozen=True, eq=False)
-class Result:
+class EmbeddingResult:
     """An embedding and the frames that it is of."""
 
     channel: str
@@ -67,10 +67,10 @@ class Job:
 
     def result(
         self, channel: str, embedding: np.ndarray, shape: tuple[int, ...], timings: Timings
-    ) -> Result:
+    ) -> EmbeddingResult:
         """What is published for these messages, with their own headers."""
         header = next(iter(self.headers.values()))
-        return Result(
+        return EmbeddingResult(
             channel,
             header,
             self.headers,

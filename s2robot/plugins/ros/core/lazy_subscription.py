@@ -14,7 +14,7 @@ class Switchable(Protocol):
     def disable(self) -> None: ...
 
 
-class Demand:
+class LazySubscription:
     """Opens subscriptions and enables the core while frames are wanted, and the reverse.
 
     Frames are wanted while the node is switched on and ``lazy`` is off, a policy runs, or an

@@ -19,7 +19,7 @@ Log = Callable[[Level, str], None]
 """Writes a line to the node's log; OK is for information."""
 
 
-class OncePerKind:
+class LogThrottle:
     """Passes the first message of each kind on, and keeps the others to itself.
 
     A log that raises is borne: no encoder thread ends because a line could not be written.

@@ -14,7 +14,7 @@ import numpy as np
 
 from s2robot.plugins.ros.core.config import strides
 from s2robot.plugins.ros.core.diagnostics import Status
-from s2robot.plugins.ros.core.embedding_result import Result
+from s2robot.plugins.ros.core.embedding_result import EmbeddingResult
 from s2robot.plugins.ros.core.policy import Action
 
 
@@ -40,7 +40,9 @@ class MessageTypes:
     """A level as the field of a status has it: a number in rospy, a byte in rclpy."""
 
 
-def embedding_message(types: MessageTypes, result: Result, model: str, stamped: bool) -> Any:
+def embedding_message(
+    types: MessageTypes, result: EmbeddingResult, model: str, stamped: bool
+) -> Any:
     """``EmbeddingStamped`` with the frame's header, or ``Float32MultiArray`` of the same shape."""
     if not stamped:
         labels = ["cell"] * (len(result.shape) - 1) + ["feature"]

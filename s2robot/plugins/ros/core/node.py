@@ -22,10 +22,10 @@ from s2robot.plugins.ros.core.diagnostics import (
     policy_status,
     sync_status,
 )
-from s2robot.plugins.ros.core.embedding_result import Result
-from s2robot.plugins.ros.core.log_throttle import Log, OncePerKind
+from s2robot.plugins.ros.core.embedding_result import EmbeddingResult
+from s2robot.plugins.ros.core.log_throttle import Log, LogThrottle
 from s2robot.plugins.ros.core.policy import Action, PolicyRunner
-from s2robot.plugins.ros.core.time_synchronizer import SyncCounts, Synchroniser
+from s2robot.plugins.ros.core.time_synchronizer import SyncCounts, TimeSynchronizer
 from s2robot.plugins.ros.core.worker import LatestFrameWorker
 from s2robot.utils.provenance import provenance
 
@@ -55,7 +55,7 @@ class NodeCore:
     def __init__(
         self,
         config: NodeConfig,
-        publish: Callable[[Result], None],
+        publish: Callable[[EmbeddingResult], None],
         now_ns: Callable[[], int],
         log: Log,
         *,
@@ -70,7 +70,7 @@ class NodeCore:
             channels, self._spec = build_channels(config, encoder), encoder.spec
             self.model = encoder.spec.tag
         self._publish = publish
-        self._reports = OncePerKind(log)
+        self._reports = LogThrottle(log)
         self.runner = (
             PolicyRunner.from_file(
                 config.policy, config.stale_s, now_ns, log, config.joint_prefix, clock
@@ -89,14 +89,14 @@ class NodeCore:
             clock=clock,
         )
         self._channel_of = {t: name for name, topics in config.channels.items() for t in topics}
-        self._synchroniser = self._make_synchroniser()
+        self._synchronizer = self._make_synchronizer()
         self._told: SyncCounts | None = None
         self._telling = threading.Lock()
 
-    def _make_synchroniser(self) -> Synchroniser | None:
+    def _make_synchronizer(self) -> TimeSynchronizer | None:
         for name, topics in self.config.channels.items():
             if len(topics) > 1:
-                return Synchroniser(
+                return TimeSynchronizer(
                     topics, self.config.slop_s, functools.partial(self.worker.offer, name)
                 )
         return None
@@ -114,7 +114,7 @@ class NodeCore:
             )
         return frame
 
-    def _take(self, result: Result) -> None:
+    def _take(self, result: EmbeddingResult) -> None:
         if self.runner:
             self.runner.take_embedding(result)
         self._publish(result)
@@ -152,8 +152,8 @@ class NodeCore:
         self.worker.disable()
 
     def _forget(self) -> None:
-        if self._synchroniser:
-            self._synchroniser.clear()
+        if self._synchronizer:
+            self._synchronizer.clear()
         if self.runner:
             self.runner.start_anew()
 
@@ -167,8 +167,8 @@ class NodeCore:
             raise unknown("topic", topic, self._channel_of)
         if not self.worker.enabled:
             return False
-        if self._synchroniser:
-            return self._synchroniser.offer(topic, message)
+        if self._synchronizer:
+            return self._synchronizer.offer(topic, message)
         return self.worker.offer(self._channel_of[topic], {topic: message})
 
     def receive_joints(self, message: Any) -> None:
@@ -187,8 +187,8 @@ class NodeCore:
             channel_status(f"encoder {name}", snapshot, enabled, stale_s)
             for name, snapshot in self.worker.snapshots().items()
         ]
-        if self._synchroniser:
-            counts = self._synchroniser.counts()
+        if self._synchronizer:
+            counts = self._synchronizer.counts()
             with self._telling:
                 before, self._told = self._told, counts
             found.append(sync_status("cameras together", counts, before))

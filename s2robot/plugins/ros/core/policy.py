@@ -21,8 +21,8 @@ import torch
 
 from s2robot.data.ros_messages.stamps import Order, StampError, age_s, order_after
 from s2robot.errors import MismatchError
-from s2robot.plugins.ros.core.embedding_result import Result
-from s2robot.plugins.ros.core.log_throttle import Level, Log, OncePerKind
+from s2robot.plugins.ros.core.embedding_result import EmbeddingResult
+from s2robot.plugins.ros.core.log_throttle import Level, Log, LogThrottle
 from s2robot.plugins.ros.core.proprioception import JointError, Joints, JointTracker, Proprioception
 from s2robot.policies.checkpoint import PolicyHeader, load_policy
 from s2robot.policies.policy import Policy
@@ -111,16 +111,16 @@ class PolicyRunner:
         self.control_hz = float(header.action_space["control_hz"])
         self._policy, self._stale_s = policy, stale_s
         self._now_ns, self._clock = now_ns, clock
-        self._reports = OncePerKind(log)
+        self._reports = LogThrottle(log)
         self._proprioception = Proprioception(
             header.proprio_keys, header.env_kwargs.get("arm_path")
         )
         self._tracker = JointTracker(joint_prefix, "gripper_width" in header.proprio_keys)
         self._lock = threading.Lock()  # guards what arrives
-        self._seen: Result | None = None
+        self._seen: EmbeddingResult | None = None
         self._joint_error: _Pause | None = None
         self._acting = threading.Lock()  # guards what follows
-        self._acted_on: Result | None = None
+        self._acted_on: EmbeddingResult | None = None
         self._acted_s = -np.inf
         self._paused: _Pause | None = None
         self._counts: Counter[str] = Counter()
@@ -137,7 +137,7 @@ class PolicyRunner:
         side = self.header.frames.get("camera", {}).get("size")
         return (side, side) if isinstance(side, int) else None
 
-    def take_embedding(self, result: Result) -> None:
+    def take_embedding(self, result: EmbeddingResult) -> None:
         """Keep an embedding, in place of the last."""
         with self._lock:
             self._seen = result
@@ -241,7 +241,7 @@ class PolicyRunner:
             told += f", but they arrived {here:.2f} s ago: compare the clocks"
         raise _Pause(f"stale_{what}", told)
 
-    def _needs_reset(self, seen: Result) -> bool:
+    def _needs_reset(self, seen: EmbeddingResult) -> bool:
         if self._acted_on is None or self._paused:
             return True
         if order_after(seen.stamp_ns, self._acted_on.stamp_ns) is Order.RESET:
@@ -262,7 +262,7 @@ class PolicyRunner:
             self._reports.say(f"no actions: {pause}", Level.ERROR)
         self._paused = pause
 
-    def _go_on(self, seen: Result) -> None:
+    def _go_on(self, seen: EmbeddingResult) -> None:
         if self._paused:
             self._reports.say("actions again: frames and joint states are fresh", Level.OK)
         self._paused = None

@@ -41,7 +41,7 @@ class SyncCounts:
     """Messages without a usable stamp, which cannot be matched."""
 
 
-class Synchroniser:
+class TimeSynchronizer:
     """Approximate-time matching of the newest messages.
 
     A set is handed on as soon as a message completes it. Stamps of a set lie within ``slop_s`` of

@@ -32,9 +32,9 @@ from s2robot.data.ros_messages.stamps import (
 )
 from s2robot.errors import NonFiniteError, unknown
 from s2robot.plugins.ros.core.camera_encoder import FramesEncoder
-from s2robot.plugins.ros.core.counters import WINDOW_FRAMES, Counters, Snapshot
-from s2robot.plugins.ros.core.embedding_result import Job, Result, Timings
-from s2robot.plugins.ros.core.log_throttle import Level, Log, OncePerKind
+from s2robot.plugins.ros.core.counters import WINDOW_FRAMES, Counters, CounterSnapshot
+from s2robot.plugins.ros.core.embedding_result import EmbeddingResult, Job, Timings
+from s2robot.plugins.ros.core.log_throttle import Level, Log, LogThrottle
 
 
 class _Lane:
@@ -74,7 +74,7 @@ class LatestFrameWorker:
     def __init__(  # noqa: PLR0913
         self,
         encoders: Mapping[str, FramesEncoder],
-        publish: Callable[[Result], None],
+        publish: Callable[[EmbeddingResult], None],
         now_ns: Callable[[], int],
         log: Log,
         *,
@@ -94,7 +94,7 @@ class LatestFrameWorker:
         self._now_ns, self._clock = now_ns, clock
         self._period_s = 1 / max_rate_hz if max_rate_hz else 0.0
         self._stale_s = stale_s
-        self._reports = OncePerKind(log)
+        self._reports = LogThrottle(log)
         self._changed = threading.Condition()  # guards what follows
         self._slots: dict[str, Job] = {}  # in the order in which channels began to wait
         self._enabled = True
@@ -163,7 +163,7 @@ class LatestFrameWorker:
         """Whether the encoder's thread is there."""
         return self._thread is not None
 
-    def snapshots(self) -> dict[str, Snapshot]:
+    def snapshots(self) -> dict[str, CounterSnapshot]:
         """The numbers of each channel."""
         now = self._clock()
         return {name: lane.counters.snapshot(now) for name, lane in self._lanes.items()}
@@ -326,7 +326,7 @@ class LatestFrameWorker:
             )
         lane.sizes = sizes
 
-    def _hand_over(self, lane: _Lane, result: Result, session: int) -> None:
+    def _hand_over(self, lane: _Lane, result: EmbeddingResult, session: int) -> None:
         with self._changed:
             if session != self._session:
                 lane.counters.count("discarded")

@@ -105,11 +105,11 @@ def bilinear(message: Any, names: str) -> np.ndarray:
     out = np.zeros((height, width, 3), np.uint8)
     for i in range(height):
         for j in range(width):
-            for k, colour in enumerate("RGB"):
+            for k, color in enumerate("RGB"):
                 found: dict[int, list[int]] = {}
                 for di in (-1, 0, 1):
                     for dj in (-1, 0, 1):
-                        if names[(i + di) % 2 * 2 + (j + dj) % 2] == colour:
+                        if names[(i + di) % 2 * 2 + (j + dj) % 2] == color:
                             row, column = mirrored(i + di, height), mirrored(j + dj, width)
                             found.setdefault(di * di + dj * dj, []).append(
                                 sample(message, row, column)
@@ -304,14 +304,14 @@ def test_red_and_blue_of_rgb_that_was_compressed_as_bgr() -> None:
 
 
 def test_other_modes() -> None:
-    grey = smooth()[..., 0]
-    three = np.stack([grey] * 3, axis=-1)
+    gray = smooth()[..., 0]
+    three = np.stack([gray] * 3, axis=-1)
     for container in ("PNG", "JPEG"):
-        found = compressed_to_rgb(compressed("mono8; x compressed mono8", grey, container))
+        found = compressed_to_rgb(compressed("mono8; x compressed mono8", gray, container))
         assert np.abs(found.astype(int) - three).max() <= (0 if container == "PNG" else 12)
     alpha = np.concatenate([smooth(), np.full((24, 31, 1), 7, np.uint8)], axis=-1)
     np.testing.assert_array_equal(compressed_to_rgb(compressed("png", alpha, "PNG")), smooth())
-    deep = grey.astype(np.uint16) * 256 + 99
+    deep = gray.astype(np.uint16) * 256 + 99
     found = compressed_to_rgb(compressed("mono16; png compressed ", deep, "PNG"))
     np.testing.assert_array_equal(found, three)
     palette = Image.fromarray(three).quantize(256)

@@ -49,7 +49,7 @@ from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.plugins.ros.encode_bag import BagSettings, encode_bag
 from s2robot.pretraining.config import ModelConfig, PretrainConfig
-from s2robot.pretraining.frame_sources import open_pool
+from s2robot.pretraining.frame_sources import open_dataset
 
 CAMERA, WRIST, DEPTH, WORDS = "/camera/image_raw", "/wrist/compressed", "/depth", "/words"
 SOURCES = ("bag", "mcap", "db3")
@@ -80,9 +80,9 @@ class BagMaker:
         if topic not in self.topics:
             self.topics[topic] = self.writer.add_connection(topic, kind, typestore=self.store)
         message = self.store.types[kind](**fields)
-        serialise = self.store.serialize_cdr if self.ros2 else self.store.serialize_ros1
+        serialize = self.store.serialize_cdr if self.ros2 else self.store.serialize_ros1
         time = BEGIN_NS + i * PERIOD_NS + LATENCY_NS
-        self.writer.write(self.topics[topic], time, serialise(message, kind))
+        self.writer.write(self.topics[topic], time, serialize(message, kind))
 
     def raw(self, topic: str, i: int, frame: np.ndarray, encoding: str = "bgr8") -> None:
         """BGR with five bytes after each row."""
@@ -656,7 +656,7 @@ def test_pretraining_on_bags(tmp_path, kind):
             maker.compressed(WRIST, i, frame)
 
     def pool(source: str, every: int = 1) -> Any:
-        return open_pool(
+        return open_dataset(
             PretrainConfig(
                 source=(source,),
                 cache=tmp_path / "cache",
@@ -685,7 +685,7 @@ def test_pretraining_on_bags(tmp_path, kind):
 def test_pretraining_on_bags_that_are_not_there(tmp_path):
     config = PretrainConfig(source=(str(tmp_path / "none.bag"),), cache=tmp_path / "cache")
     with pytest.raises(FileNotFoundError, match="no such folder, video, bag"):
-        open_pool(config, Console(quiet=True))
+        open_dataset(config, Console(quiet=True))
 
 
 def test_without_rosbags_the_extra_is_named(monkeypatch):

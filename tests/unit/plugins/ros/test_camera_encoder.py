@@ -20,7 +20,7 @@ from s2robot.data.ros_messages.stamps import NS, Order, age_s, order_after
 from s2robot.plugins.ros.core import (
     CameraEncoder,
     StampError,
-    Synchroniser,
+    TimeSynchronizer,
     stamp_ns,
 )
 
@@ -125,7 +125,7 @@ class Sets:
 
     def __init__(self, cameras: Sequence[str] = ("a", "b"), slop_s: float = 0.015, **more: int):
         self.found: list[tuple[float, ...]] = []
-        self.sync = Synchroniser(cameras, slop_s, self.take, **more)
+        self.sync = TimeSynchronizer(cameras, slop_s, self.take, **more)
 
     def take(self, messages: Mapping[str, Any]) -> None:
         assert all(message.camera == camera for camera, message in messages.items())
@@ -231,4 +231,4 @@ def test_clock_resets_late_and_unstamped_messages() -> None:
 )
 def test_bad_settings_of_matching(cameras: list[str], slop_s: float, depth: int, words: str):
     with pytest.raises(ValueError, match=words):
-        Synchroniser(cameras, slop_s, print, depth)
+        TimeSynchronizer(cameras, slop_s, print, depth)

@@ -29,11 +29,11 @@ from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import CorruptFileError, MismatchError
 from s2robot.plugins.ros.core import (
     CameraEncoder,
+    EmbeddingResult,
     Level,
+    LogThrottle,
     NodeConfig,
     NodeCore,
-    OncePerKind,
-    Result,
     build_channels,
     build_encoder,
     strides,
@@ -49,7 +49,7 @@ def test_parameters_as_ros_gives_them() -> None:
     assert config.scales == (1.0, 2.5)
     assert config.channels == {"cameras": ("l", "r")}
     assert isinstance(config.max_rate_hz, float)
-    apart = NodeConfig(image_topics=("l", "r"), synchronise=False)
+    apart = NodeConfig(image_topics=("l", "r"), synchronize=False)
     assert apart.channels == {"l": ("l",), "r": ("r",)}
     assert NodeConfig().channels == {"image": ("image",)}
 
@@ -117,7 +117,7 @@ def policy_file(tiny: str, tmp_path: Path) -> Path:
 
 
 def test_from_image_messages_to_actions(policy_file: Path) -> None:
-    results: list[Result] = []
+    results: list[EmbeddingResult] = []
     config = NodeConfig(policy=str(policy_file), device="cpu", stale_s=5.0)
     core = NodeCore(config, results.append, time.time_ns, lambda *_: None)
     assert core.control_hz == 5.0
@@ -152,7 +152,7 @@ def test_frames_of_another_shape_than_the_policys(
     head.frames["camera"] = {"name": "front", "size": 96}
     save_policy(policy_file, policy, head)
     log: list[str] = []
-    results: list[Result] = []
+    results: list[EmbeddingResult] = []
     config = NodeConfig(policy=str(policy_file), device="cpu", stale_s=5.0)
     core = NodeCore(config, results.append, time.time_ns, lambda _, text: log.append(text))
     core.start()
@@ -185,14 +185,14 @@ def test_a_policy_without_eyes(tmp_path: Path) -> None:
 def test_several_cameras_together_and_apart(tiny: str) -> None:
     stamp = 50 * NS
     frames = {name: picture(1, 32, 32 + i, seed=i)[0] for i, name in enumerate(("left", "right"))}
-    for synchronise in (True, False):
-        results: list[Result] = []
+    for synchronize in (True, False):
+        results: list[EmbeddingResult] = []
         config = NodeConfig(
             tiny,
             scales=(1,),
             readout="mean",
             image_topics=("left", "right"),
-            synchronise=synchronise,
+            synchronize=synchronize,
             device="cpu",
         )
         core = NodeCore(config, results.append, lambda: stamp, lambda *_: None)
@@ -206,7 +206,7 @@ def test_several_cameras_together_and_apart(tiny: str) -> None:
         while core.worker.process_next():
             pass
         expected = {name: encoder(frame)[0].numpy() for name, frame in frames.items()}
-        if synchronise:
+        if synchronize:
             (result,) = results
             assert result.header is headers["left"]
             assert result.headers == headers
@@ -306,7 +306,7 @@ def test_values_of_a_channel() -> None:
 
 def test_once_per_kind() -> None:
     told: list[str] = []
-    reports = OncePerKind(lambda level, text: told.append(text))
+    reports = LogThrottle(lambda level, text: told.append(text))
     assert [reports.report(kind, kind) for kind in "abab"] == [True, True, False, False]
     reports.forget()
     assert reports.report("a", "a")

@@ -11,7 +11,7 @@ import torch
 from support.ros_doubles import (
     header,
 )
-from support.ros_policies import HOME, PANDA, READS_ALL, Pilot, joint_state, make_policy
+from support.ros_policies import HOME, PANDA, READS_ALL, Agent, joint_state, make_policy
 
 from s2robot.data.ros_messages.stamps import NS
 from s2robot.envs.pick_cube import PickCubeEnv
@@ -109,7 +109,7 @@ def test_bad_joint_states(kind: str, message: Any) -> None:
 
 def test_policies_that_a_robot_cannot_run() -> None:
     with pytest.raises(MismatchError, match="reads cube_pos, which joint states do not give"):
-        Pilot(keys=("ee_pos", "cube_pos"), width=6)
+        Agent(keys=("ee_pos", "cube_pos"), width=6)
     policy, head = make_policy(dim=0)
     with pytest.raises(MismatchError, match="not frames"):
         PolicyRunner(policy, head, 0.5, lambda: 0, lambda *_: None)
@@ -119,130 +119,130 @@ def test_policies_that_a_robot_cannot_run() -> None:
 
 
 def test_actions_are_the_policys_and_one_for_each_embedding() -> None:
-    pilot = Pilot()
-    action = pilot.step()
+    agent = Agent()
+    action = agent.step()
     twin, _ = make_policy()
     twin.reset(1)
-    joints = pilot.runner._tracker.read()
+    joints = agent.runner._tracker.read()
     assert joints is not None
-    proprio = torch.from_numpy(Proprioception(pilot.header.proprio_keys)(joints))
+    proprio = torch.from_numpy(Proprioception(agent.header.proprio_keys)(joints))
     expected = twin.act(torch.arange(1.0, 6.0)[None], proprio)[0].clamp(-1, 1)
     np.testing.assert_allclose(action.values, expected.numpy(), rtol=1e-5, atol=1e-6)
     assert action.header.sequence == 1
     assert action.meaning == ("dx", "dy", "dz", "gripper")
     assert action.anew
-    assert pilot.runner.tick() is None  # the same embedding again
-    assert not pilot.step().anew
-    assert pilot.runner.counts().actions == 2
+    assert agent.runner.tick() is None  # the same embedding again
+    assert not agent.step().anew
+    assert agent.runner.counts().actions == 2
 
 
 @pytest.mark.parametrize("lacking", ["frames", "joints"])
 @pytest.mark.parametrize("clock", ["arrival", "stamp"])
 def test_watchdog(lacking: str, clock: str) -> None:
-    pilot = Pilot()
-    pilot.step()
-    pilot.log.clear()
+    agent = Agent()
+    agent.step()
+    agent.log.clear()
     for _ in range(5):
-        pilot.clock.forward(0.2)
-        old = pilot.clock.ros() - round(0.6 * NS)
+        agent.clock.forward(0.2)
+        old = agent.clock.ros() - round(0.6 * NS)
         if clock == "stamp":  # messages arrive, but they are old
-            pilot.see(old if lacking == "frames" else None)
-            pilot.feel(stamp=old if lacking == "joints" else None)
+            agent.see(old if lacking == "frames" else None)
+            agent.feel(stamp=old if lacking == "joints" else None)
         elif lacking == "joints":
-            pilot.see()
+            agent.see()
         else:
-            pilot.feel()
-        action = pilot.runner.tick()
+            agent.feel()
+        action = agent.runner.tick()
     assert action is None
-    assert len(pilot.log) == 1
-    assert pilot.log[0][0] is Level.ERROR
-    assert f"{lacking}" in pilot.log[0][1]
-    assert ("compare the clocks" in pilot.log[0][1]) == (clock == "stamp")
-    counts = pilot.runner.counts()
+    assert len(agent.log) == 1
+    assert agent.log[0][0] is Level.ERROR
+    assert f"{lacking}" in agent.log[0][1]
+    assert ("compare the clocks" in agent.log[0][1]) == (clock == "stamp")
+    counts = agent.runner.counts()
     assert (counts.paused, counts.pauses) == (f"stale_{lacking}", {f"stale_{lacking}": 1})
     assert policy_status("policy", counts).level is Level.ERROR
-    assert pilot.step().anew
-    assert [level for level, _ in pilot.log] == [Level.ERROR, Level.OK]
-    assert policy_status("policy", pilot.runner.counts()).level is Level.OK
+    assert agent.step().anew
+    assert [level for level, _ in agent.log] == [Level.ERROR, Level.OK]
+    assert policy_status("policy", agent.runner.counts()).level is Level.OK
 
 
 def test_stamps_in_the_future_are_refused() -> None:
-    pilot = Pilot()
-    pilot.feel()
-    pilot.see(pilot.clock.ros() + NS)
-    assert pilot.runner.tick() is None
-    assert "1.00 s in the future" in pilot.log[0][1]
-    assert "compare the clocks" in pilot.log[0][1]
+    agent = Agent()
+    agent.feel()
+    agent.see(agent.clock.ros() + NS)
+    assert agent.runner.tick() is None
+    assert "1.00 s in the future" in agent.log[0][1]
+    assert "compare the clocks" in agent.log[0][1]
 
 
 def test_a_camera_that_stops_is_no_matter_of_clocks() -> None:
     """Stamps are a little older than arrivals, and so the first to be too old."""
-    pilot = Pilot()
-    pilot.see(pilot.clock.ros() - round(0.05 * NS))
-    pilot.clock.forward(0.48)
-    pilot.feel()
-    assert pilot.runner.tick() is None
-    assert "frames are 0.53 s old" in pilot.log[0][1]
-    assert "clocks" not in pilot.log[0][1]
+    agent = Agent()
+    agent.see(agent.clock.ros() - round(0.05 * NS))
+    agent.clock.forward(0.48)
+    agent.feel()
+    assert agent.runner.tick() is None
+    assert "frames are 0.53 s old" in agent.log[0][1]
+    assert "clocks" not in agent.log[0][1]
 
 
 def test_before_anything_has_arrived() -> None:
-    pilot = Pilot()
-    assert pilot.runner.tick() is None
-    assert pilot.runner.counts().paused == "no_joints"
-    pilot.feel()
-    assert pilot.runner.tick() is None
-    assert pilot.runner.counts().paused == "no_frames"
-    pilot.see()
-    assert pilot.runner.tick() is not None
+    agent = Agent()
+    assert agent.runner.tick() is None
+    assert agent.runner.counts().paused == "no_joints"
+    agent.feel()
+    assert agent.runner.tick() is None
+    assert agent.runner.counts().paused == "no_frames"
+    agent.see()
+    assert agent.runner.tick() is not None
 
 
 def test_bad_joints_and_nan_actions_stop_the_policy() -> None:
-    pilot = Pilot()
-    pilot.step()
-    pilot.feel([float("nan")] * 9)
-    pilot.see()
-    assert pilot.runner.tick() is None
-    assert pilot.runner.counts().paused == "joint_nan"
-    assert pilot.step() is not None
-    pilot.clock.forward(0.2)
-    pilot.feel()
-    pilot.see(value=float("nan"))
-    assert pilot.runner.tick() is None
-    assert pilot.runner.counts().paused == "action_nan"
-    pilot.policy.act = lambda *_: 1 / 0  # type: ignore[method-assign]
-    pilot.see()
-    assert pilot.runner.tick() is None
-    assert pilot.runner.counts().pauses["policy_ZeroDivisionError"] == 1
+    agent = Agent()
+    agent.step()
+    agent.feel([float("nan")] * 9)
+    agent.see()
+    assert agent.runner.tick() is None
+    assert agent.runner.counts().paused == "joint_nan"
+    assert agent.step() is not None
+    agent.clock.forward(0.2)
+    agent.feel()
+    agent.see(value=float("nan"))
+    assert agent.runner.tick() is None
+    assert agent.runner.counts().paused == "action_nan"
+    agent.policy.act = lambda *_: 1 / 0  # type: ignore[method-assign]
+    agent.see()
+    assert agent.runner.tick() is None
+    assert agent.runner.counts().pauses["policy_ZeroDivisionError"] == 1
 
 
 @pytest.mark.parametrize("kind", ["rnn_gmm", "transformer"])
 def test_history_goes_on_at_the_rate_and_starts_anew_after_a_gap(kind: str) -> None:
-    pilot = Pilot(kind)
+    agent = Agent(kind)
     resets: list[float] = []
-    reset = pilot.policy.reset
-    pilot.policy.reset = lambda n: (resets.append(pilot.clock.s), reset(n))[1]  # type: ignore
-    assert [pilot.step().anew for _ in range(4)] == [True, False, False, False]
-    assert not pilot.step(0.4).anew  # one step was missed
-    assert pilot.step(0.45).anew
-    assert any("history anew" in text for _, text in pilot.log)
-    assert not pilot.step().anew
-    pilot.clock.ros_s -= 100  # the simulation was reset
-    assert pilot.step().anew
-    pilot.runner.start_anew()
-    assert pilot.runner.tick() is None  # what was seen before is not acted on
-    assert pilot.step().anew
-    assert len(resets) == 4 == pilot.runner.counts().resets
+    reset = agent.policy.reset
+    agent.policy.reset = lambda n: (resets.append(agent.clock.s), reset(n))[1]  # type: ignore
+    assert [agent.step().anew for _ in range(4)] == [True, False, False, False]
+    assert not agent.step(0.4).anew  # one step was missed
+    assert agent.step(0.45).anew
+    assert any("history anew" in text for _, text in agent.log)
+    assert not agent.step().anew
+    agent.clock.ros_s -= 100  # the simulation was reset
+    assert agent.step().anew
+    agent.runner.start_anew()
+    assert agent.runner.tick() is None  # what was seen before is not acted on
+    assert agent.step().anew
+    assert len(resets) == 4 == agent.runner.counts().resets
 
 
 def test_a_history_changes_what_the_policy_does() -> None:
     """Else the test above could not fail: the second action depends on the first frame."""
     actions = []
     for first in (1.0, -2.0):
-        pilot = Pilot("rnn_gmm")
-        pilot.clock.forward(0.2)
-        pilot.feel()
-        pilot.see(value=first)
-        pilot.runner.tick()
-        actions.append(pilot.step().values)
+        agent = Agent("rnn_gmm")
+        agent.clock.forward(0.2)
+        agent.feel()
+        agent.see(value=first)
+        agent.runner.tick()
+        actions.append(agent.step().values)
     assert np.abs(actions[0] - actions[1]).max() > 1e-4

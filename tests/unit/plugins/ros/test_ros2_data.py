@@ -102,7 +102,7 @@ def test_cameras_together(world: World, tiny: str) -> None:
 
 def test_cameras_apart_have_topics_of_their_own(world: World, tiny: str) -> None:
     topics = ["/left/image", "right/image"]
-    bench = started(world, tiny, image_topics=topics, synchronise=False)
+    bench = started(world, tiny, image_topics=topics, synchronize=False)
     places = {"/left/image": "/embedding/left/image", "/right/image": "/embedding/right/image"}
     for place in places.values():
         bench.hear(place)
@@ -121,13 +121,13 @@ def test_names_of_embedding_topics() -> None:
 
     assert of("/camera/image_raw") == ["embedding"]
     assert of("a", "/b") == ["embedding"]
-    assert of("a", "/b/c", synchronise=False) == ["embedding/a", "embedding/b/c"]
-    assert of("~/a", "~b", synchronise=False) == ["embedding/a", "embedding/b"]
-    assert of("a", "b", synchronise=False, embedding_topic="/e") == ["/e/a", "/e/b"]
+    assert of("a", "/b/c", synchronize=False) == ["embedding/a", "embedding/b/c"]
+    assert of("~/a", "~b", synchronize=False) == ["embedding/a", "embedding/b"]
+    assert of("a", "b", synchronize=False, embedding_topic="/e") == ["/e/a", "/e/b"]
     with pytest.raises(ValueError, match="two of them would be published on 'embedding/a'"):
-        of("/a", "a", synchronise=False)
+        of("/a", "a", synchronize=False)
     with pytest.raises(ValueError, match="image_topics has '/'"):
-        of("/", "a", synchronise=False)
+        of("/", "a", synchronize=False)
 
 
 # ---------------------------------------------------------------------------------- bad input

@@ -205,7 +205,7 @@ def test_two_nodes_in_namespaces(world: World, tiny: str) -> None:
     }
 
 
-def test_what_is_published_can_be_serialised(world: World, tiny: str, tmp_path: Path) -> None:
+def test_what_is_published_can_be_serialized(world: World, tiny: str, tmp_path: Path) -> None:
     bench = started(world, tiny, policy=write_policy(tiny, tmp_path))
     for topic, kind in (("/action", ACTION), ("/diagnostics", DIAGNOSTICS)):
         bench.hear(topic, kind)

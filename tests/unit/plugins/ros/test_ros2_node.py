@@ -181,7 +181,7 @@ def test_values_as_they_come_by_ros(world: World, tiny: str) -> None:
         ({"policy": "/no/such/file", "encoder": ""}, "/no/such/file"),
         ({"image_topics": ["1camera"]}, "image_topics has '1camera', which is no name of a topic"),
         ({"embedding_topic": "out//put"}, "embedding_topic has 'out//put'"),
-        ({"image_topics": ["/a", "a"], "synchronise": False}, "two of them would be published"),
+        ({"image_topics": ["/a", "a"], "synchronize": False}, "two of them would be published"),
     ],
 )
 def test_bad_parameters_and_a_second_try(

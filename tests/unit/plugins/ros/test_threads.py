@@ -23,12 +23,14 @@ from support.ros_doubles import (
 
 from s2robot.data.ros_messages.stamps import NS
 from s2robot.plugins.ros.core import (
+    EmbeddingResult,
     LatestFrameWorker,
-    Result,
 )
 
 
-def threaded(encoders: Mapping[str, Any], publish: Callable[[Result], None]) -> LatestFrameWorker:
+def threaded(
+    encoders: Mapping[str, Any], publish: Callable[[EmbeddingResult], None]
+) -> LatestFrameWorker:
     return LatestFrameWorker(encoders, publish, time.time_ns, lambda *_: None)
 
 
@@ -67,7 +69,7 @@ def test_a_restart_forgets_stamps_and_kept_frames() -> None:
 def test_stop_waits_for_a_publication_and_may_be_called_from_it() -> None:
     done: list[str] = []
 
-    def slow(result: Result) -> None:
+    def slow(result: EmbeddingResult) -> None:
         started.set()
         time.sleep(0.05)
         done.append("published")
@@ -96,7 +98,7 @@ def test_no_embedding_with_another_frames_header() -> None:
     """Three cameras, five feeding threads, one that switches off and on: headers always fit."""
     rng = np.random.default_rng(0)
     pauses = rng.uniform(0, 4e-4, 4096)
-    results: list[Result] = []
+    results: list[EmbeddingResult] = []
 
     def some_time(number: int) -> None:
         time.sleep(pauses[number % 4096])

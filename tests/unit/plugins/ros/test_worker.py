@@ -24,10 +24,10 @@ from support.small_encoders import encoder_of
 from s2robot.data.ros_messages.stamps import NS
 from s2robot.plugins.ros.core import (
     CameraEncoder,
+    EmbeddingResult,
     LatestFrameWorker,
     Level,
-    OncePerKind,
-    Result,
+    LogThrottle,
 )
 from s2robot.plugins.ros.core.counters import Counters, Spread
 
@@ -155,11 +155,11 @@ def test_an_encoder_that_raises() -> None:
 
 
 def test_a_callback_and_a_log_that_raise() -> None:
-    def refuse(result: Result) -> None:
+    def refuse(result: EmbeddingResult) -> None:
         raise OSError("the topic is gone")
 
     bench = Bench(publish=refuse)
-    bench.worker._reports = OncePerKind(refuse)  # type: ignore[arg-type]
+    bench.worker._reports = LogThrottle(refuse)  # type: ignore[arg-type]
     for sequence in range(3):
         assert bench.push(sequence)
     assert bench.counts.failed == {"publish": 3}

@@ -1,0 +1,382 @@
+"""Old module and class names, which still import for one release, with a warning.
+
+``s2robot.features`` became ``s2robot.data.feature_store``, and so on. The finder below makes the
+old names import: reading an attribute of an old module reads it from the new one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.abc
+import importlib.machinery
+import sys
+import types
+from collections.abc import Sequence
+from typing import Any
+
+from s2robot.utils.deprecation import warn_renamed
+
+MODULES = {
+    "arguments": "cli.arguments",
+    "arms": "experiments.variant",
+    "backbones.cache": "backbones.download.cache",
+    "backbones.cards": "backbones.card",
+    "backbones.catalogue": "backbones.registry",
+    "backbones.cost": "backbones.flops",
+    "backbones.download": "backbones.download.download",
+    "backbones.foreign": "backbones.from_module",
+    "backbones.hub": "backbones.download.hub",
+    "backbones.huggingface": "backbones.huggingface.cards",
+    "backbones.layouts": "backbones.state_dicts",
+    "backbones.model": "backbones.backbone",
+    "backbones.model_cards": "backbones.card_files",
+    "backbones.parts": "backbones.download.partial_files",
+    "backbones.probing": "backbones.introspection",
+    "backbones.reference": "analysis.parity.reference_models",
+    "backbones.robot_cards": "backbones.robotics_models",
+    "backbones.sources": "backbones.weight_sources",
+    "backbones.taps": "backbones.intermediate_layers",
+    "backbones.transformers_families": "backbones.huggingface.families",
+    "backbones.transformers_models": "backbones.huggingface.models",
+    "backbones.transformers_pixels": "backbones.huggingface.image_processors",
+    "backbones.vision_cards": "backbones.general_models",
+    "backbones.web": "backbones.download.http",
+    "backbones.weights": "backbones.checkpoints",
+    "bench": "analysis.latency",
+    "cameras": "encoder.multi_camera",
+    "cells": "reporting.run_results",
+    "collect": "data.collection",
+    "commands": "cli.hydra_commands",
+    "conditions": "evaluation.initial_states",
+    "controls": "evaluation.baselines",
+    "demo": "cli.demo",
+    "demos": "data.demonstrations",
+    "doctor": "cli.doctor",
+    "encode_bag_command": "cli.encode_bag",
+    "encoders": "cli.encoders",
+    "envs.appearance": "envs.visual_perturbations",
+    "envs.arm": "envs.panda",
+    "envs.control": "envs.controllers",
+    "envs.patterns": "envs.textures",
+    "envs.randomize": "envs.domain_randomization",
+    "envs.segments": "envs.segmentation",
+    "evaluate": "evaluation.evaluate",
+    "export_command": "cli.export",
+    "features": "data.feature_store",
+    "figures": "reporting.plots",
+    "files": "utils.io",
+    "finite": "encoder.nonfinite",
+    "frame_pools": "pretraining.frame_dataset",
+    "frame_sources": "data.frame_sources",
+    "frames": "data.rendered_frames",
+    "graph": "export.module",
+    "head_search": "training.hyperparameter_search",
+    "home": "utils.paths",
+    "latency": "encoder.single_frame",
+    "lockstep": "evaluation.vector_env",
+    "mae": "pretraining.masked_autoencoder",
+    "matrices": "preprocessing.resize_matrices",
+    "optim": "utils.optim",
+    "oracles": "analysis.parity.original_packages",
+    "padding": "preprocessing.padding",
+    "pipeline": "experiments.pipeline",
+    "pixels": "preprocessing.image_pyramid",
+    "plugins.bags": "data.rosbag",
+    "plugins.bags.copying": "data.rosbag.copying",
+    "plugins.bags.encoding": "plugins.ros.encode_bag",
+    "plugins.bags.messages": "data.rosbag.messages",
+    "plugins.bags.reading": "data.rosbag.reading",
+    "plugins.bags.writing": "data.rosbag.writing",
+    "plugins.ros.core.colours": "data.ros_messages.color_conversion",
+    "plugins.ros.core.demand": "plugins.ros.core.lazy_subscription",
+    "plugins.ros.core.images": "data.ros_messages.images",
+    "plugins.ros.core.joints": "plugins.ros.core.proprioception",
+    "plugins.ros.core.outputs": "plugins.ros.core.message_builders",
+    "plugins.ros.core.reports": "plugins.ros.core.log_throttle",
+    "plugins.ros.core.results": "plugins.ros.core.embedding_result",
+    "plugins.ros.core.stamps": "data.ros_messages.stamps",
+    "plugins.ros.core.streams": "plugins.ros.core.camera_encoder",
+    "plugins.ros.core.synchronise": "plugins.ros.core.time_synchronizer",
+    "plugins.ros.definitions": "data.ros_messages.definitions",
+    "policies.data": "policies.dataset",
+    "policies.heads": "policies.pooling",
+    "pretrain": "pretraining.trainer",
+    "pretrain_card": "pretraining.export",
+    "pretrain_config": "pretraining.config",
+    "pretrain_diary": "pretraining.logger",
+    "pretrain_machine": "pretraining.hardware",
+    "pretrain_pictures": "pretraining.visualization",
+    "pretrain_sources": "pretraining.frame_sources",
+    "probe_command": "cli.probe",
+    "probes": "analysis.probes",
+    "probes.dense": "analysis.probes.dense",
+    "probes.grids": "analysis.probes.grids",
+    "probes.intervals": "analysis.probes.intervals",
+    "probes.linear": "analysis.probes.linear",
+    "probes.localisation": "analysis.probes.localization",
+    "probes.localiser": "analysis.probes.localizer",
+    "probes.metrics": "analysis.probes.metrics",
+    "probes.pictures": "analysis.probes.pictures",
+    "probes.scenes": "analysis.probes.scenes",
+    "probes.study": "analysis.probes.study",
+    "probes.tasks": "analysis.probes.tasks",
+    "processes": "utils.distributed",
+    "progress": "utils.progress",
+    "provenance": "utils.provenance",
+    "readout": "encoder.readout",
+    "reconstruct": "analysis.reconstruction.regression",
+    "reconstruct_command": "cli.reconstruct",
+    "reconstruct_passes": "analysis.reconstruction.passes",
+    "reconstruct_sources": "analysis.reconstruction.sources",
+    "reconstruct_study": "analysis.reconstruction.study",
+    "recording": "evaluation.episode_videos",
+    "report": "reporting.html_report",
+    "resampling": "preprocessing.resize",
+    "results": "reporting.json_report",
+    "reuse": "encoder.streaming",
+    "rollout": "evaluation.rollout",
+    "runtimes.choice": "runtimes.auto",
+    "runtimes.processor": "runtimes.cpu_base",
+    "scaling": "multiscale",
+    "selection": "encoder.tile_selection",
+    "settings": "utils.config",
+    "side_by_side": "reporting.generalization",
+    "spec": "encoder.spec",
+    "tiling": "encoder.tiling",
+    "train": "training.trainer",
+    "verdict": "reporting.comparisons",
+    "verify": "analysis.parity.verify",
+    "views": "pretraining.augmentation",
+}
+"""New names of modules by old name, below ``s2robot``."""
+NAMES: dict[str, dict[str, str]] = {
+    "plugins.bags": {
+        "BagSettings": "plugins.ros.encode_bag:BagSettings",
+        "Encoded": "plugins.ros.encode_bag:Encoded",
+        "encode_bag": "plugins.ros.encode_bag:encode_bag",
+    },
+    "arms": {
+        "ArmConfig": "VariantConfig",
+        "Arm": "Variant",
+    },
+    "backbones.cards": {
+        "Licence": "License",
+    },
+    "backbones.probing": {
+        "licence_of": "license_of",
+    },
+    "backbones.robot_cards": {
+        "THEIA_LICENCE": "THEIA_LICENSE",
+        "robot_cards": "robotics_cards",
+    },
+    "backbones.taps": {
+        "MERGES": "LAYER_MERGES",
+        "check_taps": "check_layers",
+        "tapped": "with_layers",
+    },
+    "backbones.vision_cards": {
+        "DINOV3_LICENCE": "DINOV3_LICENSE",
+        "NVIDIA_LICENCE": "NVIDIA_LICENSE",
+        "vision_cards": "general_cards",
+    },
+    "cells": {
+        "Cell": "RunResult",
+        "Arm": "VariantResults",
+        "Group": "ComparisonGroup",
+        "load_cells": "load_runs",
+        "group_cells": "group_runs",
+    },
+    "commands": {
+        "sweep_cell": "sweep_run",
+    },
+    "conditions": {
+        "MAX_CONDITIONS": "MAX_INITIAL_STATES",
+        "Conditions": "InitialStates",
+        "make_conditions": "make_initial_states",
+        "save_conditions": "save_initial_states",
+        "load_conditions": "load_initial_states",
+        "ensure_conditions": "ensure_initial_states",
+    },
+    "controls": {
+        "CONTROL_TITLES": "BASELINE_TITLES",
+        "CONTROL_NAMES": "BASELINE_NAMES",
+        "is_control": "is_baseline",
+        "control_shape": "baseline_shape",
+        "control_embedding": "baseline_embedding",
+    },
+    "envs.appearance": {
+        "ORDINARY": "NOMINAL",
+        "NEW_COLOUR": "NEW_COLOR",
+        "Coat": "SurfaceMaterial",
+        "Wardrobe": "PerturbedScene",
+        "wardrobe": "perturbed_scene",
+    },
+    "envs.control": {
+        "Control": "Controller",
+    },
+    "figures": {
+        "GREY": "GRAY",
+        "side_by_side_svg": "generalization_svg",
+    },
+    "frame_pools": {
+        "FramePool": "FrameDataset",
+    },
+    "head_search": {
+        "HeadChoice": "HyperparameterChoice",
+        "search_head": "search_hyperparameters",
+    },
+    "lockstep": {
+        "Snapshot": "VectorStep",
+        "View": "CameraView",
+        "Lockstep": "VectorEnv",
+        "make_lockstep": "make_vector_env",
+        "LocalEnvs": "InProcessVectorEnv",
+        "WorkerEnvs": "SubprocessVectorEnv",
+    },
+    "mae": {
+        "normalise_patches": "normalize_patches",
+        "normalise_pixels": "normalize_pixels",
+    },
+    "oracles": {
+        "Oracle": "OriginalModel",
+        "NoOracle": "NoOriginalPackage",
+        "oracle": "original_model",
+    },
+    "padding": {
+        "frame_shares": "frame_coverage",
+    },
+    "pipeline": {
+        "choose_head": "choose_hyperparameters",
+        "train_cell": "train_run",
+        "conditions_for": "initial_states_for",
+        "CellJob": "RunJob",
+        "run_cell": "execute_run",
+        "failed_cells": "failed_runs",
+    },
+    "pixels": {
+        "centre_crop": "center_crop",
+    },
+    "plugins.ros.core.demand": {
+        "Demand": "LazySubscription",
+    },
+    "plugins.ros.core.reports": {
+        "OncePerKind": "LogThrottle",
+    },
+    "plugins.ros.core.results": {
+        "Result": "EmbeddingResult",
+    },
+    "plugins.ros.core.synchronise": {
+        "Synchroniser": "TimeSynchronizer",
+    },
+    "policies.heads": {
+        "Standardiser": "Normalizer",
+    },
+    "pretrain_diary": {
+        "Diary": "TrainingLogger",
+    },
+    "pretrain_sources": {
+        "open_pool": "open_dataset",
+    },
+    "probes.intervals": {
+        "LocalisationError": "LocalizationError",
+    },
+    "probes.localisation": {
+        "LocalisationData": "LocalizationData",
+        "localisation_data": "localization_data",
+    },
+    "probes.localiser": {
+        "Localiser": "Localizer",
+        "fit_localiser": "fit_localizer",
+    },
+    "probes.pictures": {
+        "SEGMENT_COLOURS": "SEGMENT_COLORS",
+    },
+    "probes.study": {
+        "arm_label": "variant_label",
+        "taps_label": "layers_label",
+    },
+    "processes": {
+        "Team": "DistributedContext",
+        "speaks": "is_main_process",
+    },
+    "readout": {
+        "stage_of": "pooling_of",
+    },
+    "report": {
+        "STRIPS_PER_ARM": "STRIPS_PER_VARIANT",
+    },
+    "reuse": {
+        "ReuseStats": "StreamStats",
+        "checked_slots": "checked_streams",
+        "KeptTiles": "TileCache",
+    },
+    "rollout": {
+        "Pilot": "Agent",
+    },
+    "side_by_side": {
+        "SideBySide": "Generalization",
+        "side_by_side": "generalization",
+        "side_by_side_record": "generalization_record",
+    },
+    "verdict": {
+        "Question": "ComparisonKind",
+        "QUESTIONS": "COMPARISON_KINDS",
+        "Answer": "Conclusion",
+        "answers": "conclusions",
+    },
+    "views": {
+        "ViewConfig": "CropConfig",
+        "ViewSampler": "CropSampler",
+    },
+}
+"""New names of classes and functions by old name, by the old module; ``module:name`` elsewhere."""
+
+
+class _MovedModule(types.ModuleType):
+    """A module under its old name, which reads every attribute from the new module."""
+
+    def __init__(self, old: str) -> None:
+        super().__init__(f"s2robot.{old}")
+        self.__path__: list[str] = []  # so that modules below it are looked for
+        self._old = old
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__"):
+            raise AttributeError(name)
+        if f"{self._old}.{name}" in MODULES:
+            return importlib.import_module(f"s2robot.{self._old}.{name}")
+        new = NAMES.get(self._old, {}).get(name, name)
+        module, _, attribute = new.rpartition(":")
+        target = importlib.import_module(f"s2robot.{module or MODULES[self._old]}")
+        return getattr(target, attribute)
+
+
+class MovedFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
+    """Finds modules under their old names, after all others have looked."""
+
+    def find_spec(
+        self,
+        fullname: str,
+        path: Sequence[str] | None,
+        target: types.ModuleType | None = None,
+    ) -> importlib.machinery.ModuleSpec | None:
+        """Return a spec where ``fullname`` is an old name, else None."""
+        del path, target
+        package, _, old = fullname.partition(".")
+        if package != "s2robot" or old not in MODULES:
+            return None
+        warn_renamed(fullname, f"s2robot.{MODULES[old]}", stacklevel=2)
+        return importlib.machinery.ModuleSpec(fullname, self)
+
+    def create_module(self, spec: importlib.machinery.ModuleSpec) -> types.ModuleType:
+        """Return the stand-in for an old module."""
+        return _MovedModule(spec.name.partition(".")[2])
+
+    def exec_module(self, module: types.ModuleType) -> None:
+        """Do nothing: attributes are read when they are asked for."""
+
+
+def install() -> None:
+    """Let old names import, once."""
+    if not any(isinstance(finder, MovedFinder) for finder in sys.meta_path):
+        sys.meta_path.append(MovedFinder())

@@ -1,0 +1,50 @@
+"""Old names of options that still work for one release, with a warning."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping
+from typing import Any
+
+LAST_RELEASE = "0.1"
+"""Last release in which the old names work."""
+
+
+def warn_renamed(old: str, new: str, stacklevel: int = 3) -> None:
+    """Warn that a name has changed.
+
+    Args:
+        old: the name that was given.
+        new: the name to use instead.
+        stacklevel: frames above this function whose line the warning names.
+    """
+    warnings.warn(
+        f"{old} is now called {new}; the old name works until release {LAST_RELEASE}",
+        FutureWarning,
+        stacklevel=stacklevel,
+    )
+
+
+def with_new_names(content: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:
+    """Return options under their new names, with a warning for each old one.
+
+    Args:
+        content: options by name.
+        renamed: new names by old name.
+
+    Raises:
+        TypeError: an option is given under both names.
+
+    Example:
+        >>> with_new_names({"size": 3}, {"length": "size"})
+        {'size': 3}
+    """
+    found: dict[str, Any] = {}
+    for name, value in content.items():
+        new = renamed.get(name, name)
+        if new in found or (new != name and new in content):
+            raise TypeError(f"{new} is given twice: leave its old name {name} out")
+        if new != name:
+            warn_renamed(name, new, stacklevel=4)
+        found[new] = value
+    return found

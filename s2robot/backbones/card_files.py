@@ -37,7 +37,7 @@ def _card(content: dict[str, Any], name: str, origin: str) -> BackboneCard:
     kind = architecture.pop("timm")
     pixels = _preprocessing(content["preprocessing"])
     fields: dict[str, Any] = {
-        "licence": License(content.get("license", content.get("licence", "not given"))),
+        "license": License(content.get("license", content.get("licence", "not given"))),
         "layout": _layout(content.get("layout", {})),
         "citation": content.get("citation", ""),
     }

@@ -1,8 +1,8 @@
 """Baselines: embeddings that need no pixels and bound what any encoder can add.
 
-``blind`` sees nothing (proprioception only) and ``privileged_state`` reads the cube's true position,
-so a sweep holds both ends of the scale as ordinary choices of encoder. Policy files, runs and
-reports store them under their first names, ``none`` and ``state``.
+``blind`` sees nothing (proprioception only) and ``privileged_state`` reads the cube's true
+position, so a sweep holds both ends of the scale as ordinary choices of encoder. Policy files,
+runs and reports store them under their first names, ``none`` and ``state``.
 """
 
 from __future__ import annotations

@@ -220,8 +220,8 @@ class _Run:
         doable = [] if self.header.level is None else levels_of_task(self.header.level)
         if self.initial_states.level not in doable:
             raise MismatchError(
-                f"the policy is for level {self.header.level!r}, the conditions are of "
-                f"{self.initial_states.level!r}; draw conditions of a level with the policy's task: "
+                f"the policy is for level {self.header.level!r}, the initial states are of "
+                f"{self.initial_states.level!r}; draw those of a level with the policy's task: "
                 f"{', '.join(doable) or 'none is known'}"
             )
         check_action_space(self.header, self.env.action_space, self.env.control)  # pyright: ignore[reportArgumentType]

@@ -251,7 +251,8 @@ def execute_run(job: RunJob, say: Callable[[str], None] = console.print) -> Summ
     """
     variant = Variant(job.train.variant)
     say(
-        f"cell: {variant.config.level}, {variant.label}, {job.train.policy.kind}, seed {job.train.seed}"
+        f"run: {variant.config.level}, {variant.label}, {job.train.policy.kind}, "
+        f"seed {job.train.seed}"
     )
     path = train_run(job.train, variant)
     summaries = {level: _evaluate_run(job, variant, path, level) for level in job.levels}

@@ -154,7 +154,8 @@ def test_a_failed_cell_does_not_stop_the_sweep(tmp_path, swept):
     demos = next((swept / "data/demos").glob("*.hdf5"))
     words = [word for word in TINY if not word.startswith("encoder=")]
     result = s2robot(
-        "sweep", "encoder=timm/no_such_net,privileged_state", *words, *ROLLOUT, f"demos.path={demos}",
+        "sweep", "encoder=timm/no_such_net,privileged_state", *words, *ROLLOUT,
+        f"demos.path={demos}",
         cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 1

@@ -708,7 +708,7 @@ def test_command_of_other_tokens(
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    more = ("--target-tap", "0", "--per-place", "--input-mode", "interpolate", "--frame", "40x60")
+    more = ("--target-layer", "0", "--per-place", "--input-mode", "interpolate", "--frame", "40x60")
     assert main(words(names, pictures, tmp_path, *more, "--json")) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["target"]["taps"] == [0]
@@ -764,7 +764,7 @@ def test_mistakes_are_told_in_a_line(
     assert "30 frames in 2 blocks are too few" in capsys.readouterr().err
     assert s2robot([*start, *pair, "--ridge", "-1"]) == 2
     assert "ridge must be a number from 0" in capsys.readouterr().err
-    assert s2robot([*start, *pair, "--target-tap", "9"]) == 2
+    assert s2robot([*start, *pair, "--target-layer", "9"]) == 2
     assert "has 2 layers" in capsys.readouterr().err
 
 

@@ -91,7 +91,7 @@ def test_rules_in_words() -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("argv", "message"),
     [
         (["mvp-vitb-egosop"], "did you mean 'mvp-vitb-egosoup'"),
         (["verify"], "needs a NAME"),

@@ -57,7 +57,7 @@ class EncoderSpec:
     tiles without any of the frame, and a token counts in a mean by its share of frame; within a
     tile, tokens of the frame still attend to those of the padding."""
     layers: tuple[int, ...] = ()
-    """Layers whose outputs take the place of the last one's; see ``Backbone.forward_taps``."""
+    """Layers whose outputs take the place of the last one's; see ``Backbone.forward_intermediates``."""
     layers_merge: str = "concat"
     """How several taps become one token: "concat" or "mean"."""
     tilings: tuple[tuple[int, int], ...] = ()

@@ -158,11 +158,11 @@ class SubprocessVectorEnv:
         self._pids: list[int] = self._wait([pool.submit(os.getpid) for pool in self._pools])
 
     def reset(self, states: np.ndarray) -> VectorStep:
-        """As `LocalEnvs.reset`."""
+        """As `InProcessVectorEnv.reset`."""
         return self._everywhere("reset", states)
 
     def step(self, actions: np.ndarray) -> VectorStep:
-        """As `LocalEnvs.step`."""
+        """As `InProcessVectorEnv.step`."""
         return self._everywhere("step", actions)
 
     def close(self) -> None:

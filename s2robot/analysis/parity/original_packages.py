@@ -43,7 +43,7 @@ def original_model(card: BackboneCard, path: Path) -> OriginalModel:
         Frames ``(B, H, W, 3)`` uint8 to the published output.
 
     Raises:
-        NoOracle: its package is not installed, or it is known from none.
+        NoOriginalPackage: its package is not installed, or it is known from none.
     """
     package = PACKAGES.get(card.name, "")
     if package:

@@ -252,9 +252,9 @@ def test_a_hung_worker_is_reported_and_killed(initial_states, monkeypatch):
 
 def test_workers_end_when_their_parent_is_killed():
     script = (
-        "import time; from s2robot.evaluation.vector_env import WorkerEnvs\n"
+        "import time; from s2robot.evaluation.vector_env import SubprocessVectorEnv\n"
         "if __name__ == '__main__':\n"
-        "    envs = WorkerEnvs({'level': 'easy'}, 1, None, workers=1)\n"
+        "    envs = SubprocessVectorEnv({'level': 'easy'}, 1, None, workers=1)\n"
         "    print(*envs._pids, flush=True); time.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)

@@ -239,7 +239,7 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "oracles": {
         "Oracle": "OriginalModel",
-        "NoOracle": "NoOriginalPackage",
+        "NoOracle": "NoOriginalPackageError",
         "oracle": "original_model",
     },
     "padding": {
@@ -337,7 +337,7 @@ class _MovedModule(types.ModuleType):
 
     def __init__(self, old: str) -> None:
         super().__init__(f"s2robot.{old}")
-        self.__path__: list[str] = []  # so that modules below it are looked for
+        self.__path__ = []  # so that modules below it are looked for
         self._old = old
 
     def __getattr__(self, name: str) -> Any:

@@ -53,8 +53,8 @@ def _override(argument: str) -> str:
         warn_renamed(f"{key}=", f"{KEYS[key]}=", stacklevel=5)
         key = KEYS[key]
     renamed = VALUES.get(key, {})
-    words = value.split(",")
-    for word in words:
+    argv = value.split(",")
+    for word in argv:
         if word in renamed:
             warn_renamed(f"{key}={word}", f"{key}={renamed[word]}", stacklevel=5)
-    return f"{key}={','.join(renamed.get(word, word) for word in words)}"
+    return f"{key}={','.join(renamed.get(word, word) for word in argv)}"

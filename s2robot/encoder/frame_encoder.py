@@ -94,8 +94,8 @@ class FrameEncoder(nn.Module):
             resize_output_to_idx: index of the scale whose grid the embedding has.
             max_tiles_per_batch: most tiles in one call of the backbone.
             geometry: "published", "full" or "padded"; see ``EncoderSpec``.
-            taps: layers in place of the last one's normalised output, such as (5, -1).
-            taps_merge: "concat" or "mean".
+            layers: layers in place of the last one's normalised output, such as (5, -1).
+            layers_merge: "concat" or "mean".
             runtime: see ``use_runtime``.
             tilings: (rows, columns) of each scale's tiles; empty for squares. See ``EncoderSpec``.
             aspect_of: (height, width) of the frames; the largest scale then gets the tiling

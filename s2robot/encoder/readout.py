@@ -64,11 +64,11 @@ def pool(
     """Reduce one scale's tokens to what is stored of it.
 
     Args:
-        stage: as ``stage_of`` gives it, "head" apart.
+        pooling: as ``stage_of`` gives it, "head" apart.
         prefix: ``(B, P, C)``, averaged over the scale's tiles, class token first.
         grid: ``(B, h, w, C)``, the scale's whole grid.
         shape: as ``stored_shape`` gives it.
-        shares: ``(h, w)``, share of each token's area that is frame and not padding. Means are
+        coverage: ``(h, w)``, share of each token's area that is frame and not padding. Means are
             weighted by it, and cells of the grid that see no frame become 0.
 
     Returns:
@@ -109,7 +109,7 @@ def join(
     """Make the scales' parts one, grids brought to the target grid first.
 
     Args:
-        stage: as ``stage_of`` gives it.
+        pooling: as ``stage_of`` gives it.
         parts: ``(B, *stored_shape)`` of each scale.
         target: (rows, columns) of the embedding's grid.
         merge: "concat" (on channels), "sum" or "mean".

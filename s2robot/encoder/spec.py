@@ -57,9 +57,9 @@ class EncoderSpec:
     tiles without any of the frame, and a token counts in a mean by its share of frame; within a
     tile, tokens of the frame still attend to those of the padding."""
     layers: tuple[int, ...] = ()
-    """Layers whose outputs take the place of the last one's; see ``Backbone.forward_intermediates``."""
+    """Layers whose outputs take the place of the last one's, by index."""
     layers_merge: str = "concat"
-    """How several taps become one token: "concat" or "mean"."""
+    """How several layers become one token: "concat" or "mean"."""
     tilings: tuple[tuple[int, int], ...] = ()
     """(rows, columns) of tiles of each scale, as in dynamic S² (NVILA): the whole frame is brought
     to as many tiles of the size that the scale has anyway. Empty: the squares that follow from the

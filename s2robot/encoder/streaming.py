@@ -93,7 +93,7 @@ class FrameStream:
 
         Args:
             frames: as for the encoder, ``(B, H, W, 3)`` or ``(H, W, 3)`` uint8 RGB.
-            slots: which camera (or environment) each frame is of; 0 to B - 1 when not given.
+            streams: which camera (or environment) each frame is of; 0 to B - 1 when not given.
 
         Returns:
             ``(B, D)`` float32 on the encoder's device.
@@ -160,7 +160,7 @@ def check_same_size(images: Tensor, before: Sequence[int] | None) -> None:
 
 
 def checked_streams(frames: int, streams: Sequence[int] | None) -> list[int]:
-    """Which slot each of so many frames is of; 0, 1, ... when ``slots`` is not given.
+    """Which slot each of so many frames is of; 0, 1, ... when ``streams`` is not given.
 
     Raises:
         ValueError: not that many different numbers from 0.
@@ -182,7 +182,7 @@ def encode_some(
 
     Args:
         encoder: that made the tiles.
-        kept: what is kept of each scale.
+        cached: what is kept of each scale.
         tiles: ``(n · B, 3, h, w)`` of each scale.
         wanted: ``(n, B)`` booleans of each scale: which to encode.
         order: slots ``(B,)`` of the frames.

@@ -152,7 +152,7 @@ class SelectiveEncoder:
         Args:
             weights: maps ``(B, gh, gw)`` from 0 over the image, such as ``Policy.attention``'s on
                 the embedding's grid; any number of rows and columns. Only ratios count.
-            slots: which slot each map is of; 0 to B - 1 when not given.
+            streams: which slot each map is of; 0 to B - 1 when not given.
 
         Raises:
             ValueError: not such maps or slots, or tiles are chosen by something else.
@@ -175,7 +175,7 @@ class SelectiveEncoder:
         """Embed one frame of each of several cameras.
 
         Arguments, result and errors are those of ``FrameStream``: frames ``(B, H, W, 3)`` or
-        ``(H, W, 3)`` uint8 RGB of ``slots`` to embeddings ``(B, D)`` float32.
+        ``(H, W, 3)`` uint8 RGB of ``streams`` to embeddings ``(B, D)`` float32.
         """
         images, encoder = as_frames(frames), self.encoder
         check_same_size(images, self._shape)

@@ -97,7 +97,7 @@ def tiles_of_frame(coverage: Tensor, part: ScaleLayout) -> list[int]:
     """Numbers of a scale's tiles that hold any of the frame.
 
     Args:
-        shares: as ``EmbeddingLayout.frame_coverage`` gives them.
+        coverage: as ``EmbeddingLayout.frame_coverage`` gives them.
         part: the scale.
     """
     tiles = coverage.unflatten(0, (part.rows, -1)).unflatten(2, (part.columns, -1))  # (r, h, c, w)

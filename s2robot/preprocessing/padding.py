@@ -74,5 +74,5 @@ def _coverage(
 
 @functools.lru_cache(maxsize=64)
 def placed(coverage: Tensor, device: torch.device) -> Tensor:
-    """What ``frame_coverage`` gave on a device, copied there once: a recorded graph may not copy."""
+    """Return ``frame_coverage`` on a device, copied there once: a recorded graph may not copy."""
     return coverage.to(device)

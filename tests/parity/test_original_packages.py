@@ -13,7 +13,11 @@ from pathlib import Path
 import pytest
 from support.published_files import write_published
 
-from s2robot.analysis.parity.original_packages import PACKAGES, NoOriginalPackage, original_model
+from s2robot.analysis.parity.original_packages import (
+    PACKAGES,
+    NoOriginalPackageError,
+    original_model,
+)
 from s2robot.analysis.parity.verify import verify_file
 from s2robot.backbones import get_card
 from s2robot.errors import LicenseWarning
@@ -50,10 +54,10 @@ def test_without_the_package_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPat
         "s2robot.analysis.parity.original_packages._REPOSITORIES",
         {"no_such_package_of_r3m": "git+https://example.org/r3m"},
     )
-    with pytest.raises(NoOriginalPackage, match=r"cannot be imported.*pip install git\+https"):
+    with pytest.raises(NoOriginalPackageError, match=r"cannot be imported.*pip install git\+https"):
         original_model(get_card("r3m-resnet18"), Path("nothing"))
 
 
 def test_encoders_of_no_package_say_so() -> None:
-    with pytest.raises(NoOriginalPackage, match="no package of its authors is known"):
+    with pytest.raises(NoOriginalPackageError, match="no package of its authors is known"):
         original_model(get_card("mcr-resnet50"), Path("nothing"))

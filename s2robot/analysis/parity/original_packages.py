@@ -43,7 +43,7 @@ def original_model(card: BackboneCard, path: Path) -> OriginalModel:
         Frames ``(B, H, W, 3)`` uint8 to the published output.
 
     Raises:
-        NoOriginalPackage: its package is not installed, or it is known from none.
+        NoOriginalPackageError: its package is not installed, or it is known from none.
     """
     package = PACKAGES.get(card.name, "")
     if package:
@@ -51,14 +51,14 @@ def original_model(card: BackboneCard, path: Path) -> OriginalModel:
         return _BUILDERS[package](card, path)
     if card.origin == "timm":
         return _timm(card, path)
-    raise NoOriginalPackage("no package of its authors is known to this command")
+    raise NoOriginalPackageError("no package of its authors is known to this command")
 
 
 def _import(package: str) -> Any:
     try:
         return importlib.import_module(package)
     except Exception as error:  # such packages fail in many ways on newer libraries
-        raise NoOriginalPackage(
+        raise NoOriginalPackageError(
             f"{package} cannot be imported ({type(error).__name__}: {error}); to compare with it: "
             f"pip install {_REPOSITORIES[package]}"
         ) from None

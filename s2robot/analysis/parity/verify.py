@@ -13,7 +13,11 @@ import torch
 from rich.console import Console
 from torch import Tensor
 
-from s2robot.analysis.parity.original_packages import PACKAGES, NoOriginalPackage, original_model
+from s2robot.analysis.parity.original_packages import (
+    PACKAGES,
+    NoOriginalPackageError,
+    original_model,
+)
 from s2robot.analysis.parity.reference_models import published_names, published_output
 from s2robot.backbones.card import BackboneCard
 from s2robot.backbones.checkpoints import read_weights_file
@@ -115,7 +119,7 @@ def _expectations(card: BackboneCard, path: Path) -> list[tuple[str, Expected | 
         )
     try:
         found.append((f"output, {PACKAGES.get(card.name, 'library')}", original_model(card, path)))
-    except NoOriginalPackage as error:
+    except NoOriginalPackageError as error:
         found.append((f"output, {PACKAGES.get(card.name, 'original package')}", str(error)))
     return found
 

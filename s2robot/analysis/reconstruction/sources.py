@@ -73,7 +73,7 @@ def source_of(
         scale_sets: such as ((1,), (1, 2)).
         tokens: one of ``TOKENS``.
         reference: see ``Source``.
-        taps: layers in place of the last one's output.
+        layers: layers in place of the last one's output.
         settings: further ones of ``from_name``: dtype, device, input_mode, weights, ...
 
     Raises:

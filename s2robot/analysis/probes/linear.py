@@ -36,8 +36,8 @@ def inner_products(columns: Iterable[Tensor], training: np.ndarray) -> np.ndarra
     """
     total, index = torch.zeros(0), torch.from_numpy(training)
     for part in columns:
-        centerd = part - part[index].mean(dim=0)
-        product = (centerd @ centerd.T).double()
+        centered = part - part[index].mean(dim=0)
+        product = (centered @ centered.T).double()
         total = product if not len(total) else total.add_(product)
     return total.numpy()
 
@@ -59,8 +59,8 @@ class Span:
         """
         inside = products[np.ix_(fitted, fitted)]
         means = inside.mean(axis=0)
-        centerd = inside - means - means[:, None] + means.mean()
-        values, vectors = np.linalg.eigh(centerd)
+        centered = inside - means - means[:, None] + means.mean()
+        values, vectors = np.linalg.eigh(centered)
         kept = values > 1e-10 * max(values[-1], 1e-300)
         roots = np.sqrt(values[kept])
         across = products[np.ix_(others, fitted)]

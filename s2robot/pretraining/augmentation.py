@@ -51,7 +51,7 @@ class CropSampler(Dataset):
         config: how views are cut.
         seed: of the views.
         batch_size: views a step, over all processes.
-        team: the processes; this one's share is made.
+        context: the processes; this one's share is made.
         cells: along a view's side, whose classes are given too where the pool knows them.
     """
 

@@ -56,7 +56,7 @@ class Trainer:
 
     Args:
         config: the recipe.
-        team: the processes that train together.
+        context: the processes that train together.
     """
 
     def __init__(self, config: PretrainConfig, context: DistributedContext = ALONE) -> None:

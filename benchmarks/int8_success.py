@@ -23,7 +23,8 @@ from s2robot.encoder.spec import EncoderSpec
 from s2robot.evaluation.evaluate import EvalConfig
 from s2robot.experiments.pipeline import EvalJob, evaluate_policy
 from s2robot.policies.checkpoint import load_policy
-from s2robot.stats.intervals import mcnemar, wilson
+from s2robot.stats.intervals import wilson
+from s2robot.stats.paired_tests import mcnemar
 from s2robot.utils.io import read_jsonl, write_json
 from s2robot.utils.provenance import provenance
 

@@ -35,7 +35,8 @@ from support.ros1_rig import (  # noqa: E402  # pyright: ignore[reportMissingImp
 )
 
 from s2robot.policies.checkpoint import read_header  # noqa: E402
-from s2robot.stats.intervals import mcnemar, paired_difference, wilson  # noqa: E402
+from s2robot.stats.intervals import wilson  # noqa: E402
+from s2robot.stats.paired_tests import mcnemar, paired_difference  # noqa: E402
 from s2robot.utils.io import write_json  # noqa: E402
 from s2robot.utils.provenance import provenance  # noqa: E402
 

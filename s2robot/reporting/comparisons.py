@@ -9,14 +9,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from s2robot.reporting.run_results import ComparisonGroup, VariantResults
-from s2robot.stats.intervals import (
-    Interval,
-    McNemar,
-    holm,
-    mcnemar,
-    paired_difference,
-    pairs_needed,
-)
+from s2robot.stats.intervals import Interval
+from s2robot.stats.paired_tests import McNemar, holm, mcnemar, paired_difference, pairs_needed
 
 ALPHA = 0.05
 CEILING = 0.95

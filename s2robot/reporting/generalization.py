@@ -14,7 +14,7 @@ from typing import Any
 
 from s2robot.reporting.comparisons import Comparison
 from s2robot.reporting.run_results import ComparisonGroup, VariantResults
-from s2robot.stats.intervals import holm, mcnemar, paired_difference
+from s2robot.stats.paired_tests import holm, mcnemar, paired_difference
 from s2robot.utils.io import digest_of
 
 

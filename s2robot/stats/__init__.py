@@ -7,16 +7,16 @@ from typing import Any
 
 _HOMES = {
     "Interval": "s2robot.stats.intervals",
-    "McNemar": "s2robot.stats.intervals",
-    "fisher": "s2robot.stats.intervals",
-    "holm": "s2robot.stats.intervals",
-    "mcnemar": "s2robot.stats.intervals",
-    "paired_difference": "s2robot.stats.intervals",
-    "pairs_needed": "s2robot.stats.intervals",
-    "rollouts_needed": "s2robot.stats.intervals",
+    "McNemar": "s2robot.stats.paired_tests",
+    "fisher": "s2robot.stats.paired_tests",
+    "holm": "s2robot.stats.paired_tests",
+    "mcnemar": "s2robot.stats.paired_tests",
+    "paired_difference": "s2robot.stats.paired_tests",
+    "pairs_needed": "s2robot.stats.paired_tests",
+    "rollouts_needed": "s2robot.stats.paired_tests",
     "wilson": "s2robot.stats.intervals",
 }
-"""Where names are that this package was a module of; imported on first use."""
+"""Module of each public name; `s2robot.stats` was one module, and imports them on first use."""
 
 
 def __getattr__(name: str) -> Any:

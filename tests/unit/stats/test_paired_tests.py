@@ -1,27 +1,11 @@
-"""Statistics against published numbers and their own definitions."""
+"""Paired tests and sample sizes against published numbers and their own definitions."""
 
 from __future__ import annotations
-
-import math
 
 import numpy as np
 import pytest
 
-from s2robot.stats import intervals as stats
-
-
-@pytest.mark.parametrize(("successes", "low", "high"), [(7, 23, 67), (10, 39, 82), (8, 28, 72)])
-def test_wilson_gives_the_known_intervals_of_sixteen_rollouts(successes, low, high):
-    interval = stats.wilson(successes, 16)
-    assert (round(100 * interval.low), round(100 * interval.high)) == (low, high)
-
-
-def test_wilson_at_the_edges_stays_in_range_and_is_not_degenerate():
-    none, all_ = stats.wilson(0, 64), stats.wilson(64, 64)
-    assert (none.low, all_.high) == (0, 1)
-    assert none.high == pytest.approx(1 - all_.low)
-    assert 0.03 < none.high < 0.1
-    assert math.isnan(stats.wilson(0, 0).estimate)
+from s2robot.stats import paired_tests as stats
 
 
 @pytest.mark.parametrize(("successes", "p_value"), [((7, 10), 0.48), ((8, 10), 0.72)])
@@ -80,11 +64,11 @@ def test_paired_difference_covers_the_truth_when_seeds_vary():
     """Of 95 % intervals over three seeds, at least nine in ten hold the true difference (zero)."""
     rng = np.random.default_rng(1)
 
-    def arm():
+    def variant():
         rate = np.clip(0.7 + rng.normal(0, 0.06, (3, 1)), 0, 1)
         return rng.random((3, 48)) < rate
 
-    intervals = [stats.paired_difference(arm(), arm()) for _ in range(40)]
+    intervals = [stats.paired_difference(variant(), variant()) for _ in range(40)]
     assert sum(not interval.excludes_zero() for interval in intervals) >= 36
 
 
@@ -106,8 +90,8 @@ def test_pairs_needed_of_no_difference_is_none():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: stats.wilson(5, 4), "5 of 4"),
-        (lambda: stats.wilson(1, 4, confidence=95), "confidence"),
+        (lambda: stats.fisher((5, 1), (4, 4)), "5 of 4"),
+        (lambda: stats.paired_difference(np.ones(3), np.ones(3), confidence=95), "confidence"),
         (lambda: stats.holm([0.5, 1.5]), "p-values"),
         (lambda: stats.mcnemar(np.ones(3), np.ones(4)), "one shape"),
         (lambda: stats.paired_difference(np.ones((2, 0)), np.ones((2, 0))), "non-empty"),

@@ -1,0 +1,35 @@
+"""Intervals of success rates against published numbers."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+
+from s2robot.stats import intervals as stats
+
+
+@pytest.mark.parametrize(("successes", "low", "high"), [(7, 23, 67), (10, 39, 82), (8, 28, 72)])
+def test_wilson_gives_the_known_intervals_of_sixteen_rollouts(successes, low, high):
+    interval = stats.wilson(successes, 16)
+    assert (round(100 * interval.low), round(100 * interval.high)) == (low, high)
+
+
+def test_wilson_at_the_edges_stays_in_range_and_is_not_degenerate():
+    none, all_ = stats.wilson(0, 64), stats.wilson(64, 64)
+    assert (none.low, all_.high) == (0, 1)
+    assert none.high == pytest.approx(1 - all_.low)
+    assert 0.03 < none.high < 0.1
+    assert math.isnan(stats.wilson(0, 0).estimate)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: stats.wilson(5, 4), "5 of 4"),
+        (lambda: stats.wilson(1, 4, confidence=95), "confidence"),
+    ],
+)
+def test_bad_input_is_named(call, message):
+    with pytest.raises(ValueError, match=message):
+        call()

@@ -1,6 +1,6 @@
-"""The pick-cube family: MuJoCo scenes, the Gymnasium environment, its scripted expert.
+"""Pick-cube tasks: MuJoCo scenes, the Gymnasium environment, a scripted expert.
 
-Importing this package chooses a GL backend where none is set and registers the environment:
+Importing this package chooses a GL backend where none is set, and registers the environment:
 ``gymnasium.make("s2robot/PickCube-v0", level="precise")``.
 """
 

@@ -1,4 +1,4 @@
-"""What an action means: from numbers in [-1, 1] to joint targets of one control step."""
+"""Controllers: from an action in [-1, 1] to the joint targets of one control step."""
 
 from __future__ import annotations
 
@@ -12,36 +12,46 @@ CONTROL_DT_S = 0.2
 EE_STEP_M = 0.04
 YAW_STEP_RAD = 0.2
 JOINT_STEP_RAD = 0.15
-# Where the TCP may be sent [m]; the lowest z keeps the jaws just off the table.
+# Limits of the commanded TCP position [m]; the lowest z keeps the jaws just off the table.
 WORKSPACE_LOW_M = np.array([0.25, -0.35, 0.016])
 WORKSPACE_HIGH_M = np.array([0.80, 0.35, 0.45])
 YAW_LIMIT_RAD = 1.1
-_RAMP_SHARE = 0.8  # of a control step: joint targets glide for this long, then rest
-# How far a command may run ahead of an arm that is blocked.
+_RAMP_SHARE = 0.8  # of a control step: joint targets move for this long, then rest
+# Largest distance between the command and an arm that is blocked.
 _EE_LEASH_M = 0.01
 _JOINT_LEASH_RAD = 0.05
 
 
 class Controller(Protocol):
-    """Turns the arm's part of an action (without the gripper) into joint targets."""
+    """Interface of a controller: the arm's part of an action to joint targets."""
 
     @property
     def size(self) -> int:
-        """Numbers in the arm's part of the action."""
+        """Entries of the arm's part of an action, the gripper's left out."""
         ...
 
     def joint_targets(
         self, commanded_rad: np.ndarray, measured_rad: np.ndarray, action: np.ndarray
     ) -> np.ndarray:
-        """Next joint targets (7,) [rad] from the last ones, the joints as they are, the action."""
+        """Return the next joint targets (7,) [rad].
+
+        Args:
+            commanded_rad: joint targets of the last action (7,).
+            measured_rad: joint angles (7,).
+            action: the arm's part of the action, in [-1, 1].
+        """
         ...
 
 
 class EndEffectorDelta:
-    """(Δx, Δy, Δz[, Δyaw]) of a TCP that points down, in the robot's base frame.
+    """Controller of a TCP that points down, by (Δx, Δy, Δz[, Δyaw]) in the robot's base frame.
 
-    Deltas add to the commanded pose, which is the forward kinematics of the commanded joints: the
-    simulator's own state is all there is to restore.
+    Deltas add to the commanded pose, which is the forward kinematics of the commanded joints. So
+    the controller has no state of its own: the simulator's state is enough to restore an episode.
+
+    Args:
+        kinematics: of the arm.
+        with_yaw: whether actions turn the gripper about the vertical.
     """
 
     def __init__(self, kinematics: ArmKinematics, with_yaw: bool) -> None:
@@ -50,11 +60,13 @@ class EndEffectorDelta:
 
     @property
     def size(self) -> int:
+        """Entries of the arm's part of an action: 3, or 4 with yaw."""
         return 4 if self._with_yaw else 3
 
     def joint_targets(
         self, commanded_rad: np.ndarray, measured_rad: np.ndarray, action: np.ndarray
     ) -> np.ndarray:
+        """Return the joint targets (7,) [rad] of the TCP moved by `action`, as `Controller`."""
         commanded, quat = self._kinematics.forward(commanded_rad)
         measured, _ = self._kinematics.forward(measured_rad)
         leashed = measured + _shorten(commanded - measured, _EE_LEASH_M)
@@ -67,7 +79,11 @@ class EndEffectorDelta:
 
 
 class JointDelta:
-    """Δ of the seven joint angles."""
+    """Controller of the seven joint angles, by their changes.
+
+    Args:
+        kinematics: of the arm, for the joint limits.
+    """
 
     size = 7
 
@@ -77,20 +93,21 @@ class JointDelta:
     def joint_targets(
         self, commanded_rad: np.ndarray, measured_rad: np.ndarray, action: np.ndarray
     ) -> np.ndarray:
+        """Return the joint targets (7,) [rad] moved by `action`, as `Controller`."""
         ahead = np.clip(commanded_rad - measured_rad, -_JOINT_LEASH_RAD, _JOINT_LEASH_RAD)
         return np.clip(measured_rad + ahead + JOINT_STEP_RAD * action, self._low, self._high)
 
 
 class Glide:
-    """Joint targets from where they are to where an action sends them, physics step by step.
+    """Joint targets of each physics step between two actions.
 
-    They follow a smooth curve, as jerks shake a held cube loose, and are ahead of it by what each
-    servo's damping holds it back, so that the TCP runs straight. At the end they rest.
+    They follow a smooth curve, since jerks would shake a held cube loose. They lead the curve by
+    each servo's lag, so that the TCP moves along a straight line. At the end they rest.
 
     Args:
         timestep_s: of the physics.
         lag_s: damping over stiffness of each servo (7,).
-        joints: targets to begin with (7,) [rad].
+        joints: first targets (7,) [rad].
     """
 
     def __init__(self, timestep_s: float, lag_s: np.ndarray, joints: np.ndarray) -> None:
@@ -107,16 +124,16 @@ class Glide:
         return len(self._coverage)
 
     def rest(self, joints: np.ndarray) -> None:
-        """Stay at targets (7,) [rad]."""
+        """Keep targets (7,) [rad] from now on."""
         self._start = self._goal = np.array(joints)
         self._next = self.substeps
 
     def begin(self, start: np.ndarray, goal: np.ndarray) -> None:
-        """Go from targets (7,) to targets (7,) [rad] in the physics steps that follow."""
+        """Move from targets `start` (7,) to `goal` (7,) [rad] in the physics steps that follow."""
         self._start, self._goal, self._next = np.array(start), np.array(goal), 0
 
     def targets(self) -> np.ndarray:
-        """Targets (7,) [rad] of the next physics step."""
+        """Return the targets (7,) [rad] of the next physics step."""
         step = min(self._next, self.substeps - 1)
         self._next += 1
         return self._start + self._coverage[step] * (self._goal - self._start)

@@ -1,8 +1,9 @@
-"""Randomised pictures of the pick-cube scene, to pre-train encoders on.
+"""Randomized pictures of the pick-cube scene, to pre-train encoders on.
 
-Every picture is a function of (seed, index) alone: arm pose, gripper, cubes, other boxes, colours,
-lights and camera are drawn anew. About a third keep the task's own colours and lights, and the
-task's own cameras are among the views, so that what a policy will see is in distribution.
+Every picture is a function of (seed, index) alone. Arm pose, gripper, cube, other boxes, colors,
+lights and camera are drawn for each picture. About a third of the pictures keep the task's own
+colors and lights, and a quarter keep the task's own camera poses, so that the images of the task
+are in distribution.
 """
 
 # MuJoCo's bindings carry no type stubs.
@@ -31,9 +32,9 @@ from s2robot.envs.scene import (
 )
 from s2robot.envs.segmentation import segment_of_geom
 
-_CUBES_OF = ("easy", "precise")  # levels; a further one here would change every frame
+_CUBES_OF = ("easy", "precise")  # levels; another level here would change every frame
 _EXTRA_BOXES = 3
-_NOMINAL_COLORS = 0.35  # share of pictures in the task's own colours and lights
+_NOMINAL_COLORS = 0.35  # share of pictures in the task's own colors and lights
 _NOMINAL_CAMERA = 0.25  # share of pictures through an unmoved camera
 _CAMERA_SHARES = {"front": 0.42, "far": 0.43, "wrist": 0.15}
 _CUBE_IN_HAND = 0.25
@@ -42,12 +43,12 @@ _LOWEST_LINK_M = 0.06
 
 
 class RandomScenes:
-    """An endless, indexable source of randomised frames.
+    """Endless, indexable source of randomized frames.
 
     Args:
-        seed: with an index it fixes a frame.
+        seed: of the frames; a seed and an index define a frame.
         size: edge of the square frames [px].
-        quality: what to spend on a picture.
+        quality: settings of the renderer.
     """
 
     def __init__(self, seed: int, size: int = 384, quality: RenderQuality | None = None) -> None:
@@ -70,27 +71,32 @@ class RandomScenes:
             index += 1
 
     def frame(self, index: int) -> np.ndarray:
-        """Draw frame ``index``: (size, size, 3) uint8 RGB, the same whenever it is asked for."""
+        """Return frame ``index``: (size, size, 3) uint8 RGB, the same at every call."""
         camera = self._arrange(index)
         return renderer().render(self._model, self._data, camera, self.size, self.size)
 
     def segments(self, index: int, size: int) -> np.ndarray:
-        """What each place of frame ``index`` shows: (size, size) uint8 of ``ALL_SEGMENTS``."""
+        """Return the class of each pixel of a frame: (size, size) uint8 of ``ALL_SEGMENTS``.
+
+        Args:
+            index: of the frame.
+            size: edge of the square label image [px].
+        """
         camera = self._arrange(index)
         geoms = renderer().render_labels(self._model, self._data, camera, size, size).geom_id
         return self._segments[geoms]
 
     def _arrange(self, index: int) -> str:
-        """Put everything in its place for a frame; the camera that looks."""
+        """Arrange the scene of a frame, and return the name of its camera."""
         rng = np.random.default_rng((self.seed, index))
         level = LEVELS[str(rng.choice(_CUBES_OF))]
-        self._reset_looks()
+        self._reset_appearance()
         self._pose_arm(rng)
         self._place_cube(rng, level)
         self._place_boxes(rng)
         if rng.random() >= _NOMINAL_COLORS:
-            self._paint(rng)
-            self._light(rng)
+            self._draw_colors(rng)
+            self._draw_lights(rng)
         camera = self._aim_camera(rng)
         mujoco.mj_kinematics(self._model, self._data)
         mujoco.mj_camlight(self._model, self._data)
@@ -99,7 +105,7 @@ class RandomScenes:
     def _addresses(self, joints: tuple[str, ...]) -> np.ndarray:
         return np.array([self._model.joint(PREFIX + name).qposadr[0] for name in joints])
 
-    def _reset_looks(self) -> None:
+    def _reset_appearance(self) -> None:
         for field in (
             "geom_rgba", "geom_size", "geom_pos", "geom_quat", "mat_rgba", "mat_specular",
             "light_pos", "light_dir", "light_diffuse", "cam_pos", "cam_quat", "cam_fovy",
@@ -129,7 +135,7 @@ class RandomScenes:
         return self._kinematics.inverse(np.array(HOME_JOINTS_RAD), position, down_quat(yaw))
 
     def _free_pose(self, rng: np.random.Generator, draw) -> np.ndarray:
-        """The first drawn pose that stays above the table, or home."""
+        """Return the first drawn pose that stays above the table, or the home pose."""
         for _ in range(10):
             joints = np.clip(draw(), *self._kinematics.limits_rad)
             self._data.qpos[self._arm_qpos] = joints
@@ -164,7 +170,7 @@ class RandomScenes:
 
     @staticmethod
     def _spot_on_table(rng: np.random.Generator, level: Level) -> tuple[float, float]:
-        """Mostly where the task spawns the cube, else anywhere near."""
+        """Return a position (x, y) [m]: mostly where the task starts the cube, else near there."""
         margin = 0.03 if rng.random() < 0.8 else 0.15
         (x0, x1), (y0, y1) = level.cube_x_range_m, level.cube_y_range_m
         return rng.uniform(x0 - margin, x1 + margin), rng.uniform(y0 - margin, y1 + margin)
@@ -180,8 +186,8 @@ class RandomScenes:
             box.quat[:] = (np.cos(yaw / 2), 0, 0, np.sin(yaw / 2))
             box.rgba[:] = (*rng.uniform(0.05, 0.95, 3), 1)
 
-    # ------------------------------------------------------------------ looks
-    def _paint(self, rng: np.random.Generator) -> None:
+    # ------------------------------------------------------------- appearance
+    def _draw_colors(self, rng: np.random.Generator) -> None:
         self._model.geom(CUBE).rgba[:3] = _recolor(rng, COLORS[CUBE], 0.5)
         for name in (TABLE, "floor", "wall"):
             self._model.geom(name).rgba[:3] = _recolor(rng, COLORS[name], 0.5)
@@ -190,7 +196,7 @@ class RandomScenes:
             material.rgba[:3] = _recolor(rng, nominal, 0.2)
             material.specular[:] = rng.uniform(0, 0.8)
 
-    def _light(self, rng: np.random.Generator) -> None:
+    def _draw_lights(self, rng: np.random.Generator) -> None:
         for index in range(self._model.nlight):
             light = self._model.light(index)
             light.pos[:] += rng.normal(0, 0.5, 3)
@@ -229,7 +235,7 @@ class RandomScenes:
 
 
 def _recolor(rng: np.random.Generator, nominal: tuple[float, ...], wild: float) -> np.ndarray:
-    """A colour near ``nominal``, or with probability ``wild`` any colour: (3,) in [0, 1]."""
+    """Return a color near ``nominal``, or with probability ``wild`` any color: (3,) in [0, 1]."""
     if rng.random() < wild:
         return rng.uniform(0.05, 0.98, 3)
     return np.clip(np.array(nominal[:3]) * rng.uniform(0.7, 1.3) + rng.normal(0, 0.06, 3), 0, 1)

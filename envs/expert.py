@@ -1,4 +1,4 @@
-"""A scripted expert for the pick-cube task, and the noise that its demonstrations are run with."""
+"""Scripted experts of the pick-cube task, and the noise that is added to demonstrations."""
 
 from __future__ import annotations
 
@@ -15,26 +15,26 @@ OPEN, CLOSE = 1.0, -1.0
 _JAW_DEPTH_M = 0.012  # the jaws' lowest point below the TCP
 _HOVER_GAP_M = 0.012  # between the jaws and the cube's top while lining up
 _ALIGNED_SHARE = 0.4  # of the clearance: lined up well enough to go down
-_SINK_SHARE = 0.2  # of the cube's half size: go this far below its centre
-_GRASP_SHARE = 0.8  # of the cube's half size: TCP this near its centre's height, close
-_GRIP_SLACK_M = 0.004  # a width this near the cube's means the cube is held
-_LIFT_STEP_M = 0.02  # gentle, and easier to tell from the way down for whoever imitates it
-_CARRY_MARGIN_M = 0.05  # held this far above the height that counts as lifted
+_SINK_SHARE = 0.2  # of the cube's half size: the TCP goes this far below its center
+_GRASP_SHARE = 0.8  # of the cube's half size: close when the TCP is this near the center's height
+_GRIP_SLACK_M = 0.004  # a width this near the cube's edge means that the cube is held
+_LIFT_STEP_M = 0.02  # slow, so that a policy can distinguish it from the way down
+_CARRY_MARGIN_M = 0.05  # the cube is held this far above the height that counts as lifted
 
 
 class ScriptedExpert:
-    """Lines up above the cube, goes down, closes, lifts and holds; a function of one observation.
+    """Expert for control ``ee_delta``: aligns above the cube, goes down, closes, lifts and holds.
+
+    Its action depends on one observation alone.
 
     Args:
-        level: the level it plays; cube size, clearance and heights follow from it.
+        level: the level of the environment; it gives cube size, clearance and heights.
     """
 
     def __init__(self, level: Level) -> None:
         self._level = level
         half = level.cube_half_size_m
-        self._straddle_m = (
-            half + _JAW_DEPTH_M
-        )  # TCP above the cube's centre, jaws level with its top
+        self._straddle_m = half + _JAW_DEPTH_M  # TCP above the center, jaws level with the top
         self._hover_m = self._straddle_m + _HOVER_GAP_M
         self._aligned_m = _ALIGNED_SHARE * level.clearance_m
         self._sink_m = _SINK_SHARE * half
@@ -42,7 +42,7 @@ class ScriptedExpert:
         self._carry_z_m = half + level.lift_height_m + _CARRY_MARGIN_M
 
     def action(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Action (4,) float32, or (5,) where the level has yaw, for control ``ee_delta``."""
+        """Return the action for an observation: (4,) float32, or (5,) where the level has yaw."""
         tcp = np.asarray(observation["ee_pos"], dtype=float)
         to_cube = np.asarray(observation["cube_pos"], dtype=float) - tcp  # (3,)
         width = float(observation["gripper_width"][0])
@@ -55,7 +55,7 @@ class ScriptedExpert:
     def _decide(
         self, tcp: np.ndarray, to_cube: np.ndarray, width: float
     ) -> tuple[np.ndarray, float]:
-        """How far to move [m] (3,), and what the gripper does."""
+        """Return how far to move [m] (3,), and the gripper's entry of the action."""
         error = float(np.linalg.norm(to_cube[:2]))
         surplus = width - 2 * self._level.cube_half_size_m
         if surplus < -_GRIP_SLACK_M:  # closed on nothing
@@ -67,7 +67,7 @@ class ScriptedExpert:
         return np.array([*to_cube[:2], self._vertical_move(error, to_cube[2])]), OPEN
 
     def _vertical_move(self, error: float, down: float) -> float:
-        """Down where the jaws clear the cube, to the hover height where they do not."""
+        """Return the vertical move [m]: down where the jaws clear the cube, else to the hover."""
         clearance = self._level.clearance_m
         to_grasp = down - self._sink_m
         if -down <= self._straddle_m and error <= clearance:
@@ -80,10 +80,10 @@ class ScriptedExpert:
 
 
 class JointSpaceExpert:
-    """The scripted expert for control ``joint_delta``: the same moves, as changes of joint angles.
+    """Expert for control ``joint_delta``: the same moves, as changes of joint angles.
 
     Args:
-        level: the level it plays.
+        level: the level of the environment.
         kinematics: of the environment's arm (``env.kinematics``).
     """
 
@@ -92,7 +92,7 @@ class JointSpaceExpert:
         self._kinematics = kinematics
 
     def action(self, observation: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Action (8,) float32: seven joint changes and the gripper."""
+        """Return the action for an observation: (8,) float32, seven joints and the gripper."""
         move = self._expert.action(observation)
         yaw = 0.0
         if len(move) > 4:
@@ -104,7 +104,7 @@ class JointSpaceExpert:
 
 
 def _turn_to_cube(observation: Mapping[str, np.ndarray]) -> float:
-    """The smallest turn [rad] that squares the gripper with the cube's sides."""
+    """Return the smallest turn [rad] that aligns the gripper with the cube's sides."""
     turn = quat_to_yaw(observation["cube_quat"]) - quat_to_yaw(observation["ee_quat"])
     quarter = np.pi / 2
     return (turn + quarter / 2) % quarter - quarter / 2
@@ -112,18 +112,18 @@ def _turn_to_cube(observation: Mapping[str, np.ndarray]) -> float:
 
 @dataclass(frozen=True)
 class ExecutionNoise:
-    """How far demonstrations stray from the expert's clean actions."""
+    """Noise that is added to the expert's actions while demonstrations are collected."""
 
     entries: int
-    """Entries of an action that are moved: all but yaw and gripper."""
+    """Entries of an action that get noise: all but yaw and gripper."""
     max_sigma: float
-    """An episode's Gaussian σ is drawn from 0 to this; in meters, or radians for joints."""
+    """Largest Gaussian σ of an episode, which is drawn from 0 to this [m, or rad for joints]."""
     kick: float
-    """Length of a kick in a random direction; in meters, or radians for joints."""
+    """Length of a kick in a random direction [m, or rad for joints]."""
     step: float
-    """What an entry of 1 means [m or rad]."""
+    """Motion of an entry of 1 [m, or rad for joints]."""
     kick_probability: float = 0.05
-    """Of each step."""
+    """Probability of a kick in each step."""
 
 
 EXECUTION_NOISE = {
@@ -135,9 +135,14 @@ EXECUTION_NOISE = {
 def noisy_execution(
     rng: np.random.Generator, noise: ExecutionNoise = EXECUTION_NOISE["ee_delta"]
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Noise for one episode: maps a clean action to the one that is carried out.
+    """Return a function from the expert's action to the noisy action that is carried out.
 
-    Demonstrations keep the clean action as their label, so that a policy learns to come back.
+    Demonstrations keep the expert's action as their label, so that a policy learns to correct
+    deviations.
+
+    Args:
+        rng: of the noise; it draws the episode's σ here.
+        noise: sizes of the noise.
     """
     sigma = rng.uniform(0.0, noise.max_sigma)
 

@@ -1,4 +1,4 @@
-"""Forward and inverse kinematics of the arm's tool centre point (TCP)."""
+"""Forward and inverse kinematics of the arm's tool center point (TCP)."""
 
 # MuJoCo's bindings carry no type stubs.
 # pyright: reportAttributeAccessIssue=false
@@ -19,18 +19,39 @@ _POSTURE_GAIN = 0.05
 
 
 def down_quat(yaw_rad: float) -> np.ndarray:
-    """Orientation (wxyz) of a TCP that points down, its fingers closing along y turned by yaw."""
+    """Return the orientation (wxyz) of a TCP that points down, turned by a yaw [rad].
+
+    At yaw 0 the fingers close along y.
+    """
     return np.array([0.0, np.cos(yaw_rad / 2), np.sin(yaw_rad / 2), 0.0])
 
 
 def quat_to_yaw(quat: np.ndarray) -> float:
-    """Yaw [rad] in (-π, π] about the world's vertical of an orientation (wxyz)."""
+    """Return the yaw [rad] in (-π, π] of an orientation (wxyz), about the world's vertical."""
     w, x, y, z = quat
     return float(np.arctan2(2 * (w * z + x * y), 1 - 2 * (y * y + z * z)))
 
 
+def joint_body(model: mujoco.MjModel, joint: str) -> int:
+    """Return the id of the body that a joint moves.
+
+    Args:
+        model: the compiled scene.
+        joint: name of the joint, with its prefix.
+    """
+    return int(model.joint(joint).bodyid[0])
+
+
 class ArmKinematics:
-    """Kinematics on scratch data of its own: results depend on the arguments only."""
+    """Forward and inverse kinematics of the arm; results depend on the arguments only.
+
+    Args:
+        model: the compiled scene.
+        posture_rad: joint angles (7,) that the inverse prefers among its solutions.
+
+    Attributes:
+        limits_rad: joint limits (2, 7): low, high.
+    """
 
     def __init__(self, model: mujoco.MjModel, posture_rad: np.ndarray) -> None:
         self._model = model
@@ -43,7 +64,7 @@ class ArmKinematics:
         self._posture = np.asarray(posture_rad, dtype=float)
 
     def forward(self, joints_rad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """TCP position [m] (3,) and orientation wxyz (4,) at joint angles (7,)."""
+        """Return the TCP's position (3,) [m] and orientation (4,) wxyz at joint angles (7,)."""
         self._data.qpos[self._qpos] = joints_rad
         mujoco.mj_kinematics(self._model, self._data)
         quat = np.empty(4)
@@ -51,10 +72,15 @@ class ArmKinematics:
         return self._data.site_xpos[self._site].copy(), quat
 
     def inverse(self, start_rad: np.ndarray, position: np.ndarray, quat: np.ndarray) -> np.ndarray:
-        """Joint angles (7,) within limits whose TCP is at ``position``, ``quat`` (wxyz).
+        """Return joint angles (7,) [rad] within limits that bring the TCP to a pose.
 
-        Damped least squares from ``start_rad``, drawn to the posture in its null space. A pose out
-        of reach gives the nearest that the iterations found.
+        The method is damped least squares, with a pull to the preferred posture in the null space.
+        For a pose out of reach, the result is the last iteration's.
+
+        Args:
+            start_rad: joint angles (7,) of the first iteration.
+            position: of the TCP (3,) [m].
+            quat: orientation of the TCP (4,), wxyz.
         """
         joints = np.array(start_rad, dtype=float)
         jacobian = np.zeros((6, self._model.nv))

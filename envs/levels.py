@@ -1,4 +1,4 @@
-"""The levels of the pick-cube task: what changes between an easy pick and a precise one."""
+"""Levels of the pick-cube task: sizes, start ranges, camera, and visual perturbations."""
 
 from __future__ import annotations
 
@@ -14,25 +14,31 @@ MAX_OPENING_M = 0.08  # the Panda hand's stroke, both fingers together
 
 @dataclass(frozen=True)
 class Level:
-    """One level; lengths in metres, angles in radians, all in the robot's base frame."""
+    """One level; lengths in meters, angles in radians, all in the robot's base frame.
+
+    Raises:
+        ValueError: a field is out of range; the message states what is allowed.
+    """
 
     name: str
     cube_half_size_m: float
     """Half of the cube's edge."""
     camera: str
-    """Camera that policies of this level look through."""
+    """Camera of this level's policies."""
     gripper_opening_m: float = MAX_OPENING_M
     """Distance between the open finger pads."""
     cube_x_range_m: tuple[float, float] = (0.40, 0.65)
+    """Range of the cube's start along x."""
     cube_y_range_m: tuple[float, float] = (-0.15, 0.15)
+    """Range of the cube's start along y."""
     yaw_range_rad: float = 0.0
-    """The cube's yaw is drawn from ± this; above 0 the Cartesian action gains Δyaw."""
+    """Largest yaw of the cube at the start, to either side; above 0, ``ee_delta`` has Δyaw."""
     lift_height_m: float = 0.05
-    """The cube counts as lifted when it has risen this far above where it rests."""
+    """Rise above rest from which the cube counts as lifted."""
     horizon: int = 32
-    """Steps of an episode (5 Hz)."""
+    """Control steps of an episode (5 Hz)."""
     rare_share: float = 0.0
-    """Probability that an episode has a rare appearance of its own, not the ordinary one."""
+    """Probability that an episode has a visual perturbation instead of the nominal appearance."""
 
     def __post_init__(self) -> None:
         if self.camera not in CAMERAS:
@@ -57,7 +63,7 @@ class Level:
 
     @property
     def clearance_m(self) -> float:
-        """Free space on each side of a centred cube between the open jaws."""
+        """Free space on each side of a centered cube between the open jaws [m]."""
         return self.gripper_opening_m / 2 - self.cube_half_size_m
 
     @property
@@ -66,12 +72,12 @@ class Level:
         return self.rare_share > 0
 
     def same_task(self, other: Level) -> bool:
-        """Whether the two differ in their appearance at most, so that policies can do both."""
+        """Return whether two levels differ in their appearance at most, and so share policies."""
         return dataclasses.replace(self, name=other.name, rare_share=other.rare_share) == other
 
 
 MIXED_SHARE = 0.25
-"""Share of rare appearances where demonstrations are to show a few."""
+"""Share of visually perturbed episodes on the levels ``mixed`` and ``easy-mixed``."""
 _EASY = Level("easy", cube_half_size_m=0.02, camera="front")
 _PRECISE = Level("precise", cube_half_size_m=0.03, camera="far")
 
@@ -89,13 +95,30 @@ LEVELS: dict[str, Level] = {
 
 
 def get_level(name: str) -> Level:
-    """Look a level up by name; an unknown name is a ValueError that lists the levels."""
+    """Return a level by name.
+
+    Raises:
+        ValueError: the name is unknown; the message lists the levels.
+
+    Example:
+        >>> level = get_level("precise")
+        >>> level.camera, level.horizon, f"{level.clearance_m:.2f}"
+        ('far', 32, '0.01')
+    """
     if name not in LEVELS:
         raise unknown("level", name, LEVELS)
     return LEVELS[name]
 
 
 def levels_of_task(name: str) -> list[str]:
-    """Names of the levels that share a level's task, itself among them."""
+    """Return the names of the levels that differ from a level in their appearance at most.
+
+    Raises:
+        ValueError: the name is unknown.
+
+    Example:
+        >>> levels_of_task("precise")
+        ['precise', 'mixed', 'hard']
+    """
     level = get_level(name)
     return [other.name for other in LEVELS.values() if level.same_task(other)]

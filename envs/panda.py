@@ -1,8 +1,8 @@
-"""A Franka Panda from primitive shapes: its true kinematics and limits, no meshes.
+"""A Franka Panda made of primitive shapes: its true kinematics and limits, no meshes.
 
 Frames and joint limits follow Franka's published Denavit-Hartenberg table
 (https://frankaemika.github.io/docs/control_parameters.html), which a test recomputes; the shapes
-are our own. Link masses are rounded from the identification by Gaz et al. (RA-L 2019).
+are made for this project. Link masses are rounded values of Gaz et al. (RA-L 2019).
 """
 
 # MuJoCo's bindings carry no type stubs.
@@ -49,7 +49,7 @@ class Rod:
 
 
 def _ring(half_length: float, radius: float, material: str = GRAY) -> Rod:
-    """A cylinder about the link's z axis, where the joint's motor sits."""
+    """Return a cylinder about the link's z axis, at the place of the joint's motor."""
     ends = ((0.0, 0.0, -half_length), (0.0, 0.0, half_length))
     return Rod(*ends, radius, material, mujoco.mjtGeom.mjGEOM_CYLINDER)
 
@@ -67,7 +67,7 @@ class Link:
     shapes: tuple[Rod, ...]
 
 
-_BACK, _FORTH = (1.0, -1.0, 0.0, 0.0), (1.0, 1.0, 0.0, 0.0)  # ∓90° about x, normalised by MuJoCo
+_BACK, _FORTH = (1.0, -1.0, 0.0, 0.0), (1.0, 1.0, 0.0, 0.0)  # ∓90° about x, normalized by MuJoCo
 
 BASE_SHAPES = (
     Rod((-0.10, 0.0, 0.055), (0.02, 0.0, 0.055), 0.055),
@@ -113,7 +113,7 @@ PLATE_HALF_THICKNESS_M = 0.003
 
 
 def panda_spec() -> mujoco.MjSpec:
-    """Build the arm alone, its base frame at the origin, with actuators and a ``tcp`` site."""
+    """Return the arm alone, its base frame at the origin, with actuators and a ``tcp`` site."""
     spec = mujoco.MjSpec()
     spec.modelname = "panda_primitives"
     spec.compiler.degree = False
@@ -137,14 +137,14 @@ def panda_spec() -> mujoco.MjSpec:
 
 
 def load_arm(arm_path: str | Path | None = None) -> mujoco.MjSpec:
-    """Our own arm, or one read from an MJCF file laid out like MuJoCo Menagerie's ``panda.xml``.
+    """Return the built-in arm, or one from an MJCF file like MuJoCo Menagerie's ``panda.xml``.
 
-    A file must have joints ``joint1..7``, ``finger_joint1/2`` and a body ``hand``; its actuators
-    and keyframes are replaced by ours, so that actions mean the same with either arm.
+    A file must have joints ``joint1..7``, ``finger_joint1/2`` and a body ``hand``. Its actuators
+    and keyframes are replaced by those of the built-in arm, so that actions mean the same.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: it is not MJCF, or joints or the hand are missing (they are named).
+        ValueError: it is not MJCF, or joints or the hand are missing; the message names them.
     """
     if arm_path is None:
         return panda_spec()
@@ -161,7 +161,16 @@ def load_arm(arm_path: str | Path | None = None) -> mujoco.MjSpec:
 
 
 def attach_arm(scene: mujoco.MjSpec, arm_path: str | Path | None = None) -> None:
-    """Attach the arm to ``scene``, its base at the origin, its names prefixed with ``robot/``."""
+    """Attach an arm to a scene, its base at the origin, its names with the prefix ``robot/``.
+
+    Args:
+        scene: is changed.
+        arm_path: MJCF file of the arm; None takes the built-in one.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        ValueError: as ``load_arm``.
+    """
     scene.attach(load_arm(arm_path), prefix=PREFIX, frame=scene.worldbody.add_frame())
 
 
@@ -234,7 +243,7 @@ def _add_hand(flange: mujoco.MjsBody) -> None:
 
 
 def _add_jaw(finger: mujoco.MjsBody, index: int) -> None:
-    """The finger's shapes; its frame is 4.5 cm above the TCP and closes along -y."""
+    """Add the finger's shapes; its frame is 4.5 cm above the TCP and closes along -y."""
     tcp_z = TCP_OFFSET_M - 0.0584
     top, bottom = tcp_z + JAW_BOTTOM_M, tcp_z + JAW_TOP_M  # z points down, to the table
     middle, half_height = (top + bottom) / 2, (bottom - top) / 2
@@ -255,7 +264,7 @@ def _add_jaw(finger: mujoco.MjsBody, index: int) -> None:
 
 
 def _add_actuators(spec: mujoco.MjSpec) -> None:
-    """Position servos on the seven joints and one on the fingers' mean opening [m, per finger]."""
+    """Add position servos of the seven joints and of the fingers' mean opening [m, per finger]."""
     for name, link in zip(ARM_JOINTS, LINKS, strict=True):
         servo = spec.add_actuator(
             name=name,
@@ -265,7 +274,7 @@ def _add_actuators(spec: mujoco.MjSpec) -> None:
             ctrlrange=link.joint_range_rad,
         )
         servo.set_to_position(kp=link.stiffness, dampratio=1)
-    if spec.tendon(OPENING_TENDON) is None:  # an exported copy of our own arm has it
+    if spec.tendon(OPENING_TENDON) is None:  # an exported copy of the built-in arm has it
         tendon = spec.add_tendon(name=OPENING_TENDON)
         for joint in FINGER_JOINTS:
             tendon.wrap_joint(joint, 0.5)

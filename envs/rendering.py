@@ -1,7 +1,7 @@
-"""Rendering of MuJoCo scenes without a display: one GL context a process, made when first needed.
+"""Rendering of MuJoCo scenes without a display, with one GL context per process.
 
-``select_gl`` is called on ``import s2robot.envs``, before MuJoCo is imported, as MuJoCo refuses to
-load with a wrong ``MUJOCO_GL``; so this module imports MuJoCo only inside functions.
+``import s2robot.envs`` calls ``select_gl`` before MuJoCo is imported, since MuJoCo does not import
+with a wrong ``MUJOCO_GL``. This module therefore imports MuJoCo only inside functions.
 """
 
 # MuJoCo's bindings carry no type stubs.
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 _LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
 _OTHER_BACKENDS = ("glfw", "disable")
 _SYNONYMS = ("glx", "enable", "enabled", "on", "true", "1", "disabled", "off", "false", "0")
-_MEND = (
+_FIX = (
     "Install a software renderer (Debian, Ubuntu: `apt-get install libegl1 libgl1-mesa-dri`, or "
     "`apt-get install libosmesa6`) and set MUJOCO_GL=egl or MUJOCO_GL=osmesa, or unset it to let "
     "s2robot choose"
@@ -41,18 +41,18 @@ _MAX_SIZE_PX = 4096
 
 
 class RenderingError(S2RobotError):
-    """Pictures cannot be made here; the message says what to install or set."""
+    """This machine cannot draw; the message states what to install or set."""
 
 
 def select_gl() -> str:
-    """Choose MuJoCo's GL backend, unless ``MUJOCO_GL`` already names one.
+    """Choose MuJoCo's GL backend, unless ``MUJOCO_GL`` names one.
 
     Returns:
-        The backend in force: ``egl`` where libEGL is found, else ``osmesa``, else ``""`` (physics
+        The backend in use: ``egl`` where libEGL is found, else ``osmesa``, else ``""`` (physics
         works; rendering raises).
 
     Raises:
-        ValueError: ``MUJOCO_GL`` holds a name that MuJoCo does not know.
+        ValueError: ``MUJOCO_GL`` is not a name that MuJoCo knows.
         RenderingError: ``MUJOCO_GL`` names a backend whose library is missing.
     """
     chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
@@ -64,7 +64,7 @@ def select_gl() -> str:
         error = unknown("MUJOCO_GL", chosen, (*_LIBRARIES, *_OTHER_BACKENDS))
         raise ValueError(f"{error}. Unset it to let s2robot choose")
     if chosen in _LIBRARIES and not _has_library(chosen):
-        raise RenderingError(f"MUJOCO_GL={chosen}, but lib{_LIBRARIES[chosen]} is missing. {_MEND}")
+        raise RenderingError(f"MUJOCO_GL={chosen}, but lib{_LIBRARIES[chosen]} is missing. {_FIX}")
     return chosen
 
 
@@ -82,12 +82,12 @@ def _has_library(backend: str) -> bool:
 
 @dataclass(frozen=True)
 class RenderQuality:
-    """What a picture costs; the defaults suit a software renderer."""
+    """Quality, and so cost, of pictures; the defaults suit a software renderer."""
 
     shadow_size: int = 0
     """Edge of the shadow map [px]; 0 draws no shadows (3-4 times faster in software)."""
     msaa: int = 0
-    """Samples a pixel; 0 leaves antialiasing to whoever shrinks the picture."""
+    """Samples per pixel; 0 draws without antialiasing, as suits pictures that are shrunk later."""
     slices: int = 20
     """Facets around a cylinder or capsule."""
 
@@ -99,7 +99,11 @@ class RenderQuality:
 
     @classmethod
     def of(cls, value: RenderQuality | Mapping[str, int] | None) -> RenderQuality:
-        """The value itself, one made of a mapping's entries, or the default for None."""
+        """Return a quality: the value itself, one with a mapping's entries, the default for None.
+
+        Raises:
+            ValueError: a key of the mapping names no field, or a value is out of range.
+        """
         if not isinstance(value, Mapping):
             return value or cls()
         names = [field.name for field in fields(cls)]
@@ -117,16 +121,20 @@ class RenderQuality:
 
 @dataclass(frozen=True)
 class PixelLabels:
-    """What each pixel of a picture shows, and how far away it is."""
+    """Geom and distance of each pixel of a picture."""
 
     geom_id: np.ndarray
-    """(height, width) int32: the nearest geom's id in the model; -1 where there is none."""
+    """(height, width) int32: id of the nearest geom in the model; -1 where there is none."""
     depth_m: np.ndarray
-    """(height, width) float32 along the camera's axis [m]; infinite where there is no geom."""
+    """(height, width) float32: distance along the camera's axis; infinite without a geom."""
 
 
 class Renderer:
-    """Draws any number of models in one GL context; use the process's own, ``renderer()``."""
+    """Renderer of any number of models in one GL context; ``renderer()`` returns the process's own.
+
+    Args:
+        max_models: models whose GL resources are kept; the least recently used are freed.
+    """
 
     def __init__(self, max_models: int = 4) -> None:
         self._gl = _make_gl_context()
@@ -141,7 +149,21 @@ class Renderer:
         height: int,
         width: int,
     ) -> np.ndarray:
-        """Draw ``data`` through a named camera: (height, width, 3) uint8 RGB."""
+        """Draw a state through a named camera.
+
+        Args:
+            model: of the scene.
+            data: state to draw; kinematics must be up to date.
+            camera: its name in the model.
+            height: of the picture [px].
+            width: of the picture [px].
+
+        Returns:
+            (height, width, 3) uint8 RGB.
+
+        Raises:
+            ValueError: an unknown camera, or an impossible size.
+        """
         camera_id = _checked_camera(model, camera, height, width)
         self._gl.make_current()
         canvas = self._canvas(model, model.vis.quality.offsamples)
@@ -155,14 +177,21 @@ class Renderer:
         height: int,
         width: int,
     ) -> PixelLabels:
-        """Which geom each pixel of ``render``'s picture shows, and its distance.
+        """Return the geom and the distance of each pixel of ``render``'s picture.
 
-        One drawing gives both. There is no antialiasing, whatever the model's quality says: a pixel
-        has the label of what its centre shows. Sites, tendons and the like hide what is behind
-        them and count as no geom.
+        One drawing gives both. It has no antialiasing, whatever the model's quality: a pixel's
+        label is that of its center. Sites and tendons hide the geoms behind them, and their pixels
+        have no geom.
+
+        Args:
+            model: of the scene.
+            data: state to draw; kinematics must be up to date.
+            camera: its name in the model.
+            height: of the picture [px].
+            width: of the picture [px].
 
         Raises:
-            ValueError: unknown camera, or an impossible size.
+            ValueError: an unknown camera, or an impossible size.
         """
         camera_id = _checked_camera(model, camera, height, width)
         self._gl.make_current()
@@ -177,7 +206,7 @@ class Renderer:
         return canvas
 
     def info(self) -> dict[str, Any]:
-        """The renderer's name, MuJoCo's backend, and whether it draws in software."""
+        """Return the renderer's name, MuJoCo's backend, and whether it draws in software."""
         from OpenGL import GL
 
         self._gl.make_current()
@@ -194,10 +223,10 @@ class Renderer:
 
 
 def _checked_camera(model: mujoco.MjModel, camera: str, height: int, width: int) -> int:
-    """The camera's id.
+    """Return the camera's id.
 
     Raises:
-        ValueError: no such camera, or no such picture.
+        ValueError: an unknown camera, or an impossible size.
     """
     camera_names = [model.camera(i).name for i in range(model.ncam)]
     if camera not in camera_names:
@@ -209,7 +238,7 @@ def _checked_camera(model: mujoco.MjModel, camera: str, height: int, width: int)
 
 
 class _Canvas:
-    """One model's GL resources; keeps the model alive, so its id stays its own."""
+    """GL resources of one model; it holds the model, so that no other model gets its id."""
 
     def __init__(self, model: mujoco.MjModel, samples: int) -> None:
         import mujoco
@@ -221,7 +250,7 @@ class _Canvas:
         self._camera.type = mujoco.mjtCamera.mjCAMERA_FIXED
         quality = model.vis.quality
         before, quality.offsamples = quality.offsamples, samples
-        try:  # the context takes the number of samples from the model
+        try:  # the context reads the number of samples from the model
             self._context = mujoco.MjrContext(model, mujoco.mjtFontScale.mjFONTSCALE_100)
         finally:
             quality.offsamples = before
@@ -229,7 +258,7 @@ class _Canvas:
         self._size = (0, 0)
 
     def draw(self, data: mujoco.MjData, camera_id: int, height: int, width: int) -> np.ndarray:
-        """The picture, (height, width, 3) uint8 RGB."""
+        """Return the picture, (height, width, 3) uint8 RGB."""
         frame = np.empty((height, width, 3), dtype=np.uint8)
         self._draw(data, camera_id, frame, None)
         return np.ascontiguousarray(frame[::-1])  # GL's rows run bottom up
@@ -237,23 +266,23 @@ class _Canvas:
     def draw_labels(
         self, data: mujoco.MjData, camera_id: int, height: int, width: int
     ) -> PixelLabels:
-        """The labels, with each object drawn flat in the colour of its number."""
+        """Return the labels, drawing each object in the flat color of its number."""
         import mujoco
 
         colors = np.empty((height, width, 3), dtype=np.uint8)
         nearness = np.empty((height, width), dtype=np.float32)
         flags = self._scene.flags
-        ordinary = flags.copy()
+        before = flags.copy()
         flags[mujoco.mjtRndFlag.mjRND_SEGMENT] = flags[mujoco.mjtRndFlag.mjRND_IDCOLOR] = 1
         try:
             self._draw(data, camera_id, colors, nearness)
         finally:
-            flags[:] = ordinary
+            flags[:] = before
         geoms = self._geom_of_number()[colors[::-1] @ np.array([1, 256, 65536])]
         return PixelLabels(geoms, self._meters(nearness[::-1]))
 
     def _geom_of_number(self) -> np.ndarray:
-        """Geom ids by the number that a pixel's colour spells; 0 is the empty background."""
+        """Return geom ids by the number that a pixel's color encodes; 0 is the background."""
         import mujoco
 
         drawn = self._scene.geoms[: self._scene.ngeom]
@@ -264,9 +293,9 @@ class _Canvas:
         return ids
 
     def _meters(self, nearness: np.ndarray) -> np.ndarray:
-        """Depth buffer values, 1 at the near and 0 at the far plane, to metres (float32).
+        """Return distances [m] (float32) from the depth buffer: 1 at the near, 0 at the far plane.
 
-        The inverse of the projection that glFrustum gives; the far plane itself is infinity.
+        It inverts the projection of glFrustum; the far plane itself becomes infinity.
         """
         planes, extent = self._model.vis.map, self._model.stat.extent
         near, far = planes.znear * extent, planes.zfar * extent
@@ -280,7 +309,7 @@ class _Canvas:
         colors: np.ndarray,
         nearness: np.ndarray | None,
     ) -> None:
-        """Fill ``colours`` (H, W, 3) and ``nearness`` (H, W), bottom row first."""
+        """Fill ``colors`` (H, W, 3) and ``nearness`` (H, W), bottom row first."""
         import mujoco
 
         height, width, _ = colors.shape
@@ -299,6 +328,7 @@ class _Canvas:
         mujoco.mjr_readPixels(colors, nearness, view, context)
 
     def close(self) -> None:
+        """Free the GL resources."""
         self._context.free()
 
 
@@ -311,20 +341,20 @@ def _make_gl_context() -> Any:
         context = _context_class(backend)(64, 64)
         context.make_current()
         empty = mujoco.MjModel.from_xml_string("<mujoco/>")
-        mujoco.MjrContext(empty, mujoco.mjtFontScale.mjFONTSCALE_100).free()  # does it draw?
-    except Exception as error:  # each backend raises its own kinds
+        mujoco.MjrContext(empty, mujoco.mjtFontScale.mjFONTSCALE_100).free()  # check that it draws
+    except Exception as error:  # each backend raises its own types
         cause = f"{type(error).__name__}: {error}"
         raise RenderingError(
-            f"no GL context with MUJOCO_GL={backend or '(unset)'} ({cause}). {_MEND}"
+            f"no GL context with MUJOCO_GL={backend or '(unset)'} ({cause}). {_FIX}"
         ) from error
     return context
 
 
 def _load_triton_first() -> None:
-    """Where Triton is installed, load it before Mesa's software renderer.
+    """Import Triton, where it is installed, before Mesa's software renderer is loaded.
 
-    Both bring an LLVM of their own. A process that draws first and imports PyTorch (hence Triton)
-    afterwards crashes with a segmentation fault; the other order works.
+    Both contain their own LLVM. A process that draws first and then imports PyTorch (hence Triton)
+    crashes with a segmentation fault; the other order works.
     """
     if importlib.util.find_spec("triton") is not None:
         with contextlib.suppress(ImportError):
@@ -332,7 +362,7 @@ def _load_triton_first() -> None:
 
 
 def _context_class(backend: str) -> Any:
-    """By the backend's own module: ``mujoco.GLContext`` was fixed when MuJoCo was imported."""
+    """Return the class of the backend's own module; ``mujoco.GLContext`` is fixed at import."""
     import mujoco
 
     if backend in _LIBRARIES:
@@ -340,14 +370,14 @@ def _context_class(backend: str) -> Any:
     return mujoco.GLContext
 
 
-_shared: dict[int, Renderer] = {}  # by process id, so that a forked child knows its parent's
+_shared: dict[int, Renderer] = {}  # by process id, so that a forked child recognizes its parent's
 
 
 def renderer() -> Renderer:
-    """The process's one renderer, made at the first call and freed at exit.
+    """Return the process's renderer, which is made at the first call and freed at exit.
 
     Raises:
-        RenderingError: no GL context can be made here, or the process was forked from one with GL.
+        RenderingError: no GL context can be made, or the process was forked from one with GL.
     """
     process = os.getpid()
     if process not in _shared:
@@ -368,5 +398,5 @@ def _free(process: int) -> None:
 
 
 def gl_info() -> dict[str, Any]:
-    """``{"renderer": GL_RENDERER, "backend": …, "software": bool}`` of this process."""
+    """Return ``{"renderer": GL_RENDERER, "backend": …, "software": bool}`` of this process."""
     return renderer().info()

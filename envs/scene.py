@@ -1,4 +1,4 @@
-"""The pick-cube scene: table, cube, cameras and lights around the arm."""
+"""Scene of the pick-cube task: table, cube, cameras and lights around the arm."""
 
 # MuJoCo's bindings carry no type stubs.
 # pyright: reportAttributeAccessIssue=false
@@ -21,7 +21,7 @@ from s2robot.envs.textures import add_patterns
 CUBE = "cube"
 TABLE = "table"
 EXTRA_BOX = "box"
-"""Further boxes are named by this and their number."""
+"""Names of further boxes begin with this; their number follows."""
 CUBE_DENSITY = 700.0  # kg/m³, beech
 PHYSICS_DT_S = 0.005
 
@@ -37,7 +37,7 @@ COLORS = {
 
 @dataclass(frozen=True)
 class CameraPose:
-    """A fixed camera: where it stands, the point it looks at [m], its vertical view [deg]."""
+    """Pose of a fixed camera: position [m], the point that it looks at [m], vertical view [deg]."""
 
     position: tuple[float, float, float]
     target: tuple[float, float, float]
@@ -53,7 +53,13 @@ WRIST_CAMERA = CameraPose((0.085, 0.0, 0.03), (0.022, 0.0, 0.16), 75.0)
 
 
 def look_at(position: ArrayLike, target: ArrayLike, up: ArrayLike) -> np.ndarray:
-    """Orientation (wxyz) of a camera at ``position`` that looks at ``target``, ``up`` upwards."""
+    """Return the orientation (4,) wxyz of a camera.
+
+    Args:
+        position: of the camera (3,) [m].
+        target: point that it looks at (3,) [m].
+        up: direction (3,) that is upwards in its pictures.
+    """
     backward = np.asarray(position, dtype=float) - np.asarray(target, dtype=float)
     backward /= np.linalg.norm(backward)
     right = np.cross(np.asarray(up, dtype=float), backward)
@@ -70,7 +76,18 @@ def build_scene(
     arm_path: str | Path | None = None,
     extra_boxes: int = 0,
 ) -> mujoco.MjSpec:
-    """Compose the scene of ``level``; ``extra_boxes`` adds invisible ``box<i>`` geoms to place."""
+    """Return the scene of a level, not yet compiled.
+
+    Args:
+        level: sizes and start ranges.
+        quality: settings of the renderer.
+        arm_path: MJCF file of another arm.
+        extra_boxes: number of invisible geoms ``box<i>`` to add, which the caller may place.
+
+    Raises:
+        FileNotFoundError: there is no file at ``arm_path``.
+        ValueError: that file does not describe an arm like the built-in one.
+    """
     spec = mujoco.MjSpec()
     spec.modelname = f"pick_cube_{level.name}"
     spec.option.timestep = PHYSICS_DT_S
@@ -103,7 +120,13 @@ def build_scene(
 def compiled_scene(
     level: Level, quality: RenderQuality, arm_path: str | None = None
 ) -> mujoco.MjModel:
-    """The compiled model, one a process for each configuration; treat it as read-only."""
+    """Return the compiled scene; it is shared within the process, so do not change it.
+
+    Args:
+        level: sizes and start ranges.
+        quality: settings of the renderer.
+        arm_path: MJCF file of another arm.
+    """
     return build_scene(level, quality, arm_path).compile()
 
 
@@ -153,7 +176,7 @@ def _add_cube(spec: mujoco.MjSpec, level: Level) -> None:
         size=(half, half, half),
         rgba=COLORS[CUBE],
         density=CUBE_DENSITY,
-        priority=1,  # its contact parameters hold, whatever arm touches it
+        priority=1,  # its contact parameters apply, whatever arm touches it
         condim=4,
         friction=(1.0, 0.02, 0.0001),
         solref=(2.5 * PHYSICS_DT_S, 1),

@@ -1,4 +1,4 @@
-"""What each geom of a scene is: the classes of segmentation."""
+"""Segmentation classes of a scene's geoms."""
 
 # MuJoCo's bindings carry no type stubs.
 # pyright: reportAttributeAccessIssue=false
@@ -10,18 +10,22 @@ from collections.abc import Iterator
 import mujoco
 import numpy as np
 
+from s2robot.envs.kinematics import joint_body
 from s2robot.envs.panda import FINGER_JOINTS, HAND_BODY, PREFIX
-from s2robot.envs.pick_cube import joint_body
 from s2robot.envs.scene import CUBE, EXTRA_BOX, TABLE
 
 SEGMENTS = ("background", "table", "arm", "gripper", "cube")
-"""Classes of pixels in the task's scenes; "background" is floor, wall and nothing."""
+"""Classes of pixels in the task's scenes; "background" is floor, wall and empty space."""
 ALL_SEGMENTS = (*SEGMENTS, "box")
-"""With the further boxes of randomised scenes."""
+"""Classes of pixels in randomized scenes, which have further boxes."""
 
 
 def segment_of_geom(model: mujoco.MjModel) -> np.ndarray:
-    """Class of ``ALL_SEGMENTS`` of each geom (ngeom,), by the names of geoms and bodies."""
+    """Return the class of each geom, by the names of geoms and bodies.
+
+    Returns:
+        (ngeom,) uint8, indices into ``ALL_SEGMENTS``.
+    """
     hand = model.body(PREFIX + HAND_BODY).id
     fingers = {joint_body(model, PREFIX + joint) for joint in FINGER_JOINTS}
     classes = np.zeros(model.ngeom, dtype=np.uint8)
@@ -39,7 +43,7 @@ def segment_of_geom(model: mujoco.MjModel) -> np.ndarray:
 
 
 def _ancestors(model: mujoco.MjModel, body: int) -> Iterator[int]:
-    """A body and all bodies that it hangs on, the world apart."""
+    """Yield a body and all its ancestors but the world."""
     while body:
         yield body
         body = int(model.body_parentid[body])

@@ -1,4 +1,4 @@
-"""Procedural textures that only rare appearances wear: grey, so that a colour can tint them."""
+"""Procedural textures of visual perturbations; they are gray, so that a color can tint them."""
 
 # MuJoCo's bindings carry no type stubs.
 # pyright: reportAttributeAccessIssue=false
@@ -10,23 +10,24 @@ from dataclasses import dataclass
 import mujoco
 
 _SIDE_PX = 256
-_UNIT_M = 2.0  # length over which MuJoCo counts a uniform texture's copies
+_UNIT_M = 2.0  # MuJoCo counts the copies of a uniform texture over this length
 _PREFIX = "rare/"
 
 
 @dataclass(frozen=True)
 class Pattern:
-    """One texture; MuJoCo's generator draws it when the scene is compiled."""
+    """One texture, which MuJoCo generates when the scene is compiled."""
 
     dark: float
-    """Its darkest tone, as a share of the colour that it is tinted with."""
+    """Its darkest tone, as a share of the color that tints it."""
     builtin: mujoco.mjtBuiltin = mujoco.mjtBuiltin.mjBUILTIN_FLAT
     mark: mujoco.mjtMark = mujoco.mjtMark.mjMARK_NONE
     period_m: float = 1.0
-    """Side of one copy on table, floor and wall; a face of the cube holds one whatever its size."""
+    """Edge of one copy on table, floor and wall; each face of the cube shows one copy."""
     dots: float = 0.0
-    """Share of the texture's pixels that are dots (``mjMARK_RANDOM``)."""
+    """Share of pixels that are dots (``mjMARK_RANDOM``)."""
     on_cube: bool = False
+    """Whether it is for the cube, not for table, floor and wall."""
 
 
 PATTERNS = {
@@ -43,7 +44,7 @@ CUBE_PATTERNS = tuple(name for name, pattern in PATTERNS.items() if pattern.on_c
 
 
 def add_patterns(spec: mujoco.MjSpec) -> None:
-    """Add each pattern as a texture and a material that nothing wears yet."""
+    """Add each pattern to a scene, as a texture and a material that no geom uses yet."""
     for name, pattern in PATTERNS.items():
         kind = mujoco.mjtTexture
         spec.add_texture(
@@ -67,5 +68,10 @@ def add_patterns(spec: mujoco.MjSpec) -> None:
 
 
 def pattern_material(model: mujoco.MjModel, pattern: str | None) -> int:
-    """Id of a pattern's material; -1, which is none, for a plain surface."""
+    """Return the id of a pattern's material; -1 (no material) for a plain surface.
+
+    Args:
+        model: the compiled scene of a level with visual perturbations.
+        pattern: a key of ``PATTERNS``; None is plain.
+    """
     return -1 if pattern is None else model.material(_PREFIX + pattern).id

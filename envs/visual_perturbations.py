@@ -1,7 +1,8 @@
-"""Rare appearances of the scene: colours, textures, light and viewpoint of no demonstration.
+"""Visual perturbations: colors, textures, light and camera pose that no demonstration shows.
 
-An appearance is a function of one number, which a rare level draws at each reset and keeps in the
-environment's state. It decides pictures alone; geometry, dynamics and the start do not know of it.
+An appearance is a function of one number. A level with perturbations draws the number at each
+reset and keeps it in the environment's state. It changes pictures only; geometry, dynamics and the
+start of the episode do not depend on it.
 """
 
 # MuJoCo's bindings carry no type stubs.
@@ -37,24 +38,25 @@ from s2robot.envs.textures import (
 )
 
 SEEDS = 2**31
-"""The number of a rare appearance lies in [0, this)."""
+"""Numbers of perturbed appearances lie in [0, this)."""
 NOMINAL = -1
-"""The number of the ordinary appearance."""
+"""Number of the nominal appearance."""
 SURFACES = (TABLE, "floor", "wall")
+"""Geoms that get a new material besides the cube."""
 RED_BAND = 0.14
-"""The cube's hue keeps this far from red, the demonstrations' (hue is a circle of length 1)."""
+"""Least distance of the cube's hue from red, its nominal hue (hue is a circle of length 1)."""
 NEW_COLOR = 0.25
-"""A surface's colour is at least this far from its ordinary one, in RGB of [0, 1]."""
+"""Least distance of a surface's color from its nominal one, in RGB of [0, 1]."""
 CONTRAST = 0.4
-"""The cube's tones are this far from the table's, or as far as they can be, in RGB of [0, 1]."""
+"""Least distance of the cube's tones from the table's in RGB of [0, 1], where one is found."""
 PLAIN_SHARE = 0.25
 """Share of surfaces, and of cubes, without a texture."""
 CAMERA_SHIFT = 0.012
 """Largest shift of a fixed camera along each axis, as a share of the distance to its target."""
 AIM_SHIFT_M = 0.002
-"""Largest shift of the point that it looks at, along each axis."""
+"""Largest shift of the point that it looks at, along each axis [m]."""
 ROLL_RAD = 0.006
-"""Largest turn about its line of sight."""
+"""Largest turn of the camera about its line of sight [rad]."""
 _CHANGED_FIELDS = (
     "geom_rgba",
     "geom_matid",
@@ -64,91 +66,101 @@ _CHANGED_FIELDS = (
     "cam_pos",
     "cam_quat",
 )
-_CANDIDATES = 64  # colours to choose from
-_STREAM = 0x5A2E  # keeps these draws apart from other uses of the same number
+_CANDIDATES = 64  # colors to choose from
+_STREAM = 0x5A2E  # separates these draws from other uses of the same number
 
 
 @dataclass(frozen=True)
 class SurfaceMaterial:
-    """A colour and the pattern that it tints."""
+    """Material of a surface: a color, and the pattern that it tints."""
 
     rgb: tuple[float, float, float]
+    """Color in [0, 1]."""
     pattern: str | None = None
     """A key of ``PATTERNS``; None is plain."""
 
     def tones(self) -> np.ndarray:
-        """The lightest and the darkest tone: (2, 3) in [0, 1]."""
+        """Return the lightest and the darkest tone: (2, 3) in [0, 1]."""
         dark = 1.0 if self.pattern is None else PATTERNS[self.pattern].dark
         return np.array([self.rgb, np.multiply(self.rgb, dark)])
 
 
 @dataclass(frozen=True)
 class Light:
-    """What becomes of the scene's lamps."""
+    """Change of the scene's lights."""
 
     turn_rad: float
-    """The main lamp's turn about the vertical axis through the workspace."""
+    """Turn of the main light about the vertical axis through the workspace."""
     strength: float
-    """Factor of the main lamp."""
+    """Factor of the main light."""
     fill: float
-    """Factor of the light from all sides."""
+    """Factor of the ambient light."""
     tint: tuple[float, float, float]
-    """Factor of the lamps' red, green and blue."""
+    """Factors of the lights' red, green and blue."""
 
 
 @dataclass(frozen=True)
 class View:
-    """How the fixed cameras stand; the wrist camera is bolted to the hand and stays."""
+    """Change of the fixed cameras' poses; the wrist camera is fixed to the hand and stays."""
 
     shift: tuple[float, float, float]
-    """Of the position, as a share of the distance to the target."""
+    """Shift of the position, as a share of the distance to the target."""
     aim_m: tuple[float, float, float]
-    """Of the point looked at."""
+    """Shift of the target."""
     roll_rad: float
+    """Turn about the line of sight."""
 
-    def pose(self, ordinary: CameraPose) -> tuple[np.ndarray, np.ndarray]:
-        """Position (3,) [m] and orientation (4,) wxyz of a camera that stands at ``ordinary``."""
-        distance = np.linalg.norm(np.subtract(ordinary.position, ordinary.target))
-        position = np.add(ordinary.position, distance * np.array(self.shift))
-        quat = look_at(position, np.add(ordinary.target, self.aim_m), (0.0, 0.0, 1.0))
+    def pose(self, nominal: CameraPose) -> tuple[np.ndarray, np.ndarray]:
+        """Return a camera's position (3,) [m] and orientation (4,) wxyz from its nominal pose."""
+        distance = np.linalg.norm(np.subtract(nominal.position, nominal.target))
+        position = np.add(nominal.position, distance * np.array(self.shift))
+        quat = look_at(position, np.add(nominal.target, self.aim_m), (0.0, 0.0, 1.0))
         mujoco.mju_quatIntegrate(quat, np.array([0.0, 0.0, self.roll_rad]), 1.0)
         return position, quat
 
 
 @dataclass(frozen=True)
 class Appearance:
-    """All that a rare appearance decides."""
+    """A visual perturbation: materials, light and camera poses of an episode."""
 
     cube: SurfaceMaterial
     surfaces: Mapping[str, SurfaceMaterial]
-    """Table, floor and wall."""
+    """Materials of table, floor and wall."""
     light: Light
     view: View
 
 
 def draw_number(rng: np.random.Generator, rare_share: float) -> int:
-    """Number of an episode's appearance, rare with probability ``rare_share``."""
+    """Draw the number of an episode's appearance.
+
+    Args:
+        rng: both of its draws are made whatever the outcome.
+        rare_share: probability of a perturbation.
+
+    Returns:
+        A number in [0, ``SEEDS``), or ``NOMINAL``.
+    """
     chance, number = rng.random(), int(rng.integers(SEEDS))
     return number if chance < rare_share else NOMINAL
 
 
 def check_number(entry: float) -> int:
-    """The number of an appearance, read off the end of a state.
+    """Return the number of an appearance from the last entry of a state.
 
     Raises:
-        ValueError: it is none.
+        ValueError: the entry is not the number of an appearance.
     """
     if entry != int(entry) or not NOMINAL <= entry < SEEDS:
         raise ValueError(
-            f"appearance {entry:g} is unknown; allowed: {NOMINAL} (ordinary) and whole numbers "
-            f"in [0, {SEEDS}), as states of levels with rare appearances end with"
+            f"appearance {entry:g} is unknown; allowed: {NOMINAL} (nominal) and whole numbers "
+            f"in [0, {SEEDS}), the last entry of states on levels with visual perturbations"
         )
     return int(entry)
 
 
-@functools.lru_cache(maxsize=256)  # environments in lockstep ask for theirs in turn
+@functools.lru_cache(maxsize=256)  # a vector environment draws each of its environments' in turn
 def draw_appearance(seed: int) -> Appearance:
-    """The rare appearance that a number of [0, ``SEEDS``) stands for.
+    """Return the perturbed appearance of a number in [0, ``SEEDS``).
 
     Raises:
         ValueError: the number is out of range.
@@ -163,8 +175,8 @@ def draw_appearance(seed: int) -> Appearance:
 def _draw_surface(rng: np.random.Generator, name: str) -> SurfaceMaterial:
     pattern = _draw_pattern(rng, SURFACE_PATTERNS)
     colors = _colors(rng, hues=(0.0, 1.0), saturations=(0.0, 0.6), values=(0.35, 0.9))
-    ordinary = SurfaceMaterial(COLORS[name][:3])
-    return _first_apart([SurfaceMaterial(rgb, pattern) for rgb in colors], ordinary, NEW_COLOR)
+    nominal = SurfaceMaterial(COLORS[name][:3])
+    return _first_apart([SurfaceMaterial(rgb, pattern) for rgb in colors], nominal, NEW_COLOR)
 
 
 def _draw_cube(rng: np.random.Generator, table: SurfaceMaterial) -> SurfaceMaterial:
@@ -186,7 +198,7 @@ def _colors(
     saturations: tuple[float, float],
     values: tuple[float, float],
 ) -> list[tuple[float, float, float]]:
-    """``_CANDIDATES`` colours, uniform in hue, saturation and value."""
+    """Draw ``_CANDIDATES`` colors, uniform in hue, saturation and value."""
     low, high = np.array([hues, saturations, values]).T
     drawn = rng.uniform(low, high, (_CANDIDATES, 3))
     return [colorsys.hsv_to_rgb(*map(float, color)) for color in drawn]
@@ -195,17 +207,17 @@ def _colors(
 def _first_apart(
     candidates: list[SurfaceMaterial], other: SurfaceMaterial, least: float
 ) -> SurfaceMaterial:
-    """The first candidate whose tones are ``least`` from the other's, or else the farthest."""
+    """Return the first candidate whose tones are ``least`` from the other's, else the farthest."""
     gaps: list[float] = []
-    for coat in candidates:
-        gaps.append(_gap(coat, other))
+    for material in candidates:
+        gaps.append(_gap(material, other))
         if gaps[-1] >= least:
-            return coat
+            return material
     return candidates[int(np.argmax(gaps))]
 
 
 def _gap(first: SurfaceMaterial, second: SurfaceMaterial) -> float:
-    """Smallest distance between the tones of two coats, in RGB of [0, 1]."""
+    """Return the smallest distance between the tones of two materials, in RGB of [0, 1]."""
     gaps = first.tones()[:, None] - second.tones()[None]  # (2, 2, 3)
     return float(np.linalg.norm(gaps, axis=-1).min())
 
@@ -228,48 +240,53 @@ def _draw_view(rng: np.random.Generator) -> View:
 
 
 class PerturbedScene:
-    """A scene's model that is dressed anew for each picture; physics never sees it.
+    """Copy of a scene's model whose appearance changes for each picture; physics never uses it.
 
-    One serves all environments of a process, so that a renderer keeps one set of GL resources:
-    textures are uploaded once, and a change of appearance only changes who wears which.
+    All environments of a process share one, so that the renderer needs one set of GL resources:
+    textures are uploaded once, and a change of appearance only assigns materials.
 
     Args:
-        model: the compiled scene of a rare level; it is copied, not changed.
+        model: the compiled scene of a level with visual perturbations; it is copied, not changed.
     """
 
     def __init__(self, model: mujoco.MjModel) -> None:
-        self._ordinary = model
+        self._nominal = model
         self._model = copy.copy(model)
-        self._worn = NOMINAL
+        self._applied = NOMINAL
 
     def apply(self, number: int, data: mujoco.MjData) -> mujoco.MjModel:
-        """The model in an appearance, and ``data``'s cameras and lamps moved to suit it."""
-        if number != self._worn:
+        """Return the model in an appearance, and move the cameras and lights of ``data`` with it.
+
+        Args:
+            number: of the appearance; ``NOMINAL`` restores the nominal one.
+            data: state to draw; only its cameras and lights change.
+        """
+        if number != self._applied:
             self._restore()
             if number != NOMINAL:
-                self._apply_material(draw_appearance(number))
-            self._worn = number
+                self._apply_appearance(draw_appearance(number))
+            self._applied = number
         mujoco.mj_camlight(self._model, data)
         return self._model
 
     def _restore(self) -> None:
-        model, ordinary = self._model, self._ordinary
+        model, nominal = self._model, self._nominal
         for field in _CHANGED_FIELDS:
-            getattr(model, field)[:] = getattr(ordinary, field)
+            getattr(model, field)[:] = getattr(nominal, field)
         for part in ("ambient", "diffuse"):
-            getattr(model.vis.headlight, part)[:] = getattr(ordinary.vis.headlight, part)
+            getattr(model.vis.headlight, part)[:] = getattr(nominal.vis.headlight, part)
 
-    def _apply_material(self, appearance: Appearance) -> None:
-        for name, coat in {CUBE: appearance.cube, **appearance.surfaces}.items():
+    def _apply_appearance(self, appearance: Appearance) -> None:
+        for name, material in {CUBE: appearance.cube, **appearance.surfaces}.items():
             geom = self._model.geom(name).id
-            self._model.geom_rgba[geom, :3] = coat.rgb
-            self._model.geom_matid[geom] = pattern_material(self._model, coat.pattern)
-        self._shine(appearance.light)
+            self._model.geom_rgba[geom, :3] = material.rgb
+            self._model.geom_matid[geom] = pattern_material(self._model, material.pattern)
+        self._apply_light(appearance.light)
         for name, pose in FIXED_CAMERAS.items():
             camera = self._model.camera(name)
             camera.pos[:], camera.quat[:] = appearance.view.pose(pose)
 
-    def _shine(self, light: Light) -> None:
+    def _apply_light(self, light: Light) -> None:
         model = self._model
         center = np.array([0.45, 0.0, 0.0])
         cos, sin = np.cos(light.turn_rad), np.sin(light.turn_rad)
@@ -286,5 +303,11 @@ class PerturbedScene:
 def perturbed_scene(
     level: Level, quality: RenderQuality, arm_path: str | None = None
 ) -> PerturbedScene:
-    """The process's one wardrobe of a scene."""
+    """Return the perturbed scene of a configuration, of which a process has one.
+
+    Args:
+        level: a level with visual perturbations.
+        quality: settings of the renderer.
+        arm_path: MJCF file of another arm.
+    """
     return PerturbedScene(compiled_scene(level, quality, arm_path))

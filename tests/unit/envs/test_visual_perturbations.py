@@ -320,7 +320,7 @@ def test_episodes_of_another_level_go_to_a_folder_of_their_own():
 def test_a_state_with_an_unknown_appearance_is_refused(number):
     env = started("hard", 0)
     state = env.get_state()
-    with pytest.raises(ValueError, match=r"appearance .* is unknown; allowed: -1 \(ordinary\)"):
+    with pytest.raises(ValueError, match=r"appearance .* is unknown; allowed: -1 \(nominal\)"):
         env.set_state(np.append(state[:-1], number))
     np.testing.assert_array_equal(env.get_state(), state)
 

@@ -34,7 +34,7 @@ def test_proprioception_is_the_environments(keys: tuple[str, ...]) -> None:
     rng = np.random.default_rng(0)
     obs, _ = env.reset(seed=3)
     for step in range(4):
-        qpos, qvel = env.data.qpos[env._qpos], env.data.qvel[env._qvel[:7]]
+        qpos, qvel = env.joints()[0], env.joints()[1][:7]
         message = joint_state(NS + step, qpos)
         message.velocity = [*qvel, 0.0, 0.0]
         tracker.update(message, float(step))

@@ -70,7 +70,7 @@ $(ROS1_READY): $(READY) tools/setup_ros1_venv.sh
 	@touch $@
 
 test-parity: setup ## against the original packages and on a GPU, where they are
-	$(PYTEST_ENV) $(BIN)/python -m pytest -m "oracle or gpu" $(PYTEST_ARGS)
+	$(PYTEST_ENV) $(BIN)/python -m pytest -m "parity or gpu" $(PYTEST_ARGS)
 
 docs: setup ## the documentation site, in build/site; a broken link is an error
 	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet

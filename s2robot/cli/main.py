@@ -94,7 +94,7 @@ VERBS = {
                 "s2robot sweep encoder=s2r-vitt16-128,random/vitt16-128,privileged_state,blind",
                 "s2robot sweep hydra/launcher=joblib hydra.launcher.n_jobs=4",
             ),
-            "s2robot.cli.hydra_commands:sweep_cell",
+            "s2robot.cli.hydra_commands:sweep_run",
             begin="s2robot.cli.hydra_commands:sweep_begin",
             finish="s2robot.cli.hydra_commands:sweep_finish",
         ),

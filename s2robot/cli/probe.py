@@ -136,7 +136,7 @@ def _config(options: argparse.Namespace) -> StudyConfig:
     return StudyConfig(
         encoders=tuple(options.encoders),
         scale_sets=tuple(options.scales),
-        layers=tuple(options.layer),
+        layers=tuple(options.layers),
         tasks=tuple(options.task),
         scenes=scenes,
         **settings,

@@ -22,7 +22,7 @@ from s2robot.analysis.parity.verify import verify_file
 from s2robot.backbones import get_card
 from s2robot.errors import LicenseWarning
 
-pytestmark = pytest.mark.original_model
+pytestmark = pytest.mark.parity
 SMALL_ENOUGH = [name for name in PACKAGES if "vitl" not in name]
 
 

@@ -90,7 +90,7 @@ class StudyConfig:
             "input_mode": self.input_mode,
             "resize_output_to_idx": self.resize_output_to_idx,
             "geometry": self.geometry,
-            "taps": layers,
+            "layers": layers,
         }
 
     def check_variants(self) -> None:

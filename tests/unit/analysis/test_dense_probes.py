@@ -518,7 +518,7 @@ def test_heads_of_several_seeds_are_averaged(
         def errors_mm(self, embeddings: torch.Tensor, _: np.ndarray) -> np.ndarray:
             return np.full(len(embeddings), 10.0 + 2 * self.seed)
 
-    monkeypatch.setattr("s2robot.analysis.probes.tasks.fit_localiser", lambda *args: Head(args[-1]))
+    monkeypatch.setattr("s2robot.analysis.probes.tasks.fit_localizer", lambda *args: Head(args[-1]))
     few = dataclasses.replace(
         config, tasks=("localisation-head",), layers=((),), scale_sets=((1,),), head_seeds=3
     )

@@ -16,7 +16,7 @@ from s2robot.backbones.from_module import backbone_from_module
 from s2robot.encoder.multi_camera import as_cameras, packs
 from s2robot.encoder.nonfinite import all_finite, non_finite
 from s2robot.encoder.single_frame import SingleFrame
-from s2robot.encoder.spec import EmbeddingLayout, EncoderSpec
+from s2robot.encoder.spec import RENAMED, EmbeddingLayout, EncoderSpec
 from s2robot.encoder.streaming import FrameStream
 from s2robot.encoder.tile_selection import Region, SelectiveEncoder
 from s2robot.encoder.tiling import ScaleLayout, aspect_tilings
@@ -24,6 +24,7 @@ from s2robot.errors import MismatchError
 from s2robot.multiscale import group_tiles, map_tiles, split_tiles
 from s2robot.preprocessing.image_pyramid import as_frames, pyramid
 from s2robot.runtimes import Calibration, TokenModel, calibrate, make_runtime
+from s2robot.utils.deprecation import renamed_keywords
 from s2robot.utils.devices import resolve_device, resolve_dtype
 
 
@@ -60,6 +61,7 @@ class FrameEncoder(nn.Module):
         self.use_runtime(runtime)
 
     @classmethod
+    @renamed_keywords(RENAMED)
     def from_name(
         cls,
         name: str,

@@ -18,6 +18,7 @@ from s2robot.errors import MismatchError, unknown
 from s2robot.multiscale import check_index, mean_over_tiles, merge_tiles
 from s2robot.preprocessing.image_pyramid import GEOMETRIES
 from s2robot.preprocessing.padding import frame_box, frame_coverage, placed
+from s2robot.utils.deprecation import renamed_keywords
 from s2robot.utils.io import digest_of
 
 INPUT_MODES = ("native", "interpolate")
@@ -26,6 +27,8 @@ MOST_TILES = 256
 """Tiles of all scales that a frame may be cut into."""
 _STORED = {"layers": "taps", "layers_merge": "taps_merge"}
 """Fields whose stored name is older than their own: digests of stores and policies hold it."""
+RENAMED = {old: new for new, old in _STORED.items()}
+"""Fields by the names that they had before, which are still taken with a warning."""
 PIXEL_PATH = 2
 """Version of the arithmetic; raised whenever the same frame would embed differently."""
 
@@ -152,8 +155,7 @@ class EncoderSpec:
         Raises:
             ValueError: fields are unknown or missing.
         """
-        named = {new: old for old, new in _STORED.items()}
-        content = {named.get(name, name): value for name, value in content.items()}
+        content = {RENAMED.get(name, name): value for name, value in content.items()}
         fields = {field.name for field in dataclasses.fields(cls)}
         if not {"backbone", "weights_digest"} <= content.keys() <= fields:
             raise ValueError(
@@ -170,6 +172,9 @@ class EncoderSpec:
     def tag(self) -> str:
         """Backbone and digest in short, ``name@0123456789abcdef``, to mark messages with."""
         return f"{self.backbone}@{self.digest()[:16]}"
+
+
+EncoderSpec.__init__ = renamed_keywords(RENAMED)(EncoderSpec.__init__)
 
 
 def _whole(scale: float) -> float:

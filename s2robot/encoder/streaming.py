@@ -19,10 +19,13 @@ from torch import Tensor
 from s2robot.encoder.nonfinite import all_finite, non_finite
 from s2robot.multiscale import map_tiles
 from s2robot.preprocessing.image_pyramid import as_frames
+from s2robot.utils.deprecation import renamed_keywords
 
 if TYPE_CHECKING:
     from s2robot.encoder.frame_encoder import FrameEncoder
     from s2robot.encoder.spec import ScaleLayout
+
+_by_old_names = renamed_keywords({"slots": "streams"})
 
 
 @dataclass
@@ -87,6 +90,7 @@ class FrameStream:
         self._shape: tuple[int, ...] | None = None
         self.stats = StreamStats()
 
+    @_by_old_names
     @torch.no_grad()
     def __call__(self, frames: np.ndarray | Tensor, streams: Sequence[int] | None = None) -> Tensor:
         """Embed one frame of each of several cameras.

@@ -22,6 +22,7 @@ from s2robot.encoder.tiling import tiles_of_frame
 from s2robot.errors import unknown
 from s2robot.multiscale import mean_over_tiles, merge_tiles, resize_grid, split_tiles
 from s2robot.preprocessing.image_pyramid import as_frames
+from s2robot.utils.deprecation import renamed_keywords
 
 if TYPE_CHECKING:
     from s2robot.encoder.frame_encoder import FrameEncoder
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 
 CHOICES = ("motion", "attention", "region", "random")
 STALE = ("keep", "lower")
+_by_old_names = renamed_keywords({"slots": "streams"})
 Region = Sequence[float] | np.ndarray
 """A box (left, top, right, bottom) in fractions of the image, or a boolean mask (h, w) over it."""
 
@@ -146,6 +148,7 @@ class SelectiveEncoder:
         self._shape: tuple[int, ...] | None = None
         self._mass: dict[int, Tensor] = {}
 
+    @_by_old_names
     def look_at(self, weights: np.ndarray | Tensor, streams: Sequence[int] | None = None) -> None:
         """Say where the next frames matter.
 
@@ -170,6 +173,7 @@ class SelectiveEncoder:
                 one, _edges(one.shape[0]), _edges(one.shape[1])
             )
 
+    @_by_old_names
     @torch.no_grad()
     def __call__(self, frames: np.ndarray | Tensor, streams: Sequence[int] | None = None) -> Tensor:
         """Embed one frame of each of several cameras.

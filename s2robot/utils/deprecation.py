@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import warnings
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, ParamSpec, TypeVar
+
+_Args = ParamSpec("_Args")
+_Result = TypeVar("_Result")
 
 LAST_RELEASE = "0.1"
 """Last release in which the old names work."""
@@ -48,3 +52,31 @@ def with_new_names(content: Mapping[str, Any], renamed: Mapping[str, str]) -> di
             warn_renamed(name, new, stacklevel=4)
         found[new] = value
     return found
+
+
+def renamed_keywords(
+    renamed: Mapping[str, str],
+) -> Callable[[Callable[_Args, _Result]], Callable[_Args, _Result]]:
+    """Return a decorator that lets a function take keywords by their old names, with a warning.
+
+    Args:
+        renamed: new names by old name.
+
+    Example:
+        >>> @renamed_keywords({"length": "size"})
+        ... def double(size):
+        ...     return 2 * size
+        >>> double(size=3)
+        6
+    """
+
+    def decorate(function: Callable[_Args, _Result]) -> Callable[_Args, _Result]:
+        untyped: Any = function
+
+        @functools.wraps(function)
+        def call(*args: _Args.args, **kwargs: _Args.kwargs) -> _Result:
+            return untyped(*args, **with_new_names(kwargs, renamed))
+
+        return call
+
+    return decorate

@@ -37,7 +37,8 @@ from s2robot.pretraining.masked_autoencoder import (
     normalize_pixels,
     visible_patches,
 )
-from s2robot.pretraining.trainer import Trainer, batches
+from s2robot.pretraining.run import batches
+from s2robot.pretraining.trainer import Trainer
 from s2robot.utils.config import from_config
 from s2robot.utils.distributed import DistributedContext, count_processes, launch, usable_cores
 from s2robot.utils.io import write_json

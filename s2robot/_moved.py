@@ -271,6 +271,13 @@ NAMES: dict[str, dict[str, str]] = {
     "policies.heads": {
         "Standardiser": "Normalizer",
     },
+    "pretrain": {
+        "batches": "pretraining.run:batches",
+        "pretrain": "pretraining.run:pretrain",
+    },
+    "pretrain_card": {
+        "jsonable": "utils.io:jsonable",
+    },
     "pretrain_diary": {
         "Diary": "TrainingLogger",
     },

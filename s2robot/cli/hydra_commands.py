@@ -41,7 +41,7 @@ def features(config: DictConfig) -> None:
 def pretrain(config: DictConfig) -> None:
     """``s2robot pretrain``."""
     from s2robot.pretraining.config import PretrainConfig
-    from s2robot.pretraining.trainer import pretrain as run
+    from s2robot.pretraining.run import pretrain as run
     from s2robot.utils.distributed import is_main_process
 
     card = run(from_config(PretrainConfig, config), console)

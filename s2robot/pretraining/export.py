@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from safetensors.torch import save_file
 
 from s2robot.pretraining.config import RENDERED, PretrainConfig
 from s2robot.pretraining.masked_autoencoder import MEAN, STD
-from s2robot.utils.io import atomic_path, read_jsonl, sha256_file, write_json
+from s2robot.pretraining.trainer import Trainer
+from s2robot.utils.io import atomic_path, jsonable, read_jsonl, sha256_file, write_json
 from s2robot.utils.provenance import provenance
-
-if TYPE_CHECKING:
-    from s2robot.pretraining.trainer import Trainer
 
 _ARCHITECTURE = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
 
@@ -80,8 +77,3 @@ def loss_curve(log: Path, points: int = 60) -> list[list[float]]:
     return [
         [part[-1]["step"], round(sum(row["loss"] for row in part) / len(part), 5)] for part in parts
     ]
-
-
-def jsonable(obj: Any) -> Any:
-    """Tuples to lists and paths to strings, as a JSON round trip would."""
-    return json.loads(json.dumps(obj, default=str))

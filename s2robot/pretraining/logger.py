@@ -7,7 +7,6 @@ import math
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -15,10 +14,8 @@ from torch.utils.tensorboard import SummaryWriter
 
 from s2robot.pretraining.config import learning_rate
 from s2robot.pretraining.export import export
+from s2robot.pretraining.trainer import Trainer
 from s2robot.utils.io import append_jsonl, atomic_path, read_jsonl
-
-if TYPE_CHECKING:
-    from s2robot.pretraining.trainer import Trainer
 
 
 class TrainingLogger:

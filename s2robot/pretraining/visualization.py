@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 import matplotlib
@@ -24,10 +24,8 @@ from s2robot.pretraining.masked_autoencoder import (
     patchify,
     unpatchify,
 )
+from s2robot.pretraining.trainer import Trainer
 from s2robot.utils.io import atomic_path, read_json, read_jsonl
-
-if TYPE_CHECKING:
-    from s2robot.pretraining.trainer import Trainer
 
 _UNSEEN_STEP = 10**9  # its views are none of the training's
 

@@ -173,3 +173,8 @@ def locked(path: str | Path) -> filelock.BaseFileLock:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     return filelock.FileLock(f"{target}.lock")
+
+
+def jsonable(obj: Any) -> Any:
+    """Return ``obj`` as a JSON round trip would: tuples as lists, paths as strings."""
+    return json.loads(json.dumps(obj, default=str))

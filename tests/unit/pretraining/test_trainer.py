@@ -36,7 +36,8 @@ from s2robot.pretraining.masked_autoencoder import (
     unpatchify,
     visible_patches,
 )
-from s2robot.pretraining.trainer import Trainer, pretrain
+from s2robot.pretraining.run import pretrain
+from s2robot.pretraining.trainer import Trainer
 from s2robot.utils.config import from_config
 from s2robot.utils.distributed import ALONE, DistributedContext, count_processes
 from s2robot.utils.io import read_json, read_jsonl, sha256_file
@@ -320,7 +321,7 @@ def test_a_resumed_run_equals_an_uninterrupted_one(tiny, pool):
 _COMMAND = """
 import sys
 from pathlib import Path
-from s2robot.pretraining.trainer import pretrain
+from s2robot.pretraining.run import pretrain
 from s2robot.pretraining.config import ModelConfig, PretrainConfig
 
 out, source, cache, processes = sys.argv[1:]

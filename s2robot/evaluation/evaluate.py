@@ -40,6 +40,7 @@ from s2robot.utils.io import (
     write_json,
 )
 from s2robot.utils.provenance import provenance
+from s2robot.utils.validation import require_integers
 
 FORMAT = 1
 TILE_CHOICES = ("motion", "attention", "random")
@@ -71,10 +72,9 @@ class EvalConfig:
     """What a tile budget is spent on: "motion", "attention" (the policy's), "random"."""
 
     def __post_init__(self) -> None:
-        for name, low in (("num_envs", 1), ("workers", 0), ("videos", 0), ("video_size", 16)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < low:
-                raise ValueError(f"{name} is {value!r}; allowed: an integer of {low} or more")
+        require_integers(self, 1, "num_envs")
+        require_integers(self, 0, "workers", "videos")
+        require_integers(self, 16, "video_size")
         if self.video_size % 2:
             raise ValueError(f"video_size is {self.video_size}; H.264 needs an even number")
         if self.horizon is not None and self.horizon < 1:

@@ -19,7 +19,8 @@ from s2robot.analysis.probes.tasks import LINEAR_TASKS, Outcome, Parts, Problem,
 from s2robot.backbones import get_card
 from s2robot.data.feature_store import FeatureStore
 from s2robot.encoder.frame_encoder import FrameEncoder
-from s2robot.encoder.spec import EmbeddingLayout, EncoderSpec
+from s2robot.encoder.layout import EmbeddingLayout
+from s2robot.encoder.spec import EncoderSpec
 from s2robot.stats.intervals import Interval
 from s2robot.utils.io import append_jsonl, atomic_path, digest_of, locked, read_jsonl, write_json
 from s2robot.utils.provenance import provenance

@@ -22,7 +22,7 @@ _watching = False
 @contextlib.contextmanager
 def watched() -> Iterator[set[str]]:
     """Yield the kinds of work that are done meanwhile: some of ``KINDS``."""
-    global _watching  # noqa: PLW0603 - audit hooks cannot be removed
+    global _watching
     _install()
     _seen.clear()
     _watching = True

@@ -21,7 +21,8 @@ from s2robot import FrameEncoder
 from s2robot.data.frame_sources import expert_episode
 from s2robot.encoder.spec import EncoderSpec
 from s2robot.evaluation.evaluate import EvalConfig
-from s2robot.experiments.pipeline import EvalJob, evaluate_policy
+from s2robot.experiments.jobs import EvalJob
+from s2robot.experiments.pipeline import evaluate_policy
 from s2robot.policies.checkpoint import load_policy
 from s2robot.stats.intervals import wilson
 from s2robot.stats.paired_tests import mcnemar

@@ -214,6 +214,11 @@ NAMES: dict[str, dict[str, str]] = {
     "envs.control": {
         "Control": "Controller",
     },
+    "evaluate": {
+        "SINGLE_FRAME_REPEATS": "evaluation.latency:SINGLE_FRAME_REPEATS",
+        "SINGLE_FRAME_WARMUP": "evaluation.latency:SINGLE_FRAME_WARMUP",
+        "Summary": "evaluation.results:Summary",
+    },
     "figures": {
         "GREY": "GRAY",
         "side_by_side_svg": "generalization_svg",
@@ -249,7 +254,9 @@ NAMES: dict[str, dict[str, str]] = {
         "choose_head": "choose_hyperparameters",
         "train_cell": "train_run",
         "conditions_for": "initial_states_for",
-        "CellJob": "RunJob",
+        "CellJob": "experiments.jobs:RunJob",
+        "EvalJob": "experiments.jobs:EvalJob",
+        "TrainJob": "experiments.jobs:TrainJob",
         "run_cell": "execute_run",
         "failed_cells": "failed_runs",
     },
@@ -325,12 +332,11 @@ NAMES: dict[str, dict[str, str]] = {
         "side_by_side": "generalization",
         "side_by_side_record": "generalization_record",
     },
-    "spec": {
-        "EmbeddingLayout": "encoder.layout:EmbeddingLayout",
-        "MOST_TILES": "encoder.layout:MOST_TILES",
-        "ScaleLayout": "encoder.tiling:ScaleLayout",
-        "image_splits": "encoder.tiling:image_splits",
-        "tile_of": "encoder.tiling:tile_of",
+    "train": {
+        "DemonstrationTensors": "training.frames:DemonstrationTensors",
+        "action_errors": "training.validation:action_errors",
+        "assemble": "training.frames:assemble",
+        "validate": "training.validation:validate",
     },
     "verdict": {
         "Question": "ComparisonKind",

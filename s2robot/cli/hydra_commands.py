@@ -52,7 +52,8 @@ def pretrain(config: DictConfig) -> None:
 
 def train(config: DictConfig) -> None:
     """``s2robot train`` and ``train-policy``."""
-    from s2robot.experiments.pipeline import TrainJob, train_run
+    from s2robot.experiments.jobs import TrainJob
+    from s2robot.experiments.pipeline import train_run
     from s2robot.experiments.variant import Variant
 
     job = from_config(TrainJob, _nested(config))
@@ -62,7 +63,8 @@ def train(config: DictConfig) -> None:
 
 def evaluate(config: DictConfig) -> None:
     """``s2robot eval``."""
-    from s2robot.experiments.pipeline import EvalJob, evaluate_policy
+    from s2robot.experiments.jobs import EvalJob
+    from s2robot.experiments.pipeline import evaluate_policy
 
     summary = evaluate_policy(from_config(EvalJob, config))
     console.print(str(summary), highlight=False)
@@ -70,7 +72,8 @@ def evaluate(config: DictConfig) -> None:
 
 def sweep_run(config: DictConfig) -> None:
     """One cell of ``s2robot sweep``; a failure is written down and the other cells go on."""
-    from s2robot.experiments.pipeline import RunJob, execute_run
+    from s2robot.experiments.jobs import RunJob
+    from s2robot.experiments.pipeline import execute_run
 
     plain = _nested(config)
     rest = {name: plain.pop(name) for name in _EVAL_KEYS}

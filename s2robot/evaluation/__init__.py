@@ -1,1 +1,1 @@
-"""Rollouts on fixed initial states: one row an episode, latencies, videos."""
+"""Rollouts on fixed initial states: one row per episode, latencies, videos."""

@@ -1,8 +1,8 @@
-"""Videos and strips of single episodes, replayed from their actions: only these are drawn."""
+"""Videos and strips of some episodes, which are replayed from their actions to draw them."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +12,23 @@ from PIL import Image
 
 from s2robot.utils.io import atomic_path
 
-CAMERA = "front"  # near the cube, whatever camera the policy looks through
+CAMERA = "front"  # near the cube, whatever the policy's camera
 STRIP_FRAMES = 8
 STRIP_HEIGHT_PX = 192
 
 
 def replay(env: Any, state: np.ndarray, actions: np.ndarray, size: int) -> list[np.ndarray]:
-    """Render an episode from its first state and actions (T, A): T + 1 frames (size, size, 3)."""
+    """Render an episode from its first state and its actions.
+
+    Args:
+        env: of the episode's level.
+        state: initial state, as the environment's ``get_state`` returns it.
+        actions: (T, A).
+        size: edge of the frames [px].
+
+    Returns:
+        T + 1 frames (size, size, 3) uint8 RGB.
+    """
     env.reset(seed=0, options={"state": state})
     frames = [env.render_frame(CAMERA, size, size)]
     for action in actions:
@@ -28,7 +38,13 @@ def replay(env: Any, state: np.ndarray, actions: np.ndarray, size: int) -> list[
 
 
 def write_video(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
-    """Write frames (H, W, 3) uint8 with even H and W as H.264, atomically."""
+    """Write a video as H.264, atomically.
+
+    Args:
+        path: of the video.
+        frames: (H, W, 3) uint8 RGB each, with even H and W.
+        fps: frames per second.
+    """
     with atomic_path(path) as temporary:
         imageio.imwrite(
             temporary,
@@ -43,7 +59,12 @@ def write_video(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
 
 
 def write_strip(path: Path, frames: Sequence[np.ndarray]) -> None:
-    """Write evenly spaced frames of an episode side by side as PNG, atomically."""
+    """Write evenly spaced frames of an episode side by side as PNG, atomically.
+
+    Args:
+        path: of the picture.
+        frames: (H, W, 3) uint8 RGB each.
+    """
     picks = np.linspace(0, len(frames) - 1, min(STRIP_FRAMES, len(frames))).round().astype(int)
     size = (STRIP_HEIGHT_PX, STRIP_HEIGHT_PX)
     small = [Image.fromarray(frames[i]).resize(size, Image.Resampling.BOX) for i in picks]
@@ -54,9 +75,50 @@ def write_strip(path: Path, frames: Sequence[np.ndarray]) -> None:
 
 
 def pick_episodes(rows: Sequence[Mapping[str, Any]], count: int) -> list[tuple[str, int]]:
-    """Return the first `count` successes and failures: ("success" | "failure", index) pairs."""
+    """Return the first successes and the first failures.
+
+    Args:
+        rows: of ``episodes.jsonl``.
+        count: of each kind.
+
+    Returns:
+        Pairs ("success" or "failure", index of the episode).
+    """
     picked = []
     for kind, wanted in (("success", True), ("failure", False)):
         indices = [int(row["index"]) for row in rows if bool(row["success_once"]) is wanted]
         picked += [(kind, index) for index in sorted(indices)[:count]]
     return picked
+
+
+def record_episodes(
+    folder: Path,
+    rows: Sequence[Mapping[str, Any]],
+    count: int,
+    replay_frames: Callable[[int], Sequence[np.ndarray]],
+    fps: float,
+) -> dict[str, tuple[str, ...]]:
+    """Write videos of the first successes and failures, and strips of the failures.
+
+    Args:
+        folder: gets the folders ``videos`` and ``strips``; files that exist are not drawn again.
+        rows: of ``episodes.jsonl``.
+        count: of each kind.
+        replay_frames: index of an episode to its frames.
+        fps: frames per second of the videos.
+
+    Returns:
+        "videos" and "strips": paths relative to `folder`.
+    """
+    videos, strips = [], []
+    for kind, index in pick_episodes(rows, count):
+        video = folder / "videos" / f"{kind}_{index:05d}.mp4"
+        strip = folder / "strips" / f"{kind}_{index:05d}.png"
+        if not video.exists() or (kind == "failure" and not strip.exists()):
+            frames = replay_frames(index)
+            write_video(video, frames, fps)
+            if kind == "failure":
+                write_strip(strip, frames)
+        videos.append(str(video.relative_to(folder)))
+        strips += [str(strip.relative_to(folder))] if kind == "failure" else []
+    return {"videos": tuple(videos), "strips": tuple(strips)}

@@ -1,7 +1,8 @@
-"""Fixed initial conditions: simulator states with a hash, so that every cell meets the same ones.
+"""Fixed initial states: simulator states with a hash, so that every run starts from the same ones.
 
-Selection conditions choose between settings and test conditions measure the choice; neither is ever
-the start of a demonstration, since the three draw from disjoint ranges of environment seeds.
+The split ``selection`` is for the choice between settings, the split ``test`` for measuring the
+chosen one. Neither contains the start of a demonstration, since the three use disjoint ranges of
+environment seeds.
 """
 
 from __future__ import annotations
@@ -20,21 +21,33 @@ from s2robot.errors import CorruptFileError, unknown
 from s2robot.utils.io import atomic_path, digest_of, locked, sha256_bytes
 
 FIRST_SEEDS = {"selection": 1_000_000, "test": 2_000_000}
-"""Environment seed of condition 0; demonstrations use seeds below 1,000,000."""
+"""Environment seed of the first initial state by split; demonstrations use lower seeds."""
 MAX_INITIAL_STATES = 1_000_000
-_LOOKS = ("image_camera", "image_size", "render_mode", "quality", "horizon")
+_APPEARANCE = ("image_camera", "image_size", "render_mode", "quality", "horizon")
 
 
 @dataclass(frozen=True)
 class InitialStates:
-    """Initial simulator states of one level and split."""
+    """Initial simulator states of one level and split.
+
+    Raises:
+        ValueError: the split is unknown, or the states are not a non-empty (n, D) float64 array.
+
+    Example:
+        >>> drawn = make_initial_states("easy", "test", 2, {})
+        >>> len(drawn), drawn.states.dtype, len(drawn.sha256)
+        (2, dtype('float64'), 64)
+        >>> longer = make_initial_states("easy", "test", 3, {})
+        >>> bool((longer.states[:2] == drawn.states).all())
+        True
+    """
 
     level: str
     split: str
     env_kwargs: Mapping[str, Any]
-    """The environment's arguments that decide a state; those of its looks are left out."""
+    """Arguments of the environment that decide a state; those of its pictures are left out."""
     states: np.ndarray
-    """(n, D) float64, as the environment's `get_state` gives them."""
+    """(n, D) float64, as the environment's ``get_state`` returns them."""
 
     def __post_init__(self) -> None:
         _check_split(self.split)
@@ -49,7 +62,7 @@ class InitialStates:
 
     @functools.cached_property
     def sha256(self) -> str:
-        """Hash of everything above; results carry it, and a loaded file must match its own."""
+        """Hash of all fields; results contain it, and a loaded file is verified by it."""
         content = sha256_bytes(np.ascontiguousarray(self.states).tobytes())
         return digest_of([self.header(), list(self.states.shape), content])
 
@@ -57,23 +70,30 @@ class InitialStates:
     def starts_sha256(self) -> str:
         """Hash of the states without their appearance.
 
-        Levels that differ in their appearance alone share it: there, condition i starts alike.
+        It is the same on levels that differ in their appearance alone: there, episode i starts
+        from the same state of arm and cube.
         """
         from s2robot.envs.levels import get_level
 
-        looks = int(get_level(self.level).appearance_varies)  # entries at a state's end
-        starts = np.ascontiguousarray(self.states[:, : self.states.shape[1] - looks])
+        entries = int(get_level(self.level).appearance_varies)  # of the appearance, at the end
+        starts = np.ascontiguousarray(self.states[:, : self.states.shape[1] - entries])
         return digest_of([list(starts.shape), sha256_bytes(starts.tobytes())])
 
     def header(self) -> dict[str, Any]:
-        """Return what identifies the conditions besides the states."""
+        """Return what identifies the initial states besides the states themselves."""
         return {"level": self.level, "split": self.split, "env_kwargs": dict(self.env_kwargs)}
 
 
 def make_initial_states(
     level: str, split: str, n: int, env_kwargs: Mapping[str, Any]
 ) -> InitialStates:
-    """Draw `n` initial states; a longer set begins with the shorter one's.
+    """Draw initial states; a longer set begins with the states of a shorter one.
+
+    Args:
+        level: name of the level.
+        split: "selection" or "test".
+        n: number of states.
+        env_kwargs: of ``PickCubeEnv``.
 
     Raises:
         ValueError: an unknown level or split, or `n` out of range.
@@ -93,18 +113,23 @@ def make_initial_states(
 
 
 def save_initial_states(path: str | Path, initial_states: InitialStates) -> None:
-    """Write states, header and hash as one npz file (no pickle), atomically."""
+    """Write states, header and hash as one npz file (no pickle), atomically.
+
+    Args:
+        path: of the file.
+        initial_states: to write.
+    """
     header = {**initial_states.header(), "sha256": initial_states.sha256}
     with atomic_path(path) as temporary, temporary.open("wb") as file:
         np.savez(file, states=initial_states.states, header=np.array(json.dumps(header)))
 
 
 def load_initial_states(path: str | Path) -> InitialStates:
-    """Read conditions and verify their hash.
+    """Return the initial states of a file, verified by their hash.
 
     Raises:
-        FileNotFoundError: no such file.
-        CorruptFileError: truncated, altered, or another kind of file.
+        FileNotFoundError: there is no such file.
+        CorruptFileError: it is truncated, altered, or of another kind.
     """
     try:
         with np.load(path, allow_pickle=False) as file:
@@ -113,12 +138,12 @@ def load_initial_states(path: str | Path) -> InitialStates:
         initial_states = InitialStates(**header, states=states)
     except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
         raise CorruptFileError(
-            f"{path} is not a file of initial conditions ({error}); delete it to draw it anew"
+            f"{path} is not a file of initial states ({error}); delete it to draw them again"
         ) from None
     if initial_states.sha256 != recorded:
         raise CorruptFileError(
             f"{path}: content has hash {initial_states.sha256[:12]}, recorded is {recorded[:12]}; "
-            "the file was altered or damaged: delete it to draw it anew"
+            "the file was altered or damaged: delete it to draw them again"
         )
     return initial_states
 
@@ -126,7 +151,19 @@ def load_initial_states(path: str | Path) -> InitialStates:
 def ensure_initial_states(
     folder: str | Path, level: str, split: str, n: int, env_kwargs: Mapping[str, Any]
 ) -> InitialStates:
-    """Load the conditions of these arguments from `folder`, drawing them if they are not there."""
+    """Return the initial states of these arguments from a folder; draw them if they are missing.
+
+    Args:
+        folder: of the files.
+        level: name of the level.
+        split: "selection" or "test".
+        n: number of states.
+        env_kwargs: of ``PickCubeEnv``.
+
+    Raises:
+        ValueError: an unknown level or split, or `n` out of range.
+        CorruptFileError: the file is truncated, altered, or of another kind.
+    """
     _check_split(split)
     key = digest_of(_physics(level, env_kwargs))[:10]
     path = Path(folder) / f"{level}-{split}-{n}-{key}.npz"
@@ -137,7 +174,7 @@ def ensure_initial_states(
 
 
 def _physics(level: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
-    kept = {key: value for key, value in env_kwargs.items() if key not in _LOOKS}
+    kept = {key: value for key, value in env_kwargs.items() if key not in _APPEARANCE}
     return {**kept, "level": level}
 
 

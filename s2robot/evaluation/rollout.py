@@ -1,4 +1,4 @@
-"""The loop itself: one encoder call and one policy call a step for all environments."""
+"""Rollout loop: each step calls the encoder once and the policy once for all environments."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from s2robot.evaluation.vector_env import INFO_KEYS, VectorEnv, VectorStep
 from s2robot.policies.dataset import stack_proprio
 
 STAGES = ("none", "reach", "grasp", "lift", "timeout", "drop")
-"""Where an episode failed: the hand never reached the cube; reached but never grasped it; grasped
-but never lifted it; was still holding it, not lifted, when time was up; lifted it and lost it."""
+"""Failure stages of an episode. "none": it ended in success; "reach": the gripper never reached
+the cube; "grasp": it reached but never grasped it; "lift": it grasped and lost the cube before the
+lift; "timeout": it held the cube, not lifted, at the last step; "drop": it lifted and lost it."""
 
 
 class Encoder(Protocol):
-    """Frames (B, H, W, 3) uint8 to embeddings (B, D) float32."""
+    """Interface of an encoder: frames (B, H, W, 3) uint8 to embeddings (B, D) float32."""
 
     def __call__(self, frames: Any) -> torch.Tensor: ...
 
 
 class Actor(Protocol):
-    """A policy as `s2robot.policies` makes it."""
+    """Interface of a policy, as ``s2robot.policies.policy.Policy`` has it."""
 
     def reset(self, batch_size: int) -> None: ...
 
@@ -36,34 +37,45 @@ class Actor(Protocol):
 
 @dataclass(frozen=True)
 class Agent:
-    """Policy and eyes: an encoder, or a control that reads its embedding off the observation."""
+    """A policy with its encoder, or with a baseline that computes embeddings from observations."""
 
     policy: Actor
     proprio_keys: Sequence[str]
+    """Low-dimensional observations of the policy, in order."""
     encoder: Encoder | None = None
     baseline: str = "none"
+    """Name of the baseline in files, used without an encoder."""
     yaw: bool = False
-    tells_attention: bool = False
-    """Whether the encoder is told where the policy looked, for its next choice of tiles."""
+    """Whether the level turns the cube; decides the embedding of a baseline."""
+    sends_attention: bool = False
+    """Whether the encoder gets the policy's attention, for its next choice of tiles."""
 
-    def encode(self, snapshot: VectorStep) -> torch.Tensor:
-        """Return the embeddings (B, D) of what the environments show."""
+    def encode(self, step: VectorStep) -> torch.Tensor:
+        """Return the embeddings (B, D) of the environments' present frames."""
         if self.encoder is None:
-            return torch.from_numpy(baseline_embedding(self.baseline, snapshot.obs, self.yaw))
-        embedding = self.encoder(snapshot.frames)
-        if embedding.is_cuda:  # else the clock would stop before the work is done
+            return torch.from_numpy(baseline_embedding(self.baseline, step.obs, self.yaw))
+        embedding = self.encoder(step.frames)
+        if embedding.is_cuda:  # otherwise the duration would not include the work
             torch.cuda.synchronize(embedding.device)
         return embedding
 
-    def select_action(self, embedding: torch.Tensor, snapshot: VectorStep) -> np.ndarray:
-        """Return actions (B, A) float32 in [-1, 1]."""
-        proprio = torch.from_numpy(stack_proprio(snapshot.obs, self.proprio_keys))
+    def select_action(self, embedding: torch.Tensor, step: VectorStep) -> np.ndarray:
+        """Return actions (B, A) float32 in [-1, 1].
+
+        Args:
+            embedding: (B, D), as ``encode`` returns it.
+            step: with the observations of the same moment.
+
+        Raises:
+            S2RobotError: an action is not finite.
+        """
+        proprio = torch.from_numpy(stack_proprio(step.obs, self.proprio_keys))
         actions = self.policy.act(embedding, proprio).float().cpu().numpy()
-        if self.tells_attention:
+        if self.sends_attention:
             self.encoder.look_at(self.policy.attention(embedding))  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
         if not np.isfinite(actions).all():
             raise S2RobotError(
-                "the policy gave NaN or infinite actions; its training most likely diverged: "
+                "the policy returned NaN or infinite actions; its training most likely diverged: "
                 "train it again with a smaller learning rate"
             )
         return actions.clip(-1.0, 1.0)
@@ -71,44 +83,59 @@ class Agent:
 
 @dataclass
 class Episodes:
-    """What happened to B environments over T steps."""
+    """Episodes of B environments over T steps."""
 
     actions: np.ndarray
     """(B, T, A) float32."""
     info: dict[str, np.ndarray]
-    """INFO_KEYS after every step, (B, T) each."""
+    """``INFO_KEYS`` after every step, (B, T) each."""
     distance_m: np.ndarray
-    """Between tool centre point and cube after every step, (B, T)."""
+    """Distance between tool center point and cube after every step, (B, T)."""
     times_ms: dict[str, list[float]] = field(default_factory=dict)
-    """Milliseconds of each step for the whole batch: encode, policy, env, render."""
+    """Durations of each step's parts for the whole batch [ms]: encode, policy, env, render."""
 
 
 def roll_out(agent: Agent, envs: VectorEnv, states: np.ndarray, horizon: int) -> Episodes:
-    """Run every environment from its row of `states` for `horizon` steps."""
-    snapshot = envs.reset(states)
+    """Run every environment from its initial state to the horizon.
+
+    Args:
+        agent: is reset first.
+        envs: B environments.
+        states: initial states (B, D), as the environments' ``get_state`` returns them.
+        horizon: control steps T.
+
+    Raises:
+        S2RobotError: an action is not finite, or an environment process hung or died.
+    """
+    step = envs.reset(states)
     agent.policy.reset(len(states))
-    actions, snapshots = [], []
+    actions, steps = [], []
     times: dict[str, list[float]] = {"encode": [], "policy": [], "env": [], "render": []}
     for _ in range(horizon):
         start = time.perf_counter()
-        embedding = agent.encode(snapshot)
-        seen = time.perf_counter()
-        actions.append(agent.select_action(embedding, snapshot))
-        decided = time.perf_counter()
-        rendered_s = snapshot.render_s
-        snapshot = envs.step(actions[-1])
-        snapshots.append(snapshot)
-        step_s = (seen - start, decided - seen, snapshot.env_s, rendered_s)
-        for series, seconds in zip(times.values(), step_s, strict=True):
+        embedding = agent.encode(step)
+        encoded = time.perf_counter()
+        actions.append(agent.select_action(embedding, step))
+        selected = time.perf_counter()
+        rendered_s = step.render_s
+        step = envs.step(actions[-1])
+        steps.append(step)
+        durations_s = (encoded - start, selected - encoded, step.env_s, rendered_s)
+        for series, seconds in zip(times.values(), durations_s, strict=True):
             series.append(round(1000 * seconds, 3))
-    info = {key: np.stack([s.info[key] for s in snapshots], axis=1) for key in INFO_KEYS}
-    gaps = [np.linalg.norm(s.obs["ee_pos"] - s.obs["cube_pos"], axis=-1) for s in snapshots]
+    info = {key: np.stack([s.info[key] for s in steps], axis=1) for key in INFO_KEYS}
+    gaps = [np.linalg.norm(s.obs["ee_pos"] - s.obs["cube_pos"], axis=-1) for s in steps]
     return Episodes(np.stack(actions, axis=1), info, np.stack(gaps, axis=1), times)
 
 
-def episode_row(episodes: Episodes, slot: int) -> dict[str, Any]:
-    """Describe one episode; the same rollout gives the same row, byte for byte."""
-    info = {key: series[slot] for key, series in episodes.info.items()}  # (T,) each
+def episode_row(episodes: Episodes, index: int) -> dict[str, Any]:
+    """Return the row of one episode; the same rollout gives the same row, byte for byte.
+
+    Args:
+        episodes: of a batch.
+        index: of the episode in the batch.
+    """
+    info = {key: series[index] for key, series in episodes.info.items()}  # (T,) each
     success = info["is_success"].astype(bool)
     return {
         "success_once": bool(success.any()),
@@ -116,13 +143,24 @@ def episode_row(episodes: Episodes, slot: int) -> dict[str, Any]:
         "stage": failure_stage(info),
         "steps": len(success),
         "steps_to_success": int(success.argmax()) + 1 if success.any() else None,
-        "min_distance_m": round(float(episodes.distance_m[slot].min()), 6),
+        "min_distance_m": round(float(episodes.distance_m[index].min()), 6),
         "max_height_m": round(float(info["cube_height_m"].max()), 6),
     }
 
 
 def failure_stage(info: Mapping[str, np.ndarray]) -> str:
-    """Return where an episode failed (STAGES), from its INFO_KEYS over time, (T,) each."""
+    """Return where an episode failed, one of ``STAGES``.
+
+    Args:
+        info: ``is_success``, ``reached`` and ``grasped`` after each step, (T,) each.
+
+    Example:
+        >>> never, last = np.array([0, 0]), np.array([0, 1])
+        >>> failure_stage({"is_success": never, "reached": last, "grasped": never})
+        'grasp'
+        >>> failure_stage({"is_success": last, "reached": last, "grasped": last})
+        'none'
+    """
     success = info["is_success"].astype(bool)
     if success.any():
         return "none" if success[-1] else "drop"

@@ -1,4 +1,4 @@
-"""Environments that step together: in this process, or shared out over worker processes."""
+"""Vector environments: several environments that step together, in one process or in workers."""
 
 from __future__ import annotations
 
@@ -19,27 +19,30 @@ import numpy as np
 from s2robot.errors import S2RobotError
 
 WATCHDOG_S = 300.0
-"""A worker silent for this long is taken as hung; software renderers have been seen to."""
+"""A worker without an answer for this long counts as hung, as happens with software renderers."""
 INFO_KEYS = ("is_success", "reached", "grasped", "cube_height_m")
+"""Entries of the environments' info that a ``VectorStep`` holds."""
 
 
 @dataclass(frozen=True)
 class VectorStep:
-    """What B environments show at one moment, and the seconds it took to get there."""
+    """Observations, info and frames of B environments after a step, with its durations."""
 
     obs: Mapping[str, np.ndarray]
     """Low-dimensional observations, (B, d) each."""
     info: Mapping[str, np.ndarray]
-    """INFO_KEYS, (B,) each."""
+    """``INFO_KEYS``, (B,) each."""
     frames: np.ndarray | None
-    """(B, H, W, 3) uint8 RGB, or None when nothing looks."""
+    """(B, H, W, 3) uint8 RGB; None without a camera."""
     env_s: float
+    """Duration of the physics [s]."""
     render_s: float
+    """Duration of the rendering [s]."""
 
 
 @dataclass(frozen=True)
 class CameraView:
-    """The camera that frames come from."""
+    """Camera and size [px] of the frames."""
 
     camera: str
     height: int
@@ -47,7 +50,7 @@ class CameraView:
 
 
 class VectorEnv(Protocol):
-    """B environments that start from given states and step together."""
+    """Interface of B environments that start from given states and step together."""
 
     def reset(self, states: np.ndarray) -> VectorStep: ...
 
@@ -59,14 +62,27 @@ class VectorEnv(Protocol):
 def make_vector_env(
     env_kwargs: Mapping[str, Any], count: int, view: CameraView | None, workers: int = 0
 ) -> VectorEnv:
-    """Make `count` environments; `workers` 0 keeps them, and one GL context, in this process."""
+    """Return a vector environment.
+
+    Args:
+        env_kwargs: of ``PickCubeEnv``.
+        count: number of environments.
+        view: camera of the frames; None renders none.
+        workers: processes; 0 keeps the environments, and one GL context, in this process.
+    """
     if workers == 0:
         return InProcessVectorEnv(env_kwargs, count, view)
     return SubprocessVectorEnv(env_kwargs, count, view, min(workers, count))
 
 
 class InProcessVectorEnv:
-    """Environments in this process."""
+    """Vector environment in this process.
+
+    Args:
+        env_kwargs: of ``PickCubeEnv``.
+        count: number of environments.
+        view: camera of the frames; None renders none.
+    """
 
     def __init__(self, env_kwargs: Mapping[str, Any], count: int, view: CameraView | None) -> None:
         from s2robot.envs.pick_cube import PickCubeEnv
@@ -116,7 +132,7 @@ class InProcessVectorEnv:
         )
 
 
-_own: InProcessVectorEnv | None = None  # a worker process's share of the environments
+_own: InProcessVectorEnv | None = None  # the environments of a worker process
 
 
 def _start(env_kwargs: Mapping[str, Any], count: int, view: CameraView | None) -> None:
@@ -126,7 +142,7 @@ def _start(env_kwargs: Mapping[str, Any], count: int, view: CameraView | None) -
 
 
 def _end_with_parent() -> None:
-    """A parent killed outright cannot shut its workers down: they would wait for ever."""
+    """End this worker when its parent ends; a parent that is killed cannot end its workers."""
     parent = multiprocessing.parent_process()
     if parent is not None:
         parent.join()
@@ -138,7 +154,15 @@ def _call(method: str, rows: np.ndarray) -> VectorStep:
 
 
 class SubprocessVectorEnv:
-    """Environments shared out over processes, each with one GL context of its own."""
+    """Vector environment over worker processes, each with its own GL context.
+
+    Args:
+        env_kwargs: of ``PickCubeEnv``.
+        count: number of environments.
+        view: camera of the frames; None renders none.
+        workers: processes, between which the environments are divided.
+        watchdog_s: an answer that takes longer is an error [s].
+    """
 
     def __init__(
         self,
@@ -149,20 +173,20 @@ class SubprocessVectorEnv:
         watchdog_s: float = WATCHDOG_S,
     ) -> None:
         self._watchdog_s = watchdog_s
-        self._coverage = [len(part) for part in np.array_split(np.arange(count), workers)]
+        self._counts = [len(part) for part in np.array_split(np.arange(count), workers)]
         spawn = multiprocessing.get_context("spawn")  # a GL context does not survive a fork
         self._pools = [
-            ProcessPoolExecutor(1, spawn, _start, (dict(env_kwargs), share, view))
-            for share in self._coverage
+            ProcessPoolExecutor(1, spawn, _start, (dict(env_kwargs), each, view))
+            for each in self._counts
         ]
         self._pids: list[int] = self._wait([pool.submit(os.getpid) for pool in self._pools])
 
     def reset(self, states: np.ndarray) -> VectorStep:
-        """As `InProcessVectorEnv.reset`."""
+        """Start every environment from its row of `states` (B, D)."""
         return self._everywhere("reset", states)
 
     def step(self, actions: np.ndarray) -> VectorStep:
-        """As `InProcessVectorEnv.step`."""
+        """Carry out each environment's row of `actions` (B, A)."""
         return self._everywhere("step", actions)
 
     def close(self) -> None:
@@ -171,7 +195,7 @@ class SubprocessVectorEnv:
             pool.shutdown(wait=True, cancel_futures=True)
 
     def _everywhere(self, method: str, rows: np.ndarray) -> VectorStep:
-        parts = np.split(rows, np.cumsum(self._coverage)[:-1])
+        parts = np.split(rows, np.cumsum(self._counts)[:-1])
         futures = [
             pool.submit(_call, method, part) for pool, part in zip(self._pools, parts, strict=True)
         ]
@@ -183,14 +207,14 @@ class SubprocessVectorEnv:
         except FutureTimeout:
             self._kill()
             raise S2RobotError(
-                f"an environment process gave no answer for {self._watchdog_s:.0f} s, most likely "
-                "hung in its renderer; run again with workers=0, fewer workers, or another "
-                "MUJOCO_GL (egl, osmesa). Finished episodes are kept"
+                f"an environment process did not answer for {self._watchdog_s:.0f} s, most likely "
+                "because it hung in its renderer. Run again with workers=0, fewer workers, or "
+                "another MUJOCO_GL (egl, osmesa); finished episodes are kept"
             ) from None
         except BrokenProcessPool as error:
             raise S2RobotError(
-                "an environment process died, killed or out of memory; run again with fewer "
-                "workers or workers=0. Finished episodes are kept"
+                "an environment process was killed or ran out of memory. Run again with fewer "
+                "workers or workers=0; finished episodes are kept"
             ) from error
 
     def _kill(self) -> None:

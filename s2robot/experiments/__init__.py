@@ -1,1 +1,1 @@
-"""From a configuration to trained and evaluated runs that resume."""
+"""Variants and runs: from a configuration to trained and evaluated policies."""

@@ -1,16 +1,15 @@
-"""From an arm's settings to a trained, evaluated cell; every stage is made once and found again.
+"""From a variant's settings to a trained and evaluated run; every stage is computed once.
 
-An *arm* is what is compared: camera, encoder, scales, readout, policy kind. A *cell* is one arm
-trained with one seed and rolled out on one set of initial conditions. Demonstrations, frames,
-features, the arm's head choice, policies and episodes lie on disk under names made of their
-inputs, so a rerun, a resumed run and a neighbouring cell all take up what is there.
+A *variant* is what is compared: camera, encoder, scales, readout, policy kind. A *run* is one
+variant, trained with one seed and rolled out on one set of initial states. Demonstrations, frames,
+features, the variant's hyperparameters, policies and episodes are stored under names made of their
+inputs. So a repeated run, a resumed run and a run that shares inputs all reuse them.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,13 +19,14 @@ from rich.progress import Progress
 
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import EncoderSpec
-from s2robot.envs.levels import get_level, levels_of_task
+from s2robot.envs.levels import get_level
 from s2robot.envs.pick_cube import CONTROL_DT_S, PickCubeEnv
-from s2robot.errors import unknown
 from s2robot.evaluation.baselines import is_baseline
-from s2robot.evaluation.evaluate import EvalConfig, Summary, evaluate
+from s2robot.evaluation.evaluate import evaluate
 from s2robot.evaluation.initial_states import InitialStates, ensure_initial_states
-from s2robot.experiments.variant import Variant, VariantConfig
+from s2robot.evaluation.results import Summary
+from s2robot.experiments.jobs import EvalJob, RunJob, TrainJob
+from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import (
     PolicyHeader,
     action_space_record,
@@ -35,11 +35,7 @@ from s2robot.policies.checkpoint import (
     save_policy,
 )
 from s2robot.policies.config import PolicyConfig
-from s2robot.training.hyperparameter_search import (
-    HyperparameterChoice,
-    SearchConfig,
-    search_hyperparameters,
-)
+from s2robot.training.hyperparameter_search import HyperparameterChoice, search_hyperparameters
 from s2robot.training.trainer import FitResult, TrainConfig, fit
 from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import digest_of, locked, read_json, write_json
@@ -48,21 +44,19 @@ from s2robot.utils.provenance import provenance
 console = Console()
 
 
-@dataclass(frozen=True)
-class TrainJob:
-    """One policy to train: an arm, a network, a budget, a seed."""
-
-    variant: VariantConfig = field(default_factory=VariantConfig)
-    policy: PolicyConfig = field(default_factory=PolicyConfig)
-    train: TrainConfig = field(default_factory=TrainConfig)
-    search: SearchConfig | None = field(default_factory=SearchConfig)
-    """Head search; None trains ``policy`` and ``train`` as they stand."""
-    seed: int = 0
-    runs_dir: Path = Path("runs")
-
-
 def choose_hyperparameters(job: TrainJob, variant: Variant) -> HyperparameterChoice | None:
-    """The arm's head, searched once on held-out demonstrations and then the same for every seed."""
+    """Return the variant's hyperparameters, searched once and then used for every seed.
+
+    Args:
+        job: settings of the training.
+        variant: its inputs.
+
+    Returns:
+        The choice on held-out demonstrations; None where the job has no search.
+
+    Raises:
+        DivergedError: every trial diverged.
+    """
     if job.search is None:
         return None
     identity = {
@@ -74,7 +68,7 @@ def choose_hyperparameters(job: TrainJob, variant: Variant) -> HyperparameterCho
     cache = job.runs_dir / "heads" / f"{digest_of(identity)[:24]}.jsonl"
     data = variant.data
     with locked(cache), Progress(console=console) as progress:
-        bar = progress.add_task("head search", total=job.search.trials)
+        bar = progress.add_task("hyperparameter search", total=job.search.trials)
         return search_hyperparameters(
             data,
             job.policy,
@@ -87,7 +81,12 @@ def choose_hyperparameters(job: TrainJob, variant: Variant) -> HyperparameterCho
 
 
 def policy_folder(job: TrainJob, variant: Variant) -> Path:
-    """Where a trained policy lies; the name is for people, the digest decides."""
+    """Return the folder of a trained policy; its name ends with a digest of all inputs.
+
+    Args:
+        job: settings of the training.
+        variant: its inputs.
+    """
     identity = {
         **variant.identity(),
         "policy": dataclasses.asdict(job.policy),
@@ -104,12 +103,21 @@ def policy_folder(job: TrainJob, variant: Variant) -> Path:
 
 
 def train_run(job: TrainJob, variant: Variant) -> Path:
-    """Train one policy (or find it trained); returns the policy file's path."""
+    """Train one policy, unless its file exists, and return the path of the file.
+
+    Args:
+        job: settings of the training.
+        variant: its inputs.
+
+    Raises:
+        CorruptFileError: the policy file or a checkpoint is damaged.
+        DivergedError: the training diverged.
+    """
     folder = policy_folder(job, variant)
     path = folder / "policy.safetensors"
     with locked(folder / "train"):
         if path.exists():
-            load_policy(path)  # verified, so that a damaged one is found here
+            load_policy(path)  # verifies the file, so that a damaged one is found here
             return path
         choice = choose_hyperparameters(job, variant)
         policy_config = job.policy if choice is None else choice.policy_config
@@ -160,43 +168,35 @@ def _header(
     )
 
 
-@dataclass(frozen=True)
-class EvalJob:
-    """A policy file to roll out."""
-
-    checkpoint: Path
-    level: str | None = None
-    """Level to roll out on: the policy's own (None), or one that differs in its appearance alone,
-    whose episodes then start from the same states."""
-    split: str = "test"
-    n: int = 64
-    rollout: EvalConfig = field(default_factory=EvalConfig)
-    out: Path | None = None
-    weights: Path | None = None
-    """File with the encoder's weights, for encoders that do not ship."""
-    device: str = "auto"
-    dtype: str = "auto"
-    """Precision of the encoder; ``auto``: as trained on a GPU, float32 on a processor."""
-    runtime: str = "eager"
-    """What carries the encoder's work out; see ``FrameEncoder.use_runtime``."""
-    data_dir: Path = Path("data")
-    fresh: bool = False
-
-
 def initial_states_for(job: EvalJob, env_kwargs: dict[str, Any]) -> InitialStates:
-    """The fixed initial conditions of a level, made once and verified by their hash."""
+    """Return the fixed initial states of a level, drawn once and verified by their hash.
+
+    Args:
+        job: settings of the evaluation.
+        env_kwargs: of the policy's environment.
+    """
     level = job.level or env_kwargs["level"]
     return ensure_initial_states(job.data_dir / "conditions", level, job.split, job.n, env_kwargs)
 
 
 def eval_folder(job: EvalJob, own_level: str | None) -> Path:
-    """Where episodes go: ``out``, else beside the policy; another level's in a folder there."""
+    """Return the folder of the episodes: ``out``, else the policy's; a folder there by level.
+
+    Args:
+        job: settings of the evaluation.
+        own_level: the policy's level, whose episodes need no folder of their own.
+    """
     beside = job.checkpoint.parent
     return job.out or (beside if job.level in (None, own_level) else beside / str(job.level))
 
 
 def evaluate_policy(job: EvalJob) -> Summary:
-    """Roll a policy file out on fixed conditions; rows and videos go beside it."""
+    """Roll a policy file out on fixed initial states and write rows and videos beside it.
+
+    Raises:
+        MismatchError: the policy does not fit the level, or the folder holds other episodes.
+        CorruptFileError: the policy file or the initial states are damaged.
+    """
     policy, header = load_policy(job.checkpoint)
     encoder = None
     if not is_baseline(header.encoder["backbone"]):
@@ -209,60 +209,40 @@ def evaluate_policy(job: EvalJob) -> Summary:
 
 
 def _rebuild_encoder(job: EvalJob, spec: EncoderSpec) -> FrameEncoder:
-    """The policy's encoder; bfloat16 is several times slower than float32 on a processor."""
+    """Return the policy's encoder; bfloat16 is several times slower than float32 on a CPU."""
     dtype = None if job.dtype == "auto" else job.dtype
     if dtype is None and spec.dtype != "float32" and resolve_device(job.device).type == "cpu":
         dtype = "float32"
-        console.print(f"encoder in float32 on the processor (trained in {spec.dtype})")
+        console.print(f"encoder in float32 on the CPU (trained in {spec.dtype})")
     return FrameEncoder.from_spec(
         spec, weights=job.weights, device=job.device, dtype=dtype, runtime=job.runtime
     )
 
 
-@dataclass(frozen=True)
-class RunJob:
-    """One cell of a sweep: train, then evaluate."""
+def execute_run(job: RunJob, log: Callable[[str], None] = console.print) -> Summary:
+    """Train and evaluate one run; results that exist are reused.
 
-    train: TrainJob = field(default_factory=TrainJob)
-    n: int = 64
-    split: str = "test"
-    rollout: EvalConfig = field(default_factory=EvalConfig)
-    eval_levels: tuple[str, ...] = ()
-    """Levels to roll the same policy out on, which differ in their appearance alone; none: its
-    own."""
+    Args:
+        job: settings of the run.
+        log: gets one line about the run, and one about each level after the first.
 
-    def __post_init__(self) -> None:
-        own = self.train.variant.level
-        allowed = levels_of_task(own)
-        for level in self.eval_levels:
-            if level not in allowed:
-                raise unknown(f"level for policies of level {own!r} in eval_levels", level, allowed)
-
-    @property
-    def levels(self) -> list[str]:
-        """The levels to roll out on, each once."""
-        return list(dict.fromkeys(self.eval_levels)) or [self.train.variant.level]
-
-
-def execute_run(job: RunJob, say: Callable[[str], None] = console.print) -> Summary:
-    """Train and evaluate one cell; what is already there is taken up, not made again.
-
-    Returns the first level's summary; those of further ones are said.
+    Returns:
+        The summary of the first level.
     """
     variant = Variant(job.train.variant)
-    say(
+    log(
         f"run: {variant.config.level}, {variant.label}, {job.train.policy.kind}, "
         f"seed {job.train.seed}"
     )
     path = train_run(job.train, variant)
     summaries = {level: _evaluate_run(job, variant, path, level) for level in job.levels}
     for level in job.levels[1:]:
-        say(f"on {level}: {summaries[level]}")
+        log(f"on {level}: {summaries[level]}")
     return summaries[job.levels[0]]
 
 
 def _evaluate_run(job: RunJob, variant: Variant, path: Path, level: str) -> Summary:
-    """Roll one cell's policy out on one level and write what the report needs of it."""
+    """Roll one run's policy out on one level, and write the description for the report."""
     eval_job = EvalJob(
         checkpoint=path,
         level=level,
@@ -290,7 +270,7 @@ def _run_record(
         "name": eval_job.checkpoint.parent.name,
         "level": initial_states.level,
         "rare_share": get_level(initial_states.level).rare_share,
-        "label": variant.label,
+        "label": variant.stored_label,
         "encoder": header.encoder,
         "scales": [] if encoder is None else list(variant.config.scales),
         "input_mode": None if encoder is None else variant.config.input_mode,
@@ -313,5 +293,5 @@ def _run_record(
 
 
 def failed_runs(runs_dir: Path) -> list[tuple[str, str]]:
-    """Names and messages of cells that a sweep could not finish."""
+    """Return the names and messages of runs that a sweep could not finish."""
     return [(p.parent.name, read_json(p)["error"]) for p in runs_dir.glob("failed/*/error.json")]

@@ -1,4 +1,4 @@
-"""An arm: what is compared (camera, encoder, scales, readout) and the inputs made from it."""
+"""Variants: what is compared (camera, encoder, scales, readout), and the inputs made from it."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from s2robot.evaluation.baselines import (
     stored_name,
 )
 from s2robot.policies.dataset import TrajectoryData, default_proprio_keys
-from s2robot.training.trainer import assemble
+from s2robot.training.frames import assemble
 from s2robot.utils.io import read_json
 
 console = Console()
@@ -33,24 +33,39 @@ console = Console()
 
 @dataclass(frozen=True)
 class CameraChoice:
-    """Camera of an arm; without a name, the level's own."""
+    """Camera of a variant."""
 
     name: str | None = None
+    """``front``, ``far`` or ``wrist``; None takes the level's own."""
     size: int = 384
+    """Edge of the frames [px]."""
 
 
 @dataclass(frozen=True)
 class DemosChoice:
-    """Which demonstrations: a file, or how many to collect with which seed."""
+    """Demonstrations of a variant: a file, or settings of their collection."""
 
     path: Path | None = None
+    """File of demonstrations; None collects them where they are missing."""
     episodes: int = 120
+    """Number of demonstrations to collect."""
     seed: int = 0
+    """Seed of their collection."""
 
 
 @dataclass(frozen=True)
 class VariantConfig:
-    """What is compared, and where its inputs lie; see ``configs/arm.yaml``."""
+    """Settings of a variant, and the folder of its inputs; ``configs/variant.yaml`` explains them.
+
+    Raises:
+        ValueError: the level is unknown.
+
+    Example:
+        >>> config = VariantConfig(level="easy", encoder="blind")
+        >>> variant = Variant(config)
+        >>> variant.label, variant.is_baseline, variant.camera.name
+        ('blind', True, 'front')
+    """
 
     level: str = "precise"
     control: str = "ee_delta"
@@ -79,7 +94,11 @@ class VariantConfig:
 
 
 class Variant:
-    """The inputs of one arm, each made when first asked for."""
+    """Inputs of one variant; each is computed, or read from disk, at its first use.
+
+    Args:
+        config: settings of the variant.
+    """
 
     def __init__(self, config: VariantConfig) -> None:
         self.config = config
@@ -90,18 +109,18 @@ class Variant:
 
     @property
     def is_baseline(self) -> bool:
-        """Whether the arm looks at no pixels (``none``, ``state``)."""
+        """Whether the variant is a baseline, which uses no pixels."""
         return is_baseline(self._stored_encoder)
 
     @property
     def camera(self) -> CameraConfig:
-        """The camera with its name filled in."""
+        """Camera, with the level's own name where the settings have none."""
         choice = self.config.camera
         return CameraConfig(choice.name or get_level(self.config.level).camera, choice.size)
 
     @functools.cached_property
     def demos(self) -> Demonstrations:
-        """Demonstrations, collected when there are none."""
+        """Demonstrations; they are collected where there are none."""
         config = self.config
         if config.demos.path is not None:
             return Demonstrations(config.demos.path)
@@ -117,7 +136,7 @@ class Variant:
 
     @functools.cached_property
     def encoder(self) -> FrameEncoder | None:
-        """The frozen encoder; None for a control."""
+        """The frozen encoder; None for a baseline."""
         if self.is_baseline:
             return None
         config = self.config
@@ -144,7 +163,7 @@ class Variant:
 
     @functools.cached_property
     def encoder_record(self) -> dict[str, Any]:
-        """What identifies the encoder: its spec, or the control's name."""
+        """Identity of the encoder: its spec, or the baseline's name in files."""
         if self.encoder is None:
             return {"backbone": self._stored_encoder}
         return self.encoder.spec.to_dict()
@@ -156,7 +175,7 @@ class Variant:
 
     @property
     def frames(self) -> RenderedFrames:
-        """The demonstrations' frames through the arm's camera."""
+        """The demonstrations' frames through the variant's camera."""
         return RenderedFrames(self.demos, self.camera, self.config.data_dir / "frames")
 
     @property
@@ -167,7 +186,7 @@ class Variant:
         return tuple(self.encoder.output_shape)
 
     def embeddings(self) -> torch.Tensor:
-        """Embeddings ``(N, D)`` of all frames, from the feature store where there are pixels."""
+        """Return the embeddings ``(N, D)`` of all frames; an encoder's are in the feature store."""
         if self.encoder is None:
             low_dim = {key: self.demos.low_dim(key) for key in ("cube_pos", "cube_quat")}
             return torch.from_numpy(baseline_embedding(self._stored_encoder, low_dim, self.yaw))
@@ -178,16 +197,16 @@ class Variant:
 
     @functools.cached_property
     def proprio_keys(self) -> tuple[str, ...]:
-        """Low-dimensional observations that the policy sees."""
+        """Low-dimensional observations of the policy."""
         return default_proprio_keys(self.demos.control, self.yaw)
 
     @functools.cached_property
     def data(self) -> TrajectoryData:
-        """Training data of the arm."""
+        """Training data."""
         return assemble(self.demos, self.embeddings(), self.embedding_shape, self.proprio_keys)
 
     def identity(self) -> dict[str, Any]:
-        """What two runs must share to be the same arm."""
+        """Return what two runs must share to be of the same variant."""
         record: dict[str, Any] = {"demos": self.demos.digest, "encoder": self.encoder_record}
         if not self.is_baseline:
             record["camera"] = dataclasses.asdict(self.camera)
@@ -195,7 +214,7 @@ class Variant:
 
     @property
     def encoder_name(self) -> str:
-        """The encoder's name; for a file, its card's name and the weights' digest."""
+        """Name of the encoder in files; for a card file, its name and the weights' digest."""
         name = self._stored_encoder
         if self.encoder is None or not name.startswith("file:"):
             return name
@@ -203,10 +222,15 @@ class Variant:
         return f"{card['name']}@{self.encoder.backbone.weights_digest[:6]}"
 
     @property
+    def stored_label(self) -> str:
+        """The label in files, where baselines have their first names."""
+        return self._stored_encoder if self.is_baseline else self.label
+
+    @property
     def label(self) -> str:
-        """Short name for tables and pictures, such as ``s2r-vitt16-128 (1,2)``."""
+        """Short name for messages and tables, such as ``s2r-vitt16-128 (1,2)``."""
         if self.is_baseline:
-            return self._stored_encoder
+            return self.config.encoder
         scales = ",".join(f"{scale:g}" for scale in self.config.scales)
         words = [f"{self.encoder_name} ({scales})"]
         if self.config.input_mode != "native" and self.config.scales != (1.0,):

@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import jinja2
 import markupsafe
 from PIL import Image
 
@@ -27,7 +28,6 @@ from s2robot.reporting.run_results import (
     load_runs,
 )
 from s2robot.stats.intervals import Interval
-from s2robot.utils.html import render_page
 from s2robot.utils.io import atomic_path, write_json
 
 STRIPS_PER_VARIANT = 2
@@ -91,14 +91,19 @@ def _with_episodes(group: ComparisonGroup) -> ComparisonGroup:
 
 
 def _page(groups: Sequence[ComparisonGroup], missing: list[str], title: str, metric: str) -> str:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("s2robot.reporting"),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
     per_group = compare_groups(groups, metric)
     sections = [
         _section(group, pairs, metric) for group, pairs in zip(groups, per_group, strict=True)
     ]
     runs = [run for group in groups for variant in group.variants for run in variant.runs]
-    return render_page(
-        "s2robot.reporting",
-        "report.html.j2",
+    return environment.get_template("report.html.j2").render(
         title=title,
         version=__version__,
         metric=metric,

@@ -1,1 +1,1 @@
-"""Behavior cloning on stored embeddings, and its hyperparameter search."""
+"""Behavior cloning on stored embeddings, and the search for its hyperparameters."""

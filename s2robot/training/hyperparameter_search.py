@@ -1,7 +1,7 @@
-"""A small search for a head's settings that gives every arm of a comparison the same budget.
+"""A small hyperparameter search with the same budget for every variant of a comparison.
 
-An untuned head can pass for an effect of its encoder: tune all arms alike, on held-out
-demonstrations, before anything is rolled out.
+An effect of untuned hyperparameters can look like an effect of the encoder. So the search tunes
+all variants in the same way, on held-out demonstrations, before any rollout.
 """
 
 from __future__ import annotations
@@ -17,26 +17,29 @@ import numpy as np
 import torch
 
 from s2robot.errors import DivergedError
-from s2robot.policies.config import PolicyConfig
+from s2robot.policies.config import PolicyConfig, require_at_least
 from s2robot.policies.dataset import TrajectoryData
 from s2robot.training.trainer import TrainConfig, fit
 from s2robot.utils.io import append_jsonl, digest_of, read_jsonl
-from s2robot.utils.validation import require_at_least
 
 GRIPPER_WEIGHT = 0.02
-"""What telling the gripper the wrong way costs in the score, as metres of motion error."""
+"""Cost of a wrong gripper command in the score, as meters of motion error."""
 
 
 @dataclass(frozen=True)
 class SearchConfig:
-    """Budget and range of the search; the same for every arm."""
+    """Budget and range of the search; the same for every variant.
+
+    Raises:
+        ValueError: a number is too small, or a range is empty.
+    """
 
     trials: int = 8
-    """Settings tried."""
+    """Number of settings to try."""
     epochs: int = 20
     """Epochs of each trial."""
     seeds: int = 1
-    """Training seeds of each trial; their scores are averaged."""
+    """Number of training seeds of each trial, whose scores are averaged."""
     lrs: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
     """Peak learning rates."""
     softmax_scales: tuple[float, ...] = (1.0, 3.0, 10.0)
@@ -57,16 +60,16 @@ class SearchConfig:
 
 @dataclass(frozen=True)
 class HyperparameterChoice:
-    """The best trial, and all of them."""
+    """The best trial, and the records of all trials."""
 
     policy_config: PolicyConfig
     lr: float
     score: float
     trials: tuple[dict[str, Any], ...]
-    """One record a trial: settings, score, motion_error, gripper_error; in the order tried."""
+    """One record per trial, in order: settings, score, motion_error, gripper_error."""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able values, for the policy file and the report."""
+        """Return JSON-able values, for the policy file and the report."""
         return dataclasses.asdict(self)
 
 
@@ -83,17 +86,17 @@ def search_hyperparameters(
     """Choose learning rate, softmax scale and width on the held-out episodes.
 
     The score of a trial is the mean motion error of the deterministic action over held-out frames
-    [m; rad for joints] plus ``GRIPPER_WEIGHT`` times the share of wrong gripper commands, after the
-    last epoch; the lowest wins, at equal scores the one tried first. Equal seeds try settings in
-    the same order in every arm.
+    [m, or rad for joints] plus ``GRIPPER_WEIGHT`` times the share of wrong gripper commands, after
+    the last epoch. The lowest score is chosen; of equal scores, the first. Equal seeds try settings
+    in the same order for every variant.
 
     Args:
         data: with held-out episodes.
-        policy_config: what all trials share.
-        train_config: what all trials share; epochs, lr and seed are replaced.
+        policy_config: shared by all trials.
+        train_config: shared by all trials, which replace epochs, lr and seed.
         search_config: budget and range.
         seed: of the order of settings and of training.
-        cache_path: JSON lines, one a finished trial; a killed search goes on from them.
+        cache_path: file of JSON lines, one per finished trial, from which a search resumes.
         on_trial: called with each trial's record.
         device: as in ``fit``.
 
@@ -102,7 +105,10 @@ def search_hyperparameters(
         DivergedError: every trial diverged.
     """
     if not len(data.valid_episodes):
-        raise ValueError("head search needs held-out episodes; valid_episodes is empty")
+        raise ValueError(
+            "the hyperparameter search needs held-out episodes, but valid_episodes is empty; "
+            "collect with valid_share above 0, or train with search=null"
+        )
     known = {row["key"]: row for row in read_jsonl(cache_path)} if cache_path else {}
     rows = []
     for number, settings in enumerate(_settings(data, search_config, seed)):
@@ -121,16 +127,18 @@ def search_hyperparameters(
 def _choose(policy_config: PolicyConfig, rows: list[dict[str, Any]]) -> HyperparameterChoice:
     finished = [row for row in rows if row["score"] is not None]
     if not finished:
-        raise DivergedError(f"all {len(rows)} trials of the head search diverged; lower lrs")
+        raise DivergedError(
+            f"all {len(rows)} trials of the hyperparameter search diverged; lower lrs"
+        )
     best = min(finished, key=lambda row: row["score"])  # the first of equals
     policy = _with(policy_config, best["settings"])
     return HyperparameterChoice(policy, best["settings"]["lr"], best["score"], tuple(rows))
 
 
 def _settings(data: TrajectoryData, config: SearchConfig, seed: int) -> list[dict[str, Any]]:
-    """The settings to try, in a random order of the whole grid.
+    """Return the settings to try, in a random order of the whole grid.
 
-    An arm with fewer settings than trials (a blind policy) repeats them with other seeds.
+    A variant with fewer settings than trials (a blind policy) repeats them with other seeds.
     """
     axes: dict[str, tuple[Any, ...]] = {"lr": config.lrs}
     if len(data.embedding_shape) == 3:
@@ -153,7 +161,7 @@ def _with(policy_config: PolicyConfig, settings: dict[str, Any]) -> PolicyConfig
 
 @dataclass(frozen=True)
 class _Trial:
-    """One setting and the runs that score it."""
+    """One setting, and the trainings that score it."""
 
     settings: dict[str, Any]
     policy: PolicyConfig
@@ -174,7 +182,7 @@ class _Trial:
         return cls(settings, _with(policy, settings), runs)
 
     def key(self, data: TrajectoryData) -> str:
-        """Digest of all that the score depends on."""
+        """Return a digest of all that the score depends on."""
         runs = [dataclasses.asdict(run) for run in self.runs]
         return digest_of([data.digest, dataclasses.asdict(self.policy), runs])
 

@@ -1,4 +1,4 @@
-"""Controls see exactly what they should."""
+"""Baselines: exact embeddings, and their names now and in files."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from s2robot.evaluation.baselines import (
     BASELINE_NAMES,
     baseline_embedding,
     baseline_shape,
+    current_name,
+    displayed_name,
     is_baseline,
+    stored_name,
 )
 
 OBS = {
@@ -51,7 +54,26 @@ def test_yaw_embedding_repeats_after_a_quarter_turn():
 def test_names():
     assert is_baseline("none")
     assert not is_baseline("s2r-vitt16-128")
-    with pytest.raises(ValueError, match=r"'stat'.*none, state.*did you mean 'state'"):
-        baseline_embedding("stat", OBS)
-    with pytest.raises(ValueError, match="available: none, state"):
-        baseline_shape("blind")
+    with pytest.raises(ValueError, match=r"'blnd'.*blind, privileged_state.*did you mean 'blind'"):
+        baseline_embedding("blnd", OBS)
+    with pytest.raises(ValueError, match="available: blind, privileged_state"):
+        baseline_shape("s2r-vitt16-128")
+
+
+@pytest.mark.parametrize(("name", "stored"), [("blind", "none"), ("privileged_state", "state")])
+def test_a_baseline_has_one_embedding_under_both_of_its_names(name, stored):
+    assert is_baseline(name)
+    assert (stored_name(name), stored_name(stored)) == (stored, stored)
+    assert (displayed_name(name), displayed_name(stored)) == (name, name)
+    assert baseline_shape(name, yaw=True) == baseline_shape(stored, yaw=True)
+    np.testing.assert_array_equal(
+        baseline_embedding(name, OBS, yaw=True), baseline_embedding(stored, OBS, yaw=True)
+    )
+
+
+@pytest.mark.parametrize(("name", "old"), [("blind", "none"), ("privileged_state", "state")])
+def test_the_old_name_of_a_baseline_warns_and_the_new_one_does_not(name, old, recwarn):
+    assert current_name(name) == name
+    assert not recwarn.list
+    with pytest.warns(FutureWarning, match=f"encoder={old} is now called encoder={name}"):
+        assert current_name(old) == name

@@ -84,7 +84,7 @@ def test_a_foreign_or_truncated_file_is_refused(tmp_path, initial_states, conten
     path = tmp_path / "conditions.npz"
     save_initial_states(path, initial_states)
     path.write_bytes(path.read_bytes()[:200] if content is None else content)
-    with pytest.raises(CorruptFileError, match="not a file of initial conditions"):
+    with pytest.raises(CorruptFileError, match="not a file of initial states"):
         load_initial_states(path)
 
 

@@ -18,12 +18,12 @@ from s2robot.errors import CorruptFileError, MismatchError
 from s2robot.policies.config import KINDS, PolicyConfig
 from s2robot.policies.dataset import TrajectoryData
 from s2robot.policies.policy import Policy
+from s2robot.training.frames import assemble
 from s2robot.training.trainer import (
     CHECKPOINT,
     DivergedError,
     FitResult,
     TrainConfig,
-    assemble,
     fit,
 )
 
@@ -146,7 +146,7 @@ def test_divergence_keeps_the_last_good_checkpoint(
 
 def test_frames_too_many_to_prepare_give_the_same_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = train()
-    monkeypatch.setattr("s2robot.training.trainer._PREPARED_BYTES", 0)
+    monkeypatch.setattr("s2robot.training.frames._PREPARED_BYTES", 0)
     assert same_weights(train().policy, prepared.policy)
 
 

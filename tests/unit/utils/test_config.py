@@ -9,7 +9,7 @@ from hydra import compose, initialize_config_module
 
 from s2robot.cli.hydra_commands import _nested
 from s2robot.data.collection import CollectConfig
-from s2robot.experiments.pipeline import EvalJob, RunJob, TrainJob
+from s2robot.experiments.jobs import EvalJob, RunJob, TrainJob
 from s2robot.experiments.variant import VariantConfig
 from s2robot.pretraining.config import PretrainConfig
 from s2robot.utils.config import from_config

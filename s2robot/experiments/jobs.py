@@ -1,0 +1,88 @@
+"""Jobs: the settings of a training, of an evaluation, and of a run, which is both."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from s2robot.envs.levels import levels_of_task
+from s2robot.errors import unknown
+from s2robot.evaluation.evaluate import EvalConfig
+from s2robot.experiments.variant import VariantConfig
+from s2robot.policies.config import PolicyConfig
+from s2robot.training.hyperparameter_search import SearchConfig
+from s2robot.training.trainer import TrainConfig
+
+
+@dataclass(frozen=True)
+class TrainJob:
+    """Training of one policy: a variant, a network, a budget, a seed."""
+
+    variant: VariantConfig = field(default_factory=VariantConfig)
+    policy: PolicyConfig = field(default_factory=PolicyConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+    search: SearchConfig | None = field(default_factory=SearchConfig)
+    """Hyperparameter search; None trains with ``policy`` and ``train`` unchanged."""
+    seed: int = 0
+    """Seed of the training; the search has its own."""
+    runs_dir: Path = Path("runs")
+    """Folder of all runs."""
+
+
+@dataclass(frozen=True)
+class EvalJob:
+    """Evaluation of a policy file."""
+
+    checkpoint: Path
+    """The policy file."""
+    level: str | None = None
+    """Level of the episodes: the policy's own (None), or one that differs in its appearance alone,
+    whose episodes start from the same states."""
+    split: str = "test"
+    """Split of the initial states: "test" or "selection"."""
+    n: int = 64
+    """Number of initial states."""
+    rollout: EvalConfig = field(default_factory=EvalConfig)
+    out: Path | None = None
+    """Folder of the episodes; None puts them beside the policy."""
+    weights: Path | None = None
+    """File with the encoder's weights, for encoders that do not ship."""
+    device: str = "auto"
+    dtype: str = "auto"
+    """Precision of the encoder; ``auto``: as in training on a GPU, float32 on a CPU."""
+    runtime: str = "eager"
+    """Runtime of the encoder; see ``FrameEncoder.use_runtime``."""
+    data_dir: Path = Path("data")
+    """Folder with the initial states."""
+    fresh: bool = False
+    """Delete the episodes of an earlier evaluation first."""
+
+
+@dataclass(frozen=True)
+class RunJob:
+    """One run of a sweep: a training and its evaluations.
+
+    Raises:
+        ValueError: a level of ``eval_levels`` has another task than the variant's level.
+    """
+
+    train: TrainJob = field(default_factory=TrainJob)
+    n: int = 64
+    """Number of initial states."""
+    split: str = "test"
+    """Split of the initial states."""
+    rollout: EvalConfig = field(default_factory=EvalConfig)
+    eval_levels: tuple[str, ...] = ()
+    """Levels of the evaluations, which differ in their appearance alone; empty: the variant's."""
+
+    def __post_init__(self) -> None:
+        own = self.train.variant.level
+        allowed = levels_of_task(own)
+        for level in self.eval_levels:
+            if level not in allowed:
+                raise unknown(f"level for policies of level {own!r} in eval_levels", level, allowed)
+
+    @property
+    def levels(self) -> list[str]:
+        """Levels of the evaluations, each once."""
+        return list(dict.fromkeys(self.eval_levels)) or [self.train.variant.level]

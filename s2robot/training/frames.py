@@ -1,0 +1,101 @@
+"""Training data on the device: from demonstrations to batches of frames."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+import torch
+
+from s2robot.policies.dataset import TrajectoryData, Windows, stack_proprio
+from s2robot.policies.policy import Policy
+
+# Embeddings are normalized once, as float32, if they need no more memory; else batch by batch.
+_PREPARED_BYTES = 3 << 30
+
+
+class DemonstrationTensors(Protocol):
+    """Interface of demonstrations, as ``s2robot.data.demonstrations.Demonstrations`` has it."""
+
+    @property
+    def actions(self) -> np.ndarray: ...
+    @property
+    def episode_ends(self) -> np.ndarray: ...
+
+    train_episodes: np.ndarray
+    valid_episodes: np.ndarray
+
+    @property
+    def motion_dims(self) -> int: ...
+    @property
+    def motion_unit(self) -> float: ...
+
+    def low_dim(self, key: str) -> np.ndarray: ...
+
+
+def assemble(
+    demos: DemonstrationTensors,
+    embedding: torch.Tensor,
+    embedding_shape: Sequence[int],
+    proprio_keys: Sequence[str],
+) -> TrajectoryData:
+    """Return training data from demonstrations and the embeddings of their frames.
+
+    Args:
+        demos: actions, proprioception and episodes of N frames.
+        embedding: ``(N, D)``.
+        embedding_shape: a grid ``(gh, gw, C)`` or a vector ``(D,)``.
+        proprio_keys: low-dimensional observations to use, in order.
+
+    Raises:
+        ValueError: lengths disagree, or a value is not finite.
+        KeyError: the demonstrations have no such observation.
+    """
+    low_dim = {key: demos.low_dim(key) for key in proprio_keys}
+    return TrajectoryData(
+        embedding=embedding,
+        embedding_shape=tuple(embedding_shape),
+        proprio=torch.from_numpy(stack_proprio(low_dim, proprio_keys)),
+        actions=torch.as_tensor(demos.actions, dtype=torch.float32),
+        episode_ends=torch.as_tensor(demos.episode_ends, dtype=torch.int64),
+        train_episodes=torch.as_tensor(demos.train_episodes, dtype=torch.int64),
+        valid_episodes=torch.as_tensor(demos.valid_episodes, dtype=torch.int64),
+        motion_dims=demos.motion_dims,
+        motion_unit=demos.motion_unit,
+    )
+
+
+class DeviceFrames:
+    """All frames on the training device, normalized beforehand where memory allows.
+
+    Args:
+        data: all frames of all demonstrations.
+        policy: whose normalizers are used.
+        device: of the training.
+    """
+
+    def __init__(self, data: TrajectoryData, policy: Policy, device: torch.device) -> None:
+        self.data = data
+        self.policy = policy
+        self.embedding = data.embedding.to(device)
+        self.prepared = 4 * data.embedding.numel() <= _PREPARED_BYTES
+        if self.prepared:
+            self.embedding = policy.normalize_embedding(self.embedding).flatten(1)
+        self.proprio = policy.normalize_proprio(data.proprio.to(device))
+        self.actions = data.actions.to(device)
+
+    def gather(self, windows: Windows, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        """Return embedding, proprioception, actions and mask, as ``Policy.loss`` takes them.
+
+        Args:
+            windows: of frames.
+            rows: indices of windows ``(B,)``.
+        """
+        index = windows.index[rows].to(self.embedding.device)
+        embedding = self.embedding.index_select(0, index.flatten())
+        if not self.prepared:
+            embedding = self.policy.normalize_embedding(embedding)
+        embedding = embedding.reshape(*index.shape, *self.data.embedding_shape)
+        mask = windows.mask[rows].to(self.embedding.device)
+        return embedding, self.proprio[index], self.actions[index], mask

@@ -1,0 +1,53 @@
+"""Rollouts: failure stages, independent environments, choice of the recorded episodes."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+from support.expert_policies import ENV_KWARGS, PROPRIO, ExpertPolicy
+
+from s2robot.evaluation.episode_videos import pick_episodes
+from s2robot.evaluation.initial_states import InitialStates, make_initial_states
+from s2robot.evaluation.rollout import Agent, failure_stage, roll_out
+from s2robot.evaluation.vector_env import make_vector_env
+
+
+@pytest.fixture(scope="module")
+def initial_states() -> InitialStates:
+    return make_initial_states("easy", "test", 5, ENV_KWARGS)
+
+
+@pytest.mark.parametrize(
+    ("stage", "success", "reached", "grasped"),
+    [
+        ("none", [0, 1, 1], [1, 1, 1], [1, 1, 1]),
+        ("drop", [0, 1, 0], [1, 1, 0], [1, 1, 0]),
+        ("reach", [0, 0, 0], [0, 0, 0], [0, 0, 0]),
+        ("grasp", [0, 0, 0], [1, 0, 0], [0, 0, 0]),
+        ("lift", [0, 0, 0], [1, 1, 0], [0, 1, 0]),
+        ("timeout", [0, 0, 0], [1, 1, 1], [0, 1, 1]),
+    ],
+)
+def test_failure_stage(stage, success, reached, grasped):
+    info = {"is_success": success, "reached": reached, "grasped": grasped}
+    assert failure_stage({key: np.array(value, bool) for key, value in info.items()}) == stage
+
+
+def test_environments_do_not_disturb_each_other(initial_states):
+    """An episode is the same, whatever the other environments do."""
+    kwargs = {**ENV_KWARGS, "horizon": 6}
+    pair = make_vector_env(kwargs, 2, None)
+    quiet = roll_out(
+        Agent(ExpertPolicy((1,)), PROPRIO, baseline="state"), pair, initial_states.states[:2], 6
+    )
+    busy = roll_out(
+        Agent(ExpertPolicy(), PROPRIO, baseline="state"), pair, initial_states.states[:2], 6
+    )
+    np.testing.assert_array_equal(quiet.distance_m[0], busy.distance_m[0])
+    assert (quiet.distance_m[1] != busy.distance_m[1]).any()
+
+
+def test_pick_episodes_takes_the_first_of_each_kind():
+    rows = [{"index": i, "success_once": i in (1, 4, 5)} for i in range(6)]
+    picked = [("success", 1), ("success", 4), ("failure", 0), ("failure", 2)]
+    assert pick_episodes(rows, 2) == picked

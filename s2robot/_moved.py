@@ -330,7 +330,7 @@ NAMES: dict[str, dict[str, str]] = {
     "side_by_side": {
         "SideBySide": "Generalization",
         "side_by_side": "generalization",
-        "side_by_side_record": "generalization_record",
+        "side_by_side_record": "reporting.json_report:generalization_record",
     },
     "train": {
         "DemonstrationTensors": "training.frames:DemonstrationTensors",
@@ -339,10 +339,13 @@ NAMES: dict[str, dict[str, str]] = {
         "validate": "training.validation:validate",
     },
     "verdict": {
-        "Question": "ComparisonKind",
-        "QUESTIONS": "COMPARISON_KINDS",
-        "Answer": "Conclusion",
-        "answers": "conclusions",
+        "Question": "reporting.conclusions:ComparisonKind",
+        "QUESTIONS": "reporting.conclusions:COMPARISON_KINDS",
+        "Answer": "reporting.conclusions:Conclusion",
+        "answers": "reporting.conclusions:conclusions",
+        "p_text": "reporting.conclusions:p_text",
+        "sentence": "reporting.conclusions:sentence",
+        "signed": "reporting.conclusions:signed",
     },
     "views": {
         "ViewConfig": "CropConfig",

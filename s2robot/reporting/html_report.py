@@ -1,4 +1,4 @@
-"""One self-contained page and picture from a sweep's cells: larger encoder or more scales?"""
+"""The report of a sweep: one self-contained HTML page, a picture, and the numbers as JSON."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ from PIL import Image
 
 from s2robot._version import __version__
 from s2robot.errors import S2RobotError, unknown
-from s2robot.reporting.comparisons import Comparison, compare_groups, conclusions, p_text, signed
+from s2robot.reporting.comparisons import Comparison, compare_groups
+from s2robot.reporting.conclusions import conclusions, p_text, signed
 from s2robot.reporting.generalization import Generalization, generalization
 from s2robot.reporting.json_report import results
 from s2robot.reporting.plots import generalization_svg, success_png, success_svg
@@ -40,12 +41,13 @@ STAGES = {
     "grasp": "reached, never grasped",
     "reach": "never reached",
 }
+"""Descriptions of the failure stages."""
 
 __all__ = ["ReportPaths", "load_runs", "write_report"]
 
 
 class ReportPaths(NamedTuple):
-    """The files of one report."""
+    """Paths of the files of one report."""
 
     html: Path
     png: Path
@@ -58,30 +60,42 @@ def write_report(
     title: str = "Larger encoder or more scales?",
     metric: str = "success_once",
 ) -> ReportPaths:
-    """Write `report.html`, `.png` and `.json` into `out_dir` from the cells under `cells_dir`.
+    """Write ``report.html``, ``report.png`` and ``report.json``.
 
-    `metric`: "success_once" (lifted at any step) or "success_at_end" (held when time is up).
-    Unfinished cells are counted as far as they went, listed, and left out of comparisons.
+    The counts include the episodes of unfinished runs; comparisons leave these runs out, and the
+    page lists them.
+
+    Args:
+        runs_dir: folder with the runs of one or several sweeps.
+        out_dir: folder for the report.
+        title: of the page.
+        metric: "success_once" (lifted at any step) or "success_at_end" (held when time is up).
 
     Raises:
-        S2RobotError: no cells there, or none with an episode yet.
-        CorruptFileError: a cell is damaged.
+        S2RobotError: there are no runs, or none has an episode yet.
+        CorruptFileError: a run is damaged.
+
+    Example:
+        >>> paths = write_report("runs/cells", "runs/report")  # doctest: +SKIP
+        >>> paths.html.name  # doctest: +SKIP
+        'report.html'
     """
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
-    everything = group_runs(load_runs(runs_dir))
-    groups = [_with_episodes(group) for group in everything]
-    groups = [group for group in groups if group.variants]
+    all_groups = group_runs(load_runs(runs_dir))
+    groups = [group for group in map(_with_episodes, all_groups) if group.variants]
     if not groups:
-        raise S2RobotError(f"no cell under {runs_dir} has an episode yet; let the sweep run on")
-    missing = [line for group in everything for line in group.missing()]
+        raise S2RobotError(f"no run under {runs_dir} has an episode yet; let the sweep continue")
+    missing = [line for group in all_groups for line in group.missing()]
+    comparisons, tables = compare_groups(groups, metric), generalization(groups, metric)
     names = ("report.html", "report.png", "report.json")
     paths = ReportPaths(*(Path(out_dir) / name for name in names))
     with atomic_path(paths.png) as temporary:
         success_png(temporary, groups, metric)
     with atomic_path(paths.html) as temporary:
-        temporary.write_text(_page(groups, missing, title, metric), encoding="utf-8")
-    write_json(paths.json, results(groups, metric))
+        page = _page(groups, comparisons, tables, missing, title, metric)
+        temporary.write_text(page, encoding="utf-8")
+    write_json(paths.json, results(groups, comparisons, tables, metric))
     return paths
 
 
@@ -90,7 +104,14 @@ def _with_episodes(group: ComparisonGroup) -> ComparisonGroup:
     return ComparisonGroup(group.level, group.policy_kind, variants)
 
 
-def _page(groups: Sequence[ComparisonGroup], missing: list[str], title: str, metric: str) -> str:
+def _page(
+    groups: Sequence[ComparisonGroup],
+    comparisons: Sequence[Sequence[Comparison]],
+    tables: Sequence[Generalization],
+    missing: Sequence[str],
+    title: str,
+    metric: str,
+) -> str:
     environment = jinja2.Environment(
         loader=jinja2.PackageLoader("s2robot.reporting"),
         autoescape=True,
@@ -98,9 +119,8 @@ def _page(groups: Sequence[ComparisonGroup], missing: list[str], title: str, met
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    per_group = compare_groups(groups, metric)
     sections = [
-        _section(group, pairs, metric) for group, pairs in zip(groups, per_group, strict=True)
+        _section(group, pairs, metric) for group, pairs in zip(groups, comparisons, strict=True)
     ]
     runs = [run for group in groups for variant in group.variants for run in variant.runs]
     return environment.get_template("report.html.j2").render(
@@ -109,10 +129,10 @@ def _page(groups: Sequence[ComparisonGroup], missing: list[str], title: str, met
         metric=metric,
         stages=STAGES,
         sections=sections,
-        tables=[_generalization(table, metric) for table in generalization(groups, metric)],
+        tables=[_generalization(table, metric) for table in tables],
         missing=missing,
         provenance=_provenance(runs),
-        comparisons=sum(len(pairs) for pairs in per_group),
+        comparisons=sum(len(pairs) for pairs in comparisons),
     )
 
 
@@ -123,13 +143,13 @@ def _section(group: ComparisonGroup, pairs: Sequence[Comparison], metric: str) -
         "policy_kind": group.policy_kind,
         "demos": demos.get("n"),
         "trained_on": demos.get("level", ""),
-        "conditions": group.planned,
+        "initial_states": group.planned,
         "split": group.variants[0].info["conditions"].get("split", ""),
         "seeds": len(group.seeds),
         "wide": markupsafe.Markup(success_svg(group, metric)),
         "narrow": markupsafe.Markup(success_svg(group, metric, narrow=True)),
-        "answers": conclusions(group, pairs, metric),
-        "arms": [_variant_row(variant, metric) for variant in group.variants],
+        "conclusions": conclusions(group, pairs, metric),
+        "variants": [_variant_row(variant, metric) for variant in group.variants],
         "pairs": [_pair_row(pair) for pair in pairs if pair.kind != "several"],
         "other_pairs": [_pair_row(pair) for pair in pairs if pair.kind == "several"],
         "strips": [strip for variant in group.variants for strip in _strips(variant)],
@@ -142,13 +162,13 @@ def _variant_row(variant: VariantResults, metric: str) -> dict[str, Any]:
     stages = variant.stages()
     return {
         "label": variant.label,
-        "is_control": variant.is_baseline,
+        "is_baseline": variant.is_baseline,
         "readout": "" if variant.is_baseline else variant.readout,
         "parameters": _count(variant.parameters),
         "gflops": f"{variant.gflops:.3g}" if variant.gflops else "0",
         "embedding_dim": f"{variant.embedding_dim:,}",
-        "single": _latency(variant, "single_frame", "total"),
-        "batched": _latency(variant, "per_frame"),
+        "latency_single": _latency(variant, "single_frame", "total"),
+        "latency_batched": _latency(variant, "per_frame"),
         "successes": successes,
         "at_end": at_end,
         "episodes": episodes,
@@ -158,14 +178,14 @@ def _variant_row(variant: VariantResults, metric: str) -> dict[str, Any]:
         "stages": [
             (key, stages[key], 100 * stages[key] / episodes) for key in STAGES if key in stages
         ],
-        "heads": _heads(variant),
+        "hyperparameters": _hyperparameters(variant),
     }
 
 
 def _generalization(table: Generalization, metric: str) -> dict[str, Any]:
     return {
-        "ordinary": table.nominal,
-        "rare": table.perturbed,
+        "nominal": table.nominal,
+        "perturbed": table.perturbed,
         "policy_kind": table.policy_kind,
         "trained_on": table.trained_on,
         "wide": markupsafe.Markup(generalization_svg(table, metric)),
@@ -173,7 +193,7 @@ def _generalization(table: Generalization, metric: str) -> dict[str, Any]:
         "rows": [
             {
                 **_pair_row(pair),
-                "is_control": pair.first.is_baseline,
+                "is_baseline": pair.first.is_baseline,
                 "rates": [
                     {"successes": variant.count(metric), **_percents(variant.pooled(metric))}
                     for variant in (pair.first, pair.second)
@@ -223,18 +243,18 @@ def _pair_row(pair: Comparison) -> dict[str, Any]:
     }
 
 
-def _heads(variant: VariantResults) -> str:
-    """What the head search chose for each seed; its trials stay in the cells."""
+def _hyperparameters(variant: VariantResults) -> str:
+    """Return what the hyperparameter search chose, one line a training seed."""
     lines = []
     for run in variant.runs:
-        chosen = {k: v for k, v in (run.info.get("head") or {}).items() if k != "trials"}
+        chosen = run.hyperparameters
         text = json.dumps(chosen, ensure_ascii=False) if chosen else "no search recorded"
         lines.append(f"seed {run.seed}: {text}")
     return "\n".join(lines)
 
 
 def _strips(variant: VariantResults) -> list[dict[str, str]]:
-    """An arm's strips of failures as embedded pictures, each seed's first before any's second."""
+    """Return a variant's image strips of failed episodes; the first of every seed comes first."""
     listed = [
         (rank, run.seed, run, run.path / name)
         for run in variant.runs
@@ -251,11 +271,11 @@ def _strips(variant: VariantResults) -> list[dict[str, str]]:
 def _caption(variant: VariantResults, run: RunResult, path: Path) -> str:
     index = int(path.stem.split("_")[-1])
     stage = next((str(row["stage"]) for row in run.rows if row["index"] == index), "")
-    return f"{variant.label}, seed {run.seed}, condition {index}: {STAGES.get(stage, stage)}"
+    return f"{variant.label}, seed {run.seed}, initial state {index}: {STAGES.get(stage, stage)}"
 
 
 def _jpeg_uri(path: Path) -> str:
-    """A strip as a data URI, folded into two rows so that a phone shows something."""
+    """Return a strip as a data URI, in two rows so that it is readable on a phone."""
     with Image.open(path) as image:
         strip = image.convert("RGB")
     half = strip.width // 2
@@ -269,7 +289,7 @@ def _jpeg_uri(path: Path) -> str:
 
 
 def _provenance(runs: Sequence[RunResult]) -> list[dict[str, Any]]:
-    """Distinct provenances with the number of cells that share each."""
+    """Return the distinct provenance records with the number of runs that share each."""
     distinct: dict[str, int] = {}
     for run in runs:
         record: Mapping[str, Any] = {
@@ -279,4 +299,4 @@ def _provenance(runs: Sequence[RunResult]) -> list[dict[str, Any]]:
         }
         text = json.dumps(record, indent=2, ensure_ascii=False)
         distinct[text] = distinct.get(text, 0) + 1
-    return [{"cells": count, "text": text} for text, count in distinct.items()]
+    return [{"runs": count, "text": text} for text, count in distinct.items()]

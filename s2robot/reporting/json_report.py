@@ -1,4 +1,7 @@
-"""The numbers of a report as JSON: counts, intervals, comparisons, and where they come from."""
+"""The numbers of a report as JSON: counts, intervals, comparisons, provenance.
+
+Keys are part of the file format and keep their names ("arms", "conditions", "ordinary", "rare").
+"""
 
 from __future__ import annotations
 
@@ -6,21 +9,29 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-from s2robot.reporting.comparisons import Comparison, compare_groups
-from s2robot.reporting.generalization import generalization, generalization_record
+from s2robot.reporting.comparisons import Comparison
+from s2robot.reporting.generalization import Generalization
 from s2robot.reporting.run_results import METRICS, ComparisonGroup, VariantResults
 
 
-def results(groups: Sequence[ComparisonGroup], metric: str) -> dict[str, Any]:
-    """A JSON-able record of every arm and every paired comparison.
+def results(
+    groups: Sequence[ComparisonGroup],
+    comparisons: Sequence[Sequence[Comparison]],
+    tables: Sequence[Generalization],
+    metric: str,
+) -> dict[str, Any]:
+    """Return every variant and every paired comparison as JSON-able values.
 
-    ``metric`` is the one that comparisons are made on; counts are given for all.
+    Args:
+        groups: the variants.
+        comparisons: those of each group.
+        tables: of generalization to perturbed scenes.
+        metric: the one that comparisons were made on; counts are given for all.
     """
-    per_group = compare_groups(groups, metric)
     return {
         "metric": metric,
-        "groups": [_group(g, pairs) for g, pairs in zip(groups, per_group, strict=True)],
-        "side_by_side": [generalization_record(t, metric) for t in generalization(groups, metric)],
+        "groups": [_group(g, pairs) for g, pairs in zip(groups, comparisons, strict=True)],
+        "side_by_side": [generalization_record(table, metric) for table in tables],
         "provenance": [dict(record) for record in _provenance(groups)],
     }
 
@@ -50,27 +61,25 @@ def _variant(variant: VariantResults) -> dict[str, Any]:
         },
         **{metric: _counts(variant, metric) for metric in METRICS},
         "failure_stages": variant.stages(),
-        "head": [_head(run.info.get("head") or {}) for run in variant.runs][:1],
+        "head": [dict(run.hyperparameters) for run in variant.runs][:1],
     }
 
 
-def _counts(variant: VariantResults, metric: str) -> dict[str, Any]:
+def _pooled_counts(variant: VariantResults, metric: str) -> dict[str, Any]:
     successes, episodes = variant.count(metric)
     rate = variant.pooled(metric)
+    wilson_95 = [round(rate.low, 4), round(rate.high, 4)]
+    return {"successes": successes, "episodes": episodes, "wilson_95": wilson_95}
+
+
+def _counts(variant: VariantResults, metric: str) -> dict[str, Any]:
     return {
-        "successes": successes,
-        "episodes": episodes,
-        "wilson_95": [round(rate.low, 4), round(rate.high, 4)],
+        **_pooled_counts(variant, metric),
         "per_seed": {
             str(run.seed): [sum(bool(row[metric]) for row in run.rows), len(run.rows)]
             for run in variant.runs
         },
     }
-
-
-def _head(head: dict[str, Any]) -> dict[str, Any]:
-    """The chosen head without the list of all trials, which the policy file keeps."""
-    return {key: value for key, value in head.items() if key != "trials"}
 
 
 def _comparison(pair: Comparison) -> dict[str, Any]:
@@ -80,7 +89,7 @@ def _comparison(pair: Comparison) -> dict[str, Any]:
         "first": pair.first.label,
         "second": pair.second.label,
         "seeds": list(pair.seeds),
-        "conditions": pair.conditions,
+        "conditions": pair.initial_states,
         "difference": round(difference.estimate, 4),
         "interval_95": [round(difference.low, 4), round(difference.high, 4)],
         "mcnemar_pooled": dataclasses.asdict(pair.pooled),
@@ -90,8 +99,46 @@ def _comparison(pair: Comparison) -> dict[str, Any]:
     }
 
 
+def generalization_record(table: Generalization, metric: str) -> dict[str, Any]:
+    """Return one table as JSON-able values: counts, Wilson intervals and paired tests.
+
+    Args:
+        table: the variants on both levels.
+        metric: one of ``METRICS``; the comparisons were made on it.
+    """
+    return {
+        "ordinary": table.nominal,
+        "rare": table.perturbed,
+        "policy_kind": table.policy_kind,
+        "trained_on": table.trained_on,
+        "arms": [_generalization_row(pair, metric) for pair in table.pairs],
+    }
+
+
+def _generalization_row(pair: Comparison, metric: str) -> dict[str, Any]:
+    difference = pair.difference
+    return {
+        "label": pair.first.label,
+        "encoder": dict(pair.first.info["encoder"]),
+        "parameters": pair.first.parameters,
+        "seeds": list(pair.seeds),
+        "conditions": pair.initial_states,
+        "ordinary": _pooled_counts(pair.first, metric),
+        "rare": _pooled_counts(pair.second, metric),
+        "difference": round(difference.estimate, 4),
+        "interval_95": [round(difference.low, 4), round(difference.high, 4)],
+        "mcnemar_pooled": {
+            "only_ordinary": pair.pooled.only_first,
+            "only_rare": pair.pooled.only_second,
+            "p_value": pair.pooled.p_value,
+        },
+        "holm_adjusted_p": pair.adjusted_p,
+        "shown": pair.distinguishable,
+    }
+
+
 def _provenance(groups: Sequence[ComparisonGroup]) -> list[dict[str, Any]]:
-    """Distinct records, in the order met."""
+    """Return the distinct records in the order of the runs."""
     found: list[dict[str, Any]] = []
     for group in groups:
         for variant in group.variants:

@@ -1,4 +1,4 @@
-"""The report's picture: success against the cost of encoding one frame."""
+"""Plots of a report: success rate against encoder cost, and nominal against perturbed scenes."""
 
 from __future__ import annotations
 
@@ -15,22 +15,20 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from s2robot.reporting.generalization import Generalization
+from s2robot.reporting.label_placement import band_labels, keep_best, obstacles, point_labels
 from s2robot.reporting.run_results import ComparisonGroup, VariantResults
 from s2robot.utils.plotting import DODGE, GRAY, MARKERS, PALETTE
 
-Box = np.ndarray  # x0, y0, x1, y1 [px]
-
-INK = "#16181d"  # replaced by the page's own text colour in SVG
-OFFSETS_PT = ((9, 5), (9, -5), (-9, 5), (-9, -5), (0, 11), (0, -11), (9, 14), (-9, 14), (9, -16))
+INK = "#16181d"
+"""Color of text and axes; an SVG takes the text color of the page instead."""
 
 
 @dataclass(frozen=True)
 class Style:
-    """How one encoder's points are drawn; interpolated input is hollow and dashed."""
+    """Color, marker and legend entry of one encoder."""
 
     color: str
     marker: str
@@ -38,23 +36,41 @@ class Style:
 
 
 def success_svg(group: ComparisonGroup, metric: str, narrow: bool = False) -> str:
-    """Return the group's picture as an SVG element that takes its text colour from the page."""
+    """Return success rates against encoder cost as an SVG element for the page.
+
+    Args:
+        group: the variants to draw; baselines are bands.
+        metric: one of ``METRICS``.
+        narrow: True for the layout for phones.
+    """
     size = (4.3, 4.6) if narrow else (8.6, 4.4)
-    with _look(f"{group.level}-{group.policy_kind}-{narrow}"):
+    with _plot_style(f"{group.level}-{group.policy_kind}-{narrow}"):
         return _svg(_figure(size, [group], metric, columns=1 if narrow else 3))
 
 
 def success_png(path: Path, groups: Sequence[ComparisonGroup], metric: str) -> None:
-    """Draw every group's picture, one below the other, into a PNG file."""
-    with _look("png"):
+    """Write the plots of all groups, one below the other, as a PNG file.
+
+    Args:
+        path: of the file.
+        groups: one plot each.
+        metric: one of ``METRICS``.
+    """
+    with _plot_style("png"):
         figure = _figure((8.6, 4.6 * len(groups)), groups, metric, columns=3)
         figure.savefig(path, format="png", dpi=160, facecolor="white")
 
 
 def generalization_svg(table: Generalization, metric: str, narrow: bool = False) -> str:
-    """Return both levels' success rates, one row an arm, as an SVG element for the page."""
+    """Return the success rates on both levels, one row a variant, as an SVG element.
+
+    Args:
+        table: the variants and both levels.
+        metric: one of ``METRICS``.
+        narrow: True for the layout for phones.
+    """
     size = (4.3 if narrow else 8.6, 1.2 + 0.42 * len(table.pairs))
-    with _look(
+    with _plot_style(
         f"{table.nominal}-{table.perturbed}-{table.policy_kind}-{table.trained_on}-{narrow}"
     ):
         figure = Figure(figsize=size, layout="constrained")
@@ -85,9 +101,9 @@ def _draw_rates(
     name: str,
     metric: str,
 ) -> None:
-    """Success rates along the x axis, with their intervals; arm i at height ``rows[i]``."""
+    """Draw success rates and intervals along the x axis; variant i at height ``rows[i]``."""
     rates = [variant.pooled(metric) for variant in variants]
-    limits = np.array([[r.low, r.estimate, r.high] for r in rates]).T * 100  # (3, arms)
+    limits = np.array([[r.low, r.estimate, r.high] for r in rates]).T * 100  # (3, variants)
     axes.errorbar(
         limits[1],
         rows,
@@ -102,14 +118,14 @@ def _draw_rates(
 
 
 def _svg(figure: Figure) -> str:
-    """The figure as an SVG element that takes its text colour from the page."""
+    """Return the figure as an SVG element that takes its text color from the page."""
     buffer = io.StringIO()
     figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None})
     text = buffer.getvalue()
     return text[text.index("<svg") :].replace(INK, "currentColor")
 
 
-def _look(salt: str) -> Any:
+def _plot_style(salt: str) -> Any:
     return matplotlib.rc_context(
         {
             "svg.fonttype": "none",
@@ -137,7 +153,7 @@ def _figure(
         _draw(axes, group, metric, columns)
         if len(groups) > 1:
             axes.set_title(f"{group.level} · {group.policy_kind}", loc="left", fontsize=11)
-    figure.draw_without_rendering()  # settles the layout, in which labels are then placed
+    figure.draw_without_rendering()  # fixes the layout before labels are placed
     for axes, group in zip(all_axes, groups, strict=True):
         _place_labels(axes, group, metric)
     return figure
@@ -157,7 +173,7 @@ def _draw(axes: Axes, group: ComparisonGroup, metric: str, columns: int) -> None
         axes.plot(xs, ys, dashes, color=styles[_series(line[-1])].color, lw=1.3, alpha=0.55)
     for variant in group.encoders:
         _draw_point(axes, variant, positions[variant.label], styles[_series(variant)], metric)
-    _dress(axes, positions.values(), metric)
+    _format_axes(axes, positions.values(), metric)
     handles = _legend(group, styles)
     axes.legend(
         handles=handles,
@@ -193,7 +209,7 @@ def _draw_point(axes: Axes, variant: VariantResults, x: float, style: Style, met
     )
 
 
-def _dress(axes: Axes, xs: Iterable[float], metric: str) -> None:
+def _format_axes(axes: Axes, xs: Iterable[float], metric: str) -> None:
     costs = list(xs) or [1.0]
     axes.set_xscale("log")
     axes.set_xlim(min(costs) / 1.6, max(costs) * 1.9)
@@ -209,98 +225,18 @@ def _dress(axes: Axes, xs: Iterable[float], metric: str) -> None:
 
 
 def _place_labels(axes: Axes, group: ComparisonGroup, metric: str) -> None:
-    """Put each label where it covers least: of points, intervals, lines and earlier labels."""
-    taken = _obstacles(axes)
+    """Place each label where it covers least of points, intervals, lines and earlier labels."""
+    taken = obstacles(axes)
     styles, positions = _styles(group), _positions(group.encoders)
     for variant in group.encoders:
         point = positions[variant.label], _percent(variant, metric)
         color = styles[_series(variant)].color
-        options = [_label(axes, variant.scales_text, point, offset, color) for offset in OFFSETS_PT]
-        taken.append(_keep_best(options, taken, axes))
+        taken.append(keep_best(point_labels(axes, variant.scales_text, point, color), taken, axes))
     for baseline in group.baselines:
-        taken.append(_keep_best(_baseline_labels(axes, baseline, metric), taken, axes))
-
-
-def _label(
-    axes: Axes, text: str, point: tuple[float, float], offset: tuple[float, float], color: str
-) -> Text:
-    across, up = offset
-    return axes.annotate(
-        text,
-        point,
-        xytext=offset,
-        textcoords="offset points",
-        ha="left" if across > 0 else "right" if across < 0 else "center",
-        va="bottom" if up > 0 else "top",
-        color=color,
-        fontsize=9.5,
-        fontweight="bold",
-    )
-
-
-def _baseline_labels(axes: Axes, baseline: VariantResults, metric: str) -> list[Text]:
-    """A control's name at either edge of its band, at the right, the left and the middle."""
-    rate = baseline.pooled(metric)
-    text = f"{baseline.label} {100 * rate.estimate:.0f} %"
-    return [
-        axes.annotate(
-            text,
-            (x, y),
-            xycoords=("axes fraction", "data"),
-            xytext=(0, gap),
-            textcoords="offset points",
-            ha=align,
-            va=edge,
-            fontsize=8.5,
-            style="italic",
-        )
-        for x, align in ((0.995, "right"), (0.01, "left"), (0.5, "center"))
-        for y, gap, edge in ((100 * rate.high, 2, "bottom"), (100 * rate.low, -2, "top"))
-    ]
-
-
-def _keep_best(options: list[Text], taken: list[Box], axes: Axes) -> Box:
-    """Remove all options but the one that covers least (the first of equals); return its box."""
-    boxes = [np.array(option.get_window_extent().extents) for option in options]
-    frame = np.array(axes.bbox.extents)
-    best = min(range(len(options)), key=lambda i: _cost(boxes[i], taken, frame))
-    for i, option in enumerate(options):
-        if i != best:
-            option.remove()
-    return boxes[best]
-
-
-def _obstacles(axes: Axes) -> list[Box]:
-    """Small boxes [px] along everything drawn at data coordinates."""
-    boxes = []
-    for line in axes.get_lines():
-        if line.get_linestyle() == ":":  # a control's own line
-            continue
-        corners = axes.transData.transform(line.get_xydata())
-        boxes += [_dot(corner, radius=6) for corner in corners]
-        for start, end in itertools.pairwise(corners):
-            boxes += [_dot(point, radius=1.5) for point in np.linspace(start, end, 25)]
-    for bars in axes.collections:
-        for path in bars.get_paths():
-            corners = axes.transData.transform(path.vertices)
-            boxes.append(np.concatenate([corners.min(axis=0) - 2, corners.max(axis=0) + 2]))
-    return boxes
-
-
-def _dot(center: np.ndarray, radius: float) -> Box:
-    return np.concatenate([center - radius, center + radius])
-
-
-def _cost(box: Box, taken: Sequence[Box], frame: Box) -> float:
-    covered = _overlap(box, np.array(taken)).sum() if taken else 0.0
-    whole = (box[2] - box[0]) * (box[3] - box[1])
-    return float(covered + 20 * (whole - _overlap(box, frame[None]).sum()))
-
-
-def _overlap(box: Box, others: np.ndarray) -> np.ndarray:
-    """Areas that a box (4,) shares with others (n, 4), each x0, y0, x1, y1: (n,)."""
-    sides = np.minimum(box[2:], others[:, 2:]) - np.maximum(box[:2], others[:, :2])
-    return sides.clip(min=0).prod(axis=1)
+        rate = baseline.pooled(metric)
+        text = f"{baseline.label} {100 * rate.estimate:.0f} %"
+        options = band_labels(axes, text, 100 * rate.low, 100 * rate.high)
+        taken.append(keep_best(options, taken, axes))
 
 
 def _series(variant: VariantResults) -> tuple[str, str]:
@@ -308,7 +244,7 @@ def _series(variant: VariantResults) -> tuple[str, str]:
 
 
 def _styles(group: ComparisonGroup) -> dict[tuple[str, str], Style]:
-    """One colour for each backbone and readout (random weights grey), one marker a readout."""
+    """Return a color for each backbone and readout (random weights gray), a marker a readout."""
     series = list(dict.fromkeys(_series(variant) for variant in group.encoders))
     readouts = list(dict.fromkeys(readout for _, readout in series))
     colors = itertools.cycle(PALETTE)
@@ -336,21 +272,21 @@ def _legend(group: ComparisonGroup, styles: dict[tuple[str, str], Style]) -> lis
 
 
 def _lines(variants: Sequence[VariantResults]) -> list[list[VariantResults]]:
-    """Runs of one encoder from few scales to many, for each input mode; both start at (1)."""
+    """Return the variants to connect: one encoder and input mode, from few scales to many."""
     lines = []
     for series in dict.fromkeys(_series(variant) for variant in variants):
         own = [variant for variant in variants if _series(variant) == series]
         for mode in ("native", "interpolate"):
-            run = [
+            chain = [
                 variant for variant in own if variant.input_mode == mode or len(variant.scales) <= 1
             ]
-            if len(run) > 1 and any(variant.input_mode == mode for variant in run[1:]):
-                lines.append(sorted(run, key=lambda variant: variant.gflops))
+            if len(chain) > 1 and any(variant.input_mode == mode for variant in chain[1:]):
+                lines.append(sorted(chain, key=lambda variant: variant.gflops))
     return lines
 
 
 def _positions(variants: Sequence[VariantResults]) -> dict[str, float]:
-    """Each arm's place on the cost axis, arms of equal cost side by side."""
+    """Return each variant's position on the cost axis; variants of equal cost stand apart."""
     positions = {}
     by_cost: dict[float, list[VariantResults]] = {}
     for variant in variants:

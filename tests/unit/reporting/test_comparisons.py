@@ -1,4 +1,4 @@
-"""Comparisons and their words: what is shown, and what is not claimed."""
+"""Paired comparisons and the conclusions drawn from them."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ from support.synthetic_runs import LARGE, SMALL, outcomes, write_run
 
 from s2robot.reporting.comparisons import (
     Comparison,
-    Conclusion,
     classify,
     compare_groups,
-    conclusions,
-    p_text,
-    sentence,
-    signed,
 )
+from s2robot.reporting.conclusions import Conclusion, conclusions, p_text, sentence, signed
 from s2robot.reporting.run_results import ComparisonGroup, group_runs, load_runs
 
 ONCE = "success_once"
@@ -33,9 +29,9 @@ def compare(root: Path) -> list[Comparison]:
     return pairs
 
 
-def answer_to(root: Path, word: str) -> Conclusion:
+def conclusion_about(root: Path, topic: str) -> Conclusion:
     found = conclusions(only_group(root), compare(root), ONCE)
-    return next(answer for answer in found if word in answer.question)
+    return next(conclusion for conclusion in found if topic in conclusion.question)
 
 
 def two_scale_sets(root: Path, one: float, two: float, seeds: int = 3) -> None:
@@ -52,40 +48,40 @@ def test_a_large_difference_is_shown_with_its_size_and_interval(tmp_path):
     assert pair.distinguishable
     assert pair.pooled.only_second > pair.pooled.only_first
     assert sum(test.only_second for test in pair.per_seed) == pair.pooled.only_second
-    words = sentence(pair, ONCE)
-    assert words.startswith(f"{SMALL} (1, 2) beats {SMALL} (1) by ")
-    assert "3 training seeds × 64 conditions" in words
-    answer = answer_to(tmp_path, "more scales")
-    assert (answer.short, answer.tone) == (f"{SMALL} (1, 2) is better", "yes")
+    text = sentence(pair, ONCE)
+    assert text.startswith(f"{SMALL} (1, 2) beats {SMALL} (1) by ")
+    assert "3 training seeds × 64 initial states" in text
+    conclusion = conclusion_about(tmp_path, "more scales")
+    assert (conclusion.short, conclusion.tone) == (f"{SMALL} (1, 2) is better", "yes")
 
 
 @pytest.mark.parametrize(
     "other",
     [{"geometry": "full"}, {"taps": [5]}, {"resize_output_to_idx": -1}, {"merge": "sum"}],
 )
-def test_more_scales_and_another_view_are_not_taken_for_more_scales(tmp_path, other):
+def test_more_scales_with_another_view_are_not_a_comparison_of_scales(tmp_path, other):
     write_run(tmp_path, outcomes(0.5, 0))
     write_run(tmp_path, outcomes(0.9, 10), SMALL, (1, 2), **other)
     assert [pair.kind for pair in compare(tmp_path)] == ["several"]
 
 
-def test_a_loss_is_told_in_favour_of_the_winner(tmp_path):
+def test_a_loss_is_reported_in_favor_of_the_better_variant(tmp_path):
     two_scale_sets(tmp_path, 0.9, 0.5)
     (pair,) = compare(tmp_path)
     assert pair.difference.high < 0 < pair.gain[1]
     assert sentence(pair, ONCE).startswith(f"{SMALL} (1) beats {SMALL} (1, 2) by ")
-    assert answer_to(tmp_path, "more scales").tone == "no"
+    assert conclusion_about(tmp_path, "more scales").tone == "no"
 
 
-def test_a_small_difference_is_not_claimed_and_its_price_is_told(tmp_path):
+def test_a_small_difference_is_not_claimed_and_the_sample_size_is_named(tmp_path):
     two_scale_sets(tmp_path, 0.68, 0.78)
     (pair,) = compare(tmp_path)
     assert not pair.distinguishable
-    words = sentence(pair, ONCE)
-    assert "Not distinguishable at this n" in words
-    assert "more conditions per arm" in words
-    answer = answer_to(tmp_path, "more scales")
-    assert (answer.short, answer.tone) == ("No difference shown", "open")
+    text = sentence(pair, ONCE)
+    assert "No significant difference at this sample size" in text
+    assert "more initial states per variant are needed" in text
+    conclusion = conclusion_about(tmp_path, "more scales")
+    assert (conclusion.short, conclusion.tone) == ("No significant difference", "open")
 
 
 def test_seeds_that_disagree_are_not_overruled_by_many_episodes(tmp_path):
@@ -99,13 +95,13 @@ def test_seeds_that_disagree_are_not_overruled_by_many_episodes(tmp_path):
     assert "More training seeds" in sentence(pair, ONCE)
 
 
-def test_one_seed_is_said_to_be_one(tmp_path):
+def test_one_training_seed_is_named_as_a_limit(tmp_path):
     two_scale_sets(tmp_path, 0.3, 0.95, seeds=1)
     (pair,) = compare(tmp_path)
-    assert "one training seed this holds for these two policies" in sentence(pair, ONCE)
+    assert "one training seed, this holds for these two policies" in sentence(pair, ONCE)
 
 
-def test_near_the_ceiling_the_level_is_blamed(tmp_path):
+def test_near_the_ceiling_a_harder_level_is_advised(tmp_path):
     two_scale_sets(tmp_path, 0.98, 0.99)
     (pair,) = compare(tmp_path)
     assert "near the ceiling" in sentence(pair, ONCE)
@@ -122,7 +118,7 @@ def test_holm_counts_the_comparisons_of_all_groups(tmp_path):
     assert smallest.adjusted_p == pytest.approx(min(1, 6 * smallest.pooled.p_value))
 
 
-def test_only_finished_cells_of_common_seeds_are_compared(tmp_path):
+def test_only_finished_runs_of_common_seeds_are_compared(tmp_path):
     write_run(tmp_path, outcomes(0.5, 0), seed=0)
     write_run(tmp_path, outcomes(0.5, 1), seed=1)
     write_run(tmp_path, outcomes(0.5, 2), SMALL, (1, 2), seed=1)
@@ -147,7 +143,7 @@ def test_only_finished_cells_of_common_seeds_are_compared(tmp_path):
         ((SMALL, (1,)), (SMALL, (1, 2), "native", "mean"), "several"),
     ],
 )
-def test_every_pair_belongs_to_the_question_it_answers(tmp_path, first, second, kind):
+def test_every_pair_belongs_to_the_setting_in_which_it_differs(tmp_path, first, second, kind):
     for backbone, scales, *rest in (first, second):
         options = dict(zip(("input_mode", "readout"), rest, strict=False))
         write_run(tmp_path, outcomes(0.5, 0), backbone, scales, **options)
@@ -155,32 +151,32 @@ def test_every_pair_belongs_to_the_question_it_answers(tmp_path, first, second, 
     assert classify(*variants) == classify(*variants[::-1]) == kind
 
 
-def test_what_was_not_asked_is_said(tmp_path):
+def test_a_question_without_comparisons_is_not_tested(tmp_path):
     two_scale_sets(tmp_path, 0.5, 0.6, seeds=1)
-    answer = answer_to(tmp_path, "larger encoder help")
-    assert answer.short == "Not asked"
-    assert "encoder size alone" in answer.sentences[0]
+    conclusion = conclusion_about(tmp_path, "larger encoder help")
+    assert conclusion.short == "Not tested"
+    assert "encoder size alone" in conclusion.sentences[0]
 
 
-def test_a_mixed_answer_is_counted(tmp_path):
+def test_mixed_comparisons_are_counted(tmp_path):
     for seed in range(3):
         write_run(tmp_path, outcomes(0.3, seed), seed=seed)
         write_run(tmp_path, outcomes(0.9, 10 + seed), SMALL, (1, 2), seed=seed)
         write_run(tmp_path, outcomes(0.9, 20 + seed), SMALL, (1, 2, 3), seed=seed)
-    answer = answer_to(tmp_path, "more scales")
-    assert answer.short == "More scales: better in 2 of 3 comparisons, undecided in the others"
-    assert answer.tone == "open"
+    conclusion = conclusion_about(tmp_path, "more scales")
+    assert conclusion.short == "More scales: better in 2 of 3 comparisons, undecided in the others"
+    assert conclusion.tone == "open"
 
 
-def test_identical_outcomes_ask_for_nothing(tmp_path):
+def test_identical_outcomes_need_no_more_initial_states(tmp_path):
     same = np.arange(64) % 2 == 0
     write_run(tmp_path, same)
     write_run(tmp_path, same, SMALL, (1, 2))
     (pair,) = compare(tmp_path)
-    assert pair.more_conditions is None
+    assert pair.more_initial_states is None
     assert "±0.0 points" in sentence(pair, ONCE)
 
 
-def test_numbers_in_words():
+def test_numbers_as_text():
     assert [signed(x) for x in (3.14, -3.14, 0.01)] == ["+3.1", "−3.1", "±0.0"]
     assert [p_text(x) for x in (0.00002, 0.0424, 1.0)] == ["p < 0.001", "p = 0.042", "p = 1"]

@@ -1,4 +1,4 @@
-"""Ordinary and rare appearance side by side, from made-up cells."""
+"""Nominal against perturbed scenes, from made-up runs."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from s2robot.utils.io import read_json
 def write_twins(
     root: Path, nominal: np.ndarray, perturbed: np.ndarray, *where: Any, **how: Any
 ) -> None:
-    """A policy's cells on ``precise`` and, with the same starts, on ``hard``."""
+    """A policy's runs on ``precise`` and, with the same starts, on ``hard``."""
     for level, share, found in (("precise", 0.0, nominal), ("hard", 1.0, perturbed)):
         path = write_run(root / level, found, *where, level=level, **how) / "cell.json"
         run = json.loads(path.read_text())
@@ -62,7 +62,7 @@ def test_counts_and_tests_are_those_of_the_paired_episodes(runs):
 def test_page_and_json_hold_the_table(runs, tmp_path):
     paths = write_report(runs, tmp_path)
     page = paths.html.read_text(encoding="utf-8")
-    assert "“precise” and “hard”" in page
+    assert "“precise” against “hard”" in page
     assert "trained on “precise”" in page
     (table,) = read_json(paths.json)["side_by_side"]
     assert (table["ordinary"], table["rare"]) == ("precise", "hard")
@@ -92,7 +92,7 @@ def test_levels_that_differ_in_more_are_not_paired(tmp_path, change):
     assert generalization(group_runs(load_runs(tmp_path)), "success_once") == []
 
 
-def test_cells_of_earlier_versions_are_not_paired(tmp_path):
+def test_runs_of_earlier_versions_are_not_paired(tmp_path):
     write_run(tmp_path, outcomes(0.8, 0), level="precise")
     write_run(tmp_path, outcomes(0.3, 1), level="hard")
     assert generalization(group_runs(load_runs(tmp_path)), "success_once") == []

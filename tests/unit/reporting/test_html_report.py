@@ -82,7 +82,7 @@ def test_the_page_is_well_formed_and_fetches_nothing(html):
     assert "Scales & sizes <test>" in page.text  # escaped in the source
 
 
-def test_the_page_holds_every_arm_count_and_control(html):
+def test_the_page_holds_every_variant_count_and_baseline(html):
     text = " ".join(Page(html).text.replace("\u00a0", " ").split())
     for label in (f"{SMALL} (1)", f"{SMALL} (1, 2)", f"{SMALL} (1, 2) interpolated", "blind"):
         assert label in text
@@ -95,11 +95,11 @@ def test_the_page_holds_every_arm_count_and_control(html):
     assert "abcdef" in text
 
 
-def test_running_and_missing_cells_are_listed(html):
+def test_running_and_missing_runs_are_listed(html):
     text = Page(html).text
-    assert "Not there yet" in text
+    assert "Missing runs" in text
     assert f"{LARGE} (1), seed 0: 16 of 64 episodes" in text
-    assert f"{LARGE} (1), seed 1: no cell" in text
+    assert f"{LARGE} (1), seed 1: no run" in text
 
 
 def test_strips_of_failures_are_embedded(html):
@@ -120,7 +120,7 @@ def test_the_picture_is_written_beside_the_page(paths):
         assert min(image.size) > 500
 
 
-def test_the_same_cells_give_the_same_page(runs, html, tmp_path):
+def test_the_same_runs_give_the_same_page(runs, html, tmp_path):
     again = write_report(runs, tmp_path, title="Scales & sizes <test>")
     assert again.html.read_text(encoding="utf-8") == html
 
@@ -133,10 +133,10 @@ def test_two_levels_make_two_sections(tmp_path):
     assert page.count("<h2>Level") == 2
 
 
-def test_controls_alone_make_a_page(tmp_path):
+def test_baselines_alone_make_a_page(tmp_path):
     write_run(tmp_path, outcomes(0.05, 0), "none")
     page = write_report(tmp_path, tmp_path / "out").html.read_text(encoding="utf-8")
-    assert "Not asked" in page
+    assert "Not tested" in page
 
 
 @pytest.mark.usefixtures("without_figures")
@@ -147,7 +147,7 @@ def test_metric_at_the_end_counts_drops_as_failures(tmp_path):
 
 
 def test_nothing_to_report_is_an_error_that_leaves_no_file(tmp_path):
-    with pytest.raises(S2RobotError, match="no cells under"):
+    with pytest.raises(S2RobotError, match="no runs under"):
         write_report(tmp_path, tmp_path / "out")
     write_run(tmp_path, [], planned=64)
     with pytest.raises(S2RobotError, match="has an episode yet"):

@@ -1,4 +1,4 @@
-"""The success picture: labels that cover nothing, arms of equal cost side by side."""
+"""The success plot: labels that cover nothing, variants of equal cost side by side."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import pytest
 from matplotlib.text import Annotation
 from support.synthetic_runs import LARGE, SMALL, outcomes, write_run
 
-from s2robot.reporting import plots as figures
+from s2robot.reporting import plots
+from s2robot.reporting.label_placement import overlap
 from s2robot.reporting.run_results import ComparisonGroup, group_runs, load_runs
 
 
@@ -34,7 +35,7 @@ def group(tmp_path_factory) -> ComparisonGroup:
 
 @pytest.mark.parametrize("size", [(8.6, 4.4), (4.3, 4.6)])
 def test_labels_do_not_overlap_and_stay_inside(group, size):
-    figure = figures._figure(size, [group], "success_once", columns=1)
+    figure = plots._figure(size, [group], "success_once", columns=1)
     (axes,) = figure.axes
     labels = [child for child in axes.get_children() if isinstance(child, Annotation)]
     assert len(labels) == len(group.variants)
@@ -45,27 +46,27 @@ def test_labels_do_not_overlap_and_stay_inside(group, size):
         assert figure.bbox.x0 <= box.x0 < box.x1 <= figure.bbox.x1
 
 
-def test_arms_of_equal_cost_stand_apart(group):
-    positions = figures._positions(group.encoders)
+def test_variants_of_equal_cost_stand_apart(group):
+    positions = plots._positions(group.encoders)
     assert len(set(positions.values())) == len(group.encoders)
     for variant in group.encoders:
         assert positions[variant.label] == pytest.approx(variant.gflops, rel=0.1)
 
 
 def test_lines_follow_more_scales_and_both_inputs_start_at_one_scale(group):
-    lines = figures._lines(group.encoders)
+    lines = plots._lines(group.encoders)
     texts = [[(variant.scales_text, variant.input_mode) for variant in line] for line in lines]
     native = [("(1)", "native"), ("(1, 2)", "native"), ("(1, 2, 3)", "native")]
     assert texts == [native, [("(1)", "native"), ("(1, 2)", "interpolate")]]
 
 
 def test_random_weights_are_gray_and_others_are_not(group):
-    styles = figures._styles(group)
-    gray = {backbone for (backbone, _), style in styles.items() if style.color == figures.GRAY}
+    styles = plots._styles(group)
+    gray = {backbone for (backbone, _), style in styles.items() if style.color == plots.GRAY}
     assert gray == {"random/vitt16-128"}
 
 
 def test_overlap_is_the_shared_area():
     box = np.array([0.0, 0, 2, 2])
     others = np.array([[1.0, 1, 3, 3], [2, 2, 3, 3], [0, 0, 2, 2]])
-    np.testing.assert_allclose(figures._overlap(box, others), [1, 0, 4])
+    np.testing.assert_allclose(overlap(box, others), [1, 0, 4])

@@ -1,4 +1,4 @@
-"""Cells are read, checked and gathered."""
+"""Runs are read, checked and gathered."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from s2robot.errors import CorruptFileError, S2RobotError
 from s2robot.reporting.run_results import group_runs, load_runs
 
 
-def test_seeds_of_one_encoder_make_an_arm_and_pool(tmp_path):
+def test_seeds_of_one_encoder_make_a_variant_and_pool(tmp_path):
     for seed in (1, 0):
         write_run(tmp_path, [True] * (3 + seed) + [False] * (5 - seed), seed=seed)
     ((variant,),) = [group.variants for group in group_runs(load_runs(tmp_path))]
@@ -24,7 +24,7 @@ def test_seeds_of_one_encoder_make_an_arm_and_pool(tmp_path):
     assert variant.latency_ms("single_frame", "total", "p50") == 10
 
 
-def test_outcomes_are_in_the_order_of_conditions(tmp_path):
+def test_outcomes_are_in_the_order_of_initial_states(tmp_path):
     folder = write_run(tmp_path, [True, False, False, False])
     path = folder / "episodes.jsonl"
     path.write_text("".join(reversed(path.read_text().splitlines(keepends=True))))
@@ -32,7 +32,7 @@ def test_outcomes_are_in_the_order_of_conditions(tmp_path):
     assert group.variants[0].outcomes([0], "success_once").tolist() == [[True, False, False, False]]
 
 
-def test_levels_are_apart_and_arms_go_from_cheap_to_dear_with_controls_last(tmp_path):
+def test_levels_are_apart_and_variants_are_ordered_by_cost_with_baselines_last(tmp_path):
     for backbone in ("none", "state", LARGE, SMALL):
         write_run(tmp_path, outcomes(0.5, 0), backbone)
     write_run(tmp_path, outcomes(0.5, 0), SMALL, (1, 2))
@@ -44,7 +44,7 @@ def test_levels_are_apart_and_arms_go_from_cheap_to_dear_with_controls_last(tmp_
     assert {variant.backbone for variant in precise.baselines} == {"none", "state"}
 
 
-def test_other_conditions_or_demonstrations_are_another_group(tmp_path):
+def test_other_initial_states_or_demonstrations_are_another_group(tmp_path):
     first = write_run(tmp_path, outcomes(0.5, 0))
     write_run(tmp_path, outcomes(0.5, 0), LARGE)
     record = json.loads((first / "cell.json").read_text())
@@ -53,7 +53,7 @@ def test_other_conditions_or_demonstrations_are_another_group(tmp_path):
     assert len(group_runs(load_runs(tmp_path))) == 2
 
 
-def test_equal_labels_of_different_encoders_are_told_apart(tmp_path):
+def test_equal_labels_of_different_encoders_get_a_suffix(tmp_path):
     write_run(tmp_path, outcomes(0.5, 0))
     other = write_run(tmp_path, outcomes(0.5, 0), readout="mean")
     record = json.loads((other / "cell.json").read_text())
@@ -64,25 +64,25 @@ def test_equal_labels_of_different_encoders_are_told_apart(tmp_path):
     assert all(label.startswith(f"{SMALL} (1) [") for label in labels)
 
 
-def test_missing_and_running_cells_are_listed(tmp_path):
+def test_missing_and_running_runs_are_listed(tmp_path):
     for seed in (0, 1):
         write_run(tmp_path, outcomes(0.5, seed), seed=seed)
     write_run(tmp_path, outcomes(0.5, 0, n=16), LARGE, planned=64)
-    write_run(tmp_path, outcomes(0.5, 0), "none")  # a control may have fewer seeds
+    write_run(tmp_path, outcomes(0.5, 0), "none")  # a baseline may have fewer seeds
     (group,) = group_runs(load_runs(tmp_path))
-    expected = [f"{LARGE} (1), seed 0: 16 of 64 episodes", f"{LARGE} (1), seed 1: no cell"]
+    expected = [f"{LARGE} (1), seed 0: 16 of 64 episodes", f"{LARGE} (1), seed 1: no run"]
     assert group.missing() == expected
 
 
-def test_the_same_arm_and_seed_twice_is_refused(tmp_path):
+def test_the_same_variant_and_seed_twice_is_refused(tmp_path):
     write_run(tmp_path / "a", outcomes(0.5, 0))
     write_run(tmp_path / "b", outcomes(0.5, 0))
-    with pytest.raises(S2RobotError, match="same arm and seed"):
+    with pytest.raises(S2RobotError, match="same variant and seed"):
         group_runs(load_runs(tmp_path))
 
 
 def test_an_empty_folder_is_refused(tmp_path):
-    with pytest.raises(S2RobotError, match="no cells under.*s2robot sweep"):
+    with pytest.raises(S2RobotError, match="no runs under.*s2robot sweep"):
         load_runs(tmp_path)
 
 
@@ -95,7 +95,7 @@ def test_a_torn_last_row_is_dropped(tmp_path):
     assert not run.finished
 
 
-def test_damaged_cells_are_named(tmp_path):
+def test_damaged_runs_are_named(tmp_path):
     folder = write_run(tmp_path, [True])
     (folder / "episodes.jsonl").write_text('{"index": 0}\n')
     with pytest.raises(CorruptFileError, match="line 1 is not an episode"):

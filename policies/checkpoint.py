@@ -16,9 +16,10 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from s2robot.errors import CorruptFileError, MismatchError, unknown
-from s2robot.policies.config import PolicyConfig, config_from_dict
+from s2robot.policies.config import PolicyConfig
 from s2robot.policies.policy import Policy
 from s2robot.utils.io import atomic_path, digest_of
+from s2robot.utils.validation import config_from_dict
 
 FORMAT = "s2robot-policy"
 VERSION = 1

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar
 
 from s2robot.errors import unknown
+from s2robot.utils import validation
+from s2robot.utils.deprecation import moved_names
 
 KINDS = ("mlp", "gmm", "rnn_gmm", "transformer")
 SEQUENCE_KINDS = ("rnn_gmm", "transformer")
 LOSSES = ("l1_l2", "smooth_l1", "l2")
-
-Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
@@ -67,14 +64,17 @@ class PolicyConfig:
             raise unknown("policy kind", self.kind, KINDS)
         if self.loss not in LOSSES:
             raise unknown("loss", self.loss, LOSSES)
-        require_at_least(self, 1, "keypoints", "gmm_modes", "context", "rnn_hidden", "rnn_layers")
-        require_at_least(self, 1, "transformer_width", "transformer_layers", "transformer_heads")
-        require_at_least(self, 0, "keypoint_features", "vector_width", "dropout")
-        require_positive(self, "softmax_scale", "gmm_min_std")
+        validation.require_at_least(
+            self, 1, "keypoints", "gmm_modes", "context", "rnn_hidden", "rnn_layers"
+        )
+        validation.require_at_least(
+            self, 1, "transformer_width", "transformer_layers", "transformer_heads"
+        )
+        validation.require_at_least(self, 0, "keypoint_features", "vector_width", "dropout")
+        validation.require_positive(self, "softmax_scale", "gmm_min_std")
         if any(width < 1 for width in self.hidden) or (not self.hidden and not self.is_sequence):
             raise ValueError(f"hidden is {self.hidden}; give one or more widths of at least 1")
-        if self.dropout >= 1:
-            raise ValueError(f"dropout is {self.dropout}; it must lie in [0, 1)")
+        validation.require_below_one(self, "dropout")
         if self.transformer_width % self.transformer_heads:
             raise ValueError(
                 f"transformer_width {self.transformer_width} is not a multiple of "
@@ -87,30 +87,11 @@ class PolicyConfig:
         return self.kind in SEQUENCE_KINDS
 
 
-def require_at_least(config: object, least: float, *names: str) -> None:
-    """Refuse fields of ``config`` that are smaller than ``least``."""
-    for name in names:
-        value = getattr(config, name)
-        if not value >= least:
-            raise ValueError(f"{name} is {value}; it must be at least {least}")
-
-
-def require_positive(config: object, *names: str) -> None:
-    """Refuse fields of ``config`` that are not positive."""
-    for name in names:
-        value = getattr(config, name)
-        if not value > 0:
-            raise ValueError(f"{name} is {value}; it must be positive")
-
-
-def config_from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
-    """Build a configuration dataclass from JSON-able values; lists become tuples.
-
-    Raises:
-        ValueError: a key names no field, or a value is not allowed.
-    """
-    names = [field.name for field in dataclasses.fields(kind)]  # pyright: ignore[reportArgumentType]
-    for name in values:
-        if name not in names:
-            raise unknown(f"{kind.__name__} field", name, names)
-    return kind(**{k: tuple(v) if isinstance(v, list) else v for k, v in values.items()})
+__getattr__ = moved_names(
+    __name__,
+    {
+        "config_from_dict": "s2robot.utils.validation:config_from_dict",
+        "require_at_least": "s2robot.utils.validation:require_at_least",
+        "require_positive": "s2robot.utils.validation:require_positive",
+    },
+)

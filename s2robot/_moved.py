@@ -332,6 +332,13 @@ NAMES: dict[str, dict[str, str]] = {
         "side_by_side": "generalization",
         "side_by_side_record": "reporting.json_report:generalization_record",
     },
+    "spec": {
+        "EmbeddingLayout": "encoder.layout:EmbeddingLayout",
+        "MOST_TILES": "encoder.layout:MOST_TILES",
+        "ScaleLayout": "encoder.tiling:ScaleLayout",
+        "image_splits": "encoder.tiling:image_splits",
+        "tile_of": "encoder.tiling:tile_of",
+    },
     "train": {
         "DemonstrationTensors": "training.frames:DemonstrationTensors",
         "action_errors": "training.validation:action_errors",

@@ -17,8 +17,9 @@ from s2robot.backbones.download.cache import converted_path
 from s2robot.backbones.download.hub import cached_by_hub
 from s2robot.backbones.flops import card_cost, gflops_of
 from s2robot.backbones.registry import CARDS, OPEN_NAMES, get_card
+from s2robot.encoder.layout import EmbeddingLayout
 from s2robot.encoder.readout import READOUTS
-from s2robot.encoder.spec import EmbeddingLayout, EncoderSpec
+from s2robot.encoder.spec import EncoderSpec
 
 OUTPUTS = {
     "cls": "class token after the final norm",

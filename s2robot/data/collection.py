@@ -21,6 +21,7 @@ from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.utils.io import atomic_path, digest_of, locked, read_json, write_json
 from s2robot.utils.provenance import provenance
+from s2robot.utils.validation import require_fractions
 
 SEEDS_PER_COLLECTION = 10_000
 """Environment seeds of collection ``seed`` are ``seed * 10_000 + attempt``."""
@@ -51,8 +52,7 @@ class CollectConfig:
             )
         if not 0 <= self.seed < 100:
             raise ValueError(f"seed is {self.seed}; allowed: 0 to 99 (others seed evaluations)")
-        if not 0 < self.valid_share < 1:
-            raise ValueError(f"valid_share is {self.valid_share}; it must lie between 0 and 1")
+        require_fractions(self, "valid_share")
 
     @property
     def path(self) -> Path:

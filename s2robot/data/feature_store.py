@@ -20,7 +20,8 @@ from torch import Tensor
 
 from s2robot.backbones import get_card
 from s2robot.encoder.frame_encoder import FrameEncoder
-from s2robot.encoder.spec import EmbeddingLayout, EncoderSpec
+from s2robot.encoder.layout import EmbeddingLayout
+from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.utils.io import atomic_path, digest_of, locked, read_json, sha256_bytes, write_json
 from s2robot.utils.progress import frames_bar

@@ -11,54 +11,30 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from s2robot.backbones import Backbone, get_card, load_backbone
+from s2robot.backbones import get_card, load_backbone
 from s2robot.backbones.from_module import backbone_from_module
+from s2robot.encoder.layout import EmbeddingLayout
 from s2robot.encoder.multi_camera import as_cameras, packs
 from s2robot.encoder.nonfinite import all_finite, non_finite
 from s2robot.encoder.single_frame import SingleFrame
-from s2robot.encoder.spec import RENAMED, EmbeddingLayout, EncoderSpec
+from s2robot.encoder.spec import RENAMED, EncoderSpec
 from s2robot.encoder.streaming import FrameStream
+from s2robot.encoder.tile_encoder import TileEncoder
 from s2robot.encoder.tile_selection import Region, SelectiveEncoder
 from s2robot.encoder.tiling import ScaleLayout, aspect_tilings
-from s2robot.errors import MismatchError
-from s2robot.multiscale import group_tiles, map_tiles, split_tiles
-from s2robot.preprocessing.image_pyramid import as_frames, pyramid
-from s2robot.runtimes import Calibration, TokenModel, calibrate, make_runtime
+from s2robot.multiscale import group_tiles, map_tiles
+from s2robot.preprocessing.image_pyramid import as_frames
+from s2robot.runtimes import Calibration, calibrate
 from s2robot.utils.deprecation import renamed_keywords
-from s2robot.utils.devices import resolve_device, resolve_dtype
+from s2robot.utils.devices import resolve_dtype
 
 
-class FrameEncoder(nn.Module):
+class FrameEncoder(TileEncoder):
     """Frames to embeddings with a frozen backbone on several scales.
 
     It stays in evaluation mode whatever ``train()`` says, and no parameter takes gradients unless
     ``requires_grad_(True)`` asks for them; then embeddings carry gradients to the weights.
     """
-
-    def __init__(
-        self,
-        spec: EncoderSpec,
-        backbone: Backbone,
-        device: str | torch.device = "auto",
-        max_tiles_per_batch: int = 128,
-        runtime: str = "eager",
-    ) -> None:
-        super().__init__()
-        if max_tiles_per_batch < 1:
-            raise ValueError(f"max_tiles_per_batch must be at least 1; got {max_tiles_per_batch}")
-        if spec.weights_digest != backbone.weights_digest:
-            raise MismatchError(
-                f"the weights of {spec.backbone} are not those of the spec: digest "
-                f"{backbone.weights_digest[:12]} instead of {spec.weights_digest[:12]}; "
-                "give the file that the spec was made with as weights=PATH"
-            )
-        self.spec = spec
-        self.backbone = backbone
-        self.layout = EmbeddingLayout(spec, backbone.card)
-        self.max_tiles_per_batch = max_tiles_per_batch
-        self.token_model = TokenModel(backbone, self.layout.pooling, spec.layers, spec.layers_merge)
-        self.to(resolve_device(device)).eval()
-        self.use_runtime(runtime)
 
     @classmethod
     @renamed_keywords(RENAMED)
@@ -193,37 +169,6 @@ class FrameEncoder(nn.Module):
         backbone = load_backbone(spec.backbone, weights, spec.weights_digest)
         return cls(spec, backbone, device, max_tiles_per_batch, runtime)
 
-    def use_runtime(self, name: str) -> FrameEncoder:
-        """Let something else carry the backbone's work out from now on.
-
-        Args:
-            name: "eager" (PyTorch as it is), "compile", "cuda-graph", "onnxruntime", "openvino",
-                "openvino-int8" (several times faster and approximate; see ``calibrate``), or
-                "auto": the fastest of the exact ones that are installed, by a measurement of
-                some seconds that is kept on this machine.
-
-        Returns:
-            The encoder itself.
-
-        Raises:
-            ValueError: unknown name.
-            RuntimeMissingError: it is not installed, not for this device, or not calibrated.
-            RuntimeFailedError: it cannot run this backbone, or gives other numbers than PyTorch.
-        """
-        bf16 = self.spec.dtype == "bfloat16"
-        base = self.backbone.card.preprocessing.image_size
-        frame = torch.zeros(1, base, base, 3, dtype=torch.uint8, device=self.device)
-        tiles = group_tiles(self.tiles(frame, list(self.layout.scales.values())))
-        self.runtime = make_runtime(name, self.token_model, bf16, tiles)
-        if self.runtime.name != "eager":
-            for batch in tiles:  # converted now, so that a frame does not wait for it
-                self.runtime(batch)
-        return self
-
-    def with_runtime(self, name: str) -> FrameEncoder:
-        """Another encoder of the same weights, which it shares, with a runtime of its own."""
-        return FrameEncoder(self.spec, self.backbone, self.device, self.max_tiles_per_batch, name)
-
     def calibrate(self, frames: np.ndarray | Tensor) -> dict[str, Calibration]:
         """Make the int8 model of this encoder from frames and keep it for "openvino-int8".
 
@@ -246,41 +191,6 @@ class FrameEncoder(nn.Module):
         names = ["x".join(map(str, batch.shape[-2:])) for batch in batches]
         made = [calibrate(self.token_model, batch) for batch in batches]
         return dict(zip(names, made, strict=True))
-
-    def train(self, mode: bool = True) -> FrameEncoder:
-        del mode
-        return super().train(False)
-
-    @property
-    def device(self) -> torch.device:
-        """Where the backbone runs and embeddings lie."""
-        return self.token_model.device
-
-    @property
-    def output_shape(self) -> tuple[int, ...]:
-        """``(gh, gw, C)`` of the flattened grid (spatial_softmax), else ``(C,)``."""
-        return self.layout.output_shape
-
-    @property
-    def embedding_dim(self) -> int:
-        """D of the embeddings ``(B, D)``."""
-        return self.layout.embedding_dim
-
-    @property
-    def parameters_count(self) -> int:
-        """Number of weights."""
-        return self.backbone.parameters_count
-
-    @property
-    def tiles_per_frame(self) -> int:
-        """Crops of all scales."""
-        return self.layout.tiles
-
-    @property
-    def gflops_per_frame(self) -> float:
-        """10⁹ floating-point operations a frame; a multiply-add counts as two."""
-        parts = self.layout.scales.values()
-        return sum(self.backbone.gflops(part.tiles, part.tile_size) for part in parts)
 
     def forward(self, frames: np.ndarray | Tensor) -> Tensor:
         """Embed frames.
@@ -349,10 +259,6 @@ class FrameEncoder(nn.Module):
         ]
         return _joined(chunks, parts)
 
-    def merge(self, parts: Mapping[float, Tensor]) -> Tensor:
-        """Parts as from ``encode_scales`` to embeddings ``(B, D)``."""
-        return self.layout.merge(parts)
-
     def stream(self, tolerance: float = 0.0, refresh_every: int | None = None) -> FrameStream:
         """Embed frames that follow each other, encoding only the tiles that changed.
 
@@ -407,30 +313,6 @@ class FrameEncoder(nn.Module):
             name = next(name for name, found in pooled.items() if not all_finite(found))
             raise non_finite(self, pooled[name], tiles[name], name, done[name])
         return pooled
-
-    def tiles(self, frames: Tensor, parts: Sequence[ScaleLayout]) -> list[Tensor]:
-        """Frames ``(B, H, W, 3)`` uint8 to each scale's tiles ``(n · B, 3, h, w)`` in 0-255.
-
-        Tiles run row by row as the slow index, frames as the fast one.
-        """
-        pixels, spec = self.backbone.card.preprocessing, self.spec
-        shapes = [part.image_shape for part in parts]
-        images = pyramid(frames.permute(0, 3, 1, 2), shapes, pixels, spec.input_mode, spec.geometry)
-        return [
-            split_tiles(image, part.rows, part.columns)
-            for image, part in zip(images, parts, strict=True)
-        ]
-
-    def tokens(self, tiles: Tensor) -> Tensor:
-        """Tiles ``(N, 3, h, w)`` in 0-255 to float32 tokens ``(N, P + gh·gw, C)``."""
-        # In one layout, or a patch embedding's last bits would tell how tiles were picked.
-        return self.runtime(tiles.contiguous())
-
-    def pool(
-        self, tokens: Tensor, part: ScaleLayout, frame_shape: tuple[int, int] | None = None
-    ) -> Tensor:
-        """See ``EmbeddingLayout.pool``."""
-        return self.layout.pool(tokens, part, frame_shape)
 
 
 def _shape(frames: Tensor) -> tuple[int, int]:

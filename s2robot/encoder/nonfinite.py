@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from s2robot.encoder.tile_encoder import TileEncoder
 from s2robot.errors import NonFiniteError
 from s2robot.runtimes.eager import EagerRuntime
-
-if TYPE_CHECKING:
-    from s2robot.encoder.frame_encoder import FrameEncoder
 
 
 def all_finite(parts: Sequence[Tensor]) -> bool:
@@ -22,7 +20,7 @@ def all_finite(parts: Sequence[Tensor]) -> bool:
 
 
 def non_finite(
-    encoder: FrameEncoder,
+    encoder: TileEncoder,
     parts: Sequence[Tensor],
     tiles: Sequence[Tensor],
     camera: str = "",
@@ -51,7 +49,7 @@ def non_finite(
     )
 
 
-def _cause(encoder: FrameEncoder, tiles: Sequence[Tensor]) -> str:
+def _cause(encoder: TileEncoder, tiles: Sequence[Tensor]) -> str:
     """Why features of these tiles are not finite, and how to mend it."""
     model, name = encoder.token_model.backbone.model, encoder.spec.backbone
     weight = _broken_weight(model)
@@ -75,7 +73,7 @@ def _broken_weight(model: nn.Module) -> str | None:
     return None
 
 
-def _broken_layer(encoder: FrameEncoder, tiles: Sequence[Tensor]) -> str | None:
+def _broken_layer(encoder: TileEncoder, tiles: Sequence[Tensor]) -> str | None:
     """The first module whose output is not finite, or None if all of the tokens are."""
     run = EagerRuntime(encoder.token_model, encoder.spec.dtype == "bfloat16")
     with torch.no_grad(), _watched(encoder.token_model.backbone.model) as found:

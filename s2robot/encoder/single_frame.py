@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
 
 from s2robot.encoder.nonfinite import all_finite, non_finite
+from s2robot.encoder.tile_encoder import TileEncoder
 from s2robot.multiscale import group_tiles, map_tiles
 from s2robot.preprocessing.image_pyramid import as_frames
 from s2robot.runtimes.eager import EagerRuntime
-
-if TYPE_CHECKING:
-    from s2robot.encoder.frame_encoder import FrameEncoder
 
 
 class SingleFrame:
@@ -30,7 +26,7 @@ class SingleFrame:
         width: of the frames [px].
     """
 
-    def __init__(self, encoder: FrameEncoder, height: int, width: int) -> None:
+    def __init__(self, encoder: TileEncoder, height: int, width: int) -> None:
         self.encoder = encoder
         self.shape: tuple[int, int, int] = (height, width, 3)
         self.parts = list(encoder.layout.scales.values())
@@ -91,7 +87,7 @@ class SingleFrame:
 class _RecordedFrame:
     """From the frame to the embedding as one CUDA graph."""
 
-    def __init__(self, encoder: FrameEncoder, blank: Tensor) -> None:
+    def __init__(self, encoder: TileEncoder, blank: Tensor) -> None:
         self.encoder = encoder
         self.pinned = blank.pin_memory()
         self.given = blank.to(encoder.device)
@@ -120,5 +116,19 @@ class _RecordedFrame:
         self.graph.replay()
         embedding = self.embedding.clone()
         if not all_finite([embedding]):
-            return self.encoder(images)  # says why
+            return self._embed_again(images)
         return embedding
+
+    def _embed_again(self, images: Tensor) -> Tensor:
+        """Embed by the usual path, which names the cause where features are not finite."""
+        encoder, shape = self.encoder, (images.shape[1], images.shape[2])
+        scale_layouts = encoder.scale_layouts
+        tiles = encoder.tiles(images.to(encoder.device), scale_layouts)
+        tokens = map_tiles(encoder.tokens, tiles, encoder.max_tiles_per_batch)
+        features = [
+            encoder.pool(found, scale_layout, shape)
+            for found, scale_layout in zip(tokens, scale_layouts, strict=True)
+        ]
+        if not all_finite(features):
+            raise non_finite(encoder, features, tiles)
+        return encoder.merge(dict(zip(encoder.layout.scales, features, strict=True)))

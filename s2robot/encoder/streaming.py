@@ -10,20 +10,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from s2robot.encoder.nonfinite import all_finite, non_finite
+from s2robot.encoder.tile_encoder import TileEncoder
+from s2robot.encoder.tiling import ScaleLayout
 from s2robot.multiscale import map_tiles
 from s2robot.preprocessing.image_pyramid import as_frames
 from s2robot.utils.deprecation import renamed_keywords
-
-if TYPE_CHECKING:
-    from s2robot.encoder.frame_encoder import FrameEncoder
-    from s2robot.encoder.spec import ScaleLayout
 
 _by_old_names = renamed_keywords({"slots": "streams"})
 
@@ -71,7 +68,7 @@ class FrameStream:
     """
 
     def __init__(
-        self, encoder: FrameEncoder, tolerance: float = 0.0, refresh_every: int | None = None
+        self, encoder: TileEncoder, tolerance: float = 0.0, refresh_every: int | None = None
     ) -> None:
         if not 0 <= tolerance < 255:
             raise ValueError(f"tolerance must lie in [0, 255) levels of a pixel; got {tolerance}")
@@ -176,7 +173,7 @@ def checked_streams(frames: int, streams: Sequence[int] | None) -> list[int]:
 
 
 def encode_some(
-    encoder: FrameEncoder,
+    encoder: TileEncoder,
     cached: Sequence[TileCache],
     tiles: Sequence[Tensor],
     wanted: Sequence[Tensor],

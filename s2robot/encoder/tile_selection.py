@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
@@ -18,15 +17,12 @@ from torch import Tensor
 
 from s2robot.encoder.nonfinite import all_finite, non_finite
 from s2robot.encoder.streaming import TileCache, check_same_size, checked_streams, encode_some
-from s2robot.encoder.tiling import tiles_of_frame
+from s2robot.encoder.tile_encoder import TileEncoder
+from s2robot.encoder.tiling import ScaleLayout, tiles_of_frame
 from s2robot.errors import unknown
 from s2robot.multiscale import mean_over_tiles, merge_tiles, resize_grid, split_tiles
 from s2robot.preprocessing.image_pyramid import as_frames
 from s2robot.utils.deprecation import renamed_keywords
-
-if TYPE_CHECKING:
-    from s2robot.encoder.frame_encoder import FrameEncoder
-    from s2robot.encoder.spec import ScaleLayout
 
 CHOICES = ("motion", "attention", "region", "random")
 STALE = ("keep", "lower")
@@ -109,7 +105,7 @@ class SelectiveEncoder:
 
     def __init__(
         self,
-        encoder: FrameEncoder,
+        encoder: TileEncoder,
         budget: int,
         choose: str = "motion",
         region: Region | None = None,
@@ -314,7 +310,7 @@ class SelectiveEncoder:
                 stats.oldest_age = max(stats.oldest_age, int(old.max()))
 
 
-def _ascending(encoder: FrameEncoder) -> list[ScaleLayout]:
+def _ascending(encoder: TileEncoder) -> list[ScaleLayout]:
     """The encoder's scales from the smallest image to the largest."""
     parts = sorted(
         encoder.layout.scales.values(), key=lambda p: p.image_shape[0] * p.image_shape[1]

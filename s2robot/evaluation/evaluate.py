@@ -29,6 +29,7 @@ from s2robot.evaluation.vector_env import CameraView, VectorEnv, make_vector_env
 from s2robot.policies.checkpoint import PolicyHeader, check_action_space
 from s2robot.utils.io import locked, sha256_bytes
 from s2robot.utils.provenance import provenance
+from s2robot.utils.validation import require_integers
 
 __all__ = ["EvalConfig", "Summary", "evaluate"]
 
@@ -69,10 +70,9 @@ class EvalConfig:
     """How a tile budget chooses tiles: "motion", "attention" (the policy's), "random"."""
 
     def __post_init__(self) -> None:
-        for name, low in (("num_envs", 1), ("workers", 0), ("videos", 0), ("video_size", 16)):
-            value = getattr(self, name)
-            if not isinstance(value, int) or value < low:
-                raise ValueError(f"{name} is {value!r}; allowed: an integer of {low} or more")
+        require_integers(self, 1, "num_envs")
+        require_integers(self, 0, "workers", "videos")
+        require_integers(self, 16, "video_size")
         if self.video_size % 2:
             raise ValueError(f"video_size is {self.video_size}; H.264 needs an even number")
         if self.horizon is not None and self.horizon < 1:

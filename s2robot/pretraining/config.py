@@ -10,10 +10,14 @@ from typing import Any
 
 from timm.models.vision_transformer import VisionTransformer
 
-from s2robot.errors import unknown
-from s2robot.policies.config import require_at_least, require_positive
 from s2robot.pretraining.augmentation import CropConfig
 from s2robot.utils.optim import cosine_schedule
+from s2robot.utils.validation import (
+    require_at_least,
+    require_below_one,
+    require_one_of,
+    require_positive,
+)
 
 RENDERED = "rendered"
 """The source that needs no files: randomised scenes of the task family."""
@@ -112,12 +116,8 @@ class PretrainConfig:
         least_zero = ("processes", "workers", "segments_weight", "weight_decay", "seed")
         require_at_least(self, 0, *least_zero)
         require_positive(self, "lr", "clip_norm")
-        for name in ("warmup", "ema"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in [0, 1)")
-        for name, allowed in (("precision", PRECISIONS), ("compile", ("auto", "on", "off"))):
-            if getattr(self, name) not in allowed:
-                raise unknown(name, getattr(self, name), allowed)
+        require_below_one(self, "warmup", "ema")
+        require_one_of(self, {"precision": PRECISIONS, "compile": ("auto", "on", "off")})
         if not self.source:
             raise ValueError(f"source is empty; give {RENDERED!r}, folders, videos or .hdf5 files")
         if self.segments_weight and set(self.source) != {RENDERED}:

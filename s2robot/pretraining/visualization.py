@@ -6,7 +6,6 @@ import base64
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import matplotlib
 import numpy as np
 import torch
@@ -25,6 +24,7 @@ from s2robot.pretraining.masked_autoencoder import (
     unpatchify,
 )
 from s2robot.pretraining.trainer import Trainer
+from s2robot.utils.html import render_page
 from s2robot.utils.io import atomic_path, read_json, read_jsonl
 
 _UNSEEN_STEP = 10**9  # its views are none of the training's
@@ -89,14 +89,9 @@ def write_page(config: PretrainConfig) -> Path:
     card = read_json(config.out / "encoder.json")
     rows = read_jsonl(config.out / "loss.jsonl")
     pictures = [write_loss_picture(config), config.out / "reconstructions.png"]
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("s2robot.pretraining"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    page = environment.get_template("pretrain.html.j2").render(
+    page = render_page(
+        "s2robot.pretraining",
+        "pretrain.html.j2",
         card=card,
         facts=_facts(config, card),
         recipe=card["recipe"],

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import jinja2
 import markupsafe
 from PIL import Image
 
@@ -29,6 +28,7 @@ from s2robot.reporting.run_results import (
     load_runs,
 )
 from s2robot.stats.intervals import Interval
+from s2robot.utils.html import render_page
 from s2robot.utils.io import atomic_path, write_json
 
 STRIPS_PER_VARIANT = 2
@@ -112,18 +112,13 @@ def _page(
     title: str,
     metric: str,
 ) -> str:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("s2robot.reporting"),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
     sections = [
         _section(group, pairs, metric) for group, pairs in zip(groups, comparisons, strict=True)
     ]
     runs = [run for group in groups for variant in group.variants for run in variant.runs]
-    return environment.get_template("report.html.j2").render(
+    return render_page(
+        "s2robot.reporting",
+        "report.html.j2",
         title=title,
         version=__version__,
         metric=metric,

@@ -17,10 +17,11 @@ import numpy as np
 import torch
 
 from s2robot.errors import DivergedError
-from s2robot.policies.config import PolicyConfig, require_at_least
+from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData
 from s2robot.training.trainer import TrainConfig, fit
 from s2robot.utils.io import append_jsonl, digest_of, read_jsonl
+from s2robot.utils.validation import require_at_least
 
 GRIPPER_WEIGHT = 0.02
 """Cost of a wrong gripper command in the score, as meters of motion error."""

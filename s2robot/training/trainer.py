@@ -15,13 +15,14 @@ import torch
 from torch import nn
 
 from s2robot.errors import CorruptFileError, DivergedError, MismatchError
-from s2robot.policies.config import PolicyConfig, require_at_least, require_positive
+from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData, acting_windows, training_windows
 from s2robot.policies.policy import Policy
 from s2robot.training.frames import DeviceFrames
 from s2robot.training.validation import validate
 from s2robot.utils.io import atomic_path, digest_of
 from s2robot.utils.optim import cosine_schedule, parameter_groups, seeded
+from s2robot.utils.validation import require_at_least, require_below_one, require_positive
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -70,9 +71,7 @@ class TrainConfig:
         require_at_least(self, 1, "epochs", "batch_size", "checkpoint_every")
         require_at_least(self, 0, "weight_decay", "grad_clip", "proprio_noise", "seed")
         require_positive(self, "lr")
-        for name in ("ema_decay", "warmup"):
-            if not 0 <= getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must lie in [0, 1)")
+        require_below_one(self, "ema_decay", "warmup")
 
 
 @dataclass(frozen=True, eq=False)

@@ -81,6 +81,15 @@ def write_json(path: str | Path, obj: Any) -> None:
         temporary.write_text(json.dumps(obj, indent=2, allow_nan=False) + "\n")
 
 
+def jsonable(obj: Any) -> Any:
+    """Return ``obj`` as a JSON round trip would: tuples become lists, paths become strings.
+
+    >>> jsonable({"scales": (1, 2), "out": Path("runs")})
+    {'scales': [1, 2], 'out': 'runs'}
+    """
+    return json.loads(json.dumps(obj, default=str))
+
+
 def read_json(path: str | Path) -> Any:
     """Read a JSON file.
 
@@ -173,8 +182,3 @@ def locked(path: str | Path) -> filelock.BaseFileLock:
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     return filelock.FileLock(f"{target}.lock")
-
-
-def jsonable(obj: Any) -> Any:
-    """Return ``obj`` as a JSON round trip would: tuples as lists, paths as strings."""
-    return json.loads(json.dumps(obj, default=str))

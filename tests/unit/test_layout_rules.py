@@ -8,17 +8,16 @@ import re
 import statistics
 import tokenize
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from support.paths import ROOT
+from support.source_files import FOLDERS, library_files
 
 MOST_LINES = 400
 MOST_MODULES = 14
 LARGER_PACKAGES = {"s2robot/backbones": 15}
 """Packages that hold more modules; the layout names fifteen for backbones."""
 LONGEST_FUNCTION = 50
-FOLDERS = ("s2robot", "envs", "policies")
 OLD_WORDS = (
     "ArmConfig|Cell|CellJob|Conditions|Pilot|Lockstep|LocalEnvs|WorkerEnvs|HeadChoice|KeptTiles"
     "|ReuseStats|Standardiser|Diary|Team|Demand|OncePerKind|Synchroniser|SideBySide|Answer|Oracle"
@@ -28,13 +27,6 @@ OLD_WORDS = (
 )
 ALLOWED = {"_moved.py", "renamed_keys.py"}
 """Files that hold the old names on purpose."""
-
-
-def library_files() -> list[Path]:
-    """Python files of the package, each once (three folders are also links)."""
-    links = {ROOT / "s2robot" / name for name in ("envs", "policies", "configs")}
-    files = [path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")]
-    return sorted(path for path in files if not links & set(path.parents))
 
 
 def functions() -> Iterator[tuple[str, int]]:

@@ -12,9 +12,10 @@ from torch import nn
 from torch.nn import functional
 
 from s2robot.analysis.probes.intervals import split_episodes
-from s2robot.policies.config import PolicyConfig, require_at_least, require_positive
+from s2robot.policies.config import PolicyConfig
 from s2robot.policies.pooling import Normalizer, SpatialSoftmaxHead, make_head
 from s2robot.utils.optim import cosine_schedule, parameter_groups, seeded
+from s2robot.utils.validation import require_at_least, require_fractions, require_positive
 
 _CHUNK = 512  # frames at a time where nothing is learnt
 
@@ -43,8 +44,7 @@ class ProbeConfig:
         require_at_least(self, 1, "hidden", "epochs", "patience", "batch")
         require_at_least(self, 0, "weight_decay")
         require_positive(self, "lr")
-        if not 0 < self.valid_share < 1:
-            raise ValueError(f"valid_share is {self.valid_share}; it must lie between 0 and 1")
+        require_fractions(self, "valid_share")
 
 
 class Localizer(nn.Module):

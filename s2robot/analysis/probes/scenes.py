@@ -24,9 +24,9 @@ from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.envs.rendering import renderer
 from s2robot.envs.segmentation import SEGMENTS, segment_of_geom
 from s2robot.errors import CorruptFileError, unknown
-from s2robot.policies.config import require_at_least
 from s2robot.utils.io import atomic_path, digest_of, locked
 from s2robot.utils.provenance import versions
+from s2robot.utils.validation import require_at_least
 
 FARTHEST_M = 10.0
 """What is farther away, or empty, counts as this far (NYUv2 is judged alike)."""

@@ -19,11 +19,12 @@ from s2robot.analysis.probes.tasks import LINEAR_TASKS, Outcome, Parts, Problem,
 from s2robot.backbones import get_card
 from s2robot.data.feature_store import FeatureStore
 from s2robot.encoder.frame_encoder import FrameEncoder
-from s2robot.encoder.spec import EmbeddingLayout, EncoderSpec
-from s2robot.policies.config import require_at_least
+from s2robot.encoder.layout import EmbeddingLayout
+from s2robot.encoder.spec import EncoderSpec
 from s2robot.stats.intervals import Interval
 from s2robot.utils.io import append_jsonl, atomic_path, digest_of, locked, read_jsonl, write_json
 from s2robot.utils.provenance import provenance
+from s2robot.utils.validation import require_at_least, require_fractions
 
 VERSION = 1
 """Of the probes' arithmetic; raised whenever the same frames would give other numbers."""
@@ -69,9 +70,7 @@ class StudyConfig:
                 raise ValueError(f"{name} are {values}; give at least one, and each only once")
         for task in self.tasks:
             get_task(task)
-        for name in ("test_share", "valid_share"):
-            if not 0 < getattr(self, name) < 1:
-                raise ValueError(f"{name} is {getattr(self, name)}; it must lie between 0 and 1")
+        require_fractions(self, "test_share", "valid_share")
         require_at_least(self, 1, "head_seeds")
         require_at_least(self, 0, "split_seed")
 

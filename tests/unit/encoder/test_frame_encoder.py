@@ -380,7 +380,7 @@ def test_only_scales_of_the_encoder(make: Make, scales: tuple[float, ...]) -> No
 
 def test_merge_needs_every_scale(make: Make) -> None:
     encoder = make((1, 2))
-    with pytest.raises(ValueError, match=r"no part for scales \[2\]"):
+    with pytest.raises(ValueError, match=r"features of scales \[2\] are missing"):
         encoder.merge(encoder.encode_scales(picture(1, 40), [1]))
 
 

@@ -14,8 +14,9 @@ from torch import Tensor
 
 from s2robot.backbones import Preprocessing
 from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.encoder.layout import EmbeddingLayout
 from s2robot.encoder.single_frame import SingleFrame
-from s2robot.encoder.spec import EmbeddingLayout, EncoderSpec
+from s2robot.encoder.spec import EncoderSpec
 from s2robot.preprocessing.padding import frame_box, frame_coverage, pad
 
 READOUTS = ("cls", "mean", "spatial_softmax")

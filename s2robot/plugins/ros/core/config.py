@@ -19,6 +19,7 @@ from s2robot.policies.checkpoint import PolicyHeader, read_header
 from s2robot.runtimes import RUNTIMES
 from s2robot.utils.config import from_config
 from s2robot.utils.devices import resolve_device
+from s2robot.utils.validation import require_one_of
 
 DEFAULT_ENCODER = "s2r-vitt16-128"
 DEFAULT_SCALES = (1.0, 2.0)
@@ -96,15 +97,14 @@ class NodeConfig:
     """What precedes joint1 ... joint7 in joint states, such as "left_panda_"; "" finds it."""
 
     def __post_init__(self) -> None:
-        for name, value, allowed in (
-            ("output", self.output, OUTPUTS),
-            ("transport", self.transport, TRANSPORTS),
-            ("reliability", self.reliability, RELIABILITIES),
-            ("runtime", self.runtime, RUNTIMES),
-            ("generic_order", self.generic_order, ORDERS),
-        ):
-            if value not in allowed:
-                raise unknown(name, value, allowed)
+        allowed = {
+            "output": OUTPUTS,
+            "transport": TRANSPORTS,
+            "reliability": RELIABILITIES,
+            "runtime": RUNTIMES,
+            "generic_order": ORDERS,
+        }
+        require_one_of(self, allowed)
         self._check_numbers()
         self._check_topics()
         if self.policy:

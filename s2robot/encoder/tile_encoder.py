@@ -1,0 +1,211 @@
+"""The steps from frames to embeddings, each a method: tiles, tokens, pooling, merging."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor, nn
+from typing_extensions import Self
+
+from s2robot.backbones import Backbone
+from s2robot.encoder.layout import EmbeddingLayout
+from s2robot.encoder.spec import EncoderSpec
+from s2robot.encoder.tiling import ScaleLayout
+from s2robot.errors import MismatchError
+from s2robot.multiscale import group_tiles, split_tiles
+from s2robot.preprocessing.image_pyramid import pyramid
+from s2robot.runtimes import TokenModel, make_runtime
+from s2robot.utils.devices import resolve_device
+
+
+class TileEncoder(nn.Module):
+    """A frozen backbone with the steps around it: frames to tiles, tokens, features, embeddings.
+
+    ``FrameEncoder`` runs all steps for whole frames; streams, selective encoders and single-frame
+    paths run the same steps on the tiles that they choose. The module stays in evaluation mode
+    after ``train()``, and no parameter takes gradients unless ``requires_grad_(True)`` is called;
+    then embeddings carry gradients to the weights.
+
+    Args:
+        spec: every option that decides the embeddings.
+        backbone: with the weights that the spec names by their digest.
+        device: "auto" (a GPU where there is one), "cpu", "cuda", ...
+        max_tiles_per_batch: most tiles in one call of the backbone.
+        runtime: see ``use_runtime``.
+
+    Raises:
+        ValueError: ``max_tiles_per_batch`` is below 1, or the spec does not suit the backbone.
+        MismatchError: the backbone has other weights than the spec names.
+
+    Example:
+        >>> from s2robot import FrameEncoder
+        >>> encoder = FrameEncoder.from_name("random/vitt16-128", (1, 2), "mean", device="cpu")
+        >>> frames = torch.zeros(1, 240, 320, 3, dtype=torch.uint8)
+        >>> scale_layout = encoder.layout.scales[2]
+        >>> (tiles,) = encoder.tiles(frames, [scale_layout])
+        >>> tuple(tiles.shape)
+        (4, 3, 128, 128)
+        >>> tuple(encoder.pool(encoder.tokens(tiles), scale_layout).shape)
+        (1, 192)
+    """
+
+    def __init__(
+        self,
+        spec: EncoderSpec,
+        backbone: Backbone,
+        device: str | torch.device = "auto",
+        max_tiles_per_batch: int = 128,
+        runtime: str = "eager",
+    ) -> None:
+        super().__init__()
+        if max_tiles_per_batch < 1:
+            raise ValueError(f"max_tiles_per_batch must be at least 1; got {max_tiles_per_batch}")
+        if spec.weights_digest != backbone.weights_digest:
+            raise MismatchError(
+                f"the weights of {spec.backbone} are not those of the spec: digest "
+                f"{backbone.weights_digest[:12]} instead of {spec.weights_digest[:12]}; "
+                "give the file that the spec was made with as weights=PATH"
+            )
+        self.spec = spec
+        self.backbone = backbone
+        self.layout = EmbeddingLayout(spec, backbone.card)
+        self.max_tiles_per_batch = max_tiles_per_batch
+        self.token_model = TokenModel(backbone, self.layout.pooling, spec.layers, spec.layers_merge)
+        self.to(resolve_device(device)).eval()
+        self.use_runtime(runtime)
+
+    def use_runtime(self, name: str) -> Self:
+        """Run the backbone through another runtime from now on.
+
+        Args:
+            name: "eager" (PyTorch), "compile", "cuda-graph", "onnxruntime", "openvino",
+                "openvino-int8" (several times faster and approximate; see
+                ``FrameEncoder.calibrate``), or "auto": the fastest of the exact runtimes that are
+                installed. "auto" measures for some seconds and stores the result on this machine.
+
+        Returns:
+            The encoder itself.
+
+        Raises:
+            ValueError: the name is unknown.
+            RuntimeMissingError: the runtime is not installed, not for this device, or not
+                calibrated.
+            RuntimeFailedError: the runtime cannot run this backbone, or gives other numbers than
+                PyTorch.
+        """
+        bf16 = self.spec.dtype == "bfloat16"
+        base = self.backbone.card.preprocessing.image_size
+        frame = torch.zeros(1, base, base, 3, dtype=torch.uint8, device=self.device)
+        tiles = group_tiles(self.tiles(frame, self.scale_layouts))
+        self.runtime = make_runtime(name, self.token_model, bf16, tiles)
+        if self.runtime.name != "eager":
+            for batch in tiles:  # converted now, so that the first frame does not wait for it
+                self.runtime(batch)
+        return self
+
+    def with_runtime(self, name: str) -> Self:
+        """Return another encoder that shares the weights and has a runtime of its own.
+
+        Args:
+            name: see ``use_runtime``.
+        """
+        return type(self)(self.spec, self.backbone, self.device, self.max_tiles_per_batch, name)
+
+    def train(self, mode: bool = True) -> Self:
+        """Stay in evaluation mode, whatever ``mode`` is."""
+        del mode
+        return super().train(False)
+
+    # -------------------------------------------------------------------------------------- sizes
+    @property
+    def device(self) -> torch.device:
+        """Device of the backbone and of the embeddings."""
+        return self.token_model.device
+
+    @property
+    def scale_layouts(self) -> list[ScaleLayout]:
+        """Layout of each scale, in the spec's order."""
+        return list(self.layout.scales.values())
+
+    @property
+    def output_shape(self) -> tuple[int, ...]:
+        """``(gh, gw, C)`` of the flattened grid (spatial_softmax), else ``(C,)``."""
+        return self.layout.output_shape
+
+    @property
+    def embedding_dim(self) -> int:
+        """D of the embeddings ``(B, D)``."""
+        return self.layout.embedding_dim
+
+    @property
+    def parameters_count(self) -> int:
+        """Number of weights."""
+        return self.backbone.parameters_count
+
+    @property
+    def tiles_per_frame(self) -> int:
+        """Tiles of all scales."""
+        return self.layout.tiles
+
+    @property
+    def gflops_per_frame(self) -> float:
+        """10⁹ floating-point operations a frame; a multiply-add counts as two."""
+        return sum(
+            self.backbone.gflops(scale_layout.tiles, scale_layout.tile_size)
+            for scale_layout in self.scale_layouts
+        )
+
+    # -------------------------------------------------------------------------------------- steps
+    def tiles(self, frames: Tensor, scale_layouts: Sequence[ScaleLayout]) -> list[Tensor]:
+        """Cut frames into the tiles of each scale.
+
+        Args:
+            frames: ``(B, H, W, 3)`` uint8 on the encoder's device.
+            scale_layouts: some of ``layout.scales``.
+
+        Returns:
+            ``(n · B, 3, h, w)`` in 0-255 for each scale. Tiles run row by row as the slow index,
+            frames as the fast one.
+        """
+        pixels, spec = self.backbone.card.preprocessing, self.spec
+        shapes = [scale_layout.image_shape for scale_layout in scale_layouts]
+        images = pyramid(frames.permute(0, 3, 1, 2), shapes, pixels, spec.input_mode, spec.geometry)
+        return [
+            split_tiles(image, scale_layout.rows, scale_layout.columns)
+            for image, scale_layout in zip(images, scale_layouts, strict=True)
+        ]
+
+    def tokens(self, tiles: Tensor) -> Tensor:
+        """Run the backbone on tiles.
+
+        Args:
+            tiles: ``(N, 3, h, w)`` in 0-255.
+
+        Returns:
+            ``(N, P + gh · gw, C)`` float32: P prefix tokens, then the grid row by row.
+        """
+        # In one memory layout, or a patch embedding's last bits depend on how tiles were picked.
+        return self.runtime(tiles.contiguous())
+
+    def pool(
+        self,
+        tokens: Tensor,
+        scale_layout: ScaleLayout,
+        frame_shape: tuple[int, int] | None = None,
+    ) -> Tensor:
+        """Reduce the tokens of one scale to its features; see ``EmbeddingLayout.pool``.
+
+        Args:
+            tokens: ``(n · B, P + g, C)`` of the scale's tiles.
+            scale_layout: one of ``layout.scales``.
+            frame_shape: (height, width) of the frames [px], which geometry "padded" needs.
+
+        Returns:
+            ``(B, *stored_shape)`` float32.
+        """
+        return self.layout.pool(tokens, scale_layout, frame_shape)
+
+    def merge(self, features: Mapping[float, Tensor]) -> Tensor:
+        """Merge features by scale, as ``pool`` returns them, to embeddings ``(B, D)``."""
+        return self.layout.merge(features)

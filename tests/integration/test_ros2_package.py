@@ -35,7 +35,7 @@ def test_the_manifest_names_what_is_imported() -> None:
     assert root.attrib["format"] == "3"
     assert root.findtext("name") == "s2robot_ros"
     needed = {each.text for each in root.findall("exec_depend")}
-    files = [NODE / "ros2.py", NODE / "ros2_support.py", LAUNCH, PACKAGE / "s2robot_ros/encoder.py"]
+    files = [*NODE.glob("ros2*.py"), LAUNCH, PACKAGE / "s2robot_ros/encoder.py"]
     assert set.union(*(imports(file) for file in files)) - {"s2robot"} == needed
     assert root.findtext("export/build_type") == "ament_python"
 
@@ -56,7 +56,7 @@ def test_message_files_are_the_definitions(version: str) -> None:
 
 
 def test_only_the_node_needs_ros() -> None:
-    ours = {"ros2.py", "ros2_support.py"}
+    ours = {"ros2.py", "ros2_parts.py", "ros2_support.py"}
     theirs = {"rclpy", "rcl_interfaces", "lifecycle_msgs", "launch", "launch_ros"}
     for path in (ROOT / "s2robot").rglob("*.py"):
         if path.name not in ours:

@@ -342,7 +342,7 @@ def installed(transport: Transport | None = None, without: Sequence[str] = ()) -
     for name, members in contents.items():
         made[name] = types.ModuleType(name)
         vars(made[name]).update(members)
-    ours = ("s2robot.plugins.ros.ros2", "s2robot.plugins.ros.ros2_support")
+    ours = tuple(f"s2robot.plugins.ros.ros2{part}" for part in ("", "_parts", "_support"))
     before = {name: sys.modules.pop(name) for name in (*made, *ours) if name in sys.modules}
     sys.modules.update(made)
     THE.append(World(transport or Memory()))

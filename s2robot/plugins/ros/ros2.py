@@ -39,7 +39,6 @@ import functools
 import sys
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -53,34 +52,29 @@ from rclpy.qos import QoSProfile
 from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import CompressedImage, Image, JointState
 from std_msgs.msg import String
-from std_srvs.srv import SetBool
 
-from s2robot.data.ros_messages.definitions import ENCODER_TOPIC
 from s2robot.plugins.ros.core import (
     SWITCH_S,
     EmbeddingResult,
     LazySubscription,
     Level,
     LogThrottle,
-    MessageTypes,
     NodeConfig,
     NodeCore,
     action_message,
     diagnostics_message,
     embedding_message,
 )
-from s2robot.plugins.ros.core.topics import embedding_topics
 from s2robot.plugins.ros.parameters import AUTOSTART, CONFIG_PARAMETERS, HARDWARE_ID
+from s2robot.plugins.ros.ros2_parts import NodeParts, close_outputs, open_outputs
 from s2robot.plugins.ros.ros2_support import (
-    ABOUT_QOS,
-    ACTION_QOS,
     IMAGE_QOS,
     JOINT_QOS,
-    OUTPUT_QOS,
     check_topics,
     declare_parameters,
     message_types,
     reject_invalid_transitions,
+    renamed_parameters,
     unknown_parameters,
     value_of,
     words_of,
@@ -92,24 +86,6 @@ POLL_S = 0.2
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 
 
-@dataclass
-class _Parts:
-    """What a configured node is made of; the last three are there while it is active."""
-
-    config: NodeConfig
-    core: NodeCore
-    types: MessageTypes
-    hardware_id: str
-    embeddings: dict[str, Any] = field(default_factory=dict)
-    actions: Any = None
-    diagnostics: Any = None
-    about: Any = None
-    service: Any = None
-    demand: LazySubscription | None = None
-    timers: list[Any] = field(default_factory=list)
-    inputs: list[Any] = field(default_factory=list)
-
-
 class EncoderNode(LifecycleNode):
     """The node; see the module's text. ``kwargs`` are those of ``rclpy.lifecycle.LifecycleNode``.
 
@@ -119,12 +95,12 @@ class EncoderNode(LifecycleNode):
 
     def __init__(self, node_name: str = NODE_NAME, **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
-        self._parts: _Parts | None = None
+        self._parts: NodeParts | None = None
         self._steady = Clock(clock_type=ClockType.STEADY_TIME)
         self._reports = LogThrottle(self._log)
         declare_parameters(self)
         self.add_on_set_parameters_callback(self._may_set)
-        for text in unknown_parameters(self):
+        for text in (*renamed_parameters(self), *unknown_parameters(self)):
             self._log(Level.WARN, text)
         reject_invalid_transitions(self, functools.partial(self._log, Level.WARN))
 
@@ -155,7 +131,7 @@ class EncoderNode(LifecycleNode):
         try:
             self._release()
             self._parts = self._build()
-            self._open_outputs(self._parts)
+            open_outputs(self, self._parts, self._switch)
         except Exception as error:  # rclpy would not say what it was
             self._log_error("the node cannot be configured", error)
             self._release()
@@ -200,48 +176,29 @@ class EncoderNode(LifecycleNode):
             self._parts.core.stop()
         return super().destroy_node()
 
-    def _configured(self) -> _Parts:
+    def _configured(self) -> NodeParts:
         if self._parts is None:
             raise RuntimeError("the node is not configured")
         return self._parts
 
     # ---------------------------------------------------------- configuration
-    def _build(self) -> _Parts:
+    def _build(self) -> NodeParts:
         config = NodeConfig.from_parameters(
             {name: value_of(self, name) for name in CONFIG_PARAMETERS}
         )
         check_topics(self, config)
         types = message_types(config.stamped)
         core = NodeCore(config, self._publish_embedding, self._now_ns, self._log)
-        return _Parts(config, core, types, str(value_of(self, HARDWARE_ID) or core.model))
-
-    def _open_outputs(self, parts: _Parts) -> None:
-        config, types, publisher = parts.config, parts.types, self.create_lifecycle_publisher
-        kind = types.embedding if config.stamped else types.float_array
-        for channel, topic in embedding_topics(config).items():
-            parts.embeddings[channel] = publisher(kind, topic, OUTPUT_QOS)
-        if parts.core.control_hz:
-            kind = types.action if config.stamped else types.float_array
-            parts.actions = publisher(kind, config.action_topic, ACTION_QOS)
-        if config.diagnostics_hz:
-            parts.diagnostics = publisher(types.diagnostics, "/diagnostics", OUTPUT_QOS)
-        parts.about = publisher(String, ENCODER_TOPIC, ABOUT_QOS)
-        parts.service = self.create_service(SetBool, "~/enable", self._switch)
+        return NodeParts(config, core, types, str(value_of(self, HARDWARE_ID) or core.model))
 
     def _release(self) -> None:
         self._end()
         parts, self._parts = self._parts, None
-        if parts is None:
-            return
-        others = (parts.actions, parts.diagnostics, parts.about)
-        for publisher in (*parts.embeddings.values(), *others):
-            if publisher is not None:
-                self.destroy_lifecycle_publisher(publisher)
-        if parts.service is not None:
-            self.destroy_service(parts.service)
+        if parts is not None:
+            close_outputs(self, parts)
 
     # ------------------------------------------------------------------ active
-    def _begin(self, parts: _Parts) -> None:
+    def _begin(self, parts: NodeParts) -> None:
         config, core = parts.config, parts.core
         self._reports.forget()
         core.start()
@@ -280,14 +237,14 @@ class EncoderNode(LifecycleNode):
     def _every(self, period_s: float, call: Callable[[], None], clock: Clock) -> None:
         """A timer; what its call raises would end the node."""
 
-        def careful() -> None:
+        def guarded() -> None:
             try:
                 call()
             except Exception as error:
                 text = f"{call.__name__.strip('_')} failed: {type(error).__name__}: {error}"
                 self._reports.report(call.__name__, text, Level.ERROR)
 
-        self._configured().timers.append(self.create_timer(period_s, careful, clock=clock))
+        self._configured().timers.append(self.create_timer(period_s, guarded, clock=clock))
 
     def _count_subscribers(self) -> None:
         parts = self._configured()
@@ -409,3 +366,7 @@ def main(args: Sequence[str] | None = None) -> int:
             node.destroy_node()
         rclpy.try_shutdown()
     return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

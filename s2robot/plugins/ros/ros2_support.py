@@ -22,6 +22,7 @@ from std_msgs.msg import Float32MultiArray, MultiArrayDimension
 
 from s2robot.errors import MismatchError, S2RobotError, unknown
 from s2robot.plugins.ros.core import MessageTypes, NodeConfig
+from s2robot.plugins.ros.core.config import RENAMED
 from s2robot.plugins.ros.core.topics import embedding_topics
 from s2robot.plugins.ros.parameters import (
     AUTOSTART,
@@ -30,6 +31,7 @@ from s2robot.plugins.ros.parameters import (
     OWN_PARAMETERS,
     described,
 )
+from s2robot.utils.deprecation import LAST_RELEASE
 
 _NOT_OURS = ("use_sim_time", "start_type_description_service")
 
@@ -101,11 +103,13 @@ def declare_parameters(node: Node) -> None:
         rclpy.exceptions.ParameterException: ``autostart`` is neither true nor false.
     """
     texts = described(NodeConfig)
+    given = _overrides(node)
+    old_values = {new: given[old].value for old, new in RENAMED.items() if old in given}
     default, text = OWN_PARAMETERS[AUTOSTART]
     about = ParameterDescriptor(description=text, read_only=True)
     node.declare_parameter(AUTOSTART, default, about)
     default, texts[HARDWARE_ID] = OWN_PARAMETERS[HARDWARE_ID]
-    for name, value in {**CONFIG_PARAMETERS, HARDWARE_ID: default}.items():
+    for name, value in {**CONFIG_PARAMETERS, **old_values, HARDWARE_ID: default}.items():
         about = ParameterDescriptor(
             description=texts.get(name, ""),
             additional_constraints="read when the node is configured",
@@ -114,12 +118,26 @@ def declare_parameters(node: Node) -> None:
         node.declare_parameter(name, list(value) if isinstance(value, tuple) else value, about)
 
 
+def _overrides(node: Node) -> dict[str, Any]:
+    return getattr(node, "_parameter_overrides", {})
+
+
+def renamed_parameters(node: Node) -> list[str]:
+    """Return a warning for each parameter that was given under its old name."""
+    given = _overrides(node)
+    return [
+        f"the parameter {old} is now called {new}; the old name works until release {LAST_RELEASE}"
+        for old, new in RENAMED.items()
+        if old in given
+    ]
+
+
 def unknown_parameters(node: Node) -> list[str]:
     """What to say of each parameter that was given and is none; rclpy ignores those silently."""
-    known = {*CONFIG_PARAMETERS, *OWN_PARAMETERS, *_NOT_OURS}
+    known = {*CONFIG_PARAMETERS, *OWN_PARAMETERS, *_NOT_OURS, *RENAMED}
     return [
         f"ignored: {unknown('parameter', name, known)}"
-        for name in getattr(node, "_parameter_overrides", {})
+        for name in _overrides(node)
         if name not in known and "." not in name
     ]
 

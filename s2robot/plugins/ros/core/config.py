@@ -18,9 +18,12 @@ from s2robot.plugins.ros.core.camera_encoder import CameraEncoder
 from s2robot.policies.checkpoint import PolicyHeader, read_header
 from s2robot.runtimes import RUNTIMES
 from s2robot.utils.config import from_config
+from s2robot.utils.deprecation import with_new_names
 from s2robot.utils.devices import resolve_device
 from s2robot.utils.validation import require_one_of
 
+RENAMED = {"synchronise": "synchronize"}
+"""New names of parameters by old name; the old ones work for one release, with a warning."""
 DEFAULT_ENCODER = "s2r-vitt16-128"
 DEFAULT_SCALES = (1.0, 2.0)
 DEFAULT_READOUT = "spatial_softmax"
@@ -158,6 +161,7 @@ class NodeConfig:
         Raises:
             ValueError: an unknown parameter, one of another type, or a bad value.
         """
+        parameters = with_new_names(parameters, RENAMED)
         types = {field.name: field.type for field in dataclasses.fields(cls)}
         for name, value in parameters.items():
             if name not in types:

@@ -54,6 +54,12 @@ def test_parameters_as_ros_gives_them() -> None:
     assert NodeConfig().channels == {"image": ("image",)}
 
 
+def test_a_parameter_by_its_old_name_is_taken_with_a_warning() -> None:
+    with pytest.warns(FutureWarning, match="synchronise is now called synchronize"):
+        config = NodeConfig.from_parameters({"synchronise": False})
+    assert config.synchronize is False
+
+
 @pytest.mark.parametrize(
     "parameters, words",
     [

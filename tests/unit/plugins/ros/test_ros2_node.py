@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import re
+import runpy
 from pathlib import Path
 from typing import Any
 
@@ -231,6 +232,24 @@ def test_a_misspelt_parameter_is_told(world: World, tiny: str) -> None:
     (text,) = world.said("warning")
     assert "unknown parameter 'image_topic'" in text
     assert "did you mean 'image_topics'" in text
+
+
+def test_a_parameter_by_its_old_name_is_taken_with_a_warning(world: World, tiny: str) -> None:
+    bench = Bench(world, tiny, image_topics=["l", "r"], synchronise=False)
+    assert bench.node.trigger_configure().name == "SUCCESS"
+    assert bench.node._parts.config.synchronize is False
+    (text,) = world.said("warning")
+    assert "synchronise is now called synchronize" in text
+
+
+def test_the_module_runs_as_a_program(
+    world: World, tiny: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.argv", ["encoder", "--help"])
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("s2robot.plugins.ros.ros2", run_name="__main__")
+    assert caught.value.code == 0
+    assert "ros2 run s2robot_ros encoder" in capsys.readouterr().out
 
 
 def test_stamped_output_without_our_messages(tiny: str) -> None:

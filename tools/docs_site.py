@@ -82,7 +82,7 @@ def generated_pages() -> dict[str, Callable[[], str]]:
 
 def commands_page() -> str:
     """Return the page of all commands: each one's ``--help``."""
-    from s2robot.cli.main import VERBS
+    from s2robot.cli.verbs import VERBS
 
     parts = ["# Commands", "The output of `s2robot VERB --help`, for every command.\n"]
     for name in VERBS:

@@ -1,7 +1,8 @@
-"""Tasks behind the Hydra verbs: build the dataclasses, call the library, say what came out."""
+"""Functions of the Hydra commands: build the configuration, call the library, print results."""
 
 from __future__ import annotations
 
+import argparse
 import shutil
 import traceback
 from pathlib import Path
@@ -17,20 +18,21 @@ console = Console()
 
 
 def collect(config: DictConfig) -> None:
-    """``s2robot collect``."""
+    """Run ``s2robot collect``."""
     from s2robot.data.collection import CollectConfig
     from s2robot.data.collection import collect as run
 
     demos = run(from_config(CollectConfig, config))
     console.print(
         f"{demos.path}: {demos.num_episodes} demonstrations, {demos.num_frames} frames, "
-        f"{len(demos.valid_episodes)} held out, {demos.meta['failures']} failed attempts left out",
+        f"{len(demos.valid_episodes)} of them for validation; "
+        f"{demos.meta['failures']} failed attempts are left out",
         highlight=False,
     )
 
 
 def features(config: DictConfig) -> None:
-    """``s2robot features``."""
+    """Run ``s2robot features``."""
     from s2robot.experiments.variant import Variant, VariantConfig
 
     variant = Variant(from_config(VariantConfig, config))
@@ -39,7 +41,7 @@ def features(config: DictConfig) -> None:
 
 
 def pretrain(config: DictConfig) -> None:
-    """``s2robot pretrain``."""
+    """Run ``s2robot pretrain``."""
     from s2robot.pretraining.config import PretrainConfig
     from s2robot.pretraining.run import pretrain as run
     from s2robot.utils.distributed import is_main_process
@@ -51,18 +53,18 @@ def pretrain(config: DictConfig) -> None:
 
 
 def train(config: DictConfig) -> None:
-    """``s2robot train`` and ``train-policy``."""
+    """Run ``s2robot train`` or ``train-policy``."""
     from s2robot.experiments.jobs import TrainJob
     from s2robot.experiments.pipeline import train_run
     from s2robot.experiments.variant import Variant
 
     job = from_config(TrainJob, _nested(config))
     path = train_run(job, Variant(job.variant))
-    console.print(f"{path}\nroll it out: s2robot eval checkpoint={path}", highlight=False)
+    console.print(f"{path}\nevaluate it: s2robot eval checkpoint={path}", highlight=False)
 
 
 def evaluate(config: DictConfig) -> None:
-    """``s2robot eval``."""
+    """Run ``s2robot eval``."""
     from s2robot.experiments.jobs import EvalJob
     from s2robot.experiments.pipeline import evaluate_policy
 
@@ -71,7 +73,7 @@ def evaluate(config: DictConfig) -> None:
 
 
 def sweep_run(config: DictConfig) -> None:
-    """One cell of ``s2robot sweep``; a failure is written down and the other cells go on."""
+    """Execute one run of ``s2robot sweep``; record a failure, so that the other runs continue."""
     from s2robot.experiments.jobs import RunJob
     from s2robot.experiments.pipeline import execute_run
 
@@ -89,12 +91,12 @@ def sweep_run(config: DictConfig) -> None:
 
 
 def sweep_begin(argv: list[str]) -> None:
-    """Forget the failures of earlier sweeps."""
+    """Delete the records of failures of earlier sweeps."""
     shutil.rmtree(Path(_setting(argv, "runs_dir", "runs")) / "failed", ignore_errors=True)
 
 
 def sweep_finish(argv: list[str]) -> int:
-    """Write the report of a sweep; the exit status is 1 if cells failed."""
+    """Write the report of a sweep; return 1 if runs failed."""
     from s2robot.experiments.pipeline import failed_runs
     from s2robot.reporting.html_report import write_report
 
@@ -110,27 +112,27 @@ def sweep_finish(argv: list[str]) -> int:
 
 
 def report(argv: list[str]) -> int:
-    """``s2robot report``."""
-    import argparse
-
+    """Run ``s2robot report``."""
     from s2robot.reporting.html_report import write_report
 
     parser = argparse.ArgumentParser(
         prog="s2robot report",
-        description="Write one self-contained HTML page and a picture from evaluated cells.",
+        description="Write report.html, report.png and report.json from evaluated runs.",
         epilog="example: s2robot report runs/cells --out runs/report",
     )
-    parser.add_argument("cells", type=Path, nargs="?", default=Path("runs/cells"))
-    parser.add_argument("--out", type=Path, default=Path("runs/report"))
-    parser.add_argument("--title", default="s2robot: success against cost")
-    arguments = parser.parse_args(argv)
-    for path in write_report(arguments.runs, arguments.out, title=arguments.title):
+    add = parser.add_argument
+    add("runs", type=Path, nargs="?", default=Path("runs/cells"),
+        help="folder of runs (default: runs/cells)")  # fmt: skip
+    add("--out", type=Path, default=Path("runs/report"), help="default: runs/report")
+    add("--title", default="s2robot: success against cost", help="of the page")
+    options = parser.parse_args(argv)
+    for path in write_report(options.runs, options.out, title=options.title):
         print(path)
     return 0
 
 
-# Settings of an arm stand at the top of train.yaml and sweep.yaml, so that one types level=... and
-# not arm.level=...; the dataclasses keep them apart.
+# Settings of a variant are at the top level of train.yaml and sweep.yaml, so that a user types
+# level=... and not variant.level=...; the dataclasses nest them.
 _EVAL_KEYS = ("n", "split", "rollout", "eval_levels")
 _JOB_KEYS = ("policy", "train", "search", "seed", "runs_dir", *_EVAL_KEYS)
 
@@ -148,5 +150,5 @@ def _digest(config: DictConfig) -> str:
 
 
 def _setting(argv: list[str], name: str, default: str) -> str:
-    values = [word.split("=", 1)[1] for word in argv if word.startswith(f"{name}=")]
+    values = [text.split("=", 1)[1] for text in argv if text.startswith(f"{name}=")]
     return values[-1] if values else default

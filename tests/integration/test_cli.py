@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from s2robot.cli.main import VERBS, main
+from s2robot.cli.main import main
+from s2robot.cli.verbs import VERBS
 
 TINY = (
     "level=easy",

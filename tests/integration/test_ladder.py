@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from s2robot.cli.main import VERBS
+from s2robot.cli.verbs import VERBS
 
 SCRIPT = Path(__file__).parents[2] / "benchmarks" / "ladder.sh"
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import docs_site
 import pytest
 
-from s2robot.cli.main import VERBS
+from s2robot.cli.verbs import VERBS
 
 
 def test_the_commands_page_shows_the_help_of_every_command() -> None:

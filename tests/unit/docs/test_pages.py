@@ -15,7 +15,7 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import DictConfig
 
-from s2robot.cli.main import VERBS
+from s2robot.cli.verbs import VERBS
 
 ROOT = docs_site.ROOT
 PAGES = sorted(docs_site.DOCS.rglob("*.md"))

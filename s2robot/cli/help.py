@@ -1,0 +1,66 @@
+"""Help of the command line: the overview, and the settings of the commands that Hydra runs."""
+
+from __future__ import annotations
+
+from importlib import resources
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+import s2robot
+from s2robot.cli.verbs import VERBS, Verb
+
+
+def print_overview() -> None:
+    """Print all commands with their summaries."""
+    console = Console()
+    console.print(f"s2robot {s2robot.__version__}: {_first_line()}\n", highlight=False)
+    console.print("usage: s2robot COMMAND ...\n", highlight=False)
+    table = Table(box=None, show_header=False, padding=(0, 2))
+    for verb in VERBS.values():
+        table.add_row(f"[bold]{verb.name}[/bold]", verb.summary)
+    console.print(table)
+    console.print("\nSettings and examples of a command: s2robot COMMAND --help", highlight=False)
+    console.print("First steps: s2robot doctor, then s2robot demo --quick", highlight=False)
+
+
+def _first_line() -> str:
+    return (s2robot.__doc__ or "").splitlines()[0]
+
+
+def print_help(verb: Verb) -> None:
+    """Print summary, examples and the commented settings of a command that Hydra runs."""
+    console = Console()
+    lines = [f"{verb.summary}\n", *(f"  {example}" for example in verb.examples)]
+    lines.append("\nSettings and their defaults (set with NAME=VALUE or GROUP.NAME=VALUE):\n")
+    text = (_settings_folder() / f"{verb.name}.yaml").read_text()
+    if "  - variant\n" in text:
+        lines.append(_without_defaults((_settings_folder() / "variant.yaml").read_text()))
+    lines.append(_without_defaults(text))
+    lines += [_group_help(group) for group in ("policy", "budget") if f"  - {group}:" in text]
+    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+
+
+def _settings_folder() -> Any:
+    return resources.files("s2robot.configs")
+
+
+def _without_defaults(text: str) -> str:
+    """Return a settings file without its first comment, Hydra's defaults and its own settings."""
+    blocks = [block for block in text.split("\n\n") if not block.startswith("hydra:")]
+    blocks[0] = "\n".join(
+        line for line in blocks[0].splitlines() if not line.startswith(("#", "defaults:", "  - "))
+    )
+    return "\n".join(block for block in blocks if block.strip()).rstrip()
+
+
+def _group_help(group: str) -> str:
+    files = sorted((_settings_folder() / group).iterdir(), key=lambda path: path.name)
+    rows = [f"  {group}={f.name[:-5]:12} {_headline(f.read_text())}" for f in files]
+    return "\n".join(["", *rows])
+
+
+def _headline(text: str) -> str:
+    """Return the first comment that is not a directive to Hydra."""
+    return next(line[2:] for line in text.splitlines() if not line.startswith("# @"))

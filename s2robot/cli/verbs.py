@@ -1,0 +1,175 @@
+"""The commands of ``s2robot``: name, summary, examples, and the function that runs each."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Verb:
+    """One command, ``s2robot NAME ...``."""
+
+    name: str
+    summary: str
+    examples: tuple[str, ...]
+    task: str
+    """``module:function``; takes a Hydra configuration if ``hydra`` is set, else the arguments."""
+    hydra: bool = True
+    begin: str | None = None
+    """``module:function`` called with the arguments first; makes the command a Hydra multirun."""
+    finish: str | None = None
+    """``module:function`` called with the arguments after all jobs; returns the exit status."""
+
+
+VERBS = {
+    verb.name: verb
+    for verb in (
+        Verb(
+            "collect",
+            "Collect demonstrations from the scripted expert into a robomimic HDF5 file.",
+            (
+                "s2robot collect level=precise episodes=120",
+                "s2robot collect level=easy out=data/easy.hdf5 seed=1",
+            ),
+            "s2robot.cli.hydra_commands:collect",
+        ),
+        Verb(
+            "features",
+            "Encode the frames of demonstrations and store the embeddings.",
+            ("s2robot features level=precise encoder=s2r-vitt16-128 'scales=[1,2]'",),
+            "s2robot.cli.hydra_commands:features",
+        ),
+        Verb(
+            "pretrain",
+            "Pre-train an encoder by masked autoencoding, on rendered frames or your own.",
+            (
+                "s2robot pretrain out=runs/pretrain",
+                "s2robot pretrain recipe=vits out=runs/vits        # or vitb, vitl",
+                "s2robot pretrain 'source=[photos,run1.mp4,demos.hdf5]' out=runs/mine",
+                "s2robot pretrain 'sampling.scales=[1]' 'sampling.weights=[1]'  # whole frames",
+                "torchrun --nproc_per_node=8 $(which s2robot) pretrain recipe=vitb",
+                "s2robot features encoder=file:runs/pretrain/encoder.json",
+            ),
+            "s2robot.cli.hydra_commands:pretrain",
+        ),
+        Verb(
+            "train",
+            "Train a behavior-cloning policy on the embeddings of demonstrations.",
+            (
+                "s2robot train level=precise 'scales=[1,2]' policy=mlp seed=0",
+                "s2robot train encoder=random/vitt16-128 policy=rnn_gmm budget=quick",
+                "s2robot train encoder=privileged_state  # a baseline; also: blind",
+            ),
+            "s2robot.cli.hydra_commands:train",
+        ),
+        Verb(
+            "eval",
+            "Evaluate a policy from fixed initial states and print its success rate.",
+            ("s2robot eval checkpoint=runs/cells/NAME/policy.safetensors n=64 split=test",),
+            "s2robot.cli.hydra_commands:evaluate",
+        ),
+        Verb(
+            "sweep",
+            "Train and evaluate every combination of settings, then write the report.",
+            (
+                "s2robot sweep 'scales=[1],[1,2],[1,2,3]' seed=0,1,2 level=easy,precise",
+                "s2robot sweep encoder=s2r-vitt16-128,random/vitt16-128,privileged_state,blind",
+                "s2robot sweep hydra/launcher=joblib hydra.launcher.n_jobs=4",
+            ),
+            "s2robot.cli.hydra_commands:sweep_run",
+            begin="s2robot.cli.hydra_commands:sweep_begin",
+            finish="s2robot.cli.hydra_commands:sweep_finish",
+        ),
+        Verb(
+            "report",
+            "Write one HTML page, a picture and the numbers (JSON) from evaluated runs.",
+            ("s2robot report runs/cells --out runs/report",),
+            "s2robot.cli.hydra_commands:report",
+            hydra=False,
+        ),
+        Verb(
+            "demo",
+            "Compare scales (1) and (1,2) of the shipped encoder, from demonstrations to report.",
+            ("s2robot demo", "s2robot demo --quick"),
+            "s2robot.cli.demo:main",
+            hydra=False,
+        ),
+        Verb(
+            "encoders",
+            "List all encoders; show, download or verify one.",
+            (
+                "s2robot encoders",
+                "s2robot encoders mvp-vitb-egosoup",
+                "s2robot encoders verify r3m-resnet50",
+            ),
+            "s2robot.cli.encoders:main",
+            hydra=False,
+        ),
+        Verb(
+            "bench",
+            "Time an encoder frame by frame on this machine; --hz checks a frame rate.",
+            (
+                "s2robot bench s2r-vitt16-128 --scales 1 2 --hz 30",
+                "s2robot bench --runtime eager openvino openvino-int8 --calibrate episode.mp4",
+            ),
+            "s2robot.cli.bench:main",
+            hydra=False,
+        ),
+        Verb(
+            "probe",
+            "Measure what frozen features encode: position, grasp, segmentation, depth.",
+            (
+                "s2robot probe --quick",
+                "s2robot probe s2r-vitt16-128 random/vitt16-128 --scales 1 1,2 --layers last 5",
+            ),
+            "s2robot.cli.probe:main",
+            hydra=False,
+        ),
+        Verb(
+            "export",
+            "Export an encoder, preprocessing included, as one checked ONNX file.",
+            (
+                "s2robot export s2r-vitt16-128 --scales 1 2 --frame 480x640 --out encoder.onnx",
+                "s2robot export --policy policy.safetensors --frame 480x640 --out encoder.onnx",
+            ),
+            "s2robot.cli.export:main",
+            hydra=False,
+        ),
+        Verb(
+            "encode-bag",
+            "Convert a ROS 1 or ROS 2 bag of images to a bag of embeddings.",
+            (
+                "s2robot encode-bag run.mcap run.embeddings.mcap --scales 1 2 --copy /joint_states",
+                "s2robot encode-bag run.bag run.embeddings.bag --policy policy.safetensors",
+            ),
+            "s2robot.cli.encode_bag:main",
+            hydra=False,
+        ),
+        Verb(
+            "reconstruct",
+            "Measure how much of a larger encoder's features a smaller one recovers.",
+            (
+                "s2robot reconstruct --target vc1-vitl --source vc1-vitb --scales 1 1,2 1,2,3",
+                "s2robot reconstruct --target file:runs/big/encoder.json --source s2r-vitt16-128",
+            ),
+            "s2robot.cli.reconstruct:main",
+            hydra=False,
+        ),
+        Verb(
+            "doctor",
+            "Check renderer, GPU, package versions and weights; print how to fix problems.",
+            ("s2robot doctor",),
+            "s2robot.cli.doctor:main",
+            hydra=False,
+        ),
+    )
+}
+
+
+def load(task: str) -> Callable[..., Any]:
+    """Import and return the function that ``module:function`` names."""
+    module, function = task.split(":")
+    return getattr(importlib.import_module(module), function)

@@ -27,6 +27,7 @@ from s2robot.envs.visual_perturbations import (
     perturbed_scene,
 )
 from s2robot.errors import unknown
+from s2robot.utils.deprecation import moved_names
 
 __all__ = ["CONTROLLERS", "CONTROL_DT_S", "STAGES", "PickCubeEnv"]
 
@@ -317,3 +318,12 @@ def _image_shape(size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
             f"image_size is {size}; allowed: one edge or (height, width), 1 px or more"
         )
     return int(height), int(width)
+
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "CONTROLS": "s2robot.envs.pick_cube:CONTROLLERS",
+        "joint_body": "s2robot.envs.kinematics",
+    },
+)

@@ -17,6 +17,7 @@ from s2robot.envs.levels import Level
 from s2robot.envs.panda import HAND_BODY, PREFIX, attach_arm
 from s2robot.envs.rendering import RenderQuality
 from s2robot.envs.textures import add_patterns
+from s2robot.utils.deprecation import moved_names
 
 CUBE = "cube"
 TABLE = "table"
@@ -201,3 +202,6 @@ def _add_cameras(spec: mujoco.MjSpec) -> None:
         quat=look_at(pose.position, pose.target, (1, 0, 0)),
         fovy=pose.fovy_deg,
     )
+
+
+__getattr__ = moved_names(__name__, {"COLOURS": "s2robot.envs.scene:COLORS"})

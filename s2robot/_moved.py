@@ -23,10 +23,8 @@ MODULES = {
     "backbones.cards": "backbones.card",
     "backbones.catalogue": "backbones.registry",
     "backbones.cost": "backbones.flops",
-    "backbones.download": "backbones.download.download",
     "backbones.foreign": "backbones.from_module",
     "backbones.hub": "backbones.download.hub",
-    "backbones.huggingface": "backbones.huggingface.cards",
     "backbones.layouts": "backbones.state_dicts",
     "backbones.model": "backbones.backbone",
     "backbones.model_cards": "backbones.card_files",
@@ -51,6 +49,7 @@ MODULES = {
     "controls": "evaluation.baselines",
     "demo": "cli.demo",
     "demos": "data.demonstrations",
+    "devices": "utils.devices",
     "doctor": "cli.doctor",
     "encode_bag_command": "cli.encode_bag",
     "encoders": "cli.encoders",
@@ -150,6 +149,21 @@ MODULES = {
 }
 """New names of modules by old name, below ``s2robot``."""
 NAMES: dict[str, dict[str, str]] = {
+    "bench": {
+        "main": "cli.bench:main",
+    },
+    "frame_sources": {
+        "BAGS": "data.bag_paths:BAGS",
+        "bag_and_topic": "data.bag_paths:bag_and_topic",
+        "is_bag": "data.bag_paths:is_bag",
+    },
+    "probes": {
+        "LocalisationData": "LocalizationData",
+        "LocalisationError": "LocalizationError",
+        "Localiser": "Localizer",
+        "fit_localiser": "fit_localizer",
+        "localisation_data": "localization_data",
+    },
     "plugins.bags": {
         "BagSettings": "plugins.ros.encode_bag:BagSettings",
         "Encoded": "plugins.ros.encode_bag:Encoded",
@@ -382,7 +396,7 @@ class _MovedModule(types.ModuleType):
 
 
 class MovedFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
-    """Finds modules under their old names, after all others have looked."""
+    """Finds modules under their old names, before folders of such a name are looked for."""
 
     def find_spec(
         self,
@@ -409,4 +423,4 @@ class MovedFinder(importlib.abc.MetaPathFinder, importlib.abc.Loader):
 def install() -> None:
     """Let old names import, once."""
     if not any(isinstance(finder, MovedFinder) for finder in sys.meta_path):
-        sys.meta_path.append(MovedFinder())
+        sys.meta_path.insert(0, MovedFinder())

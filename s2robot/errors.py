@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import warnings
 from collections.abc import Iterable
+from typing import Any
 
 
 class S2RobotError(Exception):
@@ -48,3 +50,10 @@ def unknown(kind: str, value: object, allowed: Iterable[str]) -> ValueError:
     near = difflib.get_close_matches(str(value), names, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return ValueError(f"unknown {kind} {value!r}; available: {', '.join(names)}{hint}")
+
+
+def __getattr__(name: str) -> Any:
+    if name == "LicenceWarning":  # the old name, for one release
+        warnings.warn(f"{name} is now called LicenseWarning", FutureWarning, stacklevel=2)
+        return LicenseWarning
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

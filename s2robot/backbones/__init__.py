@@ -4,6 +4,7 @@ from s2robot.backbones.architectures import Architecture
 from s2robot.backbones.backbone import Backbone, load_backbone
 from s2robot.backbones.card import BackboneCard, Layout, License, Preprocessing
 from s2robot.backbones.registry import CARDS, get_card
+from s2robot.utils.deprecation import moved_names
 
 __all__ = [
     "CARDS",
@@ -16,3 +17,5 @@ __all__ = [
     "get_card",
     "load_backbone",
 ]
+
+__getattr__ = moved_names(__name__, {"Licence": "s2robot.backbones.card:License"})

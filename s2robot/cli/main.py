@@ -16,6 +16,7 @@ from s2robot.cli.help import print_help, print_overview
 from s2robot.cli.renamed_keys import with_new_flags, with_new_keys
 from s2robot.cli.verbs import VERBS, Verb, load
 from s2robot.errors import LicenseWarning, S2RobotError, unknown
+from s2robot.utils.deprecation import make_callable
 
 USER_ERRORS = (S2RobotError, ValueError, KeyError, FileNotFoundError)
 """Errors that a user can fix; printed without a traceback unless S2ROBOT_DEBUG is set."""
@@ -120,6 +121,8 @@ def _print_error(error: BaseException) -> None:
     console.print("[red bold]error:[/red bold]", end=" ")
     console.print(str(message), markup=False, highlight=False, soft_wrap=True)
 
+
+make_callable(__name__, "main")
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,6 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import Any
 
+from s2robot.utils.deprecation import moved_names
+
 _HOMES = {
     "Interval": "s2robot.stats.intervals",
     "McNemar": "s2robot.stats.paired_tests",
@@ -18,8 +20,18 @@ _HOMES = {
 }
 """Module of each public name; `s2robot.stats` was one module, and imports them on first use."""
 
+_OLD = (
+    "BOOTSTRAP_DRAWS",
+    "BOOTSTRAP_SEED",
+    "block_draws",
+    "limits",
+)
+"""Further names that this package had as a module."""
+
+_old_name = moved_names(__name__, dict.fromkeys(_OLD, "s2robot.stats.intervals"))
+
 
 def __getattr__(name: str) -> Any:
     if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return _old_name(name)
     return getattr(importlib.import_module(_HOMES[name]), name)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import importlib
+import sys
+import types
 import warnings
 from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, TypeVar
@@ -35,17 +37,41 @@ def moved_names(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
 
     Args:
         module: the module's ``__name__``.
-        homes: new places by name, as ``module:name``.
+        homes: new places by name: ``module:name``, or ``module`` where the name stays the same.
+
+    Example:
+        >>> find = moved_names("shapes", {"circle": "math:tau"})
+        >>> find("square")
+        Traceback (most recent call last):
+        AttributeError: module 'shapes' has no attribute 'square'
     """
 
     def find(name: str) -> Any:
         if name not in homes:
             raise AttributeError(f"module {module!r} has no attribute {name!r}")
         home, _, attribute = homes[name].partition(":")
-        warn_renamed(f"{module}.{name}", f"{home}.{attribute}")
-        return getattr(importlib.import_module(home), attribute)
+        warn_renamed(f"{module}.{name}", f"{home}.{attribute or name}")
+        return getattr(importlib.import_module(home), attribute or name)
 
     return find
+
+
+def make_callable(module: str, function: str) -> None:
+    """Let a module be called like its function of the same name, with a warning.
+
+    ``from s2robot.cli import main`` gave a function; now it gives the module of that name.
+
+    Args:
+        module: the module's ``__name__``.
+        function: name of the function in it.
+    """
+
+    class CallableModule(types.ModuleType):
+        def __call__(self, *args: Any, **kwargs: Any) -> Any:
+            warn_renamed(module, f"{module}.{function}")
+            return getattr(self, function)(*args, **kwargs)
+
+    sys.modules[module].__class__ = CallableModule
 
 
 def with_new_names(content: Mapping[str, Any], renamed: Mapping[str, str]) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from s2robot.backbones.download.http import fetch_from_web
 from s2robot.backbones.download.hub import fetch_from_hub
 from s2robot.backbones.weight_sources import Source
 from s2robot.errors import DownloadError
+from s2robot.utils.deprecation import make_callable
 from s2robot.utils.io import atomic_path, locked
 from s2robot.utils.paths import offline
 
@@ -98,3 +99,6 @@ def _extract(archive: Path, member: str, target: Path) -> None:
         with atomic_path(target) as temporary, content.open(member) as packed:
             with temporary.open("wb") as file:
                 shutil.copyfileobj(packed, file)
+
+
+make_callable(__name__, "download")

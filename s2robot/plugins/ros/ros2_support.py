@@ -31,7 +31,7 @@ from s2robot.plugins.ros.parameters import (
     OWN_PARAMETERS,
     described,
 )
-from s2robot.utils.deprecation import LAST_RELEASE
+from s2robot.utils.deprecation import LAST_RELEASE, moved_names
 
 _NOT_OURS = ("use_sim_time", "start_type_description_service")
 
@@ -197,3 +197,8 @@ def _change_state(
         tell(f"this transition is not possible now: {error}")
         response.success = False
         return response
+
+
+__getattr__ = moved_names(
+    __name__, {"bear_wrong_transitions": f"{__name__}:reject_invalid_transitions"}
+)

@@ -28,6 +28,7 @@ from s2robot.plugins.ros.core.policy import Action, PolicyRunner
 from s2robot.plugins.ros.core.proprioception import JointError, JointTracker, Proprioception
 from s2robot.plugins.ros.core.time_synchronizer import TimeSynchronizer
 from s2robot.plugins.ros.core.worker import LatestFrameWorker
+from s2robot.utils.deprecation import moved_names
 
 __all__ = [
     "ENCODINGS",
@@ -63,3 +64,14 @@ __all__ = [
     "stamp_ns",
     "strides",
 ]
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "Demand": "s2robot.plugins.ros.core.lazy_subscription:LazySubscription",
+        "OncePerKind": "s2robot.plugins.ros.core.log_throttle:LogThrottle",
+        "Result": "s2robot.plugins.ros.core.embedding_result:EmbeddingResult",
+        "Snapshot": "s2robot.plugins.ros.core.counters:CounterSnapshot",
+        "Synchroniser": "s2robot.plugins.ros.core.time_synchronizer:TimeSynchronizer",
+    },
+)

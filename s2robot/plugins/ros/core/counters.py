@@ -10,6 +10,8 @@ from typing import Any
 
 import numpy as np
 
+from s2robot.utils.deprecation import moved_names
+
 WINDOW_FRAMES = 300
 """Frames that percentiles are over: ten seconds at 30 Hz."""
 RATE_WINDOW_S = 5.0
@@ -187,3 +189,6 @@ def _rate(times: deque[float], now_s: float) -> float:
     return (
         len(recent) / RATE_WINDOW_S if whole else (len(recent) - 1) / max(now_s - recent[0], 1e-9)
     )
+
+
+__getattr__ = moved_names(__name__, {"Snapshot": f"{__name__}:CounterSnapshot"})

@@ -179,6 +179,12 @@ NAMES: dict[str, dict[str, str]] = {
     "backbones.probing": {
         "licence_of": "license_of",
     },
+    "backbones.reference": {
+        "BICUBIC": "analysis.parity.reference_preprocessing:BICUBIC",
+        "BILINEAR": "analysis.parity.reference_preprocessing:BILINEAR",
+        "CLIP": "analysis.parity.reference_preprocessing:CLIP",
+        "IMAGENET": "analysis.parity.reference_preprocessing:IMAGENET",
+    },
     "backbones.robot_cards": {
         "THEIA_LICENCE": "THEIA_LICENSE",
         "robot_cards": "robotics_cards",
@@ -234,6 +240,8 @@ NAMES: dict[str, dict[str, str]] = {
         "Summary": "evaluation.results:Summary",
     },
     "figures": {
+        "Box": "reporting.label_placement:Box",
+        "OFFSETS_PT": "reporting.label_placement:OFFSETS_PT",
         "GREY": "GRAY",
         "side_by_side_svg": "generalization_svg",
     },
@@ -360,6 +368,8 @@ NAMES: dict[str, dict[str, str]] = {
         "validate": "training.validation:validate",
     },
     "verdict": {
+        "CEILING": "reporting.conclusions:CEILING",
+        "DETAILED": "reporting.conclusions:DETAILED",
         "Question": "reporting.conclusions:ComparisonKind",
         "QUESTIONS": "reporting.conclusions:COMPARISON_KINDS",
         "Answer": "reporting.conclusions:Conclusion",

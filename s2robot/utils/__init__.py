@@ -1,1 +1,1 @@
-"""Helpers without a domain: files, paths, devices, processes, configuration, validation."""
+"""Small helpers without a domain: files, paths, devices, processes, configuration."""

@@ -1,0 +1,76 @@
+"""Use the encoder and the policy of a policy file in the loop of your own environment.
+
+What is not there yet: an adapter that lets `s2robot collect`, `train` and `eval` run in
+your environment. Today you write the loop, and you train on your own arrays (see
+own_dataset.py). `OwnEnv` stands for your environment. The policy was trained on another
+one, so its actions have no meaning here: this example shows only the interfaces.
+
+    python examples/train_policy.py
+    python examples/own_environment.py policy.safetensors
+
+Expected output (the numbers depend on the policy):
+
+    the policy reads ee_pos, gripper_width and embeddings of shape (8, 8, 192)
+    10 steps; last action: dx -0.01, dy -0.12, dz -0.76, gripper +0.59
+"""
+
+import argparse
+from typing import Any
+
+import gymnasium
+import numpy as np
+import torch
+
+from s2robot import EncoderSpec, FrameEncoder
+from s2robot.policies.checkpoint import load_policy
+from s2robot.policies.dataset import stack_proprio
+
+
+class OwnEnv(gymnasium.Env):
+    """Show a tool (red) that moves over a gray table."""
+
+    def reset(self, **options: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+        """Start with the tool in the middle."""
+        super().reset(**options)
+        self.tool = np.array([0.5, 0.0, 0.3], np.float32)  # [m]
+        return self._observation(), {}
+
+    def step(self, action: np.ndarray) -> tuple[dict[str, np.ndarray], float, bool, bool, dict]:
+        """Move the tool by at most 4 cm along each axis."""
+        self.tool = self.tool + 0.04 * action[:3]
+        return self._observation(), 0.0, False, False, {}
+
+    def _observation(self) -> dict[str, np.ndarray]:
+        image = np.full((256, 256, 3), 120, np.uint8)
+        row, column = np.clip(256 * self.tool[:2], 10, 245).astype(int)
+        image[row - 10 : row + 10, column - 10 : column + 10] = (200, 30, 30)
+        return {"image": image, "ee_pos": self.tool, "gripper_width": np.full(1, 0.08, np.float32)}
+
+
+def main() -> None:
+    """Load a policy file and act with it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("policy", nargs="?", default="policy.safetensors")
+    parser.add_argument("--steps", type=int, default=10)
+    args = parser.parse_args()
+
+    policy, header = load_policy(args.policy)
+    stream = FrameEncoder.from_spec(EncoderSpec.from_dict(header.encoder), device="cpu").stream()
+    keys, shape = header.proprio_keys, header.embedding_shape
+    print(f"the policy reads {', '.join(keys)} and embeddings of shape {shape}")
+
+    env = OwnEnv()
+    observation, _ = env.reset(seed=0)
+    policy.reset(batch_size=1)
+    action = np.zeros(4, np.float32)
+    for _ in range(args.steps):
+        embedding = stream(observation["image"])  # (1, D)
+        proprio = stack_proprio({key: observation[key][None] for key in keys}, keys)  # (1, P)
+        action = policy.act(embedding, torch.from_numpy(proprio))[0].numpy()
+        observation, _, _, _, _ = env.step(action)
+    names = zip(header.action_space["meaning"], action, strict=True)
+    print(f"{args.steps} steps; last action: {', '.join(f'{n} {v:+.2f}' for n, v in names)}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,1 +1,1 @@
-"""Hydra configuration groups, found as ``pkg://s2robot.configs``."""
+"""Hydra configurations, found as ``pkg://s2robot.configs``."""

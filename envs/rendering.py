@@ -179,19 +179,10 @@ class Renderer:
     ) -> PixelLabels:
         """Return the geom and the distance of each pixel of ``render``'s picture.
 
-        One drawing gives both. It has no antialiasing, whatever the model's quality: a pixel's
-        label is that of its center. Sites and tendons hide the geoms behind them, and their pixels
-        have no geom.
+        It has no antialiasing, whatever the model's quality: a pixel's label is that of its
+        center. Sites and tendons hide the geoms behind them, and their pixels have no geom.
 
-        Args:
-            model: of the scene.
-            data: state to draw; kinematics must be up to date.
-            camera: its name in the model.
-            height: of the picture [px].
-            width: of the picture [px].
-
-        Raises:
-            ValueError: an unknown camera, or an impossible size.
+        Args and errors are those of ``render``.
         """
         camera_id = _checked_camera(model, camera, height, width)
         self._gl.make_current()

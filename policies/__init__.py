@@ -1,5 +1,5 @@
-"""Behaviour-cloning policies: robomimic's networks on embeddings and proprioception.
+"""Behavior-cloning policies: robomimic's networks on embeddings and proprioception.
 
-Nothing here knows pixels or simulators: a policy sees an embedding, as the frozen part of an
-encoder gives it, and low-dimensional proprioception.
+This package has no pixels and no simulator: the input of a policy is an embedding of the frozen
+encoder, and low-dimensional proprioception.
 """

@@ -1,4 +1,4 @@
-"""One file a policy: safetensors for the weights, a JSON header for everything else."""
+"""Policy files: weights as safetensors, with a JSON header for everything else."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ _MOTIONS = {
 
 
 class Box(Protocol):
-    """A bounded action space, as Gymnasium's ``Box``."""
+    """Interface of a bounded action space, as Gymnasium's ``Box`` has it."""
 
     low: np.ndarray
     high: np.ndarray
@@ -39,20 +39,20 @@ class Box(Protocol):
 
 @dataclass(frozen=True)
 class PolicyHeader:
-    """All that must travel with a policy's weights; every field is JSON-able."""
+    """Description of a policy in its file; every field is JSON-able."""
 
     policy_config: PolicyConfig
     """Network and readout."""
     encoder: dict[str, Any]
-    """``EncoderSpec`` as a dictionary, or ``{"backbone": "none"}``, ``{"backbone": "state"}``."""
+    """``EncoderSpec`` as a dictionary; ``{"backbone": "none" or "state"}`` for a baseline."""
     embedding_shape: tuple[int, ...]
     """Shape of one embedding."""
     proprio_keys: tuple[str, ...]
-    """Low-dimensional observations, in order; ``data.stack_proprio`` turns them into a vector."""
+    """Low-dimensional observations, in order, as ``stack_proprio`` concatenates them."""
     action_space: dict[str, Any]
-    """As ``action_space_record`` gives it: control, dim, low, high, meaning, control_hz."""
+    """Record of ``action_space_record``: control, dim, low, high, meaning, control_hz."""
     env_kwargs: dict[str, Any]
-    """What builds the environment, the level among them."""
+    """Arguments of the environment, which include the level."""
     frames: dict[str, Any]
     """Frame source: camera, height, width, render quality; empty for a policy without pixels."""
     demos_digest: str
@@ -62,29 +62,38 @@ class PolicyHeader:
     seed: int
     """Training seed."""
     head: dict[str, Any]
-    """The head search's choice and trials; empty if there was none."""
+    """Choice and trials of the hyperparameter search; empty without a search."""
     provenance: dict[str, Any]
-    """Machine, versions, commit."""
+    """Machine, versions and commit of the training."""
     sha256: str = ""
-    """Digest of this header and the weights; filled in by ``save_policy``."""
+    """Digest of this header and the weights, which ``save_policy`` computes."""
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able values of all fields, with the file's format and version."""
+        """Return JSON-able values of all fields, with the format and version of the file."""
         return {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self)}
 
     @property
     def level(self) -> str | None:
-        """Name of the task's level, if the environment has one."""
+        """Name of the level, if the environment has one."""
         return self.env_kwargs.get("level")
 
 
 def action_space_record(action_space: Box, control: str, control_hz: float) -> dict[str, Any]:
-    """Describe an action space for a policy's header.
+    """Return the description of an action space for a policy's header.
 
     Args:
-        action_space: bounds ``(A,)``; the gripper comes last.
+        action_space: bounds ``(A,)``; the gripper is the last entry.
         control: ``ee_delta`` or ``joint_delta``.
         control_hz: control steps per second.
+
+    Raises:
+        ValueError: the control is unknown.
+
+    Example:
+        >>> from gymnasium.spaces import Box
+        >>> record = action_space_record(Box(-1, 1, (4,)), "ee_delta", 5.0)
+        >>> record["dim"], record["meaning"]
+        (4, ['dx', 'dy', 'dz', 'gripper'])
     """
     if control not in _MOTIONS:
         raise unknown("control", control, _MOTIONS)
@@ -100,10 +109,16 @@ def action_space_record(action_space: Box, control: str, control_hz: float) -> d
 
 
 def check_action_space(header: PolicyHeader, action_space: Box, control: str) -> None:
-    """Refuse an environment that a policy's actions do not fit.
+    """Raise an error where a policy's actions do not fit an environment.
+
+    Args:
+        header: of the policy.
+        action_space: of the environment.
+        control: of the environment.
 
     Raises:
-        MismatchError: control, width or bounds differ; both sides are given.
+        MismatchError: control, size or bounds differ; the message contains both sides.
+        ValueError: the control is unknown.
     """
     policy = header.action_space
     keys = ("control", "dim", "low", "high")
@@ -111,20 +126,28 @@ def check_action_space(header: PolicyHeader, action_space: Box, control: str) ->
     if any(seen[key] != policy[key] for key in keys):
         raise MismatchError(
             "the policy and the environment have different action spaces:\n"
-            f"  policy:      {_in_words(policy)}\n"
-            f"  environment: {_in_words(seen)}\n"
+            f"  policy:      {_described(policy)}\n"
+            f"  environment: {_described(seen)}\n"
             "Use the environment that the policy was trained for "
             f"({json.dumps(header.env_kwargs)}), or train another policy."
         )
 
 
-def _in_words(space: Mapping[str, Any]) -> str:
+def _described(space: Mapping[str, Any]) -> str:
     meaning = ", ".join(space["meaning"])
     return f"{space['control']} {space['dim']}-d ({meaning}) in {space['low']}..{space['high']}"
 
 
 def save_policy(path: str | Path, policy: Policy, header: PolicyHeader) -> PolicyHeader:
-    """Write a policy file, atomically; returns the header with its ``sha256``.
+    """Write a policy file, atomically.
+
+    Args:
+        path: of the file.
+        policy: with the weights to save.
+        header: describes the policy; its ``sha256`` is replaced.
+
+    Returns:
+        The header with its ``sha256``.
 
     Raises:
         ValueError: a weight is not finite, or the header describes another policy.
@@ -153,11 +176,15 @@ def save_policy(path: str | Path, policy: Policy, header: PolicyHeader) -> Polic
 def load_policy(
     path: str | Path, device: str | torch.device = "cpu"
 ) -> tuple[Policy, PolicyHeader]:
-    """Read a policy file; the policy is in evaluation mode.
+    """Return the policy of a file, in evaluation mode, and its header.
+
+    Args:
+        path: of the file.
+        device: of the policy.
 
     Raises:
         FileNotFoundError: there is no such file.
-        CorruptFileError: it is truncated, altered, holds NaN, or is no policy file.
+        CorruptFileError: it is truncated, altered, holds NaN, or is not a policy file.
         MismatchError: it was written in another version of the format.
     """
     metadata, tensors = _read(Path(path))
@@ -174,7 +201,13 @@ def load_policy(
 
 
 def read_header(path: str | Path) -> PolicyHeader:
-    """Read the header of a policy file alone, unverified; errors as in ``load_policy``."""
+    """Return the header of a policy file, without reading or verifying the weights.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CorruptFileError: it is truncated, or is not a policy file.
+        MismatchError: it was written in another version of the format.
+    """
     return _parse_header(path, _read(Path(path), weights=False)[0])
 
 
@@ -212,7 +245,7 @@ def _parse_header(path: str | Path, metadata: Mapping[str, str]) -> PolicyHeader
         values["policy_config"] = config_from_dict(PolicyConfig, values["policy_config"])
         return config_from_dict(PolicyHeader, values)
     except (KeyError, TypeError, ValueError) as error:
-        raise CorruptFileError(f"{path}: its header is not as it must be ({error})") from None
+        raise CorruptFileError(f"{path}: its header has wrong fields or values ({error})") from None
 
 
 def _rebuild(path: str | Path, header: PolicyHeader, tensors: dict[str, torch.Tensor]) -> Policy:
@@ -229,7 +262,7 @@ def _rebuild(path: str | Path, header: PolicyHeader, tensors: dict[str, torch.Te
 
 
 def _aliases(policy: Policy) -> dict[str, str]:
-    """Further names of weights that have one already: robomimic's RNN registers parts twice."""
+    """Return second names of weights by the first one: robomimic's RNN registers parts twice."""
     first: dict[int, str] = {}
     aliases = {}
     for name, value in policy.state_dict().items():
@@ -243,7 +276,7 @@ def _not_finite(tensors: Mapping[str, torch.Tensor]) -> list[str]:
 
 
 def _digest(header: PolicyHeader, tensors: Mapping[str, torch.Tensor]) -> str:
-    """SHA-256 of the header (but for its own digest) and of the weights in order of name."""
+    """Return the SHA-256 of the header, without its digest, and of the weights by name."""
     record = dataclasses.replace(header, sha256="").to_dict()
     sha = hashlib.sha256(digest_of(record).encode())
     for name in sorted(tensors):

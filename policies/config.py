@@ -1,4 +1,4 @@
-"""What a policy is made of."""
+"""Configuration of a policy."""
 
 from __future__ import annotations
 
@@ -15,10 +15,17 @@ LOSSES = ("l1_l2", "smooth_l1", "l2")
 
 @dataclass(frozen=True)
 class PolicyConfig:
-    """Network and readout of a policy.
+    """Network and readout head of a policy.
 
     Raises:
-        ValueError: a field has a value that is not allowed.
+        ValueError: a field is out of range; the message states what is allowed.
+
+    Example:
+        >>> PolicyConfig(kind="rnn_gmm", context=5).is_sequence
+        True
+        >>> PolicyConfig(kind="mpl")
+        Traceback (most recent call last):
+        ValueError: unknown policy kind 'mpl'; available: gmm, mlp, rnn_gmm, transformer (did you mean 'mlp'?)
     """
 
     kind: str = "mlp"
@@ -27,15 +34,15 @@ class PolicyConfig:
     """Widths of the hidden layers; ``rnn_gmm`` has them after the RNN, a transformer none."""
 
     keypoints: int = 32
-    """Spatial softmax: number of attention maps, each read out as one expected position."""
+    """Spatial softmax: number of attention maps, each of which gives one expected position."""
     softmax_scale: float = 3.0
-    """Spatial softmax: initial factor on the logits (inverse temperature); it is trained."""
+    """Spatial softmax: initial factor on the logits (inverse temperature), which is trained."""
     keypoint_features: int = 16
-    """Spatial softmax: local features averaged under each map; they hold offsets inside a token."""
+    """Spatial softmax: local features averaged by each map; they encode offsets inside a token."""
     vector_width: int = 0
-    """Vector embeddings: width of a hidden layer before the network; 0 hands the vector on."""
+    """Vector embeddings: width of a hidden layer before the network; 0 for none."""
     vector_layer_norm: bool = False
-    """Vector embeddings: LayerNorm first (MVP's frozen recipe trains its last norm)."""
+    """Vector embeddings: apply LayerNorm first (MVP's frozen recipe trains its last norm)."""
 
     loss: str = "l1_l2"
     """Loss of ``mlp`` on actions: ``l1_l2`` (their sum), ``smooth_l1``, ``l2``."""
@@ -45,7 +52,7 @@ class PolicyConfig:
     """Smallest standard deviation of a Gaussian, in units of the action (a full step is 1)."""
 
     context: int = 10
-    """Steps that a sequence policy sees at once [control steps]."""
+    """Length of a sequence policy's input [control steps]."""
     rnn_hidden: int = 256
     """Width of the LSTM."""
     rnn_layers: int = 2
@@ -55,7 +62,7 @@ class PolicyConfig:
     transformer_layers: int = 4
     """Blocks of the transformer."""
     transformer_heads: int = 4
-    """Attention heads of the transformer; they divide its width."""
+    """Attention heads of the transformer; its width must be a multiple."""
     dropout: float = 0.1
     """Dropout inside the transformer."""
 
@@ -83,7 +90,7 @@ class PolicyConfig:
 
     @property
     def is_sequence(self) -> bool:
-        """Whether the policy sees ``context`` steps at once rather than one."""
+        """Whether the policy's input is ``context`` steps instead of one."""
         return self.kind in SEQUENCE_KINDS
 
 

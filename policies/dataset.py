@@ -1,4 +1,4 @@
-"""Training data of a policy as flat tensors, and the indices that sample it."""
+"""Training data of a policy as flat tensors, and windows of frames to sample from it."""
 
 from __future__ import annotations
 
@@ -21,17 +21,33 @@ class TrajectoryData:
     """Embeddings, proprioception and actions of all frames of all demonstrations, in order.
 
     Raises:
-        ValueError: lengths disagree, a value is not finite, or episodes are not as they must be.
+        ValueError: lengths disagree, a value is not finite, or episodes overlap or are empty.
+
+    Example:
+        >>> data = TrajectoryData(
+        ...     embedding=torch.zeros(5, 8),
+        ...     embedding_shape=(8,),
+        ...     proprio=torch.zeros(5, 4),
+        ...     actions=torch.zeros(5, 4),
+        ...     episode_ends=torch.tensor([3, 5]),
+        ...     train_episodes=torch.tensor([0]),
+        ...     valid_episodes=torch.tensor([1]),
+        ... )
+        >>> data.frames_of(data.valid_episodes).tolist()
+        [3, 4]
+        >>> rnn = PolicyConfig(kind="rnn_gmm", context=2)
+        >>> training_windows(rnn, data, data.train_episodes).index.tolist()
+        [[0, 1], [1, 2], [2, 2]]
     """
 
     embedding: torch.Tensor
-    """``(N, D)`` float16 or float32, flattened; D is 0 for the blind control."""
+    """``(N, D)`` float16 or float32, flattened; D is 0 for the blind baseline."""
     embedding_shape: tuple[int, ...]
     """Shape of one embedding: a grid ``(gh, gw, C)`` or a vector ``(D,)``."""
     proprio: torch.Tensor
-    """``(N, P)`` float32, as measured (not normalised)."""
+    """``(N, P)`` float32, as measured (not normalized)."""
     actions: torch.Tensor
-    """``(N, A)`` float32 in [-1, 1]; the gripper comes last."""
+    """``(N, A)`` float32 in [-1, 1]; the gripper is the last entry."""
     episode_ends: torch.Tensor
     """``(E,)`` int64: one past the last frame of each episode."""
     train_episodes: torch.Tensor
@@ -39,9 +55,9 @@ class TrajectoryData:
     valid_episodes: torch.Tensor
     """Indices of the held-out episodes; may be empty."""
     motion_dims: int = 3
-    """Leading entries of an action that are the motion an error is measured on."""
+    """Number of leading entries of an action that are motion; their errors are reported."""
     motion_unit: float = 0.04
-    """What a full step (1) of such an entry means, in metres, or radians for joints."""
+    """Motion of an entry of 1 [m, or rad for joints]."""
 
     def __post_init__(self) -> None:
         frames, width = self.embedding.shape
@@ -71,7 +87,7 @@ class TrajectoryData:
 
     @functools.cached_property
     def digest(self) -> str:
-        """SHA-256 of all that training depends on."""
+        """SHA-256 of all fields."""
         sha = hashlib.sha256()
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
@@ -83,7 +99,7 @@ class TrajectoryData:
         return sha.hexdigest()
 
     def frames_of(self, episodes: torch.Tensor) -> torch.Tensor:
-        """Indices ``(M,)`` of all frames of ``episodes``."""
+        """Return the indices ``(M,)`` of all frames of some episodes."""
         return windows(self.episode_ends, episodes, offsets=(0,)).index[:, 0]
 
 
@@ -96,12 +112,12 @@ def _check_frames(name: str, value: torch.Tensor, frames: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Frame indices to gather; ``mask`` is False where an index only pads."""
+    """Windows of frames, as indices of frames; ``mask`` is False where an index only pads."""
 
     index: torch.Tensor
     """``(M,)`` for one-step policies, ``(M, T)`` for sequence policies; int64."""
     mask: torch.Tensor
-    """Bool, shape of ``index``."""
+    """Bool, in the shape of ``index``."""
 
     def __len__(self) -> int:
         return len(self.index)
@@ -110,9 +126,9 @@ class Windows:
 def windows(
     episode_ends: torch.Tensor, episodes: torch.Tensor, offsets: Sequence[int], stride: int = 1
 ) -> Windows:
-    """Windows of frames around every ``stride``-th frame of each episode.
+    """Return a window of frames for every ``stride``-th frame of each episode.
 
-    A window that reaches past its episode repeats the episode's first or last frame, masked.
+    A window that exceeds its episode repeats the episode's first or last frame, masked.
 
     Args:
         episode_ends: ``(E,)`` int64.
@@ -133,16 +149,27 @@ def windows(
 
 
 def training_windows(config: PolicyConfig, data: TrajectoryData, episodes: torch.Tensor) -> Windows:
-    """The windows that a policy is trained on.
+    """Return the windows that a policy is trained on.
 
-    An RNN starts anywhere from an empty state; a transformer looks back from any frame, and its
-    history begins as copies of the first frame, as in robomimic's frame stack.
+    An RNN's windows start at any frame, with an empty state. A transformer's windows end at any
+    frame, and its history begins with copies of the first frame, as in robomimic's frame stack.
+
+    Args:
+        config: kind and context of the policy.
+        data: with the episodes.
+        episodes: their indices.
     """
     return _windows(config, data, episodes, stride=1)
 
 
 def acting_windows(config: PolicyConfig, data: TrajectoryData, episodes: torch.Tensor) -> Windows:
-    """Windows whose unmasked predictions are those of ``Policy.act`` along the episodes."""
+    """Return windows whose unmasked predictions are those of ``Policy.act`` along the episodes.
+
+    Args:
+        config: kind and context of the policy.
+        data: with the episodes.
+        episodes: their indices.
+    """
     if config.kind == "rnn_gmm":  # the state is reset every `context` steps
         return _windows(config, data, episodes, stride=config.context)
     found = _windows(config, data, episodes, stride=1)
@@ -163,11 +190,11 @@ def _windows(
 
 
 def default_proprio_keys(control: str, yaw: bool) -> tuple[str, ...]:
-    """Keys of the proprioception that a policy sees: where the gripper is and how far open.
+    """Return the keys of a policy's proprioception: position and width of the gripper, and more.
 
     Args:
-        control: ``joint_delta`` adds the joints' positions.
-        yaw: whether actions turn the gripper; without, its orientation never changes.
+        control: ``joint_delta`` adds the joint positions.
+        yaw: whether actions turn the gripper, which adds its orientation.
     """
     keys = ("ee_pos", "gripper_width")
     keys += ("joint_pos",) if control == "joint_delta" else ()
@@ -175,7 +202,7 @@ def default_proprio_keys(control: str, yaw: bool) -> tuple[str, ...]:
 
 
 def stack_proprio(low_dim: Mapping[str, Any], keys: Sequence[str]) -> np.ndarray:
-    """Concatenate proprioception in the order of ``keys``.
+    """Return proprioception, concatenated in the order of ``keys``.
 
     Keys that end in ``_quat`` (wxyz) become the first two columns of their rotation matrix: a
     quaternion and its negative are one rotation, and the columns are continuous in it (Zhou et al.
@@ -183,7 +210,7 @@ def stack_proprio(low_dim: Mapping[str, Any], keys: Sequence[str]) -> np.ndarray
 
     Args:
         low_dim: arrays ``(N, d)`` or ``(N,)`` by key.
-        keys: what to take.
+        keys: of the arrays to use.
 
     Returns:
         ``(N, P)`` float32.
@@ -203,7 +230,7 @@ def stack_proprio(low_dim: Mapping[str, Any], keys: Sequence[str]) -> np.ndarray
 
 
 def _rotation_columns(quaternion: np.ndarray) -> np.ndarray:
-    """First two columns ``(N, 6)`` of the rotations by quaternions ``(N, 4)``, wxyz."""
+    """Return two columns ``(N, 6)`` of the rotation matrices of quaternions ``(N, 4)``, wxyz."""
     w, x, y, z = (quaternion / np.linalg.norm(quaternion, axis=1, keepdims=True)).T
     first = (1 - 2 * (y * y + z * z), 2 * (x * y + w * z), 2 * (x * z - w * y))
     second = (2 * (x * y - w * z), 1 - 2 * (x * x + z * z), 2 * (y * z + w * x))

@@ -26,14 +26,14 @@ _PLAIN_LOW_DIM = {
 
 @functools.cache
 def _policy_nets() -> ModuleType:
-    """``robomimic.models.policy_nets``; imported late, for it takes seconds."""
-    with contextlib.redirect_stdout(io.StringIO()):  # it advises to set up macros
+    """Return ``robomimic.models.policy_nets``; it is imported late, since that takes seconds."""
+    with contextlib.redirect_stdout(io.StringIO()):  # it prints advice about macros
         from robomimic.models import policy_nets
     return policy_nets
 
 
 def _register_low_dim(keys: Mapping[str, int]) -> None:
-    """Tell robomimic that ``keys`` are low-dimensional, keeping what a host program registered."""
+    """Register keys as low-dimensional with robomimic; keep what another program registered."""
     import robomimic.utils.obs_utils as obs_utils
 
     if obs_utils.OBS_KEYS_TO_MODALITIES is None:
@@ -46,12 +46,12 @@ def _register_low_dim(keys: Mapping[str, int]) -> None:
 
 
 def build_network(config: PolicyConfig, widths: Mapping[str, int], action_dim: int) -> nn.Module:
-    """The robomimic network of ``config.kind``.
+    """Return the robomimic network of ``config.kind``.
 
     Args:
         config: sizes.
         widths: width of each observation, by key.
-        action_dim: width of an action; outputs lie in [-1, 1].
+        action_dim: entries of an action; outputs are in [-1, 1].
     """
     nets = _policy_nets()
     common = {

@@ -1,4 +1,4 @@
-"""One interface to every policy: normalisation, a trainable readout, a robomimic network."""
+"""Policies: normalization, a trainable readout head, a robomimic network."""
 
 from __future__ import annotations
 
@@ -35,13 +35,15 @@ def _renamed(state: Mapping[str, Any], prefixes: Mapping[str, str]) -> dict[str,
 
 
 class Policy(nn.Module):
-    """Actions from an embedding and proprioception.
+    """Policy from an embedding and proprioception to actions.
+
+    An episode is a ``reset`` and one ``act`` per control step.
 
     Args:
         config: network and readout.
         embedding_shape: a grid ``(gh, gw, C)`` or a vector ``(D,)``; D = 0 for a blind policy.
         proprio_dim: width P of the proprioception.
-        action_dim: width A of an action, in [-1, 1].
+        action_dim: entries A of an action, in [-1, 1].
     """
 
     def __init__(
@@ -64,25 +66,36 @@ class Policy(nn.Module):
         if self.head is not None:
             widths["embedding"] = self.head.width
         self.network: Any = build_network(config, widths, action_dim)
-        self._slots: int | None = None
+        self._batch_size: int | None = None
         self._step = 0
         self._rnn_state: Any = None
         self._history: deque[dict[str, torch.Tensor]] = deque(maxlen=config.context)
 
     def state_dict(self, *args: Any, **options: Any) -> dict[str, Any]:
-        """Return the weights under the names that policy files have always had."""
+        """Return the weights under their names in policy files."""
         return _renamed(super().state_dict(*args, **options), _STORED_NAMES)
 
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Load weights as ``state_dict`` gives them."""
+        """Load weights under their names in policy files.
+
+        Args:
+            state_dict: as ``state_dict`` returns it.
+            strict: raise an error for missing or further names.
+            assign: use the given tensors instead of copying them.
+        """
         own = {stored: name for name, stored in _STORED_NAMES.items()}
         return super().load_state_dict(_renamed(state_dict, own), strict, assign)
 
     @classmethod
     def for_data(cls, config: PolicyConfig, data: TrajectoryData) -> Policy:
-        """An untrained policy, normalised by the training episodes of ``data``."""
+        """Return an untrained policy with the normalization of the training episodes.
+
+        Args:
+            config: network and readout.
+            data: gives the shapes and the statistics.
+        """
         policy = cls(config, data.embedding_shape, data.proprio.shape[1], data.actions.shape[1])
         frames = data.frames_of(data.train_episodes)
         policy.proprio_normalizer.fit(data.proprio[frames])
@@ -94,11 +107,11 @@ class Policy(nn.Module):
         return embedding.unflatten(-1, self.embedding_shape)
 
     def normalize_embedding(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Flat embeddings ``(B, D)`` as the trainable part reads them: float32 ``(B, *shape)``."""
+        """Return normalized embeddings, float32 ``(B, *shape)``, from flat ones ``(B, D)``."""
         return self.embedding_normalizer(self._shaped(embedding))
 
     def normalize_proprio(self, proprio: torch.Tensor) -> torch.Tensor:
-        """Proprioception ``(B, P)`` as the trainable part reads it: float32 ``(B, P)``."""
+        """Return normalized proprioception, float32 ``(B, P)``."""
         return self.proprio_normalizer(proprio)
 
     def loss(
@@ -108,11 +121,11 @@ class Policy(nn.Module):
         actions: torch.Tensor,
         mask: torch.Tensor,
     ) -> torch.Tensor:
-        """Mean imitation loss over unmasked frames (scalar).
+        """Return the mean imitation loss over unmasked frames (scalar).
 
         Args:
-            embedding: standardised, ``(B, *shape)``; ``(B, T, *shape)`` for a sequence policy.
-            proprio: standardised, ``(B, P)`` or ``(B, T, P)``.
+            embedding: normalized, ``(B, *shape)``; ``(B, T, *shape)`` for a sequence policy.
+            proprio: normalized, ``(B, P)`` or ``(B, T, P)``.
             actions: ``(B, A)`` or ``(B, T, A)``.
             mask: bool ``(B,)`` or ``(B, T)``, False where a frame only pads.
         """
@@ -125,7 +138,12 @@ class Policy(nn.Module):
         return (error * mask).sum() / mask.sum()
 
     def predict(self, embedding: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
-        """Deterministic actions for standardised inputs; shapes as in ``loss``."""
+        """Return deterministic actions ``(B, A)`` or ``(B, T, A)`` for normalized inputs.
+
+        Args:
+            embedding: normalized, in the shapes of ``loss``.
+            proprio: normalized, in the shapes of ``loss``.
+        """
         observation = self._observe(embedding, proprio)
         if self.config.kind == "mlp":
             return self.network(observation)
@@ -140,24 +158,24 @@ class Policy(nn.Module):
         return observation
 
     def reset(self, batch_size: int) -> None:
-        """Begin ``batch_size`` episodes in lockstep: forget the past, leave training mode."""
+        """Begin ``batch_size`` episodes: forget the past and switch to evaluation mode."""
         self.eval()
-        self._slots, self._step, self._rnn_state = batch_size, 0, None
+        self._batch_size, self._step, self._rnn_state = batch_size, 0, None
         self._history.clear()
 
     @torch.inference_mode()
     def act(self, embedding: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
-        """Deterministic actions of one control step for every slot.
+        """Return deterministic actions of one control step for every episode.
 
         Args:
-            embedding: ``(B, D)`` as the encoder gives it, flattened.
+            embedding: ``(B, D)`` as the encoder returns it, flattened.
             proprio: ``(B, P)`` as measured.
 
         Returns:
             ``(B, A)`` float32 in [-1, 1] on the policy's device.
 
         Raises:
-            ValueError: a shape is not what the policy was built for, or ``reset`` was not called.
+            ValueError: a shape differs from the policy's, or ``reset`` was not called.
         """
         device = self.proprio_normalizer.mean.device
         embedding, proprio = embedding.to(device), proprio.to(device)
@@ -170,20 +188,20 @@ class Policy(nn.Module):
 
     @torch.inference_mode()
     def attention(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Where the readout looks, for ``SelectiveEncoder.look_at``.
+        """Return the attention of the readout head, for ``SelectiveEncoder.look_at``.
 
         Args:
-            embedding: ``(B, D)`` as the encoder gives it, flattened.
+            embedding: ``(B, D)`` as the encoder returns it, flattened.
 
         Returns:
             ``(B, gh, gw)`` float32 on the embedding's grid; each map sums to 1.
 
         Raises:
-            ValueError: the policy reads no grid.
+            ValueError: the embedding of the policy is not a grid.
         """
         if not isinstance(self.head, SpatialSoftmaxHead):
             raise ValueError(
-                f"a policy that reads embeddings of shape {self.embedding_shape} has no attention "
+                f"a policy with embeddings of shape {self.embedding_shape} has no attention "
                 "map; train one on readout=spatial_softmax"
             )
         embedding = embedding.to(self.proprio_normalizer.mean.device)
@@ -220,30 +238,31 @@ class Policy(nn.Module):
             return _likeliest_mean(self.network.forward_train(observation))
 
     def _check_step(self, embedding: torch.Tensor, proprio: torch.Tensor) -> None:
-        if self._slots is None:
+        if self._batch_size is None:
             raise ValueError("call reset(batch_size) before the first act of an episode")
-        expected = (self._slots, self.embedding_dim), (self._slots, self.proprio_dim)
+        size = self._batch_size
+        expected = (size, self.embedding_dim), (size, self.proprio_dim)
         seen = tuple(embedding.shape), tuple(proprio.shape)
         if seen != expected:
             raise ValueError(
-                f"act got embedding {seen[0]} and proprio {seen[1]}; this policy, reset for "
-                f"{self._slots} slots, takes {expected[0]} and {expected[1]}"
+                f"act got embedding {seen[0]} and proprio {seen[1]}; this policy, reset for a "
+                f"batch of {size}, takes {expected[0]} and {expected[1]}"
             )
 
 
 def _regression_loss(name: str, predicted: torch.Tensor, actions: torch.Tensor) -> torch.Tensor:
-    """Loss of each frame, mean over the action: ``(..., A)`` to ``(...)``."""
+    """Return the loss of each frame, the mean over the action: ``(..., A)`` to ``(...)``."""
     squared = functional.mse_loss(predicted, actions, reduction="none")
     if name == "l2":
         return squared.mean(dim=-1)
-    if name == "smooth_l1":  # the corner at a tenth of a full step
+    if name == "smooth_l1":  # quadratic below a tenth of a full step
         return functional.smooth_l1_loss(predicted, actions, reduction="none", beta=0.1).mean(-1)
     return (squared + functional.l1_loss(predicted, actions, reduction="none")).mean(dim=-1)
 
 
 @contextlib.contextmanager
 def _unchecked() -> Iterator[None]:
-    """No checks in distributions: they are slow, and fit explains a loss of NaN better."""
+    """Disable the checks of distributions: they are slow, and ``fit`` reports a loss of NaN."""
     before = Distribution._validate_args
     Distribution.set_default_validate_args(False)
     try:
@@ -253,7 +272,7 @@ def _unchecked() -> Iterator[None]:
 
 
 def _likeliest_mean(mixture: Any) -> torch.Tensor:
-    """Mean ``(..., A)`` of the Gaussian with the largest weight."""
+    """Return the mean ``(..., A)`` of the Gaussian with the largest weight."""
     means = mixture.component_distribution.base_dist.loc  # (..., modes, A)
     mode = mixture.mixture_distribution.logits.argmax(dim=-1)
     return means.take_along_dim(mode[..., None, None], dim=-2).squeeze(-2)

@@ -1,4 +1,4 @@
-"""Trainable readouts between a frozen embedding and a policy network."""
+"""Trainable readout heads between a frozen embedding and a policy network."""
 
 from __future__ import annotations
 
@@ -9,13 +9,17 @@ from torch import nn
 
 from s2robot.policies.config import PolicyConfig
 
-# A channel that hardly varies over the training frames is shifted, but not blown up.
+# A channel that hardly varies over the training frames is shifted, but not scaled.
 _SMALLEST_STD = 1e-6
 _CHUNK = 256
 
 
 class Normalizer(nn.Module):
-    """Shift and scale the last axis to zero mean and unit variance, by stored statistics."""
+    """Normalizer of the last axis to zero mean and unit variance, by stored statistics.
+
+    Args:
+        width: size C of the last axis.
+    """
 
     mean: torch.Tensor
     std: torch.Tensor
@@ -26,10 +30,10 @@ class Normalizer(nn.Module):
         self.register_buffer("std", torch.ones(width))
 
     def fit(self, values: torch.Tensor) -> None:
-        """Take the statistics over all but the last axis of ``values`` (N, ..., C)."""
+        """Store the statistics of values ``(N, ..., C)`` over all but the last axis."""
         total = torch.zeros(values.shape[-1], dtype=torch.float64)
         squares = torch.zeros_like(total)
-        for chunk in values.split(_CHUNK):  # the sums are wide, the values may be float16
+        for chunk in values.split(_CHUNK):  # sums in float64, since values may be float16
             wide = chunk.reshape(-1, values.shape[-1]).double()
             total += wide.sum(dim=0).cpu()
             squares += wide.square().sum(dim=0).cpu()
@@ -40,24 +44,24 @@ class Normalizer(nn.Module):
         self.std.copy_(torch.where(std > _SMALLEST_STD, std, 1.0))
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Float32, shape of ``values``."""
-        copy = values.to(torch.float32, copy=True)  # all frames at once: no second copy
+        """Return normalized values, float32, in the same shape."""
+        copy = values.to(torch.float32, copy=True)  # all frames at once: only one copy
         return copy.sub_(self.mean).div_(self.std)
 
 
 class SpatialSoftmaxHead(nn.Module):
-    """Keypoints of a token grid: expected positions under learned attention maps.
+    """Spatial softmax of a token grid: expected positions under learned attention maps.
 
     After Levine et al. 2016 (arXiv 1504.00702), with a trained temperature. A position among tokens
-    is coarse; where inside a token something lies is told by the token's content. So each map also
-    averages a few local features.
+    is coarse; the position inside a token is in the token's content. So each map also averages a
+    few local features.
 
     Args:
         grid: rows and columns of the grid.
         channels: channels C of a token.
         keypoints: number K of maps.
         softmax_scale: initial factor on the logits.
-        features: number F of local features a keypoint; 0 for positions alone.
+        features: number F of local features per keypoint; 0 for positions alone.
     """
 
     positions: torch.Tensor
@@ -78,7 +82,7 @@ class SpatialSoftmaxHead(nn.Module):
         self.width = keypoints * (2 + features)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Standardised tokens ``(B, gh, gw, C)`` to ``(B, K·(2 + F))``."""
+        """Return keypoints ``(B, K·(2 + F))`` of normalized tokens ``(B, gh, gw, C)``."""
         projected = self.project(tokens.flatten(1, 2))  # (B, gh·gw, K + F)
         maps = self._maps(projected)
         values = torch.cat(
@@ -87,9 +91,10 @@ class SpatialSoftmaxHead(nn.Module):
         return (maps.transpose(1, 2) @ values).flatten(1)
 
     def attention(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Where standardised tokens ``(B, gh, gw, C)`` are read: mean of the maps ``(B, gh, gw)``.
+        """Return the mean of the attention maps on normalized tokens ``(B, gh, gw, C)``.
 
-        Each of them sums to 1.
+        Returns:
+            ``(B, gh, gw)``; each sums to 1.
         """
         maps = self._maps(self.project(tokens.flatten(1, 2)))
         return maps.mean(dim=2).unflatten(1, tokens.shape[1:3])
@@ -99,7 +104,7 @@ class SpatialSoftmaxHead(nn.Module):
 
 
 def _positions(rows: int, columns: int) -> torch.Tensor:
-    """Centres ``(rows·columns, 2)`` of grid cells as (x, y) in (-1, 1); x to the right, y down."""
+    """Return the centers ``(rows·columns, 2)`` of tokens as (x, y) in (-1, 1), y downwards."""
     y = (torch.arange(rows) + 0.5) / rows * 2 - 1
     x = (torch.arange(columns) + 0.5) / columns * 2 - 1
     grid = torch.stack(torch.meshgrid(y, x, indexing="ij"), dim=-1).flip(-1)
@@ -107,7 +112,13 @@ def _positions(rows: int, columns: int) -> torch.Tensor:
 
 
 class VectorHead(nn.Sequential):
-    """A vector embedding handed on, after an optional LayerNorm and an optional hidden layer."""
+    """Readout head of a vector embedding: optional LayerNorm, then an optional hidden layer.
+
+    Args:
+        width: of the embedding.
+        hidden: width of the hidden layer; 0 for none.
+        layer_norm: whether to apply LayerNorm.
+    """
 
     def __init__(self, width: int, hidden: int, layer_norm: bool) -> None:
         layers: list[nn.Module] = [nn.LayerNorm(width)] if layer_norm else []
@@ -120,7 +131,11 @@ class VectorHead(nn.Sequential):
 def make_head(
     embedding_shape: tuple[int, ...], config: PolicyConfig
 ) -> SpatialSoftmaxHead | VectorHead:
-    """The readout for embeddings of this shape: a grid ``(gh, gw, C)`` or a vector ``(D,)``.
+    """Return the readout head for embeddings of a shape.
+
+    Args:
+        embedding_shape: a grid ``(gh, gw, C)`` or a vector ``(D,)``.
+        config: sizes of the head.
 
     Raises:
         ValueError: the shape is neither.
@@ -137,5 +152,5 @@ def make_head(
             config.keypoint_features,
         )
     raise ValueError(
-        f"embedding_shape is {embedding_shape}; a policy reads a grid (gh, gw, C) or a vector (D,)"
+        f"embedding_shape is {embedding_shape}; a policy needs a grid (gh, gw, C) or a vector (D,)"
     )

@@ -125,7 +125,7 @@ def test_tampered_header(saved: Path, header: dict) -> None:
 @pytest.mark.parametrize("header", [{"surplus": 1}, {"policy_config": {"kind": "x"}}])
 def test_header_of_another_shape(saved: Path, header: dict) -> None:
     rewrite(saved, header)
-    with pytest.raises(CorruptFileError, match="header is not as it must be"):
+    with pytest.raises(CorruptFileError, match="its header has wrong fields or values"):
         load_policy(saved)
 
 

@@ -18,8 +18,8 @@ WORKSPACE_HIGH_M = np.array([0.80, 0.35, 0.45])
 YAW_LIMIT_RAD = 1.1
 _RAMP_SHARE = 0.8  # of a control step: joint targets move for this long, then rest
 # Largest distance between the command and an arm that is blocked.
-_EE_LEASH_M = 0.01
-_JOINT_LEASH_RAD = 0.05
+_EE_LEAD_M = 0.01
+_JOINT_LEAD_RAD = 0.05
 
 
 class Controller(Protocol):
@@ -47,7 +47,7 @@ class EndEffectorDelta:
     """Controller of a TCP that points down, by (Δx, Δy, Δz[, Δyaw]) in the robot's base frame.
 
     Deltas add to the commanded pose, which is the forward kinematics of the commanded joints. So
-    the controller has no state of its own: the simulator's state is enough to restore an episode.
+    the controller has no state, and the simulator's state is enough to restore an episode.
 
     Args:
         kinematics: of the arm.
@@ -69,8 +69,8 @@ class EndEffectorDelta:
         """Return the joint targets (7,) [rad] of the TCP moved by `action`, as `Controller`."""
         commanded, quat = self._kinematics.forward(commanded_rad)
         measured, _ = self._kinematics.forward(measured_rad)
-        leashed = measured + _shorten(commanded - measured, _EE_LEASH_M)
-        position = np.clip(leashed + EE_STEP_M * action[:3], WORKSPACE_LOW_M, WORKSPACE_HIGH_M)
+        limited = measured + _shorten(commanded - measured, _EE_LEAD_M)
+        position = np.clip(limited + EE_STEP_M * action[:3], WORKSPACE_LOW_M, WORKSPACE_HIGH_M)
         yaw = 0.0
         if self._with_yaw:
             yaw = quat_to_yaw(quat) + YAW_STEP_RAD * action[3]
@@ -94,7 +94,7 @@ class JointDelta:
         self, commanded_rad: np.ndarray, measured_rad: np.ndarray, action: np.ndarray
     ) -> np.ndarray:
         """Return the joint targets (7,) [rad] moved by `action`, as `Controller`."""
-        ahead = np.clip(commanded_rad - measured_rad, -_JOINT_LEASH_RAD, _JOINT_LEASH_RAD)
+        ahead = np.clip(commanded_rad - measured_rad, -_JOINT_LEAD_RAD, _JOINT_LEAD_RAD)
         return np.clip(measured_rad + ahead + JOINT_STEP_RAD * action, self._low, self._high)
 
 

@@ -73,7 +73,7 @@ class PickCubeSimulation:
         return EndEffectorDelta(self.kinematics, with_yaw=self.level.yaw_range_rad > 0)
 
     def _find_elements(self) -> None:
-        """Look the arm's and the cube's addresses in MuJoCo's arrays up."""
+        """Find the addresses of the arm and the cube in MuJoCo's arrays."""
         model = self.model
         joints = [model.joint(PREFIX + name) for name in (*ARM_JOINTS, *FINGER_JOINTS)]
         self._qpos = np.array([joint.qposadr[0] for joint in joints])  # (9,): arm, fingers

@@ -23,9 +23,9 @@ class PolicyConfig:
     Example:
         >>> PolicyConfig(kind="rnn_gmm", context=5).is_sequence
         True
-        >>> PolicyConfig(kind="mpl")
+        >>> PolicyConfig(keypoints=0)
         Traceback (most recent call last):
-        ValueError: unknown policy kind 'mpl'; available: gmm, mlp, rnn_gmm, transformer (did you mean 'mlp'?)
+        ValueError: keypoints is 0; it must be at least 1
     """
 
     kind: str = "mlp"

@@ -2,7 +2,7 @@
 
 All environments of a batch run to a fixed horizon, so that early failures are not counted first.
 Every batch has the same shape (the last one is padded), so that a resumed run gives the same rows
-as an uninterrupted one. Rows hold no durations; latencies are in a file of their own.
+as an uninterrupted one. Rows hold no durations; latencies are in a separate file.
 """
 
 from __future__ import annotations

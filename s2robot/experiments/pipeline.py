@@ -184,7 +184,7 @@ def eval_folder(job: EvalJob, own_level: str | None) -> Path:
 
     Args:
         job: settings of the evaluation.
-        own_level: the policy's level, whose episodes need no folder of their own.
+        own_level: the policy's level, whose episodes need no further folder.
     """
     beside = job.checkpoint.parent
     return job.out or (beside if job.level in (None, own_level) else beside / str(job.level))

@@ -94,7 +94,7 @@ def test_noise_is_seeded_bounded_and_leaves_the_gripper_alone():
     assert np.abs(runs[0]).max() <= 1
 
 
-def test_kicks_are_as_rare_and_as_long_as_told():
+def test_kicks_have_the_given_probability_and_length():
     perturb = noisy_execution(
         np.random.default_rng(0), dataclasses.replace(EXECUTION_NOISE["ee_delta"], max_sigma=0.0)
     )

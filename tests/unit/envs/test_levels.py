@@ -36,9 +36,9 @@ def test_impossible_levels_are_refused(change, message):
         dataclasses.replace(LEVELS["easy"], **change)
 
 
-def test_hard_is_precise_but_for_its_looks():
+def test_hard_differs_from_precise_in_its_appearance_alone():
     for name, twin in (("hard", "precise"), ("easy-hard", "easy")):
-        rare, ordinary = get_level(name), get_level(twin)
-        assert dataclasses.replace(rare, name=twin, rare_share=0.0) == ordinary
-        assert (rare.appearance_varies, ordinary.appearance_varies) == (True, False)
+        perturbed, nominal = get_level(name), get_level(twin)
+        assert dataclasses.replace(perturbed, name=twin, rare_share=0.0) == nominal
+        assert (perturbed.appearance_varies, nominal.appearance_varies) == (True, False)
     assert 0 < get_level("mixed").rare_share < 1

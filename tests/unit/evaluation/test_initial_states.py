@@ -1,4 +1,4 @@
-"""Initial conditions are fixed, disjoint and verified."""
+"""Initial states are fixed, disjoint and verified."""
 
 from __future__ import annotations
 
@@ -48,13 +48,13 @@ def test_splits_and_demonstrations_share_no_state(initial_states):
     assert len(np.unique(everything, axis=0)) == 12
 
 
-def test_looks_of_the_environment_do_not_matter(initial_states):
+def test_settings_of_the_pictures_do_not_matter(initial_states):
     seen = {**KWARGS, "image_camera": "far", "image_size": [64, 64], "horizon": 3}
     assert make_initial_states("easy", "test", 4, seen).sha256 == initial_states.sha256
 
 
 def test_file_round_trip(tmp_path, initial_states):
-    path = tmp_path / "conditions.npz"
+    path = tmp_path / "states.npz"
     save_initial_states(path, initial_states)
     loaded = load_initial_states(path)
     np.testing.assert_array_equal(loaded.states, initial_states.states)
@@ -71,7 +71,7 @@ def test_ensure_draws_once_and_then_loads(tmp_path, initial_states):
 
 
 def test_an_altered_file_is_refused(tmp_path, initial_states):
-    path = tmp_path / "conditions.npz"
+    path = tmp_path / "states.npz"
     moved = dataclasses.replace(initial_states, states=initial_states.states + 1e-9)
     moved.__dict__["sha256"] = initial_states.sha256  # the cached hash of what it was before
     save_initial_states(path, moved)
@@ -81,7 +81,7 @@ def test_an_altered_file_is_refused(tmp_path, initial_states):
 
 @pytest.mark.parametrize("content", [b"", b"not a zip file", None])
 def test_a_foreign_or_truncated_file_is_refused(tmp_path, initial_states, content):
-    path = tmp_path / "conditions.npz"
+    path = tmp_path / "states.npz"
     save_initial_states(path, initial_states)
     path.write_bytes(path.read_bytes()[:200] if content is None else content)
     with pytest.raises(CorruptFileError, match="not a file of initial states"):

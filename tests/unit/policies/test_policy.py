@@ -27,7 +27,7 @@ def make_policy(config: PolicyConfig, data: TrajectoryData) -> Policy:
 
 
 def play(policy: Policy, data: TrajectoryData, episodes: list[int]) -> torch.Tensor:
-    """Actions ``(T, B, A)`` along recorded episodes of equal length, in lockstep."""
+    """Actions ``(T, B, A)`` along recorded episodes of equal length, one batch."""
     frames = torch.stack([data.frames_of(torch.tensor([episode])) for episode in episodes], dim=1)
     policy.reset(len(episodes))
     return torch.stack([policy.act(data.embedding[row], data.proprio[row]) for row in frames])
@@ -62,7 +62,7 @@ def test_negative_features_reach_the_network(kind: str) -> None:
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_slots_do_not_disturb_each_other(kind: str) -> None:
+def test_episodes_do_not_disturb_each_other(kind: str) -> None:
     data = make_data()
     policy = make_policy(small(kind), data)
     together = play(policy, data, [0, 1, 2])

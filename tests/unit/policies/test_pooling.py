@@ -29,8 +29,8 @@ def test_spatial_softmax_finds_a_peak() -> None:
     tokens = torch.zeros(1, 4, 8, 2)
     tokens[0, 3, 6] = torch.tensor([1.0, 0.25])
     x, y, feature = head(tokens)[0].tolist()
-    assert x == pytest.approx(6.5 / 4 - 1, abs=1e-6)  # centre of column 6 of 8, to the right
-    assert y == pytest.approx(3.5 / 2 - 1, abs=1e-6)  # centre of row 3 of 4, down
+    assert x == pytest.approx(6.5 / 4 - 1, abs=1e-6)  # center of column 6 of 8, to the right
+    assert y == pytest.approx(3.5 / 2 - 1, abs=1e-6)  # center of row 3 of 4, down
     assert feature == pytest.approx(0.25, abs=1e-6)
 
 

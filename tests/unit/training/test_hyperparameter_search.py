@@ -27,15 +27,15 @@ def search(data: TrajectoryData, config: SearchConfig = SEARCH, **options) -> Hy
     return search_hyperparameters(data, POLICY, TRAIN, config, device="cpu", **options)
 
 
-def test_every_arm_spends_the_same_budget() -> None:
-    arms = [search(make_data(shape)) for shape in ((4, 4, 6), (5,), (0,))]
-    assert [len(choice.trials) for choice in arms] == [4, 4, 4]
-    assert [set(choice.trials[0]["settings"]) for choice in arms] == [
+def test_every_variant_has_the_same_budget() -> None:
+    choices = [search(make_data(shape)) for shape in ((4, 4, 6), (5,), (0,))]
+    assert [len(choice.trials) for choice in choices] == [4, 4, 4]
+    assert [set(choice.trials[0]["settings"]) for choice in choices] == [
         {"lr", "softmax_scale", "keypoints"},
         {"lr", "vector_width", "hidden"},
         {"lr", "hidden"},
     ]
-    for choice in arms:  # no trial is spent on what another has already tried
+    for choice in choices:  # no setting is tried twice
         assert len({trial["score"] for trial in choice.trials}) == 4
 
 
@@ -66,7 +66,7 @@ def test_seeds_are_averaged() -> None:
     assert both.score != alone[0].score
 
 
-def test_killed_search_goes_on_from_its_trials(tmp_path: Path) -> None:
+def test_killed_search_resumes_from_its_trials(tmp_path: Path) -> None:
     cache = tmp_path / "trials.jsonl"
     whole = search(make_data(), cache_path=cache)
     lines = cache.read_bytes().splitlines(keepends=True)

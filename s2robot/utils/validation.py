@@ -6,6 +6,7 @@ A dataclass calls them in ``__post_init__`` with itself and the names of the fie
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -40,6 +41,23 @@ def require_at_least(config: object, least: float, *names: str) -> None:
         value = getattr(config, name)
         if not value >= least:
             raise ValueError(f"{name} is {value}; it must be at least {least}")
+
+
+def require_finite(config: object, least: float, *names: str) -> None:
+    """Refuse fields of ``config`` that are smaller than ``least``, infinite or NaN.
+
+    Args:
+        config: the dataclass to check.
+        least: the smallest value that is allowed.
+        names: the fields to check.
+
+    Raises:
+        ValueError: a field is smaller than ``least`` or not finite.
+    """
+    for name in names:
+        value = getattr(config, name)
+        if not (math.isfinite(value) and value >= least):
+            raise ValueError(f"{name} is {value}; allowed: a finite number, {least} or more")
 
 
 def require_positive(config: object, *names: str) -> None:

@@ -56,7 +56,7 @@ def test_message_files_are_the_definitions(version: str) -> None:
 
 
 def test_only_the_node_needs_ros() -> None:
-    ours = {"ros2.py", "ros2_parts.py", "ros2_support.py"}
+    ours = {path.name for path in NODE.glob("ros2*.py")}
     theirs = {"rclpy", "rcl_interfaces", "lifecycle_msgs", "launch", "launch_ros"}
     for path in (ROOT / "s2robot").rglob("*.py"):
         if path.name not in ours:

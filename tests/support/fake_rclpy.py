@@ -342,7 +342,8 @@ def installed(transport: Transport | None = None, without: Sequence[str] = ()) -
     for name, members in contents.items():
         made[name] = types.ModuleType(name)
         vars(made[name]).update(members)
-    ours = tuple(f"s2robot.plugins.ros.ros2{part}" for part in ("", "_parts", "_support"))
+    parts = ("", "_publishers", "_subscriptions", "_support")
+    ours = [f"s2robot.plugins.ros.ros2{part}" for part in parts]
     before = {name: sys.modules.pop(name) for name in (*made, *ours) if name in sys.modules}
     sys.modules.update(made)
     THE.append(World(transport or Memory()))

@@ -9,6 +9,7 @@ from typing import Any
 
 from s2robot.plugins.ros.core import NodeConfig
 
+NODE_NAME = "s2robot_encoder"
 AUTOSTART, HARDWARE_ID = "autostart", "hardware_id"
 OWN_PARAMETERS: dict[str, tuple[Any, str]] = {
     AUTOSTART: (True, "Configure and activate at the start, without a lifecycle manager."),

@@ -13,9 +13,9 @@ names, remapped as any other. Without the catkin package the same is
 
 from __future__ import annotations
 
+import functools
 import sys
 import threading
-from pathlib import Path
 from typing import Any
 
 import rospy  # pyright: ignore[reportMissingImports]
@@ -39,32 +39,31 @@ from std_srvs.srv import SetBool, SetBoolResponse  # pyright: ignore[reportMissi
 from s2robot.data.ros_messages.definitions import ENCODER_TOPIC
 from s2robot.errors import S2RobotError
 from s2robot.plugins.ros.core import (
+    POLL_S,
     SWITCH_S,
     EmbeddingResult,
     LazySubscription,
     Level,
+    MessageBuilder,
     MessageTypes,
     NodeConfig,
     NodeCore,
-    action_message,
     diagnostics_message,
-    embedding_message,
 )
 from s2robot.plugins.ros.core.topics import embedding_topics
+from s2robot.plugins.ros.parameters import NODE_NAME
 from s2robot.plugins.ros.ros1_master import MasterWatch
 from s2robot.plugins.ros.ros1_messages import message_class
+from s2robot.utils.deprecation import moved_names
 
-NAME = "s2robot_encoder"
-POLL_S = 0.2
-"""How often a node looks whether somebody subscribes to its embeddings."""
 _BUFFER_BYTES = 2**24
 """rospy receives at most that much at once: more than a frame, or frames would queue up in it."""
-_SAY = {Level.OK: rospy.loginfo, Level.WARN: rospy.logwarn, Level.ERROR: rospy.logerr}
+_LOGGERS = {Level.OK: rospy.loginfo, Level.WARN: rospy.logwarn, Level.ERROR: rospy.logerr}
 
 
-def say(level: Level, text: str) -> None:
-    """Write to the node's log, the topic /rosout included."""
-    _SAY[level]("%s", text)
+def log(level: Level, text: str) -> None:
+    """Write a line to the node's log, which includes the topic /rosout."""
+    _LOGGERS[level]("%s", text)
 
 
 def now_ns() -> int:
@@ -78,7 +77,8 @@ def read_config() -> NodeConfig:
     Raises:
         ValueError: one is unknown or has a bad value.
     """
-    return NodeConfig.from_parameters(rospy.get_param(rospy.get_name(), {}))
+    parameters = rospy.get_param(rospy.get_name(), {})
+    return NodeConfig.from_parameters(parameters, functools.partial(log, Level.WARN))
 
 
 def message_types() -> MessageTypes:
@@ -106,22 +106,21 @@ class EncoderNode:
 
     def __init__(self, config: NodeConfig) -> None:
         self._config = config
-        self._types = message_types()
-        self._topics = embedding_topics(config)
         rospy.loginfo("loading %s", config.policy or config.encoder or "the encoder that ships")
-        self._core = NodeCore(config, self._publish, now_ns, say)
-        self._inputs: list[rospy.Subscriber] = []
-        self._outputs = self._advertise()
+        self._core = NodeCore(config, self._publish, now_ns, log)
+        self._messages = MessageBuilder(message_types(), config, self._core.model)
+        self._subscribers: list[rospy.Subscriber] = []
+        self._embeddings = self._advertise_embeddings()
         self._actions = self._advertise_actions()
         self._diagnostics = rospy.Publisher("/diagnostics", DiagnosticArray, queue_size=10)
-        self._about = rospy.Publisher(ENCODER_TOPIC, String, queue_size=1, latch=True)
-        self._about.publish(self._core.description())
+        self._description = rospy.Publisher(ENCODER_TOPIC, String, queue_size=1, latch=True)
+        self._description.publish(self._core.description())
         self._core.start()
-        self._demand = LazySubscription(
+        self._subscription = LazySubscription(
             self._core,
             self._subscribe,
             self._unsubscribe,
-            always=bool(config.policy) or not config.lazy,
+            always=config.always_subscribed,
             on=config.start_enabled,
         )
         self._services = [rospy.Service("~enable", SetBool, self._enable)]
@@ -130,17 +129,17 @@ class EncoderNode:
         self._master = MasterWatch()
         rospy.on_shutdown(self.close)
 
-    def _advertise(self) -> dict[str, rospy.Publisher]:
-        kind = self._types.embedding if self._config.stamped else Float32MultiArray
+    def _advertise_embeddings(self) -> dict[str, rospy.Publisher]:
+        kind = self._messages.embedding_type
         return {
             channel: rospy.Publisher(topic, kind, queue_size=2, tcp_nodelay=True)
-            for channel, topic in self._topics.items()
+            for channel, topic in embedding_topics(self._config).items()
         }
 
     def _advertise_actions(self) -> rospy.Publisher | None:
         if not self._config.policy:
             return None
-        kind = self._types.action if self._config.stamped else Float32MultiArray
+        kind = self._messages.action_type
         return rospy.Publisher(self._config.action_topic, kind, queue_size=1, tcp_nodelay=True)
 
     def _start_timers(self) -> None:
@@ -165,23 +164,23 @@ class EncoderNode:
             call()
         except rospy.ROSException as error:  # topics close while the node ends
             if not self._ended.is_set():
-                say(Level.ERROR, f"{call.__name__}: {error}")
+                log(Level.ERROR, f"{call.__name__}: {error}")
 
     def close(self) -> None:
         """End subscriptions and threads; nothing is published afterwards."""
         self._ended.set()
         self._master.close()
-        self._demand.close()
+        self._subscription.close()
         self._core.stop()
         for service in self._services:
             service.shutdown()
 
-    # ----------------------------------------------------------------- inputs
+    # ---------------------------------------------------------- subscriptions
     def _subscribe(self) -> None:
         for topic in self._config.image_topics:
             compressed = self._config.is_compressed(rospy.resolve_name(topic))
             kind = CompressedImage if compressed else Image
-            self._inputs.append(
+            self._subscribers.append(
                 rospy.Subscriber(
                     topic,
                     kind,
@@ -193,7 +192,7 @@ class EncoderNode:
                 )
             )
         if self._config.policy:
-            self._inputs.append(
+            self._subscribers.append(
                 rospy.Subscriber(
                     self._config.joint_topic,
                     JointState,
@@ -204,34 +203,33 @@ class EncoderNode:
             )
 
     def _unsubscribe(self) -> None:
-        for subscriber in self._inputs:
+        for subscriber in self._subscribers:
             subscriber.unregister()
-        self._inputs.clear()
+        self._subscribers.clear()
 
     def _receive_image(self, message: Any, topic: str) -> None:
         self._core.receive_image(topic, message)
 
-    # ---------------------------------------------------------------- outputs
+    # ------------------------------------------------------------- publishers
     def _publish(self, result: EmbeddingResult) -> None:
-        message = embedding_message(self._types, result, self._core.model, self._config.stamped)
-        self._outputs[result.channel].publish(message)
+        self._embeddings[result.channel].publish(self._messages.embedding(result))
 
     def _tick(self, _: Any) -> None:
-        if self._actions is None or not self._demand.flowing:
-            return  # switched off: what was seen before must not be acted on
+        if self._actions is None or not self._subscription.flowing:
+            return  # switched off: the policy must not act on earlier frames
         action = self._core.tick()
         if action is None:
             return
-        name, hz = Path(self._config.policy).name, self._core.control_hz or 0.0
-        message = action_message(self._types, action, name, hz, self._config.stamped)
+        message = self._messages.action(action, self._core.control_hz or 0.0)
         self._guarded(lambda: self._actions.publish(message))  # pyright: ignore
 
     def _poll(self) -> None:
-        self._demand.count(sum(output.get_num_connections() for output in self._outputs.values()))
+        publishers = self._embeddings.values()
+        self._subscription.count(sum(each.get_num_connections() for each in publishers))
 
     def _diagnose(self) -> None:
         message = diagnostics_message(
-            self._types,
+            self._messages.types,
             self._core.diagnostics(),
             rospy.get_rostime(),
             rospy.get_name().lstrip("/"),
@@ -240,7 +238,7 @@ class EncoderNode:
         self._diagnostics.publish(message)
 
     def _enable(self, request: Any) -> SetBoolResponse:
-        text = self._demand.switch(bool(request.data))
+        text = self._subscription.switch(bool(request.data))
         rospy.loginfo("%s", text)
         return SetBoolResponse(success=True, message=text)
 
@@ -251,7 +249,7 @@ def main() -> int:
         print(__doc__)
         return 0
     sys.setswitchinterval(SWITCH_S)
-    rospy.init_node(NAME)
+    rospy.init_node(NODE_NAME)
     try:
         EncoderNode(read_config())
     except (ValueError, OSError, S2RobotError) as error:
@@ -259,6 +257,12 @@ def main() -> int:
         return 1
     rospy.spin()
     return 0
+
+
+__getattr__ = moved_names(
+    __name__,
+    {"NAME": "s2robot.plugins.ros.parameters:NODE_NAME", "say": f"{__name__}:log"},
+)
 
 
 if __name__ == "__main__":

@@ -22,7 +22,7 @@ from std_msgs.msg import Float32MultiArray, MultiArrayDimension
 
 from s2robot.errors import MismatchError, S2RobotError, unknown
 from s2robot.plugins.ros.core import MessageTypes, NodeConfig
-from s2robot.plugins.ros.core.config import RENAMED
+from s2robot.plugins.ros.core.config import RENAMED_PARAMETERS
 from s2robot.plugins.ros.core.topics import embedding_topics
 from s2robot.plugins.ros.parameters import (
     AUTOSTART,
@@ -31,7 +31,7 @@ from s2robot.plugins.ros.parameters import (
     OWN_PARAMETERS,
     described,
 )
-from s2robot.utils.deprecation import LAST_RELEASE, moved_names
+from s2robot.utils.deprecation import moved_names
 
 _NOT_OURS = ("use_sim_time", "start_type_description_service")
 
@@ -54,11 +54,11 @@ IMAGE_QOS = {
     "reliable": _qos(ReliabilityPolicy.RELIABLE, 1),
 }
 """Of the subscriptions to cameras, by ``NodeConfig.reliability``."""
-JOINT_QOS = _qos(ReliabilityPolicy.BEST_EFFORT, 10)
+JOINT_STATES_QOS = _qos(ReliabilityPolicy.BEST_EFFORT, 10)
 """Takes from publishers of both kinds; arm and gripper may each have one, so several are kept."""
-OUTPUT_QOS = _qos(ReliabilityPolicy.RELIABLE, 10)
+EMBEDDING_QOS = _qos(ReliabilityPolicy.RELIABLE, 10)
 """A subscriber may ask for either reliability."""
-ABOUT_QOS = _qos(ReliabilityPolicy.RELIABLE, 1, DurabilityPolicy.TRANSIENT_LOCAL)
+DESCRIPTION_QOS = _qos(ReliabilityPolicy.RELIABLE, 1, DurabilityPolicy.TRANSIENT_LOCAL)
 """Of what is said once: who subscribes later, a recorder of bags, hears it too."""
 ACTION_QOS = _qos(ReliabilityPolicy.RELIABLE, 1)
 """An action that a newer one has overtaken is not to be carried out."""
@@ -103,38 +103,46 @@ def declare_parameters(node: Node) -> None:
         rclpy.exceptions.ParameterException: ``autostart`` is neither true nor false.
     """
     texts = described(NodeConfig)
-    given = _overrides(node)
-    old_values = {new: given[old].value for old, new in RENAMED.items() if old in given}
     default, text = OWN_PARAMETERS[AUTOSTART]
     about = ParameterDescriptor(description=text, read_only=True)
     node.declare_parameter(AUTOSTART, default, about)
     default, texts[HARDWARE_ID] = OWN_PARAMETERS[HARDWARE_ID]
-    for name, value in {**CONFIG_PARAMETERS, **old_values, HARDWARE_ID: default}.items():
+    for name, value in {**CONFIG_PARAMETERS, HARDWARE_ID: default}.items():
         about = ParameterDescriptor(
             description=texts.get(name, ""),
             additional_constraints="read when the node is configured",
             dynamic_typing=True,
         )
         node.declare_parameter(name, list(value) if isinstance(value, tuple) else value, about)
+    for old, new in RENAMED_PARAMETERS.items():
+        if old in _overrides(node):
+            about = ParameterDescriptor(description=f"Old name of {new}.", dynamic_typing=True)
+            node.declare_parameter(old, CONFIG_PARAMETERS[new], about)
 
 
 def _overrides(node: Node) -> dict[str, Any]:
+    """Return the parameters that were given at the start, by name."""
     return getattr(node, "_parameter_overrides", {})
 
 
-def renamed_parameters(node: Node) -> list[str]:
-    """Return a warning for each parameter that was given under its old name."""
-    given = _overrides(node)
-    return [
-        f"the parameter {old} is now called {new}; the old name works until release {LAST_RELEASE}"
-        for old, new in RENAMED.items()
-        if old in given
-    ]
+def config_of(node: Node, warn: Callable[[str], None]) -> NodeConfig:
+    """Read the configuration from a node's parameters.
+
+    Args:
+        node: with its parameters declared.
+        warn: receives one text for each parameter that was given by its old name.
+
+    Raises:
+        ValueError: a parameter has another type or a bad value.
+    """
+    given = [name for name in RENAMED_PARAMETERS if node.has_parameter(name)]
+    values = {name: value_of(node, name) for name in (*CONFIG_PARAMETERS, *given)}
+    return NodeConfig.from_parameters(values, warn)
 
 
 def unknown_parameters(node: Node) -> list[str]:
     """What to say of each parameter that was given and is none; rclpy ignores those silently."""
-    known = {*CONFIG_PARAMETERS, *OWN_PARAMETERS, *_NOT_OURS, *RENAMED}
+    known = {*CONFIG_PARAMETERS, *OWN_PARAMETERS, *RENAMED_PARAMETERS, *_NOT_OURS}
     return [
         f"ignored: {unknown('parameter', name, known)}"
         for name in _overrides(node)
@@ -171,34 +179,41 @@ def check_topics(node: Node, config: NodeConfig) -> None:
                 ) from None
 
 
-def words_of(error: Exception) -> str:
+def error_text(error: Exception) -> str:
     """What went wrong: the message where it is meant for users, else all of the traceback."""
     if isinstance(error, (ValueError, OSError, S2RobotError)):
         return str(error)
     return "".join(traceback.format_exception(error))
 
 
-def reject_invalid_transitions(node: Node, tell: Callable[[str], None]) -> None:
+def reject_invalid_transitions(node: Node, log: Callable[[str], None]) -> None:
     """Answer a request for a transition that the node's state does not have with "no success".
 
     rclpy of Humble, Iron and Jazzy raises then, which ends the node; rclcpp and later ones do this.
     """
     for service in node.services:
         if service.srv_type is ChangeState:
-            service.callback = functools.partial(_change_state, service.callback, tell)
+            service.callback = functools.partial(_change_state, service.callback, log)
 
 
 def _change_state(
-    change: Callable[[Any, Any], Any], tell: Callable[[str], None], request: Any, response: Any
+    change: Callable[[Any, Any], Any], log: Callable[[str], None], request: Any, response: Any
 ) -> Any:
     try:
         return change(request, response)
     except RuntimeError as error:  # RCLError is one, and has no public name
-        tell(f"this transition is not possible now: {error}")
+        log(f"this transition is not possible now: {error}")
         response.success = False
         return response
 
 
 __getattr__ = moved_names(
-    __name__, {"bear_wrong_transitions": f"{__name__}:reject_invalid_transitions"}
+    __name__,
+    {
+        "ABOUT_QOS": f"{__name__}:DESCRIPTION_QOS",
+        "JOINT_QOS": f"{__name__}:JOINT_STATES_QOS",
+        "OUTPUT_QOS": f"{__name__}:EMBEDDING_QOS",
+        "bear_wrong_transitions": f"{__name__}:reject_invalid_transitions",
+        "words_of": f"{__name__}:error_text",
+    },
 )

@@ -15,9 +15,10 @@ from s2robot.plugins.ros.core.config import NodeConfig, build_channels, build_en
 from s2robot.plugins.ros.core.counters import CounterSnapshot
 from s2robot.plugins.ros.core.diagnostics import Status
 from s2robot.plugins.ros.core.embedding_result import EmbeddingResult, Timings
-from s2robot.plugins.ros.core.lazy_subscription import LazySubscription
+from s2robot.plugins.ros.core.lazy_subscription import POLL_S, LazySubscription
 from s2robot.plugins.ros.core.log_throttle import Level, Log, LogThrottle
 from s2robot.plugins.ros.core.message_builders import (
+    MessageBuilder,
     MessageTypes,
     action_message,
     diagnostics_message,
@@ -32,6 +33,7 @@ from s2robot.utils.deprecation import moved_names
 
 __all__ = [
     "ENCODINGS",
+    "POLL_S",
     "SWITCH_S",
     "Action",
     "CameraEncoder",
@@ -43,6 +45,7 @@ __all__ = [
     "LatestFrameWorker",
     "Level",
     "Log",
+    "MessageBuilder",
     "MessageTypes",
     "NodeConfig",
     "NodeCore",

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import warnings
 from array import array
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from typing import Any
@@ -18,12 +19,10 @@ from s2robot.plugins.ros.core.camera_encoder import CameraEncoder
 from s2robot.policies.checkpoint import PolicyHeader, read_header
 from s2robot.runtimes import RUNTIMES
 from s2robot.utils.config import from_config
-from s2robot.utils.deprecation import with_new_names
+from s2robot.utils.deprecation import LAST_RELEASE
 from s2robot.utils.devices import resolve_device
-from s2robot.utils.validation import require_one_of
+from s2robot.utils.validation import require_finite, require_one_of
 
-RENAMED = {"synchronise": "synchronize"}
-"""New names of parameters by old name; the old ones work for one release, with a warning."""
 DEFAULT_ENCODER = "s2r-vitt16-128"
 DEFAULT_SCALES = (1.0, 2.0)
 DEFAULT_READOUT = "spatial_softmax"
@@ -31,7 +30,9 @@ OUTPUTS = ("stamped", "float32multiarray")
 TRANSPORTS = ("auto", "raw", "compressed")
 RELIABILITIES = ("best_effort", "reliable")
 TOGETHER = "cameras"
-"""Name of the channel of synchronised cameras."""
+"""Name of the channel of synchronized cameras."""
+RENAMED_PARAMETERS = {"synchronise": "synchronize"}
+"""New names of parameters by their old ones, which still work for one release."""
 
 
 @dataclass(frozen=True)
@@ -114,14 +115,10 @@ class NodeConfig:
             self._check_policy()
 
     def _check_numbers(self) -> None:
-        for name in ("slop_s", "max_rate_hz", "stale_s", "tolerance", "diagnostics_hz"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} is {value}; allowed: a finite number, 0 or more")
+        rates = ("max_rate_hz", "diagnostics_hz")
+        require_finite(self, 0, *rates, "slop_s", "stale_s", "tolerance", "refresh_every")
         if self.tolerance >= 255:
             raise ValueError(f"tolerance is {self.tolerance}; allowed: levels of a pixel below 255")
-        if self.refresh_every < 0:
-            raise ValueError(f"refresh_every is {self.refresh_every}; allowed: 0 frames or more")
         if not all(math.isfinite(scale) and scale > 0 for scale in self.scales):
             raise ValueError(f"scales are {self.scales}; allowed: finite numbers above 0")
 
@@ -152,16 +149,24 @@ class NodeConfig:
             )
 
     @classmethod
-    def from_parameters(cls, parameters: Mapping[str, Any]) -> NodeConfig:
-        """Of a node's parameters by name: lists for tuples, whole numbers for fractions.
+    def from_parameters(
+        cls, parameters: Mapping[str, Any], warn: Callable[[str], None] | None = None
+    ) -> NodeConfig:
+        """Build a configuration from a node's parameters.
 
-        Numbers may come as ``array.array``, a list of one without brackets, and None, which ROS 2
-        makes of [], is the default.
+        Lists stand for tuples and whole numbers for fractions. Numbers may come as
+        ``array.array``, and a list of one element without brackets. None, which ROS 2 makes of [],
+        stands for the default.
+
+        Args:
+            parameters: values by name.
+            warn: receives one text for each old name among them; without it they are warnings
+                of Python.
 
         Raises:
-            ValueError: an unknown parameter, one of another type, or a bad value.
+            ValueError: a parameter is unknown, has another type, or has a bad value.
         """
-        parameters = with_new_names(parameters, RENAMED)
+        parameters = _with_new_names(parameters, warn)
         types = {field.name: field.type for field in dataclasses.fields(cls)}
         for name, value in parameters.items():
             if name not in types:
@@ -180,6 +185,11 @@ class NodeConfig:
         return self.transport == "compressed"
 
     @property
+    def always_subscribed(self) -> bool:
+        """Whether the node subscribes to its cameras although nobody takes its embeddings."""
+        return bool(self.policy) or not self.lazy
+
+    @property
     def stamped(self) -> bool:
         """Whether messages have headers."""
         return self.output == "stamped"
@@ -191,6 +201,27 @@ class NodeConfig:
         if len(topics) > 1 and self.synchronize:
             return {TOGETHER: topics}
         return {topic: (topic,) for topic in topics}
+
+
+def _with_new_names(
+    parameters: Mapping[str, Any], warn: Callable[[str], None] | None
+) -> dict[str, Any]:
+    """Return parameters under their new names; an old name replaces a default value only."""
+    found = {name: v for name, v in parameters.items() if name not in RENAMED_PARAMETERS}
+    defaults = {field.name: field.default for field in dataclasses.fields(NodeConfig)}
+    for old in parameters.keys() & RENAMED_PARAMETERS.keys():
+        new, value = RENAMED_PARAMETERS[old], parameters[old]
+        if found.get(new, defaults[new]) not in (defaults[new], value):
+            raise ValueError(
+                f"{new} is {found[new]!r} and its old name {old} is {value!r}; set {new} only"
+            )
+        text = f"parameter {old} is now called {new}; the old name works until {LAST_RELEASE}"
+        if warn:
+            warn(text)
+        else:
+            warnings.warn(text, FutureWarning, stacklevel=3)
+        found[new] = value
+    return found
 
 
 def _plain(name: str, value: Any) -> Any:

@@ -6,6 +6,9 @@ import threading
 from collections.abc import Callable
 from typing import Protocol
 
+POLL_S = 0.2
+"""Seconds between two counts of the subscribers to embeddings, in both kinds of nodes."""
+
 
 class Switchable(Protocol):
     """What is switched on and off; ``NodeCore`` is one."""

@@ -8,11 +8,12 @@ from __future__ import annotations
 from array import array
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from s2robot.plugins.ros.core.config import strides
+from s2robot.plugins.ros.core.config import NodeConfig, strides
 from s2robot.plugins.ros.core.diagnostics import Status
 from s2robot.plugins.ros.core.embedding_result import EmbeddingResult
 from s2robot.plugins.ros.core.policy import Action
@@ -38,6 +39,40 @@ class MessageTypes:
     """``diagnostic_msgs/KeyValue``."""
     level: Callable[[int], Any] = int
     """A level as the field of a status has it: a number in rospy, a byte in rclpy."""
+
+
+@dataclass(frozen=True)
+class MessageBuilder:
+    """Messages of one node, of the types that its parameter ``output`` asks for."""
+
+    types: MessageTypes
+    config: NodeConfig
+    model: str
+    """Name and digest of the encoder; see ``EncoderSpec.tag``."""
+
+    @property
+    def embedding_type(self) -> Any:
+        """Class of the messages of embeddings."""
+        return self.types.embedding if self.config.stamped else self.types.float_array
+
+    @property
+    def action_type(self) -> Any:
+        """Class of the messages of actions."""
+        return self.types.action if self.config.stamped else self.types.float_array
+
+    def embedding(self, result: EmbeddingResult) -> Any:
+        """Return the message of an embedding."""
+        return embedding_message(self.types, result, self.model, self.config.stamped)
+
+    def action(self, action: Action, control_hz: float) -> Any:
+        """Return the message of an action.
+
+        Args:
+            action: the control step.
+            control_hz: the policy's rate [Hz].
+        """
+        policy = Path(self.config.policy).name
+        return action_message(self.types, action, policy, control_hz, self.config.stamped)
 
 
 def embedding_message(

@@ -54,12 +54,6 @@ def test_parameters_as_ros_gives_them() -> None:
     assert NodeConfig().channels == {"image": ("image",)}
 
 
-def test_a_parameter_by_its_old_name_is_taken_with_a_warning() -> None:
-    with pytest.warns(FutureWarning, match="synchronise is now called synchronize"):
-        config = NodeConfig.from_parameters({"synchronise": False})
-    assert config.synchronize is False
-
-
 @pytest.mark.parametrize(
     "parameters, words",
     [
@@ -86,6 +80,32 @@ def test_a_parameter_by_its_old_name_is_taken_with_a_warning() -> None:
 def test_bad_parameters(parameters: dict[str, Any], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         NodeConfig.from_parameters(parameters)
+
+
+def test_the_old_name_of_a_parameter_still_works_with_a_warning() -> None:
+    log: list[str] = []
+    assert not NodeConfig.from_parameters({"synchronise": False}, log.append).synchronize
+    both = {"synchronise": False, "synchronize": True}  # the latter from a file of defaults
+    assert not NodeConfig.from_parameters(both, log.append).synchronize
+    assert [text.split(";")[0] for text in log] == [
+        "parameter synchronise is now called synchronize"
+    ] * 2
+    with pytest.warns(FutureWarning, match="synchronise is now called synchronize"):
+        assert not NodeConfig.from_parameters({"synchronise": False}).synchronize
+
+
+def test_two_values_under_the_old_and_the_new_name_are_refused() -> None:
+    with pytest.raises(ValueError, match="set synchronize only"):
+        NodeConfig.from_parameters({"synchronise": True, "synchronize": False}, print)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "always"), [({}, False), ({"lazy": False}, True), ({"policy": "p"}, True)]
+)
+def test_a_node_with_a_policy_or_without_lazy_is_always_subscribed(
+    parameters: dict[str, Any], always: bool
+) -> None:
+    assert NodeConfig(**parameters).always_subscribed is always
 
 
 def test_strides_of_multi_arrays() -> None:

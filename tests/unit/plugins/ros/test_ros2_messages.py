@@ -95,10 +95,10 @@ def test_no_actions_after_switching_off(world: World, tiny: str, tmp_path: Path)
     bench.show(image(bench.now))
     bench.wait(lambda: bench.counts().published == 2)
     feel(bench)
-    bench.node._parts.demand.switch(False)
+    bench.node._parts.subscription.switch(False)
     world.forward(1)
     assert len(bench.heard["/action"]) == 1
-    bench.node._parts.demand.switch(True)
+    bench.node._parts.subscription.switch(True)
     world.forward(1)
     assert len(bench.heard["/action"]) == 1  # what was seen before is forgotten
     act_once(bench, 1)

@@ -6,6 +6,7 @@ import itertools
 import random
 import re
 import runpy
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -234,22 +235,23 @@ def test_a_misspelt_parameter_is_told(world: World, tiny: str) -> None:
     assert "did you mean 'image_topics'" in text
 
 
-def test_a_parameter_by_its_old_name_is_taken_with_a_warning(world: World, tiny: str) -> None:
-    bench = Bench(world, tiny, image_topics=["l", "r"], synchronise=False)
+def test_the_old_name_of_a_parameter_still_works_with_a_warning(world: World, tiny: str) -> None:
+    bench = Bench(world, tiny, image_topics=["left", "right"], synchronise=False)
+    assert not world.said("warning")
     assert bench.node.trigger_configure().name == "SUCCESS"
-    assert bench.node._parts.config.synchronize is False
     (text,) = world.said("warning")
-    assert "synchronise is now called synchronize" in text
+    assert "parameter synchronise is now called synchronize" in text
+    assert set(bench.node._parts.config.channels) == {"left", "right"}
+    (result,) = bench.node.set_parameters([Parameter("synchronise", True)])
+    assert not result.successful
+    bench.node.trigger_cleanup()
+    assert bench.node.set_parameters([Parameter("synchronise", True)])[0].successful
+    bench.node.trigger_configure()
+    assert set(bench.node._parts.config.channels) == {"cameras"}
 
 
-def test_the_module_runs_as_a_program(
-    world: World, tiny: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sys.argv", ["encoder", "--help"])
-    with pytest.raises(SystemExit) as caught:
-        runpy.run_module("s2robot.plugins.ros.ros2", run_name="__main__")
-    assert caught.value.code == 0
-    assert "ros2 run s2robot_ros encoder" in capsys.readouterr().out
+def test_an_old_name_that_was_not_given_is_no_parameter(world: World, tiny: str) -> None:
+    assert not Bench(world, tiny).node.has_parameter("synchronise")
 
 
 def test_stamped_output_without_our_messages(tiny: str) -> None:
@@ -382,6 +384,16 @@ def test_without_autostart_and_with_a_bad_one(
 def test_a_process_that_cannot_be_configured_stays(world: World) -> None:
     assert run_main(world, "-p", "encoder:=no_such", turns=3) == 0
     assert len(world.said("error")) == 1
+
+
+def test_the_module_runs_with_m(world: World, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    spins: list[str] = []
+    world.on_spin = lambda: spins.append(world.nodes[0].state) or setattr(world, "is_ok", False)
+    words = ["encoder", "--ros-args", "-p", "autostart:=false"]
+    monkeypatch.setattr(sys, "argv", words)
+    with pytest.raises(SystemExit) as caught:
+        runpy.run_module("s2robot.plugins.ros.ros2", run_name="__main__")
+    assert (caught.value.code, spins) == (0, ["unconfigured"])
 
 
 def test_help_and_unknown_words(world: World, capsys: pytest.CaptureFixture[str]) -> None:

@@ -132,7 +132,7 @@ def _config(options: argparse.Namespace) -> StudyConfig:
         **{**few, **{name: value for name, value in asked.items() if value is not None}},
     )
     same = {field.name for field in dataclasses.fields(StudyConfig)} & vars(options).keys()
-    settings: dict[str, Any] = {name: getattr(options, name) for name in same - {"encoders", "layers"}}
+    settings: dict[str, Any] = {name: getattr(options, name) for name in same - {"encoders"}}
     return StudyConfig(
         encoders=tuple(options.encoders),
         scale_sets=tuple(options.scales),

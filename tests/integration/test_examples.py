@@ -9,7 +9,9 @@ import re
 import runpy
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -164,6 +166,85 @@ def test_compare_encoders_prints_a_paired_interval(run: Runner) -> None:
     estimate, low, high = numbers(pattern, out)
     assert low <= estimate <= high
     assert len(re.findall(r"on (\d+) frames", out)) == 2
+
+
+SMALL_BUDGET: dict[str, dict[str, Any]] = {
+    "what_each_scale_sees.ipynb": {"SIZE": 128, "SCALES": (1, 2)},
+    "larger_or_more_scales.ipynb": {"SMALL": "random/vitt16-128", "LARGE": "s2r-vitt16-128"},
+}
+"""What replaces the values of a notebook's cell of parameters."""
+
+
+def code_cells(name: str) -> list[dict[str, Any]]:
+    """Return the code cells of a notebook."""
+    content = json.loads((EXAMPLES / "notebooks" / name).read_text(encoding="utf-8"))
+    return [cell for cell in content["cells"] if cell["cell_type"] == "code"]
+
+
+def run_cells(name: str) -> list[str]:
+    """Run the code cells of a notebook in this process; return what each printed."""
+    namespace: dict[str, Any] = {"__name__": "__main__"}
+    printed = []
+    for cell in code_cells(name):
+        with contextlib.redirect_stdout(io.StringIO()) as out:
+            exec(compile("".join(cell["source"]), name, "exec"), namespace)
+        if "parameters" in cell["metadata"].get("tags", []):
+            assert set(SMALL_BUDGET[name]) <= set(namespace)
+            namespace.update(SMALL_BUDGET[name])
+        printed.append(out.getvalue())
+    return printed
+
+
+@pytest.fixture
+def figures(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    """Return the number of things drawn in each figure that a notebook shows."""
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("Agg")
+    shown: list[int] = []
+
+    def show() -> None:
+        figure = plt.gcf()
+        figure.canvas.draw()
+        shown.append(sum(len(axes.get_children()) for axes in figure.axes))
+        plt.close(figure)
+
+    monkeypatch.setattr(plt, "show", show)
+    monkeypatch.chdir(EXAMPLES / "notebooks")
+    yield shown
+    plt.close("all")
+
+
+def test_notebook_shows_tiles_cube_and_tokens(figures: list[int]) -> None:
+    printed = "".join(run_cells("what_each_scale_sees.ipynb"))
+    assert len(figures) == 3
+    assert numbers(r"the cube covers (\d+) pixels", printed)[0] > 9
+    assert "scales (1, 2): 5 tiles, 3.74 GFLOP per frame, embedding (8, 8, 384)" in printed
+
+
+def test_notebook_prints_the_numbers_of_the_recorded_result(figures: list[int]) -> None:
+    """What is stored in the notebook is what its cells print today."""
+    name = "larger_or_more_scales.ipynb"
+    printed = run_cells(name)
+    compared = 0
+    for cell, text in zip(code_cells(name), printed, strict=True):
+        if "SMALL" not in "".join(cell["source"]):
+            stored = [line for out in cell["outputs"] for line in out.get("text", [])]
+            assert text == "".join(stored)
+            compared += bool(text)
+    assert compared == 4
+    assert len(figures) == 1
+    assert "random/vitt16-128" in printed[1]
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_stored_notebooks_are_small_complete_and_name_no_machine(name: str) -> None:
+    path = EXAMPLES / "notebooks" / name
+    assert path.stat().st_size < 300_000
+    assert all(cell["execution_count"] for cell in code_cells(name))
+    kinds = {(o["output_type"], o.get("name")) for c in code_cells(name) for o in c["outputs"]}
+    assert kinds <= {("stream", "stdout"), ("display_data", None)}
+    assert "site-packages" not in path.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", SCRIPTS)

@@ -1,7 +1,7 @@
-"""The two passes of a reconstruction; each saves its progress, so that it can be resumed.
+"""The two passes of a reconstruction, each kept on disk as far as it has come.
 
-The first pass reduces the training frames to moments, the second reduces the test frames to sums
-of squares for each block. Both results are small for any number of frames, so tokens are not saved.
+Training frames become moments, test frames sums of squares a block. Both are small whatever the
+number of frames, so tokens are never kept.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from s2robot.utils.io import atomic_path, digest_of, locked
 from s2robot.utils.progress import frames_bar
 
 ReadsTokens = Callable[[int, int], np.ndarray]
-"""Function from the indices (start, stop) of frames to their tokens ``(n, C)``."""
+"""From the numbers of the first frame and of the one after the last to tokens ``(n, C)``."""
 
 
 @dataclass(frozen=True)
 class ChosenMap:
-    """A fitted map and the indices of the input channels that it reads."""
+    """A fitted map and the input channels that it takes."""
 
     channels: np.ndarray
     fitted: LinearMap
 
 
 class Kept(ABC):
-    """A result that grows frame by frame and is saved to a file, so that it can be resumed.
+    """Something made of frames in order, and its file as far as it has come.
 
     Args:
-        folder: folder of the file; None to save nothing.
-        key: everything that determines the content, as JSON values.
+        folder: for the file; None keeps nothing.
+        key: JSON-able, all that decides the content.
     """
 
     kind: str
@@ -47,31 +47,25 @@ class Kept(ABC):
     def __init__(self, folder: Path | None, key: Mapping[str, Any]) -> None:
         self.path = folder / f"{self.kind}-{digest_of(key)[:24]}.npz" if folder else None
         self.frames = 0
-        """Number of frames processed so far."""
+        """How many are in it."""
 
     @abstractmethod
     def add(self, x: np.ndarray, y: np.ndarray, frames: int) -> None:
-        """Add the tokens of the next frames.
-
-        Args:
-            x: tokens of the source ``(n, Dx)``.
-            y: tokens of the target ``(n, Dy)``.
-            frames: number of frames that the tokens belong to.
-        """
+        """Take tokens of the next frames: the source's ``(n, Dx)`` and the target's ``(n, Dy)``."""
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the content as arrays by name."""
+        """All that it holds."""
 
     @abstractmethod
     def fill(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Replace the content by arrays that the method ``arrays`` returned."""
+        """Take over what ``arrays`` gave."""
 
     def restore(self) -> None:
-        """Load the file if it exists.
+        """Go on from the file where there is one.
 
         Raises:
-            CorruptFileError: the file cannot be read, or holds other arrays.
+            CorruptFileError: it cannot be read, or holds something else.
         """
         if self.path is None or not self.path.exists():
             return
@@ -90,7 +84,7 @@ class Kept(ABC):
         self.frames = frames
 
     def save(self) -> None:
-        """Write the file atomically."""
+        """Write the file, whole or not at all."""
         if self.path is not None:
             arrays = {"frames": np.array(self.frames), **self.arrays()}
             with atomic_path(self.path) as temporary, temporary.open("wb") as file:
@@ -110,30 +104,27 @@ class KeptMoments(Kept):
         self.restore()
 
     def add(self, x: np.ndarray, y: np.ndarray, frames: int) -> None:
-        """Add the tokens of the next frames; see ``Kept.add``."""
         self.moments.update(x, y)
         self.frames += frames
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return count, means and scatter of the moments."""
         made = self.moments
         return {"count": np.array(made.count), "mean": made.mean, "scatter": made.scatter}
 
     def fill(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Replace the moments by those that ``arrays`` returned."""
         self.moments.count = int(arrays["count"])
         self.moments.mean, self.moments.scatter = arrays["mean"], arrays["scatter"]
 
 
 class KeptLosses(Kept):
-    """Sums of squared errors of each map of a source, for each block of test frames.
+    """Sums of squares that each of a source's maps leaves on test frames, a block.
 
     Args:
         folder: see ``Kept``.
         key: see ``Kept``.
-        blocks: ``(N,)``: index of the block of each frame.
-        constant: ``(P, Dy)``: mean of the target's tokens on training frames.
-        maps: fitted maps of the source.
+        blocks: ``(N,)``: number from 0 of the block that a frame is of.
+        constant: ``(P, Dy)``, the target's mean on training frames.
+        maps: of the source.
     """
 
     kind = "losses"
@@ -154,7 +145,6 @@ class KeptLosses(Kept):
         self.restore()
 
     def add(self, x: np.ndarray, y: np.ndarray, frames: int) -> None:
-        """Add the tokens of the next frames; see ``Kept.add``."""
         y = np.asarray(y, dtype=np.float64)
         blocks = self._blocks[self.frames : self.frames + frames]
         for left, chosen in zip(self._left, self._maps, strict=True):
@@ -164,27 +154,25 @@ class KeptLosses(Kept):
         self.frames += frames
 
     def arrays(self) -> dict[str, np.ndarray]:
-        """Return the sums of squares and the numbers of values."""
         return {"left": self._left, "total": self._total, "values": self._values}
 
     def fill(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Replace the sums by those that ``arrays`` returned."""
         self._left, self._total = arrays["left"], arrays["total"]
         self._values = arrays["values"]
 
     def losses(self) -> list[BlockLosses]:
-        """Return the losses of each map, in their order."""
+        """Of each map, in their order."""
         return [BlockLosses(left, self._total, self._values) for left in self._left]
 
 
 def _squares(errors: np.ndarray, frames: int) -> np.ndarray:
-    """Return the sum of squares of each frame ``(frames,)`` from errors ``(n, C)``."""
+    """Sums of squares of each frame: ``(n, C)`` to ``(frames,)``."""
     return np.square(errors).reshape(frames, -1).sum(axis=1)
 
 
 @contextlib.contextmanager
 def held(folder: str | Path | None) -> Iterator[Path | None]:
-    """Lock a folder for this process and yield its path; yield None without a folder."""
+    """The folder as a path, for this process alone as long as it lasts."""
     if folder is None:
         yield None
         return
@@ -201,18 +189,16 @@ def encode_into(
     save_every_s: float,
     name: str = "",
 ) -> None:
-    """Encode the frames that are missing in each result, and add their tokens to it.
-
-    A frame that is missing in several results is encoded once by the target.
+    """Encode what is missing of each; frames that several lack go through the target once.
 
     Args:
-        kept: one result for each source.
+        kept: what the tokens of each source go to.
         total: number of frames.
-        target: function that returns tokens of the target.
-        sources: functions that return tokens of the sources, in the order of ``kept``.
-        batch: number of frames that are encoded together.
+        target: its tokens.
+        sources: their tokens, in the order of ``kept``.
+        batch: frames at once.
         save_every_s: time between two writes [s]; the last write is at the end.
-        name: name of the progress bar; empty for none.
+        name: of the progress bar; empty for none.
     """
     saved = time.monotonic()
     with frames_bar(bool(name)) as bar:

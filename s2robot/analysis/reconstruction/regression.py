@@ -1,8 +1,8 @@
 """How much of one model's features a linear map recovers from another's (S² paper §4.2).
 
-The loss l is the mean squared error over tokens and channels, l0 is the loss of the best constant,
-and I = -log2(l / l0) is the recovered information. Only sums of squares and products of tokens are
-stored: the memory is that of one (Dx + Dy)² matrix for any number of frames.
+Loss l is the mean squared error over tokens and channels, l0 that of the best constant, and
+I = -log2(l / l0) the information recovered. Sums of squares and products are kept in place of
+tokens: memory is that of one (Dx + Dy)² matrix however many frames there are.
 
     moments = Moments(dx, dy)
     for x, y in batches:                      # (n, Dx) and (n, Dy), same tokens
@@ -23,31 +23,23 @@ from s2robot.errors import NonFiniteError, S2RobotError
 from s2robot.stats.intervals import Interval, block_draws, limits
 
 RIDGE = 1e-6
-"""Share of each input channel's variance that is added to it: enough to make the sums invertible if
-channels are redundant, too little to change a loss otherwise."""
+"""Share of each input channel's variance that is added to it; enough to make the sums invertible
+where channels repeat each other, too little to be seen in a loss otherwise."""
 RESOLUTION = 1e-12
-"""Lowest l / l0 that is distinguished from 0: about 40 bits."""
-_FLAT = 1e-9  # a channel is constant if its spread over its mean is below this
+"""Least l / l0 that is told apart from 0: about 40 bits."""
+_FLAT = 1e-9  # spread of a channel over its mean below which it is a constant
 
 
 # --------------------------------------------------------------------------------------- moments
 class Moments:
-    """Count, means and centered sums of products of the tokens of two models.
+    """Count, means and centred sums of products of tokens of two models, batch after batch.
 
     Args:
-        inputs: Dx, number of channels that are mapped from.
-        outputs: Dy, number of channels that are mapped to.
-        places: P, number of places of a frame with a mean each; 1 for one mean of all places, as in
-            the paper. With P > 1 a map has a bias for each place and l0 is the loss of the best
-            constant for each place, so that static background does not count as information.
-
-    Example:
-        >>> moments = Moments(inputs=2, outputs=1)
-        >>> x = np.random.default_rng(0).normal(size=(100, 2))  # (n, Dx)
-        >>> moments.update(x, x[:, :1] + x[:, 1:])
-        >>> fitted = fit_linear_map(moments, ridge=0)
-        >>> fitted.weights.round(6).tolist()
-        [[1.0], [1.0]]
+        inputs: Dx, channels that are mapped from.
+        outputs: Dy, channels that are mapped to.
+        places: P, tokens of a frame that have a mean of their own each; 1, as in the paper, for one
+            mean of all. With the places of a grid, maps get a bias for each and l0 is that of the
+            best constant for each: what never moves before a fixed camera then counts for nothing.
     """
 
     def __init__(self, inputs: int, outputs: int, places: int = 1) -> None:
@@ -59,25 +51,21 @@ class Moments:
         self.outputs = outputs
         self.places = places
         self.count = 0
-        """Number of tokens, over all places."""
+        """Tokens of all places."""
         self.mean = np.zeros((places, inputs + outputs))
         """``(P, Dx + Dy)`` float64."""
         self.scatter = np.zeros((inputs + outputs, inputs + outputs))
-        """``(Dx + Dy, Dx + Dy)`` float64: sum of outer products of deviations from the mean."""
+        """``(Dx + Dy, Dx + Dy)`` float64: sum of outer products of what differs from the mean."""
 
     def update(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Add tokens of some frames; row i of ``x`` and of ``y`` show the same place of a frame.
+        """Add tokens ``(n, Dx)`` and ``(n, Dy)``, row by row of the same spot of a frame.
 
-        Rows are ordered by frame, then by place. Centered batches are merged (Chan, Golub and
-        LeVeque 1979), because plain sums of squares lose the variance of a channel with a large
-        mean.
-
-        Args:
-            x: ``(n, Dx)``; n is a multiple of P.
-            y: ``(n, Dy)``.
+        Frame follows frame, each with its P places in order. Centred batches are merged (Chan,
+        Golub and LeVeque 1979), as plain sums of squares lose the variance of a channel whose mean
+        is large.
 
         Raises:
-            ValueError: the shapes are different from these.
+            ValueError: other shapes.
             NonFiniteError: a number is NaN or infinite.
         """
         joint = self._checked(x, y)  # (frames, P, Dx + Dy)
@@ -91,7 +79,7 @@ class Moments:
         self.count = total
 
     def of_inputs(self, channels: np.ndarray) -> Moments:
-        """Return the moments of the input channels with these indices and of all outputs."""
+        """The moments of some of the input channels, given by their numbers, and of all outputs."""
         kept = np.concatenate([channels, np.arange(self.inputs, self.inputs + self.outputs)])
         part = Moments(len(channels), self.outputs, self.places)
         part.count = self.count
@@ -100,7 +88,7 @@ class Moments:
         return part
 
     def pooled(self) -> Moments:
-        """Return the moments of the same tokens with one mean of all places."""
+        """The moments of the same tokens with one mean of all places."""
         whole = Moments(self.inputs, self.outputs)
         whole.count = self.count
         whole.mean = self.mean.mean(axis=0, keepdims=True)
@@ -135,34 +123,29 @@ class LinearMap:
     bias: np.ndarray
     """``(P, Dy)`` float64."""
     ridge: float
-    """The ridge of the fit; see ``fit_linear_map``."""
+    """That it was fitted with."""
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Return predicted tokens ``(n, Dy)`` float64 from ``(n, Dx)``; n is a multiple of P."""
+        """Tokens ``(n, Dx)``, n a multiple of P, to ``(n, Dy)`` float64."""
         return less(np.asarray(x, dtype=np.float64) @ self.weights, -self.bias)
 
 
 def less(tokens: np.ndarray, constants: np.ndarray) -> np.ndarray:
-    """Return tokens minus the constant of their place.
-
-    Args:
-        tokens: ``(n, C)``; n is a multiple of P.
-        constants: ``(P, C)``.
-    """
+    """Tokens ``(n, C)`` less the constant ``(P, C)`` of the place of each."""
     return (tokens.reshape(-1, *constants.shape) - constants).reshape(tokens.shape)
 
 
 def fit_linear_map(moments: Moments, ridge: float = RIDGE) -> LinearMap:
-    """Return the least-squares map, solved in closed form from sums over the training tokens.
+    """The map of least squares, solved at once from sums over the training tokens.
 
     Args:
-        moments: moments of the training tokens.
-        ridge: share of each input channel's variance that is added to it; the result does not
-            depend on the channels' units. The bias has no penalty.
+        moments: of the training tokens.
+        ridge: this share of each input channel's own variance is added to it, so that the result
+            does not depend on the channels' units. The bias is not penalised.
 
     Raises:
-        ValueError: there are fewer than two tokens, or the ridge is negative.
-        S2RobotError: the ridge is 0 and the input channels are linearly dependent.
+        ValueError: fewer than two tokens, or a negative ridge.
+        S2RobotError: ridge 0 and channels that follow from each other.
     """
     if moments.count < 2:
         raise ValueError(f"a linear map needs at least 2 tokens; got {moments.count}")
@@ -187,19 +170,14 @@ def _solve(gram: np.ndarray, cross: np.ndarray, ridge: float) -> np.ndarray:
         factor = linalg.cho_factor(gram, lower=True, overwrite_a=True)
     except linalg.LinAlgError:
         raise S2RobotError(
-            f"the {len(gram)} input channels are linearly dependent on these tokens, so ridge "
-            f"{ridge} gives no unique map; give a ridge above 0, such as {RIDGE}, or more frames"
+            f"with ridge {ridge} the {len(gram)} input channels follow from each other on these "
+            f"tokens and no map is the best; give a ridge above 0, such as {RIDGE}, or more frames"
         ) from None
     return linalg.cho_solve(factor, cross)
 
 
 def loss_on(fitted: LinearMap, moments: Moments) -> float:
-    """Return the loss l of a map: the mean squared error over tokens and channels.
-
-    Args:
-        fitted: a map.
-        moments: moments of the tokens to evaluate on; the result is exact.
-    """
+    """l: mean squared error over tokens and channels, exactly, on the tokens of any moments."""
     dx, weights = moments.inputs, fitted.weights
     sxx, sxy = moments.scatter[:dx, :dx], moments.scatter[:dx, dx:]
     left = np.trace(moments.scatter[dx:, dx:]) + np.sum(weights * (sxx @ weights - 2 * sxy))
@@ -209,12 +187,7 @@ def loss_on(fitted: LinearMap, moments: Moments) -> float:
 
 
 def baseline_on(moments: Moments, constant: np.ndarray | None = None) -> float:
-    """Return the loss l0 of a constant: its mean squared error over tokens and channels.
-
-    Args:
-        moments: moments of the tokens to evaluate on.
-        constant: ``(P, Dy)``; default the mean, which is the best constant.
-    """
+    """l0: mean squared error of a constant ``(P, Dy)``, by default the best one, the mean."""
     dx = moments.inputs
     shift = 0.0 if constant is None else moments.mean[:, dx:] - constant
     squares = np.trace(moments.scatter[dx:, dx:]) / moments.count
@@ -223,48 +196,34 @@ def baseline_on(moments: Moments, constant: np.ndarray | None = None) -> float:
 
 # ----------------------------------------------------------------------------------- information
 def information(loss: float, baseline: float) -> float:
-    """Return the recovered information I = -log2(l / l0) (paper §4.2 and appendix B).
+    """I = -log2(l / l0): recovered information (paper §4.2 and appendix B).
 
-    For isotropic Gaussian features, I is twice the number of bits for each channel. 0 means no
-    better than a constant; test frames can give less than 0.
-
-    Args:
-        loss: l.
-        baseline: l0.
-
-    Returns:
-        I; infinite if the loss is 0.
+    Twice the bits a channel if both models' features were isotropic Gaussians; 0 says no better
+    than a constant, below 0 worse (of test frames), infinite a loss of 0.
 
     Raises:
         ValueError: the loss is negative or NaN, or the baseline is not above 0.
-
-    Example:
-        >>> information(0.25, 1.0)
-        2.0
     """
     if not 0 <= loss < math.inf:
         raise ValueError(f"loss must be a number from 0; got {loss}")
     if not 0 < baseline < math.inf:
         raise ValueError(
-            f"the baseline loss must be above 0; got {baseline}: features that never vary contain "
-            "no information"
+            f"the baseline loss must be above 0; got {baseline}: features that never vary hold "
+            "nothing to recover"
         )
     return math.inf if loss == 0 else -math.log2(loss / baseline)
 
 
 def ratio(recovered: float, reference: float) -> float:
-    """Return the ratio I / I* (paper §4.2).
-
-    Args:
-        recovered: I of a source.
-        reference: I* of a still larger model, for the same target.
+    """I / I*: share of what a still larger model recovers of the same features (paper §4.2).
 
     Raises:
-        ValueError: the reference is not above 0, or a number is not finite.
+        ValueError: the reference recovers nothing, or a number is not finite.
     """
     if not (math.isfinite(recovered) and 0 < reference < math.inf):
         raise ValueError(
-            f"a ratio needs finite numbers and a reference above 0; got {recovered} and {reference}"
+            f"a ratio needs finite information of which the reference's is above 0; got "
+            f"{recovered} and {reference}"
         )
     return recovered / reference
 
@@ -272,50 +231,48 @@ def ratio(recovered: float, reference: float) -> float:
 # ----------------------------------------------------------------------------------- test blocks
 @dataclass(frozen=True)
 class BlockLosses:
-    """Sums of squares on test tokens, for each of B blocks of consecutive frames."""
+    """Sums of squares on test tokens, block by block of frames that follow each other."""
 
     left: np.ndarray
-    """``(B,)``: squared errors of the map, summed over tokens and channels."""
+    """``(B,)``: that the map leaves, over tokens and channels."""
     total: np.ndarray
-    """``(B,)``: squared errors of the training tokens' mean."""
+    """``(B,)``: about the mean of the training tokens."""
     values: np.ndarray
-    """``(B,)``: number of tokens times number of channels."""
+    """``(B,)``: tokens times channels."""
 
     def __post_init__(self) -> None:
         shapes = {np.shape(part) for part in (self.left, self.total, self.values)}
         if len(shapes) > 1 or not len(self.left):
-            raise ValueError(
-                f"left, total and values must be (B,) each, B at least 1; got {shapes}"
-            )
+            raise ValueError(f"left, total and values must be (B,) each, B from 1; got {shapes}")
         if not np.min(self.total) > 0:
             raise ValueError(
-                "in some test block the target's features equal the training mean, so there is "
-                "nothing to recover; use frames that differ"
+                "the target's features are the training mean on some test block, so there is "
+                "nothing to recover; take frames that differ"
             )
 
     @property
     def loss(self) -> float:
-        """The loss l, at least ``RESOLUTION`` times l0."""
+        """l, at least ``RESOLUTION`` of l0."""
         least = RESOLUTION * self.total.sum()
         return float(max(self.left.sum(), least) / self.values.sum())
 
     @property
     def baseline(self) -> float:
-        """The loss l0 of the training tokens' mean."""
+        """l0 of the training tokens' mean."""
         return float(self.total.sum() / self.values.sum())
 
     def information(self) -> Interval:
-        """Return I with a 95 % interval over blocks; the map is considered fixed."""
+        """I with a 95 % interval over blocks; the map itself is taken as given."""
         return Interval(information(self.loss, self.baseline), *limits(self._draws()))
 
     def more_than(self, other: BlockLosses) -> Interval:
-        """Return I minus that of ``other`` on the same blocks, with a 95 % interval over blocks."""
+        """I less that of ``other`` on the same blocks, with a 95 % interval over blocks."""
         self._check_paired(other)
         estimate = information(self.loss, self.baseline) - information(other.loss, other.baseline)
         return Interval(estimate, *limits(self._draws() - other._draws()))
 
     def ratio_to(self, reference: BlockLosses) -> Interval | None:
-        """Return I / I* with a 95 % interval over blocks; None if I* is not above 0."""
+        """I / I* with a 95 % interval over blocks; None where the reference recovers nothing."""
         self._check_paired(reference)
         most = information(reference.loss, reference.baseline)
         draws = reference._draws()
@@ -325,7 +282,7 @@ class BlockLosses:
         return Interval(ratio(recovered, most), *limits(self._draws() / draws))
 
     def _draws(self) -> np.ndarray:
-        """Return I of blocks drawn with replacement, the same for every map: ``(draws,)``."""
+        """I of blocks drawn with replacement, the same ones for every map: ``(draws,)``."""
         weights = block_draws(len(self.left))
         total = weights @ self.total
         return -np.log2(np.maximum(weights @ self.left, RESOLUTION * total) / total)
@@ -333,24 +290,24 @@ class BlockLosses:
     def _check_paired(self, other: BlockLosses) -> None:
         if not np.array_equal(self.values, other.values):
             raise ValueError(
-                "only losses on the same test blocks can be compared; these have "
+                "losses on the same test blocks can be compared; these have "
                 f"{self.values.tolist()} and {other.values.tolist()} values"
             )
 
 
 def held_out(blocks: np.ndarray, share: float = 0.25, seed: int = 0) -> np.ndarray:
-    """Return a mask of the test frames; blocks stay whole, because neighboring frames are similar.
+    """Which frames are for the test: whole blocks, as frames of a video resemble their neighbours.
 
     Args:
-        blocks: ``(N,)``: number of the episode or block of each frame.
-        share: share of the blocks, strictly between 0 and 1.
-        seed: seed of the random choice.
+        blocks: ``(N,)``: number of the episode or block that a frame is of.
+        share: of the blocks, strictly between 0 and 1.
+        seed: of the draw.
 
     Returns:
-        ``(N,)`` bool; at least two blocks are True and at least two are False.
+        ``(N,)`` bool; at least two blocks are in it and at least two are not.
 
     Raises:
-        ValueError: the share is not between 0 and 1, or there are fewer than four blocks.
+        ValueError: a share that is none, or fewer than four blocks.
     """
     numbers = np.unique(blocks)
     if not 0 < share < 1:

@@ -5,21 +5,27 @@ from __future__ import annotations
 from pathlib import Path
 
 BAGS = (".bag", ".mcap", ".db3")
-"""Of ROS 1 and ROS 2; of ROS 2 there are folders with metadata.yaml as well."""
+"""File endings of bags; a bag of ROS 2 may also be a folder with metadata.yaml."""
 
 
 def is_bag(path: Path) -> bool:
-    """Whether a path is that of a bag, by its name; of a folder, by its metadata.yaml."""
+    """Return whether a path names a bag: by its ending or, for a folder, by its metadata.yaml."""
     return path.suffix.lower() in BAGS or (path / "metadata.yaml").is_file()
 
 
 def bag_and_topic(source: str) -> tuple[Path, str | None] | None:
-    """The bag and the topic of a source "PATH" or "PATH:/topic"; None if it is no bag.
+    """Split a source "PATH" or "PATH:/topic" into the bag and its topic.
 
-    >>> bag_and_topic("run.bag:/camera/image_raw")
-    (PosixPath('run.bag'), '/camera/image_raw')
-    >>> bag_and_topic("run.mp4") is None
-    True
+    Returns:
+        The bag's path and the topic, which is None where the source names none; None instead of
+        both if the source is no bag.
+
+    Example:
+        >>> bag, topic = bag_and_topic("run.bag:/camera/image_raw")
+        >>> bag.name, topic
+        ('run.bag', '/camera/image_raw')
+        >>> bag_and_topic("run.mp4") is None
+        True
     """
     path, _, topic = source.rpartition(":/")
     if path and is_bag(Path(path)):

@@ -1,4 +1,7 @@
-"""Collect demonstrations: the expert's clean labels, noisily executed, in robomimic's HDF5."""
+"""Collection of demonstrations: the scripted expert acts under execution noise.
+
+The file holds the expert's actions without the noise as labels, in robomimic's HDF5 layout.
+"""
 
 from __future__ import annotations
 
@@ -30,7 +33,7 @@ _MAX_FAILURES = 50
 
 @dataclass(frozen=True)
 class CollectConfig:
-    """What to collect, and how."""
+    """Settings of one collection of demonstrations."""
 
     level: str = "precise"
     control: str = "ee_delta"
@@ -39,7 +42,7 @@ class CollectConfig:
     valid_share: float = 0.1
     """Share of the episodes held out for validation."""
     hold_steps: int = 4
-    """Steps kept after the cube is up, so that a policy learns to hold."""
+    """Steps recorded after the cube is lifted, so that a policy learns to hold it."""
     out: Path | None = None
     data_dir: Path = Path("data")
     env: dict[str, Any] = field(default_factory=dict)
@@ -56,7 +59,7 @@ class CollectConfig:
 
     @property
     def path(self) -> Path:
-        """Where the data set goes: ``out``, or a name made of the settings."""
+        """Path of the data set: ``out``, or a name made of the settings."""
         if self.out is not None:
             return self.out
         extra = f"-{digest_of(self.env)[:8]}" if self.env else ""
@@ -64,7 +67,7 @@ class CollectConfig:
         return self.data_dir / "demos" / name
 
     def recipe(self) -> dict[str, Any]:
-        """What decides the content of the file."""
+        """Return the settings that determine the content of the file, as the file records them."""
         return {
             name: getattr(self, name)
             for name in ("level", "control", "episodes", "seed", "valid_share", "hold_steps", "env")
@@ -72,13 +75,14 @@ class CollectConfig:
 
 
 def collect(config: CollectConfig) -> Demonstrations:
-    """Collect (or go on collecting) and write the data set; an existing one is only checked.
+    """Collect demonstrations and write them to ``config.path``.
 
-    Finished episodes are kept one by one in ``<path>.parts/`` until the file is written.
+    Finished episodes are kept one by one in ``<path>.parts/`` until the file is written, so that an
+    interrupted collection continues. If the file exists, only its settings are checked.
 
     Raises:
-        MismatchError: the file or the parts there belong to other settings.
-        S2RobotError: the expert fails too often on this environment.
+        MismatchError: the file, or the episodes of an interrupted collection, have other settings.
+        S2RobotError: the expert fails too often in this environment.
     """
     path = config.path
     with locked(path):
@@ -87,8 +91,8 @@ def collect(config: CollectConfig) -> Demonstrations:
         demos = Demonstrations(path)
     if demos.meta["recipe"] != config.recipe():
         raise MismatchError(
-            f"{path} was collected with {demos.meta['recipe']}, asked for is {config.recipe()}; "
-            "give another out="
+            f"{path} was collected with {demos.meta['recipe']}, but the settings are "
+            f"{config.recipe()}; give another out="
         )
     return demos
 
@@ -119,13 +123,13 @@ def _claim(folder: Path, config: CollectConfig) -> None:
     if record.exists() and read_json(record) != config.recipe():
         raise MismatchError(
             f"{folder} holds episodes of an interrupted collection with other settings "
-            f"({read_json(record)}); finish that one, delete the folder, or give another out="
+            f"({read_json(record)}); finish that collection, delete the folder or give another out="
         )
     write_json(record, config.recipe())
 
 
 def _gather(config: CollectConfig, env: PickCubeEnv, folder: Path) -> tuple[list[Episode], int]:
-    """All successful episodes in the order of their seeds, and how many attempts failed."""
+    """Return the successful episodes in the order of their seeds and the number of failures."""
     episodes: list[Episode] = []
     attempt = failures = 0
     with Progress() as progress:
@@ -140,8 +144,9 @@ def _gather(config: CollectConfig, env: PickCubeEnv, folder: Path) -> tuple[list
             failures += 1
             if failures > _MAX_FAILURES + 0.1 * attempt:
                 raise S2RobotError(
-                    f"the expert failed in {failures} of {attempt} episodes on this environment "
-                    f"({config.env or 'defaults'}); it was made for the levels' own settings"
+                    f"the expert failed in {failures} of {attempt} episodes in this environment "
+                    f"({config.env or 'defaults'}); it is written for the levels' own settings, so "
+                    "change env= back towards them"
                 )
     return episodes, failures
 
@@ -175,7 +180,16 @@ def _load_part(folder: Path, attempt: int) -> Episode | None:
 
 
 def record_episode(env: PickCubeEnv, seed: int, hold_steps: int) -> Episode:
-    """One episode of the expert under execution noise, ended ``hold_steps`` after success."""
+    """Record one episode of the expert under execution noise.
+
+    Args:
+        env: the environment.
+        seed: seed of the episode and of the noise.
+        hold_steps: steps recorded after the first success.
+
+    Returns:
+        The episode; it is unsuccessful if the environment truncated it first.
+    """
     expert = _expert_for(env)
     noise = noisy_execution(np.random.default_rng([seed, 1]), EXECUTION_NOISE[env.control])
     observation, _ = env.reset(seed=seed)
@@ -208,7 +222,7 @@ def _expert_for(env: PickCubeEnv) -> ScriptedExpert | JointSpaceExpert:
 
 
 def _held_out(config: CollectConfig) -> list[int]:
-    """Numbers of the validation episodes, drawn by the collection's seed."""
+    """Return the numbers of the validation episodes, drawn with the collection's seed."""
     count = max(1, round(config.valid_share * config.episodes))
     rng = np.random.default_rng([config.seed, 2])
     return sorted(int(i) for i in rng.choice(config.episodes, size=count, replace=False))

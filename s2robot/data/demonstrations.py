@@ -1,4 +1,4 @@
-"""Demonstrations on disk: robomimic's HDF5 layout with simulator states, checked when opened."""
+"""Demonstrations on disk in robomimic's HDF5 layout with simulator states."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ from s2robot.utils.io import atomic_path
 
 FORMAT = 1
 ENV_TYPE_GYM = 2
-_MOTION = {"ee_delta": (3, EE_STEP_M), "joint_delta": (7, JOINT_STEP_RAD)}
 """robomimic's ``EnvType.GYM_TYPE``."""
+_MOTION = {"ee_delta": (3, EE_STEP_M), "joint_delta": (7, JOINT_STEP_RAD)}
 
 
 @dataclass(frozen=True)
 class Episode:
-    """One demonstration of T steps; row t is the moment before action t."""
+    """One demonstration of T steps; row t holds the moment before action t."""
 
     actions: np.ndarray
-    """(T, A) float32, the expert's clean labels in [-1, 1]."""
+    """(T, A) float32: the expert's actions without noise, in [-1, 1]; the labels."""
     executed: np.ndarray
-    """(T, A) float32, what was executed: the label plus noise."""
+    """(T, A) float32: the executed actions, which are the labels plus noise."""
     states: np.ndarray
-    """(T, S) float64 full simulator states."""
+    """(T, S) float64: full simulator states."""
     obs: Mapping[str, np.ndarray]
-    """Low-dimensional observations, each (T + 1, d) float32: before every action and at the end."""
+    """Low-dimensional observations, each (T + 1, d) float32: before each action and at the end."""
     success: np.ndarray
-    """(T,) bool, the task's success after each action."""
+    """(T,) bool: success of the task after each action."""
 
     def __len__(self) -> int:
         return len(self.actions)
@@ -51,7 +51,20 @@ def write_demonstrations(
     valid: Sequence[int],
     provenance: Mapping[str, Any],
 ) -> None:
-    """Write a robomimic data set, atomically; ``valid`` numbers the held-out episodes."""
+    """Write a robomimic data set; the file appears only when it is complete.
+
+    Args:
+        path: the file to write.
+        episodes: the demonstrations, one or more.
+        env_name: name of the environment.
+        env_kwargs: arguments that build the environment again; JSON-able.
+        model_xml: MuJoCo model of the environment.
+        valid: numbers of the episodes held out for validation.
+        provenance: further entries of the record beside the format and the digest; JSON-able.
+
+    Raises:
+        ValueError: there are no episodes.
+    """
     if not episodes:
         raise ValueError("there are no episodes to write; collect at least one")
     meta = {"format": FORMAT, "digest": digest_episodes(episodes), **provenance}
@@ -89,7 +102,7 @@ def _write_mask(file: h5py.File, key: str, numbers: Sequence[int]) -> None:
 
 
 def digest_episodes(episodes: Sequence[Episode]) -> str:
-    """SHA-256 over labels, states and observations: the identity of a data set's content."""
+    """Return the SHA-256 of labels, states and observations, which identifies a data set."""
     digest = hashlib.sha256()
     for episode in episodes:
         for array in (episode.actions, episode.states):
@@ -101,13 +114,22 @@ def digest_episodes(episodes: Sequence[Episode]) -> str:
 
 
 class Demonstrations:
-    """A robomimic HDF5 file written by ``s2robot collect``, read whole and checked.
+    """Contents of a robomimic HDF5 file that ``s2robot collect`` wrote, checked when opened.
 
-    Arrays are all episodes' frames one after another: N frames of E episodes.
+    Arrays hold the frames of all episodes one after another: N frames of E episodes.
+
+    Args:
+        path: the file.
 
     Raises:
-        FileNotFoundError: no such file.
-        CorruptFileError: truncated, altered, or not a data set with simulator states of ours.
+        FileNotFoundError: there is no such file.
+        CorruptFileError: the file is truncated, altered, or holds no simulator states of this
+            package's environments.
+
+    Example:
+        >>> demos = Demonstrations("data/demos/precise.hdf5")  # doctest: +SKIP
+        >>> demos.num_episodes, demos.control  # doctest: +SKIP
+        (120, 'ee_delta')
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -121,8 +143,8 @@ class Demonstrations:
             self._read(file)
         if digest_episodes(self.episodes) != self.digest:
             raise CorruptFileError(
-                f"{self.path}: content and recorded digest differ; the file was altered or "
-                "damaged: collect it again"
+                f"{self.path}: its content does not have the recorded digest, so it was altered or "
+                "damaged; collect it again"
             )
 
     def _read(self, file: Any) -> None:
@@ -137,8 +159,8 @@ class Demonstrations:
             self._join()
         except (KeyError, ValueError) as error:
             raise CorruptFileError(
-                f"{self.path} is HDF5 but lacks what `s2robot collect` writes ({error}); "
-                "data sets of other programs carry no simulator states of this environment"
+                f"{self.path} is HDF5 but lacks an entry that `s2robot collect` writes ({error}); "
+                "data sets of other programs hold no simulator states of this environment"
             ) from None
         if meta.get("format") != FORMAT:
             raise CorruptFileError(
@@ -160,7 +182,7 @@ class Demonstrations:
 
     @property
     def level(self) -> str:
-        """Name of the level it was collected on."""
+        """Name of the level on which the demonstrations were collected."""
         return self.env_kwargs["level"]
 
     @property
@@ -180,19 +202,19 @@ class Demonstrations:
 
     @property
     def num_episodes(self) -> int:
-        """E, the number of demonstrations."""
+        """Number of demonstrations, E."""
         return len(self.episodes)
 
     @property
     def num_frames(self) -> int:
-        """N, the number of frames of all demonstrations."""
+        """Number of frames of all demonstrations, N."""
         return int(self.episode_ends[-1])
 
     def low_dim(self, key: str) -> np.ndarray:
-        """(N, d) float32 of one low-dimensional observation.
+        """Return one low-dimensional observation before every action, (N, d) float32.
 
         Raises:
-            KeyError: there is no such observation; lists those there are.
+            KeyError: there is no such observation; the message lists the available ones.
         """
         keys = sorted(self.episodes[0].obs)
         if key not in keys:
@@ -205,7 +227,7 @@ def _opened(path: Path) -> h5py.File:
         return h5py.File(path, "r")
     except OSError as error:
         raise CorruptFileError(
-            f"{path} cannot be read as HDF5 ({error}); it is truncated or another kind of file: "
+            f"{path} cannot be read as HDF5 ({error}); it is truncated or another kind of file; "
             "collect it again"
         ) from None
 

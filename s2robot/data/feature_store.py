@@ -1,8 +1,9 @@
-"""Features of demonstrations on disk: content-addressed, each scale apart, checked when read.
+"""Features of demonstrations on disk, addressed by content and checked when they are read.
 
 ``<root>/<key>/`` holds one scale of one data set: shards of some hundred frames each, and
-``meta.json`` that lists them with their SHA-256. A shard counts once it is listed, so a kill loses
-at most one. As scales lie apart, encoders that share a scale share its features.
+``meta.json``, which lists the shards with their SHA-256. A shard is valid once it is listed, so a
+killed process loses at most one. Each scale has its own entry, so encoders that share a scale share
+its features.
 """
 
 from __future__ import annotations
@@ -28,38 +29,66 @@ from s2robot.utils.progress import frames_bar
 
 FORMAT = 1
 MERGE_FRAMES = 512
-"""Frames whose scales are merged at once when loading."""
+"""Number of frames whose scales are merged at once when loading."""
 
 
 class DataSet(Protocol):
-    """What the store asks of demonstrations."""
+    """Frames that can be told from others; ``Demonstrations`` is one."""
 
     @property
-    def digest(self) -> str: ...
+    def digest(self) -> str:
+        """Digest of the content."""
+        ...
+
     @property
-    def num_frames(self) -> int: ...
+    def num_frames(self) -> int:
+        """Number of frames."""
+        ...
 
 
 class FrameReader(Protocol):
-    """Frames of a data set, in order."""
+    """Reader of a data set's frames, in their order."""
 
     @property
     def source(self) -> dict[str, Any]:
-        """JSON-able description of all that decides the pixels besides the data set."""
+        """JSON-able description of everything that determines the pixels besides the data set."""
         ...
 
     def __len__(self) -> int: ...
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Frames ``(stop - start, H, W, 3)`` uint8 RGB."""
+        """Return frames ``start`` to ``stop`` (exclusive): ``(n, H, W, 3)`` uint8 RGB."""
         ...
 
 
 class FeatureStore:
-    """Features of data sets under one folder, float16.
+    """Store of the features of data sets under one folder, in float16.
 
     Args:
         root: the folder.
-        block_frames: frames encoded between two writes; a kill loses at most so many.
+        block_frames: number of frames encoded between two writes; a killed process loses at most
+            that many.
+
+    Raises:
+        ValueError: ``block_frames`` is below 1.
+
+    Example:
+        The data set has a digest; its reader describes the source of the frames and reads them.
+
+        >>> import tempfile
+        >>> from types import SimpleNamespace
+        >>> class Black:
+        ...     source = {"kind": "black"}
+        ...     def __len__(self):
+        ...         return 4
+        ...     def read(self, start, stop):
+        ...         return np.zeros((stop - start, 128, 128, 3), np.uint8)
+        >>> data_set = SimpleNamespace(digest="black-4", num_frames=4)
+        >>> encoder = FrameEncoder.from_name("random/vitt16-128", (1,), "mean", device="cpu")
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     store = FeatureStore(folder)
+        ...     store.ensure(data_set, Black(), encoder, progress=False)
+        ...     store.load(data_set, Black(), encoder).shape
+        torch.Size([4, 192])
     """
 
     def __init__(self, root: str | Path, block_frames: int = 256) -> None:
@@ -76,21 +105,21 @@ class FeatureStore:
         progress: bool = True,
         refresh: bool = False,
     ) -> None:
-        """Encode what is missing, all missing scales in one pass over the frames.
+        """Encode the missing frames, all missing scales in one pass over the frames.
 
-        A killed call goes on where it stopped; of calls at once in several processes one works
-        and the others wait.
+        A call that was killed continues where it stopped. When several processes call at once, one
+        of them encodes and the others wait.
 
         Args:
             demos: the data set.
-            frames: its frames.
-            encoder: made each of ``encoder.spec``'s scales.
-            progress: show a progress bar.
-            refresh: delete what is there and encode it again.
+            frames: reader of its frames.
+            encoder: the encoder; each of its scales is stored.
+            progress: whether to show a progress bar.
+            refresh: whether to delete the stored features first and encode all of them again.
 
         Raises:
-            MismatchError: the frames are not as many as the data set has, or the encoder's runtime
-                is approximate.
+            MismatchError: the reader has another number of frames than the data set, or the
+                encoder's runtime is approximate.
         """
         _check_lengths(demos, frames)
         _check_exact(encoder)
@@ -128,10 +157,18 @@ class FeatureStore:
     def load(
         self, demos: DataSet, frames: FrameReader, encoder: FrameEncoder | EncoderSpec
     ) -> Tensor:
-        """Embeddings ``(N, D)`` float16 of all frames, every shard's checksum verified.
+        """Load the embeddings of all frames and verify the checksum of every shard.
+
+        Args:
+            demos: the data set.
+            frames: reader of its frames.
+            encoder: the encoder, or its specification.
+
+        Returns:
+            ``(N, D)`` float16.
 
         Raises:
-            FileNotFoundError: not all of them were encoded.
+            FileNotFoundError: some frames are not encoded.
             CorruptFileError: a file was truncated or altered.
         """
         layout = _layout_of(encoder)
@@ -163,7 +200,7 @@ class FeatureStore:
                 {
                     **common,
                     "scale": scale,
-                    # both modes give the base image, as at scale 1
+                    # both modes use the base image, as at scale 1
                     "input_mode": "native" if layout.is_base(part) else spec.input_mode,
                     **({} if layout.is_square(part) else {"tiling": [part.rows, part.columns]}),
                     "shape": list(part.stored_shape),
@@ -177,8 +214,8 @@ class FeatureStore:
 def _check_exact(encoder: FrameEncoder) -> None:
     if not encoder.runtime.exact:
         raise MismatchError(
-            f"runtime {encoder.runtime.name} is approximate and the store keeps what the spec "
-            "says; use runtime=auto, or another exact one"
+            f"runtime {encoder.runtime.name} is approximate, but stored features must be those "
+            "of the encoder's specification exactly; use runtime=auto, or another exact runtime"
         )
 
 
@@ -189,7 +226,7 @@ def _layout_of(encoder: FrameEncoder | EncoderSpec) -> EmbeddingLayout:
 
 
 class _Entry:
-    """One scale of one data set on disk."""
+    """Entry of one scale of one data set on disk."""
 
     def __init__(self, root: Path, description: dict[str, Any], total: int) -> None:
         self.description = description
@@ -201,18 +238,18 @@ class _Entry:
         self.reread()
 
     def lock(self) -> contextlib.AbstractContextManager[Any]:
-        """Keeps other processes from writing this entry."""
+        """Return a lock that keeps other processes from writing this entry."""
         return locked(self.folder)
 
     def reread(self) -> bool:
-        """Look again at what is on disk; whether it is complete."""
+        """Read the list of shards from disk again and return whether the entry is complete."""
         meta = self.folder / "meta.json"
         self._shards = read_json(meta)["shards"] if meta.exists() else []
         return self.complete
 
     @property
     def frames(self) -> int:
-        """Frames that are there."""
+        """Number of stored frames."""
         return sum(shard["frames"] for shard in self._shards)
 
     @property
@@ -225,12 +262,12 @@ class _Entry:
         self.reread()
 
     def append(self, features: Tensor) -> None:
-        """Write the next frames' features ``(n, *shape)``."""
+        """Write the features ``(n, *shape)`` of the next frames."""
         half = features.detach().to("cpu", torch.float16)
         if not torch.isfinite(half).all():
             raise S2RobotError(
-                f"scale {self.scale:g} gives features beyond float16's range (largest "
-                f"{features.abs().max():.3g}); this backbone's output is unusable as it is"
+                f"scale {self.scale:g} has features beyond float16's range (largest "
+                f"{features.abs().max():.3g}); this backbone's output cannot be stored"
             )
         buffer = io.BytesIO()
         np.save(buffer, half.numpy(), allow_pickle=False)
@@ -246,7 +283,7 @@ class _Entry:
         )
 
     def read(self) -> Tensor:
-        """All features ``(N, *shape)`` float16, checked."""
+        """Return all features ``(N, *shape)`` float16 with their checksums verified."""
         if not self.complete:
             raise FileNotFoundError(
                 f"{self.frames} of {self.total} frames are encoded at scale {self.scale:g} in "
@@ -265,8 +302,8 @@ class _Entry:
         data = path.read_bytes() if path.exists() else b""
         if sha256_bytes(data) != shard["sha256"]:
             raise CorruptFileError(
-                f"{path} ({len(data)} bytes) has not the SHA-256 that was recorded when it was "
-                f"written; delete {self.folder} and encode again (`s2robot features`)"
+                f"{path} ({len(data)} bytes) does not have the SHA-256 that was recorded when it "
+                f"was written; delete {self.folder} and encode again (`s2robot features`)"
             )
         return torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False))
 
@@ -274,6 +311,6 @@ class _Entry:
 def _check_lengths(demos: DataSet, frames: FrameReader) -> None:
     if len(frames) != demos.num_frames or not demos.num_frames:
         raise MismatchError(
-            f"the data set has {demos.num_frames} frames and the frame source {len(frames)}; "
-            "they must be the same number, at least 1"
+            f"the data set has {demos.num_frames} frames and their reader {len(frames)}; both must "
+            "have the same number, at least 1"
         )

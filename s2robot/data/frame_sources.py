@@ -1,4 +1,4 @@
-"""Frames to try an encoder on: rendered episodes, videos, folders of pictures, bags, or noise."""
+"""Frames from rendered episodes, videos, folders of pictures, ROS bags, or noise."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ GENERATED = ("pick-cube", "noise")
 
 
 def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
-    """Read or make frames.
+    """Read frames from a source, or render or draw them.
 
     Args:
-        source: "pick-cube" (the scripted expert before the camera of the level `easy`),
+        source: "pick-cube" (the scripted expert, as the camera of the level `easy` sees it),
             "pick-cube/LEVEL", "noise", a video file, a folder of pictures (in the order of
-            their names), or a bag: the only topic of pictures in it, or "PATH:/topic".
-        height: of the frames wanted [px]; others are resized (area averages).
-        width: of the frames wanted [px].
-        count: most frames.
+            their names), or a bag: "PATH" if it has one topic of pictures, else "PATH:/topic".
+        height: height of the frames [px]; pictures of another size are resized (area averages).
+        width: width of the frames [px].
+        count: largest number of frames.
 
     Returns:
         ``(T, height, width, 3)`` uint8, T at most ``count``.
@@ -37,7 +37,12 @@ def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
         FileNotFoundError: there is no such file.
         ValueError: a folder without pictures, a file of an unknown kind, an unknown level, or a
             bag without the topic or with several.
-        CorruptFileError: a file that cannot be read.
+        CorruptFileError: a file cannot be read.
+
+    Example:
+        >>> frames = frames_from("noise", height=48, width=64, count=2)
+        >>> frames.shape, frames.dtype
+        ((2, 48, 64, 3), dtype('uint8'))
     """
     if source == "noise":
         shape = (count, height, width, 3)
@@ -47,12 +52,12 @@ def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
     found = _episodes(level or "easy", height, width) if rendered else _read(source)
     frames = [_fitted(frame, height, width) for frame, _ in zip(found, range(count), strict=False)]
     if not frames:
-        raise CorruptFileError(f"{source} holds no frame that can be read")
+        raise CorruptFileError(f"{source} holds no frame that can be read; give another source")
     return np.stack(frames)
 
 
 def _episodes(level: str, height: int, width: int) -> Iterator[np.ndarray]:
-    """Frames of one episode after another, as the level's own camera shows them."""
+    """Yield the frames of one episode after another, as the level's own camera sees them."""
     from s2robot.envs.levels import get_level
 
     for seed in itertools.count():
@@ -62,16 +67,16 @@ def _episodes(level: str, height: int, width: int) -> Iterator[np.ndarray]:
 def expert_episode(
     level: str, camera: str, shape: tuple[int, int], seed: int
 ) -> Iterator[np.ndarray]:
-    """Frames ``(*shape, 3)`` uint8 of one episode of the scripted expert, until it succeeds.
+    """Yield frames ``(*shape, 3)`` uint8 of one episode of the scripted expert, until it succeeds.
 
     Args:
-        level: of the task.
-        camera: that looks.
-        shape: (height, width) of the frames [px].
-        seed: of the episode.
+        level: name of the level.
+        camera: name of the camera.
+        shape: height and width of the frames [px].
+        seed: seed of the episode.
 
     Raises:
-        ValueError: unknown level or camera, or a shape below 1 px.
+        ValueError: the level or the camera is unknown, or the shape is below 1 px.
     """
     from s2robot.envs.expert import ScriptedExpert
     from s2robot.envs.pick_cube import PickCubeEnv
@@ -104,7 +109,7 @@ def _read(source: str) -> Iterator[np.ndarray]:
         return (_picture(file) for file in files)
     if not path.exists():
         raise FileNotFoundError(
-            f"{path}: no such video, bag or folder of pictures; without one, give "
+            f"{path}: no such video, bag or folder of pictures; without any, use "
             f"{' or '.join(GENERATED)}"
         )
     if path.suffix.lower() not in VIDEOS:
@@ -124,10 +129,10 @@ def _picture(path: Path) -> np.ndarray:
 
 
 def video_frames(path: Path) -> Iterator[np.ndarray]:
-    """Frames (H, W, 3) uint8 RGB of a video, one after another.
+    """Yield the frames (H, W, 3) uint8 RGB of a video, one after another.
 
     Raises:
-        CorruptFileError: it cannot be read.
+        CorruptFileError: the video cannot be read.
     """
     try:
         yield from (frame[..., :3] for frame in iio.imiter(path))

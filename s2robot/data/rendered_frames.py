@@ -1,4 +1,4 @@
-"""Frames of demonstrations, rendered from their simulator states once and kept on disk."""
+"""Camera frames of demonstrations, rendered once from their simulator states."""
 
 from __future__ import annotations
 
@@ -20,24 +20,24 @@ from s2robot.utils.provenance import versions
 
 @dataclass(frozen=True)
 class CameraConfig:
-    """Which camera the policy sees through, and how many pixels it has."""
+    """Camera of the policy and the size of its frames."""
 
     name: str = "front"
     size: int = 384
-    """Side of a square native frame [px]: what the camera delivers, whatever the scales."""
+    """Side of the square frames that the camera delivers [px], whatever the scales are."""
 
     def __post_init__(self) -> None:
         if self.size < 16:
-            raise ValueError(f"camera size must be at least 16 px; got {self.size}")
+            raise ValueError(f"camera size is {self.size} px; it must be at least 16 px")
 
 
 class RenderedFrames:
-    """A demonstration file's frames ``(N, S, S, 3)`` uint8 RGB, episode by episode on disk.
+    """Frames ``(N, S, S, 3)`` uint8 RGB of demonstrations, kept on disk episode by episode.
 
     Args:
-        demos: whose states are rendered.
-        camera: from where and how large.
-        cache: folder that keeps the frames; a killed rendering goes on where it stopped.
+        demos: the demonstrations whose states are rendered.
+        camera: the camera and the size of the frames.
+        cache: folder for the frames; a rendering that was killed continues where it stopped.
     """
 
     def __init__(self, demos: Demonstrations, camera: CameraConfig, cache: str | Path) -> None:
@@ -48,7 +48,7 @@ class RenderedFrames:
 
     @property
     def source(self) -> dict[str, Any]:
-        """What decides the pixels besides the states: camera, size, quality, renderer version."""
+        """Description of what determines the pixels: camera, environment and renderer version."""
         return {
             "kind": "mujoco",
             "camera": dataclasses.asdict(self._camera),
@@ -60,9 +60,21 @@ class RenderedFrames:
         return self._demos.num_frames
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Frames ``start`` to ``stop`` (exclusive); the first call renders what is missing."""
+        """Return some frames; the first call renders the episodes that are missing on disk.
+
+        Args:
+            start: number of the first frame.
+            stop: number after the last frame.
+
+        Returns:
+            ``(stop - start, S, S, 3)`` uint8 RGB.
+
+        Raises:
+            ValueError: ``start`` or ``stop`` is out of range.
+            CorruptFileError: a file of frames is damaged.
+        """
         if not 0 <= start <= stop <= len(self):
-            raise ValueError(f"frames {start} to {stop} asked of {len(self)}")
+            raise ValueError(f"frames are {start} to {stop}; allowed: 0 to {len(self)}")
         if not self._episodes:
             self._episodes = self._ensure()
         ends = self._demos.episode_ends

@@ -23,16 +23,17 @@ _GREEN_OF_U = _BLUE_OF_U * _BLUE / (1 - _RED - _BLUE)
 
 
 def demosaic(mosaic: np.ndarray, pattern: str) -> np.ndarray:
-    """Bilinear demosaicing: a colour missing at a pixel is the mean of its nearest neighbours.
+    """Convert a Bayer mosaic to RGB by bilinear interpolation.
 
-    Borders continue by mirroring, which keeps the pattern. Means are rounded, halves up.
+    A color that a pixel lacks is the mean of the nearest pixels that have it, rounded with halves
+    up. Borders are mirrored, which keeps the pattern.
 
     Args:
-        mosaic: ``(H, W)`` uint8 or uint16, both sides 2 or more.
+        mosaic: ``(H, W)`` uint8 or uint16, both sides at least 2.
         pattern: "rggb", "bggr", "gbrg" or "grbg".
 
     Returns:
-        ``(H, W, 3)`` RGB of the same type.
+        ``(H, W, 3)`` RGB of the same data type.
     """
     red_row, red_column = RED_AT[pattern]
     wide = np.uint16 if mosaic.dtype == np.uint8 else np.uint32  # takes the sum of four
@@ -48,13 +49,13 @@ def demosaic(mosaic: np.ndarray, pattern: str) -> np.ndarray:
 
 
 class _Lattice:
-    """Every second pixel of every second row: all of one colour, with its neighbours."""
+    """Every second pixel of every second row: pixels of one color, with access to neighbors."""
 
     def __init__(self, padded: np.ndarray, shape: tuple[int, ...], row: int, column: int) -> None:
         self._padded, self._shape, self._start = padded, shape, (1 + row, 1 + column)
 
     def _mean(self, offsets: tuple[tuple[int, int], ...]) -> np.ndarray:
-        """Of two or four neighbours."""
+        """Return the mean of two or four neighbors."""
         total = self._shifted(*offsets[0]) + self._shifted(*offsets[1])
         for offset in offsets[2:]:
             total += self._shifted(*offset)
@@ -68,7 +69,12 @@ class _Lattice:
         return self._padded[down, left + columns : 1 + width + columns : 2]
 
     def colors(self, in_red_row: bool, in_red_column: bool) -> tuple[np.ndarray, ...]:
-        """Red, green, blue ``(h, w)`` of these pixels, given how they lie to the red ones."""
+        """Return red, green and blue ``(h, w)`` of these pixels.
+
+        Args:
+            in_red_row: whether the pixels lie in rows with red pixels.
+            in_red_column: whether the pixels lie in columns with red pixels.
+        """
         own = self._shifted(0, 0)
         if in_red_row != in_red_column:  # a green pixel, red beside it or above it
             beside, above = self._mean(_BESIDE), self._mean(_ABOVE)
@@ -80,16 +86,16 @@ class _Lattice:
 
 
 def yuv422_to_rgb(rows: np.ndarray, luma_first: bool) -> np.ndarray:
-    """YUV 4:2:2 to RGB by BT.601, Y in 16-235 and U, V in 16-240 about 128.
+    """Convert YUV 4:2:2 to RGB by BT.601, with Y in 16-235 and U, V in 16-240 about 128.
 
-    A pair of pixels shares its chroma. The numbers are cv_bridge's to a level.
+    Two neighboring pixels share their chroma. Values differ from cv_bridge's by one level at most.
 
     Args:
-        rows: ``(H, 2 · W)`` uint8, W even: U Y V Y a pair of pixels, or Y U Y V.
-        luma_first: whether it is Y U Y V.
+        rows: ``(H, 2 · W)`` uint8 with W even: U Y V Y for each pair of pixels, or Y U Y V.
+        luma_first: whether the order is Y U Y V.
 
     Returns:
-        ``(H, W, 3)`` uint8.
+        ``(H, W, 3)`` uint8 RGB.
     """
     height, width = rows.shape[0], rows.shape[1] // 2
     pairs = rows.reshape(height, width // 2, 4)

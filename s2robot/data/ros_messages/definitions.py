@@ -1,11 +1,11 @@
-"""The messages of ``s2robot_msgs``, the same text for ROS 1 and ROS 2."""
+"""Definitions of the messages of ``s2robot_msgs``, the same text for ROS 1 and ROS 2."""
 
 from __future__ import annotations
 
 PACKAGE = "s2robot_msgs"
 
 ENCODER_TOPIC = "/s2robot/encoder"
-"""One latched ``std_msgs/String``: JSON of the encoder's spec and of where embeddings come from."""
+"""Topic of one latched ``std_msgs/String``: JSON of the encoder and the source of the frames."""
 
 EMBEDDING_STAMPED = """\
 # The embedding of one camera frame by a frozen encoder.
@@ -26,4 +26,4 @@ bool anew               # whether the policy had forgotten what it saw before
 """
 
 MESSAGES = {"EmbeddingStamped": EMBEDDING_STAMPED, "ActionStamped": ACTION_STAMPED}
-"""Definition of each message by its name, as the ``.msg`` files have it."""
+"""Definitions by the message's name, equal to the ``.msg`` files."""

@@ -1,8 +1,8 @@
-"""Camera messages of ROS 1 and ROS 2 to RGB frames, by their attributes alone.
+"""Conversion of camera messages of ROS 1 and ROS 2 to RGB frames, by their attributes alone.
 
-cv_bridge is not used: Debian's ignores ``step``, so that padded rows come out wrong, and breaks
-with NumPy 2. Frames are views of the message's own memory where its layout allows, so a message
-must not be changed while its frame is in use; no ROS client library does.
+cv_bridge is not used: Debian's version ignores ``step``, so padded rows are decoded wrongly, and it
+fails with NumPy 2. Where the layout allows it, a frame is a view of the message's memory, so the
+message must not be changed while its frame is in use; no ROS client library changes it.
 """
 
 from __future__ import annotations
@@ -23,7 +23,12 @@ _CONTAINERS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG"}
 
 
 class ImageError(ValueError):
-    """A camera message that gives no frame; ``kind`` is one word to count it under."""
+    """Camera message that cannot be decoded to a frame.
+
+    Args:
+        kind: one word under which such messages are counted.
+        message: text of the error.
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -32,18 +37,18 @@ class ImageError(ValueError):
 
 @dataclass(frozen=True)
 class _Layout:
-    """How the pixels of an encoding lie in a row."""
+    """Layout of an encoding's pixels in a row."""
 
     pixel_bytes: int
     convert: Callable[[np.ndarray, _Picture], np.ndarray]
-    """Rows ``(H, W · pixel_bytes)`` uint8 to RGB."""
+    """Converts rows ``(H, W · pixel_bytes)`` uint8 to RGB."""
     least_side: int = 1
     even_width: bool = False
 
 
 @dataclass(frozen=True)
 class _Picture:
-    """What else a conversion has to know of the message."""
+    """Attributes of the message that a conversion needs besides the rows."""
 
     height: int
     width: int
@@ -52,11 +57,11 @@ class _Picture:
 
 
 def _channels(order: str, sample_bytes: int = 1) -> _Layout:
-    """Interleaved samples; ``order`` is "rgb", "bgra", ..., or "generic" for OpenCV's type names.
+    """Return the layout of interleaved samples; of 16-bit samples the upper byte is used.
 
-    Of 16-bit samples the upper byte is taken.
+    ``order`` is "rgb", "bgra", ..., or "generic" for OpenCV's type names.
     """
-    count = {"grey": 1, "generic": 3, "generica": 4}.get(order, len(order))
+    count = {"gray": 1, "generic": 3, "generica": 4}.get(order, len(order))
 
     def convert(rows: np.ndarray, picture: _Picture) -> np.ndarray:
         samples = rows.reshape(picture.height, picture.width, count, sample_bytes)
@@ -90,12 +95,12 @@ def _yuv(luma_first: bool) -> _Layout:
 _LAYOUTS = {
     **{order + "8": _channels(order) for order in ("rgb", "bgr", "rgba", "bgra")},
     **{order + "16": _channels(order, 2) for order in ("rgb", "bgr", "rgba", "bgra")},
-    "mono8": _channels("grey"),
-    "mono16": _channels("grey", 2),
-    "8UC1": _channels("grey"),
+    "mono8": _channels("gray"),
+    "mono16": _channels("gray", 2),
+    "8UC1": _channels("gray"),
     "8UC3": _channels("generic"),
     "8UC4": _channels("generica"),
-    "16UC1": _channels("grey", 2),
+    "16UC1": _channels("gray", 2),
     **{f"bayer_{pattern}8": _bayer(pattern) for pattern in RED_AT},
     **{f"bayer_{pattern}16": _bayer(pattern, 2) for pattern in RED_AT},
     "yuv422": _yuv(luma_first=False),
@@ -104,16 +109,29 @@ _LAYOUTS = {
     "yuyv": _yuv(luma_first=True),
 }
 ENCODINGS = tuple(_LAYOUTS)
-"""Values of ``sensor_msgs/Image.encoding`` that ``image_to_rgb`` takes."""
+"""Values of ``sensor_msgs/Image.encoding`` that ``image_to_rgb`` accepts."""
 
 
 def frame_of(message: Any, generic_order: str = "bgr") -> np.ndarray:
-    """The frame of an Image or a CompressedImage, told apart by their attributes.
+    """Return the frame of an Image or a CompressedImage, which differ in their attributes.
 
-    See ``image_to_rgb`` and ``compressed_to_rgb``.
+    Args:
+        message: see ``image_to_rgb`` and ``compressed_to_rgb``.
+        generic_order: see ``image_to_rgb``.
+
+    Returns:
+        ``(H, W, 3)`` uint8 RGB.
 
     Raises:
-        ImageError: there is no frame to be had from it.
+        ImageError: the message cannot be decoded.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> message = SimpleNamespace(
+        ...     height=1, width=2, encoding="bgr8", is_bigendian=0, step=6, data=bytes(range(6))
+        ... )
+        >>> frame_of(message).tolist()
+        [[[2, 1, 0], [5, 4, 3]]]
     """
     try:
         if hasattr(message, "encoding"):
@@ -130,24 +148,33 @@ def frame_of(message: Any, generic_order: str = "bgr") -> np.ndarray:
 
 
 def image_to_rgb(message: Any, generic_order: str = "bgr") -> np.ndarray:
-    """The frame of a ``sensor_msgs/Image``.
+    """Return the frame of a ``sensor_msgs/Image``.
 
     Rows may be padded (``step``). Of 16-bit samples the upper byte is kept (``>> 8``); cv_bridge
-    rounds ``value / 257`` instead, a level higher at most. 16UC1 is most often depth in
-    millimetres: it is taken, as grey, but no encoder was trained on that. YUV is BT.601 in its
+    rounds ``value / 257`` instead, which is at most one level higher. 16UC1 is most often depth in
+    millimeters: it is accepted as gray, but no encoder was trained on depth. YUV is BT.601 in its
     limited range. Alpha is dropped.
 
     Args:
-        message: with height, width, encoding, is_bigendian, step, and data of bytes.
-        generic_order: "bgr", as OpenCV lays colours, or "rgb": of 8UC3 and 8UC4, which do not say.
+        message: object with height, width, encoding, is_bigendian, step, and data of bytes.
+        generic_order: order of the channels of 8UC3 and 8UC4, whose names do not define it: "bgr",
+            as in OpenCV, or "rgb".
 
     Returns:
-        ``(H, W, 3)`` uint8 RGB. For interleaved channels and grey a read-only or strided view.
+        ``(H, W, 3)`` uint8 RGB; for interleaved channels and gray a read-only or strided view.
 
     Raises:
-        ImageError: the message cannot be one; kinds "encoding", "zero_size", "size", "step",
-            "truncated", "malformed".
-        ValueError: ``generic_order`` is neither.
+        ImageError: the message is not a valid image; the kinds are "encoding", "zero_size", "size",
+            "step", "truncated" and "malformed".
+        ValueError: ``generic_order`` has another value.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> message = SimpleNamespace(
+        ...     height=1, width=2, encoding="mono8", is_bigendian=0, step=2, data=bytes([7, 9])
+        ... )
+        >>> image_to_rgb(message).tolist()
+        [[[7, 7, 7], [9, 9, 9]]]
     """
     if generic_order not in ORDERS:
         raise ValueError(f"generic_order is {generic_order!r}; allowed: {', '.join(ORDERS)}")
@@ -168,32 +195,37 @@ def _size(message: Any, layout: _Layout) -> tuple[int, int]:
     height, width = int(message.height), int(message.width)
     found = f"{message.encoding} image of {width} x {height} pixels"
     if height < 1 or width < 1:
-        raise ImageError("zero_size", f"{found}; width and height must be 1 or more")
+        raise ImageError("zero_size", f"{found}; width and height must be at least 1")
     if min(height, width) < layout.least_side:
-        raise ImageError("size", f"{found}; a Bayer mosaic has {layout.least_side} a side at least")
+        raise ImageError(
+            "size", f"{found}; a Bayer mosaic needs sides of at least {layout.least_side}"
+        )
     if layout.even_width and width % 2:
-        raise ImageError("size", f"{found}; pixels share chroma in pairs: the width must be even")
+        raise ImageError(
+            "size", f"{found}; the width must be even, as pairs of pixels share chroma"
+        )
     return height, width
 
 
 def _rows(message: Any, height: int, row_bytes: int) -> np.ndarray:
-    """The rows without their padding, ``(H, row_bytes)`` uint8, as a view where possible."""
+    """Return the rows without their padding, ``(H, row_bytes)`` uint8, as a view if possible."""
     step, data = int(message.step), _bytes_of(message.data)
     found = f"{message.encoding} image of {int(message.width)} x {height} pixels"
     if step < row_bytes:
         raise ImageError(
-            "step", f"{found}: step is {step} bytes, but a row has {row_bytes}; mend the driver"
+            "step", f"{found}: step is {step} bytes, but a row has {row_bytes}; fix the driver"
         )
     if len(data) < step * height:
         raise ImageError(
             "truncated",
-            f"{found} with step {step} has {step * height} bytes, but the message {len(data)}",
+            f"{found} with step {step} needs {step * height} bytes, but the message has "
+            f"{len(data)}",
         )
     return data[: step * height].reshape(height, step)[:, :row_bytes]
 
 
 def _bytes_of(data: Any) -> np.ndarray:
-    """Any buffer as uint8 ``(N,)``, without a copy where it lies in one piece."""
+    """Return a buffer as uint8 ``(N,)``, without a copy if it is contiguous."""
     try:
         if isinstance(data, np.ndarray):
             return np.ascontiguousarray(data).reshape(-1).view(np.uint8)
@@ -207,25 +239,25 @@ def _bytes_of(data: Any) -> np.ndarray:
 
 
 def compressed_to_rgb(message: Any) -> np.ndarray:
-    """The frame of a ``sensor_msgs/CompressedImage``: JPEG or PNG, colours or grey.
+    """Return the frame of a ``sensor_msgs/CompressedImage``: JPEG or PNG, in color or gray.
 
     ``format`` is as image_transport writes it ("jpeg", "bgr8; jpeg compressed bgr8", ...). The
-    container is told by the data's first bytes. Where ``format`` ends in an rgb encoding, the
-    sender has compressed RGB as if it were BGR, and red and blue change places.
+    first bytes of the data identify the container. If ``format`` ends in an rgb encoding, the
+    sender compressed RGB as if it were BGR, so red and blue are exchanged.
 
     Returns:
-        ``(H, W, 3)`` uint8 RGB. Of 16-bit grey the upper byte.
+        ``(H, W, 3)`` uint8 RGB; the upper byte of 16-bit gray.
 
     Raises:
-        ImageError: kinds "encoding" (depth, a raw mosaic, another container), "truncated",
-            "malformed".
+        ImageError: the message cannot be decoded; the kinds are "encoding" (depth, a raw mosaic,
+            another container), "truncated" and "malformed".
     """
     form = str(message.format)
     target = form.partition("compressed")[2].strip()
     if target.startswith(("Depth", "bayer")):
         raise ImageError(
             "encoding",
-            f"CompressedImage of format {form!r}; allowed: JPEG and PNG of colours, grey",
+            f"CompressedImage of format {form!r}; allowed: JPEG and PNG of color or gray",
         )
     data = bytes(_bytes_of(message.data))
     container = next((name for head, name in _CONTAINERS.items() if data.startswith(head)), None)
@@ -235,7 +267,7 @@ def compressed_to_rgb(message: Any) -> np.ndarray:
         raise ImageError(
             "encoding",
             f"CompressedImage of format {form!r}: its data begins with {data[:4].hex(' ')}, which "
-            "is neither JPEG nor PNG; allowed: those two",
+            "is neither JPEG nor PNG; only these two are allowed",
         )
     frame = _decoded(data, container, form)
     return frame[..., ::-1] if target.startswith("rgb") else frame
@@ -244,7 +276,7 @@ def compressed_to_rgb(message: Any) -> np.ndarray:
 def _decoded(data: bytes, container: str, form: str) -> np.ndarray:
     try:
         with Image.open(io.BytesIO(data), formats=(container,)) as picture:
-            if picture.mode.startswith("I"):  # 16-bit grey; convert("RGB") would clip it
+            if picture.mode.startswith("I"):  # 16-bit gray; convert("RGB") would clip it
                 gray = (np.asarray(picture) >> 8).astype(np.uint8)
                 return np.broadcast_to(gray[..., None], (*gray.shape, 3))
             return np.asarray(picture.convert("RGB"))

@@ -1,4 +1,4 @@
-"""Stamps of both kinds of ROS headers as integer nanoseconds, and their order."""
+"""Time stamps of ROS 1 and ROS 2 as integer nanoseconds, and their order."""
 
 from __future__ import annotations
 
@@ -8,38 +8,46 @@ from typing import Any
 
 NS = 1_000_000_000
 UNSET_NS = 0
-"""The stamp of a header that was never filled in."""
+"""Stamp of a header that was never set."""
 CLOCK_RESET_NS = NS
-"""A stamp that lies further back than this means a clock set back, as when a bag starts anew."""
+"""A stamp older by more than this means that the clock was reset, as when a bag restarts."""
 
 _STYLES = (("secs", "nsecs"), ("sec", "nanosec"))
 
 
 class StampError(ValueError):
-    """A stamp that is none; ``kind`` is one word to count it under."""
+    """Invalid or missing stamp; ``kind`` is the word under which such messages are counted."""
 
     kind = "stamp"
 
 
 class Order(Enum):
-    """How a stamp follows on an earlier one."""
+    """Order of a stamp relative to an earlier one."""
 
     NEXT = "next"
-    """Not older, or one of them was never filled in."""
+    """Not older, or one of the two was never set."""
     LATE = "late"
-    """Older by ``CLOCK_RESET_NS`` at most: a message that was overtaken."""
+    """Older by ``CLOCK_RESET_NS`` at most: the message was overtaken."""
     RESET = "reset"
-    """Older by more: the clock was set back."""
+    """Older by more: the clock was reset."""
 
 
 def stamp_ns(stamp: Any) -> int:
-    """Nanoseconds of ``secs``/``nsecs`` (ROS 1) or ``sec``/``nanosec`` (ROS 2 messages).
+    """Return the nanoseconds of a stamp of ROS 1 or ROS 2.
 
-    Clocks' own times are taken as well: rospy's have the first two attributes, rclpy's
-    ``nanoseconds``.
+    Args:
+        stamp: object with ``secs`` and ``nsecs`` (ROS 1 and rospy's clock), ``sec`` and ``nanosec``
+            (ROS 2), or ``nanoseconds`` (rclpy's clock).
 
     Raises:
-        StampError: it has none of these attributes, or they are no integers in their range.
+        StampError: these attributes are missing, or are not integers in their range.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> stamp_ns(SimpleNamespace(sec=12, nanosec=345))
+        12000000345
+        >>> stamp_ns(SimpleNamespace(secs=12, nsecs=345))
+        12000000345
     """
     for whole, rest in _STYLES:
         if hasattr(stamp, whole) and hasattr(stamp, rest):
@@ -47,7 +55,7 @@ def stamp_ns(stamp: Any) -> int:
     if hasattr(stamp, "nanoseconds"):
         return _joined(0, stamp.nanoseconds, most=None)
     raise StampError(
-        f"{type(stamp).__name__} is no stamp; it needs secs and nsecs, or sec and nanosec, "
+        f"{type(stamp).__name__} is not a stamp; a stamp has secs and nsecs, or sec and nanosec, "
         "or nanoseconds"
     )
 
@@ -57,7 +65,7 @@ def _joined(seconds: Any, nanoseconds: Any, most: int | None = NS) -> int:
         whole, rest = operator.index(seconds), operator.index(nanoseconds)
     except TypeError:
         raise StampError(
-            f"a stamp has integers; got {seconds!r} s and {nanoseconds!r} ns"
+            f"a stamp consists of integers; got {seconds!r} s and {nanoseconds!r} ns"
         ) from None
     if most is not None and not 0 <= rest < most:
         raise StampError(f"nanoseconds of a stamp lie in [0, {most}); got {rest}")
@@ -65,10 +73,10 @@ def _joined(seconds: Any, nanoseconds: Any, most: int | None = NS) -> int:
 
 
 def message_stamp_ns(message: Any) -> int:
-    """Nanoseconds of ``message.header.stamp``.
+    """Return the nanoseconds of ``message.header.stamp``.
 
     Raises:
-        StampError: it has no such stamp.
+        StampError: the message has no valid stamp.
     """
     stamp = getattr(getattr(message, "header", None), "stamp", None)
     if stamp is None:
@@ -77,16 +85,26 @@ def message_stamp_ns(message: Any) -> int:
 
 
 def age_s(stamp: int, now: int) -> float | None:
-    """Seconds from a stamp to ``now`` [both ns, of one clock]; None for a stamp never filled in.
+    """Return the seconds from a stamp to ``now``.
 
-    ``now`` is the node's own time, which is simulated where the stamps are. Below 0 the clocks of
-    sender and receiver disagree.
+    Args:
+        stamp: the stamp [ns].
+        now: time of the node's clock, which is simulated if the stamps are [ns].
+
+    Returns:
+        The age, or None for a stamp that was never set. A negative age means that the clocks of
+        sender and receiver disagree.
     """
     return None if stamp == UNSET_NS else (now - stamp) / NS
 
 
 def order_after(stamp: int, earlier: int | None) -> Order:
-    """How ``stamp`` follows on ``earlier`` [ns]; anything follows on None."""
+    """Return the order of ``stamp`` relative to an earlier one.
+
+    Args:
+        stamp: the stamp [ns].
+        earlier: the earlier stamp [ns]; every stamp is next after None.
+    """
     if earlier is None or UNSET_NS in (stamp, earlier) or stamp >= earlier:
         return Order.NEXT
     return Order.LATE if earlier - stamp <= CLOCK_RESET_NS else Order.RESET

@@ -1,4 +1,9 @@
-"""Bags of ROS 1 and ROS 2, read and written without ROS: frames in, embeddings out.
+"""Reading and writing of ROS 1 and ROS 2 bags without ROS; needs the extra `ros`.
+
+``reading``   bags opened, topics chosen, frames and embeddings read
+``writing``   bags of embeddings that appear only when they are complete
+``copying``   messages copied from one bag to another, also between ROS 1 and ROS 2
+``messages``  types of the messages and the message of an embedding
 
 >>> from s2robot.data.rosbag import read_embeddings  # doctest: +SKIP
 >>> found = read_embeddings("run.embeddings.mcap", "/camera/image_raw/embedding")  # doctest: +SKIP

@@ -1,4 +1,4 @@
-"""Messages of other topics from one bag into another, of the same ROS or of the other."""
+"""Copying of messages from one bag to another, also between ROS 1 and ROS 2."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ _Converts = Callable[[bytes], bytes | memoryview]
 
 
 class Copier:
-    """Copies messages as they are; between ROS 1 and ROS 2 their bytes are laid out anew.
+    """Copier of messages: unchanged within one version of ROS, else serialized again.
 
-    The two differ in their layout and in ``std_msgs/Header``, whose ``seq`` ROS 2 has not: it is
-    left out on the way there and is 0 on the way back.
+    ROS 1 and ROS 2 differ in the layout of messages and in ``std_msgs/Header``, which has ``seq``
+    in ROS 1 only: it is dropped on the way to ROS 2 and is 0 on the way to ROS 1.
 
     Args:
-        reader: of the bag to copy from.
-        writer: of the bag to copy to.
+        reader: reader of the bag to copy from.
+        writer: writer of the bag to copy to.
     """
 
     def __init__(self, reader: AnyReader, writer: BagWriter) -> None:
@@ -39,10 +39,10 @@ class Copier:
         self._copies: dict[tuple[int, Any], tuple[Connection, _Converts]] = {}
 
     def add(self, source: Connection) -> None:
-        """Make room for a connection's messages.
+        """Prepare the copying of a connection's messages.
 
         Raises:
-            ValueError: their type is defined nowhere.
+            ValueError: the type of its messages is not defined.
         """
         qos = (
             source.ext.offered_qos_profiles
@@ -62,16 +62,16 @@ class Copier:
         except (KeyError, TypesysError):
             raise ValueError(
                 f"{source.topic} cannot be copied: the bag does not define its type "
-                f"{source.msgtype}, and it is not one of ROS's own"
+                f"{source.msgtype}, and it is not one of ROS's standard types"
             ) from None
         self._copies[source.id, source.owner] = copy, self._conversion(source.msgtype)
 
     def _definition(self, source: Connection) -> tuple[str, str] | None:
-        """The definition that the bag itself gives, where it can be kept as it is."""
+        """Return the definition in the bag if it can be copied unchanged, else None."""
         as_text = source.msgdef.format == MessageDefinitionFormat.MSG
         if not as_text or self._reader.is2 != self._writer.ros2:
             return None
-        # A file of mcap alone does not hold the digests.
+        # A single mcap file does not hold the digests.
         return source.msgdef.data, source.digest or self._store.hash_rihs01(source.msgtype)
 
     def _conversion(self, kind: str) -> _Converts:
@@ -84,8 +84,13 @@ class Copier:
     def copy(self, source: Connection, log_time_ns: int, raw: bytes) -> None:
         """Copy a message of a connection that was added.
 
+        Args:
+            source: the connection.
+            log_time_ns: log time of the message [ns].
+            raw: the serialized message.
+
         Raises:
-            CorruptFileError: the message is not of its type.
+            CorruptFileError: the message does not fit its type.
         """
         connection, convert = self._copies[source.id, source.owner]
         try:

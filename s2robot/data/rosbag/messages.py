@@ -1,4 +1,4 @@
-"""The message that carries an embedding, and the types of ROS 1 and ROS 2 around it."""
+"""Types of messages in bags, and the message that carries an embedding."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ IMAGES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
 def typestore_of(ros2: bool) -> Typestore:
-    """Standard messages, and ``EmbeddingStamped``, as ROS 1 (Noetic) or ROS 2 (Humble) has them."""
+    """Return the standard messages of ROS 2 Humble or ROS 1 Noetic, and ``EmbeddingStamped``."""
     store = get_typestore(Stores.ROS2_HUMBLE if ros2 else Stores.ROS1_NOETIC)
     store.register(get_types_from_msg(EMBEDDING_STAMPED, EMBEDDING))
     return store
@@ -32,15 +32,15 @@ def embedding_message(
     values: np.ndarray,
     number: int,
 ) -> Any:
-    """An ``EmbeddingStamped``.
+    """Return an ``EmbeddingStamped``.
 
     Args:
-        store: as from ``typestore_of``.
-        header: of the frame, of ROS 1 or ROS 2.
-        model: ``EncoderSpec.tag``.
-        shape: of the embedding.
+        store: types of messages; see ``typestore_of``.
+        header: header of the frame, of ROS 1 or ROS 2.
+        model: name and digest of the encoder; see ``EncoderSpec.tag``.
+        shape: shape of the embedding.
         values: the embedding ``(D,)`` float32.
-        number: ``seq`` where ROS 1 wants one and the frame's header, of ROS 2, has none.
+        number: ``seq`` in ROS 1 if the frame's header has none because it is of ROS 2.
     """
     stamp = store.types[STAMP](sec=header.stamp.sec, nanosec=header.stamp.nanosec)
     fields: dict[str, Any] = {"stamp": stamp, "frame_id": header.frame_id}

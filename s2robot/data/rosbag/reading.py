@@ -1,4 +1,4 @@
-"""Bags opened, their topics chosen, and what they hold read: frames and embeddings."""
+"""Reading of ROS bags: topics, frames and embeddings."""
 
 from __future__ import annotations
 
@@ -25,13 +25,13 @@ from s2robot.errors import CorruptFileError, MismatchError, S2RobotError, unknow
 
 @contextmanager
 def open_bag(path: str | Path) -> Iterator[AnyReader]:
-    """A bag of ROS 1 (.bag) or ROS 2 (.mcap, .db3, or a folder with metadata.yaml), opened.
+    """Open a bag of ROS 1 (.bag) or ROS 2 (.mcap, .db3, or a folder with metadata.yaml).
 
     Raises:
-        FileNotFoundError: there is none.
-        ValueError: it is not a bag by its name.
-        CorruptFileError: it cannot be read.
-        S2RobotError: it holds no messages.
+        FileNotFoundError: there is no such bag.
+        ValueError: the path does not name a bag.
+        CorruptFileError: the bag cannot be read.
+        S2RobotError: the bag holds no messages.
     """
     place = Path(path)
     if not place.exists():
@@ -39,10 +39,10 @@ def open_bag(path: str | Path) -> Iterator[AnyReader]:
     if not is_bag(place):
         raise ValueError(
             f"{place} is no bag; a bag is a file ({', '.join(BAGS)}) or a folder with the "
-            "metadata.yaml of ROS 2 (`ros2 bag reindex` writes a lost one)"
+            "metadata.yaml of ROS 2 (`ros2 bag reindex` restores a lost one)"
         )
-    with _damage_told(place):
-        # Bags of ROS 2 from before Iron, in SQLite, hold no definitions of their messages.
+    with _reporting_damage(place):
+        # SQLite bags of ROS 2 versions before Iron do not define their messages.
         reader = AnyReader([place], default_typestore=get_typestore(Stores.ROS2_HUMBLE))
         reader.open()
     try:
@@ -54,10 +54,10 @@ def open_bag(path: str | Path) -> Iterator[AnyReader]:
 
 
 @contextmanager
-def _damage_told(path: Path) -> Iterator[None]:
-    """A bag that cannot be read is the user's affair: say which, and what may mend it.
+def _reporting_damage(path: Path) -> Iterator[None]:
+    """Turn the many errors of damaged bytes into one that names the bag and a way to repair it.
 
-    Readers of damaged bytes fail in many ways: errors of struct, zstd, SQLite, UTF-8, and asserts.
+    They come from struct, zstd, SQLite, UTF-8 and assertions, among others.
     """
     try:
         yield
@@ -66,7 +66,7 @@ def _damage_told(path: Path) -> Iterator[None]:
     except Exception as error:
         raise CorruptFileError(
             f"{path} cannot be read ({type(error).__name__}: {error}); if it was cut off, "
-            "`rosbag reindex`, `ros2 bag reindex` or `mcap recover` may mend it"
+            "`rosbag reindex`, `ros2 bag reindex` or `mcap recover` may repair it"
         ) from error
 
 
@@ -76,13 +76,13 @@ def messages_of(
     start_ns: int | None = None,
     stop_ns: int | None = None,
 ) -> Iterator[tuple[Connection, int, bytes]]:
-    """Messages of some topics as (connection, log time [ns], bytes), by their log times.
+    """Yield the messages of some topics as (connection, log time [ns], bytes), by log time.
 
     Args:
-        reader: of an open bag.
-        topics: some of its topics.
-        start_ns: first log time.
-        stop_ns: log time that is too late.
+        reader: reader of an open bag.
+        topics: names of topics.
+        start_ns: first log time [ns]; the bag's first when not given.
+        stop_ns: log time after the last one [ns]; the bag's end when not given.
 
     Raises:
         CorruptFileError: the bag is damaged.
@@ -90,38 +90,49 @@ def messages_of(
     connections = [c for c in reader.connections if c.topic in set(topics)]
     if not connections:
         return
-    with _damage_told(Path(str(reader.paths[0]))):
+    with _reporting_damage(Path(str(reader.paths[0]))):
         yield from reader.messages(connections, start=start_ns, stop=stop_ns)
 
 
 def decoded(reader: AnyReader, connection: Connection, raw: bytes) -> Any:
-    """The message that lies in ``raw``.
+    """Return a message from its bytes.
+
+    Args:
+        reader: reader of the bag.
+        connection: connection of the message, which defines its type.
+        raw: the serialized message.
 
     Raises:
-        CorruptFileError: it is none of the connection's type.
+        CorruptFileError: the bytes are not a message of that type.
     """
-    with _damage_told(Path(str(reader.paths[0]))):
+    with _reporting_damage(Path(str(reader.paths[0]))):
         return reader.deserialize(raw, connection.msgtype)
 
 
 def topics_of(reader: AnyReader, kinds: Collection[str]) -> list[str]:
-    """Names of the topics with messages of one of these types, sorted."""
+    """Return the sorted names of the topics with messages of some types.
+
+    Args:
+        reader: reader of an open bag.
+        kinds: types of messages.
+    """
     return sorted({c.topic for c in reader.connections if c.msgtype in kinds and c.msgcount})
 
 
 def chosen_topics(
     reader: AnyReader, wanted: Sequence[str], kinds: Collection[str], what: str
 ) -> list[str]:
-    """The topics one wants, else all of the kinds.
+    """Return the wanted topics, or all topics of some types.
 
     Args:
-        reader: of an open bag.
+        reader: reader of an open bag.
         wanted: names of topics; empty for all.
         kinds: types of messages.
-        what: they are called in errors, such as "image topic".
+        what: name of such a topic in error messages, for example "image topic".
 
     Raises:
-        ValueError: there is no such topic, or none at all; those there are are listed.
+        ValueError: a wanted topic does not exist, or there is none at all; the message lists the
+            topics of the bag.
     """
     there = topics_of(reader, kinds)
     if not there:
@@ -139,7 +150,18 @@ def chosen_topics(
 def only_topic(
     reader: AnyReader, wanted: str | None, kinds: Collection[str], what: str, advice: str
 ) -> str:
-    """The topic one wants, else the only one of the kinds; see ``chosen_topics``."""
+    """Return the wanted topic, or the only one of some types.
+
+    Args:
+        reader: reader of an open bag.
+        wanted: name of the topic; None for the only one.
+        kinds: types of messages.
+        what: name of such a topic in error messages, for example "image topic".
+        advice: way to choose a topic, for the error message.
+
+    Raises:
+        ValueError: the topic does not exist, or there are several and none is chosen.
+    """
     topics = chosen_topics(reader, [wanted] if wanted else [], kinds, what)
     if len(topics) > 1:
         raise ValueError(
@@ -149,17 +171,17 @@ def only_topic(
 
 
 def bag_frames(path: str | Path, topic: str | None = None, every: int = 1) -> Iterator[np.ndarray]:
-    """Frames ``(H, W, 3)`` uint8 RGB of a bag's camera, one after another.
+    """Yield the frames ``(H, W, 3)`` uint8 RGB of a camera in a bag, one after another.
 
     Args:
-        path: of the bag.
-        topic: of the camera's images; without it, the only one there is.
-        every: take every so many messages.
+        path: the bag.
+        topic: topic of the camera; without it, the bag's only topic of images.
+        every: yield the first of every this many frames.
 
     Raises:
         FileNotFoundError: there is no such bag.
-        ValueError: no such topic, or several and none chosen.
-        CorruptFileError: the bag, or a message in it, cannot be read.
+        ValueError: the topic does not exist, or there are several and none is chosen.
+        CorruptFileError: the bag or one of its messages cannot be read.
     """
     with open_bag(path) as reader:
         chosen = only_topic(reader, topic, IMAGES, "image topic", f"{path}:/TOPIC")
@@ -172,41 +194,43 @@ def bag_frames(path: str | Path, topic: str | None = None, every: int = 1) -> It
 
 @dataclass(frozen=True, eq=False)
 class Embeddings:
-    """Embeddings of one topic, by their log times."""
+    """Embeddings of one topic, in the order of their log times."""
 
     topic: str
     stamps_ns: np.ndarray
-    """(N,) int64, of the frames' headers."""
+    """(N,) int64: stamps of the frames' headers."""
     log_times_ns: np.ndarray
-    """(N,) int64, when the bag received the frames."""
+    """(N,) int64: times at which the bag received the frames."""
     frame_ids: tuple[str, ...]
-    """N coordinate frames, of the frames' headers."""
+    """N coordinate frames of the frames' headers."""
     values: np.ndarray
     """(N, D) float32."""
     shape: tuple[int, ...]
-    """Of one embedding, (C,) or (gh, gw, C); D is its product."""
+    """Shape of one embedding, (C,) or (gh, gw, C); D is its product."""
     model: str
-    """backbone@digest."""
+    """Backbone and digest of the encoder: "backbone@digest"."""
     encoder: dict[str, Any] | None
-    """``EncoderSpec`` as a dictionary, where the bag still has it."""
+    """``EncoderSpec`` as a dictionary if the bag holds it, else None."""
 
 
 def read_embeddings(path: str | Path, topic: str | None = None) -> Embeddings:
-    """Read the embeddings that ``encode_bag``, or a node, has written.
-
-    >>> found = read_embeddings("run.mcap", "/camera/image_raw/embedding")  # doctest: +SKIP
-    >>> found.values.shape, found.stamps_ns[0], found.frame_ids[0], found.model  # doctest: +SKIP
-    ((900, 384), 1700000000000000000, 'camera', 's2r-vitt16-128@6f3c09a1d2b45e78')
+    """Read the embeddings that ``encode_bag`` or a node has written.
 
     Args:
-        path: of the bag.
-        topic: of the embeddings; without it, the only one there is.
+        path: the bag.
+        topic: topic of the embeddings; without it, the bag's only topic of embeddings.
 
     Raises:
         FileNotFoundError: there is no such bag.
-        ValueError: no such topic, or several and none chosen.
-        MismatchError: embeddings of several encoders on one topic.
-        CorruptFileError: the bag cannot be read, or an embedding is not finite or not of its shape.
+        ValueError: the topic does not exist, or there are several and none is chosen.
+        MismatchError: the topic holds embeddings of several encoders.
+        CorruptFileError: the bag cannot be read, or an embedding is not finite or has another size
+            than its shape.
+
+    Example:
+        >>> found = read_embeddings("run.mcap", "/camera/image_raw/embedding")  # doctest: +SKIP
+        >>> found.values.shape, found.frame_ids[0], found.model  # doctest: +SKIP
+        ((900, 384), 'camera', 's2r-vitt16-128@6f3c09a1d2b45e78')
     """
     with open_bag(path) as reader:
         advice = "read_embeddings(path, TOPIC)"
@@ -233,8 +257,8 @@ def _check(path: str | Path, topic: str, found: Sequence[Any]) -> None:
     where = f"{path}, topic {topic}"
     kinds = {(message.model, tuple(message.shape.tolist())) for message in found}
     if len(kinds) > 1:
-        told = ", ".join(f"{model} {shape}" for model, shape in sorted(kinds))
-        raise MismatchError(f"{where}: embeddings of several encoders or shapes: {told}")
+        listed = ", ".join(f"{model} {shape}" for model, shape in sorted(kinds))
+        raise MismatchError(f"{where}: embeddings of several encoders or shapes: {listed}")
     for i, message in enumerate(found):
         if message.data.size != np.prod(message.shape) or not np.isfinite(message.data).all():
             raise CorruptFileError(
@@ -244,11 +268,11 @@ def _check(path: str | Path, topic: str, found: Sequence[Any]) -> None:
 
 
 def _spec_of(reader: AnyReader, model: str) -> dict[str, Any] | None:
-    """The spec that the bag's own message gives of this model."""
+    """Return the spec of this encoder from the record in the bag, or None."""
     if ENCODER_TOPIC not in topics_of(reader, [TEXT]):
         return None
     for connection, _, raw in messages_of(reader, [ENCODER_TOPIC]):
-        with _damage_told(Path(str(reader.paths[0]))):
+        with _reporting_damage(Path(str(reader.paths[0]))):
             record = json.loads(decoded(reader, connection, raw).data)
         if record.get("model") == model:
             return record.get("encoder")

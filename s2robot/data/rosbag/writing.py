@@ -1,4 +1,4 @@
-"""Bags of embeddings written whole or not at all, as ROS 1 or ROS 2 has them."""
+"""Writing of ROS 1 and ROS 2 bags, which appear only when they are complete."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from s2robot.data.rosbag.messages import EMBEDDING, TEXT, embedding_message, typ
 from s2robot.errors import DiskFullError
 from s2robot.utils.io import atomic_path
 
-_FOREVER = QosTime(9223372036, 854775807)  # as ROS 2 writes it since Humble
+_FOREVER = QosTime(9223372036, 854775807)  # as ROS 2 has written it since Humble
 _LATCHED = Qos(
     QosHistory.KEEP_LAST,
     1,
@@ -44,15 +44,19 @@ _LATCHED = Qos(
     _FOREVER,
     False,
 )
-_METADATA_VERSION = 8  # the oldest that the writer knows: Iron and Jazzy read it
+_METADATA_VERSION = 8  # the oldest version of the writer; Iron and Jazzy read it
 
 
 def check_place(out: Path, force: bool) -> None:
-    """Refuse a name that is no bag's, or taken.
+    """Refuse a path where no bag can be written.
+
+    Args:
+        out: path of the bag.
+        force: whether an existing bag may be replaced.
 
     Raises:
-        ValueError: such a name; a file that is there, without ``force``; a folder that is there
-            and is no bag.
+        ValueError: the name has another ending, a bag exists and ``force`` is false, or something
+            else than a bag of that kind exists.
     """
     if out.suffix not in ("", ".mcap", ".bag"):
         raise ValueError(
@@ -62,31 +66,33 @@ def check_place(out: Path, force: bool) -> None:
     if not out.exists():
         return
     if out.is_dir() and not (out / "metadata.yaml").is_file():
-        raise ValueError(f"{out} is a folder that is no bag; give another name")
+        raise ValueError(f"{out} is a folder that is not a bag; give another name")
     if out.is_dir() != (out.suffix == ""):
-        raise ValueError(f"{out} is not a bag of the kind that its name says; give another name")
+        raise ValueError(
+            f"{out} exists and is not a bag of the kind that its name says; give another name"
+        )
     if not force:
-        raise ValueError(f"{out} is there already; give another name, or --force to replace it")
+        raise ValueError(f"{out} exists already; give another name, or --force to replace it")
 
 
 @contextmanager
 def writing_bag(out: str | Path, force: bool = False) -> Iterator[BagWriter]:
-    """A bag that is there under its name once the block ends without an error.
+    """Open a bag for writing; it gets its name once the block ends without an error.
 
     Args:
         out: NAME.mcap (ROS 2), NAME.bag (ROS 1) or NAME (ROS 2, a folder with metadata.yaml).
-        force: replace a bag that is there.
+        force: whether to replace an existing bag.
 
     Raises:
         ValueError: see ``check_place``.
-        DiskFullError: there is no room.
+        DiskFullError: the disk is full.
     """
     place = Path(out)
     check_place(place, force)
     place.parent.mkdir(parents=True, exist_ok=True)
     if place.suffix == ".bag":
         with atomic_path(place) as temporary:
-            temporary.unlink()  # the writer wants to make it itself
+            temporary.unlink()  # the writer creates the file itself
             with Writer1(temporary) as writer:
                 yield BagWriter(writer)
     elif place.suffix == ".mcap":
@@ -122,7 +128,7 @@ def _folder_beside(place: Path) -> Iterator[Path]:
 
 
 def _put(made: Path, place: Path) -> None:
-    """Give a whole bag's folder its name; what was there before goes with the temporary folder."""
+    """Rename a complete bag's folder; an earlier one is deleted with the temporary folder."""
     for path in (*made.iterdir(), made):
         descriptor = os.open(path, os.O_RDONLY)
         os.fsync(descriptor)
@@ -133,10 +139,10 @@ def _put(made: Path, place: Path) -> None:
 
 
 class BagWriter:
-    """Embeddings, a text, and messages already serialised, into a bag of either ROS.
+    """Writer of embeddings, texts and serialized messages to a bag of ROS 1 or ROS 2.
 
     Args:
-        writer: of rosbags, open.
+        writer: open writer of rosbags.
     """
 
     def __init__(self, writer: Writer1 | Writer2) -> None:
@@ -155,7 +161,16 @@ class BagWriter:
         shape: tuple[int, ...],
         values: np.ndarray,
     ) -> None:
-        """Write one embedding; see ``embedding_message``."""
+        """Write one embedding.
+
+        Args:
+            topic: name of the topic.
+            log_time_ns: log time of the message [ns].
+            header: header of the frame, of ROS 1 or ROS 2.
+            model: name and digest of the encoder; see ``EncoderSpec.tag``.
+            shape: shape of the embedding.
+            values: the embedding ``(D,)`` float32.
+        """
         if topic not in self._topics:
             self._topics[topic] = self.add_topic(topic, EMBEDDING, self.typestore)
         number = self._counts[topic] = self._counts.get(topic, -1) + 1
@@ -163,7 +178,13 @@ class BagWriter:
         self.write(self._topics[topic], log_time_ns, self._serialized(message, EMBEDDING))
 
     def write_text(self, topic: str, log_time_ns: int, text: str) -> None:
-        """Write one text on a latched topic of its own."""
+        """Write one text on a latched topic.
+
+        Args:
+            topic: name of the topic.
+            log_time_ns: log time of the message [ns].
+            text: the text.
+        """
         connection = self.add_topic(topic, TEXT, self.typestore, latched=True)
         message = self.typestore.types[TEXT](data=text)
         self.write(connection, log_time_ns, self._serialized(message, TEXT))
@@ -182,19 +203,19 @@ class BagWriter:
         qos: Sequence[Qos] | None = None,
         caller: str | None = None,
     ) -> Connection:
-        """Make room for a topic; one that is already there just so is given back.
+        """Add a topic, or return the connection of an equal one that exists.
 
         Args:
-            topic: name.
+            topic: name of the topic.
             kind: type of its messages.
-            typestore: that knows the type.
-            definition: text and digest of the type, in place of the store's.
-            latched: whether late subscribers are to get its last message.
-            qos: profiles of ROS 2 that it was recorded with.
+            typestore: definitions of types, this one among them.
+            definition: text and digest of the type, in place of those of ``typestore``.
+            latched: whether late subscribers receive its last message.
+            qos: profiles of ROS 2 with which it was recorded.
             caller: node of ROS 1 that published it.
 
         Raises:
-            KeyError, TypesysError: the store does not know the type.
+            KeyError, TypesysError: ``typestore`` does not define the type.
         """
         if qos is None:
             qos = [_LATCHED] if latched else []
@@ -213,12 +234,18 @@ class BagWriter:
         )
 
     def write(self, connection: Connection, log_time_ns: int, raw: bytes | memoryview) -> None:
-        """Write a message that is serialised as this bag's ROS has it."""
+        """Write a message that is serialized as the bag's version of ROS requires.
+
+        Args:
+            connection: see ``add_topic``.
+            log_time_ns: log time of the message [ns].
+            raw: the serialized message.
+        """
         self._writer.write(connection, log_time_ns, raw)
 
 
 def is_latched(connection: Connection) -> bool:
-    """Whether a topic was recorded as one whose last message late subscribers get."""
+    """Return whether late subscribers received a topic's last message when it was recorded."""
     if isinstance(connection.ext, ConnectionExtRosbag1):
         return bool(connection.ext.latching)
     profiles = connection.ext.offered_qos_profiles

@@ -143,7 +143,7 @@ def test_a_foreign_data_set_is_refused(tmp_path):
     foreign = tmp_path / "lift.hdf5"
     with h5py.File(foreign, "w") as file:
         file.create_group("data").attrs["env_args"] = "{}"
-    with pytest.raises(CorruptFileError, match="lacks what"):
+    with pytest.raises(CorruptFileError, match="lacks an entry"):
         Demonstrations(foreign)
 
 

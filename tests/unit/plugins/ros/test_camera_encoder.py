@@ -37,7 +37,7 @@ def test_stamps_of_both_styles() -> None:
 @pytest.mark.parametrize(
     "stamp, words",
     [
-        (SimpleNamespace(), "SimpleNamespace is no stamp; it needs secs and nsecs"),
+        (SimpleNamespace(), "SimpleNamespace is not a stamp; a stamp has secs and nsecs"),
         (SimpleNamespace(sec=1.5, nanosec=0), "integers; got 1.5 s"),
         (SimpleNamespace(sec=1, nanosec=NS), r"\[0, 1000000000\); got 1000000000"),
         (SimpleNamespace(secs=1, nsecs=-1), "got -1"),

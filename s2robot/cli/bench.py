@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from s2robot.analysis.latency import WARM_UP_FRAMES, Row, make_paths, measure
-from s2robot.cli.arguments import count, frame_shape
+from s2robot.cli.arguments import add_encoder_options, count, encoder_options, frame_shape
 from s2robot.data.frame_sources import GENERATED, frames_from
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.runtimes import RUNTIMES
@@ -34,6 +34,7 @@ examples:
   s2robot bench --runtime openvino-int8 --calibrate pick-cube/precise --frame 384x384
   s2robot bench mvp-vits-mae --frame 480x640 --frames-from camera.mp4 --reuse --json
 """
+_DEFAULTS: dict[str, Any] = {"scales": (1, 2), "readout": "spatial_softmax"}
 
 
 def main(argv: list[str]) -> int:
@@ -42,11 +43,9 @@ def main(argv: list[str]) -> int:
     console = Console(stderr=options.json)
     encoder = FrameEncoder.from_name(
         options.encoder,
-        options.scales,
-        options.readout,
         weights=options.weights,
         device=options.device,
-        geometry=options.geometry,
+        **{**_DEFAULTS, **encoder_options(options)},
     )
     height, width = options.frame
     frames = frames_from(options.frames_from, height, width, options.count + WARM_UP_FRAMES)
@@ -85,9 +84,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("encoder", nargs="?", default="s2r-vitt16-128", help="a name of `s2robot encoders`")
-    add("--scales", nargs="+", type=float, default=[1, 2], metavar="S")
-    add("--readout", default="spatial_softmax")
-    add("--geometry", default="published")
+    add_encoder_options(parser, defaults=_DEFAULTS)
     add("--weights", type=Path, help="the published file, where you have it")
     add("--device", default="auto")
     add(

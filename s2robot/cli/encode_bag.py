@@ -5,16 +5,15 @@ from __future__ import annotations
 import argparse
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.table import Table
 
+from s2robot.cli.arguments import add_encoder_options, encoder_options
 from s2robot.encoder.frame_encoder import FrameEncoder
-from s2robot.encoder.readout import READOUTS
-from s2robot.encoder.spec import EncoderSpec
+from s2robot.encoder.spec import ENCODER_OPTIONS, EncoderSpec
 from s2robot.policies.checkpoint import read_header
-from s2robot.preprocessing.image_pyramid import GEOMETRIES
 from s2robot.runtimes import RUNTIMES
 
 if TYPE_CHECKING:
@@ -40,13 +39,8 @@ in Python:
   found = read_embeddings("run.embeddings.mcap", "/camera/image_raw/embedding")
   found.stamps_ns, found.frame_ids, found.values, found.model   # values (N, D) float32
 """
-_DEFAULTS = {
-    "encoder": "s2r-vitt16-128",
-    "scales": (1, 2),
-    "readout": "published",
-    "geometry": "published",
-}
-"""Options that a policy has already decided."""
+_DEFAULT_ENCODER = "s2r-vitt16-128"
+_DEFAULTS: dict[str, Any] = {"scales": (1, 2)}
 
 
 def main(argv: list[str]) -> int:
@@ -85,10 +79,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("source", metavar="IN", type=Path, help="bag to read")
     add("out", metavar="OUT", type=Path, help="bag to write: NAME.mcap, NAME or NAME.bag")
-    add("--encoder", help="a name of `s2robot encoders` (default: s2r-vitt16-128)")
-    add("--scales", nargs="+", type=float, metavar="S", help="of the base size (default: 1 2)")
-    add("--readout", choices=READOUTS, help="default: published, one vector a frame")
-    add("--geometry", choices=GEOMETRIES, help="default: published")
+    add("--encoder", help=f"a name of `s2robot encoders` (default: {_DEFAULT_ENCODER})")
+    add_encoder_options(parser, defaults=_DEFAULTS)
     add("--policy", type=Path, help="take the encoder of this policy file, with all its settings")
     add("--weights", type=Path, help="file to take the encoder's weights from")
     add("--device", default="auto")
@@ -108,18 +100,17 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _encoder(options: argparse.Namespace) -> FrameEncoder:
+    chosen = encoder_options(options)
     if options.policy is None:
-        chosen = {
-            k: v if (v := getattr(options, k)) is not None else d for k, d in _DEFAULTS.items()
-        }
         return FrameEncoder.from_name(
-            chosen.pop("encoder"),
+            options.encoder or _DEFAULT_ENCODER,
             weights=options.weights,
             device=options.device,
             runtime=options.runtime,
-            **chosen,
+            **{**_DEFAULTS, **chosen},
         )
-    given = [f"--{name}" for name in _DEFAULTS if getattr(options, name) is not None]
+    given = ["--encoder"] * (options.encoder is not None)
+    given += [ENCODER_OPTIONS[name].flag for name in chosen]
     if given:
         raise ValueError(f"{', '.join(given)}: the policy has decided that already; leave it out")
     header = read_header(options.policy)

@@ -272,7 +272,7 @@ def cost(card: BackboneCard, scales: str) -> dict[str, Any]:
         numbers = tuple(float(word) for word in scales.split(","))
     except ValueError:
         raise ValueError(f"scales {scales!r} must be numbers with commas, such as 1,2") from None
-    spec = EncoderSpec(card.name, "", numbers, readout="mean")
+    spec = EncoderSpec(card.name, "", scales=numbers, readout="mean")
     parts = EmbeddingLayout(spec, card).scales.values()
     weights, at_base = card_cost(card)
     model = card.architecture.build_empty().eval()
@@ -295,7 +295,7 @@ def _widths(card: BackboneCard, scales: tuple[float, ...]) -> dict[str, int]:
     for readout in READOUTS:
         if readout == "cls" and not card.num_prefix_tokens:
             continue
-        spec = EncoderSpec(card.name, "", scales, readout=readout)
+        spec = EncoderSpec(card.name, "", scales=scales, readout=readout)
         widths[readout] = EmbeddingLayout(spec, card).embedding_dim
     return widths
 

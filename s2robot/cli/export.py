@@ -8,13 +8,11 @@ from pathlib import Path
 
 from rich.console import Console
 
-from s2robot.backbones.intermediate_layers import LAYER_MERGES
+from s2robot.cli.arguments import add_encoder_options, encoder_options
 from s2robot.encoder.frame_encoder import FrameEncoder
-from s2robot.encoder.readout import READOUTS, SCALE_MERGES
-from s2robot.encoder.spec import INPUT_MODES, EncoderSpec
+from s2robot.encoder.spec import ENCODER_OPTIONS, EncoderSpec
 from s2robot.export.onnx import OPSET, Exported, export_encoder
 from s2robot.policies.checkpoint import PolicyHeader, read_header
-from s2robot.preprocessing.image_pyramid import GEOMETRIES
 
 _DESCRIPTION = """\
 Write an encoder as one ONNX file that maps the camera's own frames, uint8 RGB (batch, H, W, 3), to
@@ -30,19 +28,6 @@ examples:
   s2robot export --policy runs/cells/NAME/policy.safetensors --frame 480x640 --out encoder.onnx
   s2robot export r3m-resnet50 --frame 720x1280 --geometry full --out r3m.onnx
 """
-_CHOICES = (
-    "scales",
-    "readout",
-    "input_mode",
-    "geometry",
-    "resize_output_to_idx",
-    "layers",
-    "layers_merge",
-    "merge",
-    "scale_weights",
-    "aspect_of",
-)
-"""Options that a policy has already decided."""
 
 
 def main(argv: list[str]) -> int:
@@ -52,8 +37,7 @@ def main(argv: list[str]) -> int:
         raise ValueError("give either the NAME of an encoder or --policy FILE, and not both")
     header = read_header(options.policy) if options.policy else None
     frame_shape = frame_shape_of(options.frame or _frame_of(header))
-    options.aspect_of = frame_shape if options.aspect else None
-    encoder, note = _encoder(options, header)
+    encoder, note = _encoder(options, header, frame_shape)
     exported = export_encoder(
         encoder, options.out, frame_shape, options.opset, options.half, options.force
     )
@@ -77,18 +61,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--frame", metavar="HxW", help="height x width of the frames [px] (default: the policy's)")
     add("--out", required=True, type=Path, help="file to write, such as encoder.onnx")
     add("--weights", type=Path, help="file to take the encoder's weights from")
-    add("--scales", nargs="+", type=float, help="multiples of the base size (default: 1)")
-    add("--readout", choices=READOUTS, help="default: published")
-    add("--input-mode", choices=INPUT_MODES, help="default: native")
-    add("--geometry", choices=GEOMETRIES, help="default: published")
-    add("--layers", nargs="+", type=int, help="layers in place of the last one's output")
-    add("--layers-merge", choices=LAYER_MERGES, help="default: concat")
-    add("--merge", choices=SCALE_MERGES, help="of the scales (default: concat)")
-    add("--scale-weights", nargs="+", type=float, help="factor of each scale (default: 1)")
+    add_encoder_options(parser, [name for name in ENCODER_OPTIONS if name != "dtype"])
     add("--aspect", action="store_true", help="the largest scale's tiles follow the frame's shape")
-    add(
-        "--resize-output-to-idx", type=int, help="index of the scale whose grid it has (default: 0)"
-    )
     add("--opset", type=int, default=OPSET, help=f"of ONNX, at least {OPSET} (default)")
     add("--half", action="store_true", help="weights in half precision: a file half as large")
     add("--force", action="store_true", help="replace a file that is there")
@@ -113,17 +87,24 @@ def _frame_of(header: PolicyHeader | None) -> str:
     return f"{header.frames['height']}x{header.frames['width']}"
 
 
-def _encoder(options: argparse.Namespace, header: PolicyHeader | None) -> tuple[FrameEncoder, str]:
-    """The encoder to export, in float32 on the CPU, and what is to be known about it."""
-    chosen = {name: getattr(options, name) for name in _CHOICES}
-    chosen = {name: value for name, value in chosen.items() if value is not None}
+def _encoder(
+    options: argparse.Namespace, header: PolicyHeader | None, frame_shape: tuple[int, int]
+) -> tuple[FrameEncoder, str]:
+    """Return the encoder to export, in float32 on the CPU, and a note about it."""
+    chosen = encoder_options(options)
     if header is None:
-        return FrameEncoder.from_name(
-            options.name, weights=options.weights, device="cpu", dtype="float32", **chosen
-        ), ""
-    if chosen:
-        names = ", ".join("--" + n.removesuffix("_of").replace("_", "-") for n in chosen)
-        raise ValueError(f"{names}: the policy has decided that already; leave it out")
+        encoder = FrameEncoder.from_name(
+            options.name,
+            weights=options.weights,
+            device="cpu",
+            aspect_of=frame_shape if options.aspect else None,
+            dtype="float32",
+            **chosen,
+        )
+        return encoder, ""
+    given = [ENCODER_OPTIONS[name].flag for name in chosen] + ["--aspect"] * options.aspect
+    if given:
+        raise ValueError(f"{', '.join(given)}: the policy has decided that already; leave it out")
     if header.encoder["backbone"] in ("none", "state"):
         raise ValueError(
             f"{options.policy} sees no pixels (encoder {header.encoder['backbone']}), so there is "

@@ -12,7 +12,7 @@ import argparse
 import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rich.console import Console
 from rich.markup import escape
@@ -33,13 +33,14 @@ from s2robot.analysis.probes.study import (
     write_results,
 )
 from s2robot.analysis.probes.tasks import LINEAR_TASKS, TASKS, get_task
-from s2robot.cli.arguments import scale_set
-from s2robot.encoder.spec import INPUT_MODES
+from s2robot.cli.arguments import add_encoder_options, encoder_options, scale_set
+from s2robot.encoder.spec import EncoderOptions
 from s2robot.envs.levels import CAMERAS, LEVELS
-from s2robot.preprocessing.image_pyramid import GEOMETRIES
 from s2robot.runtimes import RUNTIMES
 
 QUICK_EPISODES, QUICK_RESETS = 24, 100
+_OPTIONS = [name for name in EncoderOptions.__annotations__ if name != "layers"]
+"""Options of all encoders of a study; scales and layers are what it compares."""
 _EXAMPLES = """\
 examples:
   s2robot probe --quick                      some minutes: the shipped encoder, (1), (1,2), (1,2,3)
@@ -94,10 +95,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--label-size", type=int, default=96, help="side of the label maps [px]; default 96")
     add("--episodes", type=int, help=f"of the expert; default {SceneConfig.episodes}")
     add("--resets", type=int, help=f"single frames; default {SceneConfig.resets}")
-    add("--resize-output-to-idx", type=int, default=0,
-        help="index of the scale whose grid is taken; default 0, -1 keeps most detail")  # fmt: skip
-    add("--input-mode", choices=INPUT_MODES, default="native")
-    add("--geometry", choices=GEOMETRIES, default="published")
+    add_encoder_options(parser, _OPTIONS)
     add("--head-seeds", type=int, default=5, help="heads averaged in localisation-head; default 5")
     add("--split-seed", type=int, default=0, help="of the split into training and test episodes")
     add("--device", default="auto")
@@ -132,13 +130,16 @@ def _config(options: argparse.Namespace) -> StudyConfig:
         **{**few, **{name: value for name, value in asked.items() if value is not None}},
     )
     same = {field.name for field in dataclasses.fields(StudyConfig)} & vars(options).keys()
-    settings: dict[str, Any] = {name: getattr(options, name) for name in same - {"encoders"}}
+    settings: dict[str, Any] = {
+        name: getattr(options, name) for name in same - {"encoders", "layers"}
+    }
     return StudyConfig(
         encoders=tuple(options.encoders),
         scale_sets=tuple(options.scales),
         layers=tuple(options.layers),
         tasks=tuple(options.task),
         scenes=scenes,
+        options=cast(EncoderOptions, encoder_options(options, _OPTIONS)),
         **settings,
     )
 

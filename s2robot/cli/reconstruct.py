@@ -18,10 +18,15 @@ from rich.table import Table
 from s2robot.analysis.reconstruction.regression import RIDGE
 from s2robot.analysis.reconstruction.sources import TOKENS, Source, source_of
 from s2robot.analysis.reconstruction.study import Recovery, Study, StudyConfig, reconstruct
-from s2robot.cli.arguments import count, frame_shape, scale_set
+from s2robot.cli.arguments import (
+    add_encoder_options,
+    count,
+    encoder_options,
+    frame_shape,
+    scale_set,
+)
 from s2robot.data.frame_sources import GENERATED, expert_episode, frames_from
 from s2robot.encoder.frame_encoder import FrameEncoder
-from s2robot.encoder.spec import DTYPES, INPUT_MODES
 from s2robot.envs.levels import get_level
 from s2robot.stats.intervals import Interval
 from s2robot.utils.io import atomic_path, write_json
@@ -32,6 +37,8 @@ TOKENS_A_CHANNEL = 10
 """Training tokens for each input channel below which a map is likely to over-fit."""
 FEW_BLOCKS = 10
 """Test blocks below which their intervals are too narrow."""
+_OPTIONS = ("input_mode", "dtype")
+"""Options of encoders that do not follow from the study."""
 _DESCRIPTION = """\
 Fit a linear map from the tokens of a source encoder, at one or several scales, to those of a
 larger target encoder on your frames, and say how much it recovers, as in Table 2 of the S² paper:
@@ -109,7 +116,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _add_encoders(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("encoders").add_argument
+    group = parser.add_argument_group("encoders")
+    add = group.add_argument
     add("--target", required=True, metavar="NAME", help="encoder whose features are recovered")
     add(
         "--source",
@@ -125,9 +133,7 @@ def _add_encoders(parser: argparse.ArgumentParser) -> None:
         help="all places of the grid (default), the class token, or the grid's mean")  # fmt: skip
     add("--target-layer", type=int, metavar="LAYER",
         help="a layer of the target for its output (-1: the last, before its norm)")  # fmt: skip
-    add("--input-mode", choices=INPUT_MODES, default="native",
-        help="scales from the native frame (default), or interpolated as in the paper")  # fmt: skip
-    add("--dtype", choices=DTYPES, default="float32", help="default: float32")
+    add_encoder_options(group, _OPTIONS, {"dtype": "float32"})
     add("--device", default="auto")
     add("--batch", type=count, default=16, help="frames encoded at once (default: 16)")
 
@@ -148,7 +154,7 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
 
 
 def _encoders(options: argparse.Namespace) -> tuple[Source, list[Source]]:
-    how = {name: getattr(options, name) for name in ("tokens", "input_mode", "dtype", "device")}
+    how = {"tokens": options.tokens, "device": options.device, **encoder_options(options, _OPTIONS)}
     layers = () if options.target_layer is None else (options.target_layer,)
     sources = [source_of(name, options.scales, **how) for name in dict.fromkeys(options.source)]
     if options.reference:

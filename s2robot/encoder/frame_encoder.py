@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from typing_extensions import Unpack
 
 from s2robot.backbones import get_card, load_backbone
 from s2robot.backbones.from_module import backbone_from_module
@@ -17,7 +18,7 @@ from s2robot.encoder.layout import EmbeddingLayout
 from s2robot.encoder.multi_camera import as_cameras, packs
 from s2robot.encoder.nonfinite import all_finite, non_finite
 from s2robot.encoder.single_frame import SingleFrame
-from s2robot.encoder.spec import RENAMED, EncoderSpec
+from s2robot.encoder.spec import RENAMED, EncoderOptions, EncoderSpec
 from s2robot.encoder.streaming import FrameStream
 from s2robot.encoder.tile_encoder import TileEncoder
 from s2robot.encoder.tile_selection import Region, SelectiveEncoder
@@ -30,10 +31,16 @@ from s2robot.utils.devices import resolve_dtype
 
 
 class FrameEncoder(TileEncoder):
-    """Frames to embeddings with a frozen backbone on several scales.
+    """A frozen backbone on several scales: camera frames to embeddings.
 
-    It stays in evaluation mode whatever ``train()`` says, and no parameter takes gradients unless
-    ``requires_grad_(True)`` asks for them; then embeddings carry gradients to the weights.
+    The encoder stays in evaluation mode after ``train()``, and no parameter takes gradients unless
+    ``requires_grad_(True)`` is called; then embeddings carry gradients to the weights.
+
+    Example:
+        >>> encoder = FrameEncoder.from_name("s2r-vitt16-128", scales=(1, 2), device="cpu")
+        >>> frames = np.zeros((2, 480, 640, 3), np.uint8)  # RGB
+        >>> tuple(encoder(frames).shape)
+        (2, 384)
     """
 
     @classmethod
@@ -43,67 +50,37 @@ class FrameEncoder(TileEncoder):
         name: str,
         scales: Sequence[float] = (1,),
         readout: str = "published",
-        input_mode: str = "native",
+        *,
         weights: str | Path | None = None,
         device: str | torch.device = "auto",
-        dtype: str = "auto",
-        resize_output_to_idx: int = 0,
-        max_tiles_per_batch: int = 128,
-        geometry: str = "published",
-        layers: Sequence[int] = (),
-        layers_merge: str = "concat",
         runtime: str = "eager",
-        tilings: Sequence[tuple[int, int]] = (),
+        max_tiles_per_batch: int = 128,
         aspect_of: tuple[int, int] | None = None,
-        merge: str = "concat",
-        scale_weights: Sequence[float] = (),
+        **options: Unpack[EncoderOptions],
     ) -> FrameEncoder:
-        """Load a backbone by name and describe what it is used for.
+        """Load a backbone by name and make an encoder of it.
 
         Args:
             name: of a backbone, see ``s2robot.backbones.load_backbone``.
             scales: image sizes as multiples of the base size, such as (1, 2).
             readout: "published", "cls", "mean" or "spatial_softmax".
-            input_mode: "native" or "interpolate".
-            weights: file to take the weights from; without it they are downloaded where need be.
+            weights: file with the weights; without it they are downloaded if need be.
             device: "auto" (a GPU where there is one), "cpu", "cuda", ...
-            dtype: "auto" (bfloat16 on a GPU unless the readout is "published", else float32),
-                "float32", "bfloat16".
-            resize_output_to_idx: index of the scale whose grid the embedding has.
-            max_tiles_per_batch: most tiles in one call of the backbone.
-            geometry: "published", "full" or "padded"; see ``EncoderSpec``.
-            layers: layers in place of the last one's normalised output, such as (5, -1).
-            layers_merge: "concat" or "mean".
             runtime: see ``use_runtime``.
-            tilings: (rows, columns) of each scale's tiles; empty for squares. See ``EncoderSpec``.
-            aspect_of: (height, width) of the frames; the largest scale then gets the tiling
+            max_tiles_per_batch: most tiles in one call of the backbone.
+            aspect_of: (height, width) of the frames [px]; the largest scale then gets the tiling
                 nearest to their aspect ratio, in place of ``tilings``. Needs geometry "full".
-            merge: "concat", "sum" or "mean" of the scales.
-            scale_weights: factor of each scale before they are merged; empty for 1.
+            options: the other options of ``EncoderChoice``: input_mode, geometry, layers, ...
+
+        Returns:
+            The encoder, on the device.
+
+        Raises:
+            ValueError: a name or an option is unknown, or they do not go together.
         """
-        card = get_card(name, weights)
-        if aspect_of is not None:
-            if tilings:
-                raise ValueError(
-                    f"give tilings {tuple(tilings)} or aspect_of {aspect_of}, not both"
-                )
-            tilings = aspect_tilings(tuple(scales), card.preprocessing.image_size, aspect_of)
-        spec = EncoderSpec(
-            name,
-            "",
-            scales=tuple(scales),
-            input_mode=input_mode,
-            readout=readout,
-            resize_output_to_idx=resize_output_to_idx,
-            dtype=resolve_dtype(dtype, device, readout),
-            geometry=geometry,
-            layers=tuple(layers),
-            layers_merge=layers_merge,
-            tilings=tuple(tilings),
-            merge=merge,
-            scale_weights=tuple(scale_weights),
+        spec = spec_of(
+            name, scales, readout, weights=weights, device=device, aspect_of=aspect_of, **options
         )
-        EmbeddingLayout(spec, card)  # refuses what cannot be, before loading
         backbone = load_backbone(name, weights)
         spec = dataclasses.replace(spec, weights_digest=backbone.weights_digest)
         return cls(spec, backbone, device, max_tiles_per_batch, runtime)
@@ -113,32 +90,35 @@ class FrameEncoder(TileEncoder):
         cls,
         module: nn.Module,
         name: str | None = None,
+        scales: Sequence[float] = (1,),
+        readout: str = "published",
+        *,
         device: str | torch.device = "auto",
-        dtype: str = "auto",
-        max_tiles_per_batch: int = 128,
         runtime: str = "eager",
-        **settings: Any,
+        max_tiles_per_batch: int = 128,
+        **options: Unpack[EncoderOptions],
     ) -> FrameEncoder:
-        """Wrap a model that another package has loaded, its weights taken over.
+        """Make an encoder of a model that another package has loaded, with its weights.
 
         Args:
             module: what ``r3m.load_r3m``, ``mvp.load``, ``vip.load_vip``, ``liv.load_liv``,
                 ``mcr.load_mcr`` or ``vc_models`` return, or a timm model.
-            name: of the backbone it is, where the module alone does not tell (MVP's small models).
+            name: of the backbone, where the module alone does not tell it (MVP's small models).
+            scales: as for ``from_name``.
+            readout: as for ``from_name``.
             device: as for ``from_name``.
-            dtype: as for ``from_name``.
-            max_tiles_per_batch: as for ``from_name``.
             runtime: as for ``from_name``.
-            settings: of ``EncoderSpec``: scales, readout, input_mode, geometry, taps, ...
+            max_tiles_per_batch: as for ``from_name``.
+            options: as for ``from_name``.
 
         Raises:
             ValueError: no such module is known.
-            MismatchError: it is not the named backbone.
+            MismatchError: the module is not the named backbone.
         """
         backbone = backbone_from_module(module, name)
-        settings = {"readout": "published", **settings}
-        settings["dtype"] = resolve_dtype(dtype, device, settings["readout"])
-        spec = EncoderSpec(backbone.card.name, backbone.weights_digest, **settings)
+        content: dict[str, Any] = {"scales": tuple(scales), "readout": readout, **options}
+        content["dtype"] = resolve_dtype(options.get("dtype", "auto"), device, readout)
+        spec = EncoderSpec(backbone.card.name, backbone.weights_digest, **content)
         return cls(spec, backbone, device, max_tiles_per_batch, runtime)
 
     @classmethod
@@ -313,6 +293,37 @@ class FrameEncoder(TileEncoder):
             name = next(name for name, found in pooled.items() if not all_finite(found))
             raise non_finite(self, pooled[name], tiles[name], name, done[name])
         return pooled
+
+
+def spec_of(
+    name: str,
+    scales: Sequence[float] = (1,),
+    readout: str = "published",
+    *,
+    weights: str | Path | None = None,
+    device: str | torch.device = "auto",
+    aspect_of: tuple[int, int] | None = None,
+    **options: Unpack[EncoderOptions],
+) -> EncoderSpec:
+    """Return the spec of an encoder by name, checked against its card, before weights are loaded.
+
+    Args are those of ``FrameEncoder.from_name``. The spec's ``weights_digest`` is empty.
+
+    Raises:
+        ValueError: a name or an option is unknown, or they do not go together.
+    """
+    card = get_card(name, weights)
+    content: dict[str, Any] = {"scales": tuple(scales), "readout": readout, **options}
+    content["dtype"] = resolve_dtype(options.get("dtype", "auto"), device, readout)
+    if aspect_of is not None:
+        tilings = tuple(content.get("tilings", ()))
+        if tilings:
+            raise ValueError(f"give tilings {tilings} or aspect_of {aspect_of}, not both")
+        base = card.preprocessing.image_size
+        content["tilings"] = aspect_tilings(tuple(scales), base, aspect_of)
+    spec = EncoderSpec(name, "", **content)
+    EmbeddingLayout(spec, card)
+    return spec
 
 
 def _shape(frames: Tensor) -> tuple[int, int]:

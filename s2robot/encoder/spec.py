@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
+from typing import Any, TypedDict, cast
 
 from s2robot.backbones.intermediate_layers import LAYER_MERGES
 from s2robot.encoder import readout as readouts
-from s2robot.errors import MismatchError, unknown
+from s2robot.encoder.options import option, options_of
+from s2robot.errors import MismatchError
 from s2robot.multiscale import check_index
 from s2robot.preprocessing.image_pyramid import GEOMETRIES
 from s2robot.utils.deprecation import renamed_keywords
@@ -18,79 +19,157 @@ from s2robot.utils.io import digest_of
 
 INPUT_MODES = ("native", "interpolate")
 DTYPES = ("float32", "bfloat16")
-_STORED = {"layers": "taps", "layers_merge": "taps_merge"}
-"""Fields whose stored name is older than their own: digests of stores and policies hold it."""
-RENAMED = {old: new for new, old in _STORED.items()}
-"""Fields by the names that they had before, which are still taken with a warning."""
+RENAMED = {"taps": "layers", "taps_merge": "layers_merge"}
+"""Options by the names that they had before: stored specs hold these, and ``EncoderSpec`` takes
+them with a warning."""
+_ALWAYS_STORED = frozenset(
+    "scales input_mode readout resize_output_to_idx dtype geometry layers layers_merge".split()
+)
+"""Options that every stored spec holds. A later option is stored only where its value is not the
+default, so that specs without it keep the digest that they had before there was the option."""
 PIXEL_PATH = 2
 """Version of the arithmetic; raised whenever the same frame would embed differently."""
 
 
+def tiling(text: str) -> tuple[int, int]:
+    """Return the (rows, columns) of a text.
+
+    Raises:
+        ValueError: the text is not ROWSxCOLUMNS.
+
+    Example:
+        >>> tiling("2x3")
+        (2, 3)
+    """
+    rows, _, columns = text.partition("x")
+    return int(rows), int(columns)
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderChoice:
+    """The options of an encoder, in one place.
+
+    ``EncoderSpec`` and the configuration of experiments inherit them; ``FrameEncoder.from_name``,
+    command-line flags and ROS parameters follow from them. See "Add an encoder option" in
+    CONTRIBUTING.md.
+    """
+
+    scales: tuple[float, ...] = option(
+        (1,), "S² scales: the frame at 1x, 2x, ... the encoder's base size", item=float
+    )
+    """In the order of their channels. Where a size does not divide into equal tiles of whole cells
+    of the backbone, the nearest size that does is taken; see ``tile_of``."""
+    input_mode: str = option(
+        "native",
+        "larger scales from native: the camera's pixels | interpolate: the image at 1x (paper)",
+        INPUT_MODES,
+    )
+    readout: str = option(
+        "published",
+        "spatial_softmax: the token grid | published: the model's own output | cls | mean",
+        readouts.READOUTS,
+    )
+    resize_output_to_idx: int = option(
+        0, "index of the scale whose grid all scales are resized to; -1: the last one", item=int
+    )
+    dtype: str = option(
+        "float32",
+        "auto: bfloat16 on a GPU (not for readout published), else float32",
+        DTYPES,
+        user_default="auto",
+    )
+    """Precision of the backbone's arithmetic; embeddings are always float32."""
+    geometry: str = option(
+        "published",
+        "published: the authors' field of view | full: the whole frame | padded: aspect kept",
+        GEOMETRIES,
+    )
+    """"published": the field of view of the authors' rule, at every scale; "full": the whole frame
+    at any aspect ratio, both sides brought to the image size; "padded": the whole frame with its
+    aspect ratio kept, on a square of the mean color. Padded, the readouts leave out tokens and
+    tiles without any of the frame, and a token counts in a mean by its share of frame; within a
+    tile, tokens of the frame still attend to those of the padding."""
+    layers: tuple[int, ...] = option(
+        (),
+        "intermediate layers in place of the output; -1: the last one before its norm",
+        item=int,
+        example=(5, 11),
+    )
+    layers_merge: str = option("concat", "how several layers are merged", LAYER_MERGES)
+    tilings: tuple[tuple[int, int], ...] = option(
+        (),
+        "(rows, columns) of tiles per scale; empty: squares; others need geometry full",
+        item=tiling,
+        example=((1, 1), (2, 3)),
+    )
+    """As in dynamic S² (NVILA): the whole frame is brought to as many tiles of the size that the
+    scale has anyway."""
+    merge: str = option("concat", "how scales are merged", readouts.SCALE_MERGES)
+    """"concat" is on channels."""
+    scale_weights: tuple[float, ...] = option(
+        (),
+        "factor of each scale before the merge; empty: all 1",
+        item=float,
+        example=(1, 0.5),
+    )
+
+    def keywords(self) -> EncoderOptions:
+        """Return the options besides scales and readout, for ``FrameEncoder.from_name``."""
+        names = EncoderOptions.__annotations__
+        return cast(EncoderOptions, {name: getattr(self, name) for name in names})
+
+
+class EncoderOptions(TypedDict, total=False):
+    """Keywords of ``FrameEncoder.from_name``: the fields of ``EncoderChoice`` for type checkers.
+
+    A test compares the two. Scales and readout are parameters of their own.
+    """
+
+    input_mode: str
+    resize_output_to_idx: int
+    dtype: str
+    geometry: str
+    layers: Sequence[int]
+    layers_merge: str
+    tilings: Sequence[tuple[int, int]]
+    merge: str
+    scale_weights: Sequence[float]
+
+
+ENCODER_OPTIONS = options_of(EncoderChoice)
+"""Description of each option by name."""
+
+
 @dataclass(frozen=True)
-class EncoderSpec:
-    """All that decides the embedding of a frame, as it travels in policies, stores and reports."""
+class EncoderSpec(EncoderChoice):
+    """Everything that decides the embedding of a frame; policies, stores and reports hold it.
+
+    Raises:
+        ValueError: an option is out of its range, or two options do not go together.
+        MismatchError: the spec is of another version of the pixel path.
+
+    Example:
+        >>> spec = EncoderSpec("vc1-vitb", "0" * 64, scales=(1, 2), readout="mean")
+        >>> spec.geometry
+        'published'
+        >>> EncoderSpec.from_dict(spec.to_dict()) == spec
+        True
+    """
 
     backbone: str
     """Name for ``load_backbone``."""
     weights_digest: str
     """``Backbone.weights_digest``: architecture, preprocessing and weights."""
-    scales: tuple[float, ...] = (1,)
-    """Image sizes as multiples of the backbone's base size, in the order of their channels. Where
-    a size does not divide into equal tiles of whole cells, the nearest that does is taken; see
-    ``tile_of``."""
-    input_mode: str = "native"
-    """"native": every scale is reduced from the native frame; "interpolate": from the base size."""
-    readout: str = "published"
-    """One of ``s2robot.encoder.readout.READOUTS``."""
-    resize_output_to_idx: int = 0
-    """Index of the scale whose grid the embedding has; -1 keeps most detail."""
-    dtype: str = "float32"
-    """Precision of the backbone's arithmetic; embeddings are float32 either way."""
-    geometry: str = "published"
-    """"published": the field of view of the authors' rule, at every scale; "full": the whole frame
-    at any aspect ratio, both sides brought to the image size; "padded": the whole frame with its
-    aspect ratio kept, on a square of the mean colour. Padded, the readouts leave out tokens and
-    tiles without any of the frame, and a token counts in a mean by its share of frame; within a
-    tile, tokens of the frame still attend to those of the padding."""
-    layers: tuple[int, ...] = ()
-    """Layers whose outputs take the place of the last one's, by index."""
-    layers_merge: str = "concat"
-    """How several layers become one token: "concat" or "mean"."""
-    tilings: tuple[tuple[int, int], ...] = ()
-    """(rows, columns) of tiles of each scale, as in dynamic S² (NVILA): the whole frame is brought
-    to as many tiles of the size that the scale has anyway. Empty: the squares that follow from the
-    scales. Tilings that are not square need the geometry "full"."""
-    merge: str = "concat"
-    """How the scales become one embedding: "concat" (on channels), "sum" or "mean"."""
-    scale_weights: tuple[float, ...] = ()
-    """Factor of each scale's features before they are merged; empty: all 1."""
-    pixel_path: int = PIXEL_PATH
+    pixel_path: int = field(default=PIXEL_PATH, kw_only=True)
 
     def __post_init__(self) -> None:
-        scales = tuple(_whole(scale) for scale in self.scales)
-        object.__setattr__(self, "scales", scales)
-        object.__setattr__(self, "layers", tuple(int(layer) for layer in self.layers))
-        object.__setattr__(self, "tilings", tuple(_pair(tiling) for tiling in self.tilings))
-        object.__setattr__(self, "scale_weights", tuple(_whole(w) for w in self.scale_weights))
-        if (
-            not scales
-            or len(set(scales)) < len(scales)
-            or not all(0 < s < math.inf for s in scales)
-        ):
-            raise ValueError(
-                f"scales {self.scales} must be different positive numbers, such as (1, 2)"
-            )
-        check_index(self.resize_output_to_idx, len(scales))
-        for field, allowed in (
-            ("input_mode", INPUT_MODES),
-            ("readout", readouts.READOUTS),
-            ("dtype", DTYPES),
-            ("geometry", GEOMETRIES),
-            ("layers_merge", LAYER_MERGES),
-            ("merge", readouts.SCALE_MERGES),
-        ):
-            if getattr(self, field) not in allowed:
-                raise unknown(field, getattr(self, field), allowed)
+        self._set(scales=tuple(_whole(scale) for scale in self.scales))
+        self._set(layers=tuple(int(layer) for layer in self.layers))
+        self._set(tilings=tuple(_pair(pair) for pair in self.tilings))
+        self._set(scale_weights=tuple(_whole(weight) for weight in self.scale_weights))
+        self._check_scales()
+        for name, described in ENCODER_OPTIONS.items():
+            described.check(getattr(self, name))
         if self.layers and self.readout == "published":
             raise ValueError(
                 f"readout 'published' is the model's own output, not that of its layers "
@@ -103,6 +182,18 @@ class EncoderSpec:
                 f"this encoder was described by version {self.pixel_path} of the pixel path and "
                 f"this is version {PIXEL_PATH}: features and policies must be made again"
             )
+
+    def _set(self, **values: Any) -> None:
+        """Set fields of this frozen object, while it is made."""
+        for name, value in values.items():
+            object.__setattr__(self, name, value)
+
+    def _check_scales(self) -> None:
+        scales = self.scales
+        different = len(set(scales)) == len(scales)
+        if not scales or not different or not all(0 < scale < math.inf for scale in scales):
+            raise ValueError(f"scales {scales} must be different positive numbers, such as (1, 2)")
+        check_index(self.resize_output_to_idx, len(scales))
 
     def _check_tilings(self) -> None:
         tilings = self.tilings
@@ -129,21 +220,24 @@ class EncoderSpec:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """The spec as JSON-able values.
+        """Return the spec as JSON-able values, under the names that stored specs have.
 
-        ``tilings``, ``merge`` and ``scale_weights`` are there only where they are used, so that
-        specs without them keep the digests they had before there were such fields.
+        Options that are not in ``_ALWAYS_STORED`` are left out at their default.
         """
-        content = {_STORED.get(k, k): v for k, v in dataclasses.asdict(self).items()}
-        for name in ("scales", "taps", "scale_weights"):
-            content[name] = list(content[name])
-        content["tilings"] = [list(tiling) for tiling in self.tilings]
-        unused = {"tilings": [], "merge": "concat", "scale_weights": []}
-        return {k: v for k, v in content.items() if k not in unused or v != unused[k]}
+        content: dict[str, Any] = {
+            "backbone": self.backbone,
+            "weights_digest": self.weights_digest,
+        }
+        old_names = {new: old for old, new in RENAMED.items()}
+        for name, described in ENCODER_OPTIONS.items():
+            value = getattr(self, name)
+            if name in _ALWAYS_STORED or value != described.default:
+                content[old_names.get(name, name)] = _as_lists(value)
+        return {**content, "pixel_path": self.pixel_path}
 
     @classmethod
     def from_dict(cls, content: Mapping[str, Any]) -> EncoderSpec:
-        """The inverse of ``to_dict``.
+        """Return the spec of what ``to_dict`` returned.
 
         Raises:
             ValueError: fields are unknown or missing.
@@ -158,7 +252,7 @@ class EncoderSpec:
         return cls(**content)
 
     def digest(self) -> str:
-        """SHA-256 of the spec."""
+        """Return the SHA-256 of the spec."""
         return digest_of(self.to_dict())
 
     @property
@@ -176,6 +270,10 @@ def _whole(scale: float) -> float:
 
 def _pair(tiling: Any) -> tuple[Any, ...]:
     return tuple(tiling) if isinstance(tiling, (list, tuple)) else (tiling,)
+
+
+def _as_lists(value: Any) -> Any:
+    return [_as_lists(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _is_tiling(tiling: Sequence[Any]) -> bool:

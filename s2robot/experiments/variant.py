@@ -16,6 +16,7 @@ from s2robot.data.demonstrations import Demonstrations
 from s2robot.data.feature_store import FeatureStore
 from s2robot.data.rendered_frames import CameraConfig, RenderedFrames
 from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.encoder.spec import EncoderChoice
 from s2robot.envs.levels import get_level
 from s2robot.evaluation.baselines import (
     baseline_embedding,
@@ -53,9 +54,11 @@ class DemosChoice:
     """Seed of their collection."""
 
 
-@dataclass(frozen=True)
-class VariantConfig:
+@dataclass(frozen=True, kw_only=True)
+class VariantConfig(EncoderChoice):
     """Settings of a variant, and the folder of its inputs; ``configs/variant.yaml`` explains them.
+
+    The options of the encoder are inherited; three of them have another default here.
 
     Raises:
         ValueError: the level is unknown.
@@ -72,19 +75,11 @@ class VariantConfig:
     encoder: str = "s2r-vitt16-128"
     weights: Path | None = None
     scales: tuple[float, ...] = (1.0, 2.0)
-    input_mode: str = "native"
     readout: str = "spatial_softmax"
-    resize_output_to_idx: int = 0
-    geometry: str = "published"
-    layers: tuple[int, ...] = ()
-    layers_merge: str = "concat"
-    tilings: tuple[tuple[int, int], ...] = ()
-    merge: str = "concat"
-    scale_weights: tuple[float, ...] = ()
+    dtype: str = "auto"
     camera: CameraChoice = field(default_factory=CameraChoice)
     demos: DemosChoice = field(default_factory=DemosChoice)
     device: str = "auto"
-    dtype: str = "auto"
     runtime: str = "eager"
     data_dir: Path = Path("data")
 
@@ -142,20 +137,12 @@ class Variant:
         config = self.config
         encoder = FrameEncoder.from_name(
             config.encoder,
-            scales=config.scales,
-            readout=config.readout,
-            input_mode=config.input_mode,
+            config.scales,
+            config.readout,
             weights=config.weights,
-            resize_output_to_idx=config.resize_output_to_idx,
-            geometry=config.geometry,
-            layers=config.layers,
-            layers_merge=config.layers_merge,
-            tilings=config.tilings,
-            merge=config.merge,
-            scale_weights=config.scale_weights,
             device=config.device,
-            dtype=config.dtype,
             runtime=config.runtime,
+            **config.keywords(),
         )
         how = f"{encoder.spec.dtype}, runtime {encoder.runtime.name}"
         console.print(f"{config.encoder} on {encoder.device}, {how}")

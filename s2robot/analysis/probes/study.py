@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,9 @@ from s2robot.analysis.probes.grids import TokenGrids
 from s2robot.analysis.probes.intervals import metric_difference, metric_interval, summed_by_episode
 from s2robot.analysis.probes.scenes import SceneConfig, SceneData, scene_data, split_frames
 from s2robot.analysis.probes.tasks import LINEAR_TASKS, Outcome, Parts, Problem, Task, get_task
-from s2robot.backbones import get_card
 from s2robot.data.feature_store import FeatureStore
-from s2robot.encoder.frame_encoder import FrameEncoder
-from s2robot.encoder.layout import EmbeddingLayout
-from s2robot.encoder.spec import EncoderSpec
+from s2robot.encoder.frame_encoder import FrameEncoder, spec_of
+from s2robot.encoder.spec import EncoderOptions, EncoderSpec
 from s2robot.stats.intervals import Interval
 from s2robot.utils.io import append_jsonl, atomic_path, digest_of, locked, read_jsonl, write_json
 from s2robot.utils.provenance import provenance
@@ -45,10 +43,8 @@ class StudyConfig:
     """Layers that are read together; empty for the normalised output of the last."""
     tasks: tuple[str, ...] = LINEAR_TASKS
     scenes: SceneConfig = SceneConfig()
-    resize_output_to_idx: int = 0
-    """Index of the scale whose grid features have; 0 is the paper's choice."""
-    input_mode: str = "native"
-    geometry: str = "published"
+    options: EncoderOptions = field(default_factory=EncoderOptions)
+    """Options of the encoders besides scales, readout and layers; defaults where not given."""
     test_share: float = 0.25
     """Share of the episodes that judge."""
     valid_share: float = 0.2
@@ -82,15 +78,14 @@ class StudyConfig:
                     yield encoder, layers, scales
 
     def spec_settings(self, layers: tuple[int, ...], scales: tuple[float, ...]) -> dict[str, Any]:
-        """Arguments that ``EncoderSpec`` and ``FrameEncoder.from_name`` share."""
-        return {
-            "scales": scales,
-            "readout": "spatial_softmax",
-            "input_mode": self.input_mode,
-            "resize_output_to_idx": self.resize_output_to_idx,
-            "geometry": self.geometry,
-            "layers": layers,
-        }
+        """Return the options of a variant's encoder, for ``FrameEncoder.from_name``.
+
+        Args:
+            layers: to read together; empty for the last one's output.
+            scales: a set of scales.
+        """
+        fixed = {"scales": scales, "readout": "spatial_softmax", "layers": layers}
+        return {**self.options, **fixed}
 
     def check_variants(self) -> None:
         """Refuse, before any work, what an encoder cannot do.
@@ -99,8 +94,7 @@ class StudyConfig:
             ValueError: unknown encoder, a tap that it has not, scales that do not suit it.
         """
         for encoder, layers, scales in self.variants():
-            spec = EncoderSpec(encoder, "", **self.spec_settings(layers, scales))
-            EmbeddingLayout(spec, get_card(encoder))
+            spec_of(encoder, device=self.device, **self.spec_settings(layers, scales))
 
     def row_key(self, spec: EncoderSpec | None, task: str) -> str:
         """Digest of all that decides a row; ``spec`` None stands for no features."""

@@ -503,7 +503,7 @@ def coarse() -> FrameEncoder:
     """Of 2 x 2 tokens, where the other tiny models have 4 x 4."""
     card = vit_card("coarse", vit_architecture(32, 16, 24, 2, 2), PIXELS, "random")
     backbone = Backbone(card, card.architecture.build())
-    spec = EncoderSpec("coarse", backbone.weights_digest, (1,), **FULL)
+    spec = EncoderSpec("coarse", backbone.weights_digest, scales=(1,), **FULL)
     return FrameEncoder(spec, backbone, "cpu")
 
 

@@ -274,7 +274,7 @@ def test_bad_settings(settings: dict[str, Any], message: str) -> None:
 
 def test_as_many_tiles_as_are_allowed() -> None:
     card = backbone_of("one prefix").card
-    assert EmbeddingLayout(EncoderSpec("x", "", (16,)), card).tiles == 256
+    assert EmbeddingLayout(EncoderSpec("x", "", scales=(16,)), card).tiles == 256
 
 
 def test_specs_without_the_fields_keep_their_digest() -> None:
@@ -297,7 +297,7 @@ def test_specs_without_the_fields_keep_their_digest() -> None:
 
 
 def test_new_fields_survive_json_and_change_the_digest() -> None:
-    plain = EncoderSpec("x", "y", (1, 2), geometry="full")
+    plain = EncoderSpec("x", "y", scales=(1, 2), geometry="full")
     settings: dict[str, Any] = {
         "tilings": SQUARE_AND_WIDE,
         "merge": "sum",
@@ -305,7 +305,7 @@ def test_new_fields_survive_json_and_change_the_digest() -> None:
     }
     digests = {plain.digest()}
     for name, value in settings.items():
-        spec = EncoderSpec("x", "y", (1, 2), geometry="full", **{name: value})
+        spec = EncoderSpec("x", "y", scales=(1, 2), geometry="full", **{name: value})
         assert EncoderSpec.from_dict(json.loads(json.dumps(spec.to_dict()))) == spec
         digests.add(spec.digest())
     assert len(digests) == 4

@@ -177,7 +177,7 @@ def test_pooling_needs_to_know_the_frames_shape() -> None:
 def test_padded_head_averages_the_tiles_of_the_frame() -> None:
     """The stage "head" has one token a tile; its layout is asked directly."""
     card = dataclasses.replace(backbone_of("one prefix").card, published="head", head_dim=5)
-    layout = EmbeddingLayout(EncoderSpec("x", "", (3,), geometry="padded"), card)
+    layout = EmbeddingLayout(EncoderSpec("x", "", scales=(3,), geometry="padded"), card)
     tokens = torch.randn(9 * 2, 1, 5)
     pooled = layout.pool(tokens, layout.scales[3], (10, 90))
     wanted = tokens.view(9, 2, 5)[3:6].mean(dim=0)

@@ -80,7 +80,7 @@ def test_every_kind_of_backbone(name: str, runtime: str) -> None:
     card = get_card(name)
     card = small_card(card) if name in VITS else card
     backbone = Backbone(card, card.architecture.build())
-    spec = EncoderSpec(name, backbone.weights_digest, (1, 2))
+    spec = EncoderSpec(name, backbone.weights_digest, scales=(1, 2))
     eager = FrameEncoder(spec, backbone, "cpu")
     expected, found = eager(picture(3, 70, 90)), eager.with_runtime(runtime)(picture(3, 70, 90))
     assert difference(found, expected) < 1e-3

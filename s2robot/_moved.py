@@ -178,6 +178,7 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "backbones.probing": {
         "licence_of": "license_of",
+        "probed_card": "introspected_card",
     },
     "backbones.reference": {
         "BICUBIC": "analysis.parity.reference_preprocessing:BICUBIC",

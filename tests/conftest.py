@@ -33,7 +33,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 @pytest.fixture
 def fresh_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of each test's own; licences are told there each time anew."""
+    """A home of each test's own; license warnings appear there each time."""
     monkeypatch.setenv("S2ROBOT_HOME", str(tmp_path / "home"))
     warnings.simplefilter("ignore", LicenseWarning)
     return tmp_path / "home"

@@ -33,7 +33,7 @@ VIT_OPTIONS = (
     "qk_norm",
     "final_norm",
 )
-"""What a plain vision transformer's description may hold besides its five sizes."""
+"""Options of a plain vision transformer besides its five sizes."""
 
 VIT_SIZES = {
     "vitt": (192, 12, 3),
@@ -45,24 +45,30 @@ VIT_SIZES = {
 
 
 class BuildsModel(Protocol):
-    """An architecture: what a card needs to make a model, with or without memory for weights."""
+    """Interface of an architecture: it builds the model, with or without memory for weights."""
 
     def build(self) -> nn.Module:
-        """The model with random weights."""
+        """Return the model with random weights."""
         ...
 
     def build_empty(self) -> nn.Module:
-        """The model with weights still to be assigned; most take no memory (``meta``)."""
+        """Return the model without weights; most of it takes no memory (``meta`` device)."""
         ...
 
     def to_dict(self) -> dict[str, Any]:
-        """All that decides the function besides the weights, JSON-able."""
+        """Return everything besides the weights that decides the function, JSON-able."""
         ...
 
 
 @dataclass(frozen=True)
 class Architecture:
-    """A model that timm can build, without its weights."""
+    """A model that timm can build, without its weights.
+
+    Example:
+        >>> tiny = vit_architecture(size=32, patch=16, dim=48, depth=1, heads=3)
+        >>> sum(weight.numel() for weight in tiny.build().parameters())
+        65568
+    """
 
     timm: str
     """A name in timm's registry, or ``VIT``."""
@@ -81,9 +87,9 @@ class Architecture:
             torch.random.set_rng_state(generator_state)
 
     def build_empty(self) -> nn.Module:
-        """Build the model without initialising weights, which are then to be assigned.
+        """Build the model without initializing weights, which are to be assigned later.
 
-        They lie on the ``meta`` device, or, where the model computes tables of its own (rotary
+        They lie on the ``meta`` device, or, where the model computes tables itself (rotary
         positions), in memory that is not touched before something is written there.
         """
         with torch.device("meta"):
@@ -101,7 +107,7 @@ class Architecture:
 
     @staticmethod
     def _tables_without_maker(model: nn.Module, saved: set[str]) -> bool:
-        """Whether a module has a table that it cannot compute again."""
+        """Return whether a module has a table that it cannot compute again."""
         return any(
             f"{prefix}.{name}".lstrip(".") not in saved
             and not hasattr(module, "init_non_persistent_buffers")
@@ -110,10 +116,11 @@ class Architecture:
         )
 
     def to_dict(self) -> dict[str, Any]:
-        """The architecture as in a model card."""
+        """Return the architecture as in a model card."""
         return {"timm": self.timm, **self.options}
 
     def create(self) -> nn.Module:
+        """Build the model on the current device, with whatever random state there is."""
         if self.timm == VIT:
             return VisionTransformer(**_vit_arguments(self.options))
         options = {"num_classes": 0, **self.options}
@@ -128,7 +135,7 @@ class Architecture:
 
 
 def _vit_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
-    """Options of a card as arguments of timm's class."""
+    """Return options of a card as arguments of timm's class."""
     arguments = {"num_classes": 0, "dynamic_img_size": True, **options}
     norm = RmsNorm if arguments.pop("rms_norm", False) else nn.LayerNorm
     arguments["norm_layer"] = partial(norm, eps=arguments.pop("norm_eps", 1e-6))
@@ -146,7 +153,16 @@ def _vit_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
 def vit_architecture(
     size: int, patch: int, dim: int, depth: int, heads: int, **options: Any
 ) -> Architecture:
-    """A plain vision transformer with class token and final norm (eps 1e-6)."""
+    """Return a plain vision transformer with class token and final norm (eps 1e-6).
+
+    Args:
+        size: side of the images [px].
+        patch: side of a patch [px].
+        dim: channels of a token.
+        depth: blocks.
+        heads: attention heads of a block.
+        options: further entries, see ``VIT_OPTIONS``.
+    """
     shape = {
         "img_size": size,
         "patch_size": patch,

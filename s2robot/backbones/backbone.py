@@ -27,7 +27,7 @@ from s2robot.errors import MismatchError
 class Backbone(nn.Module):
     """A frozen model that returns all its tokens.
 
-    Frozen: it stays in evaluation mode whatever ``train()`` says, and no parameter takes gradients.
+    It stays in evaluation mode even after ``train()``, and no parameter takes gradients.
     """
 
     def __init__(self, card: BackboneCard, model: nn.Module) -> None:
@@ -41,11 +41,12 @@ class Backbone(nn.Module):
         self._gflops: dict[int, float] = {}  # by tile size [px]
 
     def train(self, mode: bool = True) -> Backbone:
+        """Return this module, which stays in evaluation mode."""
         del mode
         return super().train(False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Normalised crops ``(N, 3, h, w)`` to tokens ``(N, P + gh·gw, C)``, prefix first."""
+        """Return the tokens ``(N, P + gh·gw, C)`` of normalized crops ``(N, 3, h, w)``."""
         features = self._features(x)
         return features if features.ndim == 3 else self._rows(features)
 
@@ -53,27 +54,31 @@ class Backbone(nn.Module):
         return self.model.forward_features(x)  # pyright: ignore[reportCallIssue]
 
     def _rows(self, maps: Tensor) -> Tensor:
-        """Maps of a ConvNet to tokens, row by row."""
+        """Return maps of a ConvNet as tokens, row by row."""
         return maps.flatten(1, 2) if channels_last(self.model) else maps.flatten(2).transpose(1, 2)
 
     def forward_tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Normalised crops ``(N, 3, h, w)`` to prefix ``(N, P, C)`` and grid ``(N, gh, gw, C)``."""
+        """Return prefix and grid tokens of normalized crops ``(N, 3, h, w)``.
+
+        Returns:
+            Prefix ``(N, P, C)`` and grid ``(N, gh, gw, C)``.
+        """
         rows, columns = (self.card.grid_side(side) for side in x.shape[-2:])
         prefix, grid = self.forward(x).tensor_split([self.card.num_prefix_tokens], dim=1)
         return prefix, grid.unflatten(1, (rows, columns))
 
     def forward_head(self, x: Tensor) -> Tensor:
-        """Normalised crops to the model's own pooled or projected output ``(N, head_dim)``."""
+        """Return the model's own pooled or projected output ``(N, head_dim)`` of crops."""
         classifies = int(getattr(self.model, "num_classes", 0) or 0) > 0
         return self.model.forward_head(self._features(x), pre_logits=not classifies)  # pyright: ignore[reportCallIssue]
 
     def forward_intermediates(
         self, x: Tensor, layers: Sequence[int], merge: str = "concat"
     ) -> Tensor:
-        """Outputs of intermediate layers, before any final norm.
+        """Return outputs of intermediate layers, before any final norm.
 
         Args:
-            x: normalised crops ``(N, 3, h, w)``.
+            x: normalized crops ``(N, 3, h, w)``.
             layers: indices of blocks (transformers) or stages (ConvNets); negative from the end.
             merge: "concat" (on channels, in the order of ``layers``) or "mean".
 
@@ -93,7 +98,7 @@ class Backbone(nn.Module):
         return torch.cat(tokens, dim=-1) if merge == "concat" else torch.stack(tokens).mean(dim=0)
 
     def _intermediates(self, x: Tensor, indices: list[int]) -> list[tuple[Tensor, Tensor]]:
-        """Each layer's prefix ``(N, P, C)`` and map ``(N, C, gh, gw)``."""
+        """Return each layer's prefix ``(N, P, C)`` and map ``(N, C, gh, gw)``."""
         run: Any = self.model.forward_intermediates
         options: dict[str, Any] = {"indices": indices, "intermediates_only": True, "norm": False}
         known = inspect.signature(run).parameters
@@ -108,9 +113,14 @@ class Backbone(nn.Module):
         return parameters_of(self)
 
     def gflops(self, tiles: int = 1, tile_size: int | None = None) -> float:
-        """10⁹ floating-point operations for ``tiles`` crops; a multiply-add counts as two.
+        """Return the cost of some crops in 10⁹ floating-point operations.
 
-        Papers often give multiply-adds (GMACs) under the name of FLOPs: half of these.
+        A multiply-add counts as two. Papers often give multiply-adds (GMACs) under the name of
+        FLOPs, which are half of these.
+
+        Args:
+            tiles: number of crops.
+            tile_size: side of a crop [px]; None is the model's image size.
         """
         size = tile_size or self.card.preprocessing.image_size
         if size not in self._gflops:
@@ -125,18 +135,24 @@ def load_backbone(
 
     Args:
         name: see ``s2robot.backbones.get_card``.
-        weights: file to take the weights from: the published checkpoint (.pth, .safetensors), or a
-            model card (.json) for the package's own and for ``file:`` backbones. Without it,
+        weights: file with the weights: the published checkpoint (.pth, .safetensors), or a model
+            card (.json) for the package's own encoder and for ``file:`` backbones. Without it,
             published weights are downloaded once and kept (see ``s2robot.utils.paths``).
-        digest: ``Backbone.weights_digest`` that is wanted, where it is known: finds again what was
-            once loaded from a file. It is for the caller to compare.
+        digest: ``Backbone.weights_digest`` of the weights that are wanted, where it is known: it
+            finds weights that were once loaded from a file. The caller compares it.
 
     Raises:
         ValueError: there is no such backbone.
-        FileNotFoundError: its weights are not there; the message says where to get them.
-        DownloadError: they could not be downloaded.
+        FileNotFoundError: its weights are missing; the message names where to get them.
+        DownloadError: the download failed.
         CorruptFileError: the file is damaged or not what the card describes.
         MismatchError: the weights do not fit the architecture.
+
+    Example:
+        >>> backbone = load_backbone("random/vitt16-128")
+        >>> prefix, grid = backbone.forward_tokens(torch.zeros(1, 3, 128, 128))
+        >>> tuple(prefix.shape), tuple(grid.shape)
+        ((1, 1, 192), (1, 8, 8, 192))
     """
     card = get_card(name, weights)
     if card.origin == "random":
@@ -153,7 +169,7 @@ def load_backbone(
 
 
 def _carded_weights(card: BackboneCard, weights: str | Path | None) -> Weights:
-    """Weights that lie beside a model card."""
+    """Return weights that lie beside a model card."""
     if card.origin == "file":
         path = checked_weights_path(weights or card.name.removeprefix("file:"))
         layout = card.layout
@@ -171,5 +187,5 @@ def _carded_weights(card: BackboneCard, weights: str | Path | None) -> Weights:
 
 
 def packaged_card() -> Path:
-    """Path of the model card of the encoder that ships with the package."""
+    """Return the path of the model card of the encoder that ships with the package."""
     return Path(str(resources.files("s2robot.backbones"))) / "weights" / "s2r-vitt16-128.json"

@@ -1,4 +1,4 @@
-"""What is known of a backbone: architecture, preprocessing, output, licence, origin of weights."""
+"""Description of a backbone: architecture, preprocessing, output, license, sources of weights."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from torch import Tensor
 from s2robot.backbones.architectures import VIT_SIZES, Architecture, BuildsModel, vit_architecture
 from s2robot.backbones.weight_sources import Source
 from s2robot.errors import unknown
+from s2robot.utils.validation import require_one_of
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -28,7 +29,13 @@ INTERPOLATIONS = ("bicubic", "bilinear")
 
 @dataclass(frozen=True)
 class Preprocessing:
-    """From a frame to what the backbone was trained on: resize, centre crop, normalise."""
+    """Rules that bring a frame to the images of the training: resize, center crop, normalize.
+
+    Example:
+        >>> rules = Preprocessing(224, resize=256)
+        >>> rules.image_size, rules.resize, rules.fit
+        (224, 256, 'shorter')
+    """
 
     image_size: int
     """Side of the images at scale 1 [px]."""
@@ -36,7 +43,7 @@ class Preprocessing:
     """Of RGB in [0, 1]."""
     std: tuple[float, ...] = IMAGENET_STD
     resize: int = 0
-    """Length that the frame is brought to before the centre crop [px]; 0: ``image_size``."""
+    """Length of the frame before the center crop [px]; 0 is ``image_size``."""
     fit: str = "shorter"
     """"shorter": the shorter side gets that length; "both": both do, whatever the aspect ratio."""
     interpolation: str = "bicubic"
@@ -45,12 +52,12 @@ class Preprocessing:
     """Whose arithmetic: "uint8" (PyTorch's 8-bit kernel), "float" (nothing is rounded), "rounded"
     (float, then 8 bits: torchvision on tensors), "pil" (Pillow)."""
     antialias: bool = True
-    """Whether reducing averages over what falls together; Pillow always does."""
+    """Whether a smaller image averages over the pixels it covers; Pillow always does."""
     keeps_base_size: bool = False
     """A frame that already is ``image_size`` square is taken whole, without the crop (R3M)."""
     floors_crop: bool = False
-    """The corner of the centre crop is rounded down, as transformers does, rather than to even, as
-    torchvision does."""
+    """Whether the corner of the center crop is rounded down, as in transformers; torchvision rounds
+    to even."""
 
     def __post_init__(self) -> None:
         if self.image_size < 1:
@@ -59,13 +66,9 @@ class Preprocessing:
             raise ValueError(
                 f"mean {self.mean} and std {self.std} need three numbers each, std above 0"
             )
-        for name, allowed in (
-            ("fit", FITS),
-            ("interpolation", INTERPOLATIONS),
-            ("resampler", RESAMPLERS),
-        ):
-            if getattr(self, name) not in allowed:
-                raise unknown(name, getattr(self, name), allowed)
+        require_one_of(
+            self, {"fit": FITS, "interpolation": INTERPOLATIONS, "resampler": RESAMPLERS}
+        )
         if not self.resize:
             object.__setattr__(self, "resize", self.image_size)
         if self.resize < self.image_size:
@@ -75,10 +78,10 @@ class Preprocessing:
             )
 
     def to_dict(self) -> dict[str, Any]:
-        """The rules, JSON-able, as digests cover them.
+        """Return the rules, JSON-able, as digests cover them.
 
-        ``floors_crop`` is there only where it holds, so that backbones without it keep the digests
-        that they had before there was such a rule.
+        ``floors_crop`` is included only where it is set, so that backbones without it keep the
+        digests from before this rule existed.
         """
         fields = dataclasses.asdict(self)
         return fields if self.floors_crop else {k: fields[k] for k in fields if k != "floors_crop"}
@@ -89,10 +92,10 @@ Convert = Callable[[dict[str, Tensor]], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Layout:
-    """Where a published file keeps the backbone, and how its tensors are named.
+    """Place and names of a backbone's tensors in a published file.
 
-    Every tensor of the file has to be accounted for: it is the backbone's, or its name begins with
-    one of ``dropped`` (or, ``within_module``, does not begin with ``prefix``).
+    Every tensor of the file has to be accounted for: it belongs to the backbone, or its name begins
+    with one of ``dropped`` (or, ``within_module``, does not begin with ``prefix``).
     """
 
     keys: tuple[str | int, ...] = ()
@@ -103,16 +106,16 @@ class Layout:
     dropped: tuple[str, ...] = ()
     """Beginnings of whole names that are known and not needed (decoders, language heads)."""
     within_module: bool = False
-    """Whether the file holds a whole training module, of which all but ``prefix`` is left out."""
+    """Whether the file holds a whole training module; names without ``prefix`` are left out."""
     renamed: tuple[tuple[str, str], ...] = ()
-    """(regular expression, replacement) pairs, applied in order to what is left of each name."""
+    """(regular expression, replacement) pairs, applied in order to each name without ``prefix``."""
     convert: Convert | None = None
     """Last step, for what renaming cannot do."""
 
 
 @dataclass(frozen=True)
 class License:
-    """What the weights may be used for; the authors' own text decides."""
+    """Terms of the weights, in short; the authors' own text decides."""
 
     name: str
     """SPDX name where there is one."""
@@ -128,7 +131,14 @@ APACHE = License("Apache-2.0")
 
 @dataclass(frozen=True)
 class BackboneCard:
-    """One backbone: everything but the weights themselves."""
+    """Description of one backbone: everything but the weights.
+
+    Example:
+        >>> from s2robot.backbones import get_card
+        >>> card = get_card("random/vits16-224")
+        >>> card.dim, card.stride, card.grid_side(224), card.license.name
+        (384, 16, 14, 'none needed')
+    """
 
     name: str
     architecture: BuildsModel
@@ -157,7 +167,7 @@ class BackboneCard:
     license: License = UNTRAINED
     citation: str = ""
     note: str = ""
-    """What one should know before comparing numbers."""
+    """Differences to know before comparing numbers."""
 
     def __post_init__(self) -> None:
         for field, allowed in (("origin", ORIGINS), ("published", OUTPUTS)):
@@ -169,15 +179,16 @@ class BackboneCard:
             raise ValueError(f"{self.name}: head_dim goes with published 'head', and only with it")
 
     def grid_side(self, size: int) -> int:
-        """Side of the token grid of a tile of ``size`` px.
+        """Return the side of the token grid of a tile of ``size`` px.
 
         Raises:
-            ValueError: the tile is no multiple of the stride.
+            ValueError: the tile is not a multiple of the stride.
         """
         if size % self.stride and not self.partial_cells:
             raise ValueError(
-                f"a tile of {size} px is no multiple of the stride {self.stride} of {self.name}; "
-                f"whole scales (1, 2, 3) give tiles of {self.preprocessing.image_size} px"
+                f"a tile of {size} px is not a multiple of the stride {self.stride} of "
+                f"{self.name}; whole scales (1, 2, 3) give tiles of "
+                f"{self.preprocessing.image_size} px"
             )
         return -(-size // self.stride)
 
@@ -185,7 +196,15 @@ class BackboneCard:
 def vit_card(
     name: str, architecture: Architecture, preprocessing: Preprocessing, origin: str, **fields: Any
 ) -> BackboneCard:
-    """Card of a backbone built by ``vit_architecture``; its output is the class token."""
+    """Return the card of a backbone from ``vit_architecture``; its output is the class token.
+
+    Args:
+        name: of the backbone.
+        architecture: made by ``vit_architecture``.
+        preprocessing: of frames.
+        origin: one of ``ORIGINS``.
+        fields: further fields of ``BackboneCard``.
+    """
     options: Mapping[str, Any] = architecture.options
     return BackboneCard(
         name=name,
@@ -202,7 +221,15 @@ def vit_card(
 def resnet_card(
     name: str, depth: int, preprocessing: Preprocessing, origin: str, **fields: Any
 ) -> BackboneCard:
-    """Card of torchvision's ResNet of that depth; its output is the average pool."""
+    """Return the card of torchvision's ResNet; its output is the average pool.
+
+    Args:
+        name: of the backbone.
+        depth: 18, 34 or 50.
+        preprocessing: of frames.
+        origin: one of ``ORIGINS``.
+        fields: further fields of ``BackboneCard``.
+    """
     return BackboneCard(
         name=name,
         preprocessing=preprocessing,
@@ -216,7 +243,7 @@ def resnet_card(
 
 
 def own_cards() -> list[BackboneCard]:
-    """The encoder that ships, and untrained controls."""
+    """Return the cards of the encoder that ships and of untrained baselines."""
     shipped = vit_card(
         "s2r-vitt16-128",
         vit_architecture(128, 16, *VIT_SIZES["vitt"]),

@@ -1,4 +1,8 @@
-"""Model cards on disk: JSON beside weights, written by ``s2robot pretrain`` or by hand."""
+"""Model cards on disk: JSON beside weights, written by ``s2robot pretrain`` or by hand.
+
+A card names the terms of its weights under ``license``. The key ``licence`` of older cards is read
+as well, and ``s2robot pretrain`` still writes it, so that its cards keep their bytes.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from typing import Any
 
 from s2robot.backbones.architectures import VIT, VIT_OPTIONS, vit_architecture
 from s2robot.backbones.card import BackboneCard, Layout, License, Preprocessing, vit_card
-from s2robot.backbones.introspection import probed_card
+from s2robot.backbones.introspection import introspected_card
 from s2robot.errors import CorruptFileError
 from s2robot.utils.io import read_json, sha256_file
 
@@ -19,17 +23,22 @@ _PIXELS = (
 
 
 def read_model_card(path: str | Path, name: str, origin: str = "file") -> BackboneCard:
-    """Read a model card.
+    """Return the card of a backbone from its model card file.
+
+    Args:
+        path: the card; another suffix is replaced by .json.
+        name: of the backbone.
+        origin: of its weights, one of ``ORIGINS``.
 
     Raises:
-        FileNotFoundError: no card there.
+        FileNotFoundError: there is no card.
         CorruptFileError: the card lacks something or describes another kind of model.
     """
     content = _read_card_file(path)
     try:
         return _card(content, name, origin)
     except (KeyError, TypeError, ValueError) as error:
-        raise CorruptFileError(f"{path} is no model card of an encoder: {error!r}") from None
+        raise CorruptFileError(f"{path} is not a model card of an encoder: {error!r}") from None
 
 
 def _card(content: dict[str, Any], name: str, origin: str) -> BackboneCard:
@@ -42,11 +51,11 @@ def _card(content: dict[str, Any], name: str, origin: str) -> BackboneCard:
         "citation": content.get("citation", ""),
     }
     if kind != VIT:
-        return probed_card(name, kind, pixels, origin, options=architecture, **fields)
+        return introspected_card(name, kind, pixels, origin, options=architecture, **fields)
     sizes = [architecture.pop(key) for key in _SIZES]
-    strangers = sorted(set(architecture) - set(VIT_OPTIONS))
-    if strangers:
-        raise ValueError(f"unknown settings {strangers}; allowed are {VIT_OPTIONS}")
+    unknown_options = sorted(set(architecture) - set(VIT_OPTIONS))
+    if unknown_options:
+        raise ValueError(f"unknown settings {unknown_options}; allowed are {VIT_OPTIONS}")
     return vit_card(name, vit_architecture(*sizes, **architecture), pixels, origin, **fields)
 
 
@@ -69,17 +78,17 @@ def _layout(content: dict[str, Any]) -> Layout:
 
 
 def weights_path(path: str | Path) -> Path:
-    """The weights' file of a model card: the one it names, else its own name in .safetensors."""
+    """Return the weights' file that a model card names, else its own name in .safetensors."""
     card = Path(path).with_suffix(".json")
     named = read_json(card).get("weights") if card.exists() else None
     return card.with_name(named) if named else card.with_suffix(".safetensors")
 
 
 def checked_weights_path(path: str | Path) -> Path:
-    """``weights_path``, compared with the SHA-256 that the card tells.
+    """Return the weights' file of a model card after comparing its SHA-256 with the card.
 
     Raises:
-        FileNotFoundError: the card or the weights are not there.
+        FileNotFoundError: the card or the weights are missing.
         CorruptFileError: the weights are not the ones that the card describes.
     """
     content, weights = _read_card_file(path), weights_path(path)
@@ -87,7 +96,7 @@ def checked_weights_path(path: str | Path) -> Path:
         raise FileNotFoundError(f"no weights at {weights}, beside their model card")
     if "sha256" in content and sha256_file(weights) != content["sha256"]:
         raise CorruptFileError(
-            f"{weights} has not the SHA-256 that its model card tells "
+            f"{weights} does not have the SHA-256 of its model card "
             f"({content['sha256']}); copy both files again from where they were made"
         )
     return weights

@@ -21,13 +21,14 @@ from s2robot.utils.io import digest_of
 
 
 def read_weights_file(path: str | Path) -> Any:
-    """Read a ``.safetensors`` file, or a PyTorch file with tensors and plain containers only.
+    """Return the content of a ``.safetensors`` file, or of a PyTorch file without code.
 
-    Tensors are mapped from the file where its format allows, so that they take memory once used.
+    A PyTorch file may hold tensors and plain containers only. Tensors are mapped from the file
+    where its format allows, so that they take memory only when they are used.
 
     Raises:
-        FileNotFoundError: no such file.
-        CorruptFileError: not such a file, or one that would run code.
+        FileNotFoundError: there is no such file.
+        CorruptFileError: the file is of another format, or would run code.
     """
     target = Path(path)
     if not target.is_file():
@@ -46,8 +47,8 @@ def read_weights_file(path: str | Path) -> Any:
 
 def _broken(path: Path, error: Exception) -> str:
     return (
-        f"{path} ({path.stat().st_size} bytes) is no whole PyTorch or safetensors file; copy or "
-        f"download it again ({_first_line(error)})"
+        f"{path} ({path.stat().st_size} bytes) is not a complete PyTorch or safetensors file; copy "
+        f"or download it again ({_first_line(error)})"
     )
 
 
@@ -56,7 +57,7 @@ def _refusal(path: Path, error: Exception) -> str:
     wanted = f" (it asks for {named[1]})" if named else ""
     return (
         f"{path} is refused: it holds more than tensors and plain containers{wanted}, and "
-        "unpickling that could run code. If you trust where it comes from, convert it there: "
+        "unpickling that could run code. If you trust its source, convert it there: "
         "torch.save(model.state_dict(), PATH), or safetensors"
     )
 
@@ -66,7 +67,7 @@ def _first_line(error: Exception) -> str:
 
 
 def is_safetensors(path: Path) -> bool:
-    """Whether a file's content (whatever its name) is of the safetensors format."""
+    """Return whether a file's content, whatever its name, is of the safetensors format."""
     with path.open("rb") as file:
         head = file.read(9)
     return len(head) == 9 and head[8:9] == b"{" and int.from_bytes(head[:8], "little") < 1 << 27
@@ -78,28 +79,33 @@ def _is_zip(path: Path) -> bool:
 
 
 def _is_pickle(path: Path) -> bool:
-    """Whether a file is a PyTorch archive or an old-style pickle, rather than a web page."""
+    """Return whether a file is a PyTorch archive or an old pickle, rather than a web page."""
     with path.open("rb") as file:
         return file.read(1) in (b"P", b"\x80")
 
 
 def read_safetensors(path: Path) -> dict[str, Tensor]:
-    """Tensors of a safetensors file, mapped from it.
+    """Return the tensors of a safetensors file, mapped from it.
 
     Raises:
-        CorruptFileError: the file is not whole.
+        CorruptFileError: the file is incomplete.
     """
     try:
         return safetensors.torch.load_file(path)
     except (SafetensorError, ValueError) as error:
-        raise CorruptFileError(f"{path} is no whole safetensors file ({error})") from None
+        raise CorruptFileError(f"{path} is not a complete safetensors file ({error})") from None
 
 
 def check_fit(expected: Mapping[str, Tensor], state: StateDict, origin: str) -> None:
-    """Compare names and shapes with those of a model.
+    """Compare names and shapes of tensors with those of a model.
+
+    Args:
+        expected: the model's tensors.
+        state: the tensors to load.
+        origin: where they come from, for messages.
 
     Raises:
-        MismatchError: they differ; the message lists them.
+        MismatchError: they differ; the message lists the differences.
     """
     problems = {
         "missing": [k for k in expected if k not in state],
@@ -111,17 +117,24 @@ def check_fit(expected: Mapping[str, Tensor], state: StateDict, origin: str) -> 
         ],
     }
     if any(problems.values()):
-        told = "; ".join(f"{kind}: {shorten(keys)}" for kind, keys in problems.items() if keys)
-        raise MismatchError(f"the weights from {origin} do not fit the architecture: {told}")
+        differences = "; ".join(
+            f"{kind}: {shorten(keys)}" for kind, keys in problems.items() if keys
+        )
+        raise MismatchError(f"the weights from {origin} do not fit the architecture: {differences}")
 
 
 def load_strict(architecture: BuildsModel, state: StateDict, origin: str) -> nn.Module:
-    """Build the model around ``state``, in the model's precision.
+    """Return the model with the weights ``state``, in the model's precision.
 
-    The tensors become the model's own: nothing is copied, and no weight is initialised first.
+    The tensors become the model's own: nothing is copied, and no weight is initialized first.
+
+    Args:
+        architecture: builds the model.
+        state: tensors under the architecture's names.
+        origin: where they come from, for messages.
 
     Raises:
-        MismatchError: names or shapes differ; the message lists them.
+        MismatchError: names or shapes differ; the message lists the differences.
     """
     model = architecture.build_empty()
     expected = model.state_dict()
@@ -134,9 +147,14 @@ def load_strict(architecture: BuildsModel, state: StateDict, origin: str) -> nn.
 def model_digest(
     architecture: BuildsModel, preprocessing: Mapping[str, Any], state: StateDict
 ) -> str:
-    """SHA-256 of all that decides a backbone's output: architecture, preprocessing and weights.
+    """Return the SHA-256 of everything that decides a backbone's output.
 
-    Weights count by value as loaded, so the container that they came in does not matter.
+    Weights count by value as loaded, so the format of their file does not matter.
+
+    Args:
+        architecture: of the model.
+        preprocessing: the rules as ``Preprocessing.to_dict`` gives them.
+        state: tensors under the architecture's names.
     """
     digest = hashlib.sha256()
     for name in sorted(state):

@@ -1,4 +1,4 @@
-"""What a backbone costs, counted without its weights."""
+"""Cost of a backbone, counted without its weights."""
 
 from __future__ import annotations
 
@@ -11,15 +11,19 @@ from s2robot.backbones.card import BackboneCard
 
 
 def parameters_of(model: nn.Module) -> int:
-    """Number of weights."""
+    """Return the number of weights."""
     return sum(p.numel() for p in model.parameters())
 
 
 def gflops_of(model: nn.Module, tile_size: int) -> float:
-    """10⁹ floating-point operations of ``forward_features`` for one crop of ``tile_size`` px.
+    """Return the cost of ``forward_features`` for one crop in 10⁹ floating-point operations.
 
-    A multiply-add counts as two. Papers often give multiply-adds (GMACs) under the name of FLOPs:
-    half of these.
+    A multiply-add counts as two. Papers often give multiply-adds (GMACs) under the name of FLOPs,
+    which are half of these.
+
+    Args:
+        model: a model of timm, or one with the same methods.
+        tile_size: side of the crop [px].
     """
     tensors = {**dict(model.named_parameters()), **dict(model.named_buffers())}
     shapes = {f"model.{name}": tensor.to("meta") for name, tensor in tensors.items()}
@@ -41,6 +45,16 @@ class _Features(nn.Module):
 
 
 def card_cost(card: BackboneCard) -> tuple[int, float]:
-    """(weights, 10⁹ floating-point operations at scale 1) of a backbone that is not loaded."""
+    """Return the cost of a backbone without loading it.
+
+    Returns:
+        Number of weights, and 10⁹ floating-point operations at scale 1.
+
+    Example:
+        >>> from s2robot.backbones import get_card
+        >>> parameters, gflops = card_cost(get_card("random/vitt16-128"))
+        >>> parameters, round(gflops, 2)
+        (5499072, 0.75)
+    """
     model = card.architecture.build_empty().eval()
     return parameters_of(model), gflops_of(model, card.preprocessing.image_size)

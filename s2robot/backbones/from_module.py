@@ -1,4 +1,4 @@
-"""Models that other packages have loaded, taken over as backbones."""
+"""Backbones from models that other packages have loaded."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _VC1_BY_WIDTH = {768: "vc1-vitb", 1024: "vc1-vitl"}
 _SPA_BY_WIDTH = {768: "spa-vitb", 1024: "spa-vitl"}
 _THEIA_BY_WIDTH = {192: "theia-tiny", 384: "theia-small", 768: "theia-base"}
 
-# By the package and the class that a module is of: the name of its card.
+# Name of the card by the package and the class of a module.
 _KNOWN: dict[tuple[str, str], Callable[[Any], str | None]] = {
     ("r3m", "R3M"): lambda module: f"r3m-resnet{module.size}",
     ("vip", "VIP"): lambda module: f"vip-resnet{module.size}",
@@ -33,16 +33,16 @@ _KNOWN: dict[tuple[str, str], Callable[[Any], str | None]] = {
 
 
 def backbone_from_module(module: Any, name: str | None = None) -> Backbone:
-    """Take over a loaded model: its weights are copied into a backbone that computes the same.
+    """Return a backbone that computes the same as a loaded model, with a copy of its weights.
 
     Args:
         module: a model of r3m, vip, liv, mvp, vc_models, spa, theia or timm, or the tuple that
-            ``vc_models`` gives; any other whose weights are those of the named backbone.
-        name: of its card, where the module does not tell (MVP's three small models share one
+            ``vc_models`` returns; any other model whose weights are those of the named backbone.
+        name: of its card, where the module does not show it (MVP's three small models share one
             architecture; "mvp-vits-hoi" is taken for them).
 
     Raises:
-        ValueError: it is not known which backbone the module is.
+        ValueError: the module is not known, so its backbone has to be named.
         MismatchError: its weights are not those of the named backbone.
     """
     model = module[0] if isinstance(module, tuple) else module
@@ -69,12 +69,12 @@ def _recognize(model: nn.Module) -> str:
     known = ", ".join(f"{p}.{k}" for p, k in _KNOWN)
     raise ValueError(
         f"a {package}.{kind} could be several backbones or none; known are {known} and timm's "
-        "models. Say which it is, name='mcr-resnet50' for example"
+        "models. Name the backbone, such as name='mcr-resnet50'"
     )
 
 
 def _as_published(card: BackboneCard, model: nn.Module) -> Any:
-    """The module's tensors as its published file would hold them."""
+    """Return the module's tensors as its published file would hold them."""
     layout = card.layout or Layout()
     state = model.state_dict()
     wrapped = layout.prefix.startswith("module.")

@@ -24,7 +24,7 @@ from s2robot.backbones.weight_sources import Source
 DINOV3_LICENSE = License("DINOv3")
 NVIDIA_LICENSE = License("NVIDIA Open Model")
 
-# What the README does to a frame whose sides are no multiples of the patch.
+# The README's rule for a frame whose sides are not multiples of the patch.
 RADIO_PIXELS = Preprocessing(
     512,
     CLIP_MEAN,
@@ -44,7 +44,7 @@ RADIO_NOTE = (
 
 
 def general_cards() -> list[BackboneCard]:
-    """All of them."""
+    """Return the cards of all general vision encoders."""
     return [
         *_mae_cards(),
         *_dinov2_cards(),
@@ -57,12 +57,12 @@ def general_cards() -> list[BackboneCard]:
 
 
 def timm_layout(classifier: str) -> Layout:
-    """A file that timm's own hub holds; the classifier is not wanted."""
+    """Return the layout of a file of timm's own hub, without the classifier."""
     return Layout(dropped=(f"{classifier}.",) if classifier else ())
 
 
 def timm_sources(repository: str) -> tuple[Source, ...]:
-    """Where timm's hub keeps a model's file: safetensors first."""
+    """Return where timm's hub keeps a model's file, safetensors first."""
     names = ("model.safetensors", "pytorch_model.bin")
     return tuple(Source(f"hf:{repository}/{name}") for name in names)
 
@@ -75,7 +75,7 @@ def _timm_card(
     weights: str = "",
     **fields: Any,
 ) -> BackboneCard:
-    """Card of a model of timm's; ``shape``: (stride, prefix tokens, width)."""
+    """Return the card of a timm model; ``shape`` is (stride, prefix tokens, width)."""
     options = fields.pop("options", {"dynamic_img_size": True})
     classifier = "" if "num_classes" in options else "head"
     return BackboneCard(
@@ -161,8 +161,8 @@ def _clip_cards() -> list[BackboneCard]:
         "published": "head",
         "license": MIT,
         "citation": "CLIP, arXiv:2103.00020",
-        "note": "The published output is encode_image: projected, not normalised. Its GELU is the "
-        "quick one, which timm has under names of their own.",
+        "note": "The published output is encode_image: projected, not normalized. Its GELU is the "
+        "quick one, which timm has under separate names.",
     }
     vits = [
         _timm_card(

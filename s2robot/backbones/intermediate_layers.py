@@ -1,4 +1,4 @@
-"""Taps: intermediate layers of a backbone in place of its output."""
+"""Intermediate layers of a backbone in place of its output."""
 
 from __future__ import annotations
 
@@ -15,19 +15,19 @@ LAYER_MERGES = ("concat", "mean")
 
 
 def layer_shapes(card: BackboneCard) -> tuple[tuple[int, int], ...]:
-    """(channels, stride [px]) of each layer that can be tapped, from first to last.
+    """Return (channels, stride [px]) of each intermediate layer, from first to last.
 
     Raises:
-        ValueError: the model tells nothing of its layers.
+        ValueError: the model does not describe its layers.
     """
     shapes = _shapes(_Described(card.architecture))
     if not shapes:
-        raise ValueError(f"{card.name} has no layers that can be tapped; take taps=[]")
+        raise ValueError(f"{card.name} has no intermediate layers; give layers=[]")
     return shapes
 
 
 class _Described:
-    """An architecture as a key of the cache: by what it says, not by who says it."""
+    """An architecture as a key of the cache: architectures with equal descriptions are equal."""
 
     def __init__(self, architecture: BuildsModel) -> None:
         self.architecture = architecture
@@ -51,10 +51,14 @@ def _shapes(described: _Described) -> tuple[tuple[int, int], ...]:
 
 
 def check_layers(card: BackboneCard, layers: Sequence[int]) -> list[int]:
-    """Indices counted from 0.
+    """Return indices of layers counted from 0.
+
+    Args:
+        card: of the backbone.
+        layers: indices; negative ones count from the last layer.
 
     Raises:
-        ValueError: a layer is not there, or named twice.
+        ValueError: a layer does not exist, or is named twice.
     """
     depth = len(layer_shapes(card))
     if not all(-depth <= layer < depth for layer in layers):
@@ -69,10 +73,20 @@ def check_layers(card: BackboneCard, layers: Sequence[int]) -> list[int]:
 
 
 def with_layers(card: BackboneCard, layers: Sequence[int], merge: str = "concat") -> BackboneCard:
-    """The card as its taps make it look: width and stride of what they give.
+    """Return the card with width and stride of the chosen intermediate layers.
+
+    Args:
+        card: of the backbone.
+        layers: indices, see ``check_layers``; without any, the card stays as it is.
+        merge: "concat" or "mean", see ``Backbone.forward_intermediates``.
 
     Raises:
-        ValueError: a layer is not there, or layers of different widths are to be averaged.
+        ValueError: a layer does not exist, or layers of different widths are to be averaged.
+
+    Example:
+        >>> from s2robot.backbones import get_card
+        >>> with_layers(get_card("random/vitt16-128"), layers=(5, 11)).dim
+        384
     """
     if not layers:
         return card

@@ -1,4 +1,4 @@
-"""Cards of models that only their library knows: built without weights, and asked."""
+"""Cards of models that only their library describes: built without weights and inspected."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ from s2robot.backbones.general_models import timm_layout, timm_sources
 from s2robot.errors import unknown
 
 RASTER_ORDER = (VisionTransformer, Eva, Beit)
-"""Classes whose tokens are known to run row by row after the prefix tokens."""
+"""Classes whose tokens follow the prefix tokens row by row."""
 
 
 @functools.cache
 def timm_card(name: str) -> BackboneCard:
-    """Card of ``timm/NAME`` from timm's own description of it.
+    """Return the card of ``timm/NAME`` from timm's own description of it.
 
     Raises:
         ValueError: timm has no such model, or it gives no square grid of tokens.
@@ -39,9 +39,9 @@ def timm_card(name: str) -> BackboneCard:
         raise unknown("timm model", timm_name, near)
     pretrained = timm.get_pretrained_cfg(timm_name)
     if pretrained is None:
-        raise ValueError(f"timm tells nothing of how frames are prepared for {timm_name!r}")
+        raise ValueError(f"timm does not describe how frames are prepared for {timm_name!r}")
     config = pretrained.to_dict()
-    return probed_card(
+    return introspected_card(
         name,
         timm_name,
         pixels_of(config),
@@ -55,7 +55,7 @@ def timm_card(name: str) -> BackboneCard:
 
 
 def pixels_of(config: Mapping[str, Any]) -> Preprocessing:
-    """timm's evaluation transform: Pillow, resize by the crop's share, centre crop."""
+    """Return timm's evaluation transform: Pillow, resize by the crop's share, center crop."""
     size = config["input_size"][-1]
     return Preprocessing(
         size,
@@ -69,11 +69,11 @@ def pixels_of(config: Mapping[str, Any]) -> Preprocessing:
 
 
 def license_of(name: str) -> License:
-    """A licence by its SPDX name, which tells where commercial use is forbidden."""
+    """Return a license by its SPDX name, which shows where commercial use is forbidden."""
     return License(name, non_commercial="nc" in name.lower().split("-"))
 
 
-def probed_card(
+def introspected_card(
     name: str,
     timm_name: str,
     preprocessing: Preprocessing,
@@ -81,7 +81,15 @@ def probed_card(
     options: Mapping[str, Any] | None = None,
     **fields: Any,
 ) -> BackboneCard:
-    """Card of a timm model, its shapes read off a pass without weights.
+    """Return the card of a timm model, with shapes from a pass without weights.
+
+    Args:
+        name: of the backbone.
+        timm_name: in timm's registry.
+        preprocessing: of frames.
+        origin: of the weights, one of ``ORIGINS``.
+        options: arguments of ``timm.create_model``.
+        fields: further fields of ``BackboneCard``.
 
     Raises:
         ValueError: timm has no such model, or it gives no square grid of tokens.
@@ -108,7 +116,7 @@ def probed_card(
 
 
 def _flexible(timm_name: str, options: dict[str, Any]) -> tuple[Architecture, nn.Module]:
-    """The architecture, taking tiles of several sizes where timm's class can."""
+    """Return the architecture, taking tiles of several sizes where timm's class can."""
     with torch.device("meta"):
         for extra in ({"dynamic_img_size": True}, {}):
             architecture = Architecture(timm_name, {**extra, **options})
@@ -122,7 +130,7 @@ def _flexible(timm_name: str, options: dict[str, Any]) -> tuple[Architecture, nn
 
 
 def _features(name: str, model: nn.Module, size: int) -> Tensor:
-    """``forward_features`` of a tile of ``size`` px, its shape alone."""
+    """Return ``forward_features`` of a tile of ``size`` px without values, for its shape."""
     try:
         with torch.device("meta"):
             return model.eval().forward_features(torch.empty(1, 3, size, size))  # pyright: ignore[reportCallIssue]
@@ -131,7 +139,7 @@ def _features(name: str, model: nn.Module, size: int) -> Tensor:
 
 
 def _grid(name: str, model: nn.Module, features: Tensor, prefix: int) -> tuple[int, int]:
-    """(side, channels) of the token grid."""
+    """Return (side, channels) of the token grid."""
     shape = tuple(features.shape)
     if features.ndim == 4 and channels_last(model):
         height, width, dim = shape[1:]
@@ -152,7 +160,7 @@ def _grid(name: str, model: nn.Module, features: Tensor, prefix: int) -> tuple[i
 
 
 def _stride(name: str, model: nn.Module, size: int, side: int) -> int:
-    """Pixels a cell; a ConvNet's last cells may reach beyond the image."""
+    """Return the pixels a cell; a ConvNet's last cells may reach beyond the image."""
     if size % side == 0:
         return size // side
     information = getattr(model, "feature_info", None)
@@ -163,12 +171,12 @@ def _stride(name: str, model: nn.Module, size: int, side: int) -> int:
 
 
 def channels_last(model: nn.Module) -> bool:
-    """Whether a timm model's maps are ``(N, h, w, C)``."""
+    """Return whether a timm model's maps are ``(N, h, w, C)``."""
     return str(getattr(model, "output_fmt", "NCHW")).endswith("NHWC")
 
 
 def _output(model: nn.Module, features: Tensor, prefix: int) -> tuple[str, int | None]:
-    """What timm's own forward returns without a classifier, and its width where it is learned."""
+    """Return the kind of timm's own output without a classifier, and its width if it is learned."""
     pool = getattr(model, "global_pool", None)
     plain = isinstance(getattr(model, "fc_norm", nn.Identity()), nn.Identity)
     if isinstance(model, ResNet) or (pool == "avg" and plain and isinstance(model, RASTER_ORDER)):

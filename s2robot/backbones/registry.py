@@ -20,17 +20,22 @@ OPEN_NAMES = ("timm/NAME", "hf/OWNER/MODEL", "file:MODEL_CARD.json")
 
 
 def get_card(name: str, weights: str | Path | None = None) -> BackboneCard:
-    """The card of a backbone by name.
+    """Return the card of a backbone by name.
 
     Args:
-        name: one of ``CARDS``; "timm/NAME" of timm's registry; "hf/OWNER/MODEL" of the Hugging
-            Face hub; "file:PATH" of a model card, as ``s2robot pretrain`` writes them.
-        weights: model card that takes the place of the one in a "file:" name.
+        name: one of ``CARDS``; "timm/NAME" of timm's registry; "hf/OWNER/MODEL" of the Hugging Face
+            hub; "file:PATH" of a model card, as ``s2robot pretrain`` writes them.
+        weights: model card that replaces the one in a "file:" name.
 
     Raises:
         ValueError: there is no such backbone.
         FileNotFoundError: ``file:`` names no model card.
-        DownloadError: a hub's description could not be had.
+        DownloadError: a hub's description could not be downloaded.
+
+    Example:
+        >>> card = get_card("s2r-vitt16-128")
+        >>> card.dim, card.stride, card.preprocessing.image_size
+        (192, 16, 128)
     """
     if name in CARDS:
         return CARDS[name]

@@ -22,7 +22,7 @@ CC_BY_NC = License("CC-BY-NC-4.0", non_commercial=True)
 THEIA_LICENSE = License("Theia (research)", non_commercial=True)
 MAE_EXTRAS = ("decoder_", "mask_token", "head.")
 
-# R3M and its kin: what the module's own forward does to frames that are not 224 x 224 already.
+# R3M, VIP and MCR: the rule of the module's own forward for frames that are not 224 x 224 px.
 R3M_PIXELS = Preprocessing(
     224, resize=256, interpolation="bilinear", resampler="float", keeps_base_size=True
 )
@@ -34,7 +34,7 @@ _DRIVE = "https://drive.google.com/uc?id="
 
 
 def robotics_cards() -> list[BackboneCard]:
-    """All of them."""
+    """Return the cards of all encoders of robot-learning groups."""
     return [
         *_mvp_cards(),
         *_r3m_cards(),
@@ -73,7 +73,7 @@ def _mvp_cards() -> list[BackboneCard]:
             filename=f"mvp-{key}.pth",
             license=License("none given"),
             citation=f"MVP, {_MVP_PAPERS.get(key.split('-')[1], 'arXiv:2210.03109')}",
-            note="taps=(-1,) with readout cls gives the class token before the final norm, which "
+            note="layers=(-1,) with readout cls gives the class token before the final norm, which "
             "MVP's own 'frozen' policies train.",
         )
         for key, (shape, size, file, digest) in _MVP.items()
@@ -179,7 +179,7 @@ def _mcr_card() -> BackboneCard:
         filename="mcr-resnet50.pth",
         license=MIT,
         citation="MCR, arXiv:2410.22325",
-        note="Normalised as in its training; the README's example leaves ImageNet's mean and "
+        note="Normalized as in its training; the README's example leaves ImageNet's mean and "
         "standard deviation out.",
     )
 

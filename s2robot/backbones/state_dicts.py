@@ -1,4 +1,4 @@
-"""From the tensors of a published file to those of the architecture that computes the same."""
+"""From the state dict of a published file to that of the architecture that computes the same."""
 
 from __future__ import annotations
 
@@ -19,21 +19,26 @@ StateDict = Mapping[str, Tensor]
 
 
 def apply_layout(content: Any, layout: Layout, path: str | Path) -> dict[str, Tensor]:
-    """The backbone's tensors of a file, under the architecture's names.
+    """Return the backbone's tensors of a file, under the architecture's names.
+
+    Args:
+        content: of the file.
+        layout: of the file.
+        path: of the file, for messages.
 
     Raises:
         CorruptFileError: the file has no such entry, or it holds no tensors.
-        MismatchError: a name is neither the backbone's nor known to be something else's.
+        MismatchError: a name belongs neither to the backbone nor to a known other part.
     """
     tensors = _entry(content, layout, path)
     kept = {k: v for k, v in tensors.items() if not k.startswith(layout.dropped)}
-    strangers = [k for k in kept if not k.startswith(layout.prefix)]
+    others = [k for k in kept if not k.startswith(layout.prefix)]
     if layout.within_module:
         kept = {k: v for k, v in kept.items() if k.startswith(layout.prefix)}
-    elif strangers:
+    elif others:
         raise MismatchError(
-            f"{path} holds names that do not begin with {layout.prefix!r} and are not known as "
-            f"parts of something else: {shorten(strangers)}"
+            f"{path} holds names that do not begin with {layout.prefix!r} and are not known "
+            f"as parts of other models: {shorten(others)}"
         )
     state = {_rename(k.removeprefix(layout.prefix), layout): v for k, v in kept.items()}
     try:
@@ -78,7 +83,11 @@ def _rename(name: str, layout: Layout) -> str:
 
 
 def shorten(names: list[str], limit: int = 8) -> str:
-    """The first names, and how many more there are."""
+    """Return the first names, and how many more there are.
+
+    >>> shorten(["a", "b", "c"], limit=2)
+    'a, b and 1 more'
+    """
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
     return ", ".join(names[:limit]) + more
 
@@ -129,11 +138,15 @@ def join_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def resample_dinov2(state: dict[str, Tensor], side: int) -> dict[str, Tensor]:
-    """Bring DINOv2's position embedding to a grid of ``side``², as its own code does.
+    """Bring DINOv2's position embedding to another grid, as its own code does.
 
-    Without registers it scales by (side + 0.1) / old side and does not antialias; with registers
-    it names the size and does. timm's model with registers keeps the class token's position in
+    Without registers it scales by (side + 0.1) / old side and does not antialias; with registers it
+    uses the size and antialiases. timm's model with registers keeps the class token's position in
     ``cls_token``.
+
+    Args:
+        state: tensors under timm's names.
+        side: of the grid [tokens].
     """
     resampled = dict(state)
     registers = "reg_token" in state
@@ -155,7 +168,7 @@ def resample_dinov2(state: dict[str, Tensor], side: int) -> dict[str, Tensor]:
 
 
 def dinov2_layout(side: int) -> Layout:
-    """Meta's own files of DINOv2, for a grid of ``side``² tokens."""
+    """Return the layout of Meta's own files of DINOv2, for a grid of ``side``² tokens."""
     return Layout(
         dropped=("mask_token",),
         renamed=((r"^register_tokens$", "reg_token"),),

@@ -3,8 +3,8 @@
 Its visual representation runs 20 language tokens along with the patches, those of an empty
 sentence, and drops them at the end. They do not depend on the image, so they are registers whose
 values the published file determines. Its attention mask blanks queries instead of keys: patches
-attend to all 20 tokens, and the 19 paddings to everything alike. That is how it was trained, so
-that is what is computed here.
+attend to all 20 tokens, and the 19 paddings attend to all tokens alike. It was trained like that,
+so this module computes the same.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class MaskedQueriesAttention(nn.Module):
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor, *_: Any, **__: Any) -> Tensor:
-        """``(N, 20 + n, C)`` to the same shape."""
+        """Return tokens of the same shape as ``x``, ``(N, 20 + n, C)``."""
         parts = self.qkv(x).unflatten(-1, (3, self.num_heads, -1)).permute(2, 0, 3, 1, 4)
         query, key, value = parts  # (N, heads, 20 + n, C / heads)
         mixed = F.scaled_dot_product_attention(query, key, value)
@@ -45,7 +45,7 @@ class MaskedQueriesAttention(nn.Module):
 
 
 class VoltronBlock(Block):
-    """timm's block with that attention."""
+    """Transformer block of timm with Voltron's attention."""
 
     def __init__(self, dim: int, num_heads: int, **options: Any) -> None:
         super().__init__(dim, num_heads, **options)
@@ -68,9 +68,9 @@ VOLTRON_NAMES = (
 
 
 def fold_language(state: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Replace the language model by the tokens that it makes of an empty sentence.
+    """Replace the language model by the tokens that it computes for an empty sentence.
 
-    ``img_token``, which every patch gets, goes into the position embedding.
+    ``img_token``, which every patch gets, is added to the position embedding.
     """
     used = ("lm.", "lang2encoder.", "lang_token", "img_token")
     kept = {name: tensor for name, tensor in state.items() if not name.startswith(used)}
@@ -81,9 +81,13 @@ def fold_language(state: dict[str, Tensor]) -> dict[str, Tensor]:
 
 
 def empty_sentence(state: Mapping[str, Tensor], stem: str = "lm.") -> Tensor:
-    """What DistilBERT makes of [CLS] and 19 paddings: ``(1, 20, 768)``.
+    """Return DistilBERT's output for [CLS] and 19 paddings: ``(1, 20, 768)``.
 
     Only [CLS] may be attended to, so every token receives its value whatever the weights are.
+
+    Args:
+        state: tensors of the published file.
+        stem: beginning of the language model's names.
     """
     ids = torch.tensor([_CLS_ID] + [0] * (LANGUAGE_TOKENS - 1))
     positions = state[f"{stem}embeddings.position_embeddings.weight"][:LANGUAGE_TOKENS]

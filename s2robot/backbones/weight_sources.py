@@ -1,4 +1,4 @@
-"""Where a published file can be had: on the web, Google Drive or the Hugging Face hub."""
+"""Sources of published files: the web, Google Drive or the Hugging Face hub."""
 
 from __future__ import annotations
 
@@ -20,7 +20,13 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{6,64}|md5:[0-9a-f]{6,32}")
 
 @dataclass(frozen=True)
 class Source:
-    """One place that a published file can be had from."""
+    """One place that offers a published file.
+
+    Example:
+        >>> source = Source("hf:lab/encoder/model.pt@v1", digest="md5:8cad7c")
+        >>> source.hub_parts
+        ('lab/encoder', 'model.pt', 'v1')
+    """
 
     url: str
     """``https://...``, a Google Drive link (``.../uc?id=ID`` or ``.../file/d/ID/view``), or
@@ -44,7 +50,7 @@ class Source:
 
     @property
     def on_hub(self) -> bool:
-        """Whether it is on the Hugging Face hub."""
+        """Whether the file is on the Hugging Face hub."""
         return self.url.startswith("hf:")
 
     @property
@@ -57,13 +63,13 @@ class Source:
 
     @property
     def drive_id(self) -> str:
-        """Google Drive's name of the file; empty elsewhere."""
+        """Google Drive's identifier of the file; empty elsewhere."""
         match = _DRIVE_ID.match(self.url)
         return match[1] if match else ""
 
     @property
     def page(self) -> str:
-        """Address from which a person gets the file with a browser."""
+        """Address at which a person gets the file with a browser."""
         if self.on_hub:
             repo, path, revision = self.hub_parts
             endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
@@ -74,7 +80,7 @@ class Source:
 
     @property
     def archive_name(self) -> str:
-        """File name for the zip archive on disk, shared by all who want a member of it."""
+        """File name of the zip archive on disk, shared by all sources with a member of it."""
         name = re.sub(r"[^\w.-]", "_", unquote(urlsplit(self.url).path.rpartition("/")[2]))
         return f"{name.removesuffix('.zip')}-{sha256_bytes(self.url.encode())[:8]}.zip"
 
@@ -96,5 +102,5 @@ class Source:
 
 
 def is_web(url: str) -> bool:
-    """Whether an address is https:// or http://."""
+    """Return whether an address is https:// or http://."""
     return urlsplit(url).scheme in ("https", "http")

@@ -48,7 +48,7 @@ def test_the_original_package_gives_the_same_output(name: str, tmp_path: Path) -
     assert check.passed, check.seen
 
 
-def test_without_the_package_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_package_the_way_to_it_is_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(PACKAGES, "r3m-resnet18", "no_such_package_of_r3m")
     monkeypatch.setattr(
         "s2robot.analysis.parity.original_packages._REPOSITORIES",
@@ -58,6 +58,6 @@ def test_without_the_package_the_way_to_it_is_told(monkeypatch: pytest.MonkeyPat
         original_model(get_card("r3m-resnet18"), Path("nothing"))
 
 
-def test_encoders_of_no_package_say_so() -> None:
+def test_encoders_of_no_package_raise() -> None:
     with pytest.raises(NoOriginalPackageError, match="no package of its authors is known"):
         original_model(get_card("mcr-resnet50"), Path("nothing"))

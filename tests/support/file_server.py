@@ -176,7 +176,7 @@ class FileServer:
             repo: ``OWNER/NAME``.
             files: content by path in the repository.
             gated: refuse all, except who sends ``token``.
-            token: the token of one who accepted the licence.
+            token: the token of one who accepted the license.
         """
         self.repos[repo] = Repo(dict(files), gated, token)
 

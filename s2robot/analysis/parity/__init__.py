@@ -1,1 +1,1 @@
-"""Comparison of our output with the original packages'."""
+"""Comparison of our output with that of the original packages."""

@@ -1,6 +1,6 @@
-"""The original packages, where they are installed: their own models on a published file.
+"""The original packages, where they are installed: their own models with a published file.
 
-Nothing of them is needed; they are asked when someone wants to know whether our numbers are theirs.
+Nothing else here needs them. They show whether our numbers equal theirs.
 """
 
 from __future__ import annotations
@@ -33,17 +33,21 @@ _REPOSITORIES = {
 
 
 class NoOriginalPackageError(Exception):
-    """There is nothing to compare with here; the message says what to install."""
+    """There is no package to compare with; the message names what to install."""
 
 
 def original_model(card: BackboneCard, path: Path) -> OriginalModel:
-    """The original model of a card with the weights of its published file.
+    """Return the original model of a card with the weights of its published file.
+
+    Args:
+        card: of the backbone.
+        path: of its published file.
 
     Returns:
-        Frames ``(B, H, W, 3)`` uint8 to the published output.
+        Function from frames ``(B, H, W, 3)`` uint8 to the published output.
 
     Raises:
-        NoOriginalPackageError: its package is not installed, or it is known from none.
+        NoOriginalPackageError: the package is not installed, or none is known.
     """
     package = PACKAGES.get(card.name, "")
     if package:
@@ -69,7 +73,7 @@ def _pixels(frames: np.ndarray) -> Tensor:
 
 
 def _r3m(card: BackboneCard, path: Path) -> OriginalModel:
-    """``R3M.forward``, told the shape of the frames so that it resizes them."""
+    """Return ``R3M.forward``, called with the shape of the frames so that it resizes them."""
     depth = int(card.name.removeprefix("r3m-resnet"))
     model = _import("r3m").R3M("cpu", lr=0.0, hidden_dim=1024, size=depth, langweight=0.0)
     content = read_weights_file(path)["r3m"]
@@ -89,7 +93,7 @@ def _vip(card: BackboneCard, path: Path) -> OriginalModel:
 
 
 def _mvp(card: BackboneCard, path: Path) -> OriginalModel:
-    """``mvp``'s model on images that are prepared here: the package takes them as they come."""
+    """Return ``mvp``'s model on images that are prepared here: the package takes prepared ones."""
     builder = f"vit_{card.name.split('-')[1][3]}16"
     vit = importlib.import_module("mvp.backbones.vit")
     size = card.preprocessing.image_size
@@ -98,7 +102,7 @@ def _mvp(card: BackboneCard, path: Path) -> OriginalModel:
 
 
 def _vc_models(card: BackboneCard, path: Path) -> OriginalModel:
-    """The model and the transform of ``vc_models``, on frames as floats in 0-1."""
+    """Return the model and the transform of ``vc_models``, on frames as floats in 0-1."""
     vit = importlib.import_module("vc_models.models.vit.vit")
     transform = importlib.import_module("vc_models.transforms").vit_transforms()
     size = {"b": "base", "l": "large"}[card.name[-1]]
@@ -112,7 +116,7 @@ def _vc_models(card: BackboneCard, path: Path) -> OriginalModel:
 
 
 def _theia(card: BackboneCard, path: Path) -> OriginalModel:
-    """``theia``'s backbone, which asks the hub for the configuration of its DeiT."""
+    """Return ``theia``'s backbone, which asks the hub for the configuration of its DeiT."""
     backbones = importlib.import_module("theia.models.backbones")
     size = card.name.removeprefix("theia-")
     model = backbones.DeiT(model_name=f"facebook/deit-{size}-patch16-224", pretrained=False)
@@ -123,7 +127,7 @@ def _theia(card: BackboneCard, path: Path) -> OriginalModel:
 
 
 def _timm(card: BackboneCard, path: Path) -> OriginalModel:
-    """timm's own building and loading, on images that are prepared here."""
+    """Return timm's own building and loading, on images that are prepared here."""
     options = dict(card.architecture.to_dict())
     name = options.pop("timm")
     state = dict(convert(card, read_weights_file(path), path))

@@ -1,6 +1,6 @@
 """Published models computed anew from their own files, to check the loaded ones against.
 
-Nothing here is shared with the loading code: each network is written out in plain tensor
+Nothing here shares code with the loading of backbones: each network is written in plain tensor
 operations and reads the tensors under the names that its authors gave them.
 
 Sources, by repository and commit: r3m b2334e7, mvp 5746656, eai-vc e782c35, vip 81b0520,
@@ -43,10 +43,10 @@ from s2robot.errors import CorruptFileError, unknown
 
 @dataclass(frozen=True)
 class Published:
-    """What a published file does not tell about its model."""
+    """Facts about a model that its published file does not hold."""
 
     prepare: Callable[[Tensor, int], Tensor]
-    """From frames (B, 3, H, W) uint8 and the image size to normalised (B, 3, size, size)."""
+    """From frames (B, 3, H, W) uint8 and the image size to normalized (B, 3, size, size)."""
     network: Callable[[State, Tensor, int], Tensor]
     """From tensors by name, images and heads to the output (B, D)."""
     entries: tuple[str, ...] = ()
@@ -59,23 +59,24 @@ class Published:
 
 
 def published_names() -> tuple[str, ...]:
-    """Names that ``published_output`` knows."""
+    """Return the names that ``published_output`` knows."""
     return tuple(PUBLISHED)
 
 
 def published_output(name: str, content: Any, frames: np.ndarray) -> Tensor:
-    """Output of a published model.
+    """Return the output of a published model.
 
     Args:
         name: one of ``published_names()``.
-        content: the published file, as ``torch.load(..., weights_only=True)`` or safetensors give.
-        frames: (B, H, W, 3) uint8 RGB of any size.
+        content: the published file, as ``torch.load(..., weights_only=True)`` or safetensors give
+            it.
+        frames: ``(B, H, W, 3)`` uint8 RGB of any size.
 
     Returns:
-        (B, D) float32; dense tokens are flattened, row by row, channels last.
+        ``(B, D)`` float32; dense tokens are flattened, row by row, channels last.
 
     Raises:
-        ValueError: unknown name.
+        ValueError: the name is unknown.
         CorruptFileError: the file lacks a tensor or an entry.
     """
     if name not in PUBLISHED:
@@ -87,7 +88,9 @@ def published_output(name: str, content: Any, frames: np.ndarray) -> Tensor:
             state = _tensors(content, model)
             return model.network(state, model.prepare(pixels, model.image_size), model.heads)
     except KeyError as error:
-        raise CorruptFileError(f"this is no published file of {name}: no {error} in it") from None
+        raise CorruptFileError(
+            f"this is not a published file of {name}: no {error} in it"
+        ) from None
 
 
 def _tensors(content: Any, model: Published) -> State:

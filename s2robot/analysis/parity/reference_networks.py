@@ -29,7 +29,7 @@ def _rms_norm(state: State, name: str, x: Tensor) -> Tensor:
 
 
 def _attention(q: Tensor, k: Tensor, v: Tensor, heads: int) -> Tensor:
-    """Queries (B, M, C), keys and values (B, N, C) to (B, M, C)."""
+    """Return ``(B, M, C)`` of queries ``(B, M, C)``, keys and values ``(B, N, C)``."""
     q, k, v = (t.unflatten(-1, (heads, -1)).transpose(1, 2) for t in (q, k, v))  # (B, h, ·, C/h)
     weights = (q @ k.transpose(-2, -1) / q.shape[-1] ** 0.5).softmax(-1)
     return (weights @ v).transpose(1, 2).flatten(2)
@@ -51,7 +51,7 @@ def _with_class_token(patches: Tensor, token: Tensor, positions: Tensor) -> Tens
 
 
 def vit(state: State, images: Tensor, heads: int) -> Tensor:
-    """MAE's names (and MVP's, VC-1's, SPA's, data4robotics'); the class token after the norm."""
+    """Return the class token after the norm (MAE's names; also MVP, VC-1, SPA, data4robotics)."""
     patches = _patches(state, "patch_embed.proj", images)
     x = _with_class_token(patches, state["cls_token"], state["pos_embed"])  # (B, 1 + N, C)
     return _vit_blocks(state, x, heads)[:, 0]
@@ -69,10 +69,10 @@ def _vit_blocks(state: State, x: Tensor, heads: int) -> Tensor:
 
 
 def dinov2(state: State, images: Tensor, heads: int) -> Tensor:
-    """The class token; positions come from images of 518 px. Registers have none.
+    """Return the class token; positions come from images of 518 px, registers have none.
 
     Models without registers were released with a scale of (side + 0.1) / old side and without
-    antialiasing, those with registers with neither oddity.
+    antialiasing, those with registers with the exact size and antialiasing.
     """
     patches = _patches(state, "patch_embed.proj", images)  # (B, N, C)
     own, grid = state["pos_embed"][:, :1], state["pos_embed"][:, 1:]
@@ -90,7 +90,7 @@ def dinov2(state: State, images: Tensor, heads: int) -> Tensor:
 
 
 def theia(state: State, images: Tensor, heads: int) -> Tensor:
-    """Hugging Face's ViT; ``forward_feature``: the patches' tokens after the final norm."""
+    """Return the patches' tokens after the final norm: Hugging Face's ViT, ``forward_feature``."""
     eps = 1e-12
     patches = _patches(state, "embeddings.patch_embeddings.projection", images)
     token, positions = state["embeddings.cls_token"], state["embeddings.position_embeddings"]
@@ -107,11 +107,11 @@ def theia(state: State, images: Tensor, heads: int) -> Tensor:
 
 
 def voltron(state: State, images: Tensor, heads: int) -> Tensor:
-    """V-Cond's ``get_representations(mode="visual")`` without a sentence: patch tokens.
+    """Return V-Cond's patch tokens: ``get_representations(mode="visual")`` without a sentence.
 
-    20 language tokens (DistilBERT on an empty sentence) go through the blocks as well and are
-    dropped at the end. The mask blanks queries, not keys: patches attend to all 20, and the 19
-    paddings weigh all tokens alike. V-Dual and V-Gen take two frames and are not covered.
+    20 language tokens (DistilBERT on an empty sentence) pass the blocks as well and are dropped at
+    the end. The mask blanks queries, not keys: patches attend to all 20, and the 19 paddings weigh
+    all tokens alike. V-Dual and V-Gen take two frames and are not covered.
     """
     x = _patches(state, "patch2embed.proj", images) + state["encoder_pe"] + state["img_token"]
     patches = x.shape[1]
@@ -134,7 +134,7 @@ def voltron(state: State, images: Tensor, heads: int) -> Tensor:
 
 
 def _empty_sentence(state: State) -> Tensor:
-    """DistilBERT on [CLS] and 19 paddings, of which [CLS] alone is attended to: (1, 20, 768)."""
+    """Return DistilBERT on [CLS] and 19 paddings, attending to [CLS] alone: ``(1, 20, 768)``."""
     ids = torch.zeros(20, dtype=torch.long)
     ids[0] = 101
     tables = [state[f"lm.embeddings.{kind}_embeddings.weight"] for kind in ("word", "position")]
@@ -158,7 +158,7 @@ def _empty_sentence(state: State) -> Tensor:
 
 
 def _norm(state: State, name: str, x: Tensor) -> Tensor:
-    """Batch norm with the stored statistics; a file without any has 16 groups per layer."""
+    """Apply batch norm with the stored statistics; without any, group norm with 16 groups."""
     weight, bias = state[f"{name}.weight"], state[f"{name}.bias"]
     if f"{name}.running_mean" not in state:
         return F.group_norm(x, 16, weight, bias)
@@ -173,7 +173,10 @@ def _conv(state: State, conv: str, norm: str, x: Tensor, stride: int = 1) -> Ten
 
 
 def _residual_block(state: State, block: str, x: Tensor, stride: int) -> Tensor:
-    """Two 3×3 convolutions, or 1×1, 3×3, 1×1; the first 3×3 one has the stride (torchvision)."""
+    """Apply torchvision's block: two 3x3 convolutions, or 1x1, 3x3, 1x1.
+
+    The first 3x3 convolution has the stride.
+    """
     count = 3 if f"{block}.conv3.weight" in state else 2
     strides = (1, stride, 1) if count == 3 else (stride, 1)
     y = x
@@ -193,7 +196,7 @@ def _stages(state: State, x: Tensor, block: Callable[[State, str, Tensor, int], 
 
 
 def resnet(state: State, images: Tensor, heads: int) -> Tensor:
-    """torchvision's names; mean over the grid, and ``fc`` where the file has one."""
+    """Return the mean over the grid by torchvision's names, and ``fc`` where the file has one."""
     del heads
     x = F.relu(_conv(state, "conv1", "bn1", images, stride=2))
     x = _stages(state, F.max_pool2d(x, 3, 2, 1), _residual_block).mean((2, 3))
@@ -201,7 +204,7 @@ def resnet(state: State, images: Tensor, heads: int) -> Tensor:
 
 
 def _clip_block(state: State, block: str, x: Tensor, stride: int) -> Tensor:
-    """CLIP's bottleneck: convolutions without stride, mean pooling before the last."""
+    """Apply CLIP's bottleneck: convolutions without stride, mean pooling before the last."""
     y = F.relu(_conv(state, f"{block}.conv1", f"{block}.bn1", x))
     y = F.avg_pool2d(F.relu(_conv(state, f"{block}.conv2", f"{block}.bn2", y)), stride)
     y = _conv(state, f"{block}.conv3", f"{block}.bn3", y)
@@ -212,7 +215,7 @@ def _clip_block(state: State, block: str, x: Tensor, stride: int) -> Tensor:
 
 
 def liv(state: State, images: Tensor, heads: int) -> Tensor:
-    """CLIP's modified ResNet: three stem convolutions, attention pooling over mean and grid."""
+    """Return CLIP's modified ResNet: three stem convolutions, attention pooling at the end."""
     x = F.relu(_conv(state, "conv1", "bn1", images, stride=2))
     for i in (2, 3):
         x = F.relu(_conv(state, f"conv{i}", f"bn{i}", x))

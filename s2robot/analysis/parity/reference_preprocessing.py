@@ -21,7 +21,7 @@ CLIP = ([0.48145466, 0.4578275, 0.40821073], [0.26862954, 0.26130258, 0.27577711
 
 
 def mvp_images(frames: Tensor, size: int) -> Tensor:
-    """The package takes images of the right size; others are resized on 8 bits, bicubic."""
+    """Resize on 8 bits, bicubic; the package itself takes images of the right size only."""
     height, width = frames.shape[-2:]
     short = min(height, width)
     if short != size:
@@ -31,13 +31,13 @@ def mvp_images(frames: Tensor, size: int) -> Tensor:
 
 
 def vc1_images(frames: Tensor, size: int) -> Tensor:
-    """``vit_transforms`` on a tensor in [0, 1]; bicubic overshoot is not clipped."""
+    """Apply ``vit_transforms`` to a tensor in [0, 1]; bicubic overshoot is not clipped."""
     images = TF.resize(frames / 255, [round(size * 256 / 224)], BICUBIC, antialias=True)
     return TF.normalize(TF.center_crop(images, [size, size]), *IMAGENET)
 
 
 def r3m_images(frames: Tensor, size: int) -> Tensor:
-    """``forward`` of R3M (told ``obs_shape``), VIP and MCR: a margin, but for images that fit."""
+    """Apply ``forward`` of R3M (with ``obs_shape``), VIP and MCR: images that fit stay whole."""
     images = frames / 255
     if frames.shape[-2:] != (size, size):
         images = TF.resize(images, [round(size * 256 / 224)], BILINEAR, antialias=True)
@@ -46,36 +46,36 @@ def r3m_images(frames: Tensor, size: int) -> Tensor:
 
 
 def liv_images(frames: Tensor, size: int) -> Tensor:
-    """``transforms_tensor``: bilinear without antialiasing."""
+    """Apply ``transforms_tensor``: bilinear without antialiasing."""
     images = TF.resize(frames / 255, [size], BILINEAR, antialias=False)
     return TF.normalize(TF.center_crop(images, [size, size]), *CLIP)
 
 
 def spa_images(frames: Tensor, size: int) -> Tensor:
-    """The package resizes the shorter side, and fails on frames that are not square."""
+    """Resize the shorter side and crop; the package fails on frames that are not square."""
     images = TF.resize(frames / 255, [size], BICUBIC, antialias=True)
     return TF.normalize(TF.center_crop(images, [size, size]), *IMAGENET)
 
 
 def d4r_images(frames: Tensor, size: int) -> Tensor:
-    """``default_transform``: squashed, bilinear without antialiasing."""
+    """Apply ``default_transform``: squashed, bilinear without antialiasing."""
     return TF.normalize(TF.resize(frames / 255, [size, size], BILINEAR, antialias=False), *IMAGENET)
 
 
 def voltron_images(frames: Tensor, size: int) -> Tensor:
-    """Resized on 8 bits, bilinear."""
+    """Resize on 8 bits, bilinear."""
     images = TF.center_crop(TF.resize(frames, [size], BILINEAR, antialias=True), [size, size])
     return TF.normalize(images / 255, *IMAGENET)
 
 
 def theia_images(frames: Tensor, size: int) -> Tensor:
-    """The processor of facebook/deit-*-patch16-224: squashed by PIL, bicubic, centre crop."""
+    """Apply the processor of facebook/deit-*-patch16-224: squashed by PIL, bicubic, center crop."""
     side = round(size * 256 / 224)
     return _pil_images(frames, [side, side], size)
 
 
 def mae_images(frames: Tensor, size: int) -> Tensor:
-    """Evaluation transform of MAE and DINOv2: the shorter side by PIL, bicubic, centre crop."""
+    """Apply the evaluation transform of MAE and DINOv2: shorter side by PIL, bicubic, cropped."""
     return _pil_images(frames, [round(size * 256 / 224)], size)
 
 

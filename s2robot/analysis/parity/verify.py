@@ -1,4 +1,4 @@
-"""``s2robot encoders verify``: is what we compute the published model's output?"""
+"""``s2robot encoders verify``: comparison of our output with the published model's."""
 
 from __future__ import annotations
 
@@ -45,15 +45,23 @@ class Check:
 
 
 def verify(name: str, weights: Path | None = None, as_json: bool = False) -> int:
-    """Check a published encoder on this machine and print what was found.
+    """Check a published encoder on this machine and print the results.
 
-    The file is compared with the published digest, loaded strictly, and its output on frames of
-    several sizes compared with an independent re-computation and, where it is installed, with the
-    original package. The exit status is 1 if a check failed, 3 if no output could be compared.
+    The file is compared with the published digest and loaded strictly. Its output on frames of
+    several sizes is compared with an independent computation and, where it is installed, with the
+    original package.
+
+    Args:
+        name: of the encoder.
+        weights: the published file; without it, the file is downloaded.
+        as_json: print JSON instead of lines.
+
+    Returns:
+        The exit status: 1 if a check failed, 3 if no output could be compared, else 0.
 
     Raises:
         ValueError: the encoder is not a published one.
-        DownloadError: its file could not be had.
+        DownloadError: its file could not be downloaded.
         MismatchError: the file does not fit the encoder.
     """
     card = get_card(name, weights)
@@ -76,12 +84,12 @@ def verify(name: str, weights: Path | None = None, as_json: bool = False) -> int
 
 
 def verify_file(card: BackboneCard, path: Path, weights: Path | None) -> list[Check]:
-    """All checks of a card with its published file.
+    """Return all checks of a card with its published file.
 
     Args:
         card: of the encoder.
         path: the published file.
-        weights: the same, where the user brought it; a download is converted for good instead.
+        weights: the same, where the user has it; a download is converted for good instead.
     """
     checks = [_digest(card, path)]
     expectations = _expectations(card, path)  # before a download is converted, and deleted
@@ -110,7 +118,7 @@ Expected = Callable[[np.ndarray], Tensor]
 
 
 def _expectations(card: BackboneCard, path: Path) -> list[tuple[str, Expected | str]]:
-    """What the output is compared with; a string says why one thing cannot be."""
+    """Return expected outputs by name; a string is the reason why there is none."""
     found: list[tuple[str, Expected | str]] = []
     if card.name in published_names():
         content = read_weights_file(path)
@@ -143,7 +151,12 @@ def _compare(what: str, encoder: FrameEncoder, expected: Expected | str) -> Chec
 
 
 def seeded_frames(height: int, width: int) -> np.ndarray:
-    """Two seeded frames ``(2, H, W, 3)`` uint8: coarse shapes with fine noise on top."""
+    """Return two seeded frames ``(2, H, W, 3)`` uint8: coarse shapes with fine noise on top.
+
+    Args:
+        height: of the frames [px].
+        width: of the frames [px].
+    """
     rng = np.random.default_rng(0)
     coarse = rng.integers(0, 256, (2, 8, 8, 3))
     rows, columns = np.arange(height) * 8 // height, np.arange(width) * 8 // width

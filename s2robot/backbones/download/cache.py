@@ -38,7 +38,7 @@ FORMAT = 1
 
 @dataclass(frozen=True)
 class Weights:
-    """Tensors under the architecture's names."""
+    """Tensors under the architecture's names, and where they come from."""
 
     state: StateDict
     origin: str
@@ -47,7 +47,7 @@ class Weights:
     """``model_digest`` recorded when they were converted; None where there was no need to."""
 
     def verify(self, digest: str) -> None:
-        """Compare with the digest of what was loaded.
+        """Compare with the digest of the loaded weights.
 
         Raises:
             CorruptFileError: the converted file was altered.
@@ -55,24 +55,24 @@ class Weights:
         if self.digest not in (None, digest):
             raise CorruptFileError(
                 f"{self.origin} was altered since it was converted: digest {digest[:12]} instead "
-                f"of {(self.digest or '')[:12]}; delete it, and it will be made again"
+                f"of {(self.digest or '')[:12]}; delete it, and it is made again"
             )
 
 
 def published_weights(
     card: BackboneCard, weights: str | Path | None = None, digest: str | None = None
 ) -> Weights:
-    """The weights of a published backbone, from the cache where they are there already.
+    """Return the weights of a published backbone, from the cache where they are there already.
 
     Args:
         card: of origin "published", "timm" or "hub".
-        weights: the published file, where the user has brought it.
-        digest: ``model_digest`` of the weights that are wanted, where it is known: those that were
-            once converted from a brought file are then found again without it.
+        weights: the published file, where the user has it; without it, the file is downloaded.
+        digest: ``model_digest`` of the weights that are wanted, where it is known: weights that
+            were once converted from a user's file are found without that file.
 
     Raises:
         FileNotFoundError: ``weights`` names no file.
-        DownloadError: the file could not be had.
+        DownloadError: the file could not be downloaded.
         CorruptFileError: the file is damaged or not what the card describes.
         MismatchError: the weights do not fit the architecture.
     """
@@ -103,20 +103,36 @@ def published_weights(
 
 
 def fetch(card: BackboneCard, progress: bool = True) -> Path:
-    """Download a published file; at once where it is there already."""
+    """Return the path of a published file, which is downloaded where it is missing.
+
+    Args:
+        card: of the backbone.
+        progress: show a progress bar on standard error.
+
+    Raises:
+        DownloadError: no source gives the file.
+    """
     return download(card.sources, home() / "downloads" / slug(card.name), card.filename, progress)
 
 
 def slug(name: str) -> str:
-    """A backbone's name as a file name."""
+    """Return a backbone's name as a file name.
+
+    >>> slug("timm/resnet18.a1_in1k")
+    'timm--resnet18.a1_in1k'
+    """
     return name.replace("/", "--").replace(":", "--")
 
 
 def converted_path(card: BackboneCard, weights: str | Path | None = None) -> Path:
-    """Where the converted weights of a card lie, whether they are there or not.
+    """Return the path of a card's converted weights, whether they exist or not.
 
-    The name covers what the conversion depends on: the card, and the brought file's place, size
-    and time of change.
+    The name covers everything that the conversion depends on: the card, and the path, size and time
+    of change of a user's file.
+
+    Args:
+        card: of the backbone.
+        weights: the published file, where the user has it.
     """
     key: dict[str, Any] = {
         "format": FORMAT,
@@ -139,7 +155,7 @@ def _describe(layout: Layout) -> dict[str, Any]:
 
 
 def _direct(card: BackboneCard, path: Path) -> Weights | None:
-    """A safetensors file whose tensors are used as they are; None where it has to be converted."""
+    """Return a safetensors file's tensors if they need no conversion, else None."""
     layout = card.layout or Layout()
     if layout.convert is not None or not is_safetensors(path):
         return None
@@ -175,7 +191,7 @@ def _convert(card: BackboneCard, path: Path, target: Path) -> None:
 
 
 def _content(card: BackboneCard, path: Path) -> Any:
-    """What a published file holds; where it is the index of several, what they hold."""
+    """Return the content of a published file, or of all files that an index lists."""
     if not path.name.endswith(".safetensors.index.json"):
         return read_weights_file(path)
     names = sorted(set(read_json(path)["weight_map"].values()))
@@ -186,9 +202,9 @@ def _content(card: BackboneCard, path: Path) -> Any:
 
 
 def _shard(card: BackboneCard, index: Path, name: str) -> Path:
-    """One of the files that an index lists: beside it, else from where it came from."""
+    """Return a file that an index lists: the one beside it, else one from the same source."""
     if Path(name).name != name:
-        raise CorruptFileError(f"{index} lists {name!r}, which is no plain file name")
+        raise CorruptFileError(f"{index} lists {name!r}, which is not a plain file name")
     if (beside := index.with_name(name)).exists():
         return beside
     sources = [
@@ -202,7 +218,12 @@ def _shard(card: BackboneCard, index: Path, name: str) -> Path:
 
 
 def convert(card: BackboneCard, content: Any, path: str | Path) -> Mapping[str, Tensor]:
-    """Tensors of a published file's content under the architecture's names.
+    """Return the tensors of a published file's content under the architecture's names.
+
+    Args:
+        card: of the backbone.
+        content: of the file.
+        path: of the file, for messages.
 
     Raises:
         CorruptFileError: the content is not what the card describes.
@@ -215,7 +236,7 @@ def convert(card: BackboneCard, content: Any, path: str | Path) -> Mapping[str, 
 
 
 def _filtered_by_timm(card: BackboneCard, state: StateDict, path: str | Path) -> StateDict:
-    """What timm makes of a file in another layout than its own (fused, renamed, resampled)."""
+    """Return timm's own conversion of a file with other names or shapes than its model."""
     architecture = card.architecture
     assert isinstance(architecture, Architecture)
     pretrained, classes = (
@@ -224,8 +245,8 @@ def _filtered_by_timm(card: BackboneCard, state: StateDict, path: str | Path) ->
     )
     if pretrained is None or classes not in (0, pretrained.num_classes):
         raise MismatchError(  # timm would draw a head at random
-            f"the weights from {path} are in another layout than timm's, and {card.name} wants "
-            f"{classes} outputs that timm cannot convert; give the file of timm's own hub"
+            f"the weights from {path} have other names or shapes than timm's, and {card.name} has "
+            f"{classes} outputs, which timm cannot convert; give the file of timm's own hub"
         )
     try:
         with torch.random.fork_rng(devices=[]):
@@ -243,19 +264,19 @@ def _filtered_by_timm(card: BackboneCard, state: StateDict, path: str | Path) ->
 
 
 def _converted_with(card: BackboneCard, digest: str) -> Path | None:
-    """The converted copy, of whichever file, that has this digest."""
+    """Return the converted copy with this digest, of whichever file."""
     copies = sorted((home() / "weights").glob(f"{slug(card.name)}-*.safetensors"))
     return next((path for path in copies if _recorded(path).get("digest") == digest), None)
 
 
 def _recorded(path: Path) -> dict[str, str]:
-    """What was written down when a file was converted."""
+    """Return the metadata of a converted file."""
     try:
         with safetensors.safe_open(path, "pt") as file:
             return file.metadata() or {}
     except Exception as error:  # safetensors' own, or of the operating system
         raise CorruptFileError(
-            f"{path} cannot be read ({error}); delete it, and it will be made again"
+            f"{path} cannot be read ({error}); delete it, and it is made again"
         ) from None
 
 
@@ -265,7 +286,7 @@ def _read_converted(path: Path) -> Weights:
 
 
 def notice(card: BackboneCard) -> None:
-    """Say once a machine what the weights' licence forbids or asks for."""
+    """Warn once a machine about a license that forbids or requires something."""
     license = card.license
     if not (license.non_commercial or license.gated):
         return
@@ -276,7 +297,7 @@ def notice(card: BackboneCard) -> None:
         "not for commercial use" if license.non_commercial else "",
         "behind a form on the hub (accept it there, then set HF_TOKEN)" if license.gated else "",
     ]
-    told = f"{card.name}: {license.name}, {' and '.join(term for term in terms if term)}"
-    warnings.warn(f"{told} (said once)", LicenseWarning, stacklevel=2)
-    with contextlib.suppress(OSError):  # where nothing can be kept, it is told again
-        write_json(marker, {"told": told})
+    text = f"{card.name}: {license.name}, {' and '.join(term for term in terms if term)}"
+    warnings.warn(f"{text} (shown once)", LicenseWarning, stacklevel=2)
+    with contextlib.suppress(OSError):  # where nothing can be written, it is shown again
+        write_json(marker, {"told": text})

@@ -1,4 +1,4 @@
-"""Published files, from the first source that gives them; whole, checked, found again later."""
+"""Download of published files: from the first source that works, checked, and kept."""
 
 from __future__ import annotations
 
@@ -20,22 +20,23 @@ from s2robot.utils.paths import offline
 def download(
     sources: Sequence[Source], folder: str | Path, filename: str, progress: bool = True
 ) -> Path:
-    """Get a published file, from the first of its sources that gives it; later calls find it.
+    """Return a published file, downloaded from the first of its sources that gives it.
 
-    A killed or failed download goes on where it stopped. Of calls at once in several processes
-    one works and the others wait. A file from the Hugging Face hub stays in the hub's own cache.
+    A killed or failed download continues where it stopped. If several processes ask for the same
+    file, one downloads it and the others wait. A file from the Hugging Face hub stays in the hub's
+    own cache.
 
     Args:
-        sources: where it can be had from, tried in order.
-        folder: where to keep it, and the archives that it comes from.
+        sources: tried in order.
+        folder: where to keep the file, and the archives that it comes from.
         filename: its name there.
         progress: show a progress bar on standard error.
 
     Returns:
-        ``folder/filename``, or the file in the hub's cache; whole, its digest checked.
+        ``folder/filename``, or the file in the hub's cache; complete, its digest checked.
 
     Raises:
-        DownloadError: no source gives it, or its digest differs, or it cannot be written.
+        DownloadError: no source gives it, its digest differs, or it cannot be written.
     """
     if not sources or filename in ("", "..") or Path(filename).name != filename:
         raise ValueError(f"need a source and a plain file name; got {list(sources)}, {filename!r}")
@@ -50,19 +51,19 @@ def download(
             problems.append(f"  {source.url}: {error}")
         except OSError as error:
             raise DownloadError(
-                f"cannot write {target} ({error}); mend that, or set S2ROBOT_HOME to a folder "
+                f"cannot write {target} ({error}); fix that, or set S2ROBOT_HOME to a folder "
                 "with space that you may write to"
             ) from error
-    raise DownloadError("\n".join([f"cannot get {filename}:", *problems, _way_on(sources)]))
+    raise DownloadError("\n".join([f"cannot get {filename}:", *problems, _next_steps(sources)]))
 
 
-def _way_on(sources: Sequence[Source]) -> str:
+def _next_steps(sources: Sequence[Source]) -> str:
     again = "unset the variable to download it" if offline() else "try again, which resumes"
     by_hand = " or ".join(
         f"{source.page} (unpack {source.member} from it)" if source.member else source.page
         for source in sources
     )
-    return f"To go on, {again}; or get it by hand from {by_hand} and give it as weights=PATH"
+    return f"To continue, {again}; or get it by hand from {by_hand} and give it as weights=PATH"
 
 
 def _get(source: Source, target: Path, progress: bool) -> Path:
@@ -74,7 +75,7 @@ def _get(source: Source, target: Path, progress: bool) -> Path:
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         if not source.on_hub:
             archive.unlink()
-        raise DownloadError(f"{archive} is no whole zip archive ({error})") from None
+        raise DownloadError(f"{archive} is not a complete zip archive ({error})") from None
     return target
 
 
@@ -86,7 +87,7 @@ def _get_whole(source: Source, target: Path, progress: bool) -> Path:
     if offline():
         raise DownloadError(f"offline (S2ROBOT_OFFLINE or HF_HUB_OFFLINE is set), not at {target}")
     with locked(target):
-        if not target.exists():  # another process may just have got it
+        if not target.exists():  # another process may have just downloaded it
             fetch_from_web(source, target, progress)
     return target
 

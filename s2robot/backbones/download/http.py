@@ -1,6 +1,6 @@
-"""Transfer of one file from the web: resumed, tried again, checked, no web page in its place.
+"""Transfer of one file from the web: resumed, retried, checked, and never a web page in its place.
 
-It gets its name once it is complete and its digest fits; until then it is a `Part`.
+The file gets its name once it is complete and its digest fits; until then it is a ``Part``.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from s2robot.errors import DownloadError
 TIMEOUT_S = 30.0
 """Longest wait for a connection, and for the next bytes."""
 TRIES = 4
-"""Tries in a row that bring nothing new before an address is given up."""
+"""Tries in a row without new bytes after which an address is given up."""
 BACKOFF_S = 1.0
 """Wait before the second try; it doubles with each further one."""
 DRIVE_URL = "https://drive.usercontent.google.com/download?id={id}&export=download&confirm=t"
@@ -46,9 +46,14 @@ _PAGE_BYTES = 1 << 20
 
 
 def fetch_from_web(source: Source, target: Path, progress: bool) -> None:
-    """Bring a file to ``target``, as long as tries bring something new.
+    """Download a file to ``target``; tries continue as long as they bring new bytes.
 
-    A transfer that was killed or failed goes on where it stopped.
+    A transfer that was killed or failed continues where it stopped.
+
+    Args:
+        source: of the file.
+        target: path of the complete file.
+        progress: show a progress bar on standard error.
 
     Raises:
         DownloadError: this source does not give it.
@@ -58,7 +63,7 @@ def fetch_from_web(source: Source, target: Path, progress: bool) -> None:
 
 
 class _Transfer:
-    """One file on its way from the web to disk."""
+    """Transfer of one file from the web to disk."""
 
     def __init__(self, source: Source, target: Path) -> None:
         self.source = source
@@ -66,7 +71,7 @@ class _Transfer:
         self.part = Part(target, source)
 
     def run(self, progress: bool) -> None:
-        """Get the file, as long as tries bring something new."""
+        """Download the file; tries continue as long as they bring new bytes."""
         with _bar(progress) as bar:
             bar.add_task(self.target.name, total=None)
             failures, farthest = 0, 0
@@ -79,7 +84,7 @@ class _Transfer:
         self._finish()
 
     def _try(self, bar: Progress) -> str:
-        """Receive what is missing; tells what went wrong if it is worth another try."""
+        """Receive the missing bytes; return a problem that another try may solve, else ``''``."""
         try:
             with _open(self.source, self.part.range_headers()) as response:
                 self._receive(response, bar)
@@ -101,7 +106,7 @@ class _Transfer:
             raise TransientError(f"the connection ended after {self.part.size} of {total} bytes")
 
     def _finish(self) -> None:
-        """Give the file its name, once checked and flushed to disk."""
+        """Give the file its name once it is checked and flushed to disk."""
         try:
             if not self.part.size:
                 raise DownloadError("the server sent an empty file")
@@ -116,7 +121,7 @@ class _Transfer:
 
 
 def _open(source: Source, headers: dict[str, str]) -> http.client.HTTPResponse:
-    """Ask for a file, through Google Drive's form about its virus scan if need be."""
+    """Request a file, through Google Drive's form about its virus scan where needed."""
     cookies = urllib.request.HTTPCookieProcessor()
     opener = urllib.request.build_opener(_Redirects, _Statuses, cookies)
     url = DRIVE_URL.format(id=source.drive_id) if source.drive_id else source.url
@@ -143,7 +148,7 @@ def _request(
 
 
 class _Redirects(urllib.request.HTTPRedirectHandler):
-    """Redirects to the web only."""
+    """Handler that follows redirects to the web only."""
 
     def redirect_request(self, req: Any, fp: Any, code: int, msg: str, headers: Any, newurl: str):
         if not is_web(newurl):
@@ -152,7 +157,7 @@ class _Redirects(urllib.request.HTTPRedirectHandler):
 
 
 class _Statuses(urllib.request.HTTPErrorProcessor):
-    """Lets 416 (nothing after the bytes already here) through as an answer."""
+    """Handler that returns status 416 (no bytes are missing) as a normal response."""
 
     def http_response(self, request: Any, response: Any) -> Any:
         return response if response.status == 416 else super().http_response(request, response)
@@ -162,7 +167,7 @@ class _Statuses(urllib.request.HTTPErrorProcessor):
 
 @contextlib.contextmanager
 def _network() -> Iterator[None]:
-    """Turns what the network does wrong into TransientError or DownloadError."""
+    """Raise TransientError or DownloadError for errors of the network."""
     try:
         yield
     except urllib.error.HTTPError as error:
@@ -225,7 +230,7 @@ class _Page(html.parser.HTMLParser):
 
 
 def _read_page(response: http.client.HTTPResponse) -> _Page | None:
-    """The web page that ``response`` is; None if it is a file, of which nothing is read."""
+    """Return the web page of a response; None if it is a file, of which nothing is read."""
     if response.status == 416:
         return None
     with _network():

@@ -27,26 +27,30 @@ from s2robot.utils.paths import offline
 
 
 def fetch_from_hub(source: Source, progress: bool) -> Path:
-    """Get a file of the hub; where there is no network, the one in its cache.
+    """Return a file of the hub; offline, the one in its cache.
+
+    Args:
+        source: on the hub.
+        progress: show a progress bar on standard error.
 
     Returns:
-        Where it lies in the hub's cache, its digest checked.
+        Its path in the hub's cache, its digest checked.
 
     Raises:
-        DownloadError: it could not be had, or its digest differs.
+        DownloadError: it could not be downloaded, or its digest differs.
     """
     path = _required_from_cache(source) if offline() else _asked_of_hub(source, progress)
     try:
         source.check_digest(path)
     except DownloadError as error:
-        raise DownloadError(f"{error}; delete {path.resolve()} to get it anew") from None
+        raise DownloadError(f"{error}; delete {path.resolve()} to download it again") from None
     return path
 
 
 def cached_by_hub(source: Source) -> Path | None:
-    """A file of the hub where it is on this machine already.
+    """Return the path of a file in the hub's cache, None if it is not there.
 
-    Without hf_hub_download, which may ask the network something even with local_files_only.
+    ``hf_hub_download`` is avoided: it may use the network even with ``local_files_only``.
     """
     repo, path, revision = source.hub_parts
     found = huggingface_hub.try_to_load_from_cache(repo, path, hub_cache(), revision)
@@ -76,9 +80,9 @@ def _asked_of_hub(source: Source, progress: bool) -> Path:
 
 
 def hub_cache() -> str | None:
-    """Folder of the hub's cache as the environment tells now; None: the library's default.
+    """Return the folder of the hub's cache that the environment names; None: the library's default.
 
-    The library itself looks only when it is imported.
+    The library itself reads the environment only when it is imported.
     """
     if cache := os.environ.get("HF_HUB_CACHE"):
         return cache
@@ -91,7 +95,7 @@ def _problem(error: Exception, source: Source) -> str:
     status = getattr(getattr(cause, "response", None), "status_code", None)
     if isinstance(error, GatedRepoError) or status == 403:
         page = source.page.partition("/blob/")[0]
-        return f"access is gated; accept the licence on {page} and set HF_TOKEN to your token"
+        return f"access is gated; accept the license on {page} and set HF_TOKEN to your token"
     if isinstance(error, RevisionNotFoundError):
         return f"{repo} has no revision {revision!r}"
     if isinstance(error, RepositoryNotFoundError) or status == 401:
@@ -105,7 +109,7 @@ def _problem(error: Exception, source: Source) -> str:
 
 @contextlib.contextmanager
 def _bars(shown: bool) -> Iterator[None]:
-    """Hides the progress bars of the hub's library unless they are to be shown."""
+    """Hide the progress bars of the hub's library unless they are to be shown."""
     if shown or are_progress_bars_disabled():
         yield
         return

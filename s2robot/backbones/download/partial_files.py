@@ -1,7 +1,7 @@
-"""The beginnings of files from the web: what a broken-off transfer leaves, to be gone on with.
+"""Beginnings of files from the web, which an interrupted transfer leaves and a later one continues.
 
-A file arrives as ``<name>.part``; ``<name>.part.json`` beside it tells which version of which
-address it is the beginning of.
+A file arrives as ``<name>.part``; ``<name>.part.json`` beside it records the address and the
+version that it is the beginning of.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ from s2robot.utils.io import read_json, write_json
 
 
 class TransientError(Exception):
-    """What another try may mend."""
+    """Problem that another try may solve."""
 
 
 class Part:
-    """The beginning of a file on disk, and which version of it that is."""
+    """Beginning of a file on disk, with the version that it belongs to."""
 
     def __init__(self, target: Path, source: Source) -> None:
         self.path = target.with_name(f"{target.name}.part")
@@ -39,9 +39,9 @@ class Part:
         self._note.unlink(missing_ok=True)
 
     def range_headers(self) -> dict[str, str]:
-        """Headers that ask for the rest; none if the beginning is not known to be of this file.
+        """Return headers that ask for the rest; none if the beginning may be of another file.
 
-        Without a validator from the server only a digest can tell that two pieces fit.
+        Without a validator from the server only a digest can show that two pieces fit.
         """
         kept = self._validator()
         if not self.size or kept is None or not (kept or self._source.digest):
@@ -49,10 +49,10 @@ class Part:
         return {"Range": f"bytes={self.size}-", **({"If-Range": kept} if kept else {})}
 
     def accept(self, response: http.client.HTTPResponse) -> int | None:
-        """Make ready for the body of ``response``.
+        """Prepare for the body of ``response``.
 
         Returns:
-            The whole file's size in bytes, None if the server does not tell it.
+            The complete file's size in bytes, None if the server does not give it.
 
         Raises:
             TransientError: the server has another file than the one begun; it is deleted.
@@ -70,7 +70,7 @@ class Part:
         return total
 
     def _validator(self) -> str | None:
-        """What names the version begun, empty if the server gave no name; None if unknown."""
+        """Return the server's name of the version begun, empty without one; None if unknown."""
         try:
             note = read_json(self._note)
         except (FileNotFoundError, CorruptFileError):
@@ -85,7 +85,7 @@ def _validator(headers: Message) -> str:
 
 
 def _content_range(headers: Message) -> tuple[int | None, int | None]:
-    """First byte and whole size in bytes that ``Content-Range`` tells."""
+    """Return the first byte and the complete size in bytes that ``Content-Range`` gives."""
     match = re.match(r"bytes (?:(\d+)-\d+|\*)/(?:(\d+)|\*)", headers.get("Content-Range", ""))
     if not match:
         return None, None

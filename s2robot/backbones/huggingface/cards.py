@@ -1,6 +1,6 @@
 """Backbones of any repository on the Hugging Face hub that timm or transformers can build.
 
-What a repository says of itself is read as JSON; no code of its own is ever run.
+A repository's description is read as JSON; no code of its own is ever run.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from s2robot.backbones.huggingface.models import (
     layer_shapes,
     transformers_class,
 )
-from s2robot.backbones.introspection import license_of, pixels_of, probed_card
+from s2robot.backbones.introspection import introspected_card, license_of, pixels_of
 from s2robot.backbones.weight_sources import Source
 from s2robot.errors import DownloadError
 from s2robot.utils.io import read_json
@@ -44,21 +44,21 @@ _LOADERS = frozenset({"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", 
 
 @dataclass(frozen=True)
 class Repository:
-    """A model repository on the hub at one revision."""
+    """Model repository on the hub at one revision."""
 
     name: str
     """OWNER/MODEL"""
     revision: str = "main"
 
     def source(self, path: str) -> Source:
-        """Where a file of it is."""
+        """Return the source of one of its files."""
         return Source(f"hf:{self.name}/{path}@{self.revision}")
 
     def fetch(self, path: str) -> Path:
-        """Get a file of the description, from the hub or its cache.
+        """Return a file of the description, from the hub or its cache.
 
         Raises:
-            DownloadError: it could not be had.
+            DownloadError: it could not be downloaded.
         """
         source = self.source(path)
         try:
@@ -66,14 +66,14 @@ class Repository:
         except DownloadError as error:
             raise DownloadError(
                 f"cannot get {path}, which describes hf/{self.name}:\n"
-                f"  {source.url}: {error}\n{_way_on()}"
+                f"  {source.url}: {error}\n{_next_steps()}"
             ) from error
 
     def json(self, path: str) -> dict[str, Any]:
-        """A JSON file's content; empty where the repository has no such file.
+        """Return a JSON file's content; empty where the repository has no such file.
 
         Raises:
-            DownloadError: whether there is such a file could not be learned.
+            DownloadError: the hub could not be asked for such a file.
         """
         try:
             return read_json(self.fetch(path))
@@ -83,40 +83,40 @@ class Repository:
             raise
 
     def _lacks(self, path: str) -> bool:
-        """Whether the hub has said, now or earlier, that there is no such file."""
+        """Return whether the hub has reported, now or earlier, that there is no such file."""
         found = huggingface_hub.try_to_load_from_cache(self.name, path, hub_cache(), self.revision)
         return found is not None and not isinstance(found, str)
 
     def pinned(self, config: Path) -> Repository:
-        """The commit that ``config`` came from: the weights are then those of the same commit."""
+        """Return the repository at the commit of ``config``, from which the weights then come."""
         commit = config.parent.name
         return Repository(self.name, commit) if _COMMIT.fullmatch(commit) else self
 
 
-def _way_on() -> str:
-    """What to do without a description; weights alone would not help."""
+def _next_steps() -> str:
+    """Return the advice for a missing description; weights alone do not help."""
     connect = "connect once without that variable" if offline() else "check the name, connect once"
     return (
-        f"To go on, {connect}, and the hub's cache keeps the description (HF_ENDPOINT names a "
+        f"To continue, {connect}, and the hub's cache keeps the description (HF_ENDPOINT names a "
         "mirror, HF_TOKEN opens private and gated repositories); or take the model from timm "
         "(timm/NAME), or describe it in a model card (file:MODEL_CARD.json)"
     )
 
 
 def hub_card(name: str) -> BackboneCard:
-    """Card of ``hf/OWNER/MODEL[@REVISION]`` from the repository's own description.
+    """Return the card of ``hf/OWNER/MODEL[@REVISION]`` from the repository's own description.
 
     Raises:
-        ValueError: not such a name, or a model that cannot be built without code from elsewhere.
-        DownloadError: the description could not be had.
-        MissingLibraryError: transformers is needed and is not there.
+        ValueError: the name has another form, or the model cannot be built without further code.
+        DownloadError: the description could not be downloaded.
+        MissingLibraryError: transformers is needed and is not installed.
     """
     return _hub_card(name, os.environ.get("HF_ENDPOINT", ""), hub_cache())
 
 
 @functools.lru_cache(maxsize=64)
 def _hub_card(name: str, endpoint: str, cache: str | None) -> BackboneCard:
-    """``hub_card``, remembered for one hub and one cache."""
+    """Return ``hub_card``, cached for one hub and one cache."""
     del endpoint, cache
     match = _NAME.fullmatch(name)
     if match is None:
@@ -130,7 +130,7 @@ def _hub_card(name: str, endpoint: str, cache: str | None) -> BackboneCard:
 
 
 def _weights_fields(repository: Repository) -> dict[str, Any]:
-    """What cards of both libraries say of their weights."""
+    """Return the fields about weights, which cards of both libraries share."""
     return {
         "sources": tuple(repository.source(path) for path in WEIGHTS),
         "filename": f"{repository.name.replace('/', '--')}.safetensors",
@@ -141,11 +141,8 @@ def _see(repository: Repository) -> License:
     return License(f"see https://huggingface.co/{repository.name}")
 
 
-# --- timm --------------------------------------------------------------------------------------
-
-
 def _timm_card(name: str, repository: Repository, config: Mapping[str, Any]) -> BackboneCard:
-    """Card of a repository that timm wrote."""
+    """Return the card of a repository that timm wrote."""
     architecture, pretrained = config["architecture"], config["pretrained_cfg"]
     if not timm.is_model(architecture):  # a name with a scheme would make timm download
         raise ValueError(
@@ -161,7 +158,7 @@ def _timm_card(name: str, repository: Repository, config: Mapping[str, Any]) -> 
     if config.get("global_pool") is not None:
         options.setdefault("global_pool", config["global_pool"])
     license = pretrained.get("license")
-    return probed_card(
+    return introspected_card(
         name,
         architecture,
         pixels_of(pretrained),
@@ -174,18 +171,16 @@ def _timm_card(name: str, repository: Repository, config: Mapping[str, Any]) -> 
     )
 
 
-# --- transformers: the card ----------------------------------------------------------------------
-
-
 @dataclass(frozen=True)
 class FlooredCard(BackboneCard):
-    """Describe a model whose published image size is no multiple of its patch size.
+    """Card of a model whose published image size is not a multiple of its patch size.
 
-    Example: SigLIP, 384 px in patches of 14 px. It ignores the rest at the right and the bottom.
+    Such a model (SigLIP: 384 px in patches of 14 px) ignores the remaining pixels at the right and
+    the bottom.
     """
 
     def grid_side(self, size: int) -> int:
-        """As elsewhere, but tiles of the published size may leave pixels over."""
+        """Return the side of the token grid; a tile of the published size may leave pixels over."""
         published = size == self.preprocessing.image_size
         return size // self.stride if published else super().grid_side(size)
 
@@ -193,7 +188,7 @@ class FlooredCard(BackboneCard):
 def _transformers_card(
     name: str, repository: Repository, content: Mapping[str, Any]
 ) -> BackboneCard:
-    """Card of a repository that transformers wrote."""
+    """Return the card of a repository that transformers wrote."""
     family = _family(repository, content)
     config = _config(family, repository, content)
     shapes = layer_shapes(family, config)
@@ -223,7 +218,7 @@ def _transformers_card(
 
 
 def _family(repository: Repository, content: Mapping[str, Any]) -> Family:
-    """How such models are built here.
+    """Return how models of this type are built here.
 
     Raises:
         ValueError: they are not.
@@ -247,7 +242,7 @@ _UNSAID = {"vision_use_head": True}
 
 
 def _config(family: Family, repository: Repository, content: Mapping[str, Any]) -> dict[str, Any]:
-    """What decides the function, the library's defaults filled in."""
+    """Return the settings that decide the function, with the library's defaults filled in."""
     described = content.get(family.section) or {} if family.section else content
     config_class = transformers_class(family.model).config_class
     try:
@@ -266,7 +261,7 @@ def _config(family: Family, repository: Repository, content: Mapping[str, Any]) 
 
 
 def _layout(family: Family, config: Mapping[str, Any]) -> Layout:
-    """Of files that hold the backbone alone, or within a larger model."""
+    """Return the layout of files that hold the backbone alone, or within a larger model."""
     extras = family.extras
     return Layout(
         dropped=(*extras, *(family.trunk + extra for extra in extras)),
@@ -276,7 +271,7 @@ def _layout(family: Family, config: Mapping[str, Any]) -> Layout:
 
 
 def _gates(family: Family, config: Mapping[str, Any]) -> Any:
-    """What splits DINOv2's gated layers, where the installed transformers has them in two."""
+    """Return the function that splits DINOv2's gated layers, where transformers has them in two."""
     if not config.get("use_swiglu_ffn"):
         return None
     shallow = {**config, "num_hidden_layers": 1}

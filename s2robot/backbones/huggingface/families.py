@@ -1,4 +1,4 @@
-"""Vision models of transformers that are built here, and what differs between them."""
+"""Vision models of transformers that can be built here, and their differences."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Family:
-    """A vision model of transformers, and how it departs from the others."""
+    """Vision model of transformers, and how it differs from the others."""
 
     model: str
     """Class of transformers."""
     fields: tuple[str, ...]
-    """What of its configuration decides the function."""
+    """Entries of its configuration that decide the function."""
     trunk: str
-    """Beginning of the backbone's names in files that hold more than it."""
+    """Beginning of the backbone's names in files that hold a larger model."""
     processor: str
     """Image processor whose defaults hold where the repository names none."""
     published: str
-    """As in cards."""
+    """As in ``BackboneCard``."""
     section: str = ""
     """Entry of a larger model's configuration that describes the vision model."""
     extras: tuple[str, ...] = ()
@@ -34,7 +34,7 @@ class Family:
     class_tokens: int = 1
     """Prefix tokens besides registers."""
     partial_cells: bool = False
-    """As in cards."""
+    """As in ``BackboneCard``."""
     note: str = ""
 
     @property

@@ -1,4 +1,4 @@
-"""How transformers' image processors prepare frames."""
+"""Preprocessing by transformers' image processors."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ def processor_pixels(
     config: Mapping[str, Any],
     stride: int,
 ) -> Preprocessing:
-    """The rules of a repository's image processor.
+    """Return the rules of a repository's image processor.
 
-    transformers from version 5 on resizes with torchvision unless told otherwise, on bytes, and in
-    floats for DINOv3; earlier versions used Pillow. Either way it rounds crops' corners down.
+    transformers from version 5 on resizes with torchvision by default, on bytes, and in floats for
+    DINOv3; earlier versions used Pillow. Both round crops' corners down.
 
     Args:
         repository: OWNER/MODEL, for messages.
         default: processor whose defaults hold where the repository names none.
-        described: what the repository says of its processor; may be empty.
+        described: the repository's settings of its processor; may be empty.
         config: of the model.
         stride: pixels a cell of its grid.
 
     Raises:
-        ValueError: it does what is not done here.
+        ValueError: the processor does something that is not supported here.
     """
     kind = _processor(repository, default, described)
     base = config.get("image_size", 224)
@@ -72,7 +72,7 @@ def processor_pixels(
     _check_rules(repository, rules)
     normalizes = rules.get("do_normalize", True)
     size, resize, fit = _geometry(repository, kind, rules, base)
-    if size % stride and "image_size" in config:  # the model's own size then suits it better
+    if size % stride and "image_size" in config:  # the model's own size is then better
         size, resize = base, max(base, round(resize * base / size))
     return Preprocessing(
         size,
@@ -117,9 +117,9 @@ def _check_rules(repository: str, rules: Mapping[str, Any]) -> None:
 def _geometry(
     repository: str, kind: str, rules: Mapping[str, Any], base: int
 ) -> tuple[int, int, str]:
-    """(side of the image, length it is resized to first [px], fit)."""
+    """Return (side of the image [px], length it is resized to first [px], fit)."""
     resize, fit = _size(repository, kind, rules["size"])
-    if kind == "ConvNext":  # one rule of its own: crop below 384 px, squeeze from there on
+    if kind == "ConvNext":  # its own rule: crop below 384 px, squeeze from 384 px on
         if resize >= 384:
             return resize, resize, "both"
         return resize, int(resize / rules["crop_pct"]), "shorter"
@@ -134,7 +134,7 @@ def _geometry(
 
 
 def _size(repository: str, kind: str, size: Any) -> tuple[int, str]:
-    """(length [px], fit)."""
+    """Return (length [px], fit)."""
     if not isinstance(size, Mapping):
         shorter = kind in _SHORTER and not isinstance(size, (list, tuple))
         return one_side(repository, "size", size), "shorter" if shorter else "both"
@@ -147,10 +147,19 @@ def _size(repository: str, kind: str, size: Any) -> tuple[int, str]:
 
 
 def one_side(repository: str, what: str, value: Any) -> int:
-    """The side [px] of something square, given by one number or two.
+    """Return the side [px] of a square size, given by one number or two.
+
+    Args:
+        repository: OWNER/MODEL, for messages.
+        what: name of the size, for messages.
+        value: one number, or two that are equal.
 
     Raises:
-        ValueError: two numbers that differ.
+        ValueError: two numbers differ.
+
+    Example:
+        >>> one_side("lab/model", "patch_size", [16, 16])
+        16
     """
     sides = set(value) if isinstance(value, (list, tuple)) else {value}
     if len(sides) > 1:

@@ -1,4 +1,4 @@
-"""Vision models as transformers builds them, behind the methods that timm's models have."""
+"""Vision models as transformers builds them, with the methods of timm's models."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from s2robot.errors import S2RobotError
 
 
 class MissingLibraryError(S2RobotError, ImportError):
-    """A backbone needs a library that is not installed, or a later version of it."""
+    """A library that a backbone needs is not installed, or too old."""
 
 
 def _transformers() -> Any:
-    """The library.
+    """Return the library.
 
     Raises:
         MissingLibraryError: it is not installed.
@@ -36,10 +36,10 @@ def _transformers() -> Any:
 
 
 def transformers_class(name: str) -> Any:
-    """A class of the library.
+    """Return a class of the library.
 
     Raises:
-        MissingLibraryError: the library is not installed, or lacks it.
+        MissingLibraryError: the library is not installed, or lacks the class.
     """
     library = _transformers()
     try:
@@ -53,12 +53,12 @@ def transformers_class(name: str) -> Any:
 
 @dataclass(frozen=True)
 class TransformersArchitecture:
-    """A vision model that transformers can build, without its weights."""
+    """Vision model that transformers can build, without its weights."""
 
     model: str
     """Class of transformers."""
     config: Mapping[str, Any]
-    """All of its configuration that decides the function."""
+    """Entries of its configuration that decide the function."""
 
     def build(self) -> nn.Module:
         """Build the model with the same random weights each time; the global RNG is untouched."""
@@ -66,7 +66,7 @@ class TransformersArchitecture:
             return self._create(self.config)
 
     def build_empty(self) -> nn.Module:
-        """Build the model on the ``meta`` device, tables that no file holds apart."""
+        """Build the model on the ``meta`` device, except for tables that no file holds."""
         with _own_random_state():
             with torch.device("meta"):
                 model = self._create(self.config)
@@ -80,7 +80,7 @@ class TransformersArchitecture:
         return model
 
     def to_dict(self) -> dict[str, Any]:
-        """The architecture, JSON-able."""
+        """Return the architecture, JSON-able."""
         return {"transformers": self.model, "config": dict(self.config)}
 
     def _create(self, config: Mapping[str, Any]) -> VisionModel:
@@ -101,16 +101,16 @@ def _own_random_state() -> Iterator[None]:
 
 
 def _tables(model: VisionModel) -> dict[str, Tensor]:
-    """Buffers that are not among the weights."""
+    """Return the buffers that are not among the weights."""
     weights = model.model.state_dict()
     return {name: t for name, t in model.model.named_buffers() if name not in weights}
 
 
 class VisionModel(nn.Module):
-    """A vision model of transformers behind the methods that timm's models have.
+    """Vision model of transformers with the methods of timm's models.
 
-    Its weights go by the names that they have in files on the hub, whatever the installed version
-    of transformers calls its modules.
+    Its weights have the names that they have in files on the hub, whatever the installed version of
+    transformers calls its modules.
     """
 
     num_classes = 0
@@ -138,7 +138,7 @@ class VisionModel(nn.Module):
     def state_dict(
         self, *, destination: Any = None, prefix: str = "", keep_vars: bool = False
     ) -> Any:
-        """The weights by their published names."""
+        """Return the weights by their published names; see ``torch.nn.Module.state_dict``."""
         found = self.model.state_dict(keep_vars=keep_vars)
         named = {prefix + self._published(name): tensor for name, tensor in found.items()}
         if destination is None:
@@ -149,21 +149,27 @@ class VisionModel(nn.Module):
     def load_state_dict(
         self, state_dict: Mapping[str, Any], strict: bool = True, assign: bool = False
     ) -> Any:
-        """Load weights by their published names."""
+        """Load weights by their published names; see ``torch.nn.Module.load_state_dict``."""
         own = {self._published(name): name for name in self.model.state_dict()}
         state = {own.get(name, name): tensor for name, tensor in state_dict.items()}
         return self.model.load_state_dict(state, strict=strict, assign=assign)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Return ``forward_features``."""
         return self.forward_features(x)
 
     def forward_features(self, x: Tensor) -> Tensor:
-        """Crops ``(N, 3, h, w)`` to tokens ``(N, P + n, C)`` or maps ``(N, C, h', w')``."""
+        """Return tokens ``(N, P + n, C)`` or maps ``(N, C, h', w')`` of crops ``(N, 3, h, w)``."""
         options = {"interpolate_pos_encoding": True} if self.family.interpolates else {}
         return self.model(pixel_values=x, **options).last_hidden_state
 
     def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
-        """What the model itself pools of its features, ``(N, D)``."""
+        """Return the model's own pooled features, ``(N, D)``.
+
+        Args:
+            features: as ``forward_features`` returns them.
+            pre_logits: ignored, since there is no classifier.
+        """
         del pre_logits  # there is no classifier
         model: Any = getattr(self.model, "vision_model", self.model)
         if self.family.has_maps:
@@ -181,14 +187,26 @@ class VisionModel(nn.Module):
         norm: bool = False,
         return_prefix_tokens: bool = True,
     ) -> list[Any]:
-        """What blocks (stages of ConvNets) return, before the final norm.
+        """Return outputs of blocks (stages of ConvNets), before the final norm.
+
+        Args:
+            x: normalized crops ``(N, 3, h, w)``.
+            indices: of blocks or stages, from 0.
+            intermediates_only: only True is supported.
+            norm: only False is supported.
+            return_prefix_tokens: only True is supported.
 
         Returns:
-            For each of ``indices`` a map ``(N, C, h', w')`` and, of transformers, prefix tokens
-            ``(N, P, C)``.
+            For each index a map ``(N, C, h', w')`` and, of transformers, prefix tokens ``(N, P,
+                C)``.
+
+        Raises:
+            ValueError: an option has another value.
         """
         if norm or not intermediates_only or not return_prefix_tokens:
-            raise ValueError("only intermediates, without norm and with prefix tokens, are given")
+            raise ValueError(
+                "intermediates_only=True, norm=False and return_prefix_tokens=True are required"
+            )
         blocks = self._blocks()
         seen: dict[int, Tensor] = {}
         hooks = [blocks[i].register_forward_hook(_keep(seen, i)) for i in indices]
@@ -213,7 +231,7 @@ class VisionModel(nn.Module):
 
 
 def _keep(seen: dict[int, Tensor], index: int) -> Callable[..., None]:
-    """A hook that puts a block's output into ``seen``."""
+    """Return a hook that puts a block's output into ``seen``."""
 
     def hook(module: nn.Module, inputs: Any, output: Any) -> None:
         del module, inputs
@@ -223,7 +241,12 @@ def _keep(seen: dict[int, Tensor], index: int) -> Callable[..., None]:
 
 
 def layer_shapes(family: Family, config: Mapping[str, Any]) -> list[tuple[int, int]]:
-    """(channels, stride [px]) of each block or stage."""
+    """Return (channels, stride [px]) of each block or stage.
+
+    Args:
+        family: of the model.
+        config: its configuration.
+    """
     if not family.has_maps:
         return [(config["hidden_size"], config["patch_size"])] * config["num_hidden_layers"]
     first = config.get("patch_size", 4 * (1 + config.get("downsample_in_first_stage", False)))

@@ -185,5 +185,5 @@ def test_unknown_name() -> None:
 
 @pytest.mark.parametrize("content", [{"state_dict": {}}, {"model": {}}])
 def test_another_file(content: dict[str, Any]) -> None:
-    with pytest.raises(CorruptFileError, match="no published file of vc1-vitb"):
+    with pytest.raises(CorruptFileError, match="not a published file of vc1-vitb"):
         published_output("vc1-vitb", content, some_frames(56, 56))

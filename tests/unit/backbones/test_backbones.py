@@ -103,7 +103,7 @@ def test_convnet_grid_keeps_its_places() -> None:
 def test_tiles_of_another_size(random_vit: Backbone) -> None:
     _, grid = random_vit.forward_tokens(torch.zeros(1, 3, 96, 96))
     assert grid.shape == (1, 6, 6, 192)
-    with pytest.raises(ValueError, match="100 px is no multiple of the stride 16"):
+    with pytest.raises(ValueError, match="100 px is not a multiple of the stride 16"):
         random_vit.forward_tokens(torch.zeros(1, 3, 100, 100))
 
 
@@ -261,7 +261,7 @@ def test_digest_covers_weights_and_preprocessing(tiny_card: Path, tmp_path: Path
     assert load_backbone(f"file:{elsewhere}").weights_digest == original
 
 
-def test_rounding_of_the_crop_changes_a_digest_only_where_it_is_told(tiny_card: Path) -> None:
+def test_rounding_of_the_crop_changes_a_digest_only_where_it_is_reported(tiny_card: Path) -> None:
     """Features and policies of before there was such a rule stay valid."""
     original = load_backbone(f"file:{tiny_card}")
     assert "floors_crop" not in original.card.preprocessing.to_dict()
@@ -293,7 +293,7 @@ def test_altered_weights_are_refused(tiny_card: Path) -> None:
             "unknown entries",
         ),
         ({"layout": {"prefx": ""}}, "allowed are"),
-        ({"architecture": None}, "no model card"),
+        ({"architecture": None}, "not a model card"),
     ],
 )
 def test_bad_cards(tmp_path: Path, change: dict[str, Any], message: str) -> None:

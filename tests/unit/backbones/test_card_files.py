@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from pathlib import Path
 
 import pytest
@@ -11,7 +12,7 @@ import torch
 from support.small_published import some_frames
 
 from s2robot import FrameEncoder
-from s2robot.backbones import load_backbone
+from s2robot.backbones import get_card, load_backbone
 from s2robot.errors import CorruptFileError, MismatchError
 
 pytestmark = pytest.mark.usefixtures("fresh_home")
@@ -40,13 +41,13 @@ def own_card(tmp_path: Path) -> Path:
             "prefix": "module.encoder.",
             "dropped": ["module.head."],
         },
-        "licence": "MIT",
+        "license": "MIT",
     }
     (tmp_path / "mine.json").write_text(json.dumps(card))
     return tmp_path / "mine.json"
 
 
-def test_a_card_of_ones_own(own_card: Path) -> None:
+def test_a_card_of_the_user(own_card: Path) -> None:
     encoder = FrameEncoder.from_name(f"file:{own_card}", scales=(1, 2), device="cpu")
     card = encoder.backbone.card
     assert (card.preprocessing.resize, card.dim, card.published) == (72, 512, "mean")
@@ -67,5 +68,20 @@ def test_a_card_that_forgets_a_part_of_the_file(own_card: Path) -> None:
 def test_a_card_with_a_digest_checks_it(own_card: Path) -> None:
     content = json.loads(own_card.read_text())
     own_card.write_text(json.dumps({**content, "sha256": "0" * 64}))
-    with pytest.raises(CorruptFileError, match="has not the SHA-256"):
+    with pytest.raises(CorruptFileError, match="does not have the SHA-256"):
         load_backbone(f"file:{own_card}")
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [({"license": "MIT"}, "MIT"), ({"licence": "Apache-2.0"}, "Apache-2.0"), ({}, "not given")],
+)
+def test_both_spellings_of_the_license_are_read(
+    own_card: Path, entry: dict[str, str], expected: str
+) -> None:
+    content = json.loads(own_card.read_text())
+    del content["license"]
+    own_card.write_text(json.dumps({**content, **entry}))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert get_card(f"file:{own_card}").license.name == expected

@@ -1,4 +1,4 @@
-"""Weights from files: strict, safe, converted once, downloaded, their licences told."""
+"""Weights from files: strict, safe, converted once, downloaded, license warnings."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def test_a_web_page_instead_of_weights(tmp_path: Path) -> None:
     page = tmp_path / "mvp.pth"
     page.write_text("<!DOCTYPE html><title>Quota exceeded</title>")
     with pytest.raises(
-        CorruptFileError, match="mvp.pth .* is no whole PyTorch .* download it again"
+        CorruptFileError, match="mvp.pth .* is not a complete PyTorch .* download it again"
     ):
         load_backbone("mvp-vits-hoi", weights=page)
 
@@ -263,7 +263,9 @@ def test_impossible_settings_download_nothing(served: FileServer) -> None:
     assert not served.requests
 
 
-def test_licenses_that_forbid_something_are_told_once(served: FileServer, fresh_home: Path) -> None:
+def test_licenses_that_forbid_something_are_shown_once(
+    served: FileServer, fresh_home: Path
+) -> None:
     with pytest.warns(LicenseWarning, match="vc1-vitb: CC-BY-NC-4.0, not for commercial use"):
         load_backbone("vc1-vitb")
     with warnings.catch_warnings():
@@ -272,7 +274,7 @@ def test_licenses_that_forbid_something_are_told_once(served: FileServer, fresh_
     assert "CC-BY-NC" in json.loads((fresh_home / "notices" / "vc1-vitb.json").read_text())["told"]
 
 
-def test_gated_weights_say_what_to_do(shrink: Any, tmp_path: Path, monkeypatch: Any) -> None:
+def test_gated_weights_name_the_next_step(shrink: Any, tmp_path: Path, monkeypatch: Any) -> None:
     path = write_published("spa-vitb", tmp_path, shrink("spa-vitb"))
     license = dataclasses.replace(CARDS["spa-vitb"].license, gated=True)
     monkeypatch.setitem(CARDS, "spa-vitb", dataclasses.replace(CARDS["spa-vitb"], license=license))

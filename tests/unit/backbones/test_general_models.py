@@ -124,7 +124,7 @@ def check(name: str, path: Path, expected: Callable[[np.ndarray], Tensor]) -> No
 
 
 def prepared(frames: np.ndarray, *steps: Any, card: BackboneCard) -> Tensor:
-    """Pictures of Pillow's through torchvision's transforms, normalised by the card's numbers."""
+    """Pictures of Pillow's through torchvision's transforms, normalized by the card's numbers."""
     last = v2.Normalize(list(card.preprocessing.mean), list(card.preprocessing.std))
     steps = (*steps, v2.ToImage(), v2.ToDtype(torch.float32, scale=True), last)
     return torch.stack([v2.Compose(steps)(Image.fromarray(frame)) for frame in frames])
@@ -328,7 +328,7 @@ def test_dinov3(tmp_path: Path, shrink: Any) -> None:
 
 
 def test_clip(tmp_path: Path, shrink: Any) -> None:
-    """Projected, quick GELU, the shorter side resized by Pillow and the centre cut out."""
+    """Projected, quick GELU, the shorter side resized by Pillow and the center cut out."""
     hf = pytest.importorskip("transformers")
     card = small(shrink, "clip-vitb16", num_classes=24)
     shrink("clip-vitb16", {}, head_dim=24)
@@ -380,7 +380,7 @@ def test_so400m_has_the_same_gelu() -> None:
     assert CARDS["siglip2-so400m14-224"].architecture.to_dict()["act_layer"] == "gelu_tanh"
 
 
-def test_openais_layout_is_taken_too(tmp_path: Path, shrink: Any) -> None:
+def test_openais_names_are_taken_too(tmp_path: Path, shrink: Any) -> None:
     """timm's own conversion stands in where a file is not in timm's layout.
 
     The projection keeps its published width: timm draws a head of another width anew.

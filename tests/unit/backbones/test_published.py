@@ -83,7 +83,7 @@ def test_published_field_of_view_at_scale_two(name: str, tmp_path: Path, shrink:
     outputs = []
     with pytest.MonkeyPatch.context() as patch:
         patch.setitem(PUBLISHED, name, fixed)
-        for tile in tiles:  # already normalised: the published network alone
+        for tile in tiles:  # already normalized: the published network alone
             outputs.append(_network(name, content, tile))
     encoder = FrameEncoder.from_name(name, scales=(2,), weights=path, device="cpu")
     if encoder.layout.pooling == "grid":

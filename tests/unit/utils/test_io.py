@@ -74,7 +74,7 @@ def test_unknown_lists_what_is_allowed_and_the_nearest():
     assert message == "unknown level 'precis'; available: easy, precise (did you mean 'precise'?)"
 
 
-def test_a_full_disk_is_told_and_the_old_file_kept(tmp_path):
+def test_a_full_disk_is_reported_and_the_old_file_kept(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("old")
     with pytest.raises(DiskFullError, match=r"a\.txt could not be written"):

@@ -1,4 +1,4 @@
-"""Random views of frames, as S² tiles show them, for pre-training."""
+"""Random crops of frames for pre-training, of the same sizes as S² tiles."""
 
 from __future__ import annotations
 
@@ -15,20 +15,27 @@ from s2robot.utils.distributed import ALONE, DistributedContext
 
 @dataclass(frozen=True)
 class CropConfig:
-    """How views are cut: which share of the frame a view spans, as S² tiles do."""
+    """Settings of random crops.
+
+    Example:
+        >>> CropConfig(scales=(1.0,), weights=(1.0,)).jitter
+        0.2
+    """
 
     scales: tuple[float, ...] = (1.0, 2.0, 3.0)
-    """A view at scale s spans 1/s of the frame's side: what a tile of scale s shows."""
+    """A crop at scale s spans 1/s of the frame's shorter side, like a tile of scale s."""
     weights: tuple[float, ...] = (0.4, 0.35, 0.25)
-    """Share of the views drawn at each scale."""
+    """Relative frequency of each scale."""
     jitter: float = 0.2
-    """A view's side is shrunk by a random factor in [1 - jitter, 1]."""
+    """The side of a crop is multiplied by a random factor in [1 - jitter, 1]."""
     flip: float = 0.5
     """Probability of a left-right flip."""
 
     def __post_init__(self) -> None:
         if len(self.scales) != len(self.weights) or not self.scales:
-            raise ValueError(f"scales {self.scales} and weights {self.weights} must pair up")
+            raise ValueError(
+                f"scales {self.scales} and weights {self.weights} must have the same length"
+            )
         if min(self.scales) < 1:
             raise ValueError(f"scales must be at least 1; got {self.scales}")
         if min(self.weights) < 0 or sum(self.weights) <= 0:
@@ -40,24 +47,25 @@ class CropConfig:
 
 
 class CropSampler(Dataset):
-    """Random views of a pool, one batch a step.
+    """Random crops of a frame dataset, one batch for each training step.
 
-    View i of a step depends on (seed, step, i) alone: a resumed run repeats it, and any number of
-    processes train on the same views. As a ``Dataset``, item ``step`` is the step's batch.
+    Crop i of a step depends only on (seed, step, i): a resumed run repeats it, and any number of
+    processes train on the same crops. As a ``Dataset``, item ``step`` is the batch of this step.
 
     Args:
-        pool: of frames.
-        size: side of a view [px].
-        config: how views are cut.
-        seed: of the views.
-        batch_size: views a step, over all processes.
-        context: the processes; this one's share is made.
-        cells: along a view's side, whose classes are given too where the pool knows them.
+        dataset: frames to crop.
+        size: side of a resized crop [px].
+        config: settings of the crops.
+        seed: seed of the crops.
+        batch_size: number of crops in a step, over all processes.
+        context: the processes that train together; each makes its share of a batch.
+        cells: number of cells along a crop's side for which classes are returned, if the dataset
+            has segments.
     """
 
     def __init__(
         self,
-        pool: FrameDataset,
+        dataset: FrameDataset,
         size: int,
         config: CropConfig,
         seed: int,
@@ -65,29 +73,29 @@ class CropSampler(Dataset):
         context: DistributedContext = ALONE,
         cells: int = 0,
     ) -> None:
-        self._pool = pool
+        self._dataset = dataset
         self._size = size
         self._config = config
-        self._coverage = np.cumsum(config.weights) / np.sum(config.weights)
+        self._cumulative = np.cumsum(config.weights) / np.sum(config.weights)
         self._seed = seed
         self._numbers = range(batch_size)[context.rank :: context.size]
-        self._cells = cells if pool.has_segments else 0
+        self._cells = cells if dataset.has_segments else 0
 
     def __getitem__(self, step: int) -> list[torch.Tensor]:
-        """Views of a training step, and what their places show where that is known.
+        """Return the crops of a training step, and the classes of their cells if they are known.
 
         Returns:
-            ``(batch_size / processes, 3, size, size)`` uint8, and perhaps
+            ``(batch_size / processes, 3, size, size)`` uint8; and, with segments,
             ``(batch_size / processes, cells, cells)`` uint8 classes.
         """
-        parts = zip(*[self._view(step, number) for number in self._numbers], strict=True)
+        parts = zip(*[self._crop(step, number) for number in self._numbers], strict=True)
         return [torch.cat(part) for part in parts]
 
-    def _view(self, step: int, number: int) -> list[torch.Tensor]:
+    def _crop(self, step: int, number: int) -> list[torch.Tensor]:
         rng = np.random.default_rng([self._seed, step, number])
-        index = int(rng.integers(len(self._pool)))
-        frame = self._pool[index]  # (H, W, 3)
-        scale = self._config.scales[int(np.searchsorted(self._coverage, rng.random(), "right"))]
+        index = int(rng.integers(len(self._dataset)))
+        frame = self._dataset[index]  # (H, W, 3)
+        scale = self._config.scales[int(np.searchsorted(self._cumulative, rng.random(), "right"))]
         side = round(min(frame.shape[:2]) / scale * rng.uniform(1 - self._config.jitter, 1))
         top, left = (int(rng.integers(0, length - side + 1)) for length in frame.shape[:2])
         crop = frame[top : top + side, left : left + side]
@@ -96,12 +104,12 @@ class CropSampler(Dataset):
         size = (self._size, self._size)
         parts = [F.interpolate(image, size=size, mode="bilinear", antialias=True)]
         if self._cells:
-            shrink = self._pool.segments(index).shape[0] / frame.shape[0]
+            shrink = self._dataset.segments(index).shape[0] / frame.shape[0]
             parts.append(self._segments(index, top * shrink, left * shrink, side * shrink))
         return [part.flip(-1) if flipped else part for part in parts]
 
     def _segments(self, index: int, top: float, left: float, side: float) -> torch.Tensor:
-        """Classes ``(1, cells, cells)`` at the middles of a view's cells."""
-        middles = (np.arange(self._cells) + 0.5) / self._cells * side
-        rows, columns = ((start + middles).astype(int) for start in (top, left))
-        return torch.from_numpy(self._pool.segments(index)[np.ix_(rows, columns)]).unsqueeze(0)
+        """Return the classes ``(1, cells, cells)`` at the centers of the cells of a crop."""
+        centers = (np.arange(self._cells) + 0.5) / self._cells * side
+        rows, columns = ((start + centers).astype(int) for start in (top, left))
+        return torch.from_numpy(self._dataset.segments(index)[np.ix_(rows, columns)]).unsqueeze(0)

@@ -1,4 +1,4 @@
-"""The recipe of a pre-training run, as plain values."""
+"""Configuration of a pre-training run."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from s2robot.utils.validation import (
 )
 
 RENDERED = "rendered"
-"""The source that needs no files: randomised scenes of the task family."""
+"""The source that needs no files: randomized scenes of the task family."""
 PRECISIONS = ("auto", "float32", "bfloat16")
 
 
@@ -48,7 +48,7 @@ class ModelConfig:
             )
 
     def build(self) -> VisionTransformer:
-        """The timm encoder: class token, final norm, no head."""
+        """Return the timm encoder: class token, final norm, no output projection."""
         return VisionTransformer(
             img_size=self.img_size,
             patch_size=self.patch_size,
@@ -63,50 +63,50 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """The whole recipe; what decides the weights guards a resumed run against another recipe."""
+    """Settings of a pre-training run; a run resumes only with the same ``recipe``."""
 
     name: str = "s2r-vitt16-128"
-    """Goes into the model card."""
+    """Name in the model card."""
     out: Path = Path("runs/pretrain")
-    """Checkpoint, loss curve, page, encoder.safetensors and encoder.json."""
+    """Folder of checkpoint, loss curve, page, encoder.safetensors and encoder.json."""
     source: tuple[str, ...] = (RENDERED,)
-    """"rendered", folders of pictures, videos, bags, demonstrations (.hdf5); all are joined."""
+    """"rendered", folders of images, videos, bags, demonstrations (.hdf5); all are combined."""
     frames: int = 20480
-    """Frames rendered where the source is "rendered"."""
+    """Number of frames to render for the source "rendered"."""
     frame_size: int = 384
-    """Shorter side of a kept frame [px]; a multiple of the base size keeps tiles native."""
+    """Shorter side of a stored frame [px]; a multiple of the base size keeps tiles native."""
     every: int = 1
-    """Of a video, a bag or demonstrations, every so many frames."""
+    """Use every Nth frame of a video, a bag or demonstrations."""
     skip_unreadable: bool = False
-    """Leave out pictures that cannot be read, and say how many, instead of stopping."""
+    """Skip images that cannot be read and print their number; otherwise raise an error."""
     cache: Path = Path("data/pretrain")
     """Folder of the prepared frames; runs with the same sources share them."""
     views: int = 1_024_000
-    """Views to train on in all; may be raised when resuming (the schedule is drawn out)."""
+    """Total number of crops to train on; may grow when resuming (this stretches the schedule)."""
     batch_size: int = 128
-    """Views a step, over all processes."""
+    """Number of crops in a step, over all processes."""
     lr: float = 1e-3
     weight_decay: float = 0.05
     warmup: float = 0.03
-    """Share of the steps in which the learning rate rises; then half a cosine to zero."""
+    """Share of the steps with a rising learning rate; then half a cosine to zero."""
     mask_ratio: float = 0.75
     segments_weight: float = 0.0
-    """Weight of telling what every place shows, masked or not (MultiMAE); rendered frames only."""
+    """Weight of the segmentation loss at all places (MultiMAE); only for rendered frames."""
     ema: float = 0.999
-    """Decay a step of the exponential moving average of the weights; the average is exported."""
+    """Decay of the weights' exponential moving average in a step; the average is exported."""
     clip_norm: float = 1.0
     checkpoint_every: int = 200
-    """Steps between checkpoints."""
+    """Number of steps between checkpoints."""
     seed: int = 0
     device: str = "auto"
     precision: str = "auto"
-    """"auto" is bfloat16 where the processor multiplies it faster, else float32."""
+    """"auto" is bfloat16 if the processor or GPU is faster with it, else float32."""
     compile: str = "auto"
-    """"auto" compiles on a GPU; "on", "off"."""
+    """"on", "off", or "auto": compile the model on a GPU only."""
     processes: int = 0
-    """Data-parallel processes on this machine; 0 is one a GPU, or one a core (at most 8)."""
+    """Data-parallel processes on this machine; 0: one for each GPU, or for each core (up to 8)."""
     workers: int = 0
-    """Processes that cut views for each training process; 0: a thread on a CPU, several on GPUs."""
+    """Data processes for each training process; 0: a thread on a CPU, several processes on GPUs."""
     model: ModelConfig = field(default_factory=ModelConfig)
     sampling: CropConfig = field(default_factory=CropConfig)
 
@@ -132,17 +132,25 @@ class PretrainConfig:
 
     @property
     def steps(self) -> int:
-        """Optimiser steps in all."""
+        """Total number of optimizer steps."""
         return math.ceil(self.views / self.batch_size)
 
     def recipe(self) -> dict[str, Any]:
-        """What a checkpoint must agree with: all but where, how long and on what it runs."""
+        """Return the settings that a resumed run must have in common with its checkpoint.
+
+        Folders, the number of crops and the hardware may differ.
+        """
         free = {"out", "cache", "views", "device", "precision", "compile", "checkpoint_every"}
         free |= {"processes", "workers", "skip_unreadable"}
         return {k: v for k, v in dataclasses.asdict(self).items() if k not in free}
 
 
 def learning_rate(step: int, config: PretrainConfig) -> float:
-    """Linear warm-up, then half a cosine to zero."""
+    """Return the learning rate of a step: linear warm-up, then half a cosine to zero.
+
+    Args:
+        step: index of the optimizer step.
+        config: settings of the run.
+    """
     warmup = max(1, round(config.warmup * config.steps))
     return config.lr * cosine_schedule(step, config.steps, warmup)

@@ -1,4 +1,4 @@
-"""The encoder that comes out of pre-training, and its model card."""
+"""Export of the pre-trained encoder and its model card."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ARCHITECTURE = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
 
 
 def export(trainer: Trainer) -> Path:
-    """Write the averaged encoder in half precision and its model card; returns the card's path."""
+    """Write the averaged encoder in half precision and its model card; return the card's path."""
     weights = trainer.config.out / "encoder.safetensors"
     state = trainer.average.encoder.state_dict()
     tensors = {name: value.half().cpu().contiguous() for name, value in state.items()}
@@ -54,7 +54,7 @@ def _method(config: PretrainConfig) -> str:
     if not config.segments_weight:
         return "masked autoencoding (He et al. 2021, arXiv 2111.06377)"
     return (
-        "masked autoencoding that also tells what each place shows, from the renderer's segments "
+        "masked autoencoding that also predicts the segment at each place, from the renderer "
         "(MultiMAE with RGB input: Bachmann et al. 2022, arXiv 2204.01678)"
     )
 
@@ -64,13 +64,18 @@ def _data(config: PretrainConfig) -> str:
         f"{config.frames} frames of {config.frame_size} px rendered by "
         f"s2robot.envs.domain_randomization.RandomScenes(seed={config.seed})"
     )
-    told = [rendered if source == RENDERED else source for source in config.source]
+    origins = [rendered if source == RENDERED else source for source in config.source]
     spans = ", ".join(f"1/{scale:g}" for scale in config.sampling.scales)
-    return f"{'; '.join(told)}; views span {spans} of a frame's shorter side"
+    return f"{'; '.join(origins)}; views span {spans} of a frame's shorter side"
 
 
 def loss_curve(log: Path, points: int = 60) -> list[list[float]]:
-    """``[step, mean loss]`` of about ``points`` stretches of the log."""
+    """Return ``[step, mean loss]`` for consecutive parts of the log.
+
+    Args:
+        log: file with one row for each step.
+        points: number of parts, approximately.
+    """
     rows = read_jsonl(log)
     length = max(1, -(-len(rows) // points))
     parts = [rows[i : i + length] for i in range(0, len(rows), length)]

@@ -1,4 +1,4 @@
-"""Frames to pre-train on, prepared once: shards of equally large frames on disk, memory-mapped."""
+"""Frames for pre-training, prepared once: memory-mapped shards of frames of equal size on disk."""
 
 from __future__ import annotations
 
@@ -21,31 +21,33 @@ from s2robot.utils.provenance import versions
 
 SHARD_FRAMES = 256
 MIN_FRAMES = 64
-"""Fewer frames than this are a mistake, not a data set."""
+"""Minimum number of frames; fewer are probably a mistake."""
 
 
 class FrameGenerator(Protocol):
-    """Frame number ``i`` as ``(H, W, 3)`` uint8 RGB, the same at every call."""
+    """Source of numbered frames."""
 
-    def frame(self, index: int) -> np.ndarray: ...
+    def frame(self, index: int) -> np.ndarray:
+        """Return a frame ``(H, W, 3)`` uint8 RGB, the same at every call."""
+        ...
 
 
 class FrameDataset:
-    """Frames ``(H, W, 3)`` uint8 in shards on disk; all frames of a shard are equally large.
+    """Frames ``(H, W, 3)`` uint8 in shards on disk; all frames of a shard have the same size.
 
     Args:
         shards: files ``(frames, H, W, 3)`` uint8 in NumPy's format.
-        segments: files ``(frames, h, w)`` uint8 with what each place of the frames shows, one a
-            shard; or none.
+        segments: files ``(frames, h, w)`` uint8 with the classes of places of the frames, one file
+            for each shard; or none.
 
     Raises:
-        ValueError: no shard.
-        CorruptFileError: one is damaged.
+        ValueError: there is no shard.
+        CorruptFileError: a shard is damaged.
     """
 
     def __init__(self, shards: Sequence[Path], segments: Sequence[Path] = ()) -> None:
         if not shards:
-            raise ValueError("a frame pool needs at least one shard; got none")
+            raise ValueError("a frame dataset needs at least one shard; got none")
         self._paths = list(shards), list(segments)
         self._shards = [_open_shard(path, 4) for path in shards]
         self._segments = [_open_shard(path, 3) for path in segments]
@@ -63,11 +65,11 @@ class FrameDataset:
 
     @property
     def has_segments(self) -> bool:
-        """Whether it is known what the frames show."""
+        """True if the classes of places are known."""
         return bool(self._segments)
 
     def segments(self, i: int) -> np.ndarray:
-        """What each place of frame ``i`` shows: ``(h, w)`` uint8, perhaps coarser than it."""
+        """Return the classes of frame ``i``: ``(h, w)`` uint8; may be coarser than the frame."""
         shard, place = self._place(i)
         return self._segments[shard][place]
 
@@ -80,7 +82,9 @@ def _open_shard(path: Path, dimensions: int) -> np.ndarray:
     try:
         shard = np.load(path, mmap_mode="r", allow_pickle=False)
     except (ValueError, EOFError, OSError) as error:
-        raise CorruptFileError(f"{path} is not a whole frame shard ({error}); delete it") from None
+        raise CorruptFileError(
+            f"{path} is not a complete frame shard ({error}); delete it"
+        ) from None
     colors = dimensions == 3 or shard.shape[-1] == 3
     if shard.ndim != dimensions or not colors or shard.dtype != np.uint8:
         expected = "(frames, H, W, 3)" if dimensions == 4 else "(frames, h, w)"
@@ -94,14 +98,14 @@ def _open_shard(path: Path, dimensions: int) -> np.ndarray:
 def rendered_shards(
     cache: Path, frames: int, seed: int, size: int, kind: str = "frames"
 ) -> list[Path]:
-    """Shards of randomised scenes of the task family; those that are missing are rendered.
+    """Return the shards of randomized scenes of the task family; missing ones are rendered.
 
     Args:
         cache: folder of the shards.
-        frames: how many.
-        seed: of the scenes.
+        frames: number of frames.
+        seed: seed of the scenes.
         size: side of a frame [px].
-        kind: "frames", or "segments" for what they show, at half their size.
+        kind: "frames", or "segments" for the classes, at half the size.
     """
     key = digest_of({"seed": seed, "size": size, "mujoco": versions()["mujoco"]})[:12]
     folder = cache / f"rendered-{size}-{key}"
@@ -117,7 +121,7 @@ def rendered_shards(
 
 
 def _done(jobs: list[tuple[Path, str, int, int, int, int]]) -> Iterator[None]:
-    """Render shards, several at a time where there are several; GL does not survive a fork."""
+    """Render shards in several processes; they are spawned, because OpenGL fails after a fork."""
     processes = min(usable_cores(), len(jobs))
     if processes < 2:
         yield from (_render_shard(*job) for job in jobs)
@@ -143,16 +147,16 @@ def _render_shard(path: Path, kind: str, start: int, count: int, seed: int, size
 def kept_shards(
     cache: Path, key: str, make: Callable[[], Iterable[np.ndarray]], what: str
 ) -> list[Path]:
-    """Shards of frames that ``make`` yields, all of one shape; found again if they were made.
+    """Return the shards of the frames that ``make`` yields; they are written if missing.
 
     Args:
         cache: folder of the shards.
-        key: of everything that decides the frames.
-        make: the frames (H, W, 3) uint8; called where they are not kept yet.
-        what: the frames come from, for messages.
+        key: digest of everything that determines the frames.
+        make: function that yields frames (H, W, 3) uint8, all of one shape.
+        what: origin of the frames, for messages.
 
     Raises:
-        S2RobotError: fewer than ``MIN_FRAMES``.
+        S2RobotError: there are fewer than ``MIN_FRAMES``.
     """
     folder = cache / f"frames-{key}"
     listing = folder / "frames.json"
@@ -162,7 +166,7 @@ def kept_shards(
             if sum(counts) < MIN_FRAMES:
                 raise S2RobotError(
                     f"{what} holds {sum(counts)} frames that can be used; masked autoencoding "
-                    f"learns nothing from fewer than {MIN_FRAMES}: give more"
+                    f"needs at least {MIN_FRAMES}: give more frames"
                 )
             write_json(listing, {"frames": counts, "source": what})
         counts = read_json(listing)["frames"]
@@ -184,22 +188,27 @@ def _shard(folder: Path, number: int) -> Path:
 
 
 def write_shard(path: Path, frames: Iterable[np.ndarray], shape: tuple[int, ...]) -> None:
-    """Write frames, or what they show, as one shard of ``shape`` (frames, ...), atomically.
+    """Write frames, or their classes, as one shard, atomically.
+
+    Args:
+        path: file to write.
+        frames: arrays of ``shape[1:]`` uint8.
+        shape: shape of the shard, (frames, ...).
 
     Raises:
-        DiskFullError: there is no room.
-        ValueError: a frame of another shape.
+        DiskFullError: the disk is full.
+        ValueError: a frame has another shape.
     """
     with atomic_path(path) as temporary:
         shard = open_memmap(temporary, mode="w+", dtype=np.uint8, shape=shape)
-        _take_room(temporary)
+        _reserve_space(temporary)
         for i, frame in enumerate(frames):
             shard[i] = frame
         shard.flush()
 
 
-def _take_room(path: Path) -> None:
-    """Fill a sparse file's holes: writing to a memory map on a full disk would kill the process."""
+def _reserve_space(path: Path) -> None:
+    """Allocate a file's blocks: writing to a memory map on a full disk would kill the process."""
     if hasattr(os, "posix_fallocate"):
         with path.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, path.stat().st_size)

@@ -1,4 +1,4 @@
-"""Where frames to pre-train on come from: scenes, pictures, videos, bags, demonstrations."""
+"""Sources of frames for pre-training: scenes, images, videos, bags, demonstrations."""
 
 from __future__ import annotations
 
@@ -26,22 +26,26 @@ _ORIENTATION = 0x0112
 
 
 def open_dataset(config: PretrainConfig, console: Console) -> FrameDataset:
-    """Frames of all of a recipe's sources, prepared where they are not yet.
+    """Return the frames of all sources of a run; frames that are not prepared yet are prepared.
+
+    Args:
+        config: settings of the run.
+        console: console for messages.
 
     Raises:
-        FileNotFoundError: a source that does not exist.
-        ValueError: a source of an unknown kind, or a bag without the topic or with several.
-        CorruptFileError: pictures, a video, a bag or demonstrations that cannot be read.
-        S2RobotError: too few frames.
+        FileNotFoundError: a source does not exist.
+        ValueError: the kind of a source is unknown, or a bag has no such topic or several topics.
+        CorruptFileError: images, a video, a bag or demonstrations cannot be read.
+        S2RobotError: there are too few frames.
     """
     segments: list[Path] = []
     if config.segments_weight:
         rendered = config.cache, config.frames, config.seed, config.frame_size
         segments = rendered_shards(*rendered, kind="segments")
     shards = [_shards(source, config, console) for source in config.source]
-    pool = FrameDataset([path for paths in shards for path in paths], segments)
-    console.print(f"{len(pool)} frames from {', '.join(config.source)}", highlight=False)
-    return pool
+    dataset = FrameDataset([path for paths in shards for path in paths], segments)
+    console.print(f"{len(dataset)} frames from {', '.join(config.source)}", highlight=False)
+    return dataset
 
 
 def _shards(source: str, config: PretrainConfig, console: Console) -> list[Path]:
@@ -52,7 +56,7 @@ def _shards(source: str, config: PretrainConfig, console: Console) -> list[Path]
     if not path.exists():
         raise FileNotFoundError(
             f"source {source}: no such folder, video, bag or file of demonstrations; "
-            f"without one give {RENDERED!r}"
+            f"to render frames instead, give {RENDERED!r}"
         )
     settings = {"size": config.frame_size, "every": config.every}
     if bag:
@@ -74,20 +78,20 @@ def _shards(source: str, config: PretrainConfig, console: Console) -> list[Path]
 
 
 def _identity(path: Path) -> tuple[str, int, int]:
-    """What tells a file from its later versions: place, size [bytes], time of change [ns]."""
+    """Return what identifies a version of a file: path, size [bytes], modification time [ns]."""
     facts = path.stat()
     return str(path.resolve()), facts.st_size, facts.st_mtime_ns
 
 
 def _identities(bag: Path) -> list[tuple[str, int, int]]:
-    """Those of a bag's files: one, or all that lie in its folder."""
+    """Return the identities of a bag's files: one file, or all files in its folder."""
     return [_identity(p) for p in (sorted(bag.iterdir()) if bag.is_dir() else [bag])]
 
 
-# -------------------------------------------------------------------------------------- pictures
+# ---------------------------------------------------------------------------------------- images
 @dataclass(frozen=True)
 class Picture:
-    """A picture file and its size [px] as it is to be looked at."""
+    """An image file and its size [px] in upright orientation."""
 
     path: Path
     height: int
@@ -97,28 +101,34 @@ class Picture:
 def find_pictures(
     folder: Path, least: int, skip_unreadable: bool, console: Console
 ) -> list[Picture]:
-    """Pictures of a folder and of the folders in it that can be read and are large enough.
+    """Return the images in a folder and its subfolders that can be read and are large enough.
+
+    Args:
+        folder: folder to search.
+        least: minimum length of the shorter side [px].
+        skip_unreadable: skip images that cannot be used; otherwise raise an error.
+        console: console for messages.
 
     Raises:
-        ValueError: there are none.
+        ValueError: there are no images.
         CorruptFileError: some cannot be used, and ``skip_unreadable`` is not set.
     """
     files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
     if not files:
-        raise ValueError(f"{folder} holds no pictures; looked for {', '.join(PICTURES)}")
+        raise ValueError(f"{folder} contains no images; looked for {', '.join(PICTURES)}")
     good, bad = [], []
-    for file in track(files, description="reading pictures", transient=True):
+    for file in track(files, description="reading images", transient=True):
         try:
             good.append(_inspect(file, least))
         except (OSError, ValueError, SyntaxError) as error:
             bad.append(f"{file.relative_to(folder)} ({error})")
     if bad and not skip_unreadable:
         raise CorruptFileError(
-            f"{len(bad)} of {len(files)} pictures in {folder} cannot be used: {_first(bad)}. "
-            "Mend or remove them, or set skip_unreadable=true"
+            f"{len(bad)} of {len(files)} images in {folder} cannot be used: {_first(bad)}. "
+            "Fix or remove them, or set skip_unreadable=true"
         )
     if bad:
-        console.print(f"left out {len(bad)} of {len(files)} pictures: {_first(bad)}", markup=False)
+        console.print(f"skipped {len(bad)} of {len(files)} images: {_first(bad)}", markup=False)
     return good
 
 
@@ -128,19 +138,24 @@ def _first(lines: Sequence[str], count: int = 5) -> str:
 
 
 def _inspect(file: Path, least: int) -> Picture:
-    """Decode a picture once; one with a whole header may still break off later."""
+    """Decode an image once, because a file with a complete header may still be truncated."""
     with Image.open(file) as image:
         width, height = image.size
         if image.getexif().get(_ORIENTATION) in _SIDEWAYS:
             width, height = height, width
         if min(width, height) < least:
-            raise ValueError(f"{width}x{height} px; the model takes {least} px")
+            raise ValueError(f"{width}x{height} px; the model needs {least} px")
         image.load()
     return Picture(file, height, width)
 
 
 def common_shape(sizes: Sequence[tuple[int, int]], short_side: int) -> tuple[int, int]:
-    """The (height, width) [px] in all pictures once each is scaled to ``short_side``."""
+    """Return the largest (height, width) [px] that fits into all images after scaling.
+
+    Args:
+        sizes: (height, width) of each image [px].
+        short_side: shorter side that each image is scaled to [px].
+    """
     scaled = [_scaled(height, width, short_side) for height, width in sizes]
     return min(height for height, _ in scaled), min(width for _, width in scaled)
 
@@ -154,20 +169,29 @@ def _fitted(pictures: Sequence[Picture], short_side: int, console: Console) -> I
     sizes = Counter((p.height, p.width) for p in pictures)
     shape = common_shape(list(sizes), short_side)
     if len(sizes) > 1:
-        told = [f"{w}x{h} ({n})" for (h, w), n in sizes.most_common()]
+        listed = [f"{w}x{h} ({n})" for (h, w), n in sizes.most_common()]
         console.print(
-            f"pictures of {len(sizes)} sizes: {_first(told)}; each is scaled to a short side of "
-            f"{short_side} px and cut in its middle to {shape[1]}x{shape[0]}",
+            f"images of {len(sizes)} sizes: {_first(listed)}; each is scaled to a shorter side of "
+            f"{short_side} px and center-cropped to {shape[1]}x{shape[0]}",
             highlight=False,
         )
-    for picture in track(pictures, description="preparing pictures", transient=True):
+    for picture in track(pictures, description="preparing images", transient=True):
         with Image.open(picture.path) as image:
             upright = ImageOps.exif_transpose(image).convert("RGB")
         yield fit(upright, shape, short_side)
 
 
 def fit(image: Image.Image, shape: tuple[int, int], short_side: int) -> np.ndarray:
-    """Scale a picture to ``short_side`` and cut its middle to ``shape`` (height, width)."""
+    """Return an image after scaling and center crop.
+
+    Args:
+        image: RGB image.
+        shape: (height, width) of the result [px].
+        short_side: shorter side that the image is scaled to [px].
+
+    Returns:
+        ``(height, width, 3)`` uint8.
+    """
     height, width = _scaled(image.height, image.width, short_side)
     if (height, width) != (image.height, image.width):
         image = image.resize((width, height), Image.Resampling.BICUBIC)
@@ -189,7 +213,7 @@ def _bag(path: Path, topic: str | None, config: PretrainConfig) -> Iterator[np.n
 
 
 def _whole(frame: np.ndarray, short_side: int) -> np.ndarray:
-    """A frame at its own aspect ratio."""
+    """Return a scaled frame with its original aspect ratio."""
     image = Image.fromarray(frame)
     return fit(image, _scaled(image.height, image.width, short_side), short_side)
 

@@ -1,4 +1,4 @@
-"""What a machine does best while pre-training: device, precision, attention, data processes."""
+"""Choices by hardware for pre-training: device, precision, attention, data processes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _MOST_WORKERS = 12
 
 
 def training_device(name: str) -> torch.device:
-    """The device of a name; of several GPUs the one this process has been given."""
+    """Return the device with this name; with several GPUs, the one of this process."""
     device = resolve_device(name)
     if device.type == "cuda" and device.index is None:
         return torch.device("cuda", torch.cuda.current_device())
@@ -24,7 +24,12 @@ def training_device(name: str) -> torch.device:
 
 
 def resolve_precision(name: str, device: torch.device) -> torch.dtype:
-    """bfloat16 or float32; "auto" is bfloat16 where the processor multiplies it natively."""
+    """Return the dtype of a precision.
+
+    Args:
+        name: "float32", "bfloat16", or "auto": bfloat16 if the hardware multiplies it natively.
+        device: device to train on.
+    """
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cuda":
@@ -35,7 +40,7 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
 
 
 def cpu_flags() -> frozenset[str]:
-    """Instruction sets of the processor as Linux names them; empty elsewhere."""
+    """Return the processor's instruction sets by their names in Linux; empty on other systems."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -45,14 +50,22 @@ def cpu_flags() -> frozenset[str]:
 
 
 def compiles(choice: str, device: torch.device) -> bool:
-    """Whether to compile the model; on a CPU it gained nothing and took half a minute to start."""
+    """Return True if the model should be compiled.
+
+    On a CPU, compiling was not faster and took half a minute at the start.
+
+    Args:
+        choice: "on", "off", or "auto": on a GPU only.
+        device: device to train on.
+    """
     return choice == "on" or (choice == "auto" and device.type == "cuda")
 
 
 def plain_attention(model: nn.Module) -> None:
-    """Attention by two matrix products: for short sequences the fused kernel's gradient is slow.
+    """Replace fused attention by two matrix products, which are faster for short sequences.
 
-    On a CPU with bfloat16 it took two fifths of a step by PyTorch's profiler.
+    On a CPU with bfloat16, the fused kernel's gradient took two fifths of a step according to
+    PyTorch's profiler.
     """
     for module in model.modules():
         if isinstance(module, Attention):
@@ -60,7 +73,13 @@ def plain_attention(model: nn.Module) -> None:
 
 
 def data_workers(wanted: int, device: torch.device, processes: int) -> int:
-    """Processes that cut views for one training process; 0 is a thread of its own."""
+    """Return the number of data processes for one training process; 0 means a thread.
+
+    Args:
+        wanted: number from the configuration; 0 to choose by hardware.
+        device: device to train on.
+        processes: number of training processes on this machine.
+    """
     if wanted:
         return wanted
     if device.type == "cuda":

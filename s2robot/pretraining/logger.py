@@ -1,4 +1,4 @@
-"""What a pre-training run tells and keeps while it goes on."""
+"""Progress, loss curve and checkpoints of a pre-training run."""
 
 from __future__ import annotations
 
@@ -19,7 +19,12 @@ from s2robot.utils.io import append_jsonl, atomic_path, read_jsonl
 
 
 class TrainingLogger:
-    """What a run tells and keeps: progress, loss curve, checkpoints."""
+    """Shows progress; writes the loss curve and checkpoints.
+
+    Args:
+        trainer: the run to log.
+        console: console for messages.
+    """
 
     def __init__(self, trainer: Trainer, console: Console) -> None:
         self.trainer, self.console = trainer, console
@@ -42,13 +47,18 @@ class TrainingLogger:
         _trim_log(self.log, trainer.step)
 
     def add(self, loss: float, waited: float) -> None:
-        """Note one step."""
+        """Record one step.
+
+        Args:
+            loss: loss of the step.
+            waited: time that the step waited for data [s].
+        """
         self.rows.append({"step": self.trainer.step - 1, "loss": loss})
         self.waited += waited
         self.progress.update(self.task, advance=1, loss=loss)
 
     def checkpoint(self) -> None:
-        """Keep the loss curve, then what is needed to resume, then the encoder so far."""
+        """Write the loss curve, then the state for resuming, then the current encoder."""
         trainer, config = self.trainer, self.trainer.config
         # The log first: rows past a checkpoint are cut off on resuming, missing ones are lost.
         append_jsonl(self.log, self.rows)
@@ -62,19 +72,19 @@ class TrainingLogger:
             self.board.add_scalar(name, value, trainer.step)
         self.board.add_scalar("lr", learning_rate(trainer.step - 1, config), trainer.step)
         self.console.print(
-            f"step {trainer.step}/{config.steps}  loss {loss:.4f}  {rate:.0f} views/s  "
+            f"step {trainer.step}/{config.steps}  loss {loss:.4f}  {rate:.0f} crops/s  "
             f"waiting for data {self.waited / spent:.1%}",
             highlight=False,
         )
 
     def close(self) -> None:
-        """End the progress bar and the board."""
+        """Close the progress bar and TensorBoard's writer."""
         self.progress.stop()
         self.board.close()
 
 
 def _trim_log(log: Path, step: int) -> None:
-    """Drop rows past the checkpoint, which a kill between log and checkpoint leaves."""
+    """Delete rows after the checkpoint; an interruption between two writes can leave them."""
     rows = [row for row in read_jsonl(log) if row["step"] < step]
     with atomic_path(log) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -12,27 +12,27 @@ from torch import nn
 MEAN = (0.485, 0.456, 0.406)
 STD = (0.229, 0.224, 0.225)
 
-# Patches of rendered scenes are often flat: the paper's 1e-6 would blow their noise up to unit
-# variance and make the loss about nothing else.
+# Patches of rendered scenes are often flat: with the paper's 1e-6, their noise would have unit
+# variance and dominate the loss.
 PIXEL_VARIANCE_EPS = 1e-2
 
 SEGMENT_CELLS = 8
-"""Places along a patch's side whose class is told."""
+"""Number of places along a patch's side whose class is predicted."""
 SEGMENT_WEIGHTS = (1.0, 1.0, 1.5, 2.0, 8.0, 2.0)
-"""Of background, table, arm, gripper, cube, box in the loss: what is small counts for more."""
+"""Loss weights of background, table, arm, gripper, cube and box; small objects have more."""
 
 
 class MaskedAutoencoder(nn.Module):
-    """Encode the visible patches, decode all, and compare normalised pixels of the masked ones.
+    """Encode the visible patches, decode all, and compare normalized pixels of the masked ones.
 
     Args:
-        encoder: square-image timm ViT with a class token and no head; its position embedding is
-            replaced by the fixed 2-D sine-cosine one.
+        encoder: square-image timm ViT with a class token and no output projection; its position
+            embedding is replaced by the fixed 2-D sine-cosine one.
         decoder_dim: width of the decoder.
         decoder_depth: number of decoder blocks.
         decoder_heads: attention heads of the decoder.
-        segments_weight: weight of the loss of telling what every place shows; 0 is none (He et
-            al.), above 0 is one further task of MultiMAE (Bachmann et al. 2022, arXiv 2204.01678).
+        segments_weight: weight of the segmentation loss at all places; 0 for none (He et al.); more
+            adds one task of MultiMAE (Bachmann et al. 2022, arXiv 2204.01678).
     """
 
     def __init__(
@@ -65,17 +65,17 @@ class MaskedAutoencoder(nn.Module):
     def forward(
         self, images: torch.Tensor, keep: torch.Tensor, segments: torch.Tensor | None = None
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Loss and predictions.
+        """Return the loss and the predicted pixels.
 
         Args:
-            images: ``(B, 3, S, S)`` normalised.
+            images: ``(B, 3, S, S)``, normalized.
             keep: ``(B, V)`` int64 indices of the visible patches.
-            segments: ``(B, s, s)`` uint8 classes, s = ``SEGMENT_CELLS`` cells a patch; where
+            segments: ``(B, s, s)`` uint8 classes, ``SEGMENT_CELLS`` along a patch's side; only if
                 ``segments_weight`` is above 0.
 
         Returns:
             Mean squared error over masked patches, plus the weighted cross-entropy of the segments
-            of all patches (scalar), and the predicted normalised pixels ``(B, N, patch² · 3)``.
+            of all patches (scalar), and the predicted normalized pixels ``(B, N, patch² · 3)``.
         """
         decoded = self.decode_tokens(self.encode(images, keep), keep)
         predicted = self.decoder_head(decoded)
@@ -88,13 +88,18 @@ class MaskedAutoencoder(nn.Module):
         return loss, predicted
 
     def _segment_loss(self, decoded: torch.Tensor, segments: torch.Tensor) -> torch.Tensor:
-        told = self.segment_head(decoded).float().unflatten(-1, (-1, len(SEGMENT_WEIGHTS)))
+        predicted = self.segment_head(decoded).float().unflatten(-1, (-1, len(SEGMENT_WEIGHTS)))
         true = patchify(segments.unsqueeze(1), SEGMENT_CELLS).long()  # (B, N, cells²)
-        weights = torch.tensor(SEGMENT_WEIGHTS, device=told.device)
-        return F.cross_entropy(told.flatten(0, 2), true.flatten(), weights)
+        weights = torch.tensor(SEGMENT_WEIGHTS, device=predicted.device)
+        return F.cross_entropy(predicted.flatten(0, 2), true.flatten(), weights)
 
     def encode(self, images: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-        """Tokens ``(B, 1 + V, C)`` of the class token and the visible patches."""
+        """Return the tokens ``(B, 1 + V, C)`` of the class token and the visible patches.
+
+        Args:
+            images: ``(B, 3, S, S)``, normalized.
+            keep: ``(B, V)`` int64 indices of the visible patches.
+        """
         positions = self.encoder.get_parameter("pos_embed")
         tokens = _gather(self.encoder.patch_embed(images) + positions[:, 1:], keep)  # (B, V, C)
         prefix = self.encoder.get_parameter("cls_token") + positions[:, :1]
@@ -102,11 +107,21 @@ class MaskedAutoencoder(nn.Module):
         return self.encoder.norm(self.encoder.blocks(tokens))
 
     def decode(self, tokens: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-        """Normalised pixels ``(B, N, patch² · 3)`` of every patch."""
+        """Return the normalized pixels ``(B, N, patch² · 3)`` of every patch.
+
+        Args:
+            tokens: ``(B, 1 + V, C)``.
+            keep: ``(B, V)`` int64 indices of the visible patches.
+        """
         return self.decoder_head(self.decode_tokens(tokens, keep))
 
     def decode_tokens(self, tokens: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
-        """What the decoder makes ``(B, N, decoder_dim)`` of every patch."""
+        """Return the decoder's token ``(B, N, decoder_dim)`` of every patch.
+
+        Args:
+            tokens: ``(B, 1 + V, C)``.
+            keep: ``(B, V)`` int64 indices of the visible patches.
+        """
         embedded = self.decoder_embed(tokens)
         full = self.mask_token.to(embedded.dtype).repeat(len(tokens), self.grid**2, 1)
         index = keep.unsqueeze(-1).expand(-1, -1, embedded.shape[-1])
@@ -118,7 +133,7 @@ class MaskedAutoencoder(nn.Module):
 
 
 def _fixed_positions(grid: int, width: int) -> nn.Parameter:
-    """Sine-cosine positions ``(1, 1 + grid², width)``, zero for the class token, not trained."""
+    """Return fixed sine-cosine positions ``(1, 1 + grid², width)``, zero for the class token."""
     positions = build_sincos2d_pos_embed([grid, grid], dim=width)
     positions = torch.cat([torch.zeros(1, width), positions])
     return nn.Parameter(positions.unsqueeze(0), requires_grad=False)
@@ -131,26 +146,46 @@ def _gather(tokens: torch.Tensor, keep: torch.Tensor) -> torch.Tensor:
 def visible_patches(
     batch: int, patches: int, mask_ratio: float, generator: torch.Generator
 ) -> torch.Tensor:
-    """Random indices ``(B, V)`` of the patches that stay visible, sorted along the last axis."""
+    """Return random indices ``(B, V)`` of the visible patches, sorted along the last axis.
+
+    Args:
+        batch: B, number of images.
+        patches: number of patches of an image.
+        mask_ratio: share of the patches that are masked, between 0 and 1.
+        generator: random generator.
+
+    Raises:
+        ValueError: no patch would be visible, or none masked.
+    """
     visible = round(patches * (1 - mask_ratio))
     if not 0 < visible < patches:
         raise ValueError(
             f"mask_ratio {mask_ratio} leaves {visible} of {patches} patches; "
-            "choose one between 0 and 1 that leaves some and hides some"
+            "choose one between 0 and 1 that masks some patches and leaves some visible"
         )
     order = torch.rand(batch, patches, generator=generator).argsort(dim=1)
     return order[:, :visible].sort(dim=1).values
 
 
 def patchify(images: torch.Tensor, patch: int) -> torch.Tensor:
-    """Images ``(B, 3, S, S)`` to patches ``(B, N, patch² · 3)``, row by row."""
+    """Return patches ``(B, N, patch² · channels)`` of images, row by row.
+
+    Args:
+        images: ``(B, channels, S, S)``.
+        patch: side of a patch [px].
+    """
     batch, channels, height, width = images.shape
     grid = images.reshape(batch, channels, height // patch, patch, width // patch, patch)
     return grid.permute(0, 2, 4, 3, 5, 1).reshape(batch, -1, patch**2 * channels)
 
 
 def unpatchify(patches: torch.Tensor, patch: int) -> torch.Tensor:
-    """Patches ``(B, N, patch² · 3)`` of square images back to ``(B, 3, S, S)``."""
+    """Return square images ``(B, 3, S, S)`` from their patches.
+
+    Args:
+        patches: ``(B, N, patch² · 3)``.
+        patch: side of a patch [px].
+    """
     batch, number, _ = patches.shape
     side = round(number**0.5)
     grid = patches.reshape(batch, side, side, patch, patch, 3)
@@ -158,20 +193,22 @@ def unpatchify(patches: torch.Tensor, patch: int) -> torch.Tensor:
 
 
 def normalize_patches(patches: torch.Tensor) -> torch.Tensor:
-    """Each patch to zero mean and unit variance (the paper's ``norm_pix_loss``)."""
+    """Return patches with zero mean and unit variance (the paper's ``norm_pix_loss``)."""
     mean, deviation = patch_moments(patches)
     return (patches - mean) / deviation
 
 
 def patch_moments(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-    """Mean and (floored) standard deviation ``(B, N, 1)`` of each patch."""
+    """Return the mean and the regularized standard deviation ``(B, N, 1)`` of each patch."""
     mean = patches.mean(dim=-1, keepdim=True)
-    variance = (patches - mean).square().mean(dim=-1, keepdim=True)  # several times torch.var here
+    variance = (
+        (patches - mean).square().mean(dim=-1, keepdim=True)
+    )  # several times faster than torch.var
     return mean, (variance + PIXEL_VARIANCE_EPS).sqrt()
 
 
 def normalize_pixels(views: torch.Tensor) -> torch.Tensor:
-    """uint8 ``(B, 3, S, S)`` to float32, ImageNet mean and deviation."""
+    """Return images ``(B, 3, S, S)`` uint8 as float32, normalized with ImageNet's statistics."""
     mean = torch.tensor(MEAN, device=views.device).view(1, 3, 1, 1) * 255
     std = torch.tensor(STD, device=views.device).view(1, 3, 1, 1) * 255
     return (views.float() - mean) / std

@@ -1,7 +1,7 @@
 """Pre-train an encoder by masked autoencoding (He et al. 2021, arXiv 2111.06377).
 
-``<out>/checkpoint.pt`` holds everything that a stopped run needs to continue. The encoder and its
-model card (``encoder.safetensors``, ``encoder.json``) are exported at every checkpoint.
+``<out>/checkpoint.pt`` holds everything that an interrupted run needs to continue. The encoder and
+its model card (``encoder.safetensors``, ``encoder.json``) are exported at every checkpoint.
 """
 
 from __future__ import annotations
@@ -29,42 +29,46 @@ from s2robot.utils.distributed import DistributedContext, count_processes, launc
 
 
 def pretrain(config: PretrainConfig, console: Console | None = None) -> Path:
-    """Prepare frames, train (or go on training), export; returns the model card's path.
+    """Prepare frames, train or resume, and export; return the path of the model card.
+
+    Args:
+        config: settings of the run.
+        console: console for messages.
 
     Raises:
         DivergedError: the loss became NaN or infinite.
-        MismatchError: ``config.out`` holds a checkpoint of another recipe.
-        S2RobotError: sources that cannot be used, or a full disk.
+        MismatchError: ``config.out`` contains a checkpoint with another recipe.
+        S2RobotError: sources cannot be used, or the disk is full.
     """
     console = console or Console()
     processes = count_processes(config.processes, config.device, config.batch_size)
     if not under_torchrun():
-        open_dataset(config, console)  # once, before several processes want it
+        open_dataset(config, console)  # once, before several processes need it
     launch(_work, processes, config)
     return config.out / "encoder.json"
 
 
 def _work(context: DistributedContext, config: PretrainConfig) -> None:
-    """What each process does."""
+    """Train in one of the processes; the main process writes the results."""
     console = Console(quiet=not context.is_main_process)
     trainer = Trainer(config, context)
     checkpoint = config.out / "checkpoint.pt"
     if checkpoint.exists():
         trainer.load(checkpoint)
         console.print(f"resuming at step {trainer.step} of {config.steps}")
-    pool = open_dataset(config, Console(quiet=True))
+    dataset = open_dataset(config, Console(quiet=True))
     sampling = config.model.img_size, config.sampling, config.seed, config.batch_size
     cells = config.model.img_size // config.model.patch_size * SEGMENT_CELLS
-    sampler = CropSampler(pool, *sampling, context, cells)
+    sampler = CropSampler(dataset, *sampling, context, cells)
     console.print(
         f"pre-training {config.name} on {trainer.device} in {trainer.precision}, "
-        f"{context.size} process(es): {config.views} views",
+        f"{context.size} process(es): {config.views} crops",
         highlight=False,
     )
     _train(trainer, sampler, console)
     if context.is_main_process:
         with SummaryWriter(str(config.out / "tb")) as board:
-            write_reconstructions(trainer, CropSampler(pool, *sampling[:3], 8), board)
+            write_reconstructions(trainer, CropSampler(dataset, *sampling[:3], 8), board)
         export(trainer)
         write_page(config)
 
@@ -83,7 +87,12 @@ def _train(trainer: Trainer, sampler: CropSampler, console: Console) -> None:
 
 
 def batches(sampler: CropSampler, trainer: Trainer) -> Iterator[tuple[list[torch.Tensor], float]]:
-    """Batches of the steps still to do, each with the seconds waited for it."""
+    """Yield the batch of each remaining step, and the time that the step waited for it [s].
+
+    Args:
+        sampler: sampler of the crops.
+        trainer: the run; its step is the first.
+    """
     config = trainer.config
     steps = range(trainer.step, config.steps)
     workers = data_workers(config.workers, trainer.device, trainer.context.size)
@@ -100,7 +109,7 @@ def batches(sampler: CropSampler, trainer: Trainer) -> Iterator[tuple[list[torch
 
 
 def _one_ahead(sampler: CropSampler, steps: range) -> Iterator[list[torch.Tensor]]:
-    """Batches cut by a thread while the step before trains: no process is forked."""
+    """Yield batches; a thread prepares each one during the step before, without a fork."""
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting = [pool.submit(sampler.__getitem__, step) for step in steps[:1]]
         for step in steps:

@@ -29,10 +29,10 @@ from s2robot.utils.optim import parameter_groups, seeded
 
 
 class Trainer:
-    """State of one pre-training run: model, average, optimiser, step.
+    """State of one pre-training run: model, average of the weights, optimizer, step.
 
     Args:
-        config: the recipe.
+        config: settings of the run.
         context: the processes that train together.
     """
 
@@ -66,14 +66,14 @@ class Trainer:
         return model.to(self.device)
 
     def update(self, views: torch.Tensor, segments: torch.Tensor | None = None) -> float:
-        """One optimiser step on this process's views; the mean loss.
+        """Make one optimizer step on this process's crops; return the mean loss of all processes.
 
         Args:
-            views: ``(B, 3, S, S)`` uint8.
-            segments: what they show, where the recipe asks for it (see ``MaskedAutoencoder``).
+            views: crops ``(B, 3, S, S)`` uint8.
+            segments: their classes, if ``segments_weight`` is above 0; see ``MaskedAutoencoder``.
 
         Raises:
-            DivergedError: the loss or a gradient is NaN or infinite; the weights stay as they are.
+            DivergedError: the loss or a gradient is NaN or infinite; the weights do not change.
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
@@ -98,7 +98,15 @@ class Trainer:
             return self.forward(images, keep, segments)[0]
 
     def visible(self, step: int, batch: int) -> torch.Tensor:
-        """Visible patches of a step: they depend only on (seed, step), so a resume repeats them."""
+        """Return the visible patches of a step, which depend only on (seed, step).
+
+        Args:
+            step: index of the step.
+            batch: B, number of crops.
+
+        Returns:
+            Indices ``(B, V)`` int64.
+        """
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + step)
         return visible_patches(batch, self.model.grid**2, self.config.mask_ratio, generator)
 
@@ -107,8 +115,8 @@ class Trainer:
             return
         what = f"the loss is {loss}" if not math.isfinite(loss) else f"a gradient is {norm}"
         raise DivergedError(
-            f"{what} in batch {self.step} (views of seed {self.config.seed}, step {self.step}); "
-            f"the checkpoint before it in {self.config.out} is kept and is good. Lower lr "
+            f"{what} in batch {self.step} (crops of seed {self.config.seed}, step {self.step}); "
+            f"the last checkpoint in {self.config.out} is still good. Lower lr "
             f"({self.config.lr}) and give another out="
         )
 
@@ -116,13 +124,13 @@ class Trainer:
     def _update_average(self) -> None:
         if not self.context.is_main_process:
             return
-        # Short runs would otherwise keep the random start: the usual (1 + t) / (10 + t) ramp.
+        # The usual ramp; without it, short runs would keep the random initial weights.
         decay = min(self.config.ema, (1 + self.step) / (10 + self.step))
         averages: list[torch.Tensor] = list(self.average.parameters())
         torch._foreach_lerp_(averages, list(self.model.parameters()), 1 - decay)  # pyright: ignore
 
     def save(self, path: Path) -> None:
-        """Write everything needed to resume, atomically."""
+        """Write everything that is needed to resume, atomically."""
         state = {
             "recipe": json.dumps(jsonable(self.config.recipe()), sort_keys=True),
             "step": self.step,
@@ -134,16 +142,16 @@ class Trainer:
             torch.save(state, temporary)
 
     def load(self, path: Path) -> None:
-        """Resume from ``path``.
+        """Resume from a checkpoint.
 
         Raises:
-            MismatchError: the checkpoint belongs to another recipe.
+            MismatchError: the checkpoint was written with another recipe.
         """
         state = torch.load(path, map_location=self.device, weights_only=True)
         ours, theirs = jsonable(self.config.recipe()), json.loads(state["recipe"])
         if ours != theirs:
             raise MismatchError(
-                f"{path} was written by another recipe: {_differences(theirs, ours)}; "
+                f"{path} was written with another recipe: {_differences(theirs, ours)}; "
                 "give the same settings, or another out="
             )
         self.model.load_state_dict(state["model"])

@@ -1,4 +1,4 @@
-"""What pre-training shows: its loss curve, reconstructions of masked views, and a page."""
+"""Figures of a pre-training run: loss curve, reconstructions of masked crops, and a page."""
 
 from __future__ import annotations
 
@@ -27,12 +27,18 @@ from s2robot.pretraining.trainer import Trainer
 from s2robot.utils.html import render_page
 from s2robot.utils.io import atomic_path, read_json, read_jsonl
 
-_UNSEEN_STEP = 10**9  # its views are none of the training's
+_UNSEEN_STEP = 10**9  # its crops are not used in training
 
 
 @torch.no_grad()
 def write_reconstructions(trainer: Trainer, sampler: CropSampler, board: SummaryWriter) -> Path:
-    """``reconstructions.png`` in ``out``: rows view, visible part, reconstruction."""
+    """Write ``reconstructions.png``: rows of crops, visible patches and reconstructions.
+
+    Args:
+        trainer: the run; the file is written to its ``out``.
+        sampler: sampler of the crops to show.
+        board: TensorBoard's writer, which gets the image too.
+    """
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
@@ -45,16 +51,16 @@ def write_reconstructions(trainer: Trainer, sampler: CropSampler, board: Summary
 
 
 def _reconstructions(trainer: Trainer, views: torch.Tensor) -> np.ndarray:
-    """Rows view / visible / reconstruction, one column a view: ``(3·S, B·S, 3)`` uint8."""
+    """Return rows of crops, visible patches and reconstructions: ``(3·S, B·S, 3)`` uint8."""
     model = trainer.average
     images = normalize_pixels(views.to(trainer.device))
     keep = trainer.visible(_UNSEEN_STEP, len(views)).to(trainer.device)
     _, predicted = model(images, keep)
     patches = patchify(images, model.patch)
     mean, deviation = patch_moments(patches)
-    seen = torch.zeros_like(patches[..., :1]).scatter_(1, keep.unsqueeze(-1), 1.0)
-    filled = torch.where(seen > 0, patches, predicted.float() * deviation + mean)
-    rows = [unpatchify(p, model.patch) for p in (patches, patches * seen, filled)]
+    visible = torch.zeros_like(patches[..., :1]).scatter_(1, keep.unsqueeze(-1), 1.0)
+    filled = torch.where(visible > 0, patches, predicted.float() * deviation + mean)
+    rows = [unpatchify(p, model.patch) for p in (patches, patches * visible, filled)]
     return np.concatenate([_to_picture(row) for row in rows])
 
 
@@ -66,15 +72,15 @@ def _to_picture(images: torch.Tensor) -> np.ndarray:
 
 
 def write_loss_picture(config: PretrainConfig) -> Path:
-    """``loss.png`` in ``out``."""
+    """Write ``loss.png`` to ``out`` and return its path."""
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
     curve = np.array(loss_curve(config.out / "loss.jsonl", points=200))  # (points, 2)
     figure, axes = plt.subplots(figsize=(7, 4))
     axes.plot(curve[:, 0] * config.batch_size / 1000, curve[:, 1])
-    of = "normalised pixels and segments" if config.segments_weight else "normalised pixels"
-    axes.set(xlabel="views [thousands]", ylabel=f"loss ({of})", title=config.name)
+    of = "normalized pixels and segments" if config.segments_weight else "normalized pixels"
+    axes.set(xlabel="crops [thousands]", ylabel=f"loss ({of})", title=config.name)
     axes.grid(alpha=0.3)
     figure.tight_layout()
     path = config.out / "loss.png"
@@ -85,7 +91,7 @@ def write_loss_picture(config: PretrainConfig) -> Path:
 
 
 def write_page(config: PretrainConfig) -> Path:
-    """``index.html`` in ``out``: one self-contained page of the run, from its card and pictures."""
+    """Write ``index.html`` to ``out``, one self-contained page of the run; return its path."""
     card = read_json(config.out / "encoder.json")
     rows = read_jsonl(config.out / "loss.jsonl")
     pictures = [write_loss_picture(config), config.out / "reconstructions.png"]
@@ -113,9 +119,9 @@ def _facts(config: PretrainConfig, card: dict[str, Any]) -> dict[str, str]:
         "model": f"ViT of width {shape['embed_dim']}, depth {shape['depth']}, "
         f"patch {shape['patch_size']}, {shape['img_size']} px",
         "frames": card["data"],
-        "views": f"{card['views']:,} ({card['steps']:,} steps of {config.batch_size})",
+        "crops": f"{card['views']:,} ({card['steps']:,} steps of {config.batch_size})",
         "precision": card["precision"],
         "machine": machine["gpu"] or f"{machine['processor']}, {machine['cpus']} CPUs",
-        "licence": card["licence"],
+        "license": card["licence"],
         "SHA-256": card["sha256"],
     }

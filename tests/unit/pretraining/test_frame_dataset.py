@@ -77,7 +77,7 @@ def test_damaged_shards_are_named(tmp_path):
     paths = keep(tmp_path, 64)
     whole = paths[0].read_bytes()
     paths[0].write_bytes(whole[:-100])
-    with pytest.raises(CorruptFileError, match="not a whole frame shard"):
+    with pytest.raises(CorruptFileError, match="not a complete frame shard"):
         FrameDataset(paths)
     np.save(paths[0], np.zeros((3, 4), dtype=np.uint8))
     with pytest.raises(CorruptFileError, match="expected uint8"):

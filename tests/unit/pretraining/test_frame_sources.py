@@ -63,7 +63,7 @@ def test_mixed_sizes_are_told_and_cut_to_what_they_share(prepare, folder):
     save(folder / "tall.png", 60, 66)
     pool, told = prepare(folder)
     assert pool[0].shape == (48, 48, 3)
-    assert "pictures of 3 sizes: 80x60 (64)" in told
+    assert "images of 3 sizes: 80x60 (64)" in told
 
 
 def test_the_common_shape_is_within_every_scaled_picture():
@@ -93,7 +93,7 @@ def test_unreadable_pictures_stop_it_by_name(prepare, folder):
     whole = (folder / "03.png").read_bytes()
     (folder / "03.png").write_bytes(whole[: len(whole) // 2])
     (folder / "04.png").write_text("no picture")
-    with pytest.raises(CorruptFileError, match=r"2 of 64 pictures.*03\.png.*skip_unreadable=true"):
+    with pytest.raises(CorruptFileError, match=r"2 of 64 images.*03\.png.*skip_unreadable=true"):
         prepare(folder)
 
 
@@ -102,12 +102,12 @@ def test_unreadable_pictures_are_left_out_where_asked_and_counted(prepare, folde
     (folder / "04.png").write_text("no picture")
     pool, told = prepare(folder, skip_unreadable=True)
     assert len(pool) == 64
-    assert "left out 1 of 65 pictures: 04.png" in told
+    assert "skipped 1 of 65 images: 04.png" in told
 
 
 def test_pictures_smaller_than_the_model_takes_are_refused(prepare, folder):
     save(folder / "icon.png", 30, 60)
-    with pytest.raises(CorruptFileError, match=r"icon\.png \(30x60 px; the model takes 32 px\)"):
+    with pytest.raises(CorruptFileError, match=r"icon\.png \(30x60 px; the model needs 32 px\)"):
         prepare(folder)
 
 
@@ -118,7 +118,7 @@ def test_too_few_pictures_are_refused(prepare, folder):
 
 
 def test_folders_without_pictures_are_refused(prepare, tmp_path):
-    with pytest.raises(ValueError, match="holds no pictures"):
+    with pytest.raises(ValueError, match="contains no images"):
         prepare(tmp_path)
 
 

@@ -244,7 +244,7 @@ def test_segments_are_cut_and_flipped_with_their_views(tmp_path):
     "settings, message",
     [
         ({"weights": (0.0, 0.0, 0.0)}, "nor all zero"),
-        ({"weights": (1.0,)}, "pair up"),
+        ({"weights": (1.0,)}, "must have the same length"),
         ({"jitter": 1.0}, "jitter"),
         ({"flip": 2.0}, "flip"),
     ],

@@ -26,32 +26,42 @@ EncodesFrame = Callable[[np.ndarray], Tensor]
 
 @dataclass(frozen=True)
 class Row:
-    """What one path did on all frames."""
+    """Latency and accuracy of one path over all frames."""
 
     path: str
-    """Runtime, and whether tiles were reused."""
+    """Name of the runtime; ends in ", reuse" if unchanged tiles were reused."""
     frames: int
     p50_ms: float
     p95_ms: float
     p99_ms: float
     speedup: float
-    """Median time of the first path, eager PyTorch, over that of this path."""
+    """Median time of the first path (eager PyTorch) divided by the median time of this path."""
     cosine_min: float
-    """Least cosine of an embedding with that of eager PyTorch."""
+    """Lowest cosine similarity between an embedding and that of eager PyTorch."""
     difference: float
-    """Largest difference from eager PyTorch, as a share of the embeddings' std."""
+    """Largest difference from eager PyTorch, as a share of the embeddings' standard deviation."""
     hit_rate: float | None = None
-    """Share of tiles reused."""
+    """Share of the tiles that were reused; None for a path that reuses none."""
     late: int | None = None
-    """Frames that took longer than the period."""
+    """Number of frames that took longer than the period; None without ``hz``."""
     holds: bool | None = None
-    """Whether the 95th percentile is within the period."""
+    """True if the 95th percentile is within the period; None without ``hz``."""
 
 
 def make_paths(
     encoder: FrameEncoder, runtimes: Sequence[str], reuse: bool, shape: tuple[int, int]
 ) -> tuple[dict[str, EncodesFrame], dict[str, str]]:
-    """Paths by name, eager PyTorch first, and why a runtime was left out, by its name."""
+    """Return the paths to time, one for each runtime that works on this machine.
+
+    Args:
+        encoder: the encoder to time.
+        runtimes: names of runtimes.
+        reuse: add a path that reuses unchanged tiles for each of ``runtimes``.
+        shape: (height, width) of the frames [px].
+
+    Returns:
+        Paths by name, eager PyTorch first; and, by name of runtime, the reason why it is missing.
+    """
     paths: dict[str, EncodesFrame] = {}
     left_out: dict[str, str] = {}
     named = list(dict.fromkeys(runtimes))
@@ -73,13 +83,19 @@ def make_paths(
 def measure(
     paths: dict[str, EncodesFrame], frames: np.ndarray, hz: float | None = None, show: bool = False
 ) -> list[Row]:
-    """Time every path on every frame, paths in turn by blocks; the first frames are a warm-up.
+    """Return the times of every path on every frame; paths take turns after each block of frames.
+
+    The first ``WARM_UP_FRAMES`` frames do not count.
 
     Args:
-        paths: frame ``(H, W, 3)`` to embedding ``(1, D)``; the first is what others are held to.
+        paths: functions from a frame ``(H, W, 3)`` to an embedding ``(1, D)``, by name; the others
+            are compared with the first.
         frames: ``(T, H, W, 3)`` uint8.
-        hz: frames arrive at this rate, each path's at its own time.
-        show: a progress bar.
+        hz: rate at which frames arrive [Hz]; None for no pause between frames.
+        show: show a progress bar.
+
+    Returns:
+        One row for each path, in their order.
     """
     skipped = min(WARM_UP_FRAMES, len(frames) - 1)
     runs = {name: _Run() for name in paths}
@@ -108,7 +124,7 @@ class _Run:
     embeddings: list[Tensor] = field(default_factory=list)
 
     def take(self, path: EncodesFrame, frame: np.ndarray) -> float:
-        """Embed a frame; returns the seconds that it took."""
+        """Embed a frame and return the time that it took [s]."""
         started = time.perf_counter()
         embedding = path(frame)
         if embedding.is_cuda:

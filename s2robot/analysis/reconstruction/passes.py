@@ -1,7 +1,7 @@
-"""The two passes of a reconstruction, each kept on disk as far as it has come.
+"""The two passes of a reconstruction; each saves its progress, so that it can be resumed.
 
-Training frames become moments, test frames sums of squares a block. Both are small whatever the
-number of frames, so tokens are never kept.
+The first pass reduces the training frames to moments, the second reduces the test frames to sums
+of squares for each block. Both results are small for any number of frames, so tokens are not saved.
 """
 
 from __future__ import annotations
@@ -23,23 +23,23 @@ from s2robot.utils.io import atomic_path, digest_of, locked
 from s2robot.utils.progress import frames_bar
 
 ReadsTokens = Callable[[int, int], np.ndarray]
-"""From the numbers of the first frame and of the one after the last to tokens ``(n, C)``."""
+"""Function from the indices (start, stop) of frames to their tokens ``(n, C)``."""
 
 
 @dataclass(frozen=True)
 class ChosenMap:
-    """A fitted map and the input channels that it takes."""
+    """A fitted map and the indices of the input channels that it reads."""
 
     channels: np.ndarray
     fitted: LinearMap
 
 
 class Kept(ABC):
-    """Something made of frames in order, and its file as far as it has come.
+    """A result that grows frame by frame and is saved to a file, so that it can be resumed.
 
     Args:
-        folder: for the file; None keeps nothing.
-        key: JSON-able, all that decides the content.
+        folder: folder of the file; None to save nothing.
+        key: everything that determines the content, as JSON values.
     """
 
     kind: str
@@ -47,25 +47,31 @@ class Kept(ABC):
     def __init__(self, folder: Path | None, key: Mapping[str, Any]) -> None:
         self.path = folder / f"{self.kind}-{digest_of(key)[:24]}.npz" if folder else None
         self.frames = 0
-        """How many are in it."""
+        """Number of frames processed so far."""
 
     @abstractmethod
     def add(self, x: np.ndarray, y: np.ndarray, frames: int) -> None:
-        """Take tokens of the next frames: the source's ``(n, Dx)`` and the target's ``(n, Dy)``."""
+        """Add the tokens of the next frames.
+
+        Args:
+            x: tokens of the source ``(n, Dx)``.
+            y: tokens of the target ``(n, Dy)``.
+            frames: number of frames that the tokens belong to.
+        """
 
     @abstractmethod
     def arrays(self) -> dict[str, np.ndarray]:
-        """All that it holds."""
+        """Return the content as arrays by name."""
 
     @abstractmethod
     def fill(self, arrays: Mapping[str, np.ndarray]) -> None:
-        """Take over what ``arrays`` gave."""
+        """Replace the content by arrays that the method ``arrays`` returned."""
 
     def restore(self) -> None:
-        """Go on from the file where there is one.
+        """Load the file if it exists.
 
         Raises:
-            CorruptFileError: it cannot be read, or holds something else.
+            CorruptFileError: the file cannot be read, or holds other arrays.
         """
         if self.path is None or not self.path.exists():
             return
@@ -84,7 +90,7 @@ class Kept(ABC):
         self.frames = frames
 
     def save(self) -> None:
-        """Write the file, whole or not at all."""
+        """Write the file atomically."""
         if self.path is not None:
             arrays = {"frames": np.array(self.frames), **self.arrays()}
             with atomic_path(self.path) as temporary, temporary.open("wb") as file:
@@ -104,27 +110,30 @@ class KeptMoments(Kept):
         self.restore()
 
     def add(self, x: np.ndarray, y: np.ndarray, frames: int) -> None:
+        """Add the tokens of the next frames; see ``Kept.add``."""
         self.moments.update(x, y)
         self.frames += frames
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Return count, means and scatter of the moments."""
         made = self.moments
         return {"count": np.array(made.count), "mean": made.mean, "scatter": made.scatter}
 
     def fill(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Replace the moments by those that ``arrays`` returned."""
         self.moments.count = int(arrays["count"])
         self.moments.mean, self.moments.scatter = arrays["mean"], arrays["scatter"]
 
 
 class KeptLosses(Kept):
-    """Sums of squares that each of a source's maps leaves on test frames, a block.
+    """Sums of squared errors of each map of a source, for each block of test frames.
 
     Args:
         folder: see ``Kept``.
         key: see ``Kept``.
-        blocks: ``(N,)``: number from 0 of the block that a frame is of.
-        constant: ``(P, Dy)``, the target's mean on training frames.
-        maps: of the source.
+        blocks: ``(N,)``: index of the block of each frame.
+        constant: ``(P, Dy)``: mean of the target's tokens on training frames.
+        maps: fitted maps of the source.
     """
 
     kind = "losses"
@@ -145,6 +154,7 @@ class KeptLosses(Kept):
         self.restore()
 
     def add(self, x: np.ndarray, y: np.ndarray, frames: int) -> None:
+        """Add the tokens of the next frames; see ``Kept.add``."""
         y = np.asarray(y, dtype=np.float64)
         blocks = self._blocks[self.frames : self.frames + frames]
         for left, chosen in zip(self._left, self._maps, strict=True):
@@ -154,25 +164,27 @@ class KeptLosses(Kept):
         self.frames += frames
 
     def arrays(self) -> dict[str, np.ndarray]:
+        """Return the sums of squares and the numbers of values."""
         return {"left": self._left, "total": self._total, "values": self._values}
 
     def fill(self, arrays: Mapping[str, np.ndarray]) -> None:
+        """Replace the sums by those that ``arrays`` returned."""
         self._left, self._total = arrays["left"], arrays["total"]
         self._values = arrays["values"]
 
     def losses(self) -> list[BlockLosses]:
-        """Of each map, in their order."""
+        """Return the losses of each map, in their order."""
         return [BlockLosses(left, self._total, self._values) for left in self._left]
 
 
 def _squares(errors: np.ndarray, frames: int) -> np.ndarray:
-    """Sums of squares of each frame: ``(n, C)`` to ``(frames,)``."""
+    """Return the sum of squares of each frame ``(frames,)`` from errors ``(n, C)``."""
     return np.square(errors).reshape(frames, -1).sum(axis=1)
 
 
 @contextlib.contextmanager
 def held(folder: str | Path | None) -> Iterator[Path | None]:
-    """The folder as a path, for this process alone as long as it lasts."""
+    """Lock a folder for this process and yield its path; yield None without a folder."""
     if folder is None:
         yield None
         return
@@ -189,16 +201,18 @@ def encode_into(
     save_every_s: float,
     name: str = "",
 ) -> None:
-    """Encode what is missing of each; frames that several lack go through the target once.
+    """Encode the frames that are missing in each result, and add their tokens to it.
+
+    A frame that is missing in several results is encoded once by the target.
 
     Args:
-        kept: what the tokens of each source go to.
+        kept: one result for each source.
         total: number of frames.
-        target: its tokens.
-        sources: their tokens, in the order of ``kept``.
-        batch: frames at once.
+        target: function that returns tokens of the target.
+        sources: functions that return tokens of the sources, in the order of ``kept``.
+        batch: number of frames that are encoded together.
         save_every_s: time between two writes [s]; the last write is at the end.
-        name: of the progress bar; empty for none.
+        name: name of the progress bar; empty for none.
     """
     saved = time.monotonic()
     with frames_bar(bool(name)) as bar:

@@ -1,8 +1,8 @@
 """How much of one model's features a linear map recovers from another's (S² paper §4.2).
 
-Loss l is the mean squared error over tokens and channels, l0 that of the best constant, and
-I = -log2(l / l0) the information recovered. Sums of squares and products are kept in place of
-tokens: memory is that of one (Dx + Dy)² matrix however many frames there are.
+The loss l is the mean squared error over tokens and channels, l0 is the loss of the best constant,
+and I = -log2(l / l0) is the recovered information. Only sums of squares and products of tokens are
+stored: the memory is that of one (Dx + Dy)² matrix for any number of frames.
 
     moments = Moments(dx, dy)
     for x, y in batches:                      # (n, Dx) and (n, Dy), same tokens
@@ -23,23 +23,31 @@ from s2robot.errors import NonFiniteError, S2RobotError
 from s2robot.stats.intervals import Interval, block_draws, limits
 
 RIDGE = 1e-6
-"""Share of each input channel's variance that is added to it; enough to make the sums invertible
-where channels repeat each other, too little to be seen in a loss otherwise."""
+"""Share of each input channel's variance that is added to it: enough to make the sums invertible if
+channels are redundant, too little to change a loss otherwise."""
 RESOLUTION = 1e-12
-"""Least l / l0 that is told apart from 0: about 40 bits."""
-_FLAT = 1e-9  # spread of a channel over its mean below which it is a constant
+"""Lowest l / l0 that is distinguished from 0: about 40 bits."""
+_FLAT = 1e-9  # a channel is constant if its spread over its mean is below this
 
 
 # --------------------------------------------------------------------------------------- moments
 class Moments:
-    """Count, means and centred sums of products of tokens of two models, batch after batch.
+    """Count, means and centered sums of products of the tokens of two models.
 
     Args:
-        inputs: Dx, channels that are mapped from.
-        outputs: Dy, channels that are mapped to.
-        places: P, tokens of a frame that have a mean of their own each; 1, as in the paper, for one
-            mean of all. With the places of a grid, maps get a bias for each and l0 is that of the
-            best constant for each: what never moves before a fixed camera then counts for nothing.
+        inputs: Dx, number of channels that are mapped from.
+        outputs: Dy, number of channels that are mapped to.
+        places: P, number of places of a frame with a mean each; 1 for one mean of all places, as in
+            the paper. With P > 1 a map has a bias for each place and l0 is the loss of the best
+            constant for each place, so that static background does not count as information.
+
+    Example:
+        >>> moments = Moments(inputs=2, outputs=1)
+        >>> x = np.random.default_rng(0).normal(size=(100, 2))  # (n, Dx)
+        >>> moments.update(x, x[:, :1] + x[:, 1:])
+        >>> fitted = fit_linear_map(moments, ridge=0)
+        >>> fitted.weights.round(6).tolist()
+        [[1.0], [1.0]]
     """
 
     def __init__(self, inputs: int, outputs: int, places: int = 1) -> None:
@@ -51,21 +59,25 @@ class Moments:
         self.outputs = outputs
         self.places = places
         self.count = 0
-        """Tokens of all places."""
+        """Number of tokens, over all places."""
         self.mean = np.zeros((places, inputs + outputs))
         """``(P, Dx + Dy)`` float64."""
         self.scatter = np.zeros((inputs + outputs, inputs + outputs))
-        """``(Dx + Dy, Dx + Dy)`` float64: sum of outer products of what differs from the mean."""
+        """``(Dx + Dy, Dx + Dy)`` float64: sum of outer products of deviations from the mean."""
 
     def update(self, x: np.ndarray, y: np.ndarray) -> None:
-        """Add tokens ``(n, Dx)`` and ``(n, Dy)``, row by row of the same spot of a frame.
+        """Add tokens of some frames; row i of ``x`` and of ``y`` show the same place of a frame.
 
-        Frame follows frame, each with its P places in order. Centred batches are merged (Chan,
-        Golub and LeVeque 1979), as plain sums of squares lose the variance of a channel whose mean
-        is large.
+        Rows are ordered by frame, then by place. Centered batches are merged (Chan, Golub and
+        LeVeque 1979), because plain sums of squares lose the variance of a channel with a large
+        mean.
+
+        Args:
+            x: ``(n, Dx)``; n is a multiple of P.
+            y: ``(n, Dy)``.
 
         Raises:
-            ValueError: other shapes.
+            ValueError: the shapes are different from these.
             NonFiniteError: a number is NaN or infinite.
         """
         joint = self._checked(x, y)  # (frames, P, Dx + Dy)
@@ -79,7 +91,7 @@ class Moments:
         self.count = total
 
     def of_inputs(self, channels: np.ndarray) -> Moments:
-        """The moments of some of the input channels, given by their numbers, and of all outputs."""
+        """Return the moments of the input channels with these indices and of all outputs."""
         kept = np.concatenate([channels, np.arange(self.inputs, self.inputs + self.outputs)])
         part = Moments(len(channels), self.outputs, self.places)
         part.count = self.count
@@ -88,7 +100,7 @@ class Moments:
         return part
 
     def pooled(self) -> Moments:
-        """The moments of the same tokens with one mean of all places."""
+        """Return the moments of the same tokens with one mean of all places."""
         whole = Moments(self.inputs, self.outputs)
         whole.count = self.count
         whole.mean = self.mean.mean(axis=0, keepdims=True)
@@ -123,29 +135,34 @@ class LinearMap:
     bias: np.ndarray
     """``(P, Dy)`` float64."""
     ridge: float
-    """That it was fitted with."""
+    """The ridge of the fit; see ``fit_linear_map``."""
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """Tokens ``(n, Dx)``, n a multiple of P, to ``(n, Dy)`` float64."""
+        """Return predicted tokens ``(n, Dy)`` float64 from ``(n, Dx)``; n is a multiple of P."""
         return less(np.asarray(x, dtype=np.float64) @ self.weights, -self.bias)
 
 
 def less(tokens: np.ndarray, constants: np.ndarray) -> np.ndarray:
-    """Tokens ``(n, C)`` less the constant ``(P, C)`` of the place of each."""
+    """Return tokens minus the constant of their place.
+
+    Args:
+        tokens: ``(n, C)``; n is a multiple of P.
+        constants: ``(P, C)``.
+    """
     return (tokens.reshape(-1, *constants.shape) - constants).reshape(tokens.shape)
 
 
 def fit_linear_map(moments: Moments, ridge: float = RIDGE) -> LinearMap:
-    """The map of least squares, solved at once from sums over the training tokens.
+    """Return the least-squares map, solved in closed form from sums over the training tokens.
 
     Args:
-        moments: of the training tokens.
-        ridge: this share of each input channel's own variance is added to it, so that the result
-            does not depend on the channels' units. The bias is not penalised.
+        moments: moments of the training tokens.
+        ridge: share of each input channel's variance that is added to it; the result does not
+            depend on the channels' units. The bias has no penalty.
 
     Raises:
-        ValueError: fewer than two tokens, or a negative ridge.
-        S2RobotError: ridge 0 and channels that follow from each other.
+        ValueError: there are fewer than two tokens, or the ridge is negative.
+        S2RobotError: the ridge is 0 and the input channels are linearly dependent.
     """
     if moments.count < 2:
         raise ValueError(f"a linear map needs at least 2 tokens; got {moments.count}")
@@ -170,14 +187,19 @@ def _solve(gram: np.ndarray, cross: np.ndarray, ridge: float) -> np.ndarray:
         factor = linalg.cho_factor(gram, lower=True, overwrite_a=True)
     except linalg.LinAlgError:
         raise S2RobotError(
-            f"with ridge {ridge} the {len(gram)} input channels follow from each other on these "
-            f"tokens and no map is the best; give a ridge above 0, such as {RIDGE}, or more frames"
+            f"the {len(gram)} input channels are linearly dependent on these tokens, so ridge "
+            f"{ridge} gives no unique map; give a ridge above 0, such as {RIDGE}, or more frames"
         ) from None
     return linalg.cho_solve(factor, cross)
 
 
 def loss_on(fitted: LinearMap, moments: Moments) -> float:
-    """l: mean squared error over tokens and channels, exactly, on the tokens of any moments."""
+    """Return the loss l of a map: the mean squared error over tokens and channels.
+
+    Args:
+        fitted: a map.
+        moments: moments of the tokens to evaluate on; the result is exact.
+    """
     dx, weights = moments.inputs, fitted.weights
     sxx, sxy = moments.scatter[:dx, :dx], moments.scatter[:dx, dx:]
     left = np.trace(moments.scatter[dx:, dx:]) + np.sum(weights * (sxx @ weights - 2 * sxy))
@@ -187,7 +209,12 @@ def loss_on(fitted: LinearMap, moments: Moments) -> float:
 
 
 def baseline_on(moments: Moments, constant: np.ndarray | None = None) -> float:
-    """l0: mean squared error of a constant ``(P, Dy)``, by default the best one, the mean."""
+    """Return the loss l0 of a constant: its mean squared error over tokens and channels.
+
+    Args:
+        moments: moments of the tokens to evaluate on.
+        constant: ``(P, Dy)``; default the mean, which is the best constant.
+    """
     dx = moments.inputs
     shift = 0.0 if constant is None else moments.mean[:, dx:] - constant
     squares = np.trace(moments.scatter[dx:, dx:]) / moments.count
@@ -196,34 +223,48 @@ def baseline_on(moments: Moments, constant: np.ndarray | None = None) -> float:
 
 # ----------------------------------------------------------------------------------- information
 def information(loss: float, baseline: float) -> float:
-    """I = -log2(l / l0): recovered information (paper §4.2 and appendix B).
+    """Return the recovered information I = -log2(l / l0) (paper §4.2 and appendix B).
 
-    Twice the bits a channel if both models' features were isotropic Gaussians; 0 says no better
-    than a constant, below 0 worse (of test frames), infinite a loss of 0.
+    For isotropic Gaussian features, I is twice the number of bits for each channel. 0 means no
+    better than a constant; test frames can give less than 0.
+
+    Args:
+        loss: l.
+        baseline: l0.
+
+    Returns:
+        I; infinite if the loss is 0.
 
     Raises:
         ValueError: the loss is negative or NaN, or the baseline is not above 0.
+
+    Example:
+        >>> information(0.25, 1.0)
+        2.0
     """
     if not 0 <= loss < math.inf:
         raise ValueError(f"loss must be a number from 0; got {loss}")
     if not 0 < baseline < math.inf:
         raise ValueError(
-            f"the baseline loss must be above 0; got {baseline}: features that never vary hold "
-            "nothing to recover"
+            f"the baseline loss must be above 0; got {baseline}: features that never vary contain "
+            "no information"
         )
     return math.inf if loss == 0 else -math.log2(loss / baseline)
 
 
 def ratio(recovered: float, reference: float) -> float:
-    """I / I*: share of what a still larger model recovers of the same features (paper §4.2).
+    """Return the ratio I / I* (paper §4.2).
+
+    Args:
+        recovered: I of a source.
+        reference: I* of a still larger model, for the same target.
 
     Raises:
-        ValueError: the reference recovers nothing, or a number is not finite.
+        ValueError: the reference is not above 0, or a number is not finite.
     """
     if not (math.isfinite(recovered) and 0 < reference < math.inf):
         raise ValueError(
-            f"a ratio needs finite information of which the reference's is above 0; got "
-            f"{recovered} and {reference}"
+            f"a ratio needs finite numbers and a reference above 0; got {recovered} and {reference}"
         )
     return recovered / reference
 
@@ -231,48 +272,50 @@ def ratio(recovered: float, reference: float) -> float:
 # ----------------------------------------------------------------------------------- test blocks
 @dataclass(frozen=True)
 class BlockLosses:
-    """Sums of squares on test tokens, block by block of frames that follow each other."""
+    """Sums of squares on test tokens, for each of B blocks of consecutive frames."""
 
     left: np.ndarray
-    """``(B,)``: that the map leaves, over tokens and channels."""
+    """``(B,)``: squared errors of the map, summed over tokens and channels."""
     total: np.ndarray
-    """``(B,)``: about the mean of the training tokens."""
+    """``(B,)``: squared errors of the training tokens' mean."""
     values: np.ndarray
-    """``(B,)``: tokens times channels."""
+    """``(B,)``: number of tokens times number of channels."""
 
     def __post_init__(self) -> None:
         shapes = {np.shape(part) for part in (self.left, self.total, self.values)}
         if len(shapes) > 1 or not len(self.left):
-            raise ValueError(f"left, total and values must be (B,) each, B from 1; got {shapes}")
+            raise ValueError(
+                f"left, total and values must be (B,) each, B at least 1; got {shapes}"
+            )
         if not np.min(self.total) > 0:
             raise ValueError(
-                "the target's features are the training mean on some test block, so there is "
-                "nothing to recover; take frames that differ"
+                "in some test block the target's features equal the training mean, so there is "
+                "nothing to recover; use frames that differ"
             )
 
     @property
     def loss(self) -> float:
-        """l, at least ``RESOLUTION`` of l0."""
+        """The loss l, at least ``RESOLUTION`` times l0."""
         least = RESOLUTION * self.total.sum()
         return float(max(self.left.sum(), least) / self.values.sum())
 
     @property
     def baseline(self) -> float:
-        """l0 of the training tokens' mean."""
+        """The loss l0 of the training tokens' mean."""
         return float(self.total.sum() / self.values.sum())
 
     def information(self) -> Interval:
-        """I with a 95 % interval over blocks; the map itself is taken as given."""
+        """Return I with a 95 % interval over blocks; the map is considered fixed."""
         return Interval(information(self.loss, self.baseline), *limits(self._draws()))
 
     def more_than(self, other: BlockLosses) -> Interval:
-        """I less that of ``other`` on the same blocks, with a 95 % interval over blocks."""
+        """Return I minus that of ``other`` on the same blocks, with a 95 % interval over blocks."""
         self._check_paired(other)
         estimate = information(self.loss, self.baseline) - information(other.loss, other.baseline)
         return Interval(estimate, *limits(self._draws() - other._draws()))
 
     def ratio_to(self, reference: BlockLosses) -> Interval | None:
-        """I / I* with a 95 % interval over blocks; None where the reference recovers nothing."""
+        """Return I / I* with a 95 % interval over blocks; None if I* is not above 0."""
         self._check_paired(reference)
         most = information(reference.loss, reference.baseline)
         draws = reference._draws()
@@ -282,7 +325,7 @@ class BlockLosses:
         return Interval(ratio(recovered, most), *limits(self._draws() / draws))
 
     def _draws(self) -> np.ndarray:
-        """I of blocks drawn with replacement, the same ones for every map: ``(draws,)``."""
+        """Return I of blocks drawn with replacement, the same for every map: ``(draws,)``."""
         weights = block_draws(len(self.left))
         total = weights @ self.total
         return -np.log2(np.maximum(weights @ self.left, RESOLUTION * total) / total)
@@ -290,24 +333,24 @@ class BlockLosses:
     def _check_paired(self, other: BlockLosses) -> None:
         if not np.array_equal(self.values, other.values):
             raise ValueError(
-                "losses on the same test blocks can be compared; these have "
+                "only losses on the same test blocks can be compared; these have "
                 f"{self.values.tolist()} and {other.values.tolist()} values"
             )
 
 
 def held_out(blocks: np.ndarray, share: float = 0.25, seed: int = 0) -> np.ndarray:
-    """Which frames are for the test: whole blocks, as frames of a video resemble their neighbours.
+    """Return a mask of the test frames; blocks stay whole, because neighboring frames are similar.
 
     Args:
-        blocks: ``(N,)``: number of the episode or block that a frame is of.
-        share: of the blocks, strictly between 0 and 1.
-        seed: of the draw.
+        blocks: ``(N,)``: number of the episode or block of each frame.
+        share: share of the blocks, strictly between 0 and 1.
+        seed: seed of the random choice.
 
     Returns:
-        ``(N,)`` bool; at least two blocks are in it and at least two are not.
+        ``(N,)`` bool; at least two blocks are True and at least two are False.
 
     Raises:
-        ValueError: a share that is none, or fewer than four blocks.
+        ValueError: the share is not between 0 and 1, or there are fewer than four blocks.
     """
     numbers = np.unique(blocks)
     if not 0 < share < 1:

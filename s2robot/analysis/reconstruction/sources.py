@@ -1,4 +1,4 @@
-"""Encoders of a reconstruction: one for all scales of a source, and tokens of the same places."""
+"""Encoders of a reconstruction, and their tokens at the same places of a frame."""
 
 from __future__ import annotations
 
@@ -13,19 +13,18 @@ from s2robot.errors import MismatchError, unknown
 from s2robot.multiscale import resize_grid
 
 TOKENS = {"grid": "spatial_softmax", "cls": "cls", "mean": "mean"}
-"""What of a frame is reconstructed: all places of the grid, the class token, or the average; and
-the readout that gives it."""
+"""Readouts by kind of token: all places of the grid, the class token, or the grid's average."""
 
 
 @dataclass(frozen=True)
 class Source:
-    """An encoder that is mapped from, made for all scales, and the scale sets to compare."""
+    """An encoder whose tokens are mapped to those of the target, and its scale sets to compare."""
 
     name: str
     encoder: FrameEncoder
     scale_sets: tuple[tuple[float, ...], ...] = ((1,),)
     reference: bool = False
-    """Whether it is the still larger model, whose information the others' is a ratio of."""
+    """True for the still larger model that the others are divided by, as a ratio."""
 
     def __post_init__(self) -> None:
         have = self.encoder.spec.scales
@@ -35,21 +34,21 @@ class Source:
 
     @property
     def width(self) -> int:
-        """Channels of one scale."""
+        """Number of channels of one scale."""
         return self.total_width // len(self.encoder.spec.scales)
 
     @property
     def total_width(self) -> int:
-        """Channels of all scales."""
+        """Number of channels of all scales together."""
         return self.encoder.layout.output_shape[-1]
 
     def channels(self, scales: Sequence[float]) -> np.ndarray:
-        """Numbers of the channels of some scales among those of all."""
+        """Return the indices of the channels of some scales."""
         first = [self.encoder.spec.scales.index(scale) * self.width for scale in scales]
         return np.concatenate([np.arange(start, start + self.width) for start in first])
 
     def gflops(self, scales: Sequence[float]) -> float:
-        """10⁹ floating-point operations a frame; a multiply-add counts as two."""
+        """Return the cost of a frame [10⁹ operations]; a multiply-add counts as two."""
         parts = [self.encoder.layout.scales[scale] for scale in scales]
         backbone = self.encoder.backbone
         return sum(backbone.gflops(part.tiles, part.tile_size) for part in parts)
@@ -63,21 +62,20 @@ def source_of(
     layers: Sequence[int] = (),
     **settings: Any,
 ) -> Source:
-    """Load an encoder by name for all scales of some sets; a target is one of one set.
+    """Load an encoder for all scales of some scale sets; a target has one scale set.
 
-    Every encoder sees the whole frame (geometry "full"), so that token (i, j) of one shows what
-    token (i, j) of another does.
+    The geometry is always "full", so that token (i, j) shows the same place for all encoders.
 
     Args:
         name: see ``FrameEncoder.from_name``.
-        scale_sets: such as ((1,), (1, 2)).
-        tokens: one of ``TOKENS``.
+        scale_sets: sets of scales, such as ((1,), (1, 2)).
+        tokens: a key of ``TOKENS``.
         reference: see ``Source``.
-        layers: layers in place of the last one's output.
-        settings: further ones of ``from_name``: dtype, device, input_mode, weights, ...
+        layers: indices of intermediate layers; default the output of the last layer.
+        settings: further arguments of ``from_name``: dtype, device, input_mode, weights, ...
 
     Raises:
-        ValueError: an unknown name, or tokens that the backbone has not.
+        ValueError: the name is unknown, or the backbone does not have such tokens.
     """
     if tokens not in TOKENS:
         raise unknown("tokens", tokens, TOKENS)
@@ -96,17 +94,17 @@ def source_of(
 
 
 def common_grid(encoders: Sequence[FrameEncoder]) -> tuple[int, int] | None:
-    """(rows, columns) that all tokens are brought to: the coarsest grid of any; None if no grids.
+    """Return (rows, columns) of the coarsest grid; None if the encoders return one token a frame.
 
     Raises:
-        MismatchError: some give grids and others one token a frame, or not the whole frame.
+        MismatchError: the encoders have different readouts, or a geometry other than "full".
     """
     stages = {encoder.layout.pooling for encoder in encoders}
     geometries = {encoder.spec.geometry for encoder in encoders}
     if len(stages) > 1 or geometries != {"full"}:
         raise MismatchError(
-            f"all encoders need the same readout and geometry 'full' to be compared place by "
-            f"place; got {sorted(stages)} and {sorted(geometries)}"
+            f"encoders can be compared only with the same readout and geometry 'full'; "
+            f"got {sorted(stages)} and {sorted(geometries)}"
         )
     if stages != {"grid"}:
         return None
@@ -117,9 +115,16 @@ def common_grid(encoders: Sequence[FrameEncoder]) -> tuple[int, int] | None:
 def tokens_of(
     encoder: FrameEncoder, frames: np.ndarray, grid: tuple[int, int] | None
 ) -> np.ndarray:
-    """Frames ``(B, H, W, 3)`` to tokens ``(B · rows · columns, C · scales)``, scales side by side.
+    """Return the tokens of some frames; the channels of all scales are concatenated.
 
-    Each scale's grid is brought to ``grid`` by area averages, as S² does it.
+    Args:
+        encoder: the encoder.
+        frames: ``(B, H, W, 3)`` uint8.
+        grid: (rows, columns) that the grid of each scale is resized to by area averages, as in S²;
+            None for encoders that return one token a frame.
+
+    Returns:
+        ``(B · rows · columns, C · scales)``.
     """
     parts = list(encoder.encode_scales(frames).values())  # (B, h, w, C) or (B, C)
     if grid is not None:

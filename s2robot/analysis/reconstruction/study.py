@@ -1,9 +1,9 @@
-"""A reconstruction on frames: both passes over them, and the rows of a table.
+"""A reconstruction study: two passes over the frames, and the rows of a table.
 
-Training frames become ``Moments``, one of each source with the target; the maps of all its scale
-sets are solved from it, since a scale set is a choice of channels. Test frames then become sums of
-squares a block. So each frame goes through each encoder once. With a folder both are kept there as
-they grow, and a killed study goes on.
+The first pass reduces the training frames to ``Moments`` of each source and the target. The maps of
+all scale sets are solved from them, because a scale set is a selection of channels. The second pass
+reduces the test frames to sums of squares for each block. So each encoder sees each frame once.
+With a folder, both passes save their progress, and an interrupted study continues.
 """
 
 from __future__ import annotations
@@ -47,20 +47,20 @@ _FORMAT = 1
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """How frames are split and the maps fitted."""
+    """Settings of the split into training and test frames, and of the fit."""
 
     ridge: float = RIDGE
     """See ``fit_linear_map``."""
     per_place: bool = False
-    """Whether each place of the grid has a bias and a baseline of its own; see ``Moments``."""
+    """True for a bias and a baseline for each place of the grid; see ``Moments``."""
     test_share: float = 0.25
-    """Of the blocks."""
+    """Share of the blocks that are test blocks."""
     seed: int = 0
-    """Of the split."""
+    """Seed of the split."""
     batch: int = 16
-    """Frames that are encoded at once."""
+    """Number of frames that are encoded together."""
     save_every_s: float = 60.0
-    """Time between two writes into the folder [s]; a kill loses at most so much work."""
+    """Time between two writes into the folder [s]; an interruption loses at most this much work."""
 
     def __post_init__(self) -> None:
         if not 0 <= self.ridge < math.inf:
@@ -82,9 +82,9 @@ class Recovery:
     scales: tuple[float, ...]
     reference: bool
     width: int
-    """Channels that are mapped from."""
+    """Number of input channels of the map."""
     gflops: float
-    """Of the source, a frame."""
+    """Cost of the source for one frame [10⁹ operations]."""
     train_loss: float
     train_information: float
     train_ratio: float | None
@@ -92,33 +92,33 @@ class Recovery:
     test_information: Interval
     test_ratio: Interval | None
     more_than_first: Interval
-    """Information on test frames less that of the first row."""
+    """Information on test frames minus that of the first row."""
 
     @property
     def label(self) -> str:
-        """Such as "vits (1, 2)"."""
+        """Source and scales, such as "vits (1, 2)"."""
         return f"{self.source} ({', '.join(f'{scale:g}' for scale in self.scales)})"
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able values."""
+        """Return the fields as JSON values."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class Study:
-    """What came out, and on how much."""
+    """Result of a study: rows, and the numbers of frames, tokens and blocks behind them."""
 
     rows: tuple[Recovery, ...]
     grid: tuple[int, int] | None
-    """(rows, columns) of the tokens of a frame."""
+    """(rows, columns) of the tokens of a frame; None for one token a frame."""
     train_frames: int
     test_frames: int
     train_tokens: int
     test_blocks: int
     train_baseline: float
-    """l0 of the training tokens."""
+    """The loss l0 on the training tokens."""
     test_baseline: float
-    """l0 of the test tokens: that of the training tokens' mean."""
+    """The loss l0 on the test tokens, with the training tokens' mean as constant."""
 
 
 def reconstruct(
@@ -130,26 +130,33 @@ def reconstruct(
     folder: str | Path | None = None,
     progress: bool = False,
 ) -> Study:
-    """Map each source's tokens at each scale set to the target's; see ``source_of``.
+    """Fit maps from the tokens of each source, at each scale set, to the tokens of the target.
 
     Args:
         frames: ``(N, H, W, 3)`` uint8.
-        blocks: ``(N,)``: episode, or block of a video, that a frame is of; blocks are split into
-            training and test whole.
-        target: whose tokens are reconstructed.
-        sources: from which; at most one of them is the reference, of one scale set.
-        config: of the split and the fit.
-        folder: keeps what was encoded, by content; without it a killed call starts anew.
-        progress: show a bar.
+        blocks: ``(N,)``: number of the episode, or block of a video, of each frame; all frames of a
+            block are training frames or all are test frames.
+        target: encoder whose tokens are reconstructed.
+        sources: encoders to reconstruct from; see ``source_of``. At most one of them is the
+            reference, and it has one scale set.
+        config: settings of the split and the fit.
+        folder: folder for intermediate results; an interrupted call continues from there. Without
+            it nothing is saved.
+        progress: show a progress bar.
+
+    Returns:
+        One row for each source and scale set, in their order.
 
     Raises:
-        ValueError: too few blocks, several references, or a target that does not vary.
-        MismatchError: encoders that cannot be compared.
-        NonFiniteError: NaN or infinite features.
-        CorruptFileError: a kept file is damaged.
+        ValueError: there are too few blocks or several references, or the target does not vary.
+        MismatchError: the encoders cannot be compared.
+        NonFiniteError: features are NaN or infinite.
+        CorruptFileError: a file in the folder is damaged.
     """
     if len(blocks) != len(frames):
-        raise ValueError(f"{len(frames)} frames need as many numbers of blocks; got {len(blocks)}")
+        raise ValueError(
+            f"blocks must have one number for each of {len(frames)} frames; got {len(blocks)}"
+        )
     if not sources or sum(len(s.scale_sets) for s in sources if s.reference) > 1:
         raise ValueError("give at least one source, and at most one reference with one scale set")
     tested = held_out(blocks, config.test_share, config.seed)
@@ -178,7 +185,7 @@ def reconstruct(
 
 
 class _Work:
-    """Both passes over the frames, with what they share."""
+    """Both passes over the frames, and the data that they share."""
 
     def __init__(
         self,
@@ -200,28 +207,28 @@ class _Work:
             "grid": self.grid,
         }
 
-    def moments(self, learnt: np.ndarray) -> list[Moments]:
-        """Of each source and the target on the frames of these numbers.
+    def moments(self, trained: np.ndarray) -> list[Moments]:
+        """Return the moments of each source and the target on the frames with these indices.
 
-        They are kept by place, from which those of all places follow.
+        Saved moments have a mean for each place; one mean of all places follows from them.
         """
         places = math.prod(self.grid or (1,))
         kept = [
-            KeptMoments(self._place, self._key_of(s, learnt), s.total_width, self._outputs, places)
+            KeptMoments(self._place, self._key_of(s, trained), s.total_width, self._outputs, places)
             for s in self._sources
         ]
-        self._encode("training frames", learnt, kept)
+        self._encode("training frames", trained, kept)
         found = [part.moments for part in kept]
         return found if self._config.per_place else [part.pooled() for part in found]
 
     def losses(
         self,
-        judged: np.ndarray,
+        tested: np.ndarray,
         numbers: np.ndarray,
         moments: Sequence[Moments],
         maps: Sequence[Sequence[ChosenMap]],
     ) -> list[list[BlockLosses]]:
-        """Of each map of each source on the frames of these numbers, in blocks so numbered."""
+        """Return the losses of each map of each source on the frames ``tested``, by block."""
         config = {
             "blocks": numbers.tolist(),
             "ridge": self._config.ridge,
@@ -230,14 +237,14 @@ class _Work:
         kept = [
             KeptLosses(
                 self._place,
-                {**self._key_of(s, judged), **config, "sets": s.scale_sets},
+                {**self._key_of(s, tested), **config, "sets": s.scale_sets},
                 numbers,
                 part.mean[:, -self._outputs :],
                 of_sets,
             )
             for s, part, of_sets in zip(self._sources, moments, maps, strict=True)
         ]
-        self._encode("test frames", judged, kept)
+        self._encode("test frames", tested, kept)
         return [part.losses() for part in kept]
 
     def _key_of(self, source: Source, numbers: np.ndarray) -> dict[str, Any]:
@@ -266,13 +273,13 @@ def _digest(frames: np.ndarray) -> str:
 
 
 def _maps(source: Source, moments: Moments, ridge: float) -> list[ChosenMap]:
-    """The fitted map of each scale set."""
+    """Return the fitted map of each scale set."""
     chosen = [source.channels(scales) for scales in source.scale_sets]
     return [ChosenMap(c, fit_linear_map(moments.of_inputs(c), ridge)) for c in chosen]
 
 
 def _trained(moments: Moments, maps: Sequence[ChosenMap]) -> list[tuple[float, float]]:
-    """Loss and information of each map on the training tokens."""
+    """Return the loss and information of each map on the training tokens."""
     baseline, found = baseline_on(moments), []
     for chosen in maps:
         loss = loss_on(chosen.fitted, moments.of_inputs(chosen.channels))
@@ -283,7 +290,7 @@ def _trained(moments: Moments, maps: Sequence[ChosenMap]) -> list[tuple[float, f
 
 @dataclass(frozen=True)
 class _Found:
-    """One source at one scale set, before it is compared with others."""
+    """Results of one source at one scale set, before it is compared with others."""
 
     source: Source
     scales: tuple[float, ...]

@@ -9,42 +9,48 @@ from typing import Any
 
 
 class S2RobotError(Exception):
-    """Base of the errors a user can mend; the command line prints them without a traceback."""
+    """Base of the errors that a user can fix; the command line prints them without a traceback."""
 
 
 class CorruptFileError(S2RobotError):
-    """A file is truncated, altered, or not of the format that its reader expects."""
+    """A file that is truncated, altered, or not of the expected format."""
 
 
 class MismatchError(S2RobotError):
-    """Two things that must agree (a policy and an environment, a run and its inputs) do not."""
+    """Two things that must agree do not: a policy and an environment, a run and its inputs."""
 
 
 class DivergedError(S2RobotError):
-    """A training loss became NaN or infinite; the last good checkpoint is kept."""
+    """A training loss that became NaN or infinite; the last good checkpoint is kept."""
 
 
 class NonFiniteError(S2RobotError):
-    """Features came out as NaN or infinite."""
+    """Features that are NaN or infinite."""
 
 
 class DiskFullError(S2RobotError):
-    """There is no room left for a file; what was there before is kept."""
+    """A disk without room for a file; what was there before is kept."""
 
 
 class DownloadError(S2RobotError):
-    """A published file could not be had from any of the places that offer it."""
+    """A published file that none of its sources gives."""
 
 
 class LicenseWarning(UserWarning):
-    """Weights that were brought to this machine have terms one should know."""
+    """Terms of downloaded weights that a user should know."""
 
 
 def unknown(kind: str, value: object, allowed: Iterable[str]) -> ValueError:
-    """Build the error for an unknown name: what was seen, what is allowed, the nearest name.
+    """Return the error for an unknown name, with the names that are allowed and the nearest one.
 
-    >>> unknown("level", "esy", ["easy", "precise"]).args[0]
-    "unknown level 'esy'; available: easy, precise (did you mean 'easy'?)"
+    Args:
+        kind: what the name stands for, such as "level".
+        value: the name seen.
+        allowed: the names that are allowed.
+
+    Example:
+        >>> unknown("level", "esy", ["easy", "precise"]).args[0]
+        "unknown level 'esy'; available: easy, precise (did you mean 'easy'?)"
     """
     names = sorted(str(name) for name in allowed)
     near = difflib.get_close_matches(str(value), names, n=1)

@@ -1,1 +1,1 @@
-"""Small helpers without a domain: files, paths, devices, processes, configuration."""
+"""Helpers without a domain: files, paths, devices, processes, configuration, validation."""

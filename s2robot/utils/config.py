@@ -1,4 +1,4 @@
-"""From Hydra's configuration to frozen dataclasses; nothing below this sees a ``DictConfig``."""
+"""From Hydra's configuration to frozen dataclasses; no code below this sees a ``DictConfig``."""
 
 from __future__ import annotations
 
@@ -17,8 +17,17 @@ _RULES = dacite.Config(strict=True, cast=[tuple, Path], type_hooks={float: float
 def from_config(cls: type[T], config: DictConfig | Mapping[str, Any]) -> T:
     """Build the frozen dataclass ``cls`` from a configuration of the same shape.
 
+    Args:
+        cls: the dataclass.
+        config: its fields by name; interpolations are resolved.
+
     Raises:
-        ValueError: an unknown key, a missing one, or a value of another type.
+        ValueError: a key is unknown or missing, or a value is of another type.
+
+    Example:
+        >>> from s2robot.policies.config import PolicyConfig
+        >>> from_config(PolicyConfig, {"kind": "gmm", "hidden": [64, 64]}).hidden
+        (64, 64)
     """
     plain: Any = config
     if isinstance(config, DictConfig):

@@ -1,4 +1,4 @@
-"""Where an encoder runs and in which precision, where "auto" leaves it open."""
+"""Device and precision of an encoder where the user leaves them to ``auto``."""
 
 from __future__ import annotations
 
@@ -6,14 +6,28 @@ import torch
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
-    """The device of a name; "auto" is a GPU where there is one."""
+    """Return the device of a name; ``auto`` is a GPU where there is one, else the CPU.
+
+    >>> resolve_device("cpu")
+    device(type='cpu')
+    """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     return torch.device(device)
 
 
 def resolve_dtype(dtype: str, device: str | torch.device, readout: str) -> str:
-    """The precision of a name; "auto" keeps the published output as published."""
+    """Return the precision of a name.
+
+    Args:
+        dtype: "auto", "float32", "bfloat16" or "float16".
+        device: where the encoder runs, or "auto".
+        readout: of the encoder; "published" stays in float32, so that it equals the published
+            output.
+
+    Returns:
+        ``dtype`` itself; for "auto", "bfloat16" on a GPU and "float32" elsewhere.
+    """
     if dtype != "auto":
         return dtype
     fast = resolve_device(device).type == "cuda" and readout != "published"

@@ -1,8 +1,8 @@
-"""Data-parallel training: one process or several, on GPUs or on the cores of a CPU.
+"""Data-parallel training in one process or several, on GPUs or on the cores of a CPU.
 
-Under ``torchrun`` the processes are there already. Otherwise ``launch`` starts them on this
-machine. On a CPU each gets its share of the cores, since small matrices keep several one-thread
-processes busier than one process of several threads.
+Under ``torchrun`` the processes exist already. Otherwise ``launch`` starts them on this machine. On
+a CPU each process gets its share of the cores: on small matrices, several processes of one thread
+are faster than one process of several threads.
 """
 
 from __future__ import annotations
@@ -26,18 +26,18 @@ _MOST_ON_A_CPU = 8  # more would spend their time on exchanging gradients
 
 @dataclass(frozen=True)
 class DistributedContext:
-    """The processes that train one model together; alone by default."""
+    """Rank and number of the processes that train one model; one process by default."""
 
     rank: int = 0
     size: int = 1
 
     @property
     def is_main_process(self) -> bool:
-        """Whether this process writes files and speaks."""
+        """Whether this process writes files and logs."""
         return self.rank == 0
 
     def mean(self, value: torch.Tensor) -> torch.Tensor:
-        """Mean of a tensor over the processes; NaN anywhere is NaN everywhere."""
+        """Return the mean of a tensor over all processes; NaN in one process gives NaN in all."""
         if self.size > 1:
             value = value.clone()
             dist.all_reduce(value)
@@ -45,7 +45,7 @@ class DistributedContext:
         return value
 
     def share(self, items: torch.Tensor) -> torch.Tensor:
-        """This process's part of what all of them train on: every ``size``-th."""
+        """Return this process's items: every ``size``-th, from ``rank`` on."""
         return items[self.rank :: self.size]
 
 
@@ -53,20 +53,25 @@ ALONE = DistributedContext()
 
 
 def under_torchrun() -> bool:
-    """Whether ``torchrun`` (or Slurm in its manner) started this process."""
+    """Return whether ``torchrun``, or Slurm with the same variables, started this process."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 def is_main_process() -> bool:
-    """Whether this process is the one to print: the only one, or the first under ``torchrun``."""
+    """Return whether this process prints: it is the only one, or the first under ``torchrun``."""
     return not under_torchrun() or os.environ["RANK"] == "0"
 
 
 def count_processes(wanted: int, device: str, batch_size: int) -> int:
-    """How many processes to start: ``wanted``, or one a GPU, or one a core.
+    """Return how many processes to start.
+
+    Args:
+        wanted: number of processes; 0 takes one a GPU, or one a core (at most 8).
+        device: "cpu", "cuda" or "auto".
+        batch_size: examples a step over all processes; the number of processes divides it.
 
     Raises:
-        ValueError: the batch cannot be shared out evenly, or there are fewer GPUs.
+        ValueError: ``wanted`` does not divide the batch, or there are fewer GPUs.
     """
     cuda = resolve_device(device).type == "cuda"
     most = torch.cuda.device_count() if cuda else _MOST_ON_A_CPU
@@ -79,20 +84,21 @@ def count_processes(wanted: int, device: str, batch_size: int) -> int:
 
 
 def usable_cores() -> int:
-    """Cores that this process may run on."""
+    """Return the number of cores that this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def launch(work: Callable[..., Any], processes: int, *arguments: Any) -> None:
-    """Call ``work(team, *arguments)`` in every process of the team, and wait for all.
+    """Call ``work(context, *arguments)`` in every process and wait for all of them.
 
     Args:
-        work: a function of a module (it is pickled by name to processes started here).
-        processes: to start here; ignored under ``torchrun``, which has started them.
-        arguments: of ``work``.
+        work: a function of a module (processes that start here import it by name); its first
+            argument is the ``DistributedContext``.
+        processes: number to start here; ignored under ``torchrun``, which has started them.
+        arguments: further arguments of ``work``.
 
     Raises:
-        S2RobotError: what a process raised of it, once; the others are stopped.
+        S2RobotError: a process raised it; it is raised once, and the other processes are stopped.
     """
     if under_torchrun():
         _join(work, int(os.environ["RANK"]), int(os.environ["WORLD_SIZE"]), "env://", arguments)
@@ -104,10 +110,10 @@ def launch(work: Callable[..., Any], processes: int, *arguments: Any) -> None:
 
 def _spawn(work: Callable[..., Any], processes: int, arguments: tuple[Any, ...]) -> None:
     with tempfile.TemporaryDirectory(prefix="s2robot-") as folder:
-        meeting = f"file://{Path(folder) / 'processes'}"
+        rendezvous = f"file://{Path(folder) / 'processes'}"
         errors = mp.get_context("spawn").SimpleQueue()
         try:
-            mp.spawn(_started, (work, processes, meeting, arguments, errors), processes)
+            mp.spawn(_started, (work, processes, rendezvous, arguments, errors), processes)
         except (mp.ProcessExitedException, mp.ProcessRaisedException):
             if errors.empty():
                 raise
@@ -115,29 +121,29 @@ def _spawn(work: Callable[..., Any], processes: int, arguments: tuple[Any, ...])
 
 
 def _started(
-    rank: int, work: Callable[..., Any], size: int, meeting: str, arguments: Any, errors: Any
+    rank: int, work: Callable[..., Any], size: int, rendezvous: str, arguments: Any, errors: Any
 ) -> None:
     torch.set_num_threads(max(1, usable_cores() // size))
 
-    def telling(*words: Any) -> None:
+    def reporting(*arguments: Any) -> None:
         try:
-            work(*words)
+            work(*arguments)
         except S2RobotError as error:
-            errors.put(error)  # the first one counts; told before others miss this process
+            errors.put(error)  # the first counts; sent before the others notice
             raise SystemExit(2) from None
 
-    _join(telling, rank, size, meeting, arguments)
+    _join(reporting, rank, size, rendezvous, arguments)
 
 
 def _join(
-    work: Callable[..., Any], rank: int, size: int, meeting: str, arguments: tuple[Any, ...]
+    work: Callable[..., Any], rank: int, size: int, rendezvous: str, arguments: tuple[Any, ...]
 ) -> None:
     cuda = torch.cuda.is_available()
     if cuda:
         local = int(os.environ.get("LOCAL_RANK", rank))
         torch.cuda.set_device(local % torch.cuda.device_count())
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"  # device=cpu is allowed on a GPU machine
-    dist.init_process_group(backend, init_method=meeting, rank=rank, world_size=size)
+    dist.init_process_group(backend, init_method=rendezvous, rank=rank, world_size=size)
     try:
         work(DistributedContext(rank, size), *arguments)
     finally:

@@ -1,4 +1,4 @@
-"""Files that are whole or absent: atomic writes, digests, JSON lines, locks."""
+"""Files that are complete or absent: atomic writes, digests, JSON lines, locks."""
 
 from __future__ import annotations
 
@@ -22,12 +22,21 @@ _NO_ROOM_BYTES = 64 * 1024
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Yield a temporary path beside ``path`` that replaces it on success and vanishes on error.
+    """Yield a temporary path that replaces ``path`` on success and is deleted on an error.
 
-    Data is flushed to disk before the rename: a reader sees the old file or the whole new one.
+    Data is flushed to disk before the rename, so a reader sees the old file or the complete new
+    one.
 
     Raises:
-        DiskFullError: writing failed for want of room.
+        DiskFullError: the disk has no room left.
+
+    Example:
+        >>> import tempfile
+        >>> target = Path(tempfile.mkdtemp()) / "result.txt"
+        >>> with atomic_path(target) as temporary:
+        ...     _ = temporary.write_text("complete")
+        >>> target.read_text()
+        'complete'
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
@@ -40,7 +49,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~_umask())
         temporary.replace(final)
         _fsync(final.parent)
-    except Exception as error:  # writers in C++ tell a full disk each in their own way
+    except Exception as error:  # writers in C++ report a full disk in several ways
         if _disk_is_full(error, final.parent):
             raise _disk_full(final) from error
         raise
@@ -76,7 +85,12 @@ def _fsync(path: Path) -> None:
 
 
 def write_json(path: str | Path, obj: Any) -> None:
-    """Write ``obj`` as indented JSON, atomically."""
+    """Write ``obj`` as indented JSON, atomically.
+
+    Args:
+        path: the file; its folder is made where it is missing.
+        obj: any JSON-able object without NaN and infinities.
+    """
     with atomic_path(path) as temporary:
         temporary.write_text(json.dumps(obj, indent=2, allow_nan=False) + "\n")
 
@@ -91,7 +105,7 @@ def jsonable(obj: Any) -> Any:
 
 
 def read_json(path: str | Path) -> Any:
-    """Read a JSON file.
+    """Return the content of a JSON file.
 
     Raises:
         FileNotFoundError: there is no such file.
@@ -107,7 +121,14 @@ def read_json(path: str | Path) -> Any:
 def append_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
     """Append one JSON line a row and flush them to disk.
 
-    A line torn by an earlier kill is cut off first, so that it cannot swallow the next row.
+    A last line that a kill cut off is removed first, so that it does not run into the next row.
+
+    Args:
+        path: the file; it is made where it is missing.
+        rows: JSON-able rows.
+
+    Raises:
+        DiskFullError: the disk has no room left.
     """
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -133,10 +154,12 @@ def _cut_torn_line(file: Any) -> None:
 
 
 def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
-    """Read the whole lines of a JSON-lines file; a torn last line, left by a kill, is dropped.
+    """Return the complete lines of a JSON-lines file; without the file, none.
+
+    A last line that a kill cut off is left out.
 
     Raises:
-        CorruptFileError: a line other than a torn last one is not valid JSON.
+        CorruptFileError: another line is not valid JSON.
     """
     target = Path(path)
     if not target.exists():
@@ -149,17 +172,22 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
 
 
 def sha256_bytes(data: bytes) -> str:
-    """SHA-256 of ``data`` in hexadecimal."""
+    """Return the SHA-256 of ``data`` in hexadecimal."""
     return hashlib.sha256(data).hexdigest()
 
 
 def sha256_file(path: str | Path) -> str:
-    """SHA-256 of a file's content in hexadecimal, read in blocks."""
+    """Return the SHA-256 of a file's content in hexadecimal; the file is read in blocks."""
     return hash_file(path, "sha256")
 
 
 def hash_file(path: str | Path, kind: str) -> str:
-    """Hash of a file's content in hexadecimal, of any kind that ``hashlib`` knows."""
+    """Return the hash of a file's content in hexadecimal; the file is read in blocks.
+
+    Args:
+        path: the file.
+        kind: name of a hash in ``hashlib``, such as "sha256" or "md5".
+    """
     digest = hashlib.new(kind, usedforsecurity=False)
     with Path(path).open("rb") as file:
         while block := file.read(1 << 20):
@@ -168,7 +196,9 @@ def hash_file(path: str | Path, kind: str) -> str:
 
 
 def digest_of(obj: Any) -> str:
-    """SHA-256 of an object's canonical JSON (sorted keys, no spaces): a key for content addressing.
+    """Return the SHA-256 of an object's canonical JSON: sorted keys, no spaces.
+
+    It is the key of content-addressed files: equal settings give equal names.
 
     >>> digest_of({"b": 1, "a": (2, 3)}) == digest_of({"a": [2, 3], "b": 1})
     True
@@ -178,7 +208,7 @@ def digest_of(obj: Any) -> str:
 
 
 def locked(path: str | Path) -> filelock.BaseFileLock:
-    """A lock between processes, as a context manager; ``<path>.lock`` stays behind."""
+    """Return a lock between processes, as a context manager; ``<path>.lock`` stays on disk."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
     return filelock.FileLock(f"{target}.lock")

@@ -1,4 +1,4 @@
-"""Where downloaded weights lie, and whether the network may be used."""
+"""Folder of downloaded weights, and whether the network may be used."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 
 def home() -> Path:
-    """Folder for what the user downloads.
+    """Return the folder for downloads.
 
     ``$S2ROBOT_HOME``, else ``$XDG_CACHE_HOME/s2robot``, else ``~/.cache/s2robot``; it need not
     exist.
@@ -18,6 +18,6 @@ def home() -> Path:
 
 
 def offline() -> bool:
-    """Whether ``S2ROBOT_OFFLINE`` or ``HF_HUB_OFFLINE`` is set to 1, true, yes or on."""
+    """Return whether ``S2ROBOT_OFFLINE`` or ``HF_HUB_OFFLINE`` is set to 1, true, yes or on."""
     values = (os.environ.get(name, "") for name in ("S2ROBOT_OFFLINE", "HF_HUB_OFFLINE"))
     return any(value.strip().lower() in ("1", "true", "yes", "on") for value in values)

@@ -1,4 +1,4 @@
-"""The progress bar of work on frames."""
+"""Progress bar for work on frames."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 
 def frames_bar(shown: bool) -> Progress:
-    """A bar on standard error that counts frames; none unless ``shown``."""
+    """Return a progress bar on standard error that counts frames; it is silent unless ``shown``."""
     return Progress(
         TextColumn("{task.description}"),
         BarColumn(),

@@ -1,4 +1,4 @@
-"""Where a result comes from: machine, versions, commit."""
+"""Provenance of a result: machine, versions, commit."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _OPTIONAL = ("openvino", "nncf", "onnx", "onnxscript", "onnxruntime")
 
 @functools.cache
 def versions() -> dict[str, str]:
-    """Versions of Python and of the packages that decide a result; else ``absent``."""
+    """Return the versions of Python and of the packages that decide a result."""
     found = {"python": platform.python_version()}
     for package in _PACKAGES:
         try:
@@ -29,7 +29,7 @@ def versions() -> dict[str, str]:
 
 @functools.cache
 def optional_versions() -> dict[str, str]:
-    """Versions of those packages that are not needed, but carry work out where they are."""
+    """Return the versions of those optional packages that are installed."""
     found = {}
     for package in _OPTIONAL:
         try:
@@ -41,7 +41,7 @@ def optional_versions() -> dict[str, str]:
 
 @functools.cache
 def git_commit() -> str | None:
-    """The checkout's commit, with ``+changes`` if tracked files differ; None outside git."""
+    """Return the checkout's commit, with ``+changes`` if tracked files differ; None outside git."""
     folder = Path(__file__).resolve().parent
     try:
         commit = _git(folder, "rev-parse", "--short=12", "HEAD")
@@ -51,8 +51,8 @@ def git_commit() -> str | None:
     return commit + ("+changes" if changed else "")
 
 
-def _git(folder: Path, *words: str) -> str:
-    command = ["git", "-C", str(folder), *words]
+def _git(folder: Path, *arguments: str) -> str:
+    command = ["git", "-C", str(folder), *arguments]
     return subprocess.run(
         command, check=True, capture_output=True, text=True, timeout=10
     ).stdout.strip()
@@ -60,7 +60,7 @@ def _git(folder: Path, *words: str) -> str:
 
 @functools.cache
 def processor() -> str:
-    """The processor's name as the operating system gives it."""
+    """Return the processor's name as the operating system gives it."""
     cpuinfo = Path("/proc/cpuinfo")
     if cpuinfo.exists():
         for line in cpuinfo.read_text().splitlines():
@@ -70,7 +70,7 @@ def processor() -> str:
 
 
 def gpu_name() -> str | None:
-    """Name of the first CUDA device, or None. Only asked if torch is already imported."""
+    """Return the name of the first CUDA device; None without one, or before torch is imported."""
     torch = sys.modules.get("torch")
     if torch is None or not torch.cuda.is_available():
         return None
@@ -78,7 +78,7 @@ def gpu_name() -> str | None:
 
 
 def provenance() -> dict[str, Any]:
-    """A JSON-able record to put beside every result: machine, versions, commit."""
+    """Return a JSON-able record for every result: machine, versions, commit."""
     return {
         "machine": {
             "system": f"{platform.system()} {platform.machine()}",

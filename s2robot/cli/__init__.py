@@ -1,4 +1,4 @@
-"""The command line, one module a command."""
+"""The command line; each command has a module."""
 
 from __future__ import annotations
 

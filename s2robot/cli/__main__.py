@@ -1,4 +1,4 @@
-"""``python -m s2robot.cli VERB ...``."""
+"""``python -m s2robot.cli COMMAND ...``."""
 
 import sys
 

@@ -1,9 +1,9 @@
-"""``s2robot bench``: does this encoder keep up with the camera, and with which runtime?
+"""``s2robot bench``: time an encoder frame by frame with each runtime.
 
-Frames go through each path one at a time, paths in turn after every 20 frames, so that a busy
-machine slows all of them alike and none finds the caches of another. Time is from the uint8 frame
-in memory to the embedding in memory. With --hz frames arrive at that rate, and a path passes if it
-holds the period at the 95th percentile.
+Frames are encoded one at a time. The runtimes take turns after every 20 frames, so that a busy
+machine slows all of them equally. The time is from the uint8 frame in memory to the embedding in
+memory. With --hz, frames arrive at that rate, and a runtime passes if its 95th percentile is within
+the period.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from s2robot.utils.provenance import provenance
 
 _EXAMPLES = """\
 examples:
-  s2robot bench                                         the shipped one at (1,2), fastest runtime
+  s2robot bench                                         shipped encoder at (1,2), fastest runtime
   s2robot bench s2r-vitt16-128 --scales 1 2 3 --hz 30   exit status 1 unless 30 Hz are held
   s2robot bench --runtime eager openvino openvino-int8 --calibrate episode.mp4
   s2robot bench --runtime openvino-int8 --calibrate pick-cube/precise --frame 384x384
@@ -38,7 +38,7 @@ _DEFAULTS: dict[str, Any] = {"scales": (1, 2), "readout": "spatial_softmax"}
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; returns 1 where a named runtime does not hold ``--hz``."""
+    """Run the command; return 1 if a runtime is too slow for ``--hz`` or could not run."""
     options = _parse(argv)
     console = Console(stderr=options.json)
     encoder = FrameEncoder.from_name(
@@ -71,8 +71,8 @@ def main(argv: list[str]) -> int:
         Console().print_json(data=record)
     else:
         _print(console, record, rows)
-    judged = [row for row in rows if row.holds is not None and row.path != "eager (baseline)"]
-    return int(bool(left_out) or not all(row.holds for row in judged))
+    checked = [row for row in rows if row.holds is not None and row.path != "eager (baseline)"]
+    return int(bool(left_out) or not all(row.holds for row in checked))
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -83,9 +83,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("encoder", nargs="?", default="s2r-vitt16-128", help="a name of `s2robot encoders`")
+    add("encoder", nargs="?", default="s2r-vitt16-128", help="see `s2robot encoders`")
     add_encoder_options(parser, defaults=_DEFAULTS)
-    add("--weights", type=Path, help="the published file, where you have it")
+    add("--weights", type=Path, help="file of the published weights")
     add("--device", default="auto")
     add(
         "--frame",
@@ -98,18 +98,18 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         "--frames-from",
         default="pick-cube",
         metavar="SOURCE",
-        help=f"video, folder of pictures, or {', '.join(GENERATED)}; default pick-cube",
+        help=f"video, folder of images, or {', '.join(GENERATED)} (default: pick-cube)",
     )
-    add("--count", type=count, default=200, help="most frames that are timed")
+    add("--count", type=count, default=200, help="number of frames to time, if there are as many")
     add("--runtime", nargs="+", default=["auto"], choices=RUNTIMES, metavar="NAME",
         help=", ".join(RUNTIMES))  # fmt: skip
-    add("--reuse", action="store_true", help="also with tiles reused from frame to frame")
+    add("--reuse", action="store_true", help="also time the encoder with its tile cache")
     add(
         "--calibrate",
         metavar="SOURCE",
-        help="make int8 from these first: frames of your task and camera",
+        help="frames of your task and camera to calibrate int8 on",
     )
-    add("--hz", type=_rate, help="rate that has to be held")
+    add("--hz", type=_rate, help="frame rate that the encoder must keep up with")
     add("--out", type=Path, help="JSON file for the result")
     add("--json", action="store_true", help="JSON instead of a table")
     return parser.parse_args(argv)
@@ -121,7 +121,7 @@ def _rate(text: str) -> float:
     except ValueError:
         rate = 0.0
     if not 0 < rate <= 10_000:
-        raise argparse.ArgumentTypeError(f"{text!r} is no rate in Hz, such as 30")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a rate in Hz, such as 30")
     return rate
 
 
@@ -132,8 +132,8 @@ def _calibrate(encoder: FrameEncoder, options: argparse.Namespace, console: Cons
         made = encoder.calibrate(frames)
     for shape, record in made.items():
         console.print(
-            f"int8 on tiles of {shape} px: {record.tiles} tiles, held-out tokens' cosine "
-            f"{record.cosine_mean:.5f} on average, {record.cosine_min:.5f} at least",
+            f"int8 on tiles of {shape} px: {record.tiles} tiles; cosine of held-out tokens "
+            f"{record.cosine_mean:.5f} on average, {record.cosine_min:.5f} at minimum",
             highlight=False,
         )
 
@@ -150,24 +150,24 @@ def _print(console: Console, record: dict[str, Any], rows: Sequence[Row]) -> Non
     )
     table = Table(box=None)
     wide = console if console.is_terminal else Console(file=console.file, width=140)
-    heads = ["path", "p50 ms", "p95 ms", "p99 ms", "Hz at p95", "speed", "cosine", "difference"]
-    heads += ["reused"] if any(row.hit_rate is not None for row in rows) else []
-    heads += ["late", f"{hz:g} Hz"] if hz else []
-    for head in heads:
-        table.add_column(head, justify="left" if head == "path" else "right", no_wrap=True)
+    columns = ["path", "p50 ms", "p95 ms", "p99 ms", "Hz at p95", "speed", "cosine", "difference"]
+    columns += ["reused"] if any(row.hit_rate is not None for row in rows) else []
+    columns += ["late", f"{hz:g} Hz"] if hz else []
+    for name in columns:
+        table.add_column(name, justify="left" if name == "path" else "right", no_wrap=True)
     for row in rows:
-        table.add_row(*_cells(row, heads))
+        table.add_row(*_row_texts(row, columns))
     wide.print(table)
     for name, reason in record["left_out"].items():
         console.print(f"left out: {name}: {reason}", highlight=False)
 
 
-def _cells(row: Row, heads: Sequence[str]) -> list[str]:
-    cells = [row.path, f"{row.p50_ms:.1f}", f"{row.p95_ms:.1f}", f"{row.p99_ms:.1f}"]
-    cells += [f"{1000 / row.p95_ms:.0f}", f"{row.speedup:.2f}x"]
-    cells += [f"{row.cosine_min:.5f}", f"{row.difference:.1e}"]
-    if "reused" in heads:
-        cells.append("" if row.hit_rate is None else f"{100 * row.hit_rate:.0f} %")
+def _row_texts(row: Row, columns: Sequence[str]) -> list[str]:
+    texts = [row.path, f"{row.p50_ms:.1f}", f"{row.p95_ms:.1f}", f"{row.p99_ms:.1f}"]
+    texts += [f"{1000 / row.p95_ms:.0f}", f"{row.speedup:.2f}x"]
+    texts += [f"{row.cosine_min:.5f}", f"{row.difference:.1e}"]
+    if "reused" in columns:
+        texts.append("" if row.hit_rate is None else f"{100 * row.hit_rate:.0f} %")
     if row.holds is not None:
-        cells += [str(row.late), "[green]pass[/green]" if row.holds else "[red]FAIL[/red]"]
-    return cells
+        texts += [str(row.late), "[green]pass[/green]" if row.holds else "[red]FAIL[/red]"]
+    return texts

@@ -1,4 +1,7 @@
-"""``s2robot demo``: the whole chain on the encoder that ships, as commands a user could type."""
+"""``s2robot demo``: collect, train, evaluate and report with the shipped encoder.
+
+The demo prints each command before it runs it. Run it again to continue after an interruption.
+"""
 
 from __future__ import annotations
 
@@ -16,7 +19,7 @@ console = Console()
 
 @dataclass(frozen=True)
 class DemoSize:
-    """How much the demo does."""
+    """Numbers of demonstrations, initial states and training seeds of the demo."""
 
     episodes: int
     initial_states: int
@@ -30,7 +33,13 @@ QUICK = DemoSize(80, 32, "0", "0", "quick")
 
 
 def commands(size: DemoSize, level: str, folder: Path) -> list[list[str]]:
-    """The command lines of the demo, in order; each takes up what an earlier run has done."""
+    """Return the arguments of each command of the demo, in order.
+
+    Args:
+        size: how much to do.
+        level: of the task.
+        folder: for data and runs.
+    """
     shared = [
         f"level={level}",
         f"demos.episodes={size.episodes}",
@@ -40,29 +49,31 @@ def commands(size: DemoSize, level: str, folder: Path) -> list[list[str]]:
         f"runs_dir={folder / 'runs'}",
     ]
     collect = ["collect", f"level={level}", f"episodes={size.episodes}", shared[4]]
-    controls = ["sweep", "encoder=privileged_state,blind", f"seed={size.baseline_seeds}", *shared]
+    baselines = ["sweep", "encoder=privileged_state,blind", f"seed={size.baseline_seeds}", *shared]
     encoders = ["sweep", "encoder=s2r-vitt16-128", "scales=[1],[1,2]"]
-    return [collect, controls, [*encoders, f"seed={size.encoder_seeds}", *shared]]
+    return [collect, baselines, [*encoders, f"seed={size.encoder_seeds}", *shared]]
 
 
 def main(argv: list[str]) -> int:
-    """Run the demo; returns the exit status."""
+    """Run the demo and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="s2robot demo",
         description=__doc__,
         epilog="examples: s2robot demo | s2robot demo --quick | s2robot demo --level easy",
     )
-    parser.add_argument("--quick", action="store_true", help="a fifth of the time, wide intervals")
+    parser.add_argument("--quick", action="store_true", help="a fifth of the time, wider intervals")
     parser.add_argument("--level", default="precise", help="easy or precise (default)")
-    parser.add_argument("--out", type=Path, default=Path("runs/demo"), help="folder of results")
-    arguments = parser.parse_args(argv)
-    folder = arguments.out / ("quick" if arguments.quick else "full")
-    size = QUICK if arguments.quick else FULL
+    parser.add_argument(
+        "--out", type=Path, default=Path("runs/demo"), help="folder of results (default: runs/demo)"
+    )
+    options = parser.parse_args(argv)
+    folder = options.out / ("quick" if options.quick else "full")
+    size = QUICK if options.quick else FULL
     started = time.monotonic()
-    for command in commands(size, arguments.level, folder):
+    for command in commands(size, options.level, folder):
         status = _run(command)
         if status:
-            console.print(f"[red]`{command[0]}` ended with status {status}[/red]")
+            console.print(f"[red]`{command[0]}` failed with exit status {status}[/red]")
             return status
     report = folder / "runs" / "report" / "report.html"
     minutes = (time.monotonic() - started) / 60
@@ -72,9 +83,9 @@ def main(argv: list[str]) -> int:
 
 def _run(command: list[str]) -> int:
     console.rule(f"s2robot {' '.join(command)}", align="left", style="dim")
-    begun = time.monotonic()
+    started = time.monotonic()
     status = subprocess.run(
         [sys.executable, "-m", "s2robot.cli.main", *command], check=False
     ).returncode
-    console.print(f"[dim]{command[0]}: {time.monotonic() - begun:.0f} s[/dim]", highlight=False)
+    console.print(f"[dim]{command[0]}: {time.monotonic() - started:.0f} s[/dim]", highlight=False)
     return status

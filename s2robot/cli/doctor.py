@@ -1,4 +1,4 @@
-"""``s2robot doctor``: what there is on this machine, and how to mend what is missing."""
+"""``s2robot doctor``: check this machine and print how to fix what is missing."""
 
 from __future__ import annotations
 
@@ -19,31 +19,31 @@ _MARKS = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "missing":
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the report."""
+    """One line of the table."""
 
-    what: str
+    subject: str
     state: str
-    """``ok``, ``note`` (works, with something to know) or ``missing``."""
-    seen: str
-    mend: str = ""
+    """"ok", "note" (works with a limit) or "missing"."""
+    found: str
+    fix: str = ""
 
 
 def main(argv: list[str]) -> int:
-    """Print the findings; the exit status is 1 if something needed is missing."""
+    """Print the findings and return 1 if something required is missing."""
     parser = argparse.ArgumentParser(
         prog="s2robot doctor", description=__doc__, epilog="example: s2robot doctor"
     )
     parser.parse_args(argv)
     findings = [finding for check in CHECKS for finding in _run(check)]
-    table = Table("", "what", "seen", "how to mend", box=None, padding=(0, 2))
+    table = Table("", "subject", "found", "how to fix", box=None, padding=(0, 2))
     for finding in findings:
-        table.add_row(_MARKS[finding.state], finding.what, finding.seen, finding.mend)
+        table.add_row(_MARKS[finding.state], finding.subject, finding.found, finding.fix)
     Console().print(table)
     return int(any(finding.state == "missing" for finding in findings))
 
 
 def _run(check: Callable[[], list[Finding]]) -> list[Finding]:
-    """A check that breaks is itself a finding: the doctor must always reach its last line."""
+    """Run a check; if it raises, return that as a finding, so that later checks still run."""
     try:
         return check()
     except Exception as error:
@@ -52,93 +52,93 @@ def _run(check: Callable[[], list[Finding]]) -> list[Finding]:
 
 
 def check_versions() -> list[Finding]:
-    """Python and the packages that decide results."""
+    """Return the versions of Python and of the packages that results depend on."""
     commit = git_commit() or "not a checkout"
     findings = [Finding("commit", "ok", commit)]
     for package, version in versions().items():
-        mend = "pip install s2robot" if version == "absent" else ""
-        findings.append(Finding(package, "missing" if mend else "ok", version, mend))
+        fix = "pip install s2robot" if version == "absent" else ""
+        findings.append(Finding(package, "missing" if fix else "ok", version, fix))
     return findings
 
 
 def check_renderer() -> list[Finding]:
-    """Whether a frame can be drawn, and by what."""
+    """Return the renderer of camera frames."""
     from s2robot.envs.rendering import gl_info
 
     info = gl_info()
-    seen = f"{info['renderer']} (MUJOCO_GL={info['backend']})"
+    found = f"{info['renderer']} (MUJOCO_GL={info['backend']})"
     if info["software"]:
-        mend = "drawn by the processor; on a GPU machine install its EGL driver"
-        return [Finding("renderer", "note", seen, mend)]
-    return [Finding("renderer", "ok", seen)]
+        fix = "software rendering; on a machine with a GPU, install its EGL driver"
+        return [Finding("renderer", "note", found, fix)]
+    return [Finding("renderer", "ok", found)]
 
 
 def check_device() -> list[Finding]:
-    """Where networks run."""
+    """Return the device that networks run on."""
     import torch
 
     if torch.cuda.is_available():
         return [
             Finding("GPU", "ok", f"{torch.cuda.get_device_name(0)} (CUDA {torch.version.cuda})")
         ]
-    mend = "encoders run in float32 on the processor; larger ones want a CUDA GPU"
-    seen = f"none; {processor()}, {torch.get_num_threads()} threads"
-    return [Finding("GPU", "note", seen, mend)]
+    fix = "encoders run in float32 on the CPU; use a CUDA GPU for large encoders"
+    found = f"none; {processor()}, {torch.get_num_threads()} threads"
+    return [Finding("GPU", "note", found, fix)]
 
 
 def check_runtimes() -> list[Finding]:
-    """What can carry an encoder's work out besides PyTorch itself."""
-    found = optional_versions()
-    there = ", ".join(f"{package} {version}" for package, version in found.items())
-    if {"openvino", "nncf", "onnxruntime"} <= found.keys():
-        return [Finding("runtimes", "ok", there)]
-    mend = "pip install 's2robot[runtimes]': several times faster on a processor"
-    return [Finding("runtimes", "note", there or "eager PyTorch alone", mend)]
+    """Return the installed runtimes besides PyTorch."""
+    installed = optional_versions()
+    found = ", ".join(f"{package} {version}" for package, version in installed.items())
+    if {"openvino", "nncf", "onnxruntime"} <= installed.keys():
+        return [Finding("runtimes", "ok", found)]
+    fix = "pip install 's2robot[runtimes]': several times faster on a CPU"
+    return [Finding("runtimes", "note", found or "eager PyTorch only", fix)]
 
 
 def check_ros() -> list[Finding]:
-    """What a robot's node, and bags, would find."""
-    there = [name for name in ("rospy", "rclpy", "s2robot_msgs", "rosbags") if find_spec(name)]
-    seen = ", ".join(there) or "nothing of it"
-    if {"rospy", "rclpy"} & set(there):
-        return [Finding("ROS", "ok", seen)]
-    advice = "needed on a robot only: docs/integrations/ros.md, 's2robot[ros]'"
-    return [Finding("ROS", "note", seen, advice)]
+    """Return the installed ROS packages, for nodes and bags."""
+    installed = [name for name in ("rospy", "rclpy", "s2robot_msgs", "rosbags") if find_spec(name)]
+    found = ", ".join(installed) or "not installed"
+    if {"rospy", "rclpy"} & set(installed):
+        return [Finding("ROS", "ok", found)]
+    fix = "needed on a robot only: docs/integrations/ros.md; for bags: 's2robot[ros]'"
+    return [Finding("ROS", "note", found, fix)]
 
 
 def check_weights() -> list[Finding]:
-    """Whether the encoder that ships loads and is what its model card says."""
+    """Load the shipped encoder and verify its digest; count the downloaded ones."""
     from s2robot.backbones import load_backbone
 
     backbone = load_backbone("s2r-vitt16-128")
     millions = backbone.parameters_count / 1e6
     return [
         Finding("s2r-vitt16-128", "ok", f"{millions:.1f} M parameters, digest verified"),
-        Finding("published encoders", "ok", _kept_weights()),
+        Finding("published encoders", "ok", _stored_weights()),
     ]
 
 
-def _kept_weights() -> str:
+def _stored_weights() -> str:
     from s2robot.utils.paths import home, offline
 
-    kept = list((home() / "weights").glob("*.safetensors"))
-    size = sum(path.stat().st_size for path in kept) / 1e9
+    files = list((home() / "weights").glob("*.safetensors"))
+    size = sum(path.stat().st_size for path in files) / 1e9
     network = ", offline (S2ROBOT_OFFLINE)" if offline() else ""
-    return f"{len(kept)} kept in {home()} ({size:.1f} GB){network}; see `s2robot encoders`"
+    return f"{len(files)} stored in {home()} ({size:.1f} GB){network}; see `s2robot encoders`"
 
 
 def check_video() -> list[Finding]:
-    """Whether rollouts can be written as video."""
+    """Return the version of FFmpeg, which writes videos of episodes."""
     import imageio_ffmpeg
 
     return [Finding("ffmpeg", "ok", imageio_ffmpeg.get_ffmpeg_version())]
 
 
 def check_disk() -> list[Finding]:
-    """Free space for frames and features."""
+    """Return the free disk space for frames and features."""
     free = shutil.disk_usage(Path.cwd()).free / 1e9
     if free < 5:
-        return [Finding("disk", "note", f"{free:.1f} GB free", "a demo run needs about 3 GB here")]
+        return [Finding("disk", "note", f"{free:.1f} GB free", "s2robot demo needs about 3 GB")]
     return [Finding("disk", "ok", f"{free:.0f} GB free")]
 
 

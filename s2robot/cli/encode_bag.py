@@ -1,4 +1,4 @@
-"""``s2robot encode-bag``: a recorded bag of pictures to a bag of embeddings."""
+"""``s2robot encode-bag``: convert a recorded bag of images to a bag of embeddings."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ if TYPE_CHECKING:
     from s2robot.plugins.ros.encode_bag import Encoded
 
 _DESCRIPTION = """\
-Read the camera topics of a bag of ROS 1 (.bag) or ROS 2 (.mcap, .db3, or a folder with
-metadata.yaml) and write a bag with an embedding in place of every picture: for each TOPIC of
-sensor_msgs Image or CompressedImage, TOPIC/embedding of s2robot_msgs EmbeddingStamped, with the
-picture's own header and log time. No ROS has to be installed. The name of OUT decides the format:
-OUT.mcap, or OUT without a dot for a folder with metadata.yaml (ROS 2), or OUT.bag (ROS 1). OUT is
-there once all of it is written.
+Read the camera topics of a ROS 1 bag (.bag) or ROS 2 bag (.mcap, .db3, or a folder with
+metadata.yaml) and write a bag with an embedding for every image: for each TOPIC of sensor_msgs
+Image or CompressedImage, TOPIC/embedding of s2robot_msgs EmbeddingStamped, with the header and log
+time of the image. ROS need not be installed. The name of OUT decides the format: OUT.mcap or, for a
+folder with metadata.yaml, OUT without a dot (ROS 2); OUT.bag (ROS 1). OUT appears when it is
+complete.
 """
 _EXAMPLES = """\
 examples:
@@ -44,7 +44,7 @@ _DEFAULTS: dict[str, Any] = {"scales": (1, 2)}
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return the exit status."""
     options = _parse(argv)
     from s2robot.data.rosbag.writing import check_place
     from s2robot.plugins.ros.encode_bag import BagSettings, encode_bag
@@ -62,10 +62,10 @@ def main(argv: list[str]) -> int:
     )
     if not options.source.exists():
         raise FileNotFoundError(f"{options.source}: no such bag")
-    check_place(options.out, options.force)  # before an encoder is loaded for nothing
+    check_place(options.out, options.force)  # fail before the encoder is loaded
     encoder = _encoder(options)
-    made = encode_bag(options.source, options.out, encoder, settings, options.force, show=True)
-    _print(made, encoder)
+    result = encode_bag(options.source, options.out, encoder, settings, options.force, show=True)
+    _print(result, encoder)
     return 0
 
 
@@ -79,23 +79,23 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("source", metavar="IN", type=Path, help="bag to read")
     add("out", metavar="OUT", type=Path, help="bag to write: NAME.mcap, NAME or NAME.bag")
-    add("--encoder", help=f"a name of `s2robot encoders` (default: {_DEFAULT_ENCODER})")
+    add("--encoder", help=f"see `s2robot encoders` (default: {_DEFAULT_ENCODER})")
     add_encoder_options(parser, defaults=_DEFAULTS)
-    add("--policy", type=Path, help="take the encoder of this policy file, with all its settings")
-    add("--weights", type=Path, help="file to take the encoder's weights from")
+    add("--policy", type=Path, help="use the encoder of this policy file, with all its settings")
+    add("--weights", type=Path, help="file of the encoder's weights")
     add("--device", default="auto")
     add("--runtime", default="eager", choices=RUNTIMES, metavar="NAME",
         help=f"{', '.join(RUNTIMES)} (default: eager)")  # fmt: skip
-    add("--topic", nargs="+", default=[], help="of pictures (default: all there are)")
-    add("--every", type=int, default=1, metavar="N", help="every Nth message of each topic")
-    add("--start", type=float, default=0.0, metavar="S", help="[s] from the first message")
-    add("--end", type=float, default=math.inf, metavar="S", help="[s] from the first message")
+    add("--topic", nargs="+", default=[], help="image topics (default: all)")
+    add("--every", type=int, default=1, metavar="N", help="encode every Nth message of each topic")
+    add("--start", type=float, default=0.0, metavar="S", help="[s] after the first message")
+    add("--end", type=float, default=math.inf, metavar="S", help="[s] after the first message")
     add("--copy", nargs="+", default=[], metavar="TOPIC", help="other topics to copy")
-    add("--copy-all", action="store_true", help="copy all topics but those that are encoded")
-    add("--batch", type=int, default=16, help="most frames held and encoded at once (default: 16)")
+    add("--copy-all", action="store_true", help="copy all topics that are not encoded")
+    add("--batch", type=int, default=16, help="frames encoded at once (default: 16)")
     add("--reuse", action="store_true", help="encode only tiles that changed since the last frame")
-    add("--strict", action="store_true", help="stop at a message that gives no frame")
-    add("--force", action="store_true", help="replace a bag that is there")
+    add("--strict", action="store_true", help="stop at a message that cannot be decoded")
+    add("--force", action="store_true", help="overwrite an existing bag")
     return parser.parse_args(argv)
 
 
@@ -112,37 +112,37 @@ def _encoder(options: argparse.Namespace) -> FrameEncoder:
     given = ["--encoder"] * (options.encoder is not None)
     given += [ENCODER_OPTIONS[name].flag for name in chosen]
     if given:
-        raise ValueError(f"{', '.join(given)}: the policy has decided that already; leave it out")
+        raise ValueError(f"{', '.join(given)}: the policy file fixes this; leave it out")
     header = read_header(options.policy)
     if header.encoder["backbone"] in ("none", "state"):
         raise ValueError(
-            f"{options.policy} sees no pixels (encoder {header.encoder['backbone']}), so there is "
-            "no encoder to encode with"
+            f"{options.policy} sees no pixels (encoder {header.encoder['backbone']}): a baseline "
+            "has no encoder to encode with"
         )
     spec = EncoderSpec.from_dict(header.encoder)
     return FrameEncoder.from_spec(spec, options.weights, options.device, runtime=options.runtime)
 
 
-def _print(made: Encoded, encoder: FrameEncoder) -> None:
+def _print(result: Encoded, encoder: FrameEncoder) -> None:
     from s2robot.plugins.ros.encode_bag import reasons_of
 
     console = Console()
     console.print(
-        f"{made.path}: {made.model}, {encoder.embedding_dim} numbers a frame",
+        f"{result.path}: {result.model}, {encoder.embedding_dim} numbers a frame",
         markup=False,
         highlight=False,
         soft_wrap=True,
     )
     table = Table(box=None)
-    reused = any(count.hit_rate is not None for count in made.topics)
-    for head in ("topic", "messages", "embeddings", *["tiles reused"] * reused):
-        table.add_column(head, justify="left" if head == "topic" else "right", no_wrap=True)
-    for count in made.topics:
+    reused = any(count.hit_rate is not None for count in result.topics)
+    for name in ("topic", "messages", "embeddings", *["tiles reused"] * reused):
+        table.add_column(name, justify="left" if name == "topic" else "right", no_wrap=True)
+    for count in result.topics:
         rate = [f"{count.hit_rate or 0:.0%}"] if reused else []
         table.add_row(count.embeddings_topic, str(count.messages), str(count.embeddings), *rate)
-    for topic, number in made.copied.items():
+    for topic, number in result.copied.items():
         table.add_row(topic, str(number), "copied", *[""] * reused)
     console.print(table, soft_wrap=True)
-    notes = [f"{count.topic}: {told}" for count in made.topics for told in reasons_of(count)]
-    for note in (*notes, *made.not_copied):
+    notes = [f"{count.topic}: {reason}" for count in result.topics for reason in reasons_of(count)]
+    for note in (*notes, *result.not_copied):
         console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)

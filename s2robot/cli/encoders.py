@@ -1,4 +1,4 @@
-"""``s2robot encoders``: what encoders there are, one in full, fetching ahead, verifying."""
+"""``s2robot encoders``: list all encoders; show, download or verify one."""
 
 from __future__ import annotations
 
@@ -29,20 +29,20 @@ OUTPUTS = {
 }
 _EXAMPLES = """\
 examples:
-  s2robot encoders                                  all names
-  s2robot encoders --match r3m                      those that have r3m in their name
-  s2robot encoders mvp-vitb-egosoup                 one in full, with its cost at several scales
+  s2robot encoders                                  list all
+  s2robot encoders --match r3m                      list those with r3m in the name
+  s2robot encoders mvp-vitb-egosoup                 show one, with its cost at several scales
   s2robot encoders timm/vit_base_patch16_224.mae --scales 1 1,2
-  s2robot encoders fetch mvp-vitb-egosoup           download and convert ahead, for offline use
-  s2robot encoders verify r3m-resnet50              is what we compute the published output?
+  s2robot encoders fetch mvp-vitb-egosoup           download and convert it, for offline use
+  s2robot encoders verify r3m-resnet50              compare our output with the published one
   s2robot encoders verify vc1-vitb --weights vc1_vitb.pth
 """
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return the exit status."""
     options = _parse(argv)
-    action, names = _action(options.argv)
+    action, names = _action(options.words)
     if action == "list":
         return _list(options)
     if action == "show":
@@ -62,27 +62,32 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "argv", nargs="*", metavar="[fetch | verify] NAME", help="nothing: list all"
+        "words", nargs="*", metavar="[fetch | verify] NAME", help="default: list all"
     )
-    parser.add_argument("--match", default="", help="list only names that hold this")
-    parser.add_argument("--weights", type=Path, help="the published file, where you have it")
+    parser.add_argument("--match", default="", help="list only encoders whose name contains this")
+    parser.add_argument("--weights", type=Path, help="file of the published weights")
     parser.add_argument(
-        "--scales", nargs="+", default=["1", "1,2", "1,2,3"], help="scale sets to tell the cost of"
+        "--scales",
+        nargs="+",
+        default=["1", "1,2", "1,2,3"],
+        help="scale sets whose cost is shown (default: 1 1,2 1,2,3)",
     )
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
     return parser.parse_args(argv)
 
 
-def _action(argv: list[str]) -> tuple[str, list[str]]:
-    if not argv:
+def _action(words: list[str]) -> tuple[str, list[str]]:
+    if not words:
         return "list", []
-    if argv[0] in ("fetch", "verify"):
-        if not argv[1:]:
-            raise ValueError(f"s2robot encoders {argv[0]} needs a NAME; see `s2robot encoders`")
-        return argv[0], argv[1:]
-    if len(argv) > 1:
-        raise ValueError(f"one NAME at a time, or fetch | verify first; got {' '.join(argv)}")
-    return "show", argv
+    if words[0] in ("fetch", "verify"):
+        if not words[1:]:
+            raise ValueError(f"s2robot encoders {words[0]} needs a NAME; see `s2robot encoders`")
+        return words[0], words[1:]
+    if len(words) > 1:
+        raise ValueError(
+            f"one NAME at a time, or fetch | verify before the names; got {' '.join(words)}"
+        )
+    return "show", words
 
 
 def _list(options: argparse.Namespace) -> int:
@@ -98,16 +103,16 @@ def _list(options: argparse.Namespace) -> int:
     console = wide_console()
     console.print(table)
     console.print(
-        "\nViT 12 x 3: blocks x heads. px: image side at scale 1; cell: side of a token. "
+        "\nViT 12 x 3: blocks x heads. px: image side at scale 1; cell: side of a token [px]. "
         "$: not for commercial use.\n"
-        f"Also: {', '.join(OPEN_NAMES)}. One in full: s2robot encoders NAME",
+        f"Also: {', '.join(OPEN_NAMES)}. Details: s2robot encoders NAME",
         highlight=False,
     )
     return 0
 
 
 def wide_console() -> Console:
-    """A console that does not break rows below a hundred columns; terminals fold them."""
+    """Return a console of at least 104 columns, so that rows are not broken."""
     return Console(width=max(Console().width, 104))
 
 
@@ -119,7 +124,7 @@ _COLUMNS: dict[str, Any] = {
     "prefix": "right",
     "width": "right",
     "published": "left",
-    "licence": "left",
+    "license": "left",
     "weights": "left",
 }
 
@@ -139,7 +144,7 @@ def _row(card: BackboneCard) -> list[str]:
 
 
 def short_architecture(card: BackboneCard) -> str:
-    """Family; of a transformer spelled out in numbers, its blocks and heads."""
+    """Return the architecture in short: of a transformer, its blocks and heads."""
     options = card.architecture.to_dict()
     if "num_heads" in options:
         return f"ViT {options['depth']} x {options['num_heads']}"
@@ -148,7 +153,7 @@ def short_architecture(card: BackboneCard) -> str:
 
 
 def where(card: BackboneCard) -> str:
-    """Where the weights are: with the package, on this machine, or still to be downloaded."""
+    """Return where the weights are: in the package, on this machine, or still to download."""
     if card.origin == "random":
         return "untrained"
     if card.origin == "package":
@@ -185,7 +190,7 @@ def _show(name: str, options: argparse.Namespace) -> int:
     console.print(facts)
     console.print()
     console.print(_cost_table(costs))
-    console.print("\nA frame: tiles, operations (a multiply-add is two), width of each readout.")
+    console.print("\nPer frame: tiles, operations (a multiply-add is two), width of each readout.")
     return 0
 
 
@@ -204,7 +209,7 @@ def _facts(card: BackboneCard) -> dict[str, str]:
         "published output": f"{OUTPUTS[card.published]} ({width})",
         "frames": frames_rule(pixels),
         "then": f"RGB in 0-1, minus {_numbers(pixels.mean)}, over {_numbers(pixels.std)}",
-        "licence": license,
+        "license": license,
         "paper": card.citation or "-",
         "weights": where(card),
         "from": "\n".join(_sources(card)) or "-",
@@ -214,7 +219,7 @@ def _facts(card: BackboneCard) -> dict[str, str]:
 
 
 def frames_rule(pixels: Preprocessing) -> str:
-    """The published rule for frames in words."""
+    """Return the published preprocessing of frames as text."""
     size = f"{pixels.image_size} x {pixels.image_size}"
     side = "both sides" if pixels.fit == "both" else "the shorter side"
     arithmetic = {
@@ -226,8 +231,8 @@ def frames_rule(pixels: Preprocessing) -> str:
     kernel = pixels.interpolation + ("" if pixels.antialias else ", no antialiasing")
     rule = f"{side} to {pixels.resize} px ({kernel}; {arithmetic})"
     if pixels.resize != pixels.image_size or pixels.fit != "both":
-        rule += f", centre {size}"
-    return rule + (f"; {size} taken whole" if pixels.keeps_base_size else "")
+        rule += f", center {size}"
+    return rule + (f"; {size} unchanged" if pixels.keeps_base_size else "")
 
 
 def _numbers(values: tuple[float, ...]) -> str:
@@ -244,7 +249,7 @@ def _sources(card: BackboneCard) -> list[str]:
 
 
 def describe(card: BackboneCard) -> dict[str, Any]:
-    """A card as JSON-able values."""
+    """Return a card as JSON-able values."""
     return {
         "name": card.name,
         "architecture": card.architecture.to_dict(),
@@ -254,7 +259,7 @@ def describe(card: BackboneCard) -> dict[str, Any]:
         "dim": card.dim,
         "published": card.published,
         "published_dim": card.head_dim or card.dim,
-        "licence": dataclasses.asdict(card.license),
+        "license": dataclasses.asdict(card.license),
         "citation": card.citation,
         "note": card.note,
         "sources": [dataclasses.asdict(source) for source in card.sources],
@@ -263,27 +268,31 @@ def describe(card: BackboneCard) -> dict[str, Any]:
 
 
 def cost(card: BackboneCard, scales: str) -> dict[str, Any]:
-    """What a scale set such as "1,2" costs: tiles, operations, widths of the readouts.
+    """Return the cost of one frame: tiles, operations, widths of the readouts.
+
+    Args:
+        card: of the backbone.
+        scales: numbers with commas, such as "1,2".
 
     Raises:
-        ValueError: no such scales, or they do not suit the backbone.
+        ValueError: the scales are no numbers, or do not fit the backbone.
     """
     try:
-        numbers = tuple(float(word) for word in scales.split(","))
+        numbers = tuple(float(text) for text in scales.split(","))
     except ValueError:
         raise ValueError(f"scales {scales!r} must be numbers with commas, such as 1,2") from None
     spec = EncoderSpec(card.name, "", scales=numbers, readout="mean")
-    parts = EmbeddingLayout(spec, card).scales.values()
+    layouts = EmbeddingLayout(spec, card).scales.values()
     weights, at_base = card_cost(card)
     model = card.architecture.build_empty().eval()
     base = card.preprocessing.image_size
     gflops = sum(
-        part.tiles * (at_base if part.tile_size == base else gflops_of(model, part.tile_size))
-        for part in parts
+        scale.tiles * (at_base if scale.tile_size == base else gflops_of(model, scale.tile_size))
+        for scale in layouts
     )
     return {
-        "scales": [part.scale for part in parts],
-        "tiles": sum(part.tiles for part in parts),
+        "scales": [scale.scale for scale in layouts],
+        "tiles": sum(scale.tiles for scale in layouts),
         "parameters": weights,
         "gflops": gflops,
         "embedding_dims": _widths(card, numbers),

@@ -1,4 +1,4 @@
-"""``s2robot export``: one ONNX file from camera frames to embeddings, preprocessing included."""
+"""``s2robot export``: write an encoder, preprocessing included, as one ONNX file."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from s2robot.export.onnx import OPSET, Exported, export_encoder
 from s2robot.policies.checkpoint import PolicyHeader, read_header
 
 _DESCRIPTION = """\
-Write an encoder as one ONNX file that maps the camera's own frames, uint8 RGB (batch, H, W, 3), to
-embeddings, float32 (batch, D). Resizing to every scale, cropping, tiles, normalisation, backbone
-and readout are all inside: what runs the file needs no s2robot, no PyTorch and no Pillow. H and W
-are fixed, the number of frames is free. The file is run in ONNX Runtime, and in OpenVINO where it
-is installed, against the encoder; it is only kept if they agree.
+Write an encoder as one ONNX file from camera frames, uint8 RGB (batch, H, W, 3), to embeddings,
+float32 (batch, D). The file contains resizing to every scale, cropping, tiles, normalization,
+backbone and readout: to run it you need neither s2robot nor PyTorch nor Pillow. H and W are fixed;
+the number of frames is not. The file is compared with the encoder in ONNX Runtime, and in OpenVINO
+if that is installed, and is only written if the embeddings agree.
 """
 _EXAMPLES = """\
 examples:
@@ -31,7 +31,7 @@ examples:
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return the exit status."""
     options = _parse(argv)
     if (options.name is None) == (options.policy is None):
         raise ValueError("give either the NAME of an encoder or --policy FILE, and not both")
@@ -56,24 +56,25 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("name", nargs="?", help="of an encoder, see `s2robot encoders`")
-    add("--policy", type=Path, help="take the encoder of this policy file instead of a NAME")
+    add("name", nargs="?", help="name of an encoder, see `s2robot encoders`")
+    add("--policy", type=Path, help="use the encoder of this policy file instead of NAME")
     add("--frame", metavar="HxW", help="height x width of the frames [px] (default: the policy's)")
     add("--out", required=True, type=Path, help="file to write, such as encoder.onnx")
-    add("--weights", type=Path, help="file to take the encoder's weights from")
+    add("--weights", type=Path, help="file of the encoder's weights")
     add_encoder_options(parser, [name for name in ENCODER_OPTIONS if name != "dtype"])
-    add("--aspect", action="store_true", help="the largest scale's tiles follow the frame's shape")
-    add("--opset", type=int, default=OPSET, help=f"of ONNX, at least {OPSET} (default)")
-    add("--half", action="store_true", help="weights in half precision: a file half as large")
-    add("--force", action="store_true", help="replace a file that is there")
+    add("--aspect", action="store_true",
+        help="tiles of the largest scale follow the aspect ratio of the frame")  # fmt: skip
+    add("--opset", type=int, default=OPSET, help=f"ONNX opset, at least {OPSET} (default)")
+    add("--half", action="store_true", help="weights in half precision: half the file size")
+    add("--force", action="store_true", help="overwrite an existing file")
     return parser.parse_args(argv)
 
 
 def frame_shape_of(text: str) -> tuple[int, int]:
-    """(height, width) of a word such as "480x640".
+    """Return (height, width) [px] of a text such as "480x640".
 
     Raises:
-        ValueError: it is no such word.
+        ValueError: the text has another form.
     """
     match = re.fullmatch(r"([1-9]\d{0,4})[x×]([1-9]\d{0,4})", text.strip().lower())
     if not match:
@@ -104,20 +105,25 @@ def _encoder(
         return encoder, ""
     given = [ENCODER_OPTIONS[name].flag for name in chosen] + ["--aspect"] * options.aspect
     if given:
-        raise ValueError(f"{', '.join(given)}: the policy has decided that already; leave it out")
+        raise ValueError(f"{', '.join(given)}: the policy file fixes this; leave it out")
     if header.encoder["backbone"] in ("none", "state"):
         raise ValueError(
-            f"{options.policy} sees no pixels (encoder {header.encoder['backbone']}), so there is "
-            "no encoder to export"
+            f"{options.policy} sees no pixels (encoder {header.encoder['backbone']}): a baseline "
+            "has no encoder to export"
         )
     spec = EncoderSpec.from_dict(header.encoder)
     encoder = FrameEncoder.from_spec(spec, options.weights, device="cpu", dtype="float32")
-    note = f"the policy's encoder computes in {spec.dtype}; this file computes in float32"
+    note = f"the policy was trained with {spec.dtype}; this file computes in float32"
     return encoder, "" if spec.dtype == "float32" else note
 
 
 def summary(exported: Exported, spec: EncoderSpec) -> str:
-    """What was written, how well it agrees, and how to run it."""
+    """Return a description of the file, of its agreement with the encoder, and of how to run it.
+
+    Args:
+        exported: the file.
+        spec: of the encoder.
+    """
     height, width, _ = exported.input_shape
     agreement = ", ".join(f"{name} {value:.0e}" for name, value in exported.differences.items())
     scales = ", ".join(f"{scale:g}" for scale in spec.scales)
@@ -127,12 +133,12 @@ def summary(exported: Exported, spec: EncoderSpec) -> str:
   encoder    {spec.backbone}, scales ({scales}), readout {spec.readout}, geometry {spec.geometry}
   input      frames     uint8   (batch, {height}, {width}, 3) RGB
   output     embedding  float32 (batch, {exported.embedding_dim})
-  differs    {agreement} of the embeddings' std from s2robot's encoder
+  error      {agreement} of the standard deviation of the embeddings
 
 Run it with onnxruntime and numpy alone:
 
   import numpy as np, onnxruntime
   session = onnxruntime.InferenceSession({str(exported.path)!r})
-  frames = np.zeros((1, {height}, {width}, 3), np.uint8)  # RGB, as the camera gives them
+  frames = np.zeros((1, {height}, {width}, 3), np.uint8)  # RGB, from the camera
   (embedding,) = session.run(None, {{"frames": frames}})  # (1, {exported.embedding_dim}) float32
   print(embedding.shape, session.get_modelmeta().custom_metadata_map["s2robot.spec"])"""

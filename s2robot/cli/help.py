@@ -38,7 +38,9 @@ def print_help(verb: Verb) -> None:
     if "  - variant\n" in text:
         lines.append(_without_defaults((_settings_folder() / "variant.yaml").read_text()))
     lines.append(_without_defaults(text))
-    lines += [_group_help(group) for group in ("policy", "budget", "recipe") if f"  - {group}:" in text]
+    lines += [
+        _group_help(group) for group in ("policy", "budget", "recipe") if f"  - {group}:" in text
+    ]
     console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
 
 

@@ -1,9 +1,9 @@
-"""``s2robot probe``: what do frozen features tell, and is it worth another scale?
+"""``s2robot probe``: measure what frozen features encode, and whether another scale helps.
 
-Linear probes of frozen features on what the simulator knows for free: where the cube is, whether it
-is held, what each pixel shows, how far away it is. Every encoder is tried with every scale set and
-every tap, on the same frames; episodes that judge are apart from those that are fitted. Finished
-rows are kept and found again, so that a killed run goes on where it stopped.
+Probes predict from frozen features what the simulator knows: the position of the cube, whether it
+is grasped, the segmentation and the depth of each pixel. Every encoder is tested with every scale
+set and every choice of layers on the same frames. Training and test frames come from different
+episodes. Finished rows are stored: run the same command again to continue after an interruption.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ _OPTIONS = [name for name in EncoderOptions.__annotations__ if name != "layers"]
 """Options of all encoders of a study; scales and layers are what it compares."""
 _EXAMPLES = """\
 examples:
-  s2robot probe --quick                      some minutes: the shipped encoder, (1), (1,2), (1,2,3)
+  s2robot probe --quick                      a few minutes: shipped encoder, (1), (1,2), (1,2,3)
   s2robot probe s2r-vitt16-128 random/vitt16-128 --scales 1 1,2 1,2,3 --level precise --camera far
   s2robot probe mvp-vitb-egosoup --size 672 --task segmentation depth --layers last 5 5,11
   s2robot probe file:runs/pretrain/encoder.json --task localisation-head --head-seeds 8
@@ -51,25 +51,25 @@ examples:
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return the exit status."""
     options = _parse(argv)
     config = _config(options)
     console = Console(stderr=options.json)
-    study = Study(config, say=lambda line: _say(console, line), progress=not options.json)
+    study = Study(config, say=lambda line: _print_line(console, line), progress=not options.json)
     rows = study.run()
-    made = [write_results(config, rows), config.out / "probes.png"]
-    draw_curves(made[1], rows)
-    made += draw_predictions(study, rows)
+    paths = [write_results(config, rows), config.out / "probes.png"]
+    draw_curves(paths[1], rows)
+    paths += draw_predictions(study, rows)
     if options.json:
         Console().print_json(data=[{k: v for k, v in r.items() if k != "sums"} for r in rows])
     else:
         _print(console, rows)
-    for path in made:
-        _say(console, str(path))
+    for path in paths:
+        _print_line(console, str(path))
     return 0
 
 
-def _say(console: Console, line: str) -> None:
+def _print_line(console: Console, line: str) -> None:
     console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
@@ -82,11 +82,11 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("encoders", nargs="*", default=["s2r-vitt16-128"], metavar="NAME",
-        help="of `s2robot encoders`; default s2r-vitt16-128")  # fmt: skip
+        help="see `s2robot encoders` (default: s2r-vitt16-128)")  # fmt: skip
     add("--scales", nargs="+", type=scale_set, default=[(1,), (1, 2), (1, 2, 3)], metavar="S,S",
-        help="scale sets; default 1 1,2 1,2,3. Others are held against the first")  # fmt: skip
+        help="scale sets, compared with the first (default: 1 1,2 1,2,3)")  # fmt: skip
     add("--layers", nargs="+", type=_layers, default=[()], metavar="LAYER,LAYER",
-        help="layers to read, counted from 0; default last (after the final norm)")  # fmt: skip
+        help="intermediate layers, from 0 (default: last, after the final norm)")  # fmt: skip
     add("--task", nargs="+", default=list(LINEAR_TASKS), metavar="TASK",
         help=f"some of {', '.join(TASKS)}; default all but the last, which is slow")  # fmt: skip
     add("--level", default="precise", help=f"{', '.join(LEVELS)}; default precise")
@@ -99,11 +99,21 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--head-seeds", type=int, default=5, help="heads averaged in localisation-head; default 5")
     add("--split-seed", type=int, default=0, help="of the split into training and test episodes")
     add("--device", default="auto")
-    add("--runtime", choices=RUNTIMES, default="eager", help="an exact one, for encoding")
+    add("--runtime", choices=RUNTIMES, default="eager", help="must be exact (default: eager)")
     add("--quick", action="store_true",
-        help=f"{QUICK_EPISODES} episodes and {QUICK_RESETS} resets: wide intervals")  # fmt: skip
-    add("--data-dir", type=Path, default=Path("data"), help="for frames and features")
-    add("--out", type=Path, default=Path("runs/probes"), help="default runs/probes")
+        help=f"{QUICK_EPISODES} episodes and {QUICK_RESETS} resets: wider intervals")  # fmt: skip
+    add(
+        "--data-dir",
+        type=Path,
+        default=Path("data"),
+        help="folder of frames and features (default: data)",
+    )
+    add(
+        "--out",
+        type=Path,
+        default=Path("runs/probes"),
+        help="folder of results (default: runs/probes)",
+    )
     add("--json", action="store_true", help="JSON instead of a table")
     return parser.parse_args(argv)
 
@@ -112,22 +122,22 @@ def _layers(text: str) -> tuple[int, ...]:
     if text == "last":
         return ()
     try:
-        return tuple(int(word) for word in text.split(","))
+        return tuple(int(number) for number in text.split(","))
     except ValueError:
         raise argparse.ArgumentTypeError(
-            f"{text!r} is neither 'last' nor layers with commas, such as 5,11"
+            f"{text!r} is neither 'last' nor numbers of layers, such as 5,11"
         ) from None
 
 
 def _config(options: argparse.Namespace) -> StudyConfig:
-    few = {"episodes": QUICK_EPISODES, "resets": QUICK_RESETS} if options.quick else {}
-    asked = {name: getattr(options, name) for name in ("episodes", "resets")}
+    quick = {"episodes": QUICK_EPISODES, "resets": QUICK_RESETS} if options.quick else {}
+    given = {name: getattr(options, name) for name in ("episodes", "resets")}
     scenes = SceneConfig(
         options.level,
         options.camera,
         options.size,
         options.label_size,
-        **{**few, **{name: value for name, value in asked.items() if value is not None}},
+        **{**quick, **{name: value for name, value in given.items() if value is not None}},
     )
     same = {field.name for field in dataclasses.fields(StudyConfig)} & vars(options).keys()
     settings: dict[str, Any] = {
@@ -146,26 +156,29 @@ def _config(options: argparse.Namespace) -> StudyConfig:
 
 # ----------------------------------------------------------------------------------------- table
 def _print(console: Console, rows: Sequence[Row]) -> None:
-    """One line an arm, one column a task's first measure with its interval."""
+    """Print one row a variant and one column a task, its first measure with its interval."""
     wide = console if console.is_terminal else Console(file=console.file, width=160)
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     changes = {change["key"]: change for change in differences(rows)}
     table = Table(box=None, header_style="bold", padding=(0, 1))
-    for head in ("encoder", "scales", "GFLOPs"):
-        table.add_column(head, justify="right" if head == "GFLOPs" else "left", no_wrap=True)
+    for name in ("encoder", "scales", "GFLOPs"):
+        table.add_column(name, justify="right" if name == "GFLOPs" else "left", no_wrap=True)
     for task in tasks:
         measure = get_task(task).measures[0]
         arrow = "↑" if measure.higher_is_better else "↓"
         table.add_column(f"{task}\n{escape(measure.name)} {arrow}", justify="right", no_wrap=True)
     for label in dict.fromkeys(map(variant_label, rows)):
         own = {row["task"]: row for row in rows if variant_label(row) == label}
-        table.add_row(*_cells(next(iter(own.values()))), *(_cell(own[t], changes) for t in tasks))
+        table.add_row(
+            *_first_columns(next(iter(own.values()))),
+            *(_value_text(own[t], changes) for t in tasks),
+        )
     wide.print(table)
     for line in _footnotes(rows):
-        _say(console, line)
+        _print_line(console, line)
 
 
-def _cells(row: Row) -> list[str]:
+def _first_columns(row: Row) -> list[str]:
     if row["encoder"] == NO_ENCODER:
         return [NO_ENCODER, "", ""]
     mark = "+" if row["enlarged"] else ""
@@ -173,34 +186,34 @@ def _cells(row: Row) -> list[str]:
     return [name, scales_label(row) + mark, f"{row['gflops']:.1f}"]
 
 
-def _cell(row: Row, changes: dict[Any, Row]) -> str:
-    """Estimate, its interval, and a star where the difference from the first set is clear."""
+def _value_text(row: Row, changes: dict[Any, Row]) -> str:
+    """Return estimate, interval, and a mark if it clearly differs from the first scale set."""
     measure = get_task(row["task"]).measures[0]
     value = row["measures"][measure.name]
     if value["estimate"] is None:
         return "undefined"
     change = changes.get(row["key"])
     digits = measure.digits
-    told = f"{value['estimate']:.{digits}f}"
+    text = f"{value['estimate']:.{digits}f}"
     if value["low"] is not None:
-        told += f" ({value['low']:.{digits}f}-{value['high']:.{digits}f})"
+        text += f" ({value['low']:.{digits}f}-{value['high']:.{digits}f})"
     mark = mark_of(change) if change else ""
-    return told + {"*": "[green]*[/green]", "!": "[red]![/red]"}.get(mark, " ")
+    return text + {"*": "[green]*[/green]", "!": "[red]![/red]"}.get(mark, " ")
 
 
 def _footnotes(rows: Sequence[Row]) -> list[str]:
     last = rows[-1]
     lines = [
-        f"{last['train_frames']} frames to fit on, {last['test_frames']} of {last['test_episodes']}"
-        " other episodes to judge; in brackets 95 % over episodes. * better and ! worse than the "
-        "encoder's first scale set, by the paired difference"
+        f"{last['train_frames']} training frames; {last['test_frames']} test frames of "
+        f"{last['test_episodes']} other episodes. In brackets: 95 % interval over episodes. "
+        "* better, ! worse than the encoder's first scale set (paired difference)"
     ]
     if any(row.get("enlarged") for row in rows):
-        lines.append("+ a scale is larger than the frames (--size): it shows no more pixels")
-    heads = [row for row in rows if "seed_std_mm" in row["details"]]
+        lines.append("+ the largest scale exceeds the frames (--size) and adds no pixels")
+    seeded = [row for row in rows if "seed_std_mm" in row["details"]]
     lines += [
-        f"{variant_label(row)}: heads of {len(row['details']['seed_means_mm'])} seeds spread by "
-        f"{row['details']['seed_std_mm']:.1f} mm (standard deviation of their means)"
-        for row in heads
+        f"{variant_label(row)}: {len(row['details']['seed_means_mm'])} training seeds, "
+        f"standard deviation of their mean errors {row['details']['seed_std_mm']:.1f} mm"
+        for row in seeded
     ]
     return lines

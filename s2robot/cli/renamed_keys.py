@@ -9,7 +9,7 @@ from s2robot.utils.deprecation import warn_renamed
 KEYS = {"taps": "layers", "taps_merge": "layers_merge"}
 """New Hydra keys by old key."""
 VALUES = {"encoder": {"none": "blind", "state": "privileged_state"}}
-"""New values by old value, by key; a sweep's values stand between commas."""
+"""New values by old value, by key. A sweep gives several values with commas."""
 FLAGS = {
     "--tap": "--layers",
     "--taps": "--layers",
@@ -53,8 +53,8 @@ def _override(argument: str) -> str:
         warn_renamed(f"{key}=", f"{KEYS[key]}=", stacklevel=5)
         key = KEYS[key]
     renamed = VALUES.get(key, {})
-    argv = value.split(",")
-    for word in argv:
-        if word in renamed:
-            warn_renamed(f"{key}={word}", f"{key}={renamed[word]}", stacklevel=5)
-    return f"{key}={','.join(renamed.get(word, word) for word in argv)}"
+    choices = value.split(",")
+    for choice in choices:
+        if choice in renamed:
+            warn_renamed(f"{key}={choice}", f"{key}={renamed[choice]}", stacklevel=5)
+    return f"{key}={','.join(renamed.get(choice, choice) for choice in choices)}"

@@ -111,8 +111,8 @@ def test_measured_times_are_the_paths_own() -> None:
 @pytest.mark.parametrize(
     "words, message",
     [
-        (["--frame", "640"], "'640' is no HEIGHTxWIDTH"),
-        (["--hz", "0"], "'0' is no rate in Hz"),
+        (["--frame", "640"], "'640' is not HEIGHTxWIDTH"),
+        (["--hz", "0"], "'0' is not a rate in Hz"),
         (["--count", "-3"], "'-3' is no number from 1"),
         (["--runtime", "tensorrt"], "invalid choice"),
     ],

@@ -741,7 +741,7 @@ def test_cautions(study: Study) -> None:
         (["--scales", "1,x"], "'1,x' is no set of scales"),
         (["--scales", "0"], "'0' is no set of scales"),
         (["--count", "0"], "'0' is no number from 1"),
-        (["--frame", "64"], "'64' is no HEIGHTxWIDTH"),
+        (["--frame", "64"], "'64' is not HEIGHTxWIDTH"),
         (["--tokens", "all"], "invalid choice"),
     ],
 )

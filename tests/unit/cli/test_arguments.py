@@ -9,7 +9,7 @@ import pytest
 from s2robot.cli.arguments import count, frame_shape, scale_set
 
 
-def test_what_they_read():
+def test_valid_texts_are_read():
     assert frame_shape("480x640") == frame_shape(" 480×640") == (480, 640)
     assert count("12") == 12
     assert scale_set("1,2") == scale_set("[1, 2]") == (1.0, 2.0)
@@ -30,6 +30,6 @@ def test_what_they_read():
         (scale_set, "1,nan"),
     ],
 )
-def test_what_they_refuse(kind, text):
-    with pytest.raises(argparse.ArgumentTypeError, match="is no"):
+def test_invalid_texts_are_refused(kind, text):
+    with pytest.raises(argparse.ArgumentTypeError, match="is not"):
         kind(text)

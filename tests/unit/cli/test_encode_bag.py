@@ -50,7 +50,7 @@ def test_the_command_refuses_what_a_policy_has_decided(tmp_path, capsys):
     bag = make_bag(tmp_path / "in.bag", one_camera)
     words = ["encode-bag", str(bag), str(tmp_path / "out.bag"), "--policy", "p.safetensors"]
     assert cli.main([*words, "--scales", "1"]) == 2
-    assert "--scales: the policy has decided that already" in capsys.readouterr().err
+    assert "--scales: the policy file fixes this" in capsys.readouterr().err
 
 
 def test_help_has_examples(capsys):

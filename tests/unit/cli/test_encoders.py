@@ -1,4 +1,4 @@
-"""``s2robot encoders``: the table, one card in full, fetching ahead, verifying."""
+"""``s2robot encoders``: the table, one card in full, downloading, verifying."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def test_one_in_full(capsys: pytest.CaptureFixture[str]) -> None:
     for fact in (
         "num_heads 12",
         "class token after the final norm (384)",
-        "the shorter side to 224 px (bicubic; 8 bits), centre 224 x 224",
+        "the shorter side to 224 px (bicubic; 8 bits), center 224 x 224",
         "minus 0.485 0.456 0.406",
         "m93ynem558jo8vltlads5rcmnahgsyzr.pth",
         "md5:fe6e30",
@@ -84,10 +84,10 @@ def test_published_gmacs() -> None:
 def test_rules_in_words() -> None:
     rules = {name: frames_rule(CARDS[name].preprocessing) for name in CARDS}
     assert rules["r3m-resnet18"] == (
-        "the shorter side to 256 px (bilinear; floats), centre 224 x 224; 224 x 224 taken whole"
+        "the shorter side to 256 px (bilinear; floats), center 224 x 224; 224 x 224 unchanged"
     )
     assert rules["d4r-vitb"] == "both sides to 224 px (bilinear, no antialiasing; floats)"
-    assert rules["theia-tiny"] == "both sides to 256 px (bicubic; Pillow), centre 224 x 224"
+    assert rules["theia-tiny"] == "both sides to 256 px (bicubic; Pillow), center 224 x 224"
 
 
 @pytest.mark.parametrize(
@@ -169,7 +169,7 @@ def test_verify_says_when_nothing_could_be_compared(
     assert "no package of its authors" in capsys.readouterr().out
 
 
-def seeded_frames_of_verify_are_seeded_and_rich() -> None:
+def test_frames_of_verify_are_seeded_and_rich() -> None:
     for size in SIZES:
         frames = seeded_frames(*size)
         assert frames.shape == (2, *size, 3)

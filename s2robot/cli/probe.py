@@ -46,7 +46,7 @@ examples:
   s2robot probe --quick                      a few minutes: shipped encoder, (1), (1,2), (1,2,3)
   s2robot probe s2r-vitt16-128 random/vitt16-128 --scales 1 1,2 1,2,3 --level precise --camera far
   s2robot probe mvp-vitb-egosoup --size 672 --task segmentation depth --layers last 5 5,11
-  s2robot probe file:runs/pretrain/encoder.json --task localisation-head --head-seeds 8
+  s2robot probe file:runs/pretrain/encoder.json --task localization-head --head-seeds 8
 """
 
 
@@ -55,7 +55,7 @@ def main(argv: list[str]) -> int:
     options = _parse(argv)
     config = _config(options)
     console = Console(stderr=options.json)
-    study = Study(config, say=lambda line: _print_line(console, line), progress=not options.json)
+    study = Study(config, log=lambda line: _print_line(console, line), progress=not options.json)
     rows = study.run()
     paths = [write_results(config, rows), config.out / "probes.png"]
     draw_curves(paths[1], rows)
@@ -80,42 +80,46 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
+    _add_variants(parser)
+    _add_frames(parser)
     add = parser.add_argument
+    add("--task", nargs="+", default=list(LINEAR_TASKS), metavar="TASK",
+        help=f"some of {', '.join(TASKS)} (default: all but the last, which is slow)")  # fmt: skip
+    add("--head-seeds", type=int, default=5, metavar="N",
+        help="training seeds of localization-head (default: 5)")  # fmt: skip
+    add("--device", default="auto", help="default: auto")
+    add("--runtime", choices=RUNTIMES, default="eager", help="must be exact (default: eager)")
+    add("--quick", action="store_true",
+        help=f"{QUICK_EPISODES} episodes and {QUICK_RESETS} resets: wider intervals")  # fmt: skip
+    add("--data-dir", type=Path, default=Path("data"), metavar="DIR",
+        help="folder of frames and features (default: data)")  # fmt: skip
+    add("--out", type=Path, default=Path("runs/probes"), metavar="DIR",
+        help="folder of results (default: runs/probes)")  # fmt: skip
+    add("--json", action="store_true", help="JSON instead of a table")
+    return parser.parse_args(argv)
+
+
+def _add_variants(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("encoders").add_argument
     add("encoders", nargs="*", default=["s2r-vitt16-128"], metavar="NAME",
         help="see `s2robot encoders` (default: s2r-vitt16-128)")  # fmt: skip
     add("--scales", nargs="+", type=scale_set, default=[(1,), (1, 2), (1, 2, 3)], metavar="S,S",
         help="scale sets, compared with the first (default: 1 1,2 1,2,3)")  # fmt: skip
     add("--layers", nargs="+", type=_layers, default=[()], metavar="LAYER,LAYER",
         help="intermediate layers, from 0 (default: last, after the final norm)")  # fmt: skip
-    add("--task", nargs="+", default=list(LINEAR_TASKS), metavar="TASK",
-        help=f"some of {', '.join(TASKS)}; default all but the last, which is slow")  # fmt: skip
-    add("--level", default="precise", help=f"{', '.join(LEVELS)}; default precise")
-    add("--camera", default="", help=f"{', '.join(CAMERAS)}; default the level's own")
-    add("--size", type=int, default=384, help="side of the frames [px]; default 384")
-    add("--label-size", type=int, default=96, help="side of the label maps [px]; default 96")
-    add("--episodes", type=int, help=f"of the expert; default {SceneConfig.episodes}")
-    add("--resets", type=int, help=f"single frames; default {SceneConfig.resets}")
     add_encoder_options(parser, _OPTIONS)
-    add("--head-seeds", type=int, default=5, help="heads averaged in localisation-head; default 5")
-    add("--split-seed", type=int, default=0, help="of the split into training and test episodes")
-    add("--device", default="auto")
-    add("--runtime", choices=RUNTIMES, default="eager", help="must be exact (default: eager)")
-    add("--quick", action="store_true",
-        help=f"{QUICK_EPISODES} episodes and {QUICK_RESETS} resets: wider intervals")  # fmt: skip
-    add(
-        "--data-dir",
-        type=Path,
-        default=Path("data"),
-        help="folder of frames and features (default: data)",
-    )
-    add(
-        "--out",
-        type=Path,
-        default=Path("runs/probes"),
-        help="folder of results (default: runs/probes)",
-    )
-    add("--json", action="store_true", help="JSON instead of a table")
-    return parser.parse_args(argv)
+
+
+def _add_frames(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument_group("frames").add_argument
+    add("--level", default="precise", help=f"{', '.join(LEVELS)} (default: precise)")
+    add("--camera", default="", help=f"{', '.join(CAMERAS)} (default: that of the level)")
+    add("--size", type=int, default=384, help="side of the frames [px] (default: 384)")
+    add("--label-size", type=int, default=96, help="side of the label maps [px] (default: 96)")
+    add("--episodes", type=int, help=f"episodes of the expert (default: {SceneConfig.episodes})")
+    add("--resets", type=int, help=f"frames of random scenes (default: {SceneConfig.resets})")
+    add("--split-seed", type=int, default=0, metavar="SEED",
+        help="of the split into training and test episodes (default: 0)")  # fmt: skip
 
 
 def _layers(text: str) -> tuple[int, ...]:
@@ -166,7 +170,8 @@ def _print(console: Console, rows: Sequence[Row]) -> None:
     for task in tasks:
         measure = get_task(task).measures[0]
         arrow = "↑" if measure.higher_is_better else "↓"
-        table.add_column(f"{task}\n{escape(measure.name)} {arrow}", justify="right", no_wrap=True)
+        heading = f"{get_task(task).name}\n{escape(measure.name)} {arrow}"
+        table.add_column(heading, justify="right", no_wrap=True)
     for label in dict.fromkeys(map(variant_label, rows)):
         own = {row["task"]: row for row in rows if variant_label(row) == label}
         table.add_row(

@@ -1,9 +1,9 @@
-"""What do frozen features tell of a scene? Less noisy than rates of success.
+"""Probes of frozen features: predict what the simulator knows. Less noisy than success rates.
 
-Cube localisation by a small head (the policies' own readout and a small network), in millimetres; a
-fitted head can judge embeddings of the same frames that were made in another way (int8, fewer
-tiles). Linear probes of localisation, grasp, segmentation and depth are in
-``s2robot.analysis.probes.study`` and its command, ``s2robot probe``.
+``fit_localizer`` fits a small head (a policy's readout and a small network) that predicts the
+position of the cube. A fitted head can also compare embeddings of the same frames from another
+computation (int8, fewer tiles). Linear probes of localization, grasp, segmentation and depth are in
+``s2robot.analysis.probes.study``; their command is ``s2robot probe``.
 """
 
 from s2robot.analysis.probes.intervals import (

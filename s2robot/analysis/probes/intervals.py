@@ -1,4 +1,4 @@
-"""Errors with intervals over episodes: frames of an episode resemble each other."""
+"""Errors with intervals over episodes, since frames of one episode are similar."""
 
 from __future__ import annotations
 
@@ -11,11 +11,19 @@ import numpy as np
 from s2robot.stats.intervals import Interval, block_draws, limits
 
 Metric = Callable[[np.ndarray], np.ndarray]
-"""Sums (..., K) over frames to a number (...)."""
+"""Function from sums (..., K) over frames to numbers (...)."""
 
 
 def split_episodes(episodes: np.ndarray, share: float, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Sorted different ``episodes`` without, and with, a share of them drawn by ``seed``.
+    """Return a random split of episodes.
+
+    Args:
+        episodes: sorted, distinct numbers.
+        share: fraction of the episodes in the second part.
+        seed: of the draw.
+
+    Returns:
+        The other episodes, and the drawn ones.
 
     Raises:
         ValueError: one of the two would be empty.
@@ -23,8 +31,8 @@ def split_episodes(episodes: np.ndarray, share: float, seed: int) -> tuple[np.nd
     count = round(share * len(episodes))
     if not 0 < count < len(episodes):
         raise ValueError(
-            f"a share of {share} of {len(episodes)} episodes leaves one part empty; "
-            "take a share between 0 and 1, and more episodes"
+            f"a fraction of {share} of {len(episodes)} episodes leaves one part empty; "
+            "give a fraction between 0 and 1, and more episodes"
         )
     drawn = np.random.default_rng([seed, 3]).permutation(len(episodes))[:count]
     held_out = np.isin(np.arange(len(episodes)), drawn)
@@ -41,7 +49,7 @@ class LocalizationError:
     episodes: int
 
     def to_dict(self) -> dict[str, Any]:
-        """JSON-able values."""
+        """Return JSON-able values."""
         parts = {"mean_mm": self.mean_mm, "median_mm": self.median_mm}
         intervals = {
             name: {"estimate": i.estimate, "low": i.low, "high": i.high}
@@ -51,9 +59,11 @@ class LocalizationError:
 
 
 def error_summary(errors_mm: np.ndarray, episode: np.ndarray) -> LocalizationError:
-    """Mean and median of errors (N,), with intervals from resampled episodes (N,).
+    """Return mean and median error, with intervals from resampling whole episodes.
 
-    Frames of an episode resemble each other, so whole episodes are drawn.
+    Args:
+        errors_mm: ``(N,)`` [mm].
+        episode: ``(N,)`` episode of each frame.
     """
     errors, weights = _resampled(errors_mm, episode)  # (N,), (draws, N)
     order = np.argsort(errors)
@@ -70,10 +80,19 @@ def error_summary(errors_mm: np.ndarray, episode: np.ndarray) -> LocalizationErr
 
 
 def mean_difference(first: np.ndarray, second: np.ndarray, episode: np.ndarray) -> Interval:
-    """Mean of ``second`` minus ``first`` (N,) on the same frames, intervals from whole episodes."""
+    """Return the mean of ``second`` minus ``first``, with an interval over episodes.
+
+    Args:
+        first: ``(N,)`` errors.
+        second: ``(N,)`` errors on the same frames.
+        episode: ``(N,)`` episode of each frame.
+
+    Raises:
+        ValueError: the shapes differ.
+    """
     if np.shape(first) != np.shape(second):
         raise ValueError(
-            f"errors of the same frames are compared; got {np.shape(first)} and {np.shape(second)}"
+            f"both need errors of the same frames; got {np.shape(first)} and {np.shape(second)}"
         )
     difference, weights = _resampled(np.asarray(second) - np.asarray(first), episode)
     means = weights @ difference / weights.sum(axis=1)
@@ -81,7 +100,20 @@ def mean_difference(first: np.ndarray, second: np.ndarray, episode: np.ndarray) 
 
 
 def summed_by_episode(values: np.ndarray, episode: np.ndarray) -> np.ndarray:
-    """Sums (E, K) of the frames' values (N, K) over each episode (N,), in the episodes' order."""
+    """Return the sums over each episode, in the order of the episodes.
+
+    Args:
+        values: ``(N, K)``.
+        episode: ``(N,)`` episode of each frame.
+
+    Returns:
+        ``(E, K)``.
+
+    Example:
+        >>> summed_by_episode(np.array([[1.0], [2.0], [5.0]]), np.array([0, 0, 7]))
+        array([[3.],
+               [5.]])
+    """
     groups, index = np.unique(episode, return_inverse=True)
     sums = np.zeros((len(groups), *np.shape(values)[1:]))
     np.add.at(sums, index, values)
@@ -89,24 +121,32 @@ def summed_by_episode(values: np.ndarray, episode: np.ndarray) -> np.ndarray:
 
 
 def metric_interval(sums: np.ndarray, metric: Metric) -> Interval:
-    """A metric of summed values (E, K), with limits from resampled episodes.
+    """Return a metric with an interval from resampling episodes.
 
-    Draws that the metric is not defined on (NaN; a class that none of them shows) are left out.
+    Draws in which the metric is not defined (NaN; a class does not occur) are left out.
+
+    Args:
+        sums: ``(E, K)`` sums of each episode.
+        metric: of such sums.
     """
     draws = metric(block_draws(len(sums)) @ sums)
     return Interval(float(metric(sums.sum(axis=0))), *limits(draws))
 
 
 def metric_difference(first: np.ndarray, second: np.ndarray, metric: Metric) -> Interval:
-    """Metric of ``second`` minus that of ``first``, sums (E, K) over the same episodes, paired.
+    """Return the metric of ``second`` minus that of ``first``, paired by episode.
+
+    Args:
+        first: ``(E, K)`` sums of each episode.
+        second: ``(E, K)`` sums of the same episodes.
+        metric: of such sums.
 
     Raises:
         ValueError: the shapes differ.
     """
     if np.shape(first) != np.shape(second):
         raise ValueError(
-            f"sums over the same episodes are compared; got {np.shape(first)} and "
-            f"{np.shape(second)}"
+            f"both need sums over the same episodes; got {np.shape(first)} and {np.shape(second)}"
         )
     draws = block_draws(len(first))
     differences = metric(draws @ second) - metric(draws @ first)
@@ -115,7 +155,7 @@ def metric_difference(first: np.ndarray, second: np.ndarray, metric: Metric) -> 
 
 
 def _resampled(values: np.ndarray, episode: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Checked values (N,) and how often each frame is drawn with its episode (draws, N)."""
+    """Return checked values (N,) and how often each frame is drawn with its episode (draws, N)."""
     values = np.asarray(values, dtype=float)
     if values.ndim != 1 or values.shape != np.shape(episode) or not len(values):
         raise ValueError(

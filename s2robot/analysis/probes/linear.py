@@ -1,8 +1,8 @@
 """Linear probes of whole frames: ridge and logistic regression on a flattened token grid.
 
-A grid has far more numbers than there are frames, and a solution with an L2 penalty lies in the
-span of the training frames. So all is computed from the frames' inner products: exact, and as cheap
-for any width. Nothing here is random.
+A grid has far more values than there are frames, and a solution with an L2 penalty lies in the span
+of the training frames. Everything is therefore computed from the inner products of frames: this is
+exact, and the cost hardly depends on the width. Nothing here is random.
 """
 
 from __future__ import annotations
@@ -16,23 +16,26 @@ from scipy.optimize import minimize
 from torch import Tensor
 
 PENALTIES = tuple(10.0**power for power in range(-7, 3))
-"""L2 penalties tried, as shares of the features' variance."""
+"""L2 penalties to try, as fractions of the variance of the features."""
 
 
 @dataclass(frozen=True)
 class Chosen:
-    """Predictions for all frames, and the penalty that validation frames chose."""
+    """Predictions for the test frames, and the penalty that validation frames chose."""
 
     predictions: np.ndarray
     penalty: float
 
 
 def inner_products(columns: Iterable[Tensor], training: np.ndarray) -> np.ndarray:
-    """Inner products (N, N) float64 of all frames, centred on the training frames.
+    """Return the inner products of all frames, centered on the training frames.
 
     Args:
-        columns: all frames' features, some at a time: ``(N, d)`` float32.
-        training: numbers of the training frames.
+        columns: features of all frames, a few columns at a time: ``(N, d)`` float32.
+        training: indices of the training frames.
+
+    Returns:
+        ``(N, N)`` float64.
     """
     total, index = torch.zeros(0), torch.from_numpy(training)
     for part in columns:
@@ -44,18 +47,21 @@ def inner_products(columns: Iterable[Tensor], training: np.ndarray) -> np.ndarra
 
 @dataclass(frozen=True)
 class Span:
-    """Coordinates of frames in the span of some of them, as good as the features themselves."""
+    """Coordinates of frames in the span of some of them; a fit on them equals one on features."""
 
     fitted: np.ndarray
-    """(n, r), of the frames that span it; columns are uncorrelated and of mean 0."""
+    """``(n, r)`` of the frames that span it; columns are uncorrelated and have mean 0."""
     others: np.ndarray
-    """(m, r)"""
+    """``(m, r)`` of other frames."""
 
     @classmethod
     def of(cls, products: np.ndarray, fitted: np.ndarray, others: np.ndarray) -> Span:
-        """From the inner products (N, N) and the numbers of the frames.
+        """Return coordinates, scaled so that their variances sum to 1.
 
-        Coordinates are scaled so that their variances sum to 1.
+        Args:
+            products: ``(N, N)`` inner products.
+            fitted: indices of the frames that span it.
+            others: indices of other frames.
         """
         inside = products[np.ix_(fitted, fitted)]
         means = inside.mean(axis=0)
@@ -70,7 +76,16 @@ class Span:
 
 
 def ridge(span: Span, targets: np.ndarray, penalty: float) -> np.ndarray:
-    """Predictions (m, k) for ``others`` from targets (n, k); the mean is not penalised."""
+    """Return the predictions of ridge regression; the mean is not penalized.
+
+    Args:
+        span: coordinates of the frames.
+        targets: ``(n, k)`` of ``span.fitted``.
+        penalty: L2 penalty.
+
+    Returns:
+        ``(m, k)`` for ``span.others``.
+    """
     mean, count = targets.mean(axis=0), len(targets)
     spread = np.square(span.fitted).sum(axis=0) / count
     weights = span.fitted.T @ (targets - mean) / count / (spread + penalty)[:, None]
@@ -78,7 +93,15 @@ def ridge(span: Span, targets: np.ndarray, penalty: float) -> np.ndarray:
 
 
 def logistic(span: Span, positive: np.ndarray, penalty: float) -> np.ndarray:
-    """Log-odds (m, 1) for ``others`` from labels (n, 1); both classes weigh the same.
+    """Return the predictions of logistic regression; both classes have equal weight.
+
+    Args:
+        span: coordinates of the frames.
+        positive: ``(n, 1)`` labels of ``span.fitted``.
+        penalty: L2 penalty.
+
+    Returns:
+        Log-odds ``(m, 1)`` for ``span.others``.
 
     Raises:
         ValueError: the labels are all of one class.
@@ -86,8 +109,8 @@ def logistic(span: Span, positive: np.ndarray, penalty: float) -> np.ndarray:
     positive = np.asarray(positive, dtype=bool).ravel()
     if positive.all() or not positive.any():
         raise ValueError(
-            f"all {len(positive)} frames to learn from have the same label, so there is nothing "
-            "to tell apart; take more episodes"
+            f"all {len(positive)} frames to fit on have the same label, so there is nothing to "
+            "learn; give more episodes"
         )
     signs = np.where(positive, 1.0, -1.0)
     weights = 0.5 / np.where(positive, positive.sum(), (~positive).sum())
@@ -112,18 +135,18 @@ def choose(
     parts: tuple[np.ndarray, np.ndarray, np.ndarray],
     penalties: Sequence[float] = PENALTIES,
 ) -> Chosen:
-    """Fit with the penalty that suits validation frames best, then again on all but the test.
+    """Choose the penalty on validation frames, then fit on all but the test frames.
 
     Args:
         fit: ``ridge`` or ``logistic``.
-        judge: predictions and targets of validation frames to a loss, lower is better.
-        products: as ``inner_products`` gives them (N, N).
-        targets: (N, k)
-        parts: numbers of the frames to learn from, to validate and to test on.
-        penalties: tried.
+        judge: function from predictions and targets to a loss; lower is better.
+        products: ``(N, N)``, see ``inner_products``.
+        targets: ``(N, k)``.
+        parts: indices of the frames to fit on, to validate and to test on.
+        penalties: to try.
 
     Returns:
-        Predictions (m, k) for the test frames.
+        Predictions ``(m, k)`` for the test frames, and the penalty.
     """
     learn, valid, test = parts
     span = Span.of(products, learn, valid)

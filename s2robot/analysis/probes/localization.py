@@ -1,4 +1,4 @@
-"""Rendered frames and where the cube was in them, kept on disk."""
+"""Rendered frames with the position of the cube, stored on disk."""
 
 from __future__ import annotations
 
@@ -18,33 +18,37 @@ from s2robot.utils.io import atomic_path, digest_of, locked
 from s2robot.utils.provenance import versions
 
 FIRST_SEED = 880_000
-"""Of the environments; demonstrations and evaluations start elsewhere."""
-_HOLD_STEPS = 4  # frames of an episode with the cube up
+"""Seed of the first environment; demonstrations and evaluations use other seeds."""
+_HOLD_STEPS = 4  # frames of an episode after the cube is lifted
 
 
 @dataclass(frozen=True)
 class LocalizationData:
-    """Frames and where the cube was; the frames of an episode follow each other."""
+    """Frames and positions of the cube; the frames of an episode are consecutive."""
 
     frames: np.ndarray
     """(N, S, S, 3) uint8 RGB."""
     cube_xy_m: np.ndarray
     """(N, 2) float64, in the robot's base frame."""
     episode: np.ndarray
-    """(N,) int64: which episode a frame is of."""
+    """(N,) int64: episode of each frame."""
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def of_episodes(self, episodes: np.ndarray) -> LocalizationData:
-        """The frames of some episodes."""
+        """Return the frames of some episodes."""
         mask = np.isin(self.episode, episodes)
         return LocalizationData(self.frames[mask], self.cube_xy_m[mask], self.episode[mask])
 
     def split(
         self, test_share: float = 0.25, seed: int = 0
     ) -> tuple[LocalizationData, LocalizationData]:
-        """Training and test frames; no episode is in both.
+        """Return training and test frames; no episode is in both.
+
+        Args:
+            test_share: fraction of the episodes for testing.
+            seed: of the draw.
 
         Raises:
             ValueError: one of them would be empty.
@@ -63,20 +67,20 @@ def localization_data(
     seed: int = FIRST_SEED,
     folder: str | Path = "data/localisation",
 ) -> LocalizationData:
-    """Render what a head learns localisation from; kept in ``folder``, where it is found again.
+    """Render frames with the position of the cube, or read them from ``folder``.
 
     Args:
         level: of the task.
-        camera: that looks; the level's own when not given.
+        camera: to render; default that of the level.
         size: side of a square frame [px].
-        episodes: of the expert with execution noise, every frame.
-        resets: further episodes of one frame: the arm near home, the cube anywhere.
-        seed: of the first episode's environment; the others follow.
-        folder: for one file a setting.
+        episodes: number of episodes of the expert with execution noise; every frame is used.
+        resets: number of further frames of random scenes: the arm near home, the cube anywhere.
+        seed: of the first episode; the others follow.
+        folder: for the files, one for each setting.
 
     Raises:
         ValueError: unknown level or camera, or nothing to render.
-        CorruptFileError: the kept file is damaged.
+        CorruptFileError: the stored file is damaged.
     """
     if min(episodes, resets) < 0 or episodes + resets < 1:
         raise ValueError(
@@ -100,7 +104,7 @@ def _render(env: PickCubeEnv, episodes: int, resets: int, seed: int) -> Localiza
     frames, spots, numbers = [], [], []
     camera, shape = env.image_camera, env.image_shape
     assert camera is not None
-    plain = PickCubeEnv(**{**env.env_kwargs(), "image_camera": None})  # renders nothing by itself
+    plain = PickCubeEnv(**{**env.env_kwargs(), "image_camera": None})  # does not render
     for number in range(episodes + resets):
         for state, spot in moments(plain, seed + number, moving=number < episodes):
             plain.set_state(state)
@@ -112,7 +116,13 @@ def _render(env: PickCubeEnv, episodes: int, resets: int, seed: int) -> Localiza
 
 
 def moments(env: PickCubeEnv, seed: int, moving: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """States and cube positions [m] of an episode, or of its start alone."""
+    """Yield states and cube positions [m] of an episode.
+
+    Args:
+        env: the environment.
+        seed: of the episode.
+        moving: True for an episode of the expert, False for its first state alone.
+    """
     if moving:
         episode = record_episode(env, seed, _HOLD_STEPS)
         yield from zip(episode.states, episode.obs["cube_pos"][:, :2].astype(float), strict=False)
@@ -131,4 +141,4 @@ def _load(path: Path) -> LocalizationData:
         with np.load(path, allow_pickle=False) as arrays:
             return LocalizationData(arrays["frames"], arrays["cube_xy_m"], arrays["episode"])
     except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise CorruptFileError(f"{path} is damaged ({error}); delete it and rerun") from None
+        raise CorruptFileError(f"{path} is damaged ({error}); delete it and run again") from None

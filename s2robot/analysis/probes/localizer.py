@@ -1,4 +1,4 @@
-"""A small head that tells the cube's position from embeddings, and how it is fitted."""
+"""A small head that predicts the position of the cube from embeddings, and its fit."""
 
 from __future__ import annotations
 
@@ -17,28 +17,28 @@ from s2robot.policies.pooling import Normalizer, SpatialSoftmaxHead, make_head
 from s2robot.utils.optim import cosine_schedule, parameter_groups, seeded
 from s2robot.utils.validation import require_at_least, require_fractions, require_positive
 
-_CHUNK = 512  # frames at a time where nothing is learnt
+_CHUNK = 512  # frames at a time in prediction
 
 
 @dataclass(frozen=True)
 class ProbeConfig:
-    """How a localiser is built and fitted."""
+    """Architecture and fit of a ``Localizer``."""
 
     readout: PolicyConfig = PolicyConfig(keypoints=64)
-    """Its readout's fields count (keypoints, softmax_scale, ...)."""
+    """Only the fields of the readout are used (keypoints, softmax_scale, ...)."""
     hidden: int = 128
     """Width of the hidden layer after the readout."""
     epochs: int = 60
-    """Passes over the training frames, at most."""
+    """Maximum number of passes over the training frames."""
     patience: int = 20
-    """Epochs without a better validation error after which fitting ends."""
+    """Number of epochs without a better validation error after which the fit stops."""
     batch: int = 64
-    """Frames a step."""
+    """Frames per step."""
     lr: float = 5e-3
-    """Adam's learning rate at its highest; it follows a cosine."""
+    """Highest learning rate of Adam; it follows a cosine."""
     weight_decay: float = 1e-3
     valid_share: float = 0.15
-    """Share of the episodes that decides when to stop."""
+    """Fraction of the episodes for early stopping."""
 
     def __post_init__(self) -> None:
         require_at_least(self, 1, "hidden", "epochs", "patience", "batch")
@@ -48,11 +48,22 @@ class ProbeConfig:
 
 
 class Localizer(nn.Module):
-    """Where the cube is, from an embedding.
+    """Network from an embedding to the position of the cube; ``fit_localizer`` makes one.
 
     Args:
         shape: of the embeddings: a grid ``(gh, gw, C)`` or a vector ``(D,)``.
-        config: of its parts.
+        config: of the architecture.
+
+    Example:
+        >>> rng = np.random.default_rng(0)
+        >>> xy_m = rng.uniform(-0.1, 0.1, (64, 2))
+        >>> embeddings = np.concatenate([xy_m, rng.normal(size=(64, 2))], axis=1)
+        >>> episode = np.arange(64) // 4
+        >>> localizer = fit_localizer(embeddings, (4,), xy_m, episode, ProbeConfig(epochs=20))
+        >>> localizer.predict_m(embeddings[:1]).shape
+        (1, 2)
+        >>> bool(localizer.errors_mm(embeddings, xy_m).mean() < 40)
+        True
     """
 
     target_mean: torch.Tensor
@@ -70,16 +81,16 @@ class Localizer(nn.Module):
         self.register_buffer("target_std", torch.ones(2))
 
     def forward(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Embeddings ``(B, D)`` to positions ``(B, 2)``, standardised."""
+        """Return normalized positions ``(B, 2)`` of embeddings ``(B, D)``."""
         return self.network(self.head(self.normalized(embeddings)))
 
     def normalized(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Embeddings ``(B, D)`` as the head reads them: float32 ``(B, *shape)``."""
+        """Return embeddings ``(B, D)`` as input of the head: float32 ``(B, *shape)``."""
         return self.normalizer(embeddings.unflatten(-1, self.shape))
 
     @torch.no_grad()
     def predict_m(self, embeddings: np.ndarray | torch.Tensor) -> np.ndarray:
-        """Embeddings ``(N, D)`` to cube positions ``(N, 2)`` float64 in metres.
+        """Return cube positions ``(N, 2)`` float64 [m] of embeddings ``(N, D)``.
 
         Raises:
             ValueError: embeddings of another width.
@@ -89,19 +100,27 @@ class Localizer(nn.Module):
         return torch.cat(parts).double().numpy()
 
     def errors_mm(self, embeddings: np.ndarray | torch.Tensor, cube_xy_m: np.ndarray) -> np.ndarray:
-        """Distance (N,) in millimetres between the told and the true positions ``(N, 2)`` [m]."""
+        """Return the distances between predicted and true positions.
+
+        Args:
+            embeddings: ``(N, D)``.
+            cube_xy_m: ``(N, 2)`` true positions [m].
+
+        Returns:
+            ``(N,)`` [mm].
+        """
         difference = self.predict_m(embeddings) - np.asarray(cube_xy_m, dtype=float)
         return 1000 * np.linalg.norm(difference, axis=-1)
 
     @torch.no_grad()
     def attention(self, embeddings: torch.Tensor) -> torch.Tensor:
-        """Where the head looks: embeddings ``(B, D)`` to maps ``(B, gh, gw)`` that sum to 1.
+        """Return the attention maps ``(B, gh, gw)`` of the head; each sums to 1.
 
         Raises:
-            ValueError: embeddings of another width, or no grids.
+            ValueError: embeddings of another width, or that are not grids.
         """
         if not isinstance(self.head, SpatialSoftmaxHead):
-            raise ValueError(f"embeddings of shape {self.shape} are no grid to look at")
+            raise ValueError(f"embeddings of shape {self.shape} are no grid: no attention map")
         return self.head.attention(self.normalized(self._checked(embeddings)))
 
     def _checked(self, embeddings: np.ndarray | torch.Tensor) -> torch.Tensor:
@@ -109,8 +128,8 @@ class Localizer(nn.Module):
         width = math.prod(self.shape)
         if tensor.ndim != 2 or tensor.shape[1] != width or not len(tensor):
             raise ValueError(
-                f"embeddings have shape {tuple(tensor.shape)}; this localiser takes (N, {width}), "
-                f"as the encoder gives them for the output shape {self.shape}"
+                f"embeddings have shape {tuple(tensor.shape)}; this localizer takes (N, {width}), "
+                f"the embeddings of an encoder with output shape {self.shape}"
             )
         return tensor
 
@@ -123,18 +142,18 @@ def fit_localizer(
     config: ProbeConfig = ProbeConfig(),
     seed: int = 0,
 ) -> Localizer:
-    """Fit a head to training frames; the epoch with the least validation error is kept.
+    """Fit a head to training frames; return the epoch with the lowest validation error.
 
     Args:
         embeddings: ``(N, D)``, half or single precision.
         shape: ``FrameEncoder.output_shape``.
-        cube_xy_m: ``(N, 2)`` in metres.
-        episode: ``(N,)``; the validation part holds whole episodes.
+        cube_xy_m: ``(N, 2)`` [m].
+        episode: ``(N,)``; whole episodes are used for validation.
         config: of the head and the fit.
-        seed: of the validation part, the initial weights and the order of frames.
+        seed: of the validation split, the initial weights and the order of frames.
 
     Raises:
-        ValueError: shapes that do not fit each other, or too few episodes.
+        ValueError: the shapes do not match, or there are too few episodes.
     """
     with seeded(seed, 0):
         localizer = Localizer(shape, config)

@@ -1,6 +1,6 @@
 """Metrics of probes as functions of sums over frames, so that episodes can be resampled.
 
-Each takes sums (..., K) and returns numbers (...), NaN where it is not defined.
+Each takes sums (..., K) and returns numbers (...); NaN where it is not defined.
 """
 
 from __future__ import annotations
@@ -12,12 +12,16 @@ from s2robot.stats.intervals import Interval, block_draws, limits
 
 
 def mean(sums: np.ndarray) -> np.ndarray:
-    """Of sums (..., 2): of values, and how many there are."""
+    """Return the mean from sums (..., 2) of values and of counts."""
     return _share(sums[..., 0], sums[..., 1])
 
 
 def root_mean(first: int) -> Metric:
-    """Of squares' sum in column ``first`` and how many there are in the next."""
+    """Return the root mean square metric of a sum of squares and a count.
+
+    Args:
+        first: column of the sum of squares; the count is in the next.
+    """
 
     def metric(sums: np.ndarray) -> np.ndarray:
         return np.sqrt(_share(sums[..., first], sums[..., first + 1]))
@@ -26,9 +30,11 @@ def root_mean(first: int) -> Metric:
 
 
 def balanced_accuracy(first: int) -> Metric:
-    """Mean of the shares of both classes told rightly.
+    """Return the metric that averages the accuracies of both classes.
 
-    Columns from ``first``: of positive frames those told rightly and wrongly, then of negative.
+    Args:
+        first: first of four columns: positive frames, correct and wrong; negative frames, correct
+            and wrong.
     """
 
     def metric(sums: np.ndarray) -> np.ndarray:
@@ -38,54 +44,88 @@ def balanced_accuracy(first: int) -> Metric:
     return metric
 
 
-def counts_of(told: np.ndarray, positive: np.ndarray) -> np.ndarray:
-    """Columns (N, 4) for ``balanced_accuracy``, of booleans (N,)."""
-    columns = [positive & told, positive & ~told, ~positive & ~told, ~positive & told]
+def counts_of(predicted: np.ndarray, positive: np.ndarray) -> np.ndarray:
+    """Return the columns for ``balanced_accuracy``.
+
+    Args:
+        predicted: ``(N,)`` bool.
+        positive: ``(N,)`` bool.
+
+    Returns:
+        ``(N, 4)``.
+    """
+    columns = [
+        positive & predicted,
+        positive & ~predicted,
+        ~positive & ~predicted,
+        ~positive & predicted,
+    ]
     return np.stack(columns, axis=1).astype(float)
 
 
-def confusion(segments: np.ndarray, told: np.ndarray, classes: int) -> np.ndarray:
-    """Pixels (n, K · K) of each frame by true class and told class, of labels (n, L, L)."""
-    pairs = segments.astype(np.int64) * classes + told
+def confusion(segments: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """Return the number of pixels of each frame by true and predicted class.
+
+    Args:
+        segments: ``(n, L, L)`` true classes.
+        predicted: ``(n, L, L)`` classes.
+        classes: K.
+
+    Returns:
+        ``(n, K · K)``.
+    """
+    pairs = segments.astype(np.int64) * classes + predicted
     counts = [np.bincount(frame.ravel(), minlength=classes**2) for frame in pairs]
     return np.stack(counts).astype(float)
 
 
 def class_iou(classes: int) -> Metric:
-    """Intersection over union (..., K) of each class, from confusion (..., K · K)."""
+    """Return the metric with the intersection over union of each class.
+
+    It maps confusion (..., K · K) to (..., K).
+    """
 
     def metric(sums: np.ndarray) -> np.ndarray:
         table = sums.reshape(*sums.shape[:-1], classes, classes)
-        met = np.diagonal(table, axis1=-2, axis2=-1)
-        return _share(met, table.sum(axis=-1) + table.sum(axis=-2) - met)
+        intersection = np.diagonal(table, axis1=-2, axis2=-1)
+        union = table.sum(axis=-1) + table.sum(axis=-2) - intersection
+        return _share(intersection, union)
 
     return metric
 
 
 def one_iou(number: int, classes: int) -> Metric:
-    """Intersection over union of one class, from confusion (..., K · K)."""
+    """Return the metric with the intersection over union of one class.
+
+    Args:
+        number: of the class.
+        classes: K.
+    """
     every = class_iou(classes)
     return lambda sums: every(sums)[..., number]
 
 
 def mean_iou(classes: int) -> Metric:
-    """Mean over those classes that are seen or told, from confusion (..., K · K)."""
+    """Return the metric with the mean intersection over union.
+
+    The mean is over the classes that occur in labels or predictions.
+    """
     every = class_iou(classes)
 
     def metric(sums: np.ndarray) -> np.ndarray:
-        coverage = every(sums)
-        return _share(np.nansum(coverage, axis=-1), (~np.isnan(coverage)).sum(axis=-1))
+        ious = every(sums)
+        return _share(np.nansum(ious, axis=-1), (~np.isnan(ious)).sum(axis=-1))
 
     return metric
 
 
 def auroc(scores: np.ndarray, positive: np.ndarray, episode: np.ndarray) -> Interval:
-    """Chance that a positive frame scores above a negative one, with limits over episodes.
+    """Return the area under the ROC curve, with an interval over episodes.
 
     Args:
-        scores: (N,)
-        positive: (N,) bool
-        episode: (N,)
+        scores: ``(N,)``; higher for positive frames.
+        positive: ``(N,)`` bool.
+        episode: ``(N,)`` episode of each frame.
     """
     groups, index = np.unique(episode, return_inverse=True)
     draws = block_draws(len(groups))[:, index]
@@ -94,7 +134,7 @@ def auroc(scores: np.ndarray, positive: np.ndarray, episode: np.ndarray) -> Inte
 
 
 def _weighted_auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Of frames that count ``weights`` (draws, N) times: (draws,); equal scores count half."""
+    """Return the areas (draws,) for frame weights (draws, N); equal scores count half."""
     order = np.argsort(scores)
     starts = np.flatnonzero(np.append(True, np.diff(scores[order]) > 0))
     up, down = (
@@ -106,6 +146,6 @@ def _weighted_auroc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarra
 
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    """Quotients; NaN where there is nothing to divide by."""
+    """Return quotients; NaN where the divisor is 0."""
     filled = np.where(whole > 0, whole, 1)
     return np.where(whole > 0, part / filled, np.nan)

@@ -1,4 +1,4 @@
-"""Pictures of a probe study: quality against cost, and what dense probes tell of a few frames."""
+"""Figures of a probe study: quality against cost, and the predictions of dense probes."""
 
 from __future__ import annotations
 
@@ -31,14 +31,19 @@ from s2robot.utils.io import atomic_path
 from s2robot.utils.plotting import DODGE, GRAY, PALETTE
 
 SEGMENT_COLORS = ("#d5d9de", "#c8ab86", "#3d6fb4", "#f0b429", "#d62728")
-"""Of ``SEGMENTS``: cube red as it is, what moves in colours that stand out."""
+"""Color of each class of ``SEGMENTS``."""
 _DASHES = ("-", "--", "-.", ":")
 _COLUMNS = 2
 
 
-# ------------------------------------------------------------------------------- quality and cost
+# ------------------------------------------------------------------------------ quality and cost
 def draw_curves(path: Path, rows: Sequence[Row]) -> None:
-    """One panel a task: its first measure against GFLOPs a frame, a line an encoder (and tap)."""
+    """Draw the first measure of each task against GFLOPs per frame, one line an encoder.
+
+    Args:
+        path: of the PNG file.
+        rows: of the study.
+    """
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     columns = min(len(tasks), _COLUMNS)
     lines = -(-len(tasks) // columns)
@@ -64,7 +69,7 @@ def _draw_task(axes: Axes, task: Task, rows: Sequence[Row], series: Sequence[str
     for row in rows:
         value = row["measures"][measure.name]["estimate"]
         if row["encoder"] == NO_ENCODER and value is not None:
-            _draw_guess(axes, measure, value)
+            _draw_baseline(axes, measure, value)
     costs = [row["gflops"] for row in variants] or [1.0]
     axes.set_xscale("log")
     axes.set_xlim(min(costs) / 1.7, max(costs) * 1.7)
@@ -81,8 +86,8 @@ def _draw_task(axes: Axes, task: Task, rows: Sequence[Row], series: Sequence[str
     axes.spines[["top", "right"]].set_visible(False)
 
 
-def _draw_guess(axes: Axes, measure: Measure, value: float) -> None:
-    """A dotted line; words at the edge where the line would press all points together."""
+def _draw_baseline(axes: Axes, measure: Measure, value: float) -> None:
+    """Draw a dotted line, or a note at the edge if the line would compress the plot."""
     low, high = axes.dataLim.intervaly
     if low - (high - low) <= value <= high + (high - low) or not low < high:
         axes.axhline(value, color=GRAY, lw=1.2, ls=(0, (1, 2)), zorder=1)
@@ -107,7 +112,7 @@ def _draw_line(
     dodge: float,
     marks: Mapping[str, str],
 ) -> None:
-    """An encoder's points from cheap to dear, with their intervals and scale sets."""
+    """Draw the points of an encoder in order of cost, with intervals and scale sets."""
     drawn = [row for row in rows if row["measures"][measure.name]["estimate"] is not None]
     drawn.sort(key=lambda row: row["gflops"])
     if not drawn:
@@ -118,16 +123,16 @@ def _draw_line(
     ys = np.array([value["estimate"] for value in values])
     lows, highs = (np.array([value[side] for value in values], float) for side in ("low", "high"))
     axes.plot(xs, ys, dashes, color=color, lw=1.4, alpha=0.6)
-    reach = np.abs(np.stack([ys - lows, highs - ys]))
-    axes.errorbar(xs, ys, reach, fmt="o", color=color, ms=5, capsize=2.5, lw=1.2)
+    errors = np.abs(np.stack([ys - lows, highs - ys]))
+    axes.errorbar(xs, ys, errors, fmt="o", color=color, ms=5, capsize=2.5, lw=1.2)
     for x, y, row in zip(xs, ys, drawn, strict=True):
         text = scales_label(row) + marks.get(row["key"], "")
-        place = _beside(series.index(_series(row)), len(series))
+        place = _label_place(series.index(_series(row)), len(series))
         axes.annotate(text, (x, y), **place, color=color, fontsize=8)
 
 
-def _beside(number: int, count: int) -> dict[str, Any]:
-    """Where an encoder's labels stand: left and right in turn, so that they do not meet."""
+def _label_place(number: int, count: int) -> dict[str, Any]:
+    """Return the place of an encoder's labels: left and right in turn, so that they are apart."""
     left = count > 1 and number % 2 == 0
     offset = (-6 if left else 6, 4 - 11 * (number // 2))
     return {"xytext": offset, "textcoords": "offset points", "ha": "right" if left else "left"}
@@ -138,7 +143,7 @@ def _series(row: Row) -> str:
 
 
 def _style(name: str, series: Sequence[str]) -> tuple[str, str]:
-    """Colour and dashes."""
+    """Return color and line style."""
     number = series.index(name)
     return PALETTE[number % len(PALETTE)], _DASHES[number // len(PALETTE) % len(_DASHES)]
 
@@ -149,7 +154,7 @@ def _add_legend(figure: Figure, series: Sequence[str]) -> None:
         color, dashes = _style(name, series)
         handles.append(Line2D([], [], color=color, ls=dashes, marker="o", ms=5, label=name))
     handles.append(
-        Line2D([], [], color=GRAY, ls=(0, (1, 2)), label="no features (best constant guess)")
+        Line2D([], [], color=GRAY, ls=(0, (1, 2)), label="no features (best constant prediction)")
     )
     figure.legend(
         handles=handles,
@@ -157,19 +162,23 @@ def _add_legend(figure: Figure, series: Sequence[str]) -> None:
         ncols=2,
         frameon=False,
         fontsize=9,
-        title="bars: 95 % over episodes; at points: scales,\n"
-        "* better and ! worse than the first set by the paired difference",
+        title="bars: 95 % over episodes; labels: scales;\n"
+        "* better, ! worse than the first set (paired difference)",
         title_fontsize=9,
         alignment="left",
     )
 
 
-# --------------------------------------------------------------------------------- what was told
+# ----------------------------------------------------------------------------------- predictions
 def draw_predictions(study: Study, rows: Sequence[Row]) -> list[Path]:
-    """A picture an encoder (and tap): frames, true and told segments, true and told depth.
+    """Draw frames with true and predicted segmentation and depth, one figure an encoder.
+
+    Args:
+        study: that made the rows.
+        rows: of the study.
 
     Returns:
-        The files in ``<out>``; none where no dense task was probed.
+        Paths of the files in ``<out>``; none if no dense task was probed.
     """
     dense = [r for r in rows if r["encoder"] != NO_ENCODER and get_task(r["task"]).dense]
     paths = []
@@ -186,27 +195,27 @@ def _draw_page(path: Path, study: Study, name: str, rows: Sequence[Row]) -> None
     near_far = {"vmin": float(depths.min()), "vmax": float(depths.max()), "cmap": "viridis"}
     flat = {"vmin": -0.5, "vmax": len(SEGMENTS) - 0.5, "cmap": ListedColormap(SEGMENT_COLORS)}
     columns: list[tuple[str, np.ndarray, dict[str, Any]]] = [("frame", data.frames[frames], {})]
-    for task, true, look in (
+    for task, true, style in (
         ("segmentation", data.segments[frames], flat),
         ("depth", depths, near_far),
     ):
         own = [row for row in rows if row["task"] == task]
         if own:
-            columns.append((f"{task},\ntrue", true, look))
-        columns += [(f"told from\n({scales_label(r)})", _sample(study, r), look) for r in own]
+            columns.append((f"{task},\ntrue", true, style))
+        columns += [(f"predicted,\n({scales_label(r)})", _sample(study, r), style) for r in own]
     figure = _new_figure((1.55 * len(columns), 1.4 * len(frames) + 1.0))
     panels = figure.subplots(len(frames), len(columns), squeeze=False)
-    for column, (title, pictures, look) in enumerate(columns):
+    for column, (title, images, style) in enumerate(columns):
         panels[0, column].set_title(title, fontsize=9)
-        for line, picture in enumerate(pictures):
-            panels[line, column].imshow(picture, interpolation="nearest", **look)
+        for line, image in enumerate(images):
+            panels[line, column].imshow(image, interpolation="nearest", **style)
             panels[line, column].set(xticks=[], yticks=[])
-        if look is near_far and title.endswith("true"):
-            image = panels[-1, column].images[0]
+        if style is near_far and title.endswith("true"):
+            shown = panels[-1, column].images[0]
             figure.colorbar(
-                image, ax=panels[:, column:], label="depth [m]", shrink=0.8, aspect=30, pad=0.01
+                shown, ax=panels[:, column:], label="depth [m]", shrink=0.8, aspect=30, pad=0.01
             )
-    figure.suptitle(f"{name}: frames of episodes that no probe was fitted on", fontsize=10)
+    figure.suptitle(f"{name}: test frames", fontsize=10)
     patches = [Patch(color=c, label=n) for c, n in zip(SEGMENT_COLORS, SEGMENTS, strict=True)]
     if any(row["task"] == "segmentation" for row in rows):
         figure.legend(

@@ -1,4 +1,4 @@
-"""Rendered frames with all that the simulator knows of them: cube, grasp, segments and depth."""
+"""Rendered frames with their labels: position of the cube, grasp, segmentation and depth."""
 
 # MuJoCo's bindings carry no type stubs.
 # pyright: reportAttributeAccessIssue=false
@@ -29,27 +29,28 @@ from s2robot.utils.provenance import versions
 from s2robot.utils.validation import require_at_least
 
 FARTHEST_M = 10.0
-"""What is farther away, or empty, counts as this far (NYUv2 is judged alike)."""
+"""Largest depth: pixels farther away, or empty, get this value (as in NYUv2)."""
 FORMAT = 1
+"""Version of the stored files."""
 
 
 @dataclass(frozen=True)
 class SceneConfig:
-    """What is rendered: a task level through one camera."""
+    """A task level, a camera, and the number of frames to render."""
 
     level: str = "precise"
     camera: str = ""
-    """``front``, ``far`` or ``wrist``; empty for the level's own."""
+    """``front``, ``far`` or ``wrist``; empty for that of the level."""
     size: int = 384
     """Side of a square frame [px]."""
     label_size: int = 96
     """Side of the label maps [px]; it divides ``size``."""
     episodes: int = 120
-    """Of the expert with execution noise, every frame."""
+    """Number of episodes of the expert with execution noise; every frame is used."""
     resets: int = 500
-    """Further episodes of one frame: the arm near home, the cube anywhere."""
+    """Number of further frames of random scenes: the arm near home, the cube anywhere."""
     seed: int = FIRST_SEED
-    """Of the first episode's environment; the others follow."""
+    """Seed of the first episode; the others follow."""
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "camera", self.camera or get_level(self.level).camera)
@@ -61,14 +62,14 @@ class SceneConfig:
         if self.size % self.label_size:
             divisors = [n for n in range(16, self.size + 1) if self.size % n == 0]
             raise ValueError(
-                f"label_size {self.label_size} does not divide the frames' size {self.size}; "
-                f"take one of {divisors}"
+                f"label_size {self.label_size} does not divide the frame size {self.size}; "
+                f"use one of {divisors}"
             )
         if self.episodes + self.resets < 1:
-            raise ValueError("episodes and resets are both 0; nothing would be rendered")
+            raise ValueError("episodes and resets are both 0; at least one must be above 0")
 
     def key(self) -> str:
-        """Digest of all that decides the content, MuJoCo's version included."""
+        """Return the digest of all settings that decide the content, and of MuJoCo's version."""
         level = dataclasses.asdict(get_level(self.level))
         made_with = {"task": level, "format": FORMAT, "mujoco": versions()["mujoco"]}
         return digest_of({**dataclasses.asdict(self), **made_with})[:16]
@@ -76,53 +77,66 @@ class SceneConfig:
 
 @dataclass(frozen=True)
 class SceneData:
-    """Frames and their labels; the frames of an episode follow each other."""
+    """Frames and their labels; the frames of an episode are consecutive."""
 
     frames: np.ndarray
     """(N, S, S, 3) uint8 RGB."""
     cube_xy_m: np.ndarray
     """(N, 2) float64, in the robot's base frame."""
     grasped: np.ndarray
-    """(N,) bool: either finger presses on the cube sideways."""
+    """(N,) bool: a finger presses on the cube from the side."""
     segments: np.ndarray
-    """(N, L, L) uint8: the class of ``SEGMENTS`` that most of the pixels show."""
+    """(N, L, L) uint8: the most frequent class of ``SEGMENTS`` in each block of pixels."""
     depth_m: np.ndarray
-    """(N, L, L) float32: median distance along the camera's axis, at most ``FARTHEST_M``."""
+    """(N, L, L) float32: median depth of each block of pixels, at most ``FARTHEST_M``."""
     episode: np.ndarray
-    """(N,) int64: which episode a frame is of."""
+    """(N,) int64: episode of each frame."""
     digest: str
-    """SHA-256 of the frames; a feature store knows them by it."""
+    """SHA-256 of the frames; the key in a feature store."""
 
     def __len__(self) -> int:
         return len(self.frames)
 
     @property
     def num_frames(self) -> int:
-        """N, as a feature store asks for it."""
+        """Number of frames N."""
         return len(self.frames)
 
     @property
     def source(self) -> dict[str, Any]:
-        """What decides the pixels besides the digest, for a feature store."""
+        """Description of the frames for a feature store."""
         return {"kind": "probe scenes", "size": self.frames.shape[1]}
 
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Frames ``(stop - start, S, S, 3)`` uint8 RGB, for a feature store."""
+        """Return the frames ``(stop - start, S, S, 3)`` uint8 RGB."""
         return self.frames[start:stop]
 
     def split(self, test_share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-        """Numbers of the training and of the test frames; no episode is in both.
+        """Return the indices of training and test frames; no episode is in both.
 
-        Episodes that move and single frames are split apart, so that both parts have their share.
+        Args:
+            test_share: fraction of the episodes for testing.
+            seed: of the draw.
 
         Raises:
-            ValueError: too few episodes for two parts.
+            ValueError: there are too few episodes.
         """
         return split_frames(self.episode, test_share, seed)
 
 
 def split_frames(episode: np.ndarray, share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
-    """Numbers of the frames without, and with, a share of the episodes (N,), as ``split`` does."""
+    """Return the indices of the frames of two sets of episodes.
+
+    Moving episodes and single frames are split separately, so that both sets have some of each.
+
+    Args:
+        episode: ``(N,)`` episode of each frame.
+        share: fraction of the episodes in the second set.
+        seed: of the draw.
+
+    Raises:
+        ValueError: there are too few episodes.
+    """
     numbers, lengths = np.unique(episode, return_counts=True)
     kinds = [numbers[lengths > 1], numbers[lengths == 1]]
     held_out = [split_episodes(kind, share, seed)[1] for kind in kinds if len(kind)]
@@ -135,15 +149,15 @@ def scene_data(
     folder: str | Path = "data/probes",
     progress: bool = False,
 ) -> SceneData:
-    """Render labelled frames; kept in ``folder``, where they are found again.
+    """Render labeled frames, or read them from ``folder``.
 
     Args:
-        config: what to render.
-        folder: for one file a setting, of about ``3 · size²`` bytes a frame.
+        config: of the frames.
+        folder: for the files, one for each configuration, of about ``3 · size²`` bytes a frame.
         progress: show a bar.
 
     Raises:
-        CorruptFileError: the kept file is damaged.
+        CorruptFileError: the stored file is damaged.
     """
     name = f"{config.level}-{config.camera}-{config.size}-{config.label_size}-{config.key()}.npz"
     path = Path(folder) / name
@@ -154,9 +168,16 @@ def scene_data(
 
 
 def majority(segments: np.ndarray, size: int) -> np.ndarray:
-    """Classes (S, S) to the most frequent one of each of size x size blocks; of equals the first.
+    """Return the most frequent class of each block of pixels; of equals the first.
 
-    A block's class is a label's whole truth: nearest pixels would flicker along edges.
+    The nearest pixel instead would flicker along edges.
+
+    Args:
+        segments: ``(S, S)`` classes.
+        size: number of blocks along a side.
+
+    Returns:
+        ``(size, size)`` uint8.
     """
     blocks = _blocks(segments, size)
     counts = np.stack([(blocks == number).sum(axis=-1) for number in range(len(SEGMENTS))])
@@ -164,20 +185,27 @@ def majority(segments: np.ndarray, size: int) -> np.ndarray:
 
 
 def lower_median(depth_m: np.ndarray, size: int) -> np.ndarray:
-    """Depths (S, S) to one of the two middle values of each block, the nearer.
+    """Return the lower median depth of each block of pixels.
 
-    So it is the depth of something seen, not of the air between two surfaces.
+    It is the depth of a visible surface, not a value between two surfaces.
+
+    Args:
+        depth_m: ``(S, S)`` [m].
+        size: number of blocks along a side.
+
+    Returns:
+        ``(size, size)`` [m].
     """
     blocks = _blocks(depth_m, size)
     middle = (blocks.shape[-1] - 1) // 2
     return np.partition(blocks, middle, axis=-1)[..., middle]
 
 
-def _blocks(picture: np.ndarray, size: int) -> np.ndarray:
-    """(S, S) to (size, size, pixels of a block)."""
-    side = len(picture) // size
-    cut = picture.reshape(size, side, size, side).swapaxes(1, 2)
-    return cut.reshape(size, size, side * side)
+def _blocks(image: np.ndarray, size: int) -> np.ndarray:
+    """Return (size, size, pixels of a block) of an image (S, S)."""
+    side = len(image) // size
+    blocks = image.reshape(size, side, size, side).swapaxes(1, 2)
+    return blocks.reshape(size, size, side * side)
 
 
 def _render(config: SceneConfig, progress: bool) -> SceneData:
@@ -185,11 +213,11 @@ def _render(config: SceneConfig, progress: bool) -> SceneData:
     try:
         states, episode = _states(env, config, progress)
         classes = np.append(segment_of_geom(env.model), 0).astype(np.uint8)  # -1: background
-        look = functools.partial(_look, env, config, classes)
+        render = functools.partial(_render_labeled, env, config, classes)
         frames = np.empty((len(states), config.size, config.size, 3), dtype=np.uint8)
         labels = []
         for index in _bar(range(len(states)), "rendering", progress):
-            frames[index], found = look(states[index])
+            frames[index], found = render(states[index])
             labels.append(found)
     finally:
         env.close()
@@ -202,7 +230,7 @@ def _render(config: SceneConfig, progress: bool) -> SceneData:
 def _states(
     env: PickCubeEnv, config: SceneConfig, progress: bool
 ) -> tuple[list[np.ndarray], np.ndarray]:
-    """States of all frames, and the episode of each (N,)."""
+    """Return the states of all frames, and the episode of each (N,)."""
     states, numbers = [], []
     total = config.episodes + config.resets
     for number in _bar(range(total), "simulating", progress):
@@ -212,19 +240,19 @@ def _states(
     return states, np.array(numbers)
 
 
-def _look(
+def _render_labeled(
     env: PickCubeEnv, config: SceneConfig, classes: np.ndarray, state: np.ndarray
 ) -> tuple[np.ndarray, tuple[Any, ...]]:
-    """The frame of a state, and its labels in the order of ``SceneData``'s fields."""
+    """Return the frame of a state, and its labels in the order of the fields of ``SceneData``."""
     observation, info = env.reset(options={"state": state})
-    # Labels come second: where appearances vary, drawing the frame moves the data's cameras.
+    # Labels come second: with visual perturbations, rendering the frame moves the cameras.
     frame = env.render_frame(config.camera, config.size, config.size)
-    seen = renderer().render_labels(env.model, env.data, config.camera, config.size, config.size)
+    labels = renderer().render_labels(env.model, env.data, config.camera, config.size, config.size)
     return frame, (
         observation["cube_pos"][:2].astype(float),
         bool(info["grasped"]),
-        majority(classes[seen.geom_id], config.label_size),
-        lower_median(seen.depth_m, config.label_size).clip(max=FARTHEST_M),
+        majority(classes[labels.geom_id], config.label_size),
+        lower_median(labels.depth_m, config.label_size).clip(max=FARTHEST_M),
     )
 
 
@@ -239,11 +267,11 @@ def _save(path: Path, data: SceneData) -> None:
 
 
 def _load(path: Path) -> SceneData:
-    """Read a file whole; its zip format carries a checksum of every array."""
+    """Read a whole file; the zip format has a checksum of every array."""
     names = [field.name for field in dataclasses.fields(SceneData)]
     try:
         with np.load(path, allow_pickle=False) as arrays:
             content = {name: arrays[name] for name in names}
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise CorruptFileError(f"{path} is damaged ({error}); delete it and rerun") from None
+        raise CorruptFileError(f"{path} is damaged ({error}); delete it and run again") from None
     return SceneData(**{**content, "digest": str(content["digest"])})

@@ -1,4 +1,7 @@
-"""A probe study: encoders × taps × scale sets × tasks, one row each, kept as they are done."""
+"""A probe study: one row for each encoder, choice of layers, scale set and task.
+
+Rows are stored as they are finished.
+"""
 
 from __future__ import annotations
 
@@ -25,39 +28,48 @@ from s2robot.utils.provenance import provenance
 from s2robot.utils.validation import require_at_least, require_fractions
 
 VERSION = 1
-"""Of the probes' arithmetic; raised whenever the same frames would give other numbers."""
+"""Version of the computation; raised whenever the same frames would give other numbers."""
 NO_ENCODER = "(no features)"
 SAMPLES = 4
-"""Test frames whose told maps are kept for pictures."""
+"""Number of test frames whose predicted maps are stored for figures."""
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
 class StudyConfig:
-    """What is probed, on what."""
+    """Encoders, tasks and frames of a probe study.
+
+    Example:
+        >>> config = StudyConfig(("s2r-vitt16-128",), scale_sets=((1,), (1, 2)))
+        >>> len(list(config.variants()))
+        2
+        >>> config.tasks
+        ('localization', 'segmentation', 'depth', 'grasp')
+    """
 
     encoders: tuple[str, ...]
     """Names for ``FrameEncoder.from_name``."""
     scale_sets: tuple[tuple[float, ...], ...] = ((1,), (1, 2), (1, 2, 3))
     layers: tuple[tuple[int, ...], ...] = ((),)
-    """Layers that are read together; empty for the normalised output of the last."""
+    """Sets of intermediate layers; an empty set is the normalized output of the last layer."""
     tasks: tuple[str, ...] = LINEAR_TASKS
     scenes: SceneConfig = SceneConfig()
     options: EncoderOptions = field(default_factory=EncoderOptions)
-    """Options of the encoders besides scales, readout and layers; defaults where not given."""
+    """Options of all encoders besides scales, readout and layers."""
     test_share: float = 0.25
-    """Share of the episodes that judge."""
+    """Fraction of the episodes for testing."""
     valid_share: float = 0.2
-    """Share of the other episodes that choose penalties."""
+    """Fraction of the other episodes for choosing penalties."""
     split_seed: int = 0
     head_seeds: int = 5
-    """Heads of task ``localisation-head`` that are averaged."""
+    """Training seeds of task ``localization-head``; their errors are averaged."""
     data_dir: Path = Path("data")
-    """For frames (``probes/``) and features (``features/``)."""
+    """Folder of frames (``probes/``) and features (``features/``)."""
     out: Path = Path("runs/probes")
+    """Folder of results."""
     device: str = "auto"
     runtime: str = "eager"
-    """Of ``FrameEncoder.use_runtime``; an exact one."""
+    """An exact runtime of ``FrameEncoder.use_runtime``."""
 
     def __post_init__(self) -> None:
         for name in ("encoders", "scale_sets", "layers", "tasks"):
@@ -71,7 +83,7 @@ class StudyConfig:
         require_at_least(self, 0, "split_seed")
 
     def variants(self) -> Iterator[tuple[str, tuple[int, ...], tuple[float, ...]]]:
-        """Encoder, taps and scales of every arm."""
+        """Yield encoder, layers and scales of every variant."""
         for encoder in self.encoders:
             for layers in self.layers:
                 for scales in self.scale_sets:
@@ -81,23 +93,29 @@ class StudyConfig:
         """Return the options of a variant's encoder, for ``FrameEncoder.from_name``.
 
         Args:
-            layers: to read together; empty for the last one's output.
-            scales: a set of scales.
+            layers: intermediate layers of a variant; empty for the final output.
+            scales: of a variant.
         """
         fixed = {"scales": scales, "readout": "spatial_softmax", "layers": layers}
         return {**self.options, **fixed}
 
     def check_variants(self) -> None:
-        """Refuse, before any work, what an encoder cannot do.
+        """Check all variants before any work.
 
         Raises:
-            ValueError: unknown encoder, a tap that it has not, scales that do not suit it.
+            ValueError: an unknown encoder, or layers or scales that it does not support.
         """
         for encoder, layers, scales in self.variants():
             spec_of(encoder, device=self.device, **self.spec_settings(layers, scales))
 
     def row_key(self, spec: EncoderSpec | None, task: str) -> str:
-        """Digest of all that decides a row; ``spec`` None stands for no features."""
+        """Return the digest of all settings that decide a row.
+
+        Args:
+            spec: of the encoder; None for the row without features.
+            task: name or key of the task.
+        """
+        task = get_task(task).key
         seeds = {"head_seeds": self.head_seeds} if task == "localisation-head" else {}
         content = {
             "version": VERSION,
@@ -111,32 +129,32 @@ class StudyConfig:
 
 
 class Study:
-    """Runs a study; finished rows are found again in ``<out>/rows.jsonl``.
+    """Runs a study; reads finished rows from ``<out>/rows.jsonl`` and adds the others.
 
     Args:
         config: of the study.
-        say: is told of each row as it is done or found.
+        log: called with a line of text for each row.
         progress: show bars while rendering and encoding.
     """
 
     def __init__(
         self,
         config: StudyConfig,
-        say: Callable[[str], None] = lambda _: None,
+        log: Callable[[str], None] = lambda _: None,
         progress: bool = False,
     ) -> None:
-        self.config, self.say, self.progress = config, say, progress
+        self.config, self.log, self.progress = config, log, progress
         self.path = config.out / "rows.jsonl"
         self._known = {row["key"]: row for row in read_jsonl(self.path)}
 
     @cached_property
     def data(self) -> SceneData:
-        """The labelled frames; rendered or read when first asked for."""
+        """Labeled frames, rendered or read on first use."""
         return scene_data(self.config.scenes, self.config.data_dir / "probes", self.progress)
 
     @cached_property
     def parts(self) -> Parts:
-        """Frames to learn from, to validate and to test on.
+        """Split of the frames into fitting, validation and test.
 
         Raises:
             ValueError: too few episodes.
@@ -148,21 +166,21 @@ class Study:
 
     @cached_property
     def samples(self) -> np.ndarray:
-        """Places among the test frames of those that are drawn: the gripper empty, then full."""
+        """Indices, among the test frames, of those in figures: before and during the grasp."""
         test, data = self.parts.test, self.data
         lengths = np.bincount(data.episode)
         moving = lengths[data.episode[test]] > 1
         groups = [np.flatnonzero(moving & (data.grasped[test] == held)) for held in (False, True)]
-        found = [group[np.linspace(0, len(group) - 1, 4).astype(int)[1:3]] for group in groups
+        picks = [group[np.linspace(0, len(group) - 1, 4).astype(int)[1:3]] for group in groups
                  if len(group)]  # fmt: skip
-        chosen = np.unique(np.concatenate(found)) if found else np.arange(len(test))
+        chosen = np.unique(np.concatenate(picks)) if picks else np.arange(len(test))
         return chosen[:SAMPLES]
 
     def run(self) -> list[Row]:
-        """All rows: those without features first, then arm by arm.
+        """Return all rows: those without features first, then variant by variant.
 
         Raises:
-            ValueError: an arm that cannot be, or too few episodes.
+            ValueError: a variant is not possible, or there are too few episodes.
             NonFiniteError: features are NaN or infinite.
         """
         self.config.check_variants()
@@ -180,13 +198,13 @@ class Study:
         problem: Problem | None = None
         rows = []
         for task in map(get_task, config.tasks):
-            if not self._found(task, encoder.spec):
+            if not self._is_stored(task, encoder.spec):
                 problem = problem or self._problem(encoder)
             rows.append(self._row(task, encoder, problem))
         return rows
 
-    def _found(self, task: Task, spec: EncoderSpec | None) -> bool:
-        key = self.config.row_key(spec, task.name)
+    def _is_stored(self, task: Task, spec: EncoderSpec | None) -> bool:
+        key = self.config.row_key(spec, task.key)
         drawn = spec is None or not task.dense or self.sample_path(key).exists()
         return key in self._known and drawn
 
@@ -200,18 +218,18 @@ class Study:
 
     def _row(self, task: Task, encoder: FrameEncoder | None, problem: Problem | None = None) -> Row:
         spec = None if encoder is None else encoder.spec
-        key = self.config.row_key(spec, task.name)
-        found = self._found(task, spec)
-        if not found:
+        key = self.config.row_key(spec, task.key)
+        stored = self._is_stored(task, spec)
+        if not stored:
             self._compute(key, task, encoder, problem)
         row = self._known[key]
-        self.say(f"{describe(row)}{' (found)' if found else ''}")
+        self.log(f"{describe(row)}{' (stored)' if stored else ''}")
         return row
 
     def _compute(
         self, key: str, task: Task, encoder: FrameEncoder | None, problem: Problem | None
     ) -> None:
-        """Probe, and write the row down; its pictures are there before it is."""
+        """Compute a row and store it; its predicted maps are stored first."""
         if problem is None:
             outcome = task.baseline(self.data, self.parts)
         else:
@@ -229,7 +247,7 @@ class Study:
         measures = {m.name: metric_interval(sums, m.metric) for m in task.measures}
         measures |= outcome.intervals
         return {
-            "task": task.name,
+            "task": task.key,
             **_variant_facts(encoder, data.frames.shape[1]),
             "measures": {name: _interval(value) for name, value in measures.items()},
             "details": outcome.details,
@@ -240,7 +258,7 @@ class Study:
         }
 
     def sample_path(self, key: str) -> Path:
-        """Where a dense row keeps the maps that it told for ``samples``."""
+        """Return the file of the maps that a dense row predicted for ``samples``."""
         return self.config.out / "samples" / f"{key}.npy"
 
     def _save_sample(self, key: str, maps: np.ndarray) -> None:
@@ -253,7 +271,7 @@ class Study:
 def _variant_facts(encoder: FrameEncoder | None, frame_size: int) -> Row:
     if encoder is None:
         return {"encoder": NO_ENCODER, "scales": [], "taps": [], "gflops": None, "spec": None}
-    parts = encoder.layout.scales.values()
+    layouts = encoder.layout.scales.values()
     return {
         "encoder": encoder.spec.backbone,
         "scales": list(encoder.spec.scales),
@@ -262,21 +280,21 @@ def _variant_facts(encoder: FrameEncoder | None, frame_size: int) -> Row:
         "tiles": encoder.tiles_per_frame,
         "parameters": encoder.parameters_count,
         "grid": list(encoder.output_shape),
-        "enlarged": any(max(part.image_shape) > frame_size for part in parts),
+        "enlarged": any(max(scale.image_shape) > frame_size for scale in layouts),
         "spec": encoder.spec.to_dict(),
     }
 
 
 def _interval(value: Interval) -> dict[str, float | None]:
-    """JSON-able; None for NaN."""
+    """Return an interval as JSON-able values; None for NaN."""
     numbers = {"estimate": value.estimate, "low": value.low, "high": value.high}
     return {name: None if math.isnan(number) else number for name, number in numbers.items()}
 
 
 def differences(rows: Sequence[Row]) -> list[Row]:
-    """Every scale set against the first of the same encoder, taps and task, paired by episodes.
+    """Compare every scale set with the first of the same encoder, layers and task.
 
-    By the task's first measure; a difference is that of the larger set minus that of the first.
+    A difference is the first measure of the set minus that of the first set, paired by episode.
     """
     first: dict[tuple[Any, ...], Row] = {}
     found = []
@@ -301,7 +319,7 @@ def differences(rows: Sequence[Row]) -> list[Row]:
 
 
 def mark_of(difference: Row) -> str:
-    """``*`` for a clearly better scale set, ``!`` for a clearly worse one, else nothing."""
+    """Return ``*`` for a clearly better scale set, ``!`` for a clearly worse one, else ""."""
     low, high = difference["low"], difference["high"]
     if low is None or low <= 0 <= high:
         return ""
@@ -310,32 +328,40 @@ def mark_of(difference: Row) -> str:
 
 
 def describe(row: Row) -> str:
-    """A row in one line."""
+    """Return a row as one line of text."""
     measure = get_task(row["task"]).measures[0]
     value = row["measures"][measure.name]["estimate"]
-    told = "undefined" if value is None else f"{value:.{measure.digits}f}"
-    return f"{row['task']}: {variant_label(row)}: {measure.name} {told}"
+    text = "undefined" if value is None else f"{value:.{measure.digits}f}"
+    return f"{get_task(row['task']).name}: {variant_label(row)}: {measure.name} {text}"
 
 
 def variant_label(row: Row) -> str:
-    """Encoder, scales and taps of a row."""
+    """Return encoder, scales and layers of a row as text."""
     if row["encoder"] == NO_ENCODER:
         return NO_ENCODER
     return f"{row['encoder']} ({scales_label(row)}){layers_label(row)}"
 
 
 def scales_label(row: Row) -> str:
-    """As on the command line, ``1,2``."""
+    """Return the scales of a row as on the command line, ``1,2``."""
     return ",".join(f"{scale:g}" for scale in row["scales"])
 
 
 def layers_label(row: Row) -> str:
-    """`` tap 5,11``; nothing for the output of the last layer."""
-    return f" tap {','.join(map(str, row['taps']))}" if row["taps"] else ""
+    """Return `` layers 5,11``; "" for the output of the last layer."""
+    return f" layers {','.join(map(str, row['taps']))}" if row["taps"] else ""
 
 
 def write_results(config: StudyConfig, rows: Sequence[Row]) -> Path:
-    """``probes.json``: settings, rows, differences and where they come from."""
+    """Write ``probes.json``: settings, rows, differences and provenance.
+
+    Args:
+        config: of the study.
+        rows: of the study.
+
+    Returns:
+        Path of the file.
+    """
     settings = {
         name: getattr(config, name)
         for name in ("test_share", "valid_share", "split_seed", "head_seeds")

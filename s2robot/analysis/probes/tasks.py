@@ -1,4 +1,4 @@
-"""What is probed: each task's fit, its baseline without features, and its measures."""
+"""The tasks of a probe study: fit, baseline without features, and measures of each."""
 
 from __future__ import annotations
 
@@ -18,27 +18,29 @@ from s2robot.envs.segmentation import SEGMENTS
 from s2robot.errors import unknown
 from s2robot.stats.intervals import Interval
 
-_K = len(SEGMENTS)
-_MOVING = SEGMENTS.index("arm")  # classes from here on move
+_CLASSES = len(SEGMENTS)
+_MOVING = SEGMENTS.index("arm")  # classes from this one on move
 
 
 @dataclass(frozen=True)
 class Parts:
-    """Numbers of the frames for each purpose; no episode is in two of them."""
+    """Indices of the frames for fitting, validation and test; no episode is in two of them."""
 
     learn: np.ndarray
+    """Frames to fit on."""
     valid: np.ndarray
+    """Frames that choose the penalty."""
     test: np.ndarray
 
     @property
     def training(self) -> np.ndarray:
-        """All but the test."""
+        """Frames of ``learn`` and ``valid``."""
         return np.sort(np.concatenate([self.learn, self.valid]))
 
 
 @dataclass(frozen=True)
 class Problem:
-    """Labelled frames, their parts, and what an encoder gives for them."""
+    """Labeled frames, their split, and the embeddings of one encoder."""
 
     data: SceneData
     parts: Parts
@@ -48,66 +50,79 @@ class Problem:
     """``FrameEncoder.output_shape``: (gh, gw, C)."""
     grids: TokenGrids
     head_seeds: int = 5
-    """Heads of task ``localisation-head`` that are averaged."""
+    """Training seeds of task ``localization-head``; their errors are averaged."""
 
 
 @dataclass(frozen=True)
 class Outcome:
-    """How a probe did on the test frames."""
+    """Results of a probe on the test frames."""
 
     frames: np.ndarray
-    """(n, K): what the task's measures sum up, of each test frame in order."""
+    """``(n, K)``: the values that the task's measures sum, for each test frame in order."""
     intervals: dict[str, Interval] = field(default_factory=dict)
-    """Further measures that are no function of sums."""
+    """Further measures, which are not functions of sums."""
     details: dict[str, Any] = field(default_factory=dict)
-    """JSON-able: the penalty chosen, iterations, ..."""
+    """JSON-able: chosen penalty, iterations, ..."""
     maps: np.ndarray | None = None
-    """(n, L, L): classes or depths [m] told, of dense tasks."""
+    """``(n, L, L)``: predicted classes or depths [m], of dense tasks."""
 
 
 @dataclass(frozen=True)
 class Measure:
-    """One number that a task is judged by."""
+    """One number that measures a task."""
 
     name: str
     """With its unit."""
     metric: Metric
     higher_is_better: bool
     digits: int
-    """After the decimal point, in tables."""
+    """Decimal places in tables."""
 
 
 @dataclass(frozen=True)
 class Task:
-    """Something that features may tell."""
+    """Something to predict from features."""
 
     name: str
+    """As users type it."""
+    key: str
+    """As stored in results."""
     title: str
     measures: tuple[Measure, ...]
-    """The first is what scale sets are compared by."""
+    """Scale sets are compared by the first."""
     probe: Callable[[Problem], Outcome]
     baseline: Callable[[SceneData, Parts], Outcome]
-    """The best that can be said without a look at the test frames."""
+    """The best constant prediction, without features."""
     dense: bool = False
+    """True if the task predicts every pixel."""
 
 
 def get_task(name: str) -> Task:
-    """Look a task up by name; an unknown name is a ValueError that lists the tasks."""
-    if name not in TASKS:
-        raise unknown("task", name, TASKS)
-    return TASKS[name]
+    """Return a task by its name or by its stored key.
+
+    Raises:
+        ValueError: there is no such task; the message lists all.
+
+    Example:
+        >>> get_task("localization") is get_task("localisation")
+        True
+    """
+    for task in TASKS.values():
+        if name in (task.name, task.key):
+            return task
+    raise unknown("task", name, TASKS)
 
 
-# ---------------------------------------------------------------------------------- localisation
+# ---------------------------------------------------------------------------------- localization
 def _localize(problem: Problem) -> Outcome:
     spots = problem.data.cube_xy_m
-    chosen = linear.choose(linear.ridge, _square_error, _products(problem), spots, _of(problem))
+    chosen = linear.choose(linear.ridge, _square_error, _products(problem), spots, _split(problem))
     errors = _distance_mm(chosen.predictions, spots[problem.parts.test])
     return Outcome(_with_count(errors), details={"penalty": chosen.penalty})
 
 
-def _localize_by_heads(problem: Problem) -> Outcome:
-    """Mean over heads of several seeds: one alone says as much of its luck as of the encoder."""
+def _localize_with_heads(problem: Problem) -> Outcome:
+    """Average heads of several seeds: one alone depends on its seed as much as on the encoder."""
     data, training, test = problem.data, problem.parts.training, problem.parts.test
     errors = []
     for seed in range(problem.head_seeds):
@@ -125,44 +140,44 @@ def _localize_by_heads(problem: Problem) -> Outcome:
     return Outcome(_with_count(np.mean(errors, axis=0)), details=spread)
 
 
-def _guess_place(data: SceneData, parts: Parts) -> Outcome:
+def _mean_position(data: SceneData, parts: Parts) -> Outcome:
     mean = data.cube_xy_m[parts.training].mean(axis=0)
     return Outcome(_with_count(_distance_mm(mean, data.cube_xy_m[parts.test])))
 
 
-def _distance_mm(told_m: np.ndarray, true_m: np.ndarray) -> np.ndarray:
-    return 1000 * np.linalg.norm(told_m - true_m, axis=-1)
+def _distance_mm(predicted_m: np.ndarray, true_m: np.ndarray) -> np.ndarray:
+    return 1000 * np.linalg.norm(predicted_m - true_m, axis=-1)
 
 
 def _with_count(values: np.ndarray) -> np.ndarray:
     return np.stack([values, np.ones(len(values))], axis=1)
 
 
-def _square_error(told: np.ndarray, true: np.ndarray) -> float:
-    return float(np.square(told - true).mean())
+def _square_error(predicted: np.ndarray, true: np.ndarray) -> float:
+    return float(np.square(predicted - true).mean())
 
 
 def _products(problem: Problem) -> np.ndarray:
     return linear.inner_products(problem.grids.column_chunks(), problem.parts.training)
 
 
-def _of(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def _split(problem: Problem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     parts = problem.parts
     return parts.learn, parts.valid, parts.test
 
 
 # ----------------------------------------------------------------------------------------- grasp
-def _tell_grasp(problem: Problem) -> Outcome:
-    """From the flattened grid, as a grasp is a matter of places, and from its mean.
+def _predict_grasp(problem: Problem) -> Outcome:
+    """Predict from the flattened grid, since a grasp is local, and from the mean token.
 
-    Averaged over the grid, the fingers are a few tokens among many; both are linear.
+    In the mean, the fingers are a few tokens among many. Both probes are linear.
     """
     data, parts = problem.data, problem.parts
     means = linear.inner_products([problem.grids.means()], parts.training)
     labels, true = data.grasped[:, None], data.grasped[parts.test]
     columns, intervals, details = [], {}, {}
     for name, products in (("grid", _products(problem)), ("mean token", means)):
-        chosen = linear.choose(linear.logistic, _log_loss, products, labels, _of(problem))
+        chosen = linear.choose(linear.logistic, _log_loss, products, labels, _split(problem))
         scores = chosen.predictions[:, 0]
         columns.append(metrics.counts_of(scores > 0, true))
         intervals[f"AUROC, {name}"] = metrics.auroc(scores, true, data.episode[parts.test])
@@ -171,14 +186,14 @@ def _tell_grasp(problem: Problem) -> Outcome:
 
 
 def _log_loss(odds: np.ndarray, positive: np.ndarray) -> float:
-    """Of log-odds (m, 1); both classes weigh the same, where both are there."""
+    """Return the loss of log-odds (m, 1); both classes have equal weight if both occur."""
     losses = np.logaddexp(0, np.where(positive, -odds, odds))
     present = [losses[mask].mean() for mask in (positive, ~positive) if mask.any()]
     return float(np.mean(present))
 
 
-def _guess_grasp(data: SceneData, parts: Parts) -> Outcome:
-    """Always the same: half of the classes rightly."""
+def _constant_grasp(data: SceneData, parts: Parts) -> Outcome:
+    """Predict the same class for all frames: half of the classes are correct."""
     true = data.grasped[parts.test]
     counts = metrics.counts_of(np.zeros_like(true), true)
     return Outcome(np.concatenate([counts, counts], axis=1))
@@ -187,42 +202,43 @@ def _guess_grasp(data: SceneData, parts: Parts) -> Outcome:
 # ---------------------------------------------------------------------------------- segmentation
 def _segment(problem: Problem) -> Outcome:
     data, parts = problem.data, problem.parts
-    probe = dense.fit_segments(problem.grids, data.segments, _K, parts.learn, parts.valid)
+    probe = dense.fit_segments(problem.grids, data.segments, _CLASSES, parts.learn, parts.valid)
     size = data.segments.shape[1]
     chunks = probe.chunked_maps(problem.grids, parts.test, size)
-    told = np.concatenate([maps.argmax(axis=1).astype(np.uint8) for _, maps in chunks])
-    counts = metrics.confusion(data.segments[parts.test], told, _K)
+    predicted = np.concatenate([maps.argmax(axis=1).astype(np.uint8) for _, maps in chunks])
+    counts = metrics.confusion(data.segments[parts.test], predicted, _CLASSES)
     details = {"penalty": probe.penalty, "iterations": probe.iterations}
-    return Outcome(counts, details=details, maps=told)
+    return Outcome(counts, details=details, maps=predicted)
 
 
-def _guess_segments(data: SceneData, parts: Parts) -> Outcome:
-    """Each pixel's most frequent class."""
-    seen = data.segments[parts.training]
-    often = np.stack([(seen == number).sum(axis=0) for number in range(_K)]).argmax(axis=0)
+def _frequent_segments(data: SceneData, parts: Parts) -> Outcome:
+    """Predict the most frequent class of each pixel."""
+    labels = data.segments[parts.training]
+    counts = np.stack([(labels == number).sum(axis=0) for number in range(_CLASSES)])
+    frequent = counts.argmax(axis=0)
     true = data.segments[parts.test]
-    return Outcome(metrics.confusion(true, np.broadcast_to(often, true.shape), _K))
+    return Outcome(metrics.confusion(true, np.broadcast_to(frequent, true.shape), _CLASSES))
 
 
 # ----------------------------------------------------------------------------------------- depth
-def _measure_depth(problem: Problem) -> Outcome:
+def _predict_depth(problem: Problem) -> Outcome:
     data, parts = problem.data, problem.parts
     probe = dense.fit_depth(problem.grids, data.depth_m, parts.learn, parts.valid)
     chunks = probe.chunked_maps(problem.grids, parts.test, data.depth_m.shape[1])
-    told = np.concatenate([maps[:, 0] for _, maps in chunks])
-    squares = _depth_squares(told, data, parts.test)
-    return Outcome(squares, details={"penalty": probe.penalty}, maps=told)
+    predicted = np.concatenate([maps[:, 0] for _, maps in chunks])
+    squares = _depth_squares(predicted, data, parts.test)
+    return Outcome(squares, details={"penalty": probe.penalty}, maps=predicted)
 
 
-def _guess_depth(data: SceneData, parts: Parts) -> Outcome:
-    """The mean picture."""
+def _mean_depth(data: SceneData, parts: Parts) -> Outcome:
+    """Predict the mean depth of each pixel."""
     mean = data.depth_m[parts.training].mean(axis=0, dtype=np.float64)
     return Outcome(_depth_squares(mean, data, parts.test))
 
 
-def _depth_squares(told_m: np.ndarray, data: SceneData, test: np.ndarray) -> np.ndarray:
-    """Of each frame (n, 4): sum of squared errors and pixels, of all and of what moves."""
-    squares = np.square(told_m - data.depth_m[test].astype(np.float64))
+def _depth_squares(predicted_m: np.ndarray, data: SceneData, test: np.ndarray) -> np.ndarray:
+    """Return (n, 4): sums of squared errors and pixel counts, of all pixels and of moving ones."""
+    squares = np.square(predicted_m - data.depth_m[test].astype(np.float64))
     moving = data.segments[test] >= _MOVING
     pixels = np.full(len(test), squares[0].size)
     columns = [squares.sum((1, 2)), pixels, (squares * moving).sum((1, 2)), moving.sum((1, 2))]
@@ -230,59 +246,64 @@ def _depth_squares(told_m: np.ndarray, data: SceneData, test: np.ndarray) -> np.
 
 
 _LOCALIZATION = (Measure("mean error [mm]", metrics.mean, False, 1),)
-TASKS = {
+TASKS: dict[str, Task] = {
     task.name: task
     for task in (
         Task(
+            "localization",
             "localisation",
-            "cube localisation, linear",
+            "cube localization, linear",
             _LOCALIZATION,
             _localize,
-            _guess_place,
+            _mean_position,
         ),
         Task(
             "segmentation",
             "segmentation",
+            "segmentation",
             (
-                Measure("mIoU", metrics.mean_iou(_K), True, 3),
+                Measure("mIoU", metrics.mean_iou(_CLASSES), True, 3),
                 *(
-                    Measure(f"IoU {name}", metrics.one_iou(number, _K), True, 3)
+                    Measure(f"IoU {name}", metrics.one_iou(number, _CLASSES), True, 3)
                     for number, name in reversed(list(enumerate(SEGMENTS)))
                 ),
             ),
             _segment,
-            _guess_segments,
+            _frequent_segments,
             dense=True,
         ),
         Task(
+            "depth",
             "depth",
             "depth",
             (
                 Measure("RMSE [m]", metrics.root_mean(0), False, 4),
                 Measure("RMSE of robot and cube [m]", metrics.root_mean(2), False, 4),
             ),
-            _measure_depth,
-            _guess_depth,
+            _predict_depth,
+            _mean_depth,
             dense=True,
         ),
         Task(
+            "grasp",
             "grasp",
             "in-grasp classification",
             (
                 Measure("balanced accuracy", metrics.balanced_accuracy(0), True, 3),
                 Measure("balanced accuracy, mean token", metrics.balanced_accuracy(4), True, 3),
             ),
-            _tell_grasp,
-            _guess_grasp,
+            _predict_grasp,
+            _constant_grasp,
         ),
         Task(
+            "localization-head",
             "localisation-head",
-            "cube localisation, small head",
+            "cube localization, small head",
             _LOCALIZATION,
-            _localize_by_heads,
-            _guess_place,
+            _localize_with_heads,
+            _mean_position,
         ),
     )
 }
-LINEAR_TASKS = tuple(name for name in TASKS if name != "localisation-head")
-"""Tasks whose fits are convex: quick, and with no seeds to average over."""
+LINEAR_TASKS = tuple(name for name in TASKS if name != "localization-head")
+"""Tasks with convex fits: fast, and without seeds to average over."""

@@ -627,7 +627,7 @@ def test_a_damaged_file_is_told(shots: tuple[np.ndarray, np.ndarray], tmp_path: 
     kept = next(tmp_path.glob("moments-*.npz"))
     content = kept.read_bytes()
     kept.write_bytes(content[: len(content) // 2])
-    with pytest.raises(CorruptFileError, match="delete it and rerun"):
+    with pytest.raises(CorruptFileError, match="delete it and run again"):
         reconstruct(*shots, target, [source()], CONFIG, tmp_path)
     with kept.open("wb") as file:
         np.savez(file, frames=np.array(36), count=np.array(576), mean=np.zeros(3))

@@ -100,14 +100,15 @@ def _parse(argv: list[str]) -> argparse.Namespace:
 
 
 def _add_variants(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("encoders").add_argument
+    group = parser.add_argument_group("encoders")
+    add = group.add_argument
     add("encoders", nargs="*", default=["s2r-vitt16-128"], metavar="NAME",
         help="see `s2robot encoders` (default: s2r-vitt16-128)")  # fmt: skip
     add("--scales", nargs="+", type=scale_set, default=[(1,), (1, 2), (1, 2, 3)], metavar="S,S",
         help="scale sets, compared with the first (default: 1 1,2 1,2,3)")  # fmt: skip
     add("--layers", nargs="+", type=_layers, default=[()], metavar="LAYER,LAYER",
         help="intermediate layers, from 0 (default: last, after the final norm)")  # fmt: skip
-    add_encoder_options(parser, _OPTIONS)
+    add_encoder_options(group, _OPTIONS)
 
 
 def _add_frames(parser: argparse.ArgumentParser) -> None:
@@ -144,9 +145,8 @@ def _config(options: argparse.Namespace) -> StudyConfig:
         **{**quick, **{name: value for name, value in given.items() if value is not None}},
     )
     same = {field.name for field in dataclasses.fields(StudyConfig)} & vars(options).keys()
-    settings: dict[str, Any] = {
-        name: getattr(options, name) for name in same - {"encoders", "layers"}
-    }
+    same -= {"encoders", "layers"}
+    settings: dict[str, Any] = {name: getattr(options, name) for name in same}
     return StudyConfig(
         encoders=tuple(options.encoders),
         scale_sets=tuple(options.scales),

@@ -113,7 +113,7 @@ def test_measured_times_are_the_paths_own() -> None:
     [
         (["--frame", "640"], "'640' is not HEIGHTxWIDTH"),
         (["--hz", "0"], "'0' is not a rate in Hz"),
-        (["--count", "-3"], "'-3' is no number from 1"),
+        (["--count", "-3"], "'-3' is not a whole number of at least 1"),
         (["--runtime", "tensorrt"], "invalid choice"),
     ],
 )

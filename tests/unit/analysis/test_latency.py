@@ -185,7 +185,7 @@ def test_episodes_of_a_level() -> None:
 
 
 def test_bad_sources(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError, match="give pick-cube or noise"):
+    with pytest.raises(FileNotFoundError, match="use pick-cube or noise"):
         frames_from(str(tmp_path / "missing.mp4"), 8, 8, 1)
     with pytest.raises(ValueError, match="holds no pictures"):
         frames_from(str(tmp_path), 8, 8, 1)

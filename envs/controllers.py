@@ -66,7 +66,13 @@ class EndEffectorDelta:
     def joint_targets(
         self, commanded_rad: np.ndarray, measured_rad: np.ndarray, action: np.ndarray
     ) -> np.ndarray:
-        """Return the joint targets (7,) [rad] of the TCP moved by `action`, as `Controller`."""
+        """Return the joint targets (7,) [rad] of the TCP moved by the action.
+
+        Args:
+            commanded_rad: joint targets of the last action (7,).
+            measured_rad: joint angles (7,).
+            action: the arm's part of the action, in [-1, 1].
+        """
         commanded, quat = self._kinematics.forward(commanded_rad)
         measured, _ = self._kinematics.forward(measured_rad)
         limited = measured + _shorten(commanded - measured, _EE_LEAD_M)
@@ -93,7 +99,13 @@ class JointDelta:
     def joint_targets(
         self, commanded_rad: np.ndarray, measured_rad: np.ndarray, action: np.ndarray
     ) -> np.ndarray:
-        """Return the joint targets (7,) [rad] moved by `action`, as `Controller`."""
+        """Return the joint targets (7,) [rad] moved by the action.
+
+        Args:
+            commanded_rad: joint targets of the last action (7,).
+            measured_rad: joint angles (7,).
+            action: the arm's part of the action, in [-1, 1].
+        """
         ahead = np.clip(commanded_rad - measured_rad, -_JOINT_LEAD_RAD, _JOINT_LEAD_RAD)
         return np.clip(measured_rad + ahead + JOINT_STEP_RAD * action, self._low, self._high)
 
@@ -129,7 +141,12 @@ class Glide:
         self._next = self.substeps
 
     def begin(self, start: np.ndarray, goal: np.ndarray) -> None:
-        """Move from targets `start` (7,) to `goal` (7,) [rad] in the physics steps that follow."""
+        """Move between two targets in the physics steps that follow.
+
+        Args:
+            start: first targets (7,) [rad].
+            goal: last targets (7,) [rad].
+        """
         self._start, self._goal, self._next = np.array(start), np.array(goal), 0
 
     def targets(self) -> np.ndarray:

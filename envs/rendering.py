@@ -182,7 +182,12 @@ class Renderer:
         It has no antialiasing, whatever the model's quality: a pixel's label is that of its
         center. Sites and tendons hide the geoms behind them, and their pixels have no geom.
 
-        Args and errors are those of ``render``.
+        Args:
+            model: of the scene.
+            data: state to draw; kinematics must be up to date.
+            camera: its name in the model.
+            height: of the picture [px].
+            width: of the picture [px].
         """
         camera_id = _checked_camera(model, camera, height, width)
         self._gl.make_current()

@@ -24,15 +24,26 @@ lift; "timeout": it held the cube, not lifted, at the last step; "drop": it lift
 class Encoder(Protocol):
     """Interface of an encoder: frames (B, H, W, 3) uint8 to embeddings (B, D) float32."""
 
-    def __call__(self, frames: Any) -> torch.Tensor: ...
+    def __call__(self, frames: Any) -> torch.Tensor:
+        """Return the embeddings of frames."""
+        ...
 
 
 class Actor(Protocol):
     """Interface of a policy, as ``s2robot.policies.policy.Policy`` has it."""
 
-    def reset(self, batch_size: int) -> None: ...
+    def reset(self, batch_size: int) -> None:
+        """Begin ``batch_size`` episodes."""
+        ...
 
-    def act(self, embedding: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor: ...
+    def act(self, embedding: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
+        """Return actions (B, A) of one control step.
+
+        Args:
+            embedding: (B, D).
+            proprio: (B, P), as measured.
+        """
+        ...
 
 
 @dataclass(frozen=True)

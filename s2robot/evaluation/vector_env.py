@@ -52,11 +52,17 @@ class CameraView:
 class VectorEnv(Protocol):
     """Interface of B environments that start from given states and step together."""
 
-    def reset(self, states: np.ndarray) -> VectorStep: ...
+    def reset(self, states: np.ndarray) -> VectorStep:
+        """Start every environment from its row of `states` (B, D)."""
+        ...
 
-    def step(self, actions: np.ndarray) -> VectorStep: ...
+    def step(self, actions: np.ndarray) -> VectorStep:
+        """Carry out each environment's row of `actions` (B, A)."""
+        ...
 
-    def close(self) -> None: ...
+    def close(self) -> None:
+        """Close every environment."""
+        ...
 
 
 def make_vector_env(

@@ -19,19 +19,33 @@ class DemonstrationTensors(Protocol):
     """Interface of demonstrations, as ``s2robot.data.demonstrations.Demonstrations`` has it."""
 
     @property
-    def actions(self) -> np.ndarray: ...
+    def actions(self) -> np.ndarray:
+        """Actions ``(N, A)`` in [-1, 1]."""
+        ...
+
     @property
-    def episode_ends(self) -> np.ndarray: ...
+    def episode_ends(self) -> np.ndarray:
+        """One past the last frame of each episode, ``(E,)``."""
+        ...
 
     train_episodes: np.ndarray
+    """Indices of the episodes to train on."""
     valid_episodes: np.ndarray
+    """Indices of the held-out episodes."""
 
     @property
-    def motion_dims(self) -> int: ...
-    @property
-    def motion_unit(self) -> float: ...
+    def motion_dims(self) -> int:
+        """Number of leading entries of an action that are motion."""
+        ...
 
-    def low_dim(self, key: str) -> np.ndarray: ...
+    @property
+    def motion_unit(self) -> float:
+        """Motion of an entry of 1 [m, or rad for joints]."""
+        ...
+
+    def low_dim(self, key: str) -> np.ndarray:
+        """Return a low-dimensional observation ``(N, d)``."""
+        ...
 
 
 def assemble(

@@ -1,4 +1,4 @@
-"""``s2robot reconstruct``: what of a larger encoder's features do more scales of a smaller give?"""
+"""``s2robot reconstruct``: measure how much of a larger encoder's features others recover."""
 
 from __future__ import annotations
 
@@ -34,17 +34,17 @@ from s2robot.utils.plotting import GRAY, MARKERS, PALETTE
 from s2robot.utils.provenance import provenance
 
 TOKENS_A_CHANNEL = 10
-"""Training tokens for each input channel below which a map is likely to over-fit."""
+"""Minimum number of training tokens for each input channel; with fewer a map may overfit."""
 FEW_BLOCKS = 10
-"""Test blocks below which their intervals are too narrow."""
+"""Minimum number of test blocks; with fewer the intervals are too narrow."""
 _OPTIONS = ("input_mode", "dtype")
 """Options of encoders that do not follow from the study."""
 _DESCRIPTION = """\
 Fit a linear map from the tokens of a source encoder, at one or several scales, to those of a
-larger target encoder on your frames, and say how much it recovers, as in Table 2 of the S² paper:
+larger target encoder on your frames, and print how much it recovers, as in Table 2 of the S² paper:
 the loss l (mean squared error), I = -log2(l / l0) with l0 the loss of the best constant, and the
 ratio of I to that of a still larger reference encoder. The map is fitted on training frames by
-least squares and judged on test frames of other episodes. See docs/guides/reconstruct.md.
+least squares and evaluated on test frames of other episodes. See docs/guides/reconstruct.md.
 """
 _EXAMPLES = """\
 examples:
@@ -55,13 +55,13 @@ examples:
       random/vitt16-128 --scales 1 1,2 1,2,3 --frames pick-cube/precise
   s2robot reconstruct --target vc1-vitl --source vc1-vitb --tokens cls --frames camera.mp4
 
-A killed run goes on where it stopped, and sources added later are encoded alone, as long as --out
-and the frames are the same. `s2robot encoders fetch NAME` brings published encoders ahead.
+An interrupted run continues with the same --out and frames; sources that you add later are encoded
+alone. `s2robot encoders fetch NAME` downloads published encoders in advance.
 """
 
 
 def main(argv: list[str]) -> int:
-    """Run the command; returns the exit status."""
+    """Run the command and return the exit status."""
     options = _parse(argv)
     console = Console(stderr=options.json)
     config = StudyConfig(
@@ -109,7 +109,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--ridge", type=float, default=RIDGE, metavar="R",
         help=f"share of each channel's variance added to it (default: {RIDGE:g})")  # fmt: skip
     add("--per-place", action="store_true",
-        help="own bias and baseline for each place of the grid: only changes count")  # fmt: skip
+        help="one bias and baseline for each place of the grid: only changes count")  # fmt: skip
     add("--out", type=Path, default=Path("runs/reconstruct"), help="folder of the results")
     add("--json", action="store_true", help="JSON instead of a table")
     return parser.parse_args(argv)
@@ -128,29 +128,39 @@ def _add_encoders(parser: argparse.ArgumentParser) -> None:
     )
     add("--scales", nargs="+", type=scale_set, default=[(1.0,), (1.0, 2.0)], metavar="S,S",
         help="scale sets of each source (default: 1 1,2)")  # fmt: skip
-    add("--reference", metavar="NAME", help="a still larger one, at scale 1, for the ratio")
+    add("--reference", metavar="NAME", help="a still larger encoder, at scale 1, for the ratio")
     add("--tokens", choices=TOKENS, default="grid",
         help="all places of the grid (default), the class token, or the grid's mean")  # fmt: skip
     add("--target-layer", type=int, metavar="LAYER",
-        help="a layer of the target for its output (-1: the last, before its norm)")  # fmt: skip
+        help="a layer instead of the target's output (-1: the last, before its norm)")  # fmt: skip
     add_encoder_options(group, _OPTIONS, {"dtype": "float32"})
     add("--device", default="auto")
-    add("--batch", type=count, default=16, help="frames encoded at once (default: 16)")
+    add("--batch", type=count, default=16, help="number of frames encoded together (default: 16)")
 
 
 def _add_frames(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("frames").add_argument
     add("--frames", nargs="+", default=["pick-cube"], metavar="SOURCE",
-        help=f"videos, folders of pictures, or {', '.join(GENERATED)} (default pick-cube; "
+        help=f"videos, folders of images, or {', '.join(GENERATED)} (default pick-cube; "
         "also pick-cube/LEVEL)")  # fmt: skip
-    add("--count", type=count, default=400, help="most frames of each of them (default: 400)")
+    add(
+        "--count",
+        type=count,
+        default=400,
+        help="maximum number of frames from each source (default: 400)",
+    )
     add("--frame", type=frame_shape, metavar="HxW",
-        help="size that frames are brought to [px] (default: of the largest scale)")  # fmt: skip
+        help="size that frames are resized to [px] (default: of the largest scale)")  # fmt: skip
     add("--block", type=count, default=20, metavar="N",
-        help="of videos and folders, N frames in a row go to training or test together "
-        "(default: 20); of pick-cube, whole episodes do")  # fmt: skip
-    add("--test-share", type=float, default=0.25, help="of the blocks (default: 0.25)")
-    add("--seed", type=int, default=0, help="of the split into training and test")
+        help="N consecutive frames of videos and folders are all for training or all for test "
+        "(default: 20); for pick-cube, whole episodes are")  # fmt: skip
+    add(
+        "--test-share",
+        type=float,
+        default=0.25,
+        help="share of the blocks for test (default: 0.25)",
+    )
+    add("--seed", type=int, default=0, help="seed of the split into training and test")
 
 
 def _encoders(options: argparse.Namespace) -> tuple[Source, list[Source]]:
@@ -166,7 +176,7 @@ def _encoders(options: argparse.Namespace) -> tuple[Source, list[Source]]:
 
 
 def short_names(names: Sequence[str]) -> list[str]:
-    """Names to print: of the file of a card its folder and stem, as long as they stay different."""
+    """Return names to print: a card file's folder and stem, if the results are different."""
     parts = [Path(name.removeprefix("file:")).with_suffix("").parts[-2:] for name in names]
     short = [
         "/".join(part) if name.startswith("file:") else name
@@ -176,7 +186,7 @@ def short_names(names: Sequence[str]) -> list[str]:
 
 
 def _largest_side(encoders: Sequence[FrameEncoder]) -> int:
-    """Of any scale's image [px]."""
+    """Return the longest side of an image of any scale [px]."""
     parts = [part for encoder in encoders for part in encoder.layout.scales.values()]
     return max(max(part.image_shape) for part in parts)
 
@@ -184,18 +194,18 @@ def _largest_side(encoders: Sequence[FrameEncoder]) -> int:
 def frames_in_blocks(
     sources: Sequence[str], height: int, width: int, count: int, block: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Frames of several sources, and which of them belong together.
+    """Return frames of several sources, and the number of the block of each frame.
 
     Args:
-        sources: each as ``frames_from`` takes it.
-        height: of the frames [px].
-        width: of the frames [px].
-        count: most frames of each source.
-        block: frames in a row that belong together, of sources that are not made of episodes.
+        sources: names of sources for ``frames_from``.
+        height: height of the frames [px].
+        width: width of the frames [px].
+        count: maximum number of frames of each source.
+        block: number of consecutive frames in a block, for sources without episodes.
 
     Returns:
-        ``(N, height, width, 3)`` uint8 and ``(N,)`` numbers of blocks: an episode of pick-cube, or
-        ``block`` frames in a row of anything else.
+        ``(N, height, width, 3)`` uint8 and ``(N,)`` numbers of blocks: episodes of pick-cube, or
+        ``block`` consecutive frames of other sources.
     """
     frames, blocks, first = [], [], 0
     for source in sources:
@@ -211,7 +221,7 @@ def frames_in_blocks(
 
 
 def _episodes(level: str, shape: tuple[int, int], count: int) -> tuple[np.ndarray, np.ndarray]:
-    """``count`` frames of one episode of the expert after another, and their episodes."""
+    """Return ``count`` frames of the expert's episodes, and the number of each frame's episode."""
     frames: list[np.ndarray] = []
     numbers: list[int] = []
     while len(frames) < count:
@@ -222,15 +232,20 @@ def _episodes(level: str, shape: tuple[int, int], count: int) -> tuple[np.ndarra
     return np.stack(frames[:count]), np.array(numbers[:count])
 
 
-# ----------------------------------------------------------------------------------------- words
+# ------------------------------------------------------------------------------------- sentences
 def in_words(study: Study, target: str) -> list[str]:
-    """What the rows say, a sentence for each but the reference."""
+    """Return a sentence for each row but the reference.
+
+    Args:
+        study: the results.
+        target: name of the target.
+    """
     reference = next((row for row in study.rows if row.reference), None)
     lines = [_sentence(row, study, target, reference) for row in study.rows if not row.reference]
     if reference is None:
         lines.append(
-            "Without --reference there is no ratio: part of any model's features depends on chance "
-            "and no other model recovers it, so a low I alone does not say that much is missing."
+            "Without --reference there is no ratio. Part of any model's features is random and no "
+            "other model recovers it, so a low I alone does not show that much is missing."
         )
     return lines
 
@@ -247,8 +262,8 @@ def _sentence(row: Recovery, study: Study, target: str, reference: Recovery | No
     if row is study.rows[0]:
         return f"{text}."
     more = row.more_than_first
-    told = "" if more.excludes_zero() else ", which could be none"
-    return f"{text}; {_interval(more, sign='+')} against {study.rows[0].label}{told}."
+    note = "" if more.excludes_zero() else " (not significant)"
+    return f"{text}; {_interval(more, sign='+')} against {study.rows[0].label}{note}."
 
 
 def _interval(value: Interval, digits: int = 3, sign: str = "") -> str:
@@ -257,7 +272,7 @@ def _interval(value: Interval, digits: int = 3, sign: str = "") -> str:
 
 
 def cautions(study: Study) -> list[str]:
-    """Reasons not to trust the rows."""
+    """Return warnings about the reliability of the results."""
     found = []
     widest = max(study.rows, key=lambda row: row.width)
     if study.train_tokens < TOKENS_A_CHANNEL * widest.width:
@@ -267,25 +282,25 @@ def cautions(study: Study) -> list[str]:
         )
     if study.test_blocks < FEW_BLOCKS:
         found.append(
-            f"the intervals come from {study.test_blocks} test blocks and are rather too narrow "
-            f"below {FEW_BLOCKS}; give more episodes"
+            f"the intervals come from {study.test_blocks} test blocks; below {FEW_BLOCKS} they are "
+            "too narrow: give more episodes"
         )
     fitted = [r.label for r in study.rows if r.test_information.high < 0.8 * r.train_information]
     if fitted:
         found.append(
-            f"{', '.join(fitted)} recover clearly less on test frames than on training frames: "
-            "judge by the test columns, and give more frames"
+            f"{', '.join(fitted)} recover much less on test frames than on training frames: "
+            "use the test columns, and give more frames"
         )
     above = [r.label for r in study.rows if r.test_ratio and r.test_ratio.low > 1.005]
     if above:
         found.append(
             f"{', '.join(above)} recover more than the reference, so it is no upper bound here; "
-            "take a larger reference of the same pre-training"
+            "use a larger reference with the same pre-training"
         )
     return found
 
 
-# ----------------------------------------------------------------------------- table and picture
+# ------------------------------------------------------------------------------ table and figure
 def _print(
     console: Console, study: Study, record: dict[str, Any], options: argparse.Namespace
 ) -> None:
@@ -300,7 +315,7 @@ def _print(
         soft_wrap=True,
     )
     table = Table(box=None)
-    wide = Console(file=console.file, width=max(console.width, 130))  # no digit is cut off
+    wide = Console(file=console.file, width=max(console.width, 130))  # avoid cutting off digits
     heads = ["source", "width", "GFLOPs", "train loss", "info", "ratio"]
     for head in [*heads, "test loss", "info [95 %]", "ratio"]:
         table.add_column(head, justify="left" if head == "source" else "right", no_wrap=True)
@@ -339,7 +354,7 @@ def _percent(share: float | None) -> str:
 
 
 def _draw(path: Path, study: Study, target: str) -> None:
-    """Information by scale set: a line a source, test frames filled, training frames hollow."""
+    """Draw information by scale set, one line a source: test frames filled, training hollow."""
     figure = Figure(figsize=(8.4, 4.2), layout="constrained")
     FigureCanvasAgg(figure)
     axes = figure.subplots()
@@ -348,7 +363,7 @@ def _draw(path: Path, study: Study, target: str) -> None:
     sources = list(dict.fromkeys(row.source for row in rows))
     for number, source in enumerate(sources):
         own = [row for row in rows if row.source == source]
-        aside = 0.06 * (number - (len(sources) - 1) / 2)  # intervals stand side by side
+        aside = 0.06 * (number - (len(sources) - 1) / 2)  # so that intervals do not overlap
         _draw_source(axes, own, [sets.index(row.scales) + aside for row in own], number)
     for row in study.rows:
         if row.reference:

@@ -23,6 +23,7 @@ from std_msgs.msg import Float32MultiArray, MultiArrayDimension
 from s2robot.errors import MismatchError, S2RobotError, unknown
 from s2robot.plugins.ros.core import MessageTypes, NodeConfig
 from s2robot.plugins.ros.core.config import RENAMED_PARAMETERS
+from s2robot.plugins.ros.core.encoder_parameters import DESCRIPTIONS
 from s2robot.plugins.ros.core.topics import embedding_topics
 from s2robot.plugins.ros.parameters import (
     AUTOSTART,
@@ -102,7 +103,7 @@ def declare_parameters(node: Node) -> None:
     Raises:
         rclpy.exceptions.ParameterException: ``autostart`` is neither true nor false.
     """
-    texts = described(NodeConfig)
+    texts = DESCRIPTIONS | described(NodeConfig)
     default, text = OWN_PARAMETERS[AUTOSTART]
     about = ParameterDescriptor(description=text, read_only=True)
     node.declare_parameter(AUTOSTART, default, about)

@@ -8,7 +8,7 @@ import warnings
 from array import array
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from s2robot.data.ros_messages.images import ORDERS
@@ -16,6 +16,11 @@ from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import MismatchError, unknown
 from s2robot.plugins.ros.core.camera_encoder import CameraEncoder
+from s2robot.plugins.ros.core.encoder_parameters import (
+    EncoderParameters,
+    check_choices,
+    given_options,
+)
 from s2robot.policies.checkpoint import PolicyHeader, read_header
 from s2robot.runtimes import RUNTIMES
 from s2robot.utils.config import from_config
@@ -24,8 +29,8 @@ from s2robot.utils.devices import resolve_device
 from s2robot.utils.validation import require_finite, require_one_of
 
 DEFAULT_ENCODER = "s2r-vitt16-128"
-DEFAULT_SCALES = (1.0, 2.0)
-DEFAULT_READOUT = "spatial_softmax"
+DEFAULTS: dict[str, Any] = {"scales": (1.0, 2.0), "readout": "spatial_softmax"}
+"""Options of the encoder that a node has other defaults for."""
 OUTPUTS = ("stamped", "float32multiarray")
 TRANSPORTS = ("auto", "raw", "compressed")
 RELIABILITIES = ("best_effort", "reliable")
@@ -36,8 +41,10 @@ RENAMED_PARAMETERS = {"synchronise": "synchronize"}
 
 
 @dataclass(frozen=True)
-class NodeConfig:
-    """Parameters of a node. ROS parameters cannot be null: "", 0 and () stand for "not given".
+class NodeConfig(EncoderParameters):
+    """Parameters of a node; those of an encoder's options are inherited.
+
+    ROS parameters cannot be null: "", 0 and () stand for "not given".
 
     Raises:
         ValueError: a value is out of its range, or two contradict each other.
@@ -49,15 +56,7 @@ class NodeConfig:
     """A policy file: its encoder is used, and actions come out beside embeddings."""
     weights: str = ""
     """File of the encoder's weights; "" looks for them by name and downloads where need be."""
-    scales: tuple[float, ...] = ()
-    """() is (1, 2), or a policy's own."""
-    readout: str = ""
-    """"" is spatial_softmax, or a policy's own."""
-    geometry: str = ""
-    """"" is published, or a policy's own."""
     device: str = "auto"
-    dtype: str = "auto"
-    """auto: bfloat16 on a GPU and float32 on a processor; see ``FrameEncoder.from_name``."""
     runtime: str = "eager"
     """See ``FrameEncoder.use_runtime``; auto measures for some seconds at the first start."""
     reuse: bool = True
@@ -109,6 +108,7 @@ class NodeConfig:
             "generic_order": ORDERS,
         }
         require_one_of(self, allowed)
+        check_choices(self)
         self._check_numbers()
         self._check_topics()
         if self.policy:
@@ -132,7 +132,9 @@ class NodeConfig:
 
     def _check_policy(self) -> None:
         given = [
-            name for name in ("encoder", "scales", "readout", "geometry") if getattr(self, name)
+            name
+            for name in ("encoder", *given_options(self))
+            if name != "dtype" and getattr(self, name)
         ]
         if given:
             raise ValueError(
@@ -232,9 +234,9 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, array):
         value = value.tolist()
     found = list(value) if isinstance(value, (list, tuple, bytes)) else [value]
-    wanted = Real if "float" in str(field.type) else str
+    wanted = {"tuple[float, ...]": Real, "tuple[int, ...]": Integral}.get(str(field.type), str)
     if not all(isinstance(each, wanted) and not isinstance(each, bool) for each in found):
-        what = "numbers" if wanted is Real else "texts"
+        what = {Real: "numbers", Integral: "whole numbers"}.get(wanted, "texts")
         raise ValueError(f"{name} is {value!r}; allowed: a list of {what}")
     return found
 
@@ -252,13 +254,10 @@ def build_encoder(config: NodeConfig) -> FrameEncoder:
         return _encoder_of_policy(config, read_header(config.policy))
     return FrameEncoder.from_name(
         config.encoder or DEFAULT_ENCODER,
-        config.scales or DEFAULT_SCALES,
-        config.readout or DEFAULT_READOUT,
-        geometry=config.geometry or "published",
         weights=config.weights or None,
         device=config.device,
-        dtype=config.dtype,
         runtime=config.runtime,
+        **{**DEFAULTS, **given_options(config)},
     )
 
 

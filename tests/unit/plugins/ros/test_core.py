@@ -25,7 +25,7 @@ from support.small_encoders import encoder_of, picture
 from support.tiny_models import write_tiny_model
 
 from s2robot.data.ros_messages.stamps import NS
-from s2robot.encoder.spec import EncoderSpec
+from s2robot.encoder.spec import ENCODER_OPTIONS, EncoderSpec
 from s2robot.errors import CorruptFileError, MismatchError
 from s2robot.plugins.ros.core import (
     CameraEncoder,
@@ -69,6 +69,11 @@ def test_parameters_as_ros_gives_them() -> None:
         ({"tolerance": 255.0}, "tolerance is 255.0"),
         ({"refresh_every": -1}, "refresh_every is -1"),
         ({"scales": [1, -2]}, r"scales are \(1"),
+        ({"geometry": "half"}, "unknown geometry 'half'; available: full, padded, published"),
+        ({"dtype": "float64"}, "unknown dtype 'float64'"),
+        ({"layers": [1.5]}, "layers is .1.5.; allowed: a list of whole numbers"),
+        ({"tilings": ["2 by 3"]}, "tilings is .'2 by 3'.; allowed: a list of texts such as '1x1'"),
+        ({"policy": "p", "layers": [1]}, "leave layers out"),
         ({"image_topics": []}, r"image_topics are \(\)"),
         ({"image_topics": ["a", "a"]}, "different names"),
         ({"action_topic": ""}, "action_topic is empty"),
@@ -106,6 +111,15 @@ def test_a_node_with_a_policy_or_without_lazy_is_always_subscribed(
     parameters: dict[str, Any], always: bool
 ) -> None:
     assert NodeConfig(**parameters).always_subscribed is always
+
+
+def test_every_option_of_an_encoder_is_a_parameter(tiny: str) -> None:
+    assert {field.name for field in dataclasses.fields(NodeConfig)} >= {*ENCODER_OPTIONS}
+    parameters = {"geometry": "full", "tilings": ["1x1", "1x2"], "layers": [0, 1], "encoder": tiny}
+    parameters |= {"readout": "mean", "device": "cpu", "scale_weights": [1, 2], "merge": "sum"}
+    spec = build_encoder(NodeConfig.from_parameters(parameters)).spec
+    assert (spec.tilings, spec.layers, spec.merge) == (((1, 1), (1, 2)), (0, 1), "sum")
+    assert (spec.scale_weights, spec.resize_output_to_idx) == ((1, 2), 0)
 
 
 def test_strides_of_multi_arrays() -> None:

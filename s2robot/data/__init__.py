@@ -1,11 +1,15 @@
 """Demonstrations, frames and stored features.
 
-``demonstrations``  robomimic's HDF5 files with simulator states, written and read
-``collection``      demonstrations of the scripted expert (`s2robot collect`)
-``rendered_frames`` camera frames of demonstrations, rendered once and kept on disk
-``feature_store``   features of frames on disk, one entry a scale (`s2robot features`)
-``frame_sources``   frames of videos, folders of pictures, bags, rendered episodes or noise
-``bag_paths``       recognition of ROS bags by their paths
-``ros_messages``    decoding of ROS 1 and ROS 2 messages, without ROS and without rosbags
-``rosbag``          reading and writing of ROS bags without ROS (needs the extra `ros`)
+``demonstrations``   robomimic's HDF5 files with simulator states, written and read
+``collection``       demonstrations of the scripted expert (`s2robot collect`)
+``rendered_frames``  camera frames of demonstrations, rendered once and stored on disk
+``feature_store``    features of frames on disk, one entry for each scale (`s2robot features`)
+``frame_sources``    frames of videos, folders of pictures, bags, rendered episodes or noise
+``bag_paths``        recognition of ROS bags by their paths
+``ros_messages``     decoding of ROS 1 and ROS 2 messages, without ROS and without rosbags
+``rosbag``           reading and writing of ROS bags without ROS (needs the extra `ros`)
+
+A reader of another data set, such as LeRobot's, belongs here as a module of its own beside
+``demonstrations``. ``feature_store`` defines the attributes that it needs: ``DataSet`` and
+``FrameReader``.
 """

@@ -18,7 +18,7 @@ def bag_and_topic(source: str) -> tuple[Path, str | None] | None:
 
     Returns:
         The bag's path and the topic, which is None where the source names none; None instead of
-        both if the source is no bag.
+        both if the source is not a bag.
 
     Example:
         >>> bag, topic = bag_and_topic("run.bag:/camera/image_raw")

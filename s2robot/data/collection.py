@@ -80,6 +80,9 @@ def collect(config: CollectConfig) -> Demonstrations:
     Finished episodes are kept one by one in ``<path>.parts/`` until the file is written, so that an
     interrupted collection continues. If the file exists, only its settings are checked.
 
+    Returns:
+        The data set, opened and checked.
+
     Raises:
         MismatchError: the file, or the episodes of an interrupted collection, have other settings.
         S2RobotError: the expert fails too often in this environment.

@@ -33,7 +33,7 @@ MERGE_FRAMES = 512
 
 
 class DataSet(Protocol):
-    """Frames that can be told from others; ``Demonstrations`` is one."""
+    """Set of frames with a digest that identifies it, such as ``Demonstrations``."""
 
     @property
     def digest(self) -> str:
@@ -56,7 +56,15 @@ class FrameReader(Protocol):
 
     def __len__(self) -> int: ...
     def read(self, start: int, stop: int) -> np.ndarray:
-        """Return frames ``start`` to ``stop`` (exclusive): ``(n, H, W, 3)`` uint8 RGB."""
+        """Return some frames.
+
+        Args:
+            start: number of the first frame.
+            stop: number after the last frame.
+
+        Returns:
+            ``(stop - start, H, W, 3)`` uint8 RGB.
+        """
         ...
 
 

@@ -32,7 +32,7 @@ class CameraConfig:
 
 
 class RenderedFrames:
-    """Frames ``(N, S, S, 3)`` uint8 RGB of demonstrations, kept on disk episode by episode.
+    """Frames ``(N, S, S, 3)`` uint8 RGB of demonstrations, stored on disk episode by episode.
 
     Args:
         demos: the demonstrations whose states are rendered.
@@ -119,10 +119,13 @@ class RenderedFrames:
         try:
             frames = np.load(path, mmap_mode="r", allow_pickle=False)
         except (ValueError, EOFError, OSError) as error:
-            raise CorruptFileError(f"{path} is damaged ({error}); delete {self._folder}") from None
+            raise CorruptFileError(
+                f"{path} is damaged ({error}); delete {self._folder} and rerun"
+            ) from None
         if frames.shape != expected:
             raise CorruptFileError(
-                f"{path} holds {frames.shape} instead of {expected}; delete {self._folder}"
+                f"{path} holds {frames.shape} instead of {expected}; delete {self._folder} and "
+                "rerun"
             )
         return frames
 

@@ -27,7 +27,7 @@ LATENCY_NS = 7_000_123
 
 @dataclass
 class BagMaker:
-    """Writes messages of either ROS into a bag of rosbags."""
+    """Writer of messages of ROS 1 or ROS 2 to a bag."""
 
     writer: Writer1 | Writer2
     ros2: bool
@@ -43,7 +43,7 @@ class BagMaker:
         return self.store.types["std_msgs/msg/Header"](stamp=time, frame_id=frame_id, **extra)
 
     def write(self, topic: str, kind: str, i: int, **fields: Any) -> None:
-        """A message that arrives some milliseconds after its stamp."""
+        """Write a message that arrives some milliseconds after its stamp."""
         if topic not in self.topics:
             self.topics[topic] = self.writer.add_connection(topic, kind, typestore=self.store)
         message = self.store.types[kind](**fields)
@@ -52,7 +52,7 @@ class BagMaker:
         self.writer.write(self.topics[topic], time, serialize(message, kind))
 
     def raw(self, topic: str, i: int, frame: np.ndarray, encoding: str = "bgr8") -> None:
-        """BGR with five bytes after each row."""
+        """Write a BGR image with five unused bytes after each row."""
         height, width = frame.shape[:2]
         rows = np.full((height, width * 3 + 5), 99, np.uint8)
         rows[:, : width * 3] = frame[..., ::-1].reshape(height, -1)
@@ -93,7 +93,7 @@ def bag_maker(path: Path) -> BagMaker:
 
 
 def make_bag(path: Path, content: Any) -> Path:
-    """A bag with what ``content(maker)`` writes; a folder unless it is one of ROS 1."""
+    """Return a bag that ``content(maker)`` wrote: a file in ROS 1, a folder in ROS 2."""
     maker = bag_maker(path)
     with maker.writer:
         content(maker)

@@ -138,7 +138,7 @@ def frame_of(message: Any, generic_order: str = "bgr") -> np.ndarray:
             return image_to_rgb(message, generic_order)
         if hasattr(message, "format"):
             return compressed_to_rgb(message)
-    except (AttributeError, TypeError) as error:  # an attribute is missing or is no number
+    except (AttributeError, TypeError) as error:  # an attribute is missing or is not a number
         raise ImageError("malformed", f"{type(message).__name__}: {error}") from error
     raise ImageError(
         "malformed",
@@ -150,7 +150,7 @@ def frame_of(message: Any, generic_order: str = "bgr") -> np.ndarray:
 def image_to_rgb(message: Any, generic_order: str = "bgr") -> np.ndarray:
     """Return the frame of a ``sensor_msgs/Image``.
 
-    Rows may be padded (``step``). Of 16-bit samples the upper byte is kept (``>> 8``); cv_bridge
+    Rows may be padded (``step``). Of 16-bit samples the upper byte is used (``>> 8``); cv_bridge
     rounds ``value / 257`` instead, which is at most one level higher. 16UC1 is most often depth in
     millimeters: it is accepted as gray, but no encoder was trained on depth. YUV is BT.601 in its
     limited range. Alpha is dropped.

@@ -89,7 +89,7 @@ def age_s(stamp: int, now: int) -> float | None:
 
     Args:
         stamp: the stamp [ns].
-        now: time of the node's clock, which is simulated if the stamps are [ns].
+        now: time of the node's clock [ns]; simulated time if the stamps are simulated.
 
     Returns:
         The age, or None for a stamp that was never set. A negative age means that the clocks of

@@ -27,6 +27,9 @@ from s2robot.errors import CorruptFileError, MismatchError, S2RobotError, unknow
 def open_bag(path: str | Path) -> Iterator[AnyReader]:
     """Open a bag of ROS 1 (.bag) or ROS 2 (.mcap, .db3, or a folder with metadata.yaml).
 
+    Yields:
+        A reader of the bag, which is closed at the end of the block.
+
     Raises:
         FileNotFoundError: there is no such bag.
         ValueError: the path does not name a bag.
@@ -38,7 +41,7 @@ def open_bag(path: str | Path) -> Iterator[AnyReader]:
         raise FileNotFoundError(f"{place}: no such bag")
     if not is_bag(place):
         raise ValueError(
-            f"{place} is no bag; a bag is a file ({', '.join(BAGS)}) or a folder with the "
+            f"{place} is not a bag; a bag is a file ({', '.join(BAGS)}) or a folder with the "
             "metadata.yaml of ROS 2 (`ros2 bag reindex` restores a lost one)"
         )
     with _reporting_damage(place):
@@ -219,6 +222,9 @@ def read_embeddings(path: str | Path, topic: str | None = None) -> Embeddings:
     Args:
         path: the bag.
         topic: topic of the embeddings; without it, the bag's only topic of embeddings.
+
+    Returns:
+        The embeddings with their stamps, in the order of their log times.
 
     Raises:
         FileNotFoundError: there is no such bag.

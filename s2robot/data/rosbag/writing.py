@@ -83,6 +83,9 @@ def writing_bag(out: str | Path, force: bool = False) -> Iterator[BagWriter]:
         out: NAME.mcap (ROS 2), NAME.bag (ROS 1) or NAME (ROS 2, a folder with metadata.yaml).
         force: whether to replace an existing bag.
 
+    Yields:
+        The writer of the bag.
+
     Raises:
         ValueError: see ``check_place``.
         DiskFullError: the disk is full.
@@ -214,8 +217,12 @@ class BagWriter:
             qos: profiles of ROS 2 with which it was recorded.
             caller: node of ROS 1 that published it.
 
+        Returns:
+            The connection, to which ``write`` writes messages.
+
         Raises:
-            KeyError, TypesysError: ``typestore`` does not define the type.
+            KeyError: ``typestore`` does not contain the type.
+            TypesysError: ``typestore`` cannot write the definition of the type.
         """
         if qos is None:
             qos = [_LATCHED] if latched else []

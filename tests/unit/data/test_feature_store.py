@@ -1,4 +1,4 @@
-"""The feature store: right numbers, shared scales, kills, damage, several processes at once."""
+"""Feature store: values, shared scales, killed processes, damaged files, concurrent processes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class Demos:
 
 @dataclass
 class Frames:
-    """Pictures from a formula; remembers what was read, and dies where it is told to."""
+    """Reader of computed pictures that records its reads and may kill its process at a frame."""
 
     count: int = FRAMES
     camera: str = "front"
@@ -81,7 +81,7 @@ def store(tmp_path: Path) -> FeatureStore:
 
 
 def fill(store: FeatureStore, encoder: FrameEncoder, **settings: Any) -> Frames:
-    """Encode, and return the frames so that a test may see what was read."""
+    """Encode and return the reader, which records the frames that were read."""
     frames = Frames()
     store.ensure(Demos(), frames, encoder, progress=False, **settings)
     return frames
@@ -137,7 +137,7 @@ def test_what_is_the_same_is_stored_once(store: FeatureStore, make: Make) -> Non
         {"readout": "mean"},
         {"dtype": "bfloat16"},
         {"scales": (1, 3)},
-        {"resize_output_to_idx": -1},  # scale 2 is kept at its own grid
+        {"resize_output_to_idx": -1},  # scale 2 is stored at its own grid
     ],
 )
 def test_what_differs_is_stored_apart(

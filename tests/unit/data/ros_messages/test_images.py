@@ -1,4 +1,4 @@
-"""Every encoding against loops by its definition, pixel by pixel."""
+"""Every encoding is compared with loops that follow its definition pixel by pixel."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ def random_message(
 
 
 def sample(message: Any, row: int, place: int) -> int:
-    """A sample of a row by its number, read byte by byte."""
+    """Return a sample of a row by its number, read byte by byte."""
     size = sample_bytes(message.encoding)
     start = row * message.step + place * size
     order = "big" if message.is_bigendian else "little"
@@ -99,7 +99,7 @@ def mirrored(index: int, length: int) -> int:
 
 
 def bilinear(message: Any, names: str) -> np.ndarray:
-    """Mean of the neighbours that have the colour: of all eight, those at the least distance."""
+    """Return the mean of the nearest of the eight neighbors that have the color."""
     height, width = message.height, message.width
     shift = 8 * (sample_bytes(message.encoding) - 1)
     out = np.zeros((height, width, 3), np.uint8)
@@ -121,7 +121,7 @@ def bilinear(message: Any, names: str) -> np.ndarray:
 
 
 def bt601(y: int, u: int, v: int) -> list[float]:
-    """ITU-R BT.601: analogue Y' in [0, 1], Cb and Cr in [-0.5, 0.5], from 8-bit codes."""
+    """Convert by ITU-R BT.601: analog Y' in [0, 1], Cb and Cr in [-0.5, 0.5], from 8-bit codes."""
     luma, cb, cr = (y - 16) / 219, (u - 128) / 224, (v - 128) / 224
     red = luma + 1.402 * cr
     blue = luma + 1.772 * cb
@@ -130,7 +130,7 @@ def bt601(y: int, u: int, v: int) -> list[float]:
 
 
 def yuv(message: Any, layout: str) -> np.ndarray:
-    """Float RGB ``(H, W, 3)``."""
+    """Return float RGB ``(H, W, 3)``."""
     out = np.zeros((message.height, message.width, 3))
     for i in range(message.height):
         for pair in range(message.width // 2):
@@ -349,7 +349,7 @@ def test_bad_compressed_images(kind: str, form: str, data: Any, words: str) -> N
 
 
 def test_frames_are_taken_by_an_encoder() -> None:
-    """Strided, read-only and mirrored views are what ``as_frames`` has to cope with."""
+    """Decoded frames may be strided, read-only or mirrored views; ``as_frames`` accepts them."""
     from s2robot.preprocessing.image_pyramid import as_frames
 
     for encoding in ("rgb8", "bgr8", "mono16", "bayer_grbg8", "yuv422"):

@@ -38,7 +38,7 @@ def encoder() -> FrameEncoder:
 
 
 class StandIn:
-    """In place of an encoder: zeros, the sizes of the batches, and a sudden death if wanted."""
+    """Encoder that returns zeros, records the sizes of its batches and may kill its process."""
 
     output_shape = (2,)
     runtime = SimpleNamespace(name="eager")
@@ -166,7 +166,7 @@ def test_wrong_places(tmp_path, encoder):
     (tmp_path / "folder").mkdir()
     for source, out, error, message in (
         ("missing.bag", "out.bag", FileNotFoundError, "no such bag"),
-        ("folder", "out.bag", ValueError, "is no bag"),
+        ("folder", "out.bag", ValueError, "is not a bag; a bag is"),
         ("in.bag", "out.mp4", ValueError, "the name decides the format"),
         ("in.bag", "in.bag", ValueError, "exists already"),
         ("in.bag", "folder", ValueError, "is a folder that is not a bag"),

@@ -4,13 +4,14 @@ The initial states are fixed: every policy starts from the same ones. The interv
 Wilson's, 95 %. With few episodes it is wide: do not compare two policies by eye.
 
     python examples/train_policy.py
-    python examples/run_policy.py policy.safetensors --episodes 16 --videos 1
+    python examples/run_policy.py policy.safetensors --episodes 8 --videos 1
 
 Expected output (numbers depend on the policy):
 
-    success in 3 of 16 episodes: 19 % [7 %, 43 %]
-    where episodes failed: reach 13
-    video: rollouts/videos/success_0003.mp4
+    success in 1 of 8 episodes: 12% [2%, 47%]
+    where episodes failed: reach 7
+    video: rollouts/videos/success_00006.mp4
+    video: rollouts/videos/failure_00000.mp4
 """
 
 import argparse

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -54,7 +54,7 @@ def make_policy(
     )
 
 
-def joint_state(stamp: int, positions: Sequence[float], names: Sequence[str] = PANDA) -> Any:
+def joint_state(stamp: int, positions: Iterable[float], names: Sequence[str] = PANDA) -> Any:
     return SimpleNamespace(
         header=header(stamp), name=list(names), position=list(positions), velocity=[], effort=[]
     )

@@ -9,6 +9,7 @@ import re
 import runpy
 import subprocess
 import sys
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -49,8 +50,13 @@ class Runner:
     def __call__(self, name: str, *argv: object) -> str:
         """Run an example with arguments; return what it printed."""
         printed = io.StringIO()
-        with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
+        with (
+            pytest.MonkeyPatch.context() as patch,
+            contextlib.redirect_stdout(printed),
+            warnings.catch_warnings(),
+        ):
             patch.chdir(self.folder)
+            warnings.filterwarnings("error", ".* is now called ", FutureWarning)
             patch.setattr(sys, "argv", [name, *map(str, argv)])
             runpy.run_path(str(EXAMPLES / name), run_name="__main__")
         check_promise(name, printed.getvalue())
@@ -209,7 +215,8 @@ def run_cells(name: str) -> list[str]:
     namespace: dict[str, Any] = {"__name__": "__main__"}
     printed = []
     for cell in code_cells(name):
-        with contextlib.redirect_stdout(io.StringIO()) as out:
+        with contextlib.redirect_stdout(io.StringIO()) as out, warnings.catch_warnings():
+            warnings.filterwarnings("error", ".* is now called ", FutureWarning)
             exec(compile("".join(cell["source"]), name, "exec"), namespace)
         if "parameters" in cell["metadata"].get("tags", []):
             assert set(SMALL_BUDGET[name]) <= set(namespace)

@@ -29,7 +29,9 @@ from s2robot.utils.devices import resolve_device
 from s2robot.utils.validation import require_finite, require_one_of
 
 DEFAULT_ENCODER = "s2r-vitt16-128"
-DEFAULTS: dict[str, Any] = {"scales": (1.0, 2.0), "readout": "spatial_softmax"}
+DEFAULT_SCALES = (1.0, 2.0)
+DEFAULT_READOUT = "spatial_softmax"
+DEFAULTS: dict[str, Any] = {"scales": DEFAULT_SCALES, "readout": DEFAULT_READOUT}
 """Options of the encoder that a node has other defaults for."""
 OUTPUTS = ("stamped", "float32multiarray")
 TRANSPORTS = ("auto", "raw", "compressed")

@@ -112,7 +112,6 @@ class EncoderChoice:
         item=float,
         example=(1, 0.5),
     )
-    dummy: int = option(3, "an option that does nothing, to show what a new one takes", item=int)
 
     def keywords(self) -> EncoderOptions:
         """Return the options besides scales and readout, for ``FrameEncoder.from_name``."""
@@ -135,7 +134,6 @@ class EncoderOptions(TypedDict, total=False):
     tilings: Sequence[tuple[int, int]]
     merge: str
     scale_weights: Sequence[float]
-    dummy: int
 
 
 ENCODER_OPTIONS = options_of(EncoderChoice)

@@ -26,7 +26,6 @@ EXAMPLES = {
     "resize_output_to_idx": ("-1", -1),
     "layers": ("5 11", (5, 11)),
     "tilings": ("1x1 2x3", ((1, 1), (2, 3))),
-    "dummy": ("7", 7),
     "scale_weights": ("1 0.5", (1.0, 0.5)),
 }
 """Words of the command line and their value, for options without choices."""

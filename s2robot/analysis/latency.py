@@ -96,6 +96,14 @@ def measure(
 
     Returns:
         One row for each path, in their order.
+
+    Example:
+        >>> def mean_color(frame):
+        ...     return torch.from_numpy(frame.mean(axis=(0, 1)))[None]  # (1, 3)
+        >>> frames = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)
+        >>> eager, other = measure({"eager": mean_color, "other": mean_color}, frames)
+        >>> other.frames, other.difference, round(other.cosine_min, 6)
+        (10, 0.0, 1.0)
     """
     skipped = min(WARM_UP_FRAMES, len(frames) - 1)
     runs = {name: _Run() for name in paths}

@@ -63,7 +63,15 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class PretrainConfig:
-    """Settings of a pre-training run; a run resumes only with the same ``recipe``."""
+    """Settings of a pre-training run; a run resumes only with the same ``recipe``.
+
+    Example:
+        >>> config = PretrainConfig(views=12_800, batch_size=128)
+        >>> config.steps
+        100
+        >>> config.model.build().embed_dim
+        192
+    """
 
     name: str = "s2r-vitt16-128"
     """Name in the model card."""

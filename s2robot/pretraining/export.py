@@ -37,7 +37,7 @@ def _model_card(trainer: Trainer, digest: str) -> dict[str, Any]:
         "preprocessing": {"mean": MEAN, "std": STD, "input_size": shape.img_size},
         "weights": "encoder.safetensors",
         "sha256": digest,
-        "licence": "MIT" if set(config.source) == {RENDERED} else "as the frames allow",
+        "license": "MIT" if set(config.source) == {RENDERED} else "as the frames allow",
         "method": _method(config),
         "data": _data(config),
         "recipe": jsonable(config.recipe()),
@@ -66,7 +66,7 @@ def _data(config: PretrainConfig) -> str:
     )
     origins = [rendered if source == RENDERED else source for source in config.source]
     spans = ", ".join(f"1/{scale:g}" for scale in config.sampling.scales)
-    return f"{'; '.join(origins)}; views span {spans} of a frame's shorter side"
+    return f"{'; '.join(origins)}; crops span {spans} of a frame's shorter side"
 
 
 def loss_curve(log: Path, points: int = 60) -> list[list[float]]:

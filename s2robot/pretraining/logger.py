@@ -68,7 +68,7 @@ class TrainingLogger:
         self.rows.clear()
         spent = time.monotonic() - self.started
         rate = (trainer.step - self.first) * config.batch_size / spent
-        for name, value in (("loss", loss), ("views per second", rate)):
+        for name, value in (("loss", loss), ("crops per second", rate)):
             self.board.add_scalar(name, value, trainer.step)
         self.board.add_scalar("lr", learning_rate(trainer.step - 1, config), trainer.step)
         self.console.print(

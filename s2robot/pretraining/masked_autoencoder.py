@@ -173,6 +173,13 @@ def patchify(images: torch.Tensor, patch: int) -> torch.Tensor:
     Args:
         images: ``(B, channels, S, S)``.
         patch: side of a patch [px].
+
+    Example:
+        >>> images = torch.rand(1, 3, 32, 32)
+        >>> patchify(images, 16).shape
+        torch.Size([1, 4, 768])
+        >>> torch.equal(unpatchify(patchify(images, 16), 16), images)
+        True
     """
     batch, channels, height, width = images.shape
     grid = images.reshape(batch, channels, height // patch, patch, width // patch, patch)
@@ -185,6 +192,10 @@ def unpatchify(patches: torch.Tensor, patch: int) -> torch.Tensor:
     Args:
         patches: ``(B, N, patch² · 3)``.
         patch: side of a patch [px].
+
+    Example:
+        >>> unpatchify(torch.zeros(2, 4, 768), 16).shape
+        torch.Size([2, 3, 32, 32])
     """
     batch, number, _ = patches.shape
     side = round(number**0.5)
@@ -207,8 +218,8 @@ def patch_moments(patches: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
     return mean, (variance + PIXEL_VARIANCE_EPS).sqrt()
 
 
-def normalize_pixels(views: torch.Tensor) -> torch.Tensor:
+def normalize_pixels(crops: torch.Tensor) -> torch.Tensor:
     """Return images ``(B, 3, S, S)`` uint8 as float32, normalized with ImageNet's statistics."""
-    mean = torch.tensor(MEAN, device=views.device).view(1, 3, 1, 1) * 255
-    std = torch.tensor(STD, device=views.device).view(1, 3, 1, 1) * 255
-    return (views.float() - mean) / std
+    mean = torch.tensor(MEAN, device=crops.device).view(1, 3, 1, 1) * 255
+    std = torch.tensor(STD, device=crops.device).view(1, 3, 1, 1) * 255
+    return (crops.float() - mean) / std

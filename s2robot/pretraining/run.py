@@ -76,8 +76,8 @@ def _work(context: DistributedContext, config: PretrainConfig) -> None:
 def _train(trainer: Trainer, sampler: CropSampler, console: Console) -> None:
     config, context = trainer.config, trainer.context
     logger = TrainingLogger(trainer, console) if context.is_main_process else None
-    for views, waited in batches(sampler, trainer):
-        loss = trainer.update(*views)
+    for crops, waited in batches(sampler, trainer):
+        loss = trainer.update(*crops)
         if logger is not None:
             logger.add(loss, waited)
             if trainer.step % config.checkpoint_every == 0 or trainer.step == config.steps:
@@ -104,8 +104,8 @@ def batches(sampler: CropSampler, trainer: Trainer) -> Iterator[tuple[list[torch
         loader = _one_ahead(sampler, steps)
     for _ in steps:
         asked = time.monotonic()
-        views = next(loader)
-        yield views, time.monotonic() - asked
+        crops = next(loader)
+        yield crops, time.monotonic() - asked
 
 
 def _one_ahead(sampler: CropSampler, steps: range) -> Iterator[list[torch.Tensor]]:
@@ -113,7 +113,7 @@ def _one_ahead(sampler: CropSampler, steps: range) -> Iterator[list[torch.Tensor
     with ThreadPoolExecutor(max_workers=1) as pool:
         waiting = [pool.submit(sampler.__getitem__, step) for step in steps[:1]]
         for step in steps:
-            views = waiting.pop().result()
+            crops = waiting.pop().result()
             if step + 1 in steps:
                 waiting.append(pool.submit(sampler.__getitem__, step + 1))
-            yield views
+            yield crops

@@ -65,11 +65,11 @@ class Trainer:
         model = MaskedAutoencoder(shape.build(), *decoder, self.config.segments_weight)
         return model.to(self.device)
 
-    def update(self, views: torch.Tensor, segments: torch.Tensor | None = None) -> float:
+    def update(self, crops: torch.Tensor, segments: torch.Tensor | None = None) -> float:
         """Make one optimizer step on this process's crops; return the mean loss of all processes.
 
         Args:
-            views: crops ``(B, 3, S, S)`` uint8.
+            crops: ``(B, 3, S, S)`` uint8.
             segments: their classes, if ``segments_weight`` is above 0; see ``MaskedAutoencoder``.
 
         Raises:
@@ -77,7 +77,7 @@ class Trainer:
         """
         for group in self.optimizer.param_groups:
             group["lr"] = learning_rate(self.step, self.config)
-        loss = self._loss(views, segments)
+        loss = self._loss(crops, segments)
         self.optimizer.zero_grad(set_to_none=True)
         loss.backward()
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip_norm)
@@ -88,9 +88,9 @@ class Trainer:
         self.step += 1
         return mean
 
-    def _loss(self, views: torch.Tensor, segments: torch.Tensor | None) -> torch.Tensor:
+    def _loss(self, crops: torch.Tensor, segments: torch.Tensor | None) -> torch.Tensor:
         keep = self.context.share(self.visible(self.step, self.config.batch_size)).to(self.device)
-        images = normalize_pixels(views.to(self.device, non_blocking=True))
+        images = normalize_pixels(crops.to(self.device, non_blocking=True))
         if segments is not None:
             segments = segments.to(self.device, non_blocking=True)
         low = self.precision is torch.bfloat16

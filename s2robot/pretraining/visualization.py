@@ -50,11 +50,11 @@ def write_reconstructions(trainer: Trainer, sampler: CropSampler, board: Summary
     return path
 
 
-def _reconstructions(trainer: Trainer, views: torch.Tensor) -> np.ndarray:
+def _reconstructions(trainer: Trainer, crops: torch.Tensor) -> np.ndarray:
     """Return rows of crops, visible patches and reconstructions: ``(3·S, B·S, 3)`` uint8."""
     model = trainer.average
-    images = normalize_pixels(views.to(trainer.device))
-    keep = trainer.visible(_UNSEEN_STEP, len(views)).to(trainer.device)
+    images = normalize_pixels(crops.to(trainer.device))
+    keep = trainer.visible(_UNSEEN_STEP, len(crops)).to(trainer.device)
     _, predicted = model(images, keep)
     patches = patchify(images, model.patch)
     mean, deviation = patch_moments(patches)
@@ -122,6 +122,6 @@ def _facts(config: PretrainConfig, card: dict[str, Any]) -> dict[str, str]:
         "crops": f"{card['views']:,} ({card['steps']:,} steps of {config.batch_size})",
         "precision": card["precision"],
         "machine": machine["gpu"] or f"{machine['processor']}, {machine['cpus']} CPUs",
-        "license": card["licence"],
+        "license": card["license"],
         "SHA-256": card["sha256"],
     }

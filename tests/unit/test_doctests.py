@@ -37,6 +37,13 @@ FIRST_MET = (
     "s2robot.stats.paired_tests:mcnemar",
     "s2robot.plugins.ros.core.config:NodeConfig",
     "s2robot.pretraining.config:PretrainConfig",
+    "s2robot.pretraining.masked_autoencoder:patchify",
+    "s2robot.reporting.comparisons:compare_groups",
+    "s2robot.analysis.probes.localizer:Localizer",
+    "s2robot.analysis.probes.study:StudyConfig",
+    "s2robot.analysis.latency:measure",
+    "s2robot.analysis.reconstruction.regression:LinearMap",
+    "s2robot.cli.main:main",
 )
 
 

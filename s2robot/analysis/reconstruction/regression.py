@@ -128,7 +128,13 @@ class Moments:
 # ------------------------------------------------------------------------------------------- map
 @dataclass(frozen=True)
 class LinearMap:
-    """A linear map with a bias."""
+    """A linear map with a bias; ``fit_linear_map`` makes one.
+
+    Example:
+        >>> double = LinearMap(np.array([[2.0]]), np.array([[1.0]]), ridge=0)
+        >>> double(np.array([[0.0], [3.0]])).tolist()
+        [[1.0], [7.0]]
+    """
 
     weights: np.ndarray
     """``(Dx, Dy)`` float64."""

@@ -1,1 +1,4 @@
-"""Plug-ins for other frameworks; each imports without the others."""
+"""Adapters to other frameworks; each imports without the others.
+
+``ros``  nodes for ROS 1 and ROS 2, and bags of images to bags of embeddings
+"""

@@ -1,4 +1,4 @@
-"""A bag of pictures to a bag of embeddings, in one pass and in bounded memory."""
+"""Encoding of a bag of images to a bag of embeddings, in one pass and in bounded memory."""
 
 from __future__ import annotations
 
@@ -26,31 +26,35 @@ from s2robot.plugins.ros.core.camera_encoder import CameraEncoder
 from s2robot.utils.provenance import provenance
 
 SUFFIX = "/embedding"
-"""What a topic of embeddings has after the name of its topic of pictures."""
+"""Suffix of a topic of embeddings after the name of its topic of images."""
 
 
 @dataclass(frozen=True)
 class BagSettings:
-    """What of a bag is encoded, and how."""
+    """Settings of the encoding of a bag.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
 
     topics: tuple[str, ...] = ()
-    """Topics of pictures; empty for all of them."""
+    """Topics of images; empty for all of them."""
     every: int = 1
-    """Take every so many messages of each topic."""
+    """Encode the first of every this many messages of each topic."""
     start_s: float = 0.0
-    """First log time, in seconds from the bag's first message."""
+    """First log time [s], from the bag's first message."""
     end_s: float = math.inf
-    """Last log time, likewise."""
+    """Last log time [s], from the bag's first message."""
     copy: tuple[str, ...] = ()
-    """Other topics to copy; pictures among them if named."""
+    """Other topics to copy; also topics of images, if named."""
     copy_all: bool = False
-    """Copy all topics but those that are encoded."""
+    """Whether to copy all topics except those that are encoded."""
     batch: int = 16
-    """Most frames of a topic that are encoded at once: what is held in memory."""
+    """Largest number of frames of a topic that are held in memory and encoded at once."""
     reuse: bool = False
-    """Encode only the tiles that changed; see ``s2robot.encoder.streaming``."""
+    """Whether to encode only the tiles that changed; see ``s2robot.encoder.streaming``."""
     strict: bool = False
-    """Stop at the first message that gives no frame, instead of leaving it out."""
+    """Whether to stop at the first message that cannot be decoded, instead of skipping it."""
 
     def __post_init__(self) -> None:
         for name in ("every", "batch"):
@@ -58,37 +62,37 @@ class BagSettings:
                 raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
         if not 0 <= self.start_s < self.end_s:  # NaN fails as well
             raise ValueError(
-                f"start {self.start_s} s and end {self.end_s} s must be seconds from the bag's "
-                "first message, from 0, the end after the start"
+                f"start {self.start_s} s and end {self.end_s} s are seconds from the bag's first "
+                "message; allowed: 0 or more, the end after the start"
             )
 
 
 @dataclass
 class TopicCount:
-    """What became of one topic of pictures."""
+    """Counts of one topic of images."""
 
     topic: str
     embeddings_topic: str
     messages: int = 0
-    """In the window of time, those that ``every`` passes over among them."""
+    """Messages in the window of time, including those that ``every`` skips."""
     embeddings: int = 0
     left_out: dict[str, int] = field(default_factory=dict)
-    """Messages that gave no frame, by the reason."""
+    """Messages that could not be decoded, by reason."""
     hit_rate: float | None = None
-    """Share of tiles that were reused, where they are."""
+    """Share of tiles that were reused; None without reuse."""
 
 
 @dataclass(frozen=True)
 class Encoded:
-    """What ``encode_bag`` has written."""
+    """Result of ``encode_bag``."""
 
     path: Path
     model: str
     topics: tuple[TopicCount, ...]
     copied: dict[str, int]
-    """Messages copied, by topic."""
+    """Number of copied messages by topic."""
     not_copied: tuple[str, ...]
-    """Why topics were not, of those that ``copy_all`` would copy."""
+    """Reasons for the topics that ``copy_all`` could not copy."""
 
 
 def encode_bag(
@@ -99,40 +103,49 @@ def encode_bag(
     force: bool = False,
     show: bool = False,
 ) -> Encoded:
-    """Write a bag of embeddings from a bag of pictures.
+    """Write a bag of embeddings from a bag of images.
 
-    Each topic of pictures gets a topic of ``EmbeddingStamped`` with ``/embedding`` after its name:
-    headers and log times are those of the pictures. ``/s2robot/encoder`` tells the encoder once.
+    Each topic of images gets a topic of ``EmbeddingStamped`` with ``/embedding`` after its name and
+    with the headers and log times of the images. ``/s2robot/encoder`` describes the encoder once.
 
     Args:
         source: bag of ROS 1 or ROS 2; see ``open_bag``.
-        out: NAME.mcap or a folder NAME (ROS 2), or NAME.bag (ROS 1); there when all is written.
-        encoder: that embeds the frames.
-        settings: what of the bag is encoded, and how.
-        force: replace a bag that is there.
-        show: a progress bar.
+        out: NAME.mcap or a folder NAME (ROS 2), or NAME.bag (ROS 1); it appears when it is
+            complete.
+        encoder: encoder of the frames.
+        settings: topics, window of time and options; defaults when not given.
+        force: whether to replace an existing bag.
+        show: whether to show a progress bar.
+
+    Returns:
+        Counts of the encoded and the copied messages.
 
     Raises:
         FileNotFoundError: there is no such bag.
-        ValueError: no topics of pictures, unknown topics, or ``out`` is taken.
-        CorruptFileError: the bag cannot be read.
-        S2RobotError: no frame came out of it, or with ``strict`` one message gave none.
+        ValueError: there are no topics of images, a topic is unknown, or ``out`` exists.
+        CorruptFileError: the bag cannot be read, or with ``strict`` a message cannot be decoded.
+        S2RobotError: no frame could be encoded.
+
+    Example:
+        >>> from s2robot import FrameEncoder  # doctest: +SKIP
+        >>> encoder = FrameEncoder.from_name("s2r-vitt16-128")  # doctest: +SKIP
+        >>> made = encode_bag("run.mcap", "run.embeddings.mcap", encoder)  # doctest: +SKIP
     """
     settings = settings or BagSettings()
     place = Path(out)
     check_place(place, force)
     if place.resolve() == Path(source).resolve():
-        raise ValueError(f"{out} is the bag that is read; give another name")
+        raise ValueError(f"{out} is the bag to read; give another name")
     with open_bag(source) as reader, writing_bag(place, force) as writer:
-        work = _Work(reader, writer, encoder, settings)
+        work = _BagPass(reader, writer, encoder, settings)
         writer.write_text(ENCODER_TOPIC, work.start_ns, json.dumps(_record(source, encoder, work)))
         with Progress(transient=True, disable=not show) as progress:
             work.run(progress)
         return work.result(place)
 
 
-def _record(source: str | Path, encoder: FrameEncoder, work: _Work) -> dict[str, Any]:
-    """What ``/s2robot/encoder`` tells."""
+def _record(source: str | Path, encoder: FrameEncoder, work: _BagPass) -> dict[str, Any]:
+    """Return the record for ``/s2robot/encoder``."""
     options = dataclasses.asdict(work.settings)
     return {
         "model": work.model,
@@ -147,7 +160,7 @@ def _record(source: str | Path, encoder: FrameEncoder, work: _Work) -> dict[str,
     }
 
 
-class _Work:
+class _BagPass:
     """One pass over a bag."""
 
     def __init__(
@@ -169,7 +182,7 @@ class _Work:
             self._add_copy(topic)
 
     def _to_copy(self) -> list[str]:
-        """Topics to copy; none may have the name of one that is written."""
+        """Return the topics to copy; none may have the name of a topic that is written."""
         there = {c.topic for c in self._reader.connections}
         for topic in self.settings.copy:
             if topic not in there:
@@ -196,7 +209,7 @@ class _Work:
             self._not_copied.append(str(error))
 
     def run(self, progress: Progress) -> None:
-        """Read every message of interest once, by log time."""
+        """Read every message of interest once, in the order of log times."""
         span_s = max(0, self._end_ns - self.start_ns) / 1e9
         bar = progress.add_task("seconds of the bag", total=span_s)
         topics = {*self.cameras, *self._copied}
@@ -205,21 +218,21 @@ class _Work:
                 self._copier.copy(connection, time, raw)
                 self._copied[connection.topic] += 1
             camera = self.cameras.get(connection.topic)
-            if camera is not None and camera.wants():
-                camera.take(decoded(self._reader, connection, raw), time)
+            if camera is not None and camera.is_due():
+                camera.add(decoded(self._reader, connection, raw), time)
             progress.update(bar, completed=(time - self.start_ns) / 1e9)
         for camera in self.cameras.values():
             camera.flush()
 
     def result(self, place: Path) -> Encoded:
-        """What was done.
+        """Return the counts.
 
         Raises:
-            S2RobotError: no frame was embedded.
+            S2RobotError: no frame was encoded.
         """
-        counts = tuple(camera.done() for camera in self.cameras.values())
+        counts = tuple(camera.counts() for camera in self.cameras.values())
         if not any(count.embeddings for count in counts):
-            reasons = [f"{c.topic}: {told}" for c in counts for told in reasons_of(c)]
+            reasons = [f"{c.topic}: {reason}" for c in counts for reason in reasons_of(c)]
             raise S2RobotError(
                 f"{self._reader.paths[0]}: no frame to encode"
                 + (f"; {'; '.join(reasons)}" if reasons else " in that window of time")
@@ -228,13 +241,13 @@ class _Work:
 
 
 def reasons_of(count: TopicCount) -> list[str]:
-    """Why messages of a topic were left out, the most frequent reason first."""
+    """Return the reasons why messages of a topic were skipped, the most frequent first."""
     ordered = sorted(count.left_out.items(), key=lambda item: -item[1])
     return [f"{n} of {count.messages} messages left out: {why}" for why, n in ordered]
 
 
 class _Camera:
-    """A topic of pictures: frames that wait for their batch, and what became of the others."""
+    """Encoding of one topic of images: frames that wait for their batch, and counts."""
 
     def __init__(
         self,
@@ -252,17 +265,17 @@ class _Camera:
         self._headers: list[tuple[Any, int]] = []
         self._reasons: dict[tuple[str, str], str] = {}
 
-    def wants(self) -> bool:
-        """Count a message; whether its turn has come."""
+    def is_due(self) -> bool:
+        """Count a message and return whether it is to be encoded."""
         self.count.messages += 1
         return (self.count.messages - 1) % self._settings.every == 0
 
-    def take(self, message: Any, time: int) -> None:
-        """Keep a message's frame, and encode those kept once they are a batch."""
+    def add(self, message: Any, time: int) -> None:
+        """Add a message's frame to the batch, and encode the batch when it is full."""
         try:
             frame = frame_of(message)
         except ImageError as error:
-            self._leave_out(message, error)
+            self._skip(message, error)
             return
         if self._frames and frame.shape != self._frames[0].shape:
             self.flush()
@@ -271,8 +284,8 @@ class _Camera:
         if len(self._frames) == self._settings.batch:
             self.flush()
 
-    def _leave_out(self, message: Any, error: ImageError) -> None:
-        """Count a message under the first reason told of its kind."""
+    def _skip(self, message: Any, error: ImageError) -> None:
+        """Count a message under the first reason of its kind."""
         if self._settings.strict:
             raise CorruptFileError(
                 f"{self.count.topic}, message {self.count.messages - 1} (counted from 0): {error}"
@@ -282,7 +295,7 @@ class _Camera:
         self.count.left_out[why] = self.count.left_out.get(why, 0) + 1
 
     def flush(self) -> None:
-        """Encode and write the frames kept."""
+        """Encode and write the frames of the batch."""
         if not self._frames:
             return
         values = self._embeddings(self._frames)
@@ -295,12 +308,12 @@ class _Camera:
         self._frames, self._headers = [], []
 
     def _embeddings(self, frames: Sequence[np.ndarray]) -> np.ndarray:
-        """``(B, D)`` float32."""
+        """Return embeddings ``(B, D)`` float32."""
         if self._stream is not None:
             return np.stack([self._stream({self.count.topic: frame}) for frame in frames])
         return self._encoder(np.stack(frames)).float().cpu().numpy()
 
-    def done(self) -> TopicCount:
-        """The counts, complete."""
+    def counts(self) -> TopicCount:
+        """Return the complete counts."""
         self.count.hit_rate = self._stream.hit_rate if self._stream is not None else None
         return self.count

@@ -13,17 +13,17 @@ NODE_NAME = "s2robot_encoder"
 AUTOSTART, HARDWARE_ID = "autostart", "hardware_id"
 OWN_PARAMETERS: dict[str, tuple[Any, str]] = {
     AUTOSTART: (True, "Configure and activate at the start, without a lifecycle manager."),
-    HARDWARE_ID: ("", 'What /diagnostics says it is of; "" is the encoder.'),
+    HARDWARE_ID: ("", 'Name of the hardware in /diagnostics; "" is the encoder.'),
 }
-"""Parameters of the ROS 2 node beside the fields of ``NodeConfig``: default and description."""
+"""Parameters of the ROS 2 node besides the fields of ``NodeConfig``: default and description."""
 CONFIG_PARAMETERS: dict[str, Any] = {
     each.name: each.default for each in dataclasses.fields(NodeConfig)
 }
-"""Default of each field of ``NodeConfig``."""
+"""Defaults of the fields of ``NodeConfig`` by name."""
 
 
 def described(cls: type) -> dict[str, str]:
-    """What stands under each field of a dataclass, by the field's name; {} without a source."""
+    """Return the docstrings of a dataclass's fields by name; {} if its source is not available."""
     try:
         body = ast.parse(inspect.getsource(cls)).body[0]
     except OSError:

@@ -57,7 +57,7 @@ from s2robot.plugins.ros.ros1_messages import message_class
 from s2robot.utils.deprecation import moved_names
 
 _BUFFER_BYTES = 2**24
-"""rospy receives at most that much at once: more than a frame, or frames would queue up in it."""
+"""Size of rospy's receive buffer; frames queue up in it if it is smaller than a frame."""
 _LOGGERS = {Level.OK: rospy.loginfo, Level.WARN: rospy.logwarn, Level.ERROR: rospy.logerr}
 
 
@@ -67,22 +67,22 @@ def log(level: Level, text: str) -> None:
 
 
 def now_ns() -> int:
-    """ROS time, simulated where /use_sim_time is set."""
+    """Return the ROS time [ns], which is simulated if /use_sim_time is set."""
     return rospy.get_rostime().to_nsec()
 
 
 def read_config() -> NodeConfig:
-    """The node's private parameters.
+    """Read the configuration from the node's private parameters.
 
     Raises:
-        ValueError: one is unknown or has a bad value.
+        ValueError: a parameter is unknown or has a bad value.
     """
     parameters = rospy.get_param(rospy.get_name(), {})
     return NodeConfig.from_parameters(parameters, functools.partial(log, Level.WARN))
 
 
 def message_types() -> MessageTypes:
-    """rospy's classes; those of ``s2robot_msgs`` need not be built."""
+    """Return the message classes of rospy; ``s2robot_msgs`` need not be built."""
     return MessageTypes(
         message_class("EmbeddingStamped"),
         message_class("ActionStamped"),
@@ -95,10 +95,10 @@ def message_types() -> MessageTypes:
 
 
 class EncoderNode:
-    """Subscribes, publishes and keeps the timers of a ``NodeCore``, after ``rospy.init_node``.
+    """Subscriptions, publishers and timers of a ``NodeCore``; needs ``rospy.init_node`` first.
 
     Args:
-        config: of the node.
+        config: parameters of the node.
 
     Raises:
         ValueError, S2RobotError, FileNotFoundError: see ``NodeCore``.
@@ -151,7 +151,7 @@ class EncoderNode:
             self._control = rospy.Timer(period, self._tick, reset=True)
 
     def _every(self, seconds: float, call: Any) -> None:
-        """Wall time: diagnostics are wanted most when a simulated clock has stopped."""
+        """Call a method periodically in wall time, also while a simulated clock stands still."""
 
         def run() -> None:
             while not self._ended.wait(seconds):
@@ -162,12 +162,12 @@ class EncoderNode:
     def _guarded(self, call: Any) -> None:
         try:
             call()
-        except rospy.ROSException as error:  # topics close while the node ends
+        except rospy.ROSException as error:  # topics are closed while the node ends
             if not self._ended.is_set():
                 log(Level.ERROR, f"{call.__name__}: {error}")
 
     def close(self) -> None:
-        """End subscriptions and threads; nothing is published afterwards."""
+        """Close subscriptions and end threads; nothing is published afterwards."""
         self._ended.set()
         self._master.close()
         self._subscription.close()
@@ -244,7 +244,7 @@ class EncoderNode:
 
 
 def main() -> int:
-    """Run the node until ROS ends; returns the exit status."""
+    """Run the node until ROS shuts down, and return the exit status."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return 0

@@ -1,8 +1,8 @@
-"""A node that outlives its master: what it offers and wants is told to a new master.
+"""Registration of a node with a ROS master that was restarted.
 
-rospy registers topics and services once. Connections between nodes go on when the master dies, but
-a new master knows nobody, and no node that starts later finds ours, nor ours it. There is no call
-for that in rospy, so this speaks the master's own protocol (http://wiki.ros.org/ROS/Master_API).
+rospy registers topics and services once. Connections between nodes survive the master's end, but a
+new master does not know the node, so that it and nodes started later do not find each other. rospy
+has no function for that, so this uses the master's protocol (http://wiki.ros.org/ROS/Master_API).
 """
 
 from __future__ import annotations
@@ -17,11 +17,16 @@ from rospy.impl.registration import get_service_manager  # pyright: ignore[repor
 from rospy.topics import get_topic_manager  # pyright: ignore[reportMissingImports]
 
 CHECK_S = 1.0
+"""Time between two checks of the master [s]."""
 _GONE = (OSError, HTTPException, xmlrpc.client.Error, rosgraph.MasterException)
 
 
 class MasterWatch:
-    """Asks the master every second whether it knows this node, and registers it where not."""
+    """Thread that asks the master periodically whether it knows this node, else registers it.
+
+    Args:
+        check_s: time between two checks [s].
+    """
 
     def __init__(self, check_s: float = CHECK_S) -> None:
         self._check_s = check_s
@@ -33,7 +38,7 @@ class MasterWatch:
         self._thread.start()
 
     def close(self) -> None:
-        """Ask no more."""
+        """End the thread."""
         self._ended.set()
 
     def _run(self) -> None:
@@ -41,10 +46,10 @@ class MasterWatch:
             try:
                 self._check()
             except _GONE as error:
-                self._tell_lost(error)
+                self._log_lost(error)
 
     def _check(self) -> None:
-        """Twice in a row: what is new may be on its way, as rospy registers in the background."""
+        """Register topics unknown in two checks, as rospy registers new ones in the background."""
         missing, self._missing = self._missing, self._unknown_topics()
         if missing & self._missing and not self._ended.is_set():
             self._register()
@@ -55,17 +60,17 @@ class MasterWatch:
         self._lost = False
 
     def _unknown_topics(self) -> set[str]:
-        """Topics that this node publishes and the master does not know of."""
+        """Return topics that this node publishes and the master does not know."""
         publishers, _, _ = self._master.getSystemState()
         name = rospy.get_name()
         known = {topic for topic, nodes in publishers if name in nodes}
         return {topic for topic, _ in get_topic_manager().get_publications()} - known
 
-    def _tell_lost(self, error: Exception) -> None:
+    def _log_lost(self, error: Exception) -> None:
         if not self._lost:
             rospy.logerr(
-                "the master at %s does not answer (%s); topics that are connected go on, and this "
-                "node waits for a new master",
+                "the master at %s does not answer (%s); connected topics continue, and this node "
+                "waits for a new master",
                 rosgraph.get_master_uri(),
                 error,
             )
@@ -78,12 +83,12 @@ class MasterWatch:
             self._master.registerPublisher(topic, kind, uri)
         for topic, kind in topics.get_subscriptions():
             publishers = self._master.registerSubscriber(topic, kind, uri)
-            _tell_publishers(uri, topic, publishers)
+            _update_publishers(uri, topic, publishers)
         for name, service_uri in services.get_services():
             self._master.registerService(name, service_uri, uri)
 
 
-def _tell_publishers(uri: str, topic: str, publishers: list[str]) -> None:
-    """What a master does when a topic's publishers change: a call of the node's own server."""
+def _update_publishers(uri: str, topic: str, publishers: list[str]) -> None:
+    """Call the node's server as a master does when the publishers of a topic change."""
     node = xmlrpc.client.ServerProxy(uri)
     node.publisherUpdate("/master", topic, publishers)

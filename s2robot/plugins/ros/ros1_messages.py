@@ -1,7 +1,7 @@
-"""Messages of ``s2robot_msgs`` for ROS 1, built by catkin or made here from their definitions.
+"""Message classes of ``s2robot_msgs`` for ROS 1, built by catkin or from their definitions.
 
-rospy numbers ``header.seq`` of what it sends anew, in the header object itself, which is that of
-the camera's message. Classes from here keep rospy's hands off: a header goes out as it came in.
+rospy overwrites ``header.seq`` of the messages that it sends, in the header object, which belongs
+to the camera's message. The classes of this module prevent that: headers are sent unchanged.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _SEPARATOR = "=" * 80
 
 @functools.cache
 def message_class(name: str) -> type[Any]:
-    """The class of a message of ``s2robot_msgs`` for publishers and subscribers of rospy.
+    """Return the class of a message of ``s2robot_msgs`` for rospy's publishers and subscribers.
 
     Args:
         name: ``EmbeddingStamped`` or ``ActionStamped``.
@@ -43,7 +43,7 @@ def message_class(name: str) -> type[Any]:
         raise MismatchError(
             f"{PACKAGE}/{name} was built from another version of its definition (md5 "
             f"{built._md5sum}, this s2robot has {made._md5sum}); build ros/ros1/{PACKAGE} of the "
-            "s2robot that is installed with catkin_make, then source devel/setup.bash"
+            "installed s2robot with catkin_make, then source devel/setup.bash"
         )
     base = built or made
     parts = {"_has_header": False, "__slots__": base.__slots__, "__module__": base.__module__}
@@ -52,7 +52,7 @@ def message_class(name: str) -> type[Any]:
 
 
 class _FloatsLast:
-    """Writes ``data``, the last field, as it lies in memory; genpy packs number by number."""
+    """Mixin that writes ``data``, the last field, in one piece; genpy packs number by number."""
 
     __slots__ = ()
 
@@ -66,7 +66,7 @@ class _FloatsLast:
             super().serialize(buff)  # pyright: ignore[reportAttributeAccessIssue]
         finally:
             self.data = data
-        buff.seek(-_COUNT.size, io.SEEK_CUR)  # over the 0 that an empty list is
+        buff.seek(-_COUNT.size, io.SEEK_CUR)  # over the 0 of the empty list
         buff.write(_COUNT.pack(len(data)))
         buff.write(data.tobytes())
 
@@ -80,6 +80,6 @@ def _built(name: str) -> type[Any] | None:
 
 
 def _made(name: str) -> type[Any]:
-    """From its text, which gives the same md5 as catkin's build; nothing has to be built."""
+    """Return the class from its text, which has the same md5 as catkin's build."""
     text = MESSAGES[name] + f"{_SEPARATOR}\nMSG: std_msgs/Header\n{Header._full_text}"
     return genpy.dynamic.generate_dynamic(f"{PACKAGE}/{name}", text)[f"{PACKAGE}/{name}"]

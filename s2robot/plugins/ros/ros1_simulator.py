@@ -1,4 +1,4 @@
-"""A simulated Panda that picks a cube, as a ROS 1 robot: camera and joint states out, actions in.
+"""ROS 1 node that simulates a Panda picking a cube: camera and joint states out, actions in.
 
     rosrun s2robot_ros simulator
     rosrun s2robot_ros simulator _policy:=$HOME/policy.safetensors _episodes:=10
@@ -6,7 +6,7 @@
 
 Publishes ``image`` (sensor_msgs/Image, rgb8), ``joint_states``, ``episode`` (std_msgs/String, JSON
 of each finished episode) and, where /use_sim_time is set, /clock. Subscribes to ``action``
-(s2robot_msgs/ActionStamped). An action is carried out as it arrives, and the arm rests when none
+(s2robot_msgs/ActionStamped). An action is executed when it arrives, and the arm stops when none
 follows. Private parameters are the fields of ``RobotConfig``.
 """
 
@@ -41,10 +41,10 @@ FRAME = "camera"
 
 
 class SimulatorNode:
-    """Keeps the time of a ``SimulatedRobot``; ``rospy.init_node`` comes first.
+    """Node that runs a ``SimulatedRobot`` in time; needs ``rospy.init_node`` first.
 
     Args:
-        config: of the robot.
+        config: parameters of the robot.
 
     Raises:
         ValueError, OSError, S2RobotError: see ``SimulatedRobot``.
@@ -62,21 +62,21 @@ class SimulatorNode:
             else None
         )
         self._lock = threading.Lock()
-        self._waiting: tuple[np.ndarray, int] | None = None  # an action and its frame's stamp
+        self._waiting: tuple[np.ndarray, int] | None = None  # action and stamp of its frame
         self._started_s = time.monotonic()
-        self._first_ns = 0  # actions of older frames are of an earlier episode
+        self._first_ns = 0  # actions on older frames belong to an earlier episode
         self._done: list[Episode] = []
         self._actions = rospy.Subscriber(
             "action",
             message_class("ActionStamped"),
-            self._take_action,
+            self._receive_action,
             queue_size=1,
             tcp_nodelay=True,
         )
         self._master = MasterWatch()
 
     def run(self) -> None:
-        """Until ROS ends, or the last episode has; the first begins when somebody sends actions."""
+        """Run until ROS shuts down or the last episode ends; the first waits for a publisher."""
         step_s = 1 / self._config.joint_hz
         due_s = frame_due_s = self._robot.time_s
         while not rospy.is_shutdown():
@@ -87,23 +87,23 @@ class SimulatorNode:
             if self._robot.time_s >= frame_due_s - 1e-6:
                 frame_due_s = max(frame_due_s, due_s - step_s) + 1 / self._config.camera_hz
                 self._publish_frame()
-            episode = self._robot.ended() if self._has_begun() else None
+            episode = self._robot.ended() if self._has_started() else None
             if episode and self._finish(episode):
                 return
             if episode:
                 due_s = frame_due_s = self._robot.time_s
 
-    def _has_begun(self) -> bool:
+    def _has_started(self) -> bool:
         if not self._first_ns and self._actions.get_num_connections():
             rospy.loginfo(
-                "%s has a publisher: the first episode begins", self._actions.resolved_name
+                "%s has a publisher: the first episode starts", self._actions.resolved_name
             )
             self._robot.reset()
             self._first_ns = self._now_ns()
         return bool(self._first_ns)
 
     def _wait_until(self, due_s: float) -> None:
-        """Sleep until simulated seconds are due by wall time; late ones are not made up for."""
+        """Sleep until a simulated time is due by wall time; delays are not caught up."""
         rest = self._started_s + due_s / self._config.speed - time.monotonic()
         if rest > 0:
             time.sleep(rest)
@@ -113,7 +113,7 @@ class SimulatorNode:
             self._clock.publish(Clock(clock=rospy.Time(nsecs=round(due_s * 1e9))))
 
     def _now_ns(self) -> int:
-        """What stamps are now: simulated time where /clock is, else ROS time."""
+        """Return the time for stamps: simulated time if /clock is published, else ROS time [ns]."""
         if self._clock is not None:
             return round(self._robot.time_s * 1e9)
         return rospy.get_rostime().to_nsec()
@@ -128,7 +128,7 @@ class SimulatorNode:
                 rospy.logerr("%s", error)
         self._robot.pass_until(due_s)
 
-    def _take_action(self, message: Any) -> None:
+    def _receive_action(self, message: Any) -> None:
         values = np.array(message.data, np.float64)
         with self._lock:
             self._waiting = values, message.header.stamp.to_nsec()
@@ -162,14 +162,14 @@ class SimulatorNode:
         )
 
     def _finish(self, episode: Episode) -> bool:
-        """Tell how it went and begin the next; returns whether it was the last."""
+        """Publish the outcome, start the next episode and return whether it was the last."""
         self._done.append(episode)
         self._episode.publish(json.dumps(dataclasses.asdict(episode)))
         wins, total = sum(e.success for e in self._done), len(self._done)
         outcome = f"lifted after {episode.seconds:.1f} s" if episode.success else episode.stage
         rospy.loginfo("episode %d: %s (%d of %d lifted)", episode.seed, outcome, wins, total)
         if total == self._config.episodes:
-            time.sleep(0.5)  # let the last one out
+            time.sleep(0.5)  # time to send the last message
             return True
         self._robot.reset(episode.seed + 1)
         end_s = self._robot.time_s + PAUSE_S
@@ -178,13 +178,13 @@ class SimulatorNode:
             self._wait_until(due_s)
             self._robot.pass_until(due_s)
             self._publish_joints()
-        self._robot.reset(episode.seed + 1)  # as it stood before it rested
+        self._robot.reset(episode.seed + 1)  # undo the pause
         self._first_ns = self._now_ns()
         return False
 
 
 def main() -> int:
-    """Run the node until ROS ends; returns the exit status."""
+    """Run the node until ROS shuts down, and return the exit status."""
     if {"-h", "--help"} & set(sys.argv[1:]):
         print(__doc__)
         return 0

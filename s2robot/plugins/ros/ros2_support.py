@@ -1,4 +1,4 @@
-"""What the ROS 2 node needs of rclpy: classes, qualities of service, parameters, wrong transitions.
+"""Message classes, qualities of service, parameters and transitions of the ROS 2 node.
 
 Only ``s2robot.plugins.ros.ros2`` imports this module.
 """
@@ -54,22 +54,25 @@ IMAGE_QOS = {
     "best_effort": _qos(ReliabilityPolicy.BEST_EFFORT, 1),
     "reliable": _qos(ReliabilityPolicy.RELIABLE, 1),
 }
-"""Of the subscriptions to cameras, by ``NodeConfig.reliability``."""
+"""Of subscriptions to cameras, by ``NodeConfig.reliability``."""
 JOINT_STATES_QOS = _qos(ReliabilityPolicy.BEST_EFFORT, 10)
-"""Takes from publishers of both kinds; arm and gripper may each have one, so several are kept."""
+"""Works with every publisher; arm and gripper may have one each, so several messages are kept."""
 EMBEDDING_QOS = _qos(ReliabilityPolicy.RELIABLE, 10)
-"""A subscriber may ask for either reliability."""
+"""Of embeddings and diagnostics; a subscriber may request either reliability."""
 DESCRIPTION_QOS = _qos(ReliabilityPolicy.RELIABLE, 1, DurabilityPolicy.TRANSIENT_LOCAL)
-"""Of what is said once: who subscribes later, a recorder of bags, hears it too."""
+"""Of the encoder's description, which later subscribers such as a recorder receive too."""
 ACTION_QOS = _qos(ReliabilityPolicy.RELIABLE, 1)
-"""An action that a newer one has overtaken is not to be carried out."""
+"""Of actions: an action that a newer one has replaced must not be executed."""
 
 
 def message_types(stamped: bool) -> MessageTypes:
-    """The classes of messages; those of ``s2robot_msgs`` only where they are published.
+    """Return the message classes; those of ``s2robot_msgs`` only if they are published.
+
+    Args:
+        stamped: whether messages of ``s2robot_msgs`` are published.
 
     Raises:
-        MismatchError: ``s2robot_msgs`` is needed and not built.
+        MismatchError: ``s2robot_msgs`` is needed but not built.
     """
     embedding = action = Float32MultiArray
     if stamped:
@@ -80,7 +83,7 @@ def message_types(stamped: bool) -> MessageTypes:
                 f"output is 'stamped', but s2robot_msgs cannot be imported ({error}). Build it: "
                 "put ros/ros2/s2robot_msgs into the src folder of a workspace, then `colcon build "
                 "--packages-select s2robot_msgs` and `source install/setup.bash`. Or set the "
-                "parameter output:=float32multiarray, which needs no messages of ours"
+                "parameter output:=float32multiarray, which does not need s2robot_msgs"
             ) from error
         embedding, action = EmbeddingStamped, ActionStamped
     return MessageTypes(
@@ -98,7 +101,7 @@ def message_types(stamped: bool) -> MessageTypes:
 def declare_parameters(node: Node) -> None:
     """Declare all parameters on a node.
 
-    Types are dynamic: rclpy takes no 10 for 10.0, and to it [] is a list of bytes.
+    Types are dynamic, as rclpy does not accept 10 for 10.0 and treats [] as a list of bytes.
 
     Raises:
         rclpy.exceptions.ParameterException: ``autostart`` is neither true nor false.
@@ -142,7 +145,7 @@ def config_of(node: Node, warn: Callable[[str], None]) -> NodeConfig:
 
 
 def unknown_parameters(node: Node) -> list[str]:
-    """What to say of each parameter that was given and is none; rclpy ignores those silently."""
+    """Return a warning for each given parameter that is unknown; rclpy ignores those silently."""
     known = {*CONFIG_PARAMETERS, *OWN_PARAMETERS, *RENAMED_PARAMETERS, *_NOT_OURS}
     return [
         f"ignored: {unknown('parameter', name, known)}"
@@ -152,15 +155,24 @@ def unknown_parameters(node: Node) -> list[str]:
 
 
 def value_of(node: Node, name: str) -> Any:
-    """A parameter's value; None where it is empty or was deleted."""
+    """Return a parameter's value, or None if it is empty or was deleted.
+
+    Args:
+        node: the node.
+        name: name of the parameter.
+    """
     return node.get_parameter(name).value if node.has_parameter(name) else None
 
 
 def check_topics(node: Node, config: NodeConfig) -> None:
-    """Make sure that all topics have names that ROS 2 takes, before they are opened on demand.
+    """Refuse topics whose names are invalid in ROS 2, before the topics are opened.
+
+    Args:
+        node: a node that resolves the names.
+        config: parameters with the topics.
 
     Raises:
-        ValueError: one has not.
+        ValueError: a name is invalid.
     """
     named = {
         "image_topics": config.image_topics,
@@ -181,16 +193,21 @@ def check_topics(node: Node, config: NodeConfig) -> None:
 
 
 def error_text(error: Exception) -> str:
-    """What went wrong: the message where it is meant for users, else all of the traceback."""
+    """Return the message of an error that is meant for users, else the whole traceback."""
     if isinstance(error, (ValueError, OSError, S2RobotError)):
         return str(error)
     return "".join(traceback.format_exception(error))
 
 
 def reject_invalid_transitions(node: Node, log: Callable[[str], None]) -> None:
-    """Answer a request for a transition that the node's state does not have with "no success".
+    """Answer requests for transitions that are not possible now with "no success".
 
-    rclpy of Humble, Iron and Jazzy raises then, which ends the node; rclcpp and later ones do this.
+    In Humble, Iron and Jazzy rclpy raises an exception, which ends the node; rclcpp and later
+    versions of rclpy answer as this does.
+
+    Args:
+        node: the lifecycle node.
+        log: receives a text about each such request.
     """
     for service in node.services:
         if service.srv_type is ChangeState:

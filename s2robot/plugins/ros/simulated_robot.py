@@ -1,9 +1,8 @@
-"""A robot to try a node on: pick-cube that moves on by itself, as real ones do. No ROS in here."""
+"""Simulated robot for trials of a node: pick-cube in continuous time, without ROS."""
 
 from __future__ import annotations
 
 import dataclasses
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -18,10 +17,11 @@ from s2robot.errors import unknown
 from s2robot.evaluation.initial_states import FIRST_SEEDS
 from s2robot.policies.checkpoint import read_header
 from s2robot.utils.config import from_config
+from s2robot.utils.validation import require_finite, require_positive
 
 JOINT_NAMES = tuple(f"panda_{name}" for name in (*ARM_JOINTS, *FINGER_JOINTS))
 PAUSE_S = 0.6
-"""Without frames between two episodes: a policy's history ends, and so does what it held."""
+"""Time without frames between two episodes [s], after which a policy forgets its history."""
 
 
 @dataclass(frozen=True)
@@ -33,43 +33,39 @@ class RobotConfig:
     """
 
     policy: str = ""
-    """Policy file whose task, camera and frames are taken."""
+    """Policy file that defines the task, the camera and the frames."""
     level: str = "easy"
-    """Without a policy: see ``s2robot.envs.levels``."""
+    """Level of the task without a policy; see ``s2robot.envs.levels``."""
     control: str = "ee_delta"
-    """Without a policy: what actions mean, ee_delta or joint_delta."""
+    """Action space without a policy, ee_delta or joint_delta."""
     camera: str = ""
-    """"" is the policy's, or the level's own."""
+    """Name of the camera; "" is the policy's, or the level's own."""
     height: int = 0
-    """Of frames [px]; 0 is the policy's, or 480."""
+    """Height of frames [px]; 0 is the policy's, or 480."""
     width: int = 0
-    """0 is the policy's, or 640."""
+    """Width of frames [px]; 0 is the policy's, or 640."""
     camera_hz: float = 30.0
     joint_hz: float = 100.0
     speed: float = 1.0
-    """Simulated seconds a second; below 1 where rendering is slow, with simulated time."""
+    """Simulated seconds per second; below 1 if rendering is slow, with simulated time."""
     seed: int = FIRST_SEEDS["test"]
-    """Of the first episode; the default's are those of `s2robot eval`, in order."""
+    """Seed of the first episode; by default the seeds are those of `s2robot eval`, in order."""
     episodes: int = 0
-    """How many; 0 for no end."""
+    """Number of episodes; 0 is no limit."""
     seconds: float = 0.0
-    """Longest time of an episode, from its first frame; 0 is what `s2robot eval` gives it."""
+    """Longest time of an episode from its first frame [s]; 0 is that of `s2robot eval`."""
 
     def __post_init__(self) -> None:
-        for name in ("camera_hz", "joint_hz", "speed"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ValueError(f"{name} is {value}; allowed: a finite number above 0")
-        for name in ("height", "width", "episodes", "seed", "seconds"):
-            if not 0 <= getattr(self, name) < math.inf:
-                raise ValueError(f"{name} is {getattr(self, name)}; allowed: 0 or more")
+        rates = ("camera_hz", "joint_hz", "speed")
+        require_positive(self, *rates)
+        require_finite(self, 0, *rates, "height", "width", "episodes", "seed", "seconds")
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> RobotConfig:
-        """Of a node's parameters by name.
+        """Build a configuration from a node's parameters by name.
 
         Raises:
-            ValueError: an unknown parameter, or a bad value.
+            ValueError: a parameter is unknown or has a bad value.
         """
         names = [field.name for field in dataclasses.fields(cls)]
         for name in parameters:
@@ -80,26 +76,27 @@ class RobotConfig:
 
 @dataclass(frozen=True)
 class Episode:
-    """How an episode went."""
+    """Outcome of an episode."""
 
     seed: int
     success: bool
     stage: str
-    """The furthest: none, reach, grasp, lift, success."""
+    """Furthest stage: none, reach, grasp, lift or success."""
     seconds: float
-    """From its first frame to success, or to its end [simulated s]."""
+    """Simulated time from its first frame to success, or to its end [s]."""
     actions: int
 
 
 class SimulatedRobot:
-    """One arm, one camera, one cube. One thread at a time may use it.
+    """Simulated robot with one arm, one camera and one cube. One thread at a time may use it.
 
     Args:
-        config: see there.
+        config: parameters of the robot.
 
     Raises:
-        ValueError: there is no such level, control or camera.
-        FileNotFoundError, CorruptFileError: of the policy's file.
+        ValueError: the level, the control or the camera is unknown.
+        FileNotFoundError: there is no such policy file.
+        CorruptFileError: the policy file is damaged.
     """
 
     def __init__(self, config: RobotConfig) -> None:
@@ -108,37 +105,37 @@ class SimulatedRobot:
         self.limit_s = config.seconds or self.env.level.horizon * CONTROL_DT_S
         self._seed = config.seed
         self._clock_s = 0.0
-        self._began_s = 0.0
+        self._start_s = 0.0
         self._actions = 0
         self.reset()
 
     @property
     def time_s(self) -> float:
-        """Simulated seconds, over all episodes."""
+        """Simulated time over all episodes [s]."""
         return self._clock_s
 
     @property
     def seed(self) -> int:
-        """Of this episode."""
+        """Seed of the current episode."""
         return self._seed
 
     def reset(self, seed: int | None = None) -> None:
-        """Begin an episode; the clock goes on."""
+        """Start an episode with the given seed, or the configured one; the clock continues."""
         self._seed = self.config.seed if seed is None else seed
         self.env.reset(seed=self._seed)
-        self._began_s, self._actions = self._clock_s, 0
+        self._start_s, self._actions = self._clock_s, 0
 
     def act(self, values: np.ndarray) -> None:
-        """Set out on an action (A,) in [-1, 1]; without a next one the arm rests after 0.2 s.
+        """Start an action (A,) in [-1, 1]; without a next action the arm stops after 0.2 s.
 
         Raises:
-            ValueError: not finite, or of another length.
+            ValueError: the action is not finite or has another length.
         """
         self.env.begin(values)
         self._actions += 1
 
     def pass_until(self, time_s: float) -> None:
-        """Let simulated time pass, in whole steps of the physics."""
+        """Simulate in whole steps of the physics until a time on the robot's clock [s]."""
         timestep = float(self.env.model.opt.timestep)
         substeps = int((time_s - self._clock_s) / timestep + 1e-6)
         if substeps > 0:
@@ -146,18 +143,18 @@ class SimulatedRobot:
             self._clock_s += substeps * timestep
 
     def frame(self) -> np.ndarray:
-        """What the camera sees: (H, W, 3) uint8 RGB."""
+        """Return a frame of the camera: (H, W, 3) uint8 RGB."""
         return self.env.render_frame(self.camera, *self.shape)
 
     def joints(self) -> tuple[list[float], list[float]]:
-        """Positions [rad, m] and velocities [rad/s, m/s] in the order of ``JOINT_NAMES``."""
+        """Return positions [rad, m] and velocities [rad/s, m/s] in the order of ``JOINT_NAMES``."""
         position, velocity = self.env.joints()
         return position.tolist(), velocity.tolist()
 
     def ended(self) -> Episode | None:
-        """How the episode went, once the cube is up or its time is over."""
+        """Return the outcome once the cube is lifted or the time is over, else None."""
         info = self.env.info()
-        seconds = self._clock_s - self._began_s
+        seconds = self._clock_s - self._start_s
         if not info["is_success"] and seconds < self.limit_s:
             return None
         success = info["stage"] == STAGES[-1]
@@ -165,7 +162,7 @@ class SimulatedRobot:
 
 
 def _build(config: RobotConfig) -> tuple[PickCubeEnv, str, tuple[int, int]]:
-    """The environment, the camera's name and the frames' height and width."""
+    """Return the environment, the camera's name and the frames' height and width."""
     if not config.policy:
         env = PickCubeEnv(config.level, config.control)
         camera = config.camera or get_level(config.level).camera

@@ -1,11 +1,26 @@
-"""Everything of an image-to-embedding node that needs no ROS.
+"""Everything of a node from images to embeddings that needs no ROS.
 
-Messages are taken by their attributes, so those of rospy, of rclpy and of a bag reader all do. A
-node made of these parts only subscribes, publishes and keeps timers:
+Messages are used by their attributes, so messages of rospy, rclpy and a bag reader all work. A node
+made of these parts only subscribes, publishes and keeps timers:
 
->>> core = NodeCore(config, publish, now_ns, log)  # doctest: +SKIP
->>> core.start()  # doctest: +SKIP
->>> core.receive_image("image", message)  # of every callback; doctest: +SKIP
+    core = NodeCore(config, publish, now_ns, log)
+    core.start()
+    core.receive_image("image", message)  # in every callback
+
+``node``               all parts together: messages in, embeddings, actions and diagnostics out
+``config``             parameters of a node, and its encoder
+``topics``             names of the topics of embeddings
+``worker``             one thread that encodes the latest frames of every channel
+``camera_encoder``     frames of one or several cameras to one embedding
+``time_synchronizer``  messages of several cameras that were taken at the same time
+``embedding_result``   input and output of the worker
+``policy``             actions of a policy file, and the watchdog that stops them on old data
+``proprioception``     joint states to the proprioception that a policy reads
+``lazy_subscription``  subscription to cameras only while somebody needs their frames
+``counters``           counts and percentiles of a channel
+``diagnostics``        counters as entries of /diagnostics
+``log_throttle``       each kind of problem logged once
+``message_builders``   results to messages of rospy or rclpy
 """
 
 from s2robot.data.ros_messages.images import ENCODINGS, ImageError, frame_of

@@ -1,4 +1,4 @@
-"""What a channel's frames go through: one camera or several, with crop reuse or without."""
+"""Encoders of a channel's frames: one camera or several, with tile reuse or without."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from s2robot.errors import unknown
 
 
 class FramesEncoder(Protocol):
-    """What a worker encodes with. One object belongs to one thread at a time."""
+    """Encoder that a worker calls. One thread at a time may use an object."""
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -25,11 +25,11 @@ class FramesEncoder(Protocol):
 
     @property
     def hit_rate(self) -> float | None:
-        """Share of all tiles so far that were reused; None where none are."""
+        """Share of all tiles so far that were reused; None without reuse."""
         ...
 
     def __call__(self, frames: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Frames ``(H, W, 3)`` uint8 RGB by camera, of any sizes, to one flat embedding."""
+        """Encode frames ``(H, W, 3)`` uint8 RGB by camera, of any sizes, to one flat embedding."""
         ...
 
     def reset(self) -> None:
@@ -38,18 +38,21 @@ class FramesEncoder(Protocol):
 
 
 class CameraEncoder:
-    """Frames of a set of cameras to one embedding.
+    """Encoder of frames of one or several cameras to one embedding.
 
-    Embeddings of several cameras follow each other in the order of ``cameras``. With crop reuse
-    only tiles that changed are encoded; a frame of another size than before starts that anew.
+    Embeddings of several cameras follow each other in the order of ``cameras``. With reuse, only
+    tiles that changed are encoded; a frame of another size than the last one resets the reuse.
 
     Args:
-        encoder: what computes the embeddings; several of these objects may share it if one thread
-            calls them all.
-        cameras: names, each once.
-        reuse: whether tiles that stand still keep their features.
+        encoder: encoder of the frames; several of these objects may share it if one thread calls
+            them all.
+        cameras: names of the cameras, each once.
+        reuse: whether unchanged tiles keep their features.
         tolerance: see ``FrameEncoder.stream``.
         refresh_every: see ``FrameEncoder.stream``.
+
+    Raises:
+        ValueError: ``cameras`` is empty or has a name twice, or a setting of the reuse is invalid.
     """
 
     def __init__(
@@ -65,7 +68,7 @@ class CameraEncoder:
         self.encoder = encoder
         self.cameras = list(cameras)
         self._reuse, self._tolerance, self._refresh_every = reuse, tolerance, refresh_every
-        encoder.stream(tolerance, refresh_every)  # refuses bad settings now
+        encoder.stream(tolerance, refresh_every)  # refuses invalid settings
         self._tiles = self._reused = 0  # of streams that were reset
         self._streams: dict[tuple[int, ...], FrameStream] = {}
         self._single: SingleFrame | None = None
@@ -73,7 +76,7 @@ class CameraEncoder:
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The encoder's for one camera, else ``(cameras, *that)``."""
+        """Shape of the embedding: the encoder's for one camera, else ``(cameras, *shape)``."""
         count = len(self.cameras)
         return (count,) * (count > 1) + tuple(self.encoder.output_shape)
 
@@ -88,17 +91,17 @@ class CameraEncoder:
         return reused / tiles if tiles else 0.0
 
     def reset(self) -> None:
-        """Forget earlier frames and their sizes; counts of tiles go on."""
+        """Forget earlier frames and their sizes; the counts of tiles continue."""
         for stream in self._streams.values():
             self._tiles += sum(stream.stats.tiles.values())
             self._reused += sum(stream.stats.reused.values())
         self._streams, self._single, self._shapes = {}, None, {}
 
     def __call__(self, frames: Mapping[str, np.ndarray]) -> np.ndarray:
-        """Embed a frame of every camera: ``(cameras · D,)`` float32.
+        """Encode a frame of every camera to ``(cameras · D,)`` float32.
 
         Raises:
-            ValueError: not one frame ``(H, W, 3)`` uint8 of each camera.
+            ValueError: a camera is unknown or missing, or a frame is not ``(H, W, 3)`` uint8.
             NonFiniteError: an embedding is NaN or infinite.
         """
         for name in frames.keys() ^ set(self.cameras):
@@ -110,7 +113,7 @@ class CameraEncoder:
         return self._embed(frames).float().flatten().cpu().numpy()
 
     def _embed(self, frames: Mapping[str, np.ndarray]) -> Tensor:
-        """Embeddings ``(cameras, D)``."""
+        """Return embeddings ``(cameras, D)``."""
         if self._reuse:
             return self._embed_streams(frames)
         if len(self.cameras) > 1:
@@ -122,7 +125,7 @@ class CameraEncoder:
         return self._single(frame)
 
     def _embed_streams(self, frames: Mapping[str, np.ndarray]) -> Tensor:
-        """Cameras of one size share a stream, a slot each, and so the backbone's calls."""
+        """Encode cameras of one size with one stream, so that they share calls of the backbone."""
         found: dict[str, Tensor] = {}
         for shape in dict.fromkeys(self._shapes.values()):
             group = [camera for camera in self.cameras if self._shapes[camera] == shape]

@@ -1,4 +1,4 @@
-"""What a node is told, and the encoder it makes of that."""
+"""Parameters of a node, and the encoder that they describe."""
 
 from __future__ import annotations
 
@@ -44,62 +44,70 @@ RENAMED_PARAMETERS = {"synchronise": "synchronize"}
 
 @dataclass(frozen=True)
 class NodeConfig(EncoderParameters):
-    """Parameters of a node; those of an encoder's options are inherited.
+    """Parameters of a node; those of the encoder's options are inherited.
 
-    ROS parameters cannot be null: "", 0 and () stand for "not given".
+    ROS has no null value, so "", 0 and () stand for "not given".
 
     Raises:
-        ValueError: a value is out of its range, or two contradict each other.
+        ValueError: a value is out of its range, or two values contradict each other.
+
+    Example:
+        >>> config = NodeConfig(image_topics=("/left/image", "/right/image"), synchronize=True)
+        >>> config.channels
+        {'cameras': ('/left/image', '/right/image')}
+        >>> NodeConfig(tolerance=300.0)
+        Traceback (most recent call last):
+        ValueError: tolerance is 300.0; allowed: levels of a pixel below 255
     """
 
     encoder: str = ""
-    """Name of a backbone (`s2robot encoders`); "" is the shipped one, or a policy's own."""
+    """Name of a backbone (`s2robot encoders`); "" is the shipped one, or the policy's."""
     policy: str = ""
-    """A policy file: its encoder is used, and actions come out beside embeddings."""
+    """A policy file: the node uses its encoder and publishes actions besides embeddings."""
     weights: str = ""
-    """File of the encoder's weights; "" looks for them by name and downloads where need be."""
+    """File of the encoder's weights; "" finds them by name and downloads them if necessary."""
     device: str = "auto"
     runtime: str = "eager"
-    """See ``FrameEncoder.use_runtime``; auto measures for some seconds at the first start."""
+    """See ``FrameEncoder.use_runtime``; auto measures for some seconds at its first start."""
     reuse: bool = True
-    """Encode only tiles that changed since the last frame."""
+    """Whether to encode only the tiles that changed since the last frame."""
     tolerance: float = 0.0
-    """Levels of a pixel (0-255) that do not count as a change; 0 is exact."""
+    """Difference of a pixel's level (0-255) that does not count as a change; 0 is exact."""
     refresh_every: int = 0
-    """Encode a tile again after that many frames; 0 for never."""
+    """Encode an unchanged tile again after this many frames; 0 is never."""
     image_topics: tuple[str, ...] = ("image",)
-    """Topics of one camera each; with several, embeddings follow each other in this order."""
+    """Topics of one camera each; embeddings of several follow each other in this order."""
     joint_topic: str = "joint_states"
     embedding_topic: str = "embedding"
     action_topic: str = "action"
     output: str = "stamped"
-    """Type of what is published: "stamped" (EmbeddingStamped, ActionStamped, with the frame's
-    header) or "float32multiarray", which needs no messages of ours but has no header."""
+    """Type of the published messages: "stamped" (EmbeddingStamped, ActionStamped, with the frame's
+    header) or "float32multiarray", which does not need s2robot_msgs but has no header."""
     transport: str = "auto"
-    """Type of images: "raw" (Image), "compressed" (CompressedImage, JPEG or PNG), or by the
-    topic's name: ".../compressed" is."""
+    """Type of images: "raw" (Image), "compressed" (CompressedImage, JPEG or PNG), or "auto":
+    compressed for topics named ".../compressed", else raw."""
     reliability: str = "best_effort"
-    """Quality of service of images in ROS 2: best_effort takes from any camera; reliable resends
-    lost ones, and gets nothing from a camera that offers best_effort only."""
+    """Quality of service of images in ROS 2: best_effort works with every camera; reliable resends
+    lost images, and receives none from a camera that offers best_effort only."""
     lazy: bool = True
     """Whether cameras are subscribed to only while an embedding has a subscriber; with a policy
-    they always are."""
+    they are always subscribed to."""
     start_enabled: bool = True
-    """Whether the node begins switched on; the service ``enable`` switches it."""
+    """Whether the node is switched on at its start; the service ``enable`` switches it."""
     diagnostics_hz: float = 1.0
-    """Rate of /diagnostics; 0 for none."""
+    """Rate of /diagnostics [Hz]; 0 publishes none."""
     synchronize: bool = True
-    """Whether several cameras make one embedding of frames taken together; else each its own."""
+    """Whether frames that several cameras took together make one embedding, or each its own."""
     slop_s: float = 0.015
-    """Most seconds between the stamps of frames taken together; below half of the period."""
+    """Longest time between the stamps of such frames [s]; should be below half of the period."""
     max_rate_hz: float = 0.0
-    """Most embeddings a second of each channel; 0 for no limit."""
+    """Highest rate of embeddings of each channel [Hz]; 0 is no limit."""
     stale_s: float = 0.5
-    """Frames, and joint states, older than that are not acted on and not published; 0: no limit."""
+    """Age from which frames and joint states are not used [s]; 0 is no limit."""
     generic_order: str = "bgr"
-    """Order of the channels of 8UC3 and 8UC4 images, which do not say."""
+    """Order of the channels of 8UC3 and 8UC4 images, whose encoding does not define it."""
     joint_prefix: str = ""
-    """What precedes joint1 ... joint7 in joint states, such as "left_panda_"; "" finds it."""
+    """Prefix of joint1 ... joint7 in joint states, such as "left_panda_"; "" detects it."""
 
     def __post_init__(self) -> None:
         allowed = {
@@ -140,11 +148,11 @@ class NodeConfig(EncoderParameters):
         ]
         if given:
             raise ValueError(
-                f"a policy brings its own encoder: leave {', '.join(given)} out, or the policy"
+                f"a policy has its own encoder: leave {', '.join(given)} out, or the policy"
             )
         if len(self.image_topics) > 1:
             raise ValueError(
-                f"a policy looks through one camera; image_topics are {self.image_topics}"
+                f"a policy uses one camera; image_topics are {self.image_topics}, so give one"
             )
         if not self.stale_s:
             raise ValueError(
@@ -183,24 +191,24 @@ class NodeConfig(EncoderParameters):
         return from_config(cls, {name: _plain(name, value) for name, value in given.items()})
 
     def is_compressed(self, topic: str) -> bool:
-        """Whether a topic carries CompressedImage."""
+        """Return whether a topic has messages of type CompressedImage."""
         if self.transport == "auto":
             return topic.rstrip("/").rsplit("/", 1)[-1] == "compressed"
         return self.transport == "compressed"
 
     @property
     def always_subscribed(self) -> bool:
-        """Whether the node subscribes to its cameras although nobody takes its embeddings."""
+        """True if the node subscribes to its cameras although nobody receives its embeddings."""
         return bool(self.policy) or not self.lazy
 
     @property
     def stamped(self) -> bool:
-        """Whether messages have headers."""
+        """True if the published messages have headers."""
         return self.output == "stamped"
 
     @property
     def channels(self) -> dict[str, tuple[str, ...]]:
-        """Topics of each of the worker's channels."""
+        """Topics by the name of the worker's channel."""
         topics = self.image_topics
         if len(topics) > 1 and self.synchronize:
             return {TOGETHER: topics}
@@ -229,7 +237,7 @@ def _with_new_names(
 
 
 def _plain(name: str, value: Any) -> Any:
-    """A list of the right kind where the field is a tuple."""
+    """Return a list with elements of the right type if the field is a tuple."""
     field = next(field for field in dataclasses.fields(NodeConfig) if field.name == name)
     if not isinstance(field.default, tuple):
         return value
@@ -244,13 +252,14 @@ def _plain(name: str, value: Any) -> Any:
 
 
 def build_encoder(config: NodeConfig) -> FrameEncoder:
-    """The encoder of a node: the named one, or the one that the policy was trained on.
+    """Return the encoder of a node: the named one, or the one that the policy was trained on.
 
     Raises:
-        ValueError: names or settings that are none.
+        ValueError: a name or a setting is invalid.
         FileNotFoundError: there is no such policy file.
-        S2RobotError: a file is damaged, weights or runtime are not to be had; see ``FrameEncoder``.
-        MismatchError: the policy has no eyes.
+        S2RobotError: a file is damaged, or weights or the runtime are not available; see
+            ``FrameEncoder``.
+        MismatchError: the policy does not read frames.
     """
     if config.policy:
         return _encoder_of_policy(config, read_header(config.policy))
@@ -272,7 +281,7 @@ def _encoder_of_policy(config: NodeConfig, header: PolicyHeader) -> FrameEncoder
     spec = EncoderSpec.from_dict(header.encoder)
     dtype = None if config.dtype == "auto" else config.dtype
     if dtype is None and resolve_device(config.device).type == "cpu":
-        dtype = "float32"  # bfloat16 is several times slower on a processor
+        dtype = "float32"  # bfloat16 is several times slower on a CPU
     return FrameEncoder.from_spec(
         spec,
         weights=config.weights or None,
@@ -283,7 +292,12 @@ def _encoder_of_policy(config: NodeConfig, header: PolicyHeader) -> FrameEncoder
 
 
 def build_channels(config: NodeConfig, encoder: FrameEncoder) -> dict[str, CameraEncoder]:
-    """What encodes the frames of each channel; all share the encoder, and so one thread."""
+    """Return the encoder of each channel by its name; all belong to one thread.
+
+    Args:
+        config: parameters of the node.
+        encoder: encoder that the channels share.
+    """
     return {
         name: CameraEncoder(
             encoder, topics, config.reuse, config.tolerance, config.refresh_every or None
@@ -293,5 +307,5 @@ def build_channels(config: NodeConfig, encoder: FrameEncoder) -> dict[str, Camer
 
 
 def strides(shape: Sequence[int]) -> list[int]:
-    """Strides of ``std_msgs/MultiArrayDimension``: numbers in each dimension and all after it."""
+    """Return the strides of ``std_msgs/MultiArrayDimension`` for an array of this shape."""
     return [math.prod(shape[i:]) for i in range(len(shape))]

@@ -1,4 +1,4 @@
-"""Counts and sliding windows of one channel; their memory is bounded."""
+"""Counts and sliding windows of one channel, in bounded memory."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ import numpy as np
 from s2robot.utils.deprecation import moved_names
 
 WINDOW_FRAMES = 300
-"""Frames that percentiles are over: ten seconds at 30 Hz."""
+"""Number of frames for percentiles: ten seconds at 30 Hz."""
 RATE_WINDOW_S = 5.0
 RECENT_S = 10.0
-"""How long a failure is reported as one of the present."""
+"""Time for which a failure counts as recent [s]."""
 _MOST_TIMES = 1024
 
 
@@ -29,70 +29,70 @@ class Spread:
 
     @classmethod
     def of(cls, values: Iterable[float]) -> Spread | None:
-        """Percentiles of ``values``; None of no values."""
+        """Return the percentiles of ``values``, or None without any."""
         found = list(values)
         return cls(*(float(p) for p in np.percentile(found, (50, 95)))) if found else None
 
 
 @dataclass(frozen=True)
 class CounterSnapshot:
-    """All numbers of a channel at one moment.
+    """Counts and percentiles of a channel at one moment.
 
-    Once nothing waits or is being encoded, ``received`` is the sum of ``published``, ``dropped``,
+    When no frame waits or is being encoded, ``received`` is the sum of ``published``, ``dropped``,
     ``limited``, ``late``, ``stale``, ``nan``, ``discarded`` and ``failed``.
     """
 
     received: int
     """Frames, or sets of frames, that arrived while the channel was enabled."""
     encoded: int
-    """Embeddings that the encoder gave, all numbers finite."""
+    """Embeddings of the encoder without NaN or infinite numbers."""
     published: int
     dropped: int
-    """Overwritten by a newer frame before the encoder was free."""
+    """Replaced by a newer frame before the encoder was free."""
     limited: int
-    """Left out by the rate limit."""
+    """Skipped because of the rate limit."""
     late: int
-    """Older than the frame published or waiting, by a second at most."""
+    """Older than the published or the waiting frame, by a second at most."""
     resets: int
-    """Stamps that jumped back further: the clock was set back. Their frames are published."""
+    """Stamps that are older by more, as the clock was reset. Their frames are published."""
     stale: int
-    """Older than the limit before they were encoded, or after."""
+    """Older than the limit, before or after encoding."""
     nan: int
     """Embeddings that were NaN or infinite."""
     discarded: int
-    """Waiting or in work when the channel was disabled."""
+    """Waiting or being encoded when the channel was disabled."""
     size_changes: int
-    """Frames of another size than the one before."""
+    """Frames with another size than the previous one."""
     unstamped: int
-    """Frames whose stamp was never filled in: their age is unknown."""
+    """Frames whose stamp was never set, so that their age is unknown."""
     failed: dict[str, int]
     """Frames that could not be encoded or published, by kind."""
     recent: dict[str, int]
-    """Failures of the last ``RECENT_S`` by kind, NaN and stale among them."""
+    """Failures of the last ``RECENT_S`` by kind, including NaN and stale."""
     received_hz: float
     published_hz: float
     since_received_s: float | None
-    """Seconds since the last arrival; None before the first."""
+    """Time since the last arrival [s]; None before the first."""
     since_published_s: float | None
     encode_s: Spread | None
     """Latency of the encoder."""
     wait_s: Spread | None
-    """From arrival until the encoder was free."""
+    """Time from arrival until the encoder was free."""
     overhead_s: Spread | None
-    """From arrival until the end of the publication, less the encoding; waiting is in it."""
+    """Time from arrival until the publication ended, without encoding but with waiting."""
     age_s: Spread | None
-    """From the frame's stamp to the publication, by the node's clock."""
+    """Time from the frame's stamp to the publication, by the node's clock."""
     hit_rate: float | None
-    """Share of tiles that crop reuse saved; None without it."""
+    """Share of tiles that were reused; None without reuse."""
 
     @property
     def backwards(self) -> int:
-        """Stamps that went backwards, by however much."""
+        """Number of stamps that were older than the last one."""
         return self.late + self.resets
 
     @property
     def failures(self) -> int:
-        """Frames that failed, of any kind."""
+        """Number of frames that failed, of any kind."""
         return sum(self.failed.values())
 
 
@@ -100,7 +100,11 @@ COUNTS = tuple(field.name for field in fields(CounterSnapshot) if field.type == 
 
 
 class Counters:
-    """Counts of one channel; any thread may call any method."""
+    """Counter of the events of one channel; any thread may call any method.
+
+    Args:
+        window: number of frames for percentiles.
+    """
 
     def __init__(self, window: int = WINDOW_FRAMES) -> None:
         self._lock = threading.Lock()
@@ -115,37 +119,64 @@ class Counters:
         self._hit_rate: float | None = None
 
     def count(self, name: str, number: int = 1) -> None:
-        """Add to a count of ``COUNTS``."""
+        """Add to a count.
+
+        Args:
+            name: one of ``COUNTS``.
+            number: the number to add.
+        """
         with self._lock:
             self._counts[name] += number
 
     def arrived(self, at_s: float) -> None:
-        """A frame arrived."""
+        """Record the arrival of a frame."""
         with self._lock:
             self._counts["received"] += 1
             self._arrivals.append(at_s)
 
     def lost(self, name: str, at_s: float) -> None:
-        """A frame was stale or its embedding NaN."""
+        """Record a frame that was stale or had an embedding with NaN.
+
+        Args:
+            name: "stale" or "nan".
+            at_s: time of the event [s].
+        """
         with self._lock:
             self._counts[name] += 1
             self._recent.append((at_s, name))
 
     def failed(self, kind: str, at_s: float) -> None:
-        """A frame failed."""
+        """Record a frame that failed.
+
+        Args:
+            kind: kind of the failure.
+            at_s: time of the event [s].
+        """
         with self._lock:
             self._failed[kind] += 1
             self._recent.append((at_s, kind))
 
     def encoded(self, encode_s: float, hit_rate: float | None) -> None:
-        """The encoder gave an embedding."""
+        """Record an embedding.
+
+        Args:
+            encode_s: latency of the encoder [s].
+            hit_rate: share of reused tiles so far; None without reuse.
+        """
         with self._lock:
             self._counts["encoded"] += 1
             self._series["encode"].append(encode_s)
             self._hit_rate = hit_rate
 
     def published(self, at_s: float, wait_s: float, overhead_s: float, age: float | None) -> None:
-        """An embedding was published; ``age`` is None where its stamp was never filled in."""
+        """Record a publication.
+
+        Args:
+            at_s: time of the event [s].
+            wait_s: time from arrival until the encoder was free [s].
+            overhead_s: time from arrival until now without encoding [s].
+            age: time from the frame's stamp [s]; None if the stamp was never set.
+        """
         with self._lock:
             self._counts["published"] += 1
             self._counts["unstamped"] += age is None
@@ -156,7 +187,7 @@ class Counters:
                 self._series["age"].append(age)
 
     def snapshot(self, now_s: float) -> CounterSnapshot:
-        """All numbers; ``now_s`` is of the clock that the other times are of."""
+        """Return all numbers; ``now_s`` is the time of the clock that the other times are from."""
         with self._lock:
             recent = Counter(kind for at, kind in self._recent if now_s - at <= RECENT_S)
             counts: dict[str, Any] = {name: self._counts[name] for name in COUNTS}
@@ -181,11 +212,11 @@ def _since(times: deque[float], now_s: float) -> float | None:
 
 
 def _rate(times: deque[float], now_s: float) -> float:
-    """Events a second over the last ``RATE_WINDOW_S``, or since the first where that is less."""
+    """Return the rate [Hz] over the last ``RATE_WINDOW_S``, or since the first event if shorter."""
     recent = [at for at in times if now_s - at <= RATE_WINDOW_S]
     if len(recent) < 2:
         return len(recent) / RATE_WINDOW_S
-    whole = len(recent) < len(times)  # earlier ones exist: the window is full
+    whole = len(recent) < len(times)  # there are earlier events, so the window is full
     return (
         len(recent) / RATE_WINDOW_S if whole else (len(recent) - 1) / max(now_s - recent[0], 1e-9)
     )

@@ -1,4 +1,4 @@
-"""Counters as ``diagnostic_msgs/DiagnosticStatus`` has them: a level, a message, pairs of text."""
+"""Counters as entries of ``diagnostic_msgs/DiagnosticStatus``: level, message, pairs of text."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from s2robot.plugins.ros.core.policy import PolicyCounts
 from s2robot.plugins.ros.core.time_synchronizer import SyncCounts
 
 SILENT_S = 1.0
-"""A channel without frames for that long is not well."""
+"""A channel without frames for longer than this has an error [s]."""
 
 
 @dataclass(frozen=True)
@@ -21,23 +21,23 @@ class Status:
     level: Level
     message: str
     values: dict[str, str]
-    """Pairs of key and value, both text."""
+    """Values by key, both text."""
 
 
 def channel_status(
     name: str, snapshot: CounterSnapshot, enabled: bool = True, stale_s: float = 0.0
 ) -> Status:
-    """How a channel fares.
+    """Return the status of a channel.
 
-    ERROR: it gives nothing though it should (no frames, or none of those that arrive is
-    published). WARN: some frames failed in the last ``RECENT_S``, or stamps are of another clock.
-    Frames that a newer one replaced are no fault; they are told in the values.
+    ERROR: the channel publishes nothing although it should (no frames arrive, or none of them is
+    published). WARN: some frames failed in the last ``RECENT_S``, or stamps are from another clock.
+    Frames that a newer one replaced are not an error; their number is in the values.
 
     Args:
-        name: of the status.
-        snapshot: of the channel.
-        enabled: whether frames are taken.
-        stale_s: the worker's limit; ages far in the future are measured by it.
+        name: name of the status.
+        snapshot: counts of the channel.
+        enabled: whether the channel accepts frames.
+        stale_s: the worker's limit [s], also for stamps in the future.
     """
     level, message = _judge(snapshot, enabled, stale_s)
     return Status(name, level, message, channel_values(snapshot))
@@ -65,7 +65,7 @@ def _judge(snapshot: CounterSnapshot, enabled: bool, stale_s: float) -> tuple[Le
 
 
 def channel_values(snapshot: CounterSnapshot) -> dict[str, str]:
-    """All numbers of a channel as text; times in milliseconds."""
+    """Return all numbers of a channel as text, with times in milliseconds."""
     values = {
         "received_hz": f"{snapshot.received_hz:.2f}",
         "published_hz": f"{snapshot.published_hz:.2f}",
@@ -91,7 +91,14 @@ def _spread(name: str, spread: Spread | None) -> dict[str, str]:
 
 
 def sync_status(name: str, counts: SyncCounts, before: SyncCounts | None = None) -> Status:
-    """How the matching of cameras fares since ``before``, or since the start."""
+    """Return the status of the synchronization of cameras.
+
+    Args:
+        name: name of the status.
+        counts: counts since the start.
+        before: counts at the last status, if there was one; level and message are about the time
+            since then.
+    """
     sets = counts.sets - (before.sets if before else 0)
     missing = {
         camera: number - (before.missing[camera] if before else 0)
@@ -111,7 +118,12 @@ def sync_status(name: str, counts: SyncCounts, before: SyncCounts | None = None)
 
 
 def policy_status(name: str, counts: PolicyCounts) -> Status:
-    """Whether the policy acts, and if not, why."""
+    """Return the status of a policy: whether it acts, and if not, the reason.
+
+    Args:
+        name: name of the status.
+        counts: counts of the policy's runner.
+    """
     level = Level.ERROR if counts.paused else Level.OK
     message = f"no actions: {counts.message}" if counts.paused else f"{counts.actions} actions"
     values = {"actions": str(counts.actions), "resets": str(counts.resets)}

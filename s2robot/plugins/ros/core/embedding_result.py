@@ -1,4 +1,4 @@
-"""What goes into a worker and what comes out of it."""
+"""Input and output of a worker."""
 
 from __future__ import annotations
 
@@ -13,41 +13,41 @@ from s2robot.data.ros_messages.stamps import message_stamp_ns
 
 @dataclass(frozen=True)
 class Timings:
-    """Where the time of one embedding went [s]."""
+    """Durations on the way of one frame [s]."""
 
     wait_s: float
-    """From arrival until the encoder was free."""
+    """Time from arrival until the encoder was free."""
     convert_s: float
-    """From the message to RGB."""
+    """Time for the conversion of the message to RGB."""
     encode_s: float
     overhead_s: float
-    """From arrival until the publication begins, less the encoding."""
+    """Time from arrival until the publication starts, without encoding."""
     age_s: float | None
-    """From the stamp to the publication, by the node's clock; None for a stamp never filled in."""
+    """Time from the stamp to the publication by the node's clock; None if it was never set."""
 
 
 @dataclass(frozen=True, eq=False)
 class EmbeddingResult:
-    """An embedding and the frames that it is of."""
+    """An embedding and the headers of its frames."""
 
     channel: str
     header: Any
-    """The first camera's, as it came: the same object."""
+    """Header of the first camera's message, the same object."""
     headers: Mapping[str, Any]
-    """Of every camera."""
+    """Headers of all cameras' messages."""
     embedding: np.ndarray
-    """``(D,)`` float32, of all numbers finite; nothing else refers to its memory."""
+    """``(D,)`` float32, all finite; nothing else refers to its memory."""
     shape: tuple[int, ...]
-    """What to reshape the embedding to."""
+    """Shape of the embedding, whose product is D."""
     stamp_ns: int
     arrived_s: float
-    """On the worker's clock."""
+    """Time of arrival by the worker's clock."""
     timings: Timings
 
 
 @dataclass(frozen=True, eq=False)
 class Job:
-    """Messages that belong together, the first camera's first."""
+    """Messages that are encoded together, the first camera's first."""
 
     messages: Mapping[str, Any]
     headers: Mapping[str, Any]
@@ -56,10 +56,14 @@ class Job:
 
     @classmethod
     def of(cls, messages: Mapping[str, Any], arrived_s: float) -> Job:
-        """Of messages by camera.
+        """Return the job for messages by camera.
+
+        Args:
+            messages: messages by camera.
+            arrived_s: time of arrival by the worker's clock [s].
 
         Raises:
-            StampError: one of them has no stamp.
+            StampError: a message has no stamp.
         """
         stamps = [message_stamp_ns(message) for message in messages.values()]
         headers = {camera: message.header for camera, message in messages.items()}
@@ -68,7 +72,14 @@ class Job:
     def result(
         self, channel: str, embedding: np.ndarray, shape: tuple[int, ...], timings: Timings
     ) -> EmbeddingResult:
-        """What is published for these messages, with their own headers."""
+        """Return the result for these messages.
+
+        Args:
+            channel: name of the channel.
+            embedding: the embedding ``(D,)`` float32.
+            shape: shape of the embedding.
+            timings: durations of this job.
+        """
         header = next(iter(self.headers.values()))
         return EmbeddingResult(
             channel,

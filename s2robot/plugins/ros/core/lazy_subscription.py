@@ -1,4 +1,4 @@
-"""When a node subscribes to its cameras: while somebody wants what it makes."""
+"""Subscription to cameras only while somebody needs the embeddings or actions."""
 
 from __future__ import annotations
 
@@ -7,29 +7,34 @@ from collections.abc import Callable
 from typing import Protocol
 
 POLL_S = 0.2
-"""Seconds between two counts of the subscribers to embeddings, in both kinds of nodes."""
+"""Time between two counts of the subscribers to embeddings, in both kinds of nodes [s]."""
 
 
 class Switchable(Protocol):
-    """What is switched on and off; ``NodeCore`` is one."""
+    """Object that can be switched on and off; ``NodeCore`` is one."""
 
-    def enable(self) -> None: ...
-    def disable(self) -> None: ...
+    def enable(self) -> None:
+        """Switch on."""
+        ...
+
+    def disable(self) -> None:
+        """Switch off."""
+        ...
 
 
 class LazySubscription:
-    """Opens subscriptions and enables the core while frames are wanted, and the reverse.
+    """Subscriptions that are open while frames are needed.
 
-    Frames are wanted while the node is switched on and ``lazy`` is off, a policy runs, or an
-    embedding has a subscriber. A decoder, a network and an encoder then cost nothing otherwise.
-    Any thread may call any method.
+    Frames are needed while the node is switched on and ``lazy`` is off, a policy runs, or an
+    embedding has a subscriber. Otherwise decoding, network and encoder cost nothing. Any thread may
+    call any method.
 
     Args:
-        core: is enabled before subscriptions open, and disabled before they close.
-        open_inputs: subscribes.
-        close_inputs: ends the subscriptions.
-        always: whether frames are wanted without subscribers: not ``lazy``, or a policy.
-        on: whether the node begins switched on.
+        core: enabled before the subscriptions open, and disabled before they close.
+        open_inputs: opens the subscriptions.
+        close_inputs: closes the subscriptions.
+        always: whether frames are needed without subscribers; see ``NodeConfig.always_subscribed``.
+        on: whether the node is switched on at its start.
     """
 
     def __init__(
@@ -49,25 +54,25 @@ class LazySubscription:
 
     @property
     def flowing(self) -> bool:
-        """Whether the node is subscribed to its inputs."""
+        """True while the subscriptions are open."""
         return self._flowing
 
     @property
     def on(self) -> bool:
-        """Whether the node is switched on."""
+        """True while the node is switched on."""
         return self._on
 
     def count(self, subscribers: int) -> None:
-        """Tell how many subscribe to embeddings now."""
+        """Set the number of subscribers to embeddings and open or close the subscriptions."""
         with self._lock:
             self._subscribers = subscribers
-            self._follow()
+            self._update()
 
     def switch(self, on: bool) -> str:
-        """Switch the node on or off; returns what that does, in words."""
+        """Switch the node on or off and return a text that describes the effect."""
         with self._lock:
             self._on = on
-            self._follow()
+            self._update()
             if not on:
                 return "switched off: no frames are taken, nothing is published"
             if self._flowing:
@@ -75,10 +80,10 @@ class LazySubscription:
             return "switched on; frames are taken as soon as an embedding has a subscriber"
 
     def close(self) -> None:
-        """End the subscriptions for good, as when the node ends."""
+        """Close the subscriptions when the node ends."""
         self.switch(False)
 
-    def _follow(self) -> None:
+    def _update(self) -> None:
         wanted = self._on and (self._always or self._subscribers > 0)
         if wanted == self._flowing:
             return

@@ -1,4 +1,4 @@
-"""What goes to the robot's log: each kind of trouble once."""
+"""Logging of each kind of problem once."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import IntEnum
 
 
 class Level(IntEnum):
-    """Levels of ``diagnostic_msgs/DiagnosticStatus``; ROS 2 has them as bytes."""
+    """Levels of ``diagnostic_msgs/DiagnosticStatus``; in ROS 2 they are bytes."""
 
     OK = 0
     WARN = 1
@@ -16,37 +16,54 @@ class Level(IntEnum):
 
 
 Log = Callable[[Level, str], None]
-"""Writes a line to the node's log; OK is for information."""
+"""Function that writes a line to the node's log; OK is the level of information."""
 
 
 class LogThrottle:
-    """Passes the first message of each kind on, and keeps the others to itself.
+    """Log that writes the first message of each kind and drops the others.
 
-    A log that raises is borne: no encoder thread ends because a line could not be written.
+    Exceptions of the log are ignored, so that no encoder thread ends because of a failed log.
+
+    Args:
+        log: writes a line to the node's log.
     """
 
     def __init__(self, log: Log) -> None:
         self._log = log
         self._lock = threading.Lock()
-        self._told: set[str] = set()
+        self._reported: set[str] = set()
 
     def report(self, kind: str, message: str, level: Level = Level.WARN) -> bool:
-        """Log ``message`` unless one of that kind was logged before; returns whether it was."""
+        """Log a message unless one of the same kind was logged before.
+
+        Args:
+            kind: kind of the message.
+            message: text of the line.
+            level: level of the line.
+
+        Returns:
+            Whether the message was logged.
+        """
         with self._lock:
-            if kind in self._told:
+            if kind in self._reported:
                 return False
-            self._told.add(kind)
-        self.say(f"{message} (further ones of this kind are counted, not logged)", level)
+            self._reported.add(kind)
+        self.log(f"{message} (further ones of this kind are counted, not logged)", level)
         return True
 
-    def say(self, message: str, level: Level = Level.WARN) -> None:
-        """Log ``message`` whatever was logged before."""
+    def log(self, message: str, level: Level = Level.WARN) -> None:
+        """Log a message, also if one of its kind was logged before.
+
+        Args:
+            message: text of the line.
+            level: level of the line.
+        """
         try:
             self._log(level, message)
         except Exception:
             pass
 
     def forget(self) -> None:
-        """Report every kind anew."""
+        """Log the next message of every kind again."""
         with self._lock:
-            self._told.clear()
+            self._reported.clear()

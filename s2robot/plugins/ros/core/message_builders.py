@@ -1,6 +1,6 @@
-"""From what a node found to the messages that it publishes, given the client library's classes.
+"""Builders of the messages that a node publishes, given the client library's classes.
 
-Numbers go in as ``array.array``, which rospy packs and rclpy takes without looking at each.
+Numbers are passed as ``array.array``, which rospy and rclpy use without a check of each number.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from s2robot.plugins.ros.core.policy import Action
 
 @dataclass(frozen=True)
 class MessageTypes:
-    """Classes of messages, or what makes them, of rospy or rclpy."""
+    """Message classes, or functions that create messages, of rospy or rclpy."""
 
     embedding: Callable[[], Any]
     """``s2robot_msgs/EmbeddingStamped``."""
@@ -38,7 +38,7 @@ class MessageTypes:
     pair: Callable[[], Any]
     """``diagnostic_msgs/KeyValue``."""
     level: Callable[[int], Any] = int
-    """A level as the field of a status has it: a number in rospy, a byte in rclpy."""
+    """Converts a level to the type of the status's field: a number in rospy, a byte in rclpy."""
 
 
 @dataclass(frozen=True)
@@ -78,7 +78,14 @@ class MessageBuilder:
 def embedding_message(
     types: MessageTypes, result: EmbeddingResult, model: str, stamped: bool
 ) -> Any:
-    """``EmbeddingStamped`` with the frame's header, or ``Float32MultiArray`` of the same shape."""
+    """Return ``EmbeddingStamped`` with the frame's header, or ``Float32MultiArray``.
+
+    Args:
+        types: message classes.
+        result: the embedding.
+        model: name and digest of the encoder.
+        stamped: whether the message is an ``EmbeddingStamped``.
+    """
     if not stamped:
         labels = ["cell"] * (len(result.shape) - 1) + ["feature"]
         return _float_array(types, result.embedding, result.shape, labels)
@@ -93,7 +100,15 @@ def embedding_message(
 def action_message(
     types: MessageTypes, action: Action, policy: str, control_hz: float, stamped: bool
 ) -> Any:
-    """``ActionStamped``, or ``Float32MultiArray`` with the entries' meaning as its label."""
+    """Return ``ActionStamped``, or ``Float32MultiArray`` with the entries' meaning as its label.
+
+    Args:
+        types: message classes.
+        action: the control step.
+        policy: name of the policy's file.
+        control_hz: the policy's rate [Hz].
+        stamped: whether the message is an ``ActionStamped``.
+    """
     if not stamped:
         return _float_array(types, action.values, (len(action.values),), [" ".join(action.meaning)])
     message = types.action()
@@ -109,7 +124,15 @@ def action_message(
 def diagnostics_message(
     types: MessageTypes, statuses: Sequence[Status], stamp: Any, node: str, hardware: str
 ) -> Any:
-    """``DiagnosticArray`` of a node's statuses; ``hardware`` is what they are of."""
+    """Return a ``DiagnosticArray``.
+
+    Args:
+        types: message classes.
+        statuses: statuses of the node.
+        stamp: stamp of the message.
+        node: name of the node, which precedes the names of the statuses.
+        hardware: hardware of the statuses.
+    """
     message = types.diagnostics()
     message.header.stamp = stamp
     message.status = [_status(types, status, node, hardware) for status in statuses]

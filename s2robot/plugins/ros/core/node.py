@@ -1,4 +1,4 @@
-"""All of a node but ROS: a ROS 1 or ROS 2 node subscribes, publishes and keeps the timers."""
+"""Everything of a node except ROS; a ROS node adds subscriptions, publishers and timers."""
 
 from __future__ import annotations
 
@@ -30,23 +30,24 @@ from s2robot.plugins.ros.core.worker import LatestFrameWorker
 from s2robot.utils.provenance import provenance
 
 SWITCH_S = 0.0005
-"""For ``sys.setswitchinterval`` in a node's process: a thread that receives images would make the
-encoder's wait for the interpreter, 5 ms each time, at every step of the network."""
+"""Interval for ``sys.setswitchinterval`` in a node's process [s]: with Python's default of 5 ms the
+encoder's thread waits that long for threads that receive images, at every layer of the network."""
 
 
 class NodeCore:
-    """From messages to embeddings, actions and diagnostics. Any thread may call any method.
+    """Core of a node: messages in; embeddings, actions and diagnostics out.
 
-    A node hands every message of a subscription to ``receive_image`` or ``receive_joints``, which
-    return at once, and with a policy calls ``tick`` at ``control_hz``.
+    A node passes every message of a subscription to ``receive_image`` or ``receive_joints``, which
+    return at once, and with a policy calls ``tick`` at ``control_hz``. Any thread may call any
+    method.
 
     Args:
-        config: of the node.
-        publish: is given every embedding, from the encoder's thread.
-        now_ns: the node's clock, simulated where stamps are [ns].
+        config: parameters of the node.
+        publish: receives every embedding, in the encoder's thread.
+        now_ns: the node's clock [ns], which is simulated if stamps are.
         log: writes a line to the node's log.
-        channels: what encodes; made by ``config`` when not given.
-        clock: monotonic seconds.
+        channels: encoders by channel; made from ``config`` when not given.
+        clock: monotonic clock [s].
 
     Raises:
         S2RobotError: see ``build_encoder`` and ``PolicyRunner``.
@@ -70,7 +71,7 @@ class NodeCore:
             channels, self._spec = build_channels(config, encoder), encoder.spec
             self.model = encoder.spec.tag
         self._publish = publish
-        self._reports = LogThrottle(log)
+        self._throttle = LogThrottle(log)
         self.runner = (
             PolicyRunner.from_file(
                 config.policy, config.stale_s, now_ns, log, config.joint_prefix, clock
@@ -80,7 +81,7 @@ class NodeCore:
         )
         self.worker = LatestFrameWorker(
             channels,
-            self._take,
+            self._handle_result,
             now_ns,
             log,
             max_rate_hz=config.max_rate_hz,
@@ -90,8 +91,8 @@ class NodeCore:
         )
         self._channel_of = {t: name for name, topics in config.channels.items() for t in topics}
         self._synchronizer = self._make_synchronizer()
-        self._told: SyncCounts | None = None
-        self._telling = threading.Lock()
+        self._last_counts: SyncCounts | None = None
+        self._counts_lock = threading.Lock()
 
     def _make_synchronizer(self) -> TimeSynchronizer | None:
         for name, topics in self.config.channels.items():
@@ -106,26 +107,26 @@ class NodeCore:
         trained = self.runner.frame_shape if self.runner else None
         height, width = frame.shape[:2]
         if trained and trained[0] * width != trained[1] * height:
-            self._reports.report(
+            self._throttle.report(
                 "aspect",
-                f"frames are {height} x {width}, those that the policy was trained on "
-                f"{trained[0]} x {trained[1]}: it sees another part of the scene, or a distorted "
-                "one. Crop the camera's frames to that shape, or train on frames of this one",
+                f"frames are {height} x {width}, but the policy was trained on {trained[0]} x "
+                f"{trained[1]}: it sees another part of the scene, or a distorted scene. Crop the "
+                "camera's frames to that shape, or train on frames of this shape",
             )
         return frame
 
-    def _take(self, result: EmbeddingResult) -> None:
+    def _handle_result(self, result: EmbeddingResult) -> None:
         if self.runner:
             self.runner.take_embedding(result)
         self._publish(result)
 
     @property
     def control_hz(self) -> float | None:
-        """Rate at which ``tick`` is to be called; None without a policy."""
+        """Rate at which a node calls ``tick`` [Hz]; None without a policy."""
         return self.runner.control_hz if self.runner else None
 
     def description(self) -> str:
-        """JSON of what computes the embeddings, as bags have it on ``ENCODER_TOPIC``."""
+        """Return JSON that describes the encoder, as in bags on ``ENCODER_TOPIC``."""
         spec = self._spec
         record: dict[str, Any] = {"model": self.model, "image_topics": self.config.image_topics}
         if spec:
@@ -133,35 +134,42 @@ class NodeCore:
         return json.dumps(record | {"provenance": provenance()})
 
     def start(self) -> None:
-        """Begin to take frames; see ``LatestFrameWorker.start``."""
+        """Start to accept frames; see ``LatestFrameWorker.start``."""
         self._forget()
         self.worker.start()
 
     def stop(self) -> None:
-        """Take no more frames, end the thread; see ``LatestFrameWorker.stop``."""
+        """Stop to accept frames and end the thread; see ``LatestFrameWorker.stop``."""
         self.worker.stop()
 
     def enable(self) -> None:
-        """Take frames again."""
+        """Accept frames again."""
         if not self.worker.enabled:
             self._forget()
         self.worker.enable()
 
     def disable(self) -> None:
-        """Ignore frames while nobody subscribes; a policy then has nothing to act on."""
+        """Ignore frames from now on; a policy then gives no actions."""
         self.worker.disable()
 
     def _forget(self) -> None:
         if self._synchronizer:
             self._synchronizer.clear()
         if self.runner:
-            self.runner.start_anew()
+            self.runner.reset()
 
     def receive_image(self, topic: str, message: Any) -> bool:
-        """Take an Image or CompressedImage; returns whether it waits for the encoder.
+        """Accept an Image or CompressedImage.
+
+        Args:
+            topic: name of the topic, as in the configuration.
+            message: the message; it must not be changed afterwards.
+
+        Returns:
+            Whether a frame, or a set of synchronized frames, now waits for the encoder.
 
         Raises:
-            ValueError: the topic is none of the configuration's.
+            ValueError: the topic is not in the configuration.
         """
         if topic not in self._channel_of:
             raise unknown("topic", topic, self._channel_of)
@@ -172,16 +180,16 @@ class NodeCore:
         return self.worker.offer(self._channel_of[topic], {topic: message})
 
     def receive_joints(self, message: Any) -> None:
-        """Take a JointState."""
+        """Accept a JointState."""
         if self.runner:
             self.runner.take_joints(message)
 
     def tick(self) -> Action | None:
-        """One control step; see ``PolicyRunner.tick``."""
+        """Do one control step; see ``PolicyRunner.tick``."""
         return self.runner.tick() if self.runner else None
 
     def diagnostics(self) -> list[Status]:
-        """The status of every channel, of the matching of cameras and of the policy."""
+        """Return the statuses of the channels, of the synchronization and of the policy."""
         enabled, stale_s = self.worker.enabled, self.config.stale_s
         found = [
             channel_status(f"encoder {name}", snapshot, enabled, stale_s)
@@ -189,8 +197,8 @@ class NodeCore:
         ]
         if self._synchronizer:
             counts = self._synchronizer.counts()
-            with self._telling:
-                before, self._told = self._told, counts
+            with self._counts_lock:
+                before, self._last_counts = self._last_counts, counts
             found.append(sync_status("cameras together", counts, before))
         if self.runner:
             found.append(policy_status("policy", self.runner.counts()))

@@ -1,9 +1,9 @@
-"""Actions of a policy file from the latest embedding and the latest joint states, or none at all.
+"""Actions of a policy from the latest embedding and joint states, with a watchdog for old data.
 
-The node calls ``tick`` at the policy's rate (``control_hz``, 5 Hz for pick-cube). An action is what
-the environment's is, numbers in [-1, 1] held for one period: a step of the tool centre point of
-0.04 m an axis in the robot's base frame (and 0.2 rad of yaw), or 0.15 rad a joint, and the gripper,
-open above 0. The robot's controller turns it into motion, and stops when actions stop.
+The node calls ``tick`` at the policy's rate (``control_hz``, 5 Hz for pick-cube). An action is an
+action of the environment, numbers in [-1, 1] held for one period: a step of the tool center point
+of up to 0.04 m per axis in the robot's base frame (and 0.2 rad of yaw), or 0.15 rad per joint, and
+the gripper, which opens above 0. The robot's controller executes it, and stops when actions stop.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from s2robot.policies.checkpoint import PolicyHeader, load_policy
 from s2robot.policies.policy import Policy
 
 GAP_PERIODS = 2.1
-"""A policy with a history starts anew after that many control periods without an action."""
+"""A policy with a history is reset after this many control periods without an action."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,30 +38,30 @@ class Action:
     values: np.ndarray
     """``(A,)`` float32 in [-1, 1]."""
     meaning: tuple[str, ...]
-    """What each entry is: "dx", ..., "gripper"."""
+    """Meaning of each entry: "dx", ..., "gripper"."""
     header: Any
-    """Of the frame that was acted on: the same object."""
+    """Header of the frame of the action, the same object."""
     anew: bool
-    """Whether the policy had forgotten its history before."""
+    """Whether the policy was reset before this action."""
 
 
 @dataclass(frozen=True)
 class PolicyCounts:
-    """What a runner has done."""
+    """Counts of a runner since its start."""
 
     actions: int
     resets: int
-    """How often the policy started anew, the first time included."""
+    """Number of resets of the policy, including the first."""
     pauses: dict[str, int]
-    """How often it stopped, by reason."""
+    """Number of times it stopped, by reason."""
     paused: str
-    """The reason for which it gives no action now; "" while it acts."""
+    """Reason why it gives no action now; "" while it acts."""
     message: str
-    """That reason in words."""
+    """Text of that reason."""
 
 
 class _Pause(Exception):  # noqa: N818
-    """Why there is no action now."""
+    """Reason why there is no action now."""
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -69,25 +69,26 @@ class _Pause(Exception):  # noqa: N818
 
 
 class PolicyRunner:
-    """Runs one policy on one robot. Any thread may call any method.
+    """Runner of one policy on one robot. Any thread may call any method.
 
-    There is no action while the embedding's frame or a joint state is older than ``stale_s``: by
-    the time since it arrived, and by its stamp on the node's clock. A stamp that lies further in
-    the future than that is refused too, for an old frame would pass for a fresh one. Each stop and
-    each return is logged once. No embedding is acted on twice, since every action is a step.
+    There is no action while the embedding's frame or a joint state is older than ``stale_s``, by
+    the time since it arrived or by its stamp on the node's clock. A stamp that lies more than
+    ``stale_s`` in the future is refused too, as an old frame would look fresh by such a clock. Each
+    stop and each restart is logged once. No embedding is used twice, since every action is a step.
 
     Args:
-        policy: as ``load_policy`` gives it.
-        header: of its file.
-        stale_s: see above.
-        now_ns: the node's clock, simulated where stamps are [ns].
+        policy: the policy; see ``load_policy``.
+        header: header of its file.
+        stale_s: largest age of a frame and of joint states [s].
+        now_ns: the node's clock [ns], which is simulated if stamps are.
         log: writes a line to the node's log.
         joint_prefix: see ``JointTracker``.
-        clock: monotonic seconds, the one of the worker.
+        clock: monotonic clock of the worker [s].
 
     Raises:
         ValueError: ``stale_s`` is not above 0.
-        MismatchError: the policy has no eyes, or reads what a robot does not measure.
+        MismatchError: the policy does not read frames, or reads a quantity that a robot does not
+            measure.
     """
 
     def __init__(
@@ -105,21 +106,21 @@ class PolicyRunner:
         if not policy.embedding_dim or header.encoder.get("backbone") in ("none", "state"):
             raise MismatchError(
                 f"the policy reads {header.encoder.get('backbone')!r}, not frames; a node needs "
-                "one that was trained on an encoder"
+                "policy that was trained on an encoder"
             )
         self.header = header
         self.control_hz = float(header.action_space["control_hz"])
         self._policy, self._stale_s = policy, stale_s
         self._now_ns, self._clock = now_ns, clock
-        self._reports = LogThrottle(log)
+        self._throttle = LogThrottle(log)
         self._proprioception = Proprioception(
             header.proprio_keys, header.env_kwargs.get("arm_path")
         )
         self._tracker = JointTracker(joint_prefix, "gripper_width" in header.proprio_keys)
-        self._lock = threading.Lock()  # guards what arrives
-        self._seen: EmbeddingResult | None = None
+        self._lock = threading.Lock()  # guards the two below
+        self._latest: EmbeddingResult | None = None
         self._joint_error: _Pause | None = None
-        self._acting = threading.Lock()  # guards what follows
+        self._acting = threading.Lock()  # guards the rest
         self._acted_on: EmbeddingResult | None = None
         self._acted_s = -np.inf
         self._paused: _Pause | None = None
@@ -128,24 +129,32 @@ class PolicyRunner:
 
     @classmethod
     def from_file(cls, path: str | Path, *args: Any, **kwargs: Any) -> PolicyRunner:
-        """Of a policy file; further arguments from ``stale_s`` on."""
+        """Return the runner of a policy file.
+
+        Args:
+            path: the policy file.
+            args: further arguments of the class, from ``stale_s`` on.
+            kwargs: likewise, by name.
+        """
         return cls(*load_policy(path), *args, **kwargs)
 
     @property
     def frame_shape(self) -> tuple[int, int] | None:
-        """Height and width of the frames that the policy was trained on; None where not known."""
+        """Height and width of the frames that the policy was trained on; None if unknown."""
         side = self.header.frames.get("camera", {}).get("size")
         return (side, side) if isinstance(side, int) else None
 
     def take_embedding(self, result: EmbeddingResult) -> None:
-        """Keep an embedding, in place of the last."""
+        """Store an embedding in place of the last one."""
         with self._lock:
-            self._seen = result
+            self._latest = result
 
     def take_joints(self, message: Any, arrived_s: float | None = None) -> None:
-        """Keep the states that a ``sensor_msgs/JointState`` names; bad ones stop the policy.
+        """Store the joint states of a message; the policy pauses while they are invalid.
 
-        A stop for that reason ends with the next good message.
+        Args:
+            message: a ``sensor_msgs/JointState``.
+            arrived_s: time of arrival by the monotonic clock [s]; now when not given.
         """
         arrived = self._clock() if arrived_s is None else arrived_s
         try:
@@ -156,14 +165,14 @@ class PolicyRunner:
         with self._lock:
             self._joint_error = error
 
-    def start_anew(self) -> None:
-        """Forget the history and what was seen, as after the node was switched off."""
+    def reset(self) -> None:
+        """Forget the history and the last embedding, as after the node was switched off."""
         with self._acting, self._lock:
-            self._seen = self._acted_on = None
+            self._latest = self._acted_on = None
             self._acted_s, self._paused = -np.inf, None
 
     def counts(self) -> PolicyCounts:
-        """What was done so far."""
+        """Return the counts since the start."""
         with self._acting:
             return PolicyCounts(
                 self._counts["actions"],
@@ -174,40 +183,40 @@ class PolicyRunner:
             )
 
     def tick(self) -> Action | None:
-        """One control step; None where there is nothing new, or nothing fresh, to act on."""
+        """Do one control step; return None without a new embedding or with data that is too old."""
         with self._acting:
             try:
                 return self._step()
             except _Pause as pause:
-                self._stop(pause)
+                self._pause(pause)
             except Exception as error:
-                self._stop(_Pause(f"policy_{type(error).__name__}", f"the policy failed: {error}"))
+                self._pause(_Pause(f"policy_{type(error).__name__}", f"the policy failed: {error}"))
             return None
 
     def _step(self) -> Action | None:
         with self._lock:
-            seen, joint_error = self._seen, self._joint_error
+            latest, joint_error = self._latest, self._joint_error
         if joint_error:
             raise joint_error
         joints = self._joints()
-        if seen is None:
+        if latest is None:
             raise _Pause("no_frames", "there is no embedding yet")
-        self._check_age("frames", seen.arrived_s, seen.stamp_ns)
+        self._check_age("frames", latest.arrived_s, latest.stamp_ns)
         self._check_age("joints", joints.arrived_s, joints.stamp_ns)
-        if seen is self._acted_on:
+        if latest is self._acted_on:
             return None
         proprio = self._proprio(joints)
-        anew = self._needs_reset(seen)
+        anew = self._needs_reset(latest)
         if anew:
             self._policy.reset(1)
             self._counts["resets"] += 1
-        embedding = torch.from_numpy(seen.embedding)[None]
+        embedding = torch.from_numpy(latest.embedding)[None]
         values = self._policy.act(embedding, torch.from_numpy(proprio))[0].float().cpu().numpy()
         if not np.isfinite(values).all():
             raise _Pause("action_nan", f"the policy's action is {values.tolist()}")
-        self._go_on(seen)
+        self._resume(latest)
         meaning = tuple(self.header.action_space["meaning"])
-        return Action(values.clip(-1.0, 1.0), meaning, seen.header, anew)
+        return Action(values.clip(-1.0, 1.0), meaning, latest.header, anew)
 
     def _joints(self) -> Joints:
         try:
@@ -234,37 +243,37 @@ class PolicyRunner:
         age = age_s(stamp, self._now_ns())
         if age is None or abs(age) <= limit:
             return
-        told = f"by their stamps, {what} are {age:.2f} s old (stale_s is {limit:g} s)"
+        text = f"by their stamps, {what} are {age:.2f} s old (stale_s is {limit:g} s)"
         if age < 0:
-            told = f"by their stamps, {what} are {-age:.2f} s in the future"
-        if abs(age - here) > limit / 2:  # else they have simply stopped coming
-            told += f", but they arrived {here:.2f} s ago: compare the clocks"
-        raise _Pause(f"stale_{what}", told)
+            text = f"by their stamps, {what} are {-age:.2f} s in the future"
+        if abs(age - here) > limit / 2:  # else no message arrives any more
+            text += f", but they arrived {here:.2f} s ago: compare the clocks"
+        raise _Pause(f"stale_{what}", text)
 
-    def _needs_reset(self, seen: EmbeddingResult) -> bool:
+    def _needs_reset(self, latest: EmbeddingResult) -> bool:
         if self._acted_on is None or self._paused:
             return True
-        if order_after(seen.stamp_ns, self._acted_on.stamp_ns) is Order.RESET:
+        if order_after(latest.stamp_ns, self._acted_on.stamp_ns) is Order.RESET:
             return True
         gap = (self._clock() - self._acted_s) * self.control_hz > GAP_PERIODS
         if gap and self._policy.config.kind in ("rnn_gmm", "transformer"):
-            self._reports.report(
+            self._throttle.report(
                 "gap",
-                f"more than {GAP_PERIODS:g} control periods ({1 / self.control_hz:g} s each) lay "
-                "between two actions: the policy starts its history anew. It was trained on steps "
-                "of one period; use a faster encoder or runtime",
+                f"more than {GAP_PERIODS:g} control periods ({1 / self.control_hz:g} s each) lie "
+                "between two actions: the policy is reset, as it was trained on steps of one "
+                "period. Use a faster encoder or runtime",
             )
         return gap
 
-    def _stop(self, pause: _Pause) -> None:
+    def _pause(self, pause: _Pause) -> None:
         if self._paused is None or self._paused.kind != pause.kind:
             self._pauses[pause.kind] += 1
-            self._reports.say(f"no actions: {pause}", Level.ERROR)
+            self._throttle.log(f"no actions: {pause}", Level.ERROR)
         self._paused = pause
 
-    def _go_on(self, seen: EmbeddingResult) -> None:
+    def _resume(self, latest: EmbeddingResult) -> None:
         if self._paused:
-            self._reports.say("actions again: frames and joint states are fresh", Level.OK)
+            self._throttle.log("actions again: frames and joint states are fresh", Level.OK)
         self._paused = None
-        self._acted_on, self._acted_s = seen, self._clock()
+        self._acted_on, self._acted_s = latest, self._clock()
         self._counts["actions"] += 1

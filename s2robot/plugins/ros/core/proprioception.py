@@ -1,15 +1,15 @@
-"""From ``sensor_msgs/JointState`` to the proprioception that a pick-cube policy reads.
+"""Conversion of ``sensor_msgs/JointState`` to the proprioception that a pick-cube policy reads.
 
-What a policy reads is in its file (``proprio_keys``): by default the tool centre point and the
-gripper's opening, ``ee_pos`` and ``gripper_width``; with joint actions ``joint_pos`` too, with a
-turning gripper ``ee_quat``. A robot reports joints only, so the tool centre point comes from
-forward kinematics: that of the simulated Panda, whose links are those of Franka's table, 0.1034 m
-from the hand's frame to the point between the pads. It is Franka's own default for that hand.
+The file of a policy lists the quantities that it reads (``proprio_keys``): by default the tool
+center point and the gripper's opening, ``ee_pos`` and ``gripper_width``; with joint actions also
+``joint_pos``, with a rotating gripper ``ee_quat``. A robot reports joints only, so the tool center
+point is computed by forward kinematics of the simulated Panda. Its links have Franka's published
+lengths, with 0.1034 m from the hand's frame to the point between the pads, Franka's default.
 
 Names: joints 1 to 7 are ``<prefix>joint1`` ... ``<prefix>joint7`` [rad], the fingers
-``<prefix>finger_joint1`` and ``2`` [m from the middle]; the prefix ("panda_", "fr3_", "robot/") is
-found by itself while there is one arm. ``gripper_width`` is the sum of both fingers. Drivers that
-report the first finger alone (the second one mimics it) give twice the first.
+``<prefix>finger_joint1`` and ``2`` [m from the middle]. The prefix ("panda_", "fr3_", "robot/") is
+detected if there is one arm. ``gripper_width`` is the sum of both fingers, or twice the first one
+for drivers that report only that.
 """
 
 # MuJoCo's bindings carry no type stubs.
@@ -34,12 +34,17 @@ from s2robot.errors import MismatchError
 from s2robot.policies.dataset import stack_proprio
 
 MEASURED = ("ee_pos", "ee_quat", "gripper_width", "joint_pos", "joint_vel")
-"""Proprioception that joint states give."""
+"""Quantities that can be computed from joint states."""
 _NAME = re.compile(r"(?P<prefix>(?:.*?[_/])??)(?P<role>finger_joint[12]|joint[1-7])")
 
 
 class JointError(ValueError):
-    """Joint states that give no proprioception; ``kind`` is one word to count it under."""
+    """Joint states from which no proprioception can be computed.
+
+    Args:
+        kind: one word under which such messages are counted.
+        message: text of the error.
+    """
 
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
@@ -48,17 +53,17 @@ class JointError(ValueError):
 
 @dataclass(frozen=True)
 class Joints:
-    """The latest joint states, put together from one message or several."""
+    """Latest joint states, combined from one or several messages."""
 
     arm_rad: np.ndarray
     """(7,) angles."""
     arm_rad_s: np.ndarray | None
-    """(7,) velocities, where all are reported."""
+    """(7,) velocities if all are reported, else None."""
     gripper_width_m: float | None
     arrived_s: float
-    """When the oldest of them arrived."""
+    """Time of arrival of the oldest state."""
     stamp_ns: int
-    """Of the oldest one that has a stamp; else ``UNSET_NS``."""
+    """Stamp of the oldest state that has one, else ``UNSET_NS``."""
 
 
 @dataclass(frozen=True)
@@ -70,27 +75,32 @@ class _State:
 
 
 class JointTracker:
-    """Keeps the latest state of each joint of one arm. Any thread may call any method.
+    """Latest state of each joint of one arm. Any thread may call any method.
 
     Args:
-        prefix: what precedes the joints' names; "" finds it.
-        gripper: whether fingers are needed.
+        prefix: prefix of the joints' names; "" detects it.
+        gripper: whether the fingers are needed.
     """
 
     def __init__(self, prefix: str = "", gripper: bool = True) -> None:
         self._given = prefix
         self._gripper = gripper
         self._lock = threading.Lock()
-        self._prefixes: dict[bool, str] = {}  # of the arm (False) and of the fingers (True)
+        self._prefixes: dict[bool, str] = {}  # arm (False) and fingers (True)
         self._states: dict[str, _State] = {}
         self._seen: tuple[str, ...] = ()
 
     def update(self, message: Any, arrived_s: float) -> None:
-        """Take a message; joints it does not name keep their states.
+        """Store the states of a message; joints that it does not name keep theirs.
+
+        Args:
+            message: a ``sensor_msgs/JointState``.
+            arrived_s: time of arrival by the monotonic clock [s].
 
         Raises:
-            JointError: it is none, holds NaN, or names joints of two arms. Nothing is taken then.
-            StampError: it has no stamp.
+            JointError: the message is malformed, holds NaN, or names joints of two arms; no state
+                is stored then.
+            StampError: the message has no stamp.
         """
         stamp = message_stamp_ns(message)
         names, positions, velocities = _columns(message)
@@ -108,7 +118,7 @@ class JointTracker:
                 self._states[role] = _State(positions[i], velocity, arrived_s, stamp)
 
     def _roles(self, names: Sequence[str]) -> dict[str, int]:
-        """Index in ``names`` of each part of the arm."""
+        """Return the index in ``names`` of each joint of the arm, by the name without prefix."""
         roles: dict[str, int] = {}
         prefixes = dict(self._prefixes)
         for i, name in enumerate(names):
@@ -120,17 +130,17 @@ class JointTracker:
                 raise JointError(
                     "joint_ambiguous",
                     f"joint states name two arms, {prefix!r} and {found['prefix']!r}; set "
-                    "joint_prefix to that of the policy's",
+                    "joint_prefix to that of the policy's arm",
                 )
             roles[found["role"]] = i
         self._prefixes = prefixes
         return roles
 
     def read(self) -> Joints | None:
-        """The latest states; None before the first message.
+        """Return the latest states, or None before the first message.
 
         Raises:
-            JointError: some joints were never reported.
+            JointError: a joint was never reported.
         """
         with self._lock:
             if not self._seen:
@@ -156,8 +166,8 @@ def _columns(message: Any) -> tuple[list[str], list[float], list[float]]:
         positions = [float(value) for value in message.position]
         velocities = [float(value) for value in getattr(message, "velocity", ())]
     except (AttributeError, TypeError, ValueError) as error:
-        raise JointError("joint_malformed", f"this is no JointState ({error})") from None
-    if not positions:  # allowed: a message of efforts alone
+        raise JointError("joint_malformed", f"this is not a JointState ({error})") from None
+    if not positions:  # allowed: a message with efforts only
         return [], [], []
     if len(positions) != len(names) or len(velocities) not in (0, len(names)):
         raise JointError(
@@ -184,31 +194,31 @@ def _joints(arm: Sequence[_State], fingers: Sequence[_State]) -> Joints:
 
 
 class Proprioception:
-    """Joints to the vector that a policy reads. One object belongs to one thread.
+    """Conversion of joints to the vector that a policy reads. One thread may use an object.
 
     Args:
-        keys: of the policy's file.
-        arm_path: MJCF file of another arm, as the policy's environment had it.
+        keys: names of the quantities, from the policy's file.
+        arm_path: MJCF file of another arm, as in the policy's environment.
 
     Raises:
-        MismatchError: a key is of something that a robot does not measure.
+        MismatchError: a robot does not measure one of the quantities.
     """
 
     def __init__(self, keys: Sequence[str], arm_path: str | None = None) -> None:
         unmeasured = [key for key in keys if key not in MEASURED]
         if unmeasured:
             raise MismatchError(
-                f"the policy reads {', '.join(unmeasured)}, which joint states do not give; "
+                f"the policy reads {', '.join(unmeasured)}, which joint states do not hold; "
                 f"allowed: {', '.join(MEASURED)}"
             )
         self.keys = tuple(keys)
         self._kinematics = arm_kinematics(arm_path)
 
     def __call__(self, joints: Joints) -> np.ndarray:
-        """Proprioception ``(1, P)`` float32, as ``policies.data.stack_proprio`` orders it.
+        """Return the proprioception ``(1, P)`` float32 in the order of ``stack_proprio``.
 
         Raises:
-            JointError: velocities, or the gripper, are needed and not reported.
+            JointError: velocities or the gripper are needed but not reported.
         """
         position, quat = self._kinematics.forward(joints.arm_rad)
         values = {
@@ -222,13 +232,13 @@ class Proprioception:
         if lacking:
             raise JointError(
                 "joint_missing",
-                f"joint states give no {', '.join(lacking)}, which the policy reads",
+                f"joint states hold no {', '.join(lacking)}, which the policy reads",
             )
         return stack_proprio({key: np.array([values[key]]) for key in self.keys}, self.keys)
 
 
 def arm_kinematics(arm_path: str | None = None) -> ArmKinematics:
-    """Kinematics of the arm alone, its base at the origin, with no GL and no scene."""
+    """Return the kinematics of the arm with its base at the origin; needs no renderer."""
     spec = mujoco.MjSpec()
     attach_arm(spec, arm_path)
     return ArmKinematics(spec.compile(), np.array(HOME_JOINTS_RAD))

@@ -1,4 +1,4 @@
-"""Messages of several cameras that were taken at about the same time, without growing queues."""
+"""Matching of messages that several cameras took at about the same time, in bounded memory."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from s2robot.data.ros_messages.stamps import (
 from s2robot.errors import unknown
 
 DEPTH = 8
-"""Messages kept of each camera: a quarter of a second of delay between cameras at 30 Hz."""
+"""Messages kept of each camera: a delay of a quarter of a second between cameras at 30 Hz."""
 
 
 @dataclass(frozen=True)
 class SyncCounts:
-    """What a synchroniser has done."""
+    """Counts of a synchronizer since its start."""
 
     sets: int
-    """Sets handed on."""
+    """Complete sets."""
     received: dict[str, int]
     """Messages of each camera."""
     unmatched: dict[str, int]
-    """Messages of each camera that were given up without a set."""
+    """Messages of each camera that were discarded without a set."""
     missing: dict[str, int]
-    """How often a message was given up to which this camera had none within the slop."""
+    """Discarded messages of other cameras for which this camera had no message within the slop."""
     backwards: int
-    """Stamps older than the camera's last: left out, or, by more than a second, a clock reset."""
+    """Stamps older than the camera's last one: skipped or, if older by over a second, a reset."""
     unstamped: int
     """Messages without a usable stamp, which cannot be matched."""
 
@@ -44,19 +44,20 @@ class SyncCounts:
 class TimeSynchronizer:
     """Approximate-time matching of the newest messages.
 
-    A set is handed on as soon as a message completes it. Stamps of a set lie within ``slop_s`` of
-    each other; where several sets are possible, the one with the least spread is taken, and
-    everything as old or older is given up. Unlike ``message_filters`` it waits for no later message
-    that might match better, so ``slop_s`` should be below half of the cameras' period.
+    A set is emitted as soon as a message completes it. The stamps of a set lie within ``slop_s`` of
+    each other. If several sets are possible, the one with the smallest spread is used, and all
+    messages that are as old or older are discarded. Unlike ``message_filters`` it does not wait for
+    later messages that might match better, so ``slop_s`` should be below half of the cameras'
+    period.
 
     At most ``depth`` messages of each camera are kept. Any thread may call any method; ``emit`` is
-    called from the thread that completes a set, in the order of the sets.
+    called in the thread that completes a set, in the order of the sets.
 
     Args:
-        cameras: names, two or more.
-        slop_s: most seconds between the stamps of a set.
-        emit: is given the messages by camera, in the order of ``cameras``.
-        depth: of each camera's memory.
+        cameras: names of the cameras, two or more.
+        slop_s: longest time between the stamps of a set [s].
+        emit: receives the messages by camera, in the order of ``cameras``.
+        depth: number of messages kept of each camera.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -81,13 +82,21 @@ class TimeSynchronizer:
         self._lock = threading.Lock()
         self._emitting = threading.RLock()  # taken before _lock, so that sets keep their order
         self._kept = {camera: deque[tuple[int, Any]]() for camera in cameras}
-        # Stamps outlive messages, or two cameras would miss each other where a third is absent.
+        # Stamps are kept longer than messages, else two cameras would count as missing each other
+        # while a third one sends nothing.
         self._stamps = {camera: deque[int](maxlen=4 * depth) for camera in cameras}
         self._sets = self._backwards = self._unstamped = 0
         self._received, self._unmatched, self._missing = (Counter[str]() for _ in range(3))
 
     def offer(self, camera: str, message: Any) -> bool:
-        """Take a camera's message; returns whether it completed a set.
+        """Accept a camera's message.
+
+        Args:
+            camera: name of the camera.
+            message: the message.
+
+        Returns:
+            Whether the message completed a set.
 
         Raises:
             ValueError: there is no such camera.
@@ -96,19 +105,19 @@ class TimeSynchronizer:
             raise unknown("camera", camera, self._kept)
         with self._emitting:
             with self._lock:
-                found = self._take(camera, message)
+                found = self._add(camera, message)
             if found is None:
                 return False
             self._emit(found)
             return True
 
     def clear(self) -> None:
-        """Forget all messages; counts go on."""
+        """Forget all messages; the counts continue."""
         with self._lock:
             self._clear()
 
     def counts(self) -> SyncCounts:
-        """What was done so far."""
+        """Return the counts since the start."""
         with self._lock:
             received, unmatched, missing = (
                 {camera: counter[camera] for camera in self._kept}
@@ -122,7 +131,7 @@ class TimeSynchronizer:
         for kept in (*self._kept.values(), *self._stamps.values()):
             kept.clear()
 
-    def _take(self, camera: str, message: Any) -> dict[str, Any] | None:
+    def _add(self, camera: str, message: Any) -> dict[str, Any] | None:
         self._received[camera] += 1
         try:
             stamp = message_stamp_ns(message)
@@ -142,14 +151,17 @@ class TimeSynchronizer:
         self._kept[camera].append((stamp, message))
         found = self._best_set(camera, stamp)
         if found is None:
-            self._forget_overflow(camera)
+            self._discard_overflow(camera)
             return None
-        self._forget_older({name: member[0] for name, member in found.items()})
+        self._discard_older({name: member[0] for name, member in found.items()})
         self._sets += 1
         return {name: found[name][1] for name in self._kept}
 
     def _best_set(self, camera: str, stamp: int) -> dict[str, tuple[int, Any]] | None:
-        """The set of least spread with the newest message of ``camera``, the later of equals."""
+        """Return the set of smallest spread with the newest message of ``camera``, or None.
+
+        Of sets with an equal spread the later one is returned.
+        """
         slop = self._slop_ns
         starts = {s for kept in self._kept.values() for s, _ in kept if stamp - slop <= s <= stamp}
         best, best_spread = None, slop + 1
@@ -166,19 +178,19 @@ class TimeSynchronizer:
                 best, best_spread = members, max(stamps) - min(stamps)
         return best
 
-    def _forget_older(self, stamps: Mapping[str, int]) -> None:
-        """Give up what is as old as a set's members or older; the members count as matched."""
+    def _discard_older(self, stamps: Mapping[str, int]) -> None:
+        """Discard messages that are as old as a set's members or older; members are matched."""
         for camera, kept in self._kept.items():
             while kept and kept[0][0] <= stamps[camera]:
                 stamp, _ = kept.popleft()
                 if stamp != stamps[camera]:
-                    self._give_up(camera, stamp)
+                    self._discard(camera, stamp)
 
-    def _forget_overflow(self, camera: str) -> None:
+    def _discard_overflow(self, camera: str) -> None:
         if len(self._kept[camera]) > self._depth:
-            self._give_up(camera, self._kept[camera].popleft()[0])
+            self._discard(camera, self._kept[camera].popleft()[0])
 
-    def _give_up(self, camera: str, stamp: int) -> None:
+    def _discard(self, camera: str, stamp: int) -> None:
         self._unmatched[camera] += 1
         for other, stamps in self._stamps.items():
             if other != camera and all(abs(s - stamp) > self._slop_ns for s in stamps):

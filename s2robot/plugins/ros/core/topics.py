@@ -1,4 +1,4 @@
-"""Where embeddings are published: a rule that both kinds of nodes keep."""
+"""Names of the topics of embeddings, in both kinds of nodes."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from s2robot.plugins.ros.core.config import NodeConfig
 
 
 def embedding_topics(config: NodeConfig) -> dict[str, str]:
-    """The topic of each channel's embeddings, by the channel's name.
+    """Return the topic of each channel's embeddings, by the channel's name.
 
-    A node with one channel (one camera, or several whose frames are taken together) publishes on
-    ``embedding_topic``. With a channel for every camera, the camera's topic follows after that:
-    embeddings of "/left/image_raw" are on "embedding/left/image_raw". Such a name is valid
-    wherever the two that it is made of are; a "~" is dropped, which only a first place allows.
+    A node with one channel (one camera, or several synchronized ones) publishes on
+    ``embedding_topic``. With one channel a camera, the camera's topic is appended: embeddings of
+    "/left/image_raw" are on "embedding/left/image_raw". A leading "~" of the camera's topic is
+    dropped, as it is valid only at the beginning of a name.
 
     Raises:
-        ValueError: two cameras would share a topic ("/image" and "image"), or one has no name.
+        ValueError: two cameras would share a topic ("/image" and "image"), or a topic is empty.
     """
     channels = config.channels
     if len(channels) == 1:
@@ -28,7 +28,7 @@ def embedding_topics(config: NodeConfig) -> dict[str, str]:
         if topic in found.values():
             raise ValueError(
                 f"image_topics are {config.image_topics}: two of them would be published on "
-                f"{topic!r}; write both with a leading '/', and give each a name of its own"
+                f"{topic!r}; write both with a leading '/', and give them different names"
             )
         found[channel] = topic
     return found

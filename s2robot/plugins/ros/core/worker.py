@@ -1,15 +1,15 @@
-"""One overwrite slot a channel, one encoder thread, no queue: embeddings of the latest frames.
+"""Encoding of the latest frames: one waiting frame a channel, one encoder thread, no queue.
 
-A subscriber's queue of length one is not enough for "the latest frame": client libraries and the
-network hold more, and an encoder of 100 ms then works on frames of half a second ago. Here a
-callback stores its message in the channel's slot and returns at once; the encoder's thread takes
-what is there when it is free.
+A subscriber's queue of length one does not guarantee the latest frame: client libraries and the
+network hold more, so an encoder that takes 100 ms would work on frames that are half a second old.
+Here a callback stores its message in place of the one that waits and returns at once. The encoder's
+thread takes the waiting message when it is free.
 
-An embedding is published with the header of the frame that it was made from, the same object. A
-channel never publishes a frame older than its last one, with one exception: a stamp that lies more
-than a second further back means a clock set back (a bag that starts anew, a simulator's reset).
-Crop reuse then starts anew too, and the frame is published. Frames that are late by less are
-counted and left out before they are encoded, so that reuse needs no reset for them.
+An embedding is published with the header of its frame, the same object. A channel never publishes
+a frame older than its last one, with one exception: a stamp that is older by more than a second
+means that the clock was reset (a bag was restarted, or a simulator reset). The reuse of tiles is
+reset then, and the frame is published. Frames that are late by less are counted and skipped before
+they are encoded, so that reuse needs no reset for them.
 """
 
 from __future__ import annotations
@@ -37,35 +37,35 @@ from s2robot.plugins.ros.core.embedding_result import EmbeddingResult, Job, Timi
 from s2robot.plugins.ros.core.log_throttle import Level, Log, LogThrottle
 
 
-class _Lane:
+class _ChannelState:
     """State of one channel."""
 
     def __init__(self, name: str, encoder: FramesEncoder, window: int) -> None:
         self.name = name
         self.encoder = encoder
         self.counters = Counters(window)
-        self.due_s = -np.inf  # the rate limit takes frames from then on
+        self.due_s = -np.inf  # the rate limit accepts frames from then on
         self.published_ns: int | None = None
         self.sizes: dict[str, tuple[int, ...]] = {}
         self.restart = False
 
 
 class LatestFrameWorker:
-    """Encodes the latest frames of some channels and hands the embeddings to a callback.
+    """Worker that encodes the latest frames of some channels and passes results to a callback.
 
     Channels take turns, so that a fast camera does not starve a slow one. Any thread may call any
-    method; ``publish`` and ``log`` are called from the encoder's thread (``log`` from others too).
+    method; ``publish`` and ``log`` are called in the encoder's thread (``log`` in others too).
 
     Args:
-        encoders: of each channel, by its name; all are called from one thread.
-        publish: what to do with a result.
-        now_ns: the node's clock, simulated where stamps are [ns].
+        encoders: encoders by channel; all are called in one thread.
+        publish: receives every result.
+        now_ns: the node's clock [ns], which is simulated if stamps are.
         log: writes a line to the node's log.
-        max_rate_hz: most frames a second of each channel; 0 for no limit.
-        stale_s: frames older than that, by stamp or by arrival, are not published; 0 for no limit.
-        decode: message to frame ``(H, W, 3)`` uint8 RGB.
-        clock: monotonic seconds, for everything but the age of stamps.
-        window: frames that percentiles are over.
+        max_rate_hz: highest rate of frames of each channel [Hz]; 0 is no limit.
+        stale_s: age from which frames are not published, by stamp or by arrival [s]; 0 is no limit.
+        decode: converts a message to a frame ``(H, W, 3)`` uint8 RGB.
+        clock: monotonic clock [s], for everything except the age of stamps.
+        window: number of frames for percentiles.
 
     Raises:
         ValueError: an argument is out of its range.
@@ -89,41 +89,44 @@ class LatestFrameWorker:
         for name, value in (("max_rate_hz", max_rate_hz), ("stale_s", stale_s)):
             if not 0 <= value < np.inf:
                 raise ValueError(f"{name} is {value}; allowed: 0 for no limit, or a finite number")
-        self._lanes = {name: _Lane(name, encoder, window) for name, encoder in encoders.items()}
+        self._states = {
+            name: _ChannelState(name, encoder, window) for name, encoder in encoders.items()
+        }
         self._publish, self._decode = publish, decode
         self._now_ns, self._clock = now_ns, clock
         self._period_s = 1 / max_rate_hz if max_rate_hz else 0.0
         self._stale_s = stale_s
-        self._reports = LogThrottle(log)
-        self._changed = threading.Condition()  # guards what follows
-        self._slots: dict[str, Job] = {}  # in the order in which channels began to wait
+        self._throttle = LogThrottle(log)
+        self._changed = threading.Condition()  # guards the attributes below
+        self._waiting: dict[str, Job] = {}  # the longest waiting first
         self._enabled = True
         self._session = 0
         self._thread: threading.Thread | None = None
         self._encoding = threading.Lock()
-        self._encodes: int | None = None  # identity of the thread that holds it
+        self._encodes: int | None = None  # identity of the thread that holds the lock
 
     # ------------------------------------------------------------- life cycle
     def start(self) -> None:
         """Enable all channels and start the encoder's thread, unless it runs.
 
-        Stamps, frames kept for reuse and the kinds that were logged are forgotten; counts go on.
+        Stamps, frames kept for reuse and the kinds of logged problems are forgotten; counts
+        continue.
         """
         with self._changed:
             self._enabled = True
             if self._thread is not None:
                 return
-            for lane in self._lanes.values():
-                lane.restart, lane.due_s = True, -np.inf
-            self._reports.forget()
+            for state in self._states.values():
+                state.restart, state.due_s = True, -np.inf
+            self._throttle.forget()
             self._thread = threading.Thread(target=self._run, name="s2robot-encoder", daemon=True)
             self._thread.start()
 
     def stop(self) -> None:
-        """Disable all channels and end the thread; nothing is published once this has returned.
+        """Disable all channels and end the thread; nothing is published after the return.
 
-        It waits for the frame that is being encoded. It may be called from ``publish``, where it
-        does not wait, and more than once.
+        The call waits for the frame that is being encoded, except inside ``publish``. It may be
+        repeated.
         """
         self.disable()
         with self._changed:
@@ -133,98 +136,99 @@ class LatestFrameWorker:
             return
         if thread is not None:
             thread.join()
-        with self._encoding:  # another stop may have taken the thread
+        with self._encoding:  # another call may wait for the thread
             pass
 
     def enable(self) -> None:
-        """Take frames, as after ``start``."""
+        """Accept frames, as after ``start``."""
         with self._changed:
             self._enabled = True
 
     def disable(self) -> None:
-        """Ignore frames from now on, as when nobody subscribes.
+        """Ignore frames from now on, for example while nobody subscribes.
 
-        What waits or is being encoded is not published; a publication that has begun may end.
+        Frames that wait or are being encoded are not published; a publication that has started
+        continues.
         """
         with self._changed:
             self._enabled = False
             self._session += 1
-            for name in self._slots:
-                self._lanes[name].counters.count("discarded")
-            self._slots.clear()
+            for name in self._waiting:
+                self._states[name].counters.count("discarded")
+            self._waiting.clear()
 
     @property
     def enabled(self) -> bool:
-        """Whether frames are taken."""
+        """True while frames are accepted."""
         return self._enabled
 
     @property
     def running(self) -> bool:
-        """Whether the encoder's thread is there."""
+        """True while the encoder's thread runs."""
         return self._thread is not None
 
     def snapshots(self) -> dict[str, CounterSnapshot]:
-        """The numbers of each channel."""
+        """Return the numbers of each channel by its name."""
         now = self._clock()
-        return {name: lane.counters.snapshot(now) for name, lane in self._lanes.items()}
+        return {name: state.counters.snapshot(now) for name, state in self._states.items()}
 
     # ---------------------------------------------------------------- arrival
     def offer(
         self, channel: str, messages: Mapping[str, Any], arrived_s: float | None = None
     ) -> bool:
-        """Put messages in the channel's slot in place of what waits there; returns at once.
+        """Store messages in place of those that wait on the channel, and return at once.
 
         Args:
-            channel: its name.
-            messages: of each camera, with a header; the first one's stamps the embedding. They
-                must not be changed afterwards.
-            arrived_s: when they arrived, on the worker's clock; now when not given.
+            channel: name of the channel.
+            messages: messages by camera; the embedding gets the first one's header. They must not
+                be changed afterwards.
+            arrived_s: time of arrival by the worker's clock [s]; now when not given.
 
         Returns:
-            Whether they were stored. Everything else is counted.
+            Whether the messages were stored; the reason is counted if not.
 
         Raises:
-            ValueError: there is no such channel, or no message.
+            ValueError: the channel does not exist, or there is no message.
         """
-        if channel not in self._lanes:
-            raise unknown("channel", channel, self._lanes)
+        if channel not in self._states:
+            raise unknown("channel", channel, self._states)
         if not messages:
-            raise ValueError(f"channel {channel!r} was offered no message")
-        lane = self._lanes[channel]
+            raise ValueError(f"channel {channel!r} was offered no message; give one of each camera")
+        state = self._states[channel]
         arrived = self._clock() if arrived_s is None else arrived_s
         with self._changed:
             if not self._enabled:
                 return False
-            lane.counters.arrived(arrived)
+            state.counters.arrived(arrived)
         try:
             job = Job.of(messages, arrived)
         except StampError as error:
-            self._count_failure(lane, error.kind, error)
+            self._count_failure(state, error.kind, error)
             return False
         with self._changed:
-            if not self._admits(lane, job):
+            if not self._admits(state, job):
                 return False
-            self._slots[channel] = job
+            self._waiting[channel] = job
             self._changed.notify_all()
         return True
 
-    def _admits(self, lane: _Lane, job: Job) -> bool:
+    def _admits(self, state: _ChannelState, job: Job) -> bool:
         if not self._enabled:
-            lane.counters.count("discarded")
+            state.counters.count("discarded")
             return False
-        waiting = self._slots.get(lane.name)
+        waiting = self._waiting.get(state.name)
         if waiting and order_after(job.stamp_ns, waiting.stamp_ns) is Order.LATE:
-            lane.counters.count("late")
+            state.counters.count("late")
             return False
         if self._period_s:
-            if job.arrived_s < lane.due_s:
-                lane.counters.count("limited")
+            if job.arrived_s < state.due_s:
+                state.counters.count("limited")
                 return False
-            # Due times keep their raster: a camera's jitter must not halve the rate.
-            due = lane.due_s + self._period_s
-            lane.due_s = due if due > job.arrived_s else job.arrived_s + self._period_s
+            # Due times stay on their grid, so that a camera's jitter does not halve the rate.
+            due = state.due_s + self._period_s
+            state.due_s = due if due > job.arrived_s else job.arrived_s + self._period_s
         if waiting:
-            lane.counters.count("dropped")
+            state.counters.count("dropped")
         return True
 
     # --------------------------------------------------------------- encoding
@@ -232,46 +236,49 @@ class LatestFrameWorker:
         thread = threading.current_thread()
         while True:
             with self._changed:
-                while self._thread is thread and not self._slots:
+                while self._thread is thread and not self._waiting:
                     self._changed.wait()
                 if self._thread is not thread:
                     return
             self.process_next()
 
     def process_next(self) -> bool:
-        """Encode and publish what has waited longest; returns whether anything waited.
+        """Encode and publish the messages that have waited longest.
 
-        The encoder's thread calls it; a program without that thread may.
+        The encoder's thread calls this; a program without that thread may call it as well.
+
+        Returns:
+            Whether any messages waited.
         """
         with self._encoding:
             with self._changed:
-                if not self._slots:
+                if not self._waiting:
                     return False
-                name = next(iter(self._slots))
-                job, session, lane = self._slots.pop(name), self._session, self._lanes[name]
+                name = next(iter(self._waiting))
+                job, session, state = self._waiting.pop(name), self._session, self._states[name]
             self._encodes = threading.get_ident()
             try:
-                self._process(lane, job, session)
+                self._process(state, job, session)
             except Exception as error:
-                self._failed(lane, error)
+                self._failed(state, error)
             finally:
                 self._encodes = None
             return True
 
-    def _process(self, lane: _Lane, job: Job, session: int) -> None:
+    def _process(self, state: _ChannelState, job: Job, session: int) -> None:
         taken = self._clock()
-        if lane.restart:
-            lane.restart, lane.published_ns = False, None
-            lane.encoder.reset()
-        if self._is_late(lane, job) or self._is_stale(lane, job, "waiting for the encoder"):
+        if state.restart:
+            state.restart, state.published_ns = False, None
+            state.encoder.reset()
+        if self._is_late(state, job) or self._is_stale(state, job, "waiting for the encoder"):
             return
         frames = {camera: self._decode(message) for camera, message in job.messages.items()}
-        self._watch_sizes(lane, frames)
+        self._watch_sizes(state, frames)
         converted = self._clock()
-        embedding = _checked(lane.encoder(frames))
+        embedding = _checked(state.encoder(frames))
         encode_s = self._clock() - converted
-        lane.counters.encoded(encode_s, lane.encoder.hit_rate)
-        if self._is_stale(lane, job, "encoding"):
+        state.counters.encoded(encode_s, state.encoder.hit_rate)
+        if self._is_stale(state, job, "encoding"):
             return
         timings = Timings(
             wait_s=taken - job.arrived_s,
@@ -280,25 +287,25 @@ class LatestFrameWorker:
             overhead_s=self._clock() - job.arrived_s - encode_s,
             age_s=age_s(job.stamp_ns, self._now_ns()),
         )
-        result = job.result(lane.name, embedding, lane.encoder.shape, timings)
-        self._hand_over(lane, result, session)
+        result = job.result(state.name, embedding, state.encoder.shape, timings)
+        self._deliver(state, result, session)
 
-    def _is_late(self, lane: _Lane, job: Job) -> bool:
-        order = order_after(job.stamp_ns, lane.published_ns)
+    def _is_late(self, state: _ChannelState, job: Job) -> bool:
+        order = order_after(job.stamp_ns, state.published_ns)
         if order is Order.LATE:
-            lane.counters.count("late")
+            state.counters.count("late")
         elif order is Order.RESET:
-            lane.counters.count("resets")
-            lane.published_ns = None
-            lane.encoder.reset()
-            self._reports.report(
-                f"{lane.name} reset",
-                f"{lane.name}: stamps jumped back by more than a second; the clock was set back, "
+            state.counters.count("resets")
+            state.published_ns = None
+            state.encoder.reset()
+            self._throttle.report(
+                f"{state.name} reset",
+                f"{state.name}: stamps went back by more than a second, so the clock was reset; "
                 "frames kept for reuse are forgotten",
             )
         return order is Order.LATE
 
-    def _is_stale(self, lane: _Lane, job: Job, during: str) -> bool:
+    def _is_stale(self, state: _ChannelState, job: Job, during: str) -> bool:
         if not self._stale_s:
             return False
         here = self._clock() - job.arrived_s
@@ -306,61 +313,61 @@ class LatestFrameWorker:
         oldest = max(here, here if age is None else age)
         if oldest <= self._stale_s:
             return False
-        lane.counters.lost("stale", self._clock())
-        self._reports.report(
-            f"{lane.name} stale",
-            f"{lane.name}: a frame was {oldest:.2f} s old after {during} ({here:.2f} s of it in "
-            f"this node), the limit stale_s is {self._stale_s:g} s: it is not published. If most "
-            "of that is outside this node, compare the clocks of camera and node",
+        state.counters.lost("stale", self._clock())
+        self._throttle.report(
+            f"{state.name} stale",
+            f"{state.name}: a frame was {oldest:.2f} s old after {during} ({here:.2f} s of it in "
+            f"this node), but the limit stale_s is {self._stale_s:g} s: it is not published. If "
+            "most of that time is outside this node, compare the clocks of camera and node",
         )
         return True
 
-    def _watch_sizes(self, lane: _Lane, frames: Mapping[str, np.ndarray]) -> None:
+    def _watch_sizes(self, state: _ChannelState, frames: Mapping[str, np.ndarray]) -> None:
         sizes = {camera: frame.shape for camera, frame in frames.items()}
-        if lane.sizes and sizes != lane.sizes:
-            lane.counters.count("size_changes")
-            self._reports.report(
-                f"{lane.name} size",
-                f"{lane.name}: frames changed from {lane.sizes} to {sizes}",
+        if state.sizes and sizes != state.sizes:
+            state.counters.count("size_changes")
+            self._throttle.report(
+                f"{state.name} size",
+                f"{state.name}: frames changed from {state.sizes} to {sizes}",
                 Level.OK,
             )
-        lane.sizes = sizes
+        state.sizes = sizes
 
-    def _hand_over(self, lane: _Lane, result: EmbeddingResult, session: int) -> None:
+    def _deliver(self, state: _ChannelState, result: EmbeddingResult, session: int) -> None:
         with self._changed:
             if session != self._session:
-                lane.counters.count("discarded")
+                state.counters.count("discarded")
                 return
             if result.stamp_ns != UNSET_NS:
-                lane.published_ns = result.stamp_ns
+                state.published_ns = result.stamp_ns
         try:
             self._publish(result)
         except Exception as error:
-            self._count_failure(lane, "publish", error)
+            self._count_failure(state, "publish", error)
             return
         now, timings = self._clock(), result.timings
         overhead = now - result.arrived_s - timings.encode_s
-        lane.counters.published(now, timings.wait_s, overhead, timings.age_s)
+        state.counters.published(now, timings.wait_s, overhead, timings.age_s)
 
-    def _failed(self, lane: _Lane, error: Exception) -> None:
+    def _failed(self, state: _ChannelState, error: Exception) -> None:
         if isinstance(error, NonFiniteError):
-            lane.counters.lost("nan", self._clock())
-            self._reports.report(f"{lane.name} nan", f"{lane.name}: {error}", Level.ERROR)
+            state.counters.lost("nan", self._clock())
+            self._throttle.report(f"{state.name} nan", f"{state.name}: {error}", Level.ERROR)
         elif isinstance(error, ImageError):
-            self._count_failure(lane, error.kind, error)
+            self._count_failure(state, error.kind, error)
         else:
-            self._count_failure(lane, f"encoder_{type(error).__name__}", error)
+            self._count_failure(state, f"encoder_{type(error).__name__}", error)
         with contextlib.suppress(Exception):
-            lane.encoder.reset()  # what it kept may be what made it fail
+            state.encoder.reset()  # kept frames may be the cause of the failure
 
-    def _count_failure(self, lane: _Lane, kind: str, error: Exception) -> None:
-        lane.counters.failed(kind, self._clock())
+    def _count_failure(self, state: _ChannelState, kind: str, error: Exception) -> None:
+        state.counters.failed(kind, self._clock())
         text = str(error) or type(error).__name__
-        self._reports.report(f"{lane.name} {kind}", f"{lane.name}: {text}", Level.ERROR)
+        self._throttle.report(f"{state.name} {kind}", f"{state.name}: {text}", Level.ERROR)
 
 
 def _checked(found: np.ndarray) -> np.ndarray:
-    """The embedding flat, in memory of its own, since encoders use their buffers again.
+    """Return a flat copy of the embedding, since encoders use their buffers again.
 
     Raises:
         NonFiniteError: a number is NaN or infinite.

@@ -78,7 +78,7 @@ def test_parameters_as_ros_gives_them() -> None:
         ({"image_topics": ["a", "a"]}, "different names"),
         ({"action_topic": ""}, "action_topic is empty"),
         ({"policy": "p", "encoder": "x", "scales": [1]}, "leave encoder, scales out"),
-        ({"policy": "p", "image_topics": ["a", "b"]}, "looks through one camera"),
+        ({"policy": "p", "image_topics": ["a", "b"]}, "uses one camera"),
         ({"policy": "p", "stale_s": 0}, "must not act on old frames"),
     ],
 )

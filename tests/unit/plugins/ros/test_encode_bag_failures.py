@@ -173,7 +173,7 @@ def test_wrong_places(tmp_path, encoder):
     ):
         with pytest.raises(error, match=message):
             encode_bag(tmp_path / source, tmp_path / out, encoder)
-    with pytest.raises(ValueError, match="is the bag that is read"):
+    with pytest.raises(ValueError, match="is the bag to read"):
         encode_bag(bag, bag, encoder, force=True)
     assert len([*bag_frames(bag)]) == 7
 

@@ -108,7 +108,7 @@ def test_bad_joint_states(kind: str, message: Any) -> None:
 
 
 def test_policies_that_a_robot_cannot_run() -> None:
-    with pytest.raises(MismatchError, match="reads cube_pos, which joint states do not give"):
+    with pytest.raises(MismatchError, match="reads cube_pos, which joint states do not hold"):
         Agent(keys=("ee_pos", "cube_pos"), width=6)
     policy, head = make_policy(dim=0)
     with pytest.raises(MismatchError, match="not frames"):
@@ -225,11 +225,11 @@ def test_history_goes_on_at_the_rate_and_starts_anew_after_a_gap(kind: str) -> N
     assert [agent.step().anew for _ in range(4)] == [True, False, False, False]
     assert not agent.step(0.4).anew  # one step was missed
     assert agent.step(0.45).anew
-    assert any("history anew" in text for _, text in agent.log)
+    assert any("policy is reset" in text for _, text in agent.log)
     assert not agent.step().anew
     agent.clock.ros_s -= 100  # the simulation was reset
     assert agent.step().anew
-    agent.runner.start_anew()
+    agent.runner.reset()
     assert agent.runner.tick() is None  # what was seen before is not acted on
     assert agent.step().anew
     assert len(resets) == 4 == agent.runner.counts().resets

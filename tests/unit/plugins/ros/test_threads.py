@@ -177,7 +177,7 @@ def test_memory_does_not_grow_in_an_hour_of_frames() -> None:
     tracemalloc.stop()
     counts = bench.counts
     assert (counts.received, counts.resets) == (108_000, 3)
-    assert accounted(counts) + len(bench.worker._slots) == 108_000
+    assert accounted(counts) + len(bench.worker._waiting) == 108_000
     assert counts.published > 15_000
     assert min(counts.nan, counts.dropped, *counts.failed.values()) > 100
     assert after - before < 50_000  # bytes

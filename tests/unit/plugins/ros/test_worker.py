@@ -159,7 +159,7 @@ def test_a_callback_and_a_log_that_raise() -> None:
         raise OSError("the topic is gone")
 
     bench = Bench(publish=refuse)
-    bench.worker._reports = LogThrottle(refuse)  # type: ignore[arg-type]
+    bench.worker._throttle = LogThrottle(refuse)  # type: ignore[arg-type]
     for sequence in range(3):
         assert bench.push(sequence)
     assert bench.counts.failed == {"publish": 3}

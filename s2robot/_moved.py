@@ -97,6 +97,7 @@ MODULES = {
     "plugins.ros.core.stamps": "data.ros_messages.stamps",
     "plugins.ros.core.streams": "plugins.ros.core.camera_encoder",
     "plugins.ros.core.synchronise": "plugins.ros.core.time_synchronizer",
+    "plugins.ros.core.topics": "plugins.ros.core.config",
     "plugins.ros.definitions": "data.ros_messages.definitions",
     "policies.data": "policies.dataset",
     "policies.heads": "policies.pooling",

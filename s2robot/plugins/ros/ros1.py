@@ -50,7 +50,7 @@ from s2robot.plugins.ros.core import (
     NodeCore,
     diagnostics_message,
 )
-from s2robot.plugins.ros.core.topics import embedding_topics
+from s2robot.plugins.ros.core.config import embedding_topics
 from s2robot.plugins.ros.parameters import NODE_NAME
 from s2robot.plugins.ros.ros1_master import MasterWatch
 from s2robot.plugins.ros.ros1_messages import message_class

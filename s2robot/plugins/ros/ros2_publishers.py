@@ -21,7 +21,7 @@ from s2robot.plugins.ros.core import (
     NodeCore,
     diagnostics_message,
 )
-from s2robot.plugins.ros.core.topics import embedding_topics
+from s2robot.plugins.ros.core.config import embedding_topics
 from s2robot.plugins.ros.ros2_support import ACTION_QOS, DESCRIPTION_QOS, EMBEDDING_QOS
 
 

@@ -22,9 +22,8 @@ from std_msgs.msg import Float32MultiArray, MultiArrayDimension
 
 from s2robot.errors import MismatchError, S2RobotError, unknown
 from s2robot.plugins.ros.core import MessageTypes, NodeConfig
-from s2robot.plugins.ros.core.config import RENAMED_PARAMETERS
+from s2robot.plugins.ros.core.config import RENAMED_PARAMETERS, embedding_topics
 from s2robot.plugins.ros.core.encoder_parameters import DESCRIPTIONS
-from s2robot.plugins.ros.core.topics import embedding_topics
 from s2robot.plugins.ros.parameters import (
     AUTOSTART,
     CONFIG_PARAMETERS,

@@ -8,8 +8,8 @@ made of these parts only subscribes, publishes and keeps timers:
     core.receive_image("image", message)  # in every callback
 
 ``node``               all parts together: messages in, embeddings, actions and diagnostics out
-``config``             parameters of a node, and its encoder
-``topics``             names of the topics of embeddings
+``config``             parameters of a node, its encoder and the topics of its embeddings
+``encoder_parameters`` the parameters among them that are options of the encoder
 ``worker``             one thread that encodes the latest frames of every channel
 ``camera_encoder``     frames of one or several cameras to one embedding
 ``time_synchronizer``  messages of several cameras that were taken at the same time

@@ -27,7 +27,7 @@ from support.ros_doubles import BAD, SIDE, header, numbered
 from support.small_encoders import picture
 
 from s2robot.plugins.ros.core import NodeConfig
-from s2robot.plugins.ros.core.topics import embedding_topics
+from s2robot.plugins.ros.core.config import embedding_topics
 
 
 @pytest.mark.parametrize("reuse", [False, True])

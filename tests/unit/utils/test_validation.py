@@ -21,6 +21,8 @@ class Settings:
     [
         (lambda s: validation.require_at_least(s, 2, "value"), 1, "is 1; it must be at least 2"),
         (lambda s: validation.require_at_least(s, 0, "value"), math.nan, "is nan; it must be"),
+        (lambda s: validation.require_finite(s, 0, "value"), math.inf, "is inf; allowed: a finite"),
+        (lambda s: validation.require_finite(s, 0, "value"), -1, "is -1; allowed: a finite number"),
         (lambda s: validation.require_positive(s, "value"), 0.0, "is 0.0; it must be positive"),
         (lambda s: validation.require_integers(s, 1, "value"), 0, "is 0; allowed: an integer of 1"),
         (lambda s: validation.require_integers(s, 1, "value"), 2.0, "is 2.0; allowed: an integer"),
@@ -44,6 +46,7 @@ def test_names_the_field_the_value_and_what_is_allowed(
 
 def test_accepts_what_is_allowed() -> None:
     validation.require_at_least(Settings(1), 1, "value")
+    validation.require_finite(Settings(0.0), 0, "value")
     validation.require_positive(Settings(1e-9), "value")
     validation.require_integers(Settings(0), 0, "value")
     validation.require_below_one(Settings(0), "value")

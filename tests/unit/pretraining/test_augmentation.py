@@ -35,7 +35,9 @@ def test_a_dataset_travels_to_other_processes_without_its_frames(dataset):
 
 def test_processes_share_the_crops(dataset):
     whole = sampler(dataset, batch=6)[5][0]
-    parts = [sampler(dataset, batch=6, context=DistributedContext(rank, 2))[5][0] for rank in range(2)]
+    parts = [
+        sampler(dataset, batch=6, context=DistributedContext(rank, 2))[5][0] for rank in range(2)
+    ]
     assert torch.equal(parts[0], whole[0::2])
     assert torch.equal(parts[1], whole[1::2])
     assert torch.equal(DistributedContext(1, 2).share(whole), parts[1])

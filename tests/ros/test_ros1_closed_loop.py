@@ -91,9 +91,9 @@ def test_actions_stop_while_the_robot_is_silent(rig, policy):
     stopped = len(actions.messages)
     rospy.sleep(1.5)
     assert len(actions.messages) == stopped
-    told = statuses(health.after(1)[-1])["policy"]
-    assert told["level"] == "2"
-    assert "no new frames" in told["message"] or "no new joints" in told["message"]
+    values = statuses(health.after(1)[-1])["policy"]
+    assert values["level"] == "2"
+    assert "no new frames" in values["message"] or "no new joints" in values["message"]
     os.kill(robot.pid, signal.SIGCONT)
     assert actions.after(5)[stopped].anew
     wait_for("the policy is well", lambda: statuses(health.after(1)[-1])["policy"]["level"] == "0")

@@ -102,7 +102,7 @@ def test_embeddings_are_those_of_the_offline_encoder(rig, frames_file, expected,
     assert values["level"] == "0"
     assert values["hardware"] == received.messages[0].model
     assert int(values["published"]) >= 60
-    assert {"age_p50_ms", "encode_p50_ms", "reuse_hit_rate", "received_hz"} <= told.keys()
+    assert {"age_p50_ms", "encode_p50_ms", "reuse_hit_rate", "received_hz"} <= values.keys()
     received.close()
     wait_for("the camera is let go", lambda: IMAGE not in subscriptions_of(NODE))
 
@@ -132,7 +132,7 @@ def test_it_is_switched_off_and_on(rig, frames_file, expected, tmp_path):
 
 
 def test_camera_and_node_may_die(rig, frames_file, expected, tmp_path):
-    """A killed camera is told of, a killed node comes back; embeddings are of their own frames."""
+    """A killed camera is reported, a killed node comes back; embeddings are of their own frames."""
     record = tmp_path / "sent.txt"
     words = (frames_file, IMAGE, "--record", str(record))
     camera = rig.camera(*words)
@@ -143,10 +143,10 @@ def test_camera_and_node_may_die(rig, frames_file, expected, tmp_path):
     camera.kill()
 
     def silent() -> bool:
-        told = statuses(health.after(1)[-1])[f"encoder {IMAGE}"]
+        values = statuses(health.after(1)[-1])[f"encoder {IMAGE}"]
         return "no frames for" in values["message"]
 
-    wait_for("the camera's silence is told", silent)
+    wait_for("the camera's silence is reported", silent)
     assert node.running
     record.rename(tmp_path / "before.txt")
     first = len(received.messages)

@@ -50,7 +50,7 @@ test: setup ## everything: check, docs, all tests, ROS nodes
 	@bash tools/test_all.sh
 
 test-fast: setup ## unit tests without subprocess, renderer, compiled runtime or ROS
-	$(PYTEST_ENV) $(BIN)/python -m pytest tests/unit $(PARALLEL) -m "$(FAST)" $(PYTEST_ARGS)
+	$(PYTEST_ENV) $(BIN)/python -m pytest tests/unit $(PARALLEL) -m "$(FAST)" --timeout 30 $(PYTEST_ARGS)
 
 test-main: setup
 	$(PYTEST_ENV) $(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)

@@ -190,8 +190,14 @@ def _parsed(text: str) -> Any:
 
 def _steady(value: Any) -> Any:
     if isinstance(value, dict):
-        return {key: _steady(item) for key, item in value.items() if key not in VOLATILE}
+        kept = {k: v for k, v in value.items() if k not in VOLATILE and not _is_policy_digest(k, v)}
+        return {key: _steady(item) for key, item in kept.items()}
     return [_steady(item) for item in value] if isinstance(value, list) else value
+
+
+def _is_policy_digest(key: str, value: Any) -> bool:
+    """Return whether an entry is the digest of a policy file, which is made of its commit too."""
+    return key == "policy" and isinstance(value, str) and len(value) == 64
 
 
 def _sha256(content: bytes) -> str:

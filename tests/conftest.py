@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from support.guards import watched
+from support.paths import TESTS
 from support.published_files import ViTShape
 from support.ros1_fixtures import rig, ros_master  # noqa: F401
 from support.ros2_fixtures import tiny, world  # noqa: F401
@@ -17,6 +19,33 @@ from support.small_published import HEADS, RESNETS, SMALL, VITS, small_card
 from s2robot.analysis.parity.reference_models import PUBLISHED
 from s2robot.backbones import CARDS
 from s2robot.errors import LicenseWarning
+
+MARKERS = {
+    "runtime": ("unit/runtimes/", "unit/export/test_onnx", "unit/analysis/test_latency"),
+    "process": ("integration/", "ros/", "unit/backbones/download/", "unit/utils/test_distrib"),
+    "render": ("unit/envs/test_rendering", "unit/envs/test_domain", "unit/envs/test_visual"),
+    "slow": ("parity/", "unit/envs/test_expert", "unit/backbones/test_published"),
+}
+"""Markers by the beginning of a test file's path; single tests carry them as decorators."""
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Set the markers of ``MARKERS``."""
+    for item in items:
+        place = item.path.relative_to(TESTS).as_posix()
+        for marker, beginnings in MARKERS.items():
+            if place.startswith(beginnings):
+                item.add_marker(marker)
+
+
+@pytest.fixture(autouse=True)
+def declared_work(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail a unit test that starts a process, binds a socket or draws, and is not marked so."""
+    with watched() as seen:
+        yield
+    undeclared = sorted(kind for kind in seen if not request.node.get_closest_marker(kind))
+    if undeclared and "unit" in request.node.path.relative_to(TESTS).parts:
+        pytest.fail(f"mark this test {', '.join(undeclared)}: the fast tier leaves it out then")
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -13,8 +13,8 @@ from typing import Any, ParamSpec, TypeVar
 _Args = ParamSpec("_Args")
 _Result = TypeVar("_Result")
 
-LAST_RELEASE = "0.1"
-"""Last release in which the old names work."""
+REMOVED_IN = "0.2"
+"""Release that no longer has the old names."""
 
 
 def warn_renamed(old: str, new: str, stacklevel: int = 3) -> None:
@@ -26,7 +26,7 @@ def warn_renamed(old: str, new: str, stacklevel: int = 3) -> None:
         stacklevel: frames above this function whose line the warning names.
     """
     warnings.warn(
-        f"{old} is now called {new}; the old name works until release {LAST_RELEASE}",
+        f"{old} is now called {new}; release {REMOVED_IN} drops the old name",
         FutureWarning,
         stacklevel=stacklevel,
     )

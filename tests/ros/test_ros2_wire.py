@@ -75,7 +75,7 @@ def camera(world: World) -> Iterator[Camera]:
 
 def started(world: World, tiny: str, **parameters: Any) -> Bench:
     bench = Bench(world, tiny, image_topics=[CAMERA], **parameters)
-    assert bench.node.start(), world.logged("error")
+    assert bench.node.start(), world.said("error")
     return bench
 
 
@@ -96,24 +96,24 @@ def test_a_frame_comes_back_as_its_embedding(
     for i in range(3):
         frame = picture(1, *SIZE, seed=i)[0]
         stamp = bench.now + i * NS // 100
-        received = receive(bench, camera, frame, stamp)
-        assert received["frame_id"] == "optical_frame"
-        assert received["shape"] == [len(received["data"])]
-        assert received["model"] == bench.node._parts.core.model
-        assert array("f", received["data"]) == array("f", bench.offline(frame, CAMERA))
+        heard = hear(bench, camera, frame, stamp)
+        assert heard["frame_id"] == "optical_frame"
+        assert heard["shape"] == [len(heard["data"])]
+        assert heard["model"] == bench.node._parts.core.model
+        assert array("f", heard["data"]) == array("f", bench.offline(frame, CAMERA))
 
 
-def receive(bench: Bench, camera: Camera, frame: np.ndarray, stamp: int) -> dict[str, Any]:
+def hear(bench: Bench, camera: Camera, frame: np.ndarray, stamp: int) -> dict[str, Any]:
     """The embedding of a frame; it is shown again and again, since best effort may lose it."""
-    received: list[Any] = []
+    heard: list[Any] = []
 
-    def arrived() -> bool:
+    def hears() -> bool:
         camera.show(stamp, frame)
-        received[:] = camera("received")["received"][-1:]
-        return bool(received) and tuple(received[0]["stamp"]) == divmod(stamp, NS)
+        heard[:] = camera("heard")["heard"][-1:]
+        return bool(heard) and tuple(heard[0]["stamp"]) == divmod(stamp, NS)
 
-    bench.wait(arrived)
-    return received[0]
+    bench.wait(hears)
+    return heard[0]
 
 
 def test_a_reliable_node_gets_nothing_from_a_best_effort_camera(

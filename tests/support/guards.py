@@ -50,10 +50,10 @@ def _install() -> None:
     sys.addaudithook(_audit)
     canvas = Renderer._canvas
 
-    def drawing(self: Renderer, *arguments: Any) -> Any:
+    def drawing(self: Renderer, *arguments: Any, **options: Any) -> Any:
         if _watching:
             _seen.add("render")
-        return canvas(self, *arguments)
+        return canvas(self, *arguments, **options)
 
-    Renderer._canvas = drawing
+    Renderer._canvas = drawing  # pyright: ignore[reportAttributeAccessIssue]
     Renderer._watched_by_tests = True  # pyright: ignore[reportAttributeAccessIssue]

@@ -28,6 +28,8 @@ from s2robot.envs.segmentation import SEGMENTS, segment_of_geom
 from s2robot.errors import CorruptFileError
 
 
+@pytest.mark.render
+@pytest.mark.slow
 def test_labels_are_those_of_the_simulator(data: SceneData) -> None:
     """A single-frame episode is the reset of its seed; each label is looked up pixel by pixel."""
     env = PickCubeEnv(level="precise", image_camera="far", image_size=48)
@@ -58,6 +60,7 @@ def test_frames_are_of_both_grasps_and_all_classes(data: SceneData) -> None:
     assert lifted.sum() > 8
 
 
+@pytest.mark.render
 def test_labels_follow_cameras_that_appearances_move(tmp_path: Path) -> None:
     """On ``hard`` the cube's label still lies on pixels that stand out from those around it."""
     config = SceneConfig("hard", size=192, label_size=96, episodes=0, resets=6)

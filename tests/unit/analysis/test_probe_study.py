@@ -176,6 +176,7 @@ def test_impossible_studies(config: StudyConfig, change: dict[str, Any], message
     assert not config.out.exists()  # refused before any work
 
 
+@pytest.mark.render
 def test_too_few_episodes(config: StudyConfig) -> None:
     few = dataclasses.replace(SMALL, episodes=1, resets=0)
     with pytest.raises(ValueError, match="more episodes"):

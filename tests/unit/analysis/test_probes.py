@@ -38,6 +38,7 @@ def data(folder: Path) -> LocalizationData:
     return localization_data(**SMALL, folder=folder)
 
 
+@pytest.mark.render
 def test_frames_show_the_cube_where_it_is_said_to_be(data: LocalizationData) -> None:
     """A single-frame episode is the reset of its seed."""
     env = PickCubeEnv(level="precise", image_camera="far", image_size=32)
@@ -109,6 +110,7 @@ def blobs(count: int, seed: int) -> tuple[torch.Tensor, np.ndarray, np.ndarray]:
     return flat, spots_m, np.arange(count) // 5
 
 
+@pytest.mark.slow
 def test_a_bump_is_located_within_a_fraction_of_a_cell() -> None:
     embeddings, spots_m, episode = blobs(1000, seed=0)
     unseen, unseen_m, _ = blobs(200, seed=1)
@@ -132,6 +134,7 @@ def test_embeddings_of_another_path_are_judged_by_the_same_head() -> None:
     assert spoilt.mean() > clean.mean() + 20
 
 
+@pytest.mark.slow
 def test_vectors_are_read_too_and_have_no_attention() -> None:
     embeddings, spots_m, episode = blobs(1000, seed=0)
     vectors = embeddings.unflatten(1, (36, 3))[..., 1]
@@ -142,6 +145,7 @@ def test_vectors_are_read_too_and_have_no_attention() -> None:
         localizer.attention(vectors)
 
 
+@pytest.mark.slow
 def test_equal_seeds_fit_equal_heads_and_leave_the_generator_alone() -> None:
     embeddings, spots_m, episode = blobs(200, seed=0)
     torch.manual_seed(5)

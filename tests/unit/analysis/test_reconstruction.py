@@ -670,6 +670,7 @@ def words(names: dict[str, str], pictures: str, out: Path, *more: str) -> list[s
     return ["--target", names["big"], "--source", names["small"], *frames, "--out", str(out), *more]
 
 
+@pytest.mark.slow
 def test_command(
     names: dict[str, str],
     pictures: str,

@@ -75,6 +75,7 @@ def difference(a: torch.Tensor, b: torch.Tensor) -> float:
     return float((a - b).abs().max() / a.std())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", FAMILIES)
 def test_output(contents: dict[str, Any], name: str) -> None:
     output = published_output(name, contents[name], some_frames(60, 90))
@@ -93,6 +94,7 @@ def test_heads_matter(contents: dict[str, Any], monkeypatch: pytest.MonkeyPatch,
     assert difference(before, published_output(name, contents[name], some_frames(56, 56))) > 0.1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "tensor"),
     [

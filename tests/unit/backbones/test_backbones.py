@@ -180,6 +180,7 @@ def test_timm_families(
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["resnet10t", "convnext_atto", "swin_tiny_patch4_window7_224"])
 def test_published_output_is_timms_own(name: str, tmp_path: Path) -> None:
     """Weights from a file with the classifier that timm's hub files have."""
@@ -200,6 +201,7 @@ def test_published_output_is_timms_own(name: str, tmp_path: Path) -> None:
     assert (found - expected).abs().max() <= 1e-4 * expected.std()
 
 
+@pytest.mark.slow
 def test_timm_weights_in_another_layout(tmp_path: Path) -> None:
     """timm's own conversion steps in where a file is not in its layout (Meta's registers here)."""
     model = timm.create_model("vit_small_patch14_reg4_dinov2.lvd142m", img_size=518)
@@ -217,6 +219,7 @@ def test_timm_weights_in_another_layout(tmp_path: Path) -> None:
     assert torch.allclose(loaded["cls_token"], state["cls_token"] + cls_position)
 
 
+@pytest.mark.process
 def test_timm_weights_from_the_hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model: Any = timm.create_model("resnet10t")
     save_file(model.state_dict(), tmp_path / "model.safetensors")

@@ -28,6 +28,7 @@ def module_like(name: str, package: str, kind: str, **members: Any) -> torch.nn.
     return module
 
 
+@pytest.mark.slow
 def test_what_load_r3m_returns(tmp_path: Path) -> None:
     path = write_published("r3m-resnet18", tmp_path, 18)
     direct = FrameEncoder.from_name("r3m-resnet18", weights=path, device="cpu")

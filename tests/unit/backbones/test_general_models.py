@@ -193,6 +193,7 @@ def test_radio_frames_are_interpolated_as_in_its_readme() -> None:
 # Meta's own files: MAE, DINOv2.
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("decoder", [False, True])
 def test_mae(tmp_path: Path, shrink: Any, decoder: bool) -> None:
     """With the decoder too, as a training checkpoint has it."""

@@ -117,6 +117,7 @@ def served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
         yield server
 
 
+@pytest.mark.process
 def test_fetch_ahead_then_offline(
     served: FileServer, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -128,6 +129,7 @@ def test_fetch_ahead_then_offline(
     assert json.loads(capsys.readouterr().out)[0]["weights"] == "here"
 
 
+@pytest.mark.process
 def test_verify_passes_on_a_published_file(
     served: FileServer, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
@@ -141,6 +143,7 @@ def test_verify_passes_on_a_published_file(
     assert record["versions"]["torch"] == torch.__version__.split("+")[0]
 
 
+@pytest.mark.slow
 def test_verify_fails_on_other_numbers(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

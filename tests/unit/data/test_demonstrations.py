@@ -91,6 +91,8 @@ def test_other_settings_are_refused(demos):
         collect(CollectConfig(level="easy", episodes=5, out=demos.path))
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_a_killed_collection_resumes_to_the_same_data(demos, tmp_path):
     out = tmp_path / "easy.hdf5"
     words = ["collect", "level=easy", "episodes=4", f"out={out}", "valid_share=0.25"]
@@ -157,6 +159,7 @@ def test_an_unknown_observation_lists_the_known(demos):
         demos.low_dim("pose")
 
 
+@pytest.mark.render
 def test_frames_are_those_of_the_states_and_cached(demos, tmp_path):
     frames = RenderedFrames(demos, CameraConfig("front", 64), tmp_path)
     middle = demos.episode_ends[0] - 1
@@ -170,6 +173,7 @@ def test_frames_are_those_of_the_states_and_cached(demos, tmp_path):
     np.testing.assert_array_equal(again.read(0, len(again)), frames.read(0, len(frames)))
 
 
+@pytest.mark.render
 def test_damaged_frames_are_refused(demos, tmp_path):
     RenderedFrames(demos, CameraConfig("front", 32), tmp_path).read(0, 1)
     shard = next(tmp_path.rglob("episode_00000.npy"))

@@ -199,6 +199,8 @@ def run_apart(card: Path, root: Path, kill_at: int) -> int:
     return done.returncode
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_kill_and_resume(store: FeatureStore, make: Make, card: Path, tmp_path: Path) -> None:
     assert run_apart(card, store.root, kill_at=7) == -signal.SIGKILL
     encoder = make((1, 2))
@@ -320,6 +322,8 @@ if __name__ == "__main__":
     )
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_an_approximate_runtime_is_refused(store: FeatureStore, make: Make) -> None:
     encoder = make()
     frames = np.concatenate([Frames().read(0, FRAMES)] * 3)
@@ -330,6 +334,8 @@ def test_an_approximate_runtime_is_refused(store: FeatureStore, make: Make) -> N
     assert not entries(store)
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_an_exact_runtime_may_fill_it(store: FeatureStore, make: Make) -> None:
     fill(store, make().use_runtime("openvino"))
     frames = fill(store, make())  # the same entry, found again

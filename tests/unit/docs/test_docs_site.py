@@ -21,6 +21,7 @@ def test_the_configuration_page_shows_every_file() -> None:
         assert path.read_text(encoding="utf-8").rstrip() in page
 
 
+@pytest.mark.slow
 def test_the_encoders_page_shows_what_the_command_prints_on_a_fresh_machine() -> None:
     page = docs_site.encoders_page()
     assert "r3m-resnet50" in page

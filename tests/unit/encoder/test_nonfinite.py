@@ -132,6 +132,8 @@ def test_no_gradients_unless_asked_for() -> None:
     assert not encoder.training
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_other_runtimes_refuse_gradients() -> None:
     encoder = encoder_of()
     encoder.use_runtime("openvino")

@@ -32,6 +32,7 @@ def random_actions(env: PickCubeEnv, count: int, seed: int = 0) -> np.ndarray:
     return np.random.default_rng(seed).uniform(-1, 1, (count, *env.action_space.sample().shape))
 
 
+@pytest.mark.render
 @pytest.mark.parametrize(
     "kwargs",
     [
@@ -206,6 +207,7 @@ def test_pressing_on_the_cube_from_above_is_no_grasp():
         assert not info["grasped"]
 
 
+@pytest.mark.slow
 def test_async_vector_env():
     envs = gym.make_vec(
         ENV_ID, num_envs=2, vectorization_mode="async", level="precise", image_camera="far",
@@ -221,6 +223,7 @@ def test_async_vector_env():
         envs.close()
 
 
+@pytest.mark.render
 def test_render_draws_the_levels_camera():
     env = PickCubeEnv("precise", render_mode="rgb_array", image_size=(30, 40))
     env.reset(seed=0)

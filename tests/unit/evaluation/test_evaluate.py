@@ -55,6 +55,8 @@ def rows_of(out: Path) -> bytes:
     return (out / "episodes.jsonl").read_bytes()
 
 
+@pytest.mark.process
+@pytest.mark.render
 def test_the_expert_succeeds_and_an_idle_environment_fails(tmp_path, initial_states):
     policy = ExpertPolicy(fails=(1,))
     summary = run(tmp_path, initial_states, policy=policy, horizon=None, videos=1, video_size=64)
@@ -86,6 +88,7 @@ def test_batches_are_padded_to_one_shape(tmp_path, initial_states):
     ]  # 5 initial states, then the single frame
 
 
+@pytest.mark.render
 @pytest.mark.parametrize("pixels", [False, True])
 def test_the_same_run_twice_gives_the_same_bytes(tmp_path, initial_states, pixels):
     run(tmp_path / "a", initial_states, pixels=pixels)
@@ -93,12 +96,15 @@ def test_the_same_run_twice_gives_the_same_bytes(tmp_path, initial_states, pixel
     assert rows_of(tmp_path / "a") == rows_of(tmp_path / "b")
 
 
+@pytest.mark.render
+@pytest.mark.slow
 def test_worker_processes_give_the_same_bytes(tmp_path, initial_states):
     run(tmp_path / "here", initial_states, pixels=True)
     run(tmp_path / "workers", initial_states, pixels=True, workers=2)
     assert rows_of(tmp_path / "here") == rows_of(tmp_path / "workers")
 
 
+@pytest.mark.render
 @pytest.mark.parametrize("cut", ["mid-line", "mid-batch", "between batches"])
 def test_a_cut_run_resumes_to_the_same_bytes(tmp_path, initial_states, cut):
     run(tmp_path / "whole", initial_states, pixels=True)
@@ -147,6 +153,8 @@ def test_another_run_in_the_folder_is_refused_by_name_and_fresh_starts_over(
     assert (tmp_path / "policy.safetensors").exists()
 
 
+@pytest.mark.process
+@pytest.mark.render
 def test_workers_and_videos_may_change_between_runs(tmp_path, initial_states):
     run(tmp_path, initial_states)
     summary = run(tmp_path, initial_states, videos=1, video_size=32, workers=1)
@@ -172,6 +180,7 @@ def test_actions_that_are_not_finite_are_an_error(tmp_path, initial_states):
         run(tmp_path, initial_states, policy=Diverged())
 
 
+@pytest.mark.render
 def test_latencies_are_recorded_outside_the_rows(tmp_path, initial_states):
     summary = run(tmp_path, initial_states, pixels=True)
     latency = summary.latency_ms

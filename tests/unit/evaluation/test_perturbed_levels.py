@@ -20,6 +20,7 @@ def frame(env: PickCubeEnv, camera: str = "far") -> np.ndarray:
     return env.render_frame(camera, SIZE, SIZE)
 
 
+@pytest.mark.render
 @pytest.mark.parametrize("workers", [0, 1])
 def test_vector_environments_keep_their_own_appearances(workers):
     initial_states = make_initial_states("hard", "test", 3, PickCubeEnv("hard").env_kwargs())
@@ -45,6 +46,8 @@ def test_initial_states_share_their_starts_with_the_nominal_level():
     assert hard.sha256 != precise.sha256
 
 
+@pytest.mark.process
+@pytest.mark.render
 def test_a_policy_is_rolled_out_on_the_other_appearance_from_the_same_starts(tmp_path):
     rows = {}
     for level in ("easy", "easy-hard"):

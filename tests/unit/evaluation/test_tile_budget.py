@@ -57,6 +57,7 @@ def scaled() -> Any:
     return encoder_of(scales=(1, 2), readout="mean")
 
 
+@pytest.mark.render
 def test_a_budget_of_all_tiles_gives_the_same_rows(
     tmp_path: Path, initial_states: InitialStates, scaled: Any
 ) -> None:
@@ -67,6 +68,7 @@ def test_a_budget_of_all_tiles_gives_the_same_rows(
     assert rows_of(tmp_path / "none") != rows_of(tmp_path / "plain")
 
 
+@pytest.mark.render
 @pytest.mark.parametrize("choice", ["motion", "attention", "random"])
 def test_a_budgeted_run_that_was_cut_short_resumes_to_the_same_rows(
     tmp_path: Path, initial_states: InitialStates, scaled: Any, choice: str
@@ -81,6 +83,7 @@ def test_a_budgeted_run_that_was_cut_short_resumes_to_the_same_rows(
     assert rows_of(tmp_path / "cut") == rows_of(tmp_path / "whole")
 
 
+@pytest.mark.render
 def test_a_folder_with_another_budget_is_refused(
     tmp_path: Path, initial_states: InitialStates, scaled: Any
 ) -> None:
@@ -100,6 +103,9 @@ def test_bad_budgets(tmp_path: Path, initial_states: InitialStates, scaled: Any)
         budgeted(tmp_path / "other", initial_states, pixel_encoder, tile_budget=1)
 
 
+@pytest.mark.process
+@pytest.mark.render
+@pytest.mark.slow
 def test_an_approximate_runtime_is_another_run(
     tmp_path: Path, initial_states: InitialStates, scaled: Any
 ) -> None:

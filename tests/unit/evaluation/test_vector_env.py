@@ -34,6 +34,7 @@ def test_a_hung_worker_is_reported_and_killed(initial_states, monkeypatch):
     envs.close()  # returns, as the process is gone
 
 
+@pytest.mark.process
 def test_workers_end_when_their_parent_is_killed():
     script = (
         "import time; from s2robot.evaluation.vector_env import SubprocessVectorEnv\n"
@@ -60,6 +61,8 @@ def _alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.render
+@pytest.mark.slow
 def test_workers_give_the_steps_of_one_process(initial_states):
     view = CameraView("front", SIZE, SIZE)
     steps: list[VectorStep] = []

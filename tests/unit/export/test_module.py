@@ -113,6 +113,7 @@ CARDS = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_home")
 @pytest.mark.parametrize("name", CARDS)
 def test_published_encoders(name: str, tmp_path: Path, shrink: Any) -> None:

@@ -79,6 +79,7 @@ def test_shipped_encoder(tmp_path: Path) -> None:
     assert done.megabytes < 25
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("fresh_home")
 @pytest.mark.parametrize("name", ["r3m-resnet18", "theia-tiny", "voltron-vcond-vits"])
 def test_published_encoders(name: str, tmp_path: Path, shrink: Any) -> None:
@@ -237,6 +238,7 @@ def test_a_package_that_is_missing(
         export_encoder(make((1,)), tmp_path / "encoder.onnx", FRAME)
 
 
+@pytest.mark.slow
 def test_command(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "encoder.onnx"
     words = f"export {card} --scales 1 2 --readout mean --frame 60x80 --out {path}"

@@ -84,6 +84,7 @@ def test_damaged_shards_are_named(tmp_path):
         FrameDataset(paths)
 
 
+@pytest.mark.render
 def test_rendered_frames_are_those_of_their_number(tmp_path):
     from s2robot.envs.domain_randomization import RandomScenes
 
@@ -95,6 +96,7 @@ def test_rendered_frames_are_those_of_their_number(tmp_path):
     assert [path.stat().st_mtime_ns for path in rendered_shards(tmp_path, 3, 5, 32)] == before
 
 
+@pytest.mark.render
 def test_segments_are_those_of_the_frames(tmp_path):
     from s2robot.envs.domain_randomization import RandomScenes
     from s2robot.envs.segmentation import ALL_SEGMENTS
@@ -111,6 +113,7 @@ def test_segments_are_those_of_the_frames(tmp_path):
     assert not FrameDataset(frames).has_segments
 
 
+@pytest.mark.render
 def test_more_frames_keep_the_whole_shards(tmp_path, monkeypatch):
     from s2robot.pretraining import frame_dataset as frame_pools
 

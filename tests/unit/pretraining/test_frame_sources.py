@@ -128,6 +128,7 @@ def test_changed_pictures_are_prepared_anew(prepare, folder):
     assert int(prepare(folder)[0][0].mean()) == 250
 
 
+@pytest.mark.process
 def test_videos_are_thinned(prepare, tmp_path):
     frames = np.stack([np.full((64, 96, 3), 2 * i, dtype=np.uint8) for i in range(128)])
     iio.imwrite(tmp_path / "v.mp4", frames, fps=30)
@@ -137,6 +138,7 @@ def test_videos_are_thinned(prepare, tmp_path):
     assert int(pool[20].mean()) == pytest.approx(80, abs=4)
 
 
+@pytest.mark.process
 def test_several_sources_are_joined(prepare, folder, tmp_path):
     frames = np.stack([np.full((64, 96, 3), i, dtype=np.uint8) for i in range(70)])
     iio.imwrite(tmp_path / "v.mp4", frames, fps=30)
@@ -145,6 +147,7 @@ def test_several_sources_are_joined(prepare, folder, tmp_path):
     assert {pool[0].shape, pool[100].shape} == {(48, 64, 3), (48, 72, 3)}
 
 
+@pytest.mark.render
 def test_demonstrations_are_rendered_by_their_levels_camera(prepare, tmp_path):
     demos = collect(CollectConfig(level="easy", episodes=5, out=tmp_path / "demos.hdf5"))
     pool, _ = prepare(tmp_path / "demos.hdf5")
@@ -153,6 +156,7 @@ def test_demonstrations_are_rendered_by_their_levels_camera(prepare, tmp_path):
     assert pool[0].std() > 10
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "source, error, message",
     [

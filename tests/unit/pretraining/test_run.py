@@ -50,7 +50,7 @@ def test_the_card_is_an_encoder_at_once(tiny):
     assert encoder(np.stack([square(0), square(1)])).shape == (2, 2 * TINY.embed_dim)
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(tiny):
+def test_a_resumed_run_equals_an_uninterrupted_one(tiny, pool):
     whole, parts = tiny("whole"), tiny("parts")
     pretrain(whole)
     trainer = Trainer(parts)
@@ -125,6 +125,7 @@ def test_two_processes_train_as_one_does(tmp_path, command):
     np.testing.assert_allclose(losses(tmp_path / "2"), losses(tmp_path / "1"), rtol=0.01)
 
 
+@pytest.mark.render
 def test_segments_are_learned_and_left_out_of_the_encoder(tiny):
     config = tiny(source=("rendered",), frames=4, frame_size=32, segments_weight=1.0, views=16 * 60)
     config = dataclasses.replace(config, lr=3e-3)

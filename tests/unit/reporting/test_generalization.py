@@ -59,6 +59,7 @@ def test_counts_and_tests_are_those_of_the_paired_episodes(runs):
     assert pairs["ground-truth position"].difference.estimate == 0
 
 
+@pytest.mark.slow
 def test_page_and_json_hold_the_table(runs, tmp_path):
     paths = write_report(runs, tmp_path)
     page = paths.html.read_text(encoding="utf-8")

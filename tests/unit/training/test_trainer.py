@@ -68,6 +68,8 @@ def test_a_seed_fixes_the_result_and_leaves_global_randomness_alone() -> None:
     assert not same_weights(first.policy, train("transformer", other).policy)
 
 
+@pytest.mark.process
+@pytest.mark.slow
 def test_killed_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
     script = (
         "import os, signal, test_trainer as t\n"

@@ -24,7 +24,7 @@ from s2robot.plugins.ros.core.encoder_parameters import (
 from s2robot.policies.checkpoint import PolicyHeader, read_header
 from s2robot.runtimes import RUNTIMES
 from s2robot.utils.config import from_config
-from s2robot.utils.deprecation import LAST_RELEASE
+from s2robot.utils.deprecation import REMOVED_IN
 from s2robot.utils.devices import resolve_device
 from s2robot.utils.validation import require_finite, require_one_of
 
@@ -227,7 +227,7 @@ def _with_new_names(
             raise ValueError(
                 f"{new} is {found[new]!r} and its old name {old} is {value!r}; set {new} only"
             )
-        text = f"parameter {old} is now called {new}; the old name works until {LAST_RELEASE}"
+        text = f"parameter {old} is now called {new}; release {REMOVED_IN} drops the old name"
         if warn:
             warn(text)
         else:

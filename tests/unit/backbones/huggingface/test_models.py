@@ -49,6 +49,7 @@ def expected_output(hub: Hub, name: str, frames: np.ndarray) -> torch.Tensor:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TINY)
 def test_published_output_is_that_of_transformers(hub: Hub, name: str) -> None:
     encoder = FrameEncoder.from_name(f"hf/owner/{name}", device="cpu")

@@ -111,6 +111,7 @@ def test_joints_give_the_proprioception_of_the_environment() -> None:
     np.testing.assert_allclose(found, stack_proprio(seen, keys), atol=2e-5)
 
 
+@pytest.mark.render
 def test_a_policys_own_task_and_camera(tmp_path: Path) -> None:
     policy, head = make_policy()
     head.env_kwargs.update(level="precise")

@@ -62,7 +62,12 @@ _LOGGERS = {Level.OK: rospy.loginfo, Level.WARN: rospy.logwarn, Level.ERROR: ros
 
 
 def log(level: Level, text: str) -> None:
-    """Write a line to the node's log, which includes the topic /rosout."""
+    """Write a line to the node's log, which includes the topic /rosout.
+
+    Args:
+        level: severity of the line.
+        text: the line.
+    """
     _LOGGERS[level]("%s", text)
 
 
@@ -73,6 +78,9 @@ def now_ns() -> int:
 
 def read_config() -> NodeConfig:
     """Read the configuration from the node's private parameters.
+
+    Returns:
+        The configuration; parameters that are not set have their defaults.
 
     Raises:
         ValueError: a parameter is unknown or has a bad value.

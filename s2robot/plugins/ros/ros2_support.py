@@ -132,8 +132,11 @@ def config_of(node: Node, warn: Callable[[str], None]) -> NodeConfig:
     """Read the configuration from a node's parameters.
 
     Args:
-        node: with its parameters declared.
+        node: node whose parameters are declared.
         warn: receives one text for each parameter that was given by its old name.
+
+    Returns:
+        The configuration.
 
     Raises:
         ValueError: a parameter has another type or a bad value.

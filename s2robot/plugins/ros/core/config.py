@@ -175,6 +175,9 @@ class NodeConfig(EncoderParameters):
             warn: receives one text for each old name among them; without it they are warnings
                 of Python.
 
+        Returns:
+            The configuration; parameters that are not given have their defaults.
+
         Raises:
             ValueError: a parameter is unknown, has another type, or has a bad value.
         """

@@ -184,9 +184,9 @@ def test_from_image_messages_to_actions(policy_file: Path) -> None:
         core.receive_image("imgae", message)
 
 
-@pytest.mark.parametrize(("size", "told"), [((48, 48), 0), ((40, 48), 1)])
+@pytest.mark.parametrize(("size", "count"), [((48, 48), 0), ((40, 48), 1)])
 def test_frames_of_another_shape_than_the_policys(
-    policy_file: Path, size: tuple[int, int], told: int
+    policy_file: Path, size: tuple[int, int], count: int
 ) -> None:
     policy, head = load_policy(policy_file)
     head.frames["camera"] = {"name": "front", "size": 96}
@@ -203,7 +203,7 @@ def test_frames_of_another_shape_than_the_policys(
         wait_for(lambda: len(results) == i + 1)  # noqa: B023
     core.stop()
     warnings = [text for text in log if "trained on 96 x 96" in text]
-    assert len(warnings) == told
+    assert len(warnings) == count
     assert all("frames are 40 x 48" in text for text in warnings)
 
 
@@ -345,12 +345,12 @@ def test_values_of_a_channel() -> None:
 
 
 def test_once_per_kind() -> None:
-    told: list[str] = []
-    reports = LogThrottle(lambda level, text: told.append(text))
+    logged: list[str] = []
+    reports = LogThrottle(lambda level, text: logged.append(text))
     assert [reports.report(kind, kind) for kind in "abab"] == [True, True, False, False]
     reports.forget()
     assert reports.report("a", "a")
-    assert [text[0] for text in told] == ["a", "b", "a"]
+    assert [text[0] for text in logged] == ["a", "b", "a"]
 
 
 @pytest.mark.process

@@ -147,7 +147,7 @@ def test_bad_images_are_counted_and_never_published(world: World, tiny: str, kin
     counts = bench.counts()
     assert (counts.published, counts.failed) == (3, {kind: 2})
     assert len(bench.wait_heard(3)) == 3
-    assert len(world.said("error")) == 1  # each kind is told once
+    assert len(world.said("error")) == 1  # each kind is logged once
 
 
 def test_a_header_that_rclpy_would_not_publish_is_borne(world: World, tiny: str) -> None:
@@ -202,7 +202,7 @@ def test_simulated_time(tiny: str) -> None:
         bench.wait_heard(1)
         bench.show(image(100 * NS))
         bench.wait_heard(2)
-        bench.show(image(START_NS))  # of the wall: a stamp in the future, which is told
+        bench.show(image(START_NS))  # wall-clock time: a stamp in the future, which is logged
         bench.wait_heard(3)
         world.sim_ns = 150 * NS
         bench.show(image(101 * NS))
@@ -213,7 +213,7 @@ def test_simulated_time(tiny: str) -> None:
 def test_while_simulated_time_stands_still(tiny: str, tmp_path: Path) -> None:
     """Subscribers are counted and diagnostics come; the policy's ticks follow the simulator."""
     path = write_policy(tiny, tmp_path)
-    for parameters, told in (({}, 1), ({"policy": path}, 2)):
+    for parameters, count in (({}, 1), ({"policy": path}, 2)):
         with installed() as world:
             world.args = ["-p", "use_sim_time:=true"]
             bench = started(world, tiny, **parameters)
@@ -222,7 +222,7 @@ def test_while_simulated_time_stands_still(tiny: str, tmp_path: Path) -> None:
             world.forward(1.1)
             assert "/image" in bench.subscribed()
             status = bench.heard["/diagnostics"][-1].status
-            assert len(status) == told
+            assert len(status) == count
             if parameters:
                 assert status[-1].message == "0 actions"  # no tick has looked for frames
                 world.sim_ns = NS

@@ -157,7 +157,7 @@ def load_backbone(
     card = get_card(name, weights)
     if card.origin == "random":
         if weights is not None:
-            raise ValueError(f"{name} is randomly initialised and takes no weights={weights}")
+            raise ValueError(f"{name} is randomly initialized and takes no weights={weights}")
         return Backbone(card, card.architecture.build())
     if card.origin in ("published", "timm", "hub"):
         found = published_weights(card, weights, digest)

@@ -1,8 +1,13 @@
-"""The command line: help, mistakes, and every verb end to end on a tiny budget."""
+"""The command line: help, mistakes, and every command end to end on a tiny budget.
+
+Most commands run in this process. A process of their own have those that are killed, that need
+another environment, and one for each kind of command.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import io
 import json
 import os
 import signal
@@ -30,13 +35,32 @@ TINY = (
 ROLLOUT = ("n=2", "rollout.num_envs=2", "rollout.videos=1", "rollout.horizon=4")
 
 
-def s2robot(*words: str, cwd: Path) -> subprocess.CompletedProcess:
-    return subprocess.run(
-        [sys.executable, "-m", "s2robot.cli.main", *words], cwd=cwd, capture_output=True, text=True
-    )
+def s2robot(*argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:
+    """Run a command in this process, in the folder ``cwd``."""
+    out, err = io.StringIO(), io.StringIO()
+    before, arguments = Path.cwd(), sys.argv
+    os.chdir(cwd)
+    try:
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            status = main(list(argv))
+    except SystemExit as stop:
+        status = stop.code if isinstance(stop.code, int) else 1
+    finally:
+        os.chdir(before)
+        sys.argv = arguments
+    return subprocess.CompletedProcess(argv, status, out.getvalue(), err.getvalue())
 
 
-def cells(folder: Path) -> list[Path]:
+def s2robot_process(
+    *argv: str, cwd: Path, module: str = "s2robot.cli.main", **environment: str
+) -> subprocess.CompletedProcess[str]:
+    """Run a command in a process of its own."""
+    command = [sys.executable, "-m", module, *argv]
+    environ = {**os.environ, **environment}
+    return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True)
+
+
+def runs(folder: Path) -> list[Path]:
     return sorted(path.parent for path in folder.rglob("cell.json"))
 
 
@@ -60,7 +84,7 @@ def test_unknown_verb_suggests_the_nearest(capsys):
 
 
 @pytest.mark.parametrize(
-    "words, message",
+    "argv, message",
     [
         (["collect", "level=esy"], "did you mean 'easy'"),
         (["collect", "episodes=1"], "episodes is 1"),
@@ -74,23 +98,39 @@ def test_unknown_verb_suggests_the_nearest(capsys):
         (["report", "nowhere"], "s2robot sweep"),
     ],
 )
-def test_mistakes_are_one_clear_line(words, message, tmp_path):
-    extra = ["demos.episodes=2", "level=easy"] if words[0] in ("features", "train") else []
-    result = s2robot(*words, *extra, cwd=tmp_path)
+def test_mistakes_are_one_clear_line(argv, message, tmp_path):
+    extra = ["demos.episodes=2", "level=easy"] if argv[0] in ("features", "train") else []
+    result = s2robot(*argv, *extra, cwd=tmp_path)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert message in " ".join(result.stderr.split())
 
 
-def test_a_setting_that_is_none_is_refused(tmp_path):
-    result = s2robot("train", "encodr=state", cwd=tmp_path)
+def test_a_setting_that_does_not_exist_is_refused(tmp_path):
+    result = s2robot("train", "encodr=privileged_state", cwd=tmp_path)
     assert result.returncode != 0
     assert "encodr" in result.stderr
 
 
+def test_the_package_runs_as_a_program(tmp_path):
+    result = s2robot_process("report", "nowhere", cwd=tmp_path, module="s2robot.cli")
+    assert result.returncode == 2
+    assert "Traceback" not in result.stderr
+    assert "no runs under nowhere" in result.stderr
+
+
+def test_an_interrupt_says_how_to_continue(monkeypatch, capsys):
+    def interrupted(_: list[str]) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("s2robot.cli.doctor.main", interrupted)
+    assert main(["doctor"]) == 130
+    assert "run the same command again to continue" in capsys.readouterr().err
+
+
 @pytest.fixture(scope="module")
 def swept(tmp_path_factory) -> Path:
-    """A sweep of one encoder cell and both controls, from nothing."""
+    """A sweep of one encoder and both baselines, from nothing."""
     folder = tmp_path_factory.mktemp("sweep")
     choices = [word for word in TINY if not word.startswith("encoder=")]
     result = s2robot(
@@ -100,32 +140,53 @@ def swept(tmp_path_factory) -> Path:
     return folder
 
 
-def test_sweep_makes_cells_and_a_report(swept):
-    names = {json.loads((cell / "cell.json").read_text())["label"] for cell in cells(swept)}
+def test_sweep_makes_runs_and_a_report(swept):
+    names = {json.loads((run / "cell.json").read_text())["label"] for run in runs(swept)}
     assert names == {"random/vitt16-128 (1,2)", "state", "none"}
-    for cell in cells(swept):
-        assert len((cell / "episodes.jsonl").read_text().splitlines()) == 2
-        assert list((cell / "videos").iterdir())
+    for run in runs(swept):
+        assert len((run / "episodes.jsonl").read_text().splitlines()) == 2
+        assert list((run / "videos").iterdir())
     assert (swept / "runs/report/report.html").stat().st_size > 10_000
     assert (swept / "runs/report/report.png").stat().st_size > 10_000
 
 
-def test_a_second_sweep_takes_everything_up(swept):
+def test_report_is_written_from_the_runs_of_a_sweep(swept, tmp_path):
+    folder = str(swept / "runs" / "cells")
+    result = s2robot("report", folder, "--out", "report", "--title", "Two scales", cwd=tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == [f"report/report.{kind}" for kind in ("html", "png", "json")]
+    assert "Two scales" in (tmp_path / "report/report.html").read_text()
+
+
+def test_old_keys_and_values_work_with_a_warning(swept):
+    """The old names of a setting and of a baseline: the sweep finds its finished runs by them."""
+    argv = [word for word in TINY if not word.startswith("encoder=")]
+    before = runs(swept)
+    with pytest.warns(FutureWarning) as warned:
+        result = s2robot("sweep", "encoder=state,none", "taps=[]", *argv, *ROLLOUT, cwd=swept)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    assert runs(swept) == before
+    messages = " ".join(str(warning.message) for warning in warned)
+    for old, new in (("taps=", "layers="), ("encoder=none", "encoder=blind")):
+        assert f"{old} is now called {new}" in messages
+
+
+def test_a_second_sweep_repeats_nothing(swept):
     before = {p: p.stat().st_mtime_ns for p in swept.rglob("*.safetensors")}
-    rows = {cell: (cell / "episodes.jsonl").read_bytes() for cell in cells(swept)}
+    rows = {run: (run / "episodes.jsonl").read_bytes() for run in runs(swept)}
     result = s2robot("sweep", *TINY, *ROLLOUT, cwd=swept)
     assert result.returncode == 0
     assert before == {p: p.stat().st_mtime_ns for p in swept.rglob("*.safetensors")}
-    assert rows == {cell: (cell / "episodes.jsonl").read_bytes() for cell in cells(swept)}
+    assert rows == {run: (run / "episodes.jsonl").read_bytes() for run in runs(swept)}
 
 
 def test_equal_seeds_give_equal_rows(swept, tmp_path):
-    """From the same demonstrations, everything else made anew."""
+    """In another process, from the same demonstrations."""
     demos = next((swept / "data/demos").glob("*.hdf5"))
-    result = s2robot("sweep", *TINY, *ROLLOUT, f"demos.path={demos}", cwd=tmp_path)
+    result = s2robot_process("sweep", *TINY, *ROLLOUT, f"demos.path={demos}", cwd=tmp_path)
     assert result.returncode == 0, result.stdout[-3000:]
-    (again,) = cells(tmp_path)
-    (first,) = [cell for cell in cells(swept) if "random" in cell.name]
+    (again,) = runs(tmp_path)
+    (first,) = [run for run in runs(swept) if "random" in run.name]
     assert (again / "episodes.jsonl").read_bytes() == (first / "episodes.jsonl").read_bytes()
 
 
@@ -135,41 +196,41 @@ def test_features_train_and_eval_alone(swept):
     assert s2robot("features", *encoding, cwd=swept).returncode == 0
     trained = s2robot("train", *TINY, cwd=swept)
     assert trained.returncode == 0, trained.stderr
-    (cell,) = [cell for cell in cells(swept) if "random" in cell.name]
-    policy = cell / "policy.safetensors"
+    (run,) = [run for run in runs(swept) if "random" in run.name]
+    policy = run / "policy.safetensors"
     result = s2robot("eval", f"checkpoint={policy}", *ROLLOUT, "out=fresh", cwd=swept)
     assert result.returncode == 0, result.stderr
-    assert (swept / "fresh/episodes.jsonl").read_bytes() == (cell / "episodes.jsonl").read_bytes()
+    assert (swept / "fresh/episodes.jsonl").read_bytes() == (run / "episodes.jsonl").read_bytes()
     assert "success" in result.stdout
 
 
 def test_crop_reuse_gives_the_same_rows(swept):
-    (cell,) = [cell for cell in cells(swept) if "random" in cell.name]
-    checkpoint = f"checkpoint={cell / 'policy.safetensors'}"
+    (run,) = [run for run in runs(swept) if "random" in run.name]
+    checkpoint = f"checkpoint={run / 'policy.safetensors'}"
     result = s2robot("eval", checkpoint, *ROLLOUT, "rollout.reuse=true", "out=reuse", cwd=swept)
     assert result.returncode == 0, result.stderr
-    assert (swept / "reuse/episodes.jsonl").read_bytes() == (cell / "episodes.jsonl").read_bytes()
+    assert (swept / "reuse/episodes.jsonl").read_bytes() == (run / "episodes.jsonl").read_bytes()
 
 
-def test_a_failed_cell_does_not_stop_the_sweep(tmp_path, swept):
+def test_a_failed_run_does_not_stop_the_sweep(tmp_path, swept):
     demos = next((swept / "data/demos").glob("*.hdf5"))
-    words = [word for word in TINY if not word.startswith("encoder=")]
+    argv = [word for word in TINY if not word.startswith("encoder=")]
     result = s2robot(
-        "sweep", "encoder=timm/no_such_net,privileged_state", *words, *ROLLOUT,
+        "sweep", "encoder=timm/no_such_net,privileged_state", *argv, *ROLLOUT,
         f"demos.path={demos}",
         cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 1
     assert "failed" in result.stdout
-    assert len(cells(tmp_path)) == 1
+    assert len(runs(tmp_path)) == 1
 
 
 def test_a_killed_sweep_resumes_to_the_same_rows(swept, tmp_path):
-    """kill -9 at successive moments of one cell; the last run ends as an undisturbed one."""
+    """kill -9 at successive moments of one run; the last run ends as an undisturbed one."""
     demos = next((swept / "data/demos").glob("*.hdf5"))
-    words = [*TINY, *ROLLOUT, f"demos.path={demos}"]
+    argv = [*TINY, *ROLLOUT, f"demos.path={demos}"]
     for wanted in ("data/features/*/*", "runs/cells/*/training/checkpoint.pt"):
-        command = [sys.executable, "-m", "s2robot.cli.main", "sweep", *words]
+        command = [sys.executable, "-m", "s2robot.cli.main", "sweep", *argv]
         process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
         deadline = time.monotonic() + 200
         while not list(tmp_path.glob(wanted)) and time.monotonic() < deadline:
@@ -177,34 +238,26 @@ def test_a_killed_sweep_resumes_to_the_same_rows(swept, tmp_path):
         os.kill(process.pid, signal.SIGKILL)
         process.wait()
         assert list(tmp_path.glob(wanted))
-    assert s2robot("sweep", *words, cwd=tmp_path).returncode == 0
-    (cell,) = cells(tmp_path)
-    (undisturbed,) = [cell for cell in cells(swept) if "random" in cell.name]
-    assert (cell / "episodes.jsonl").read_bytes() == (undisturbed / "episodes.jsonl").read_bytes()
+    assert s2robot("sweep", *argv, cwd=tmp_path).returncode == 0
+    (run,) = runs(tmp_path)
+    (undisturbed,) = [run for run in runs(swept) if "random" in run.name]
+    assert (run / "episodes.jsonl").read_bytes() == (undisturbed / "episodes.jsonl").read_bytes()
 
 
 def test_every_policy_kind_runs(swept, tmp_path):
     demos = next((swept / "data/demos").glob("*.hdf5"))
-    words = [word for word in TINY if not word.startswith("encoder=")]
+    argv = [word for word in TINY if not word.startswith("encoder=")]
     result = s2robot(
-        "sweep", "encoder=privileged_state", "policy=gmm,rnn_gmm,transformer", *words, *ROLLOUT,
+        "sweep", "encoder=privileged_state", "policy=gmm,rnn_gmm,transformer", *argv, *ROLLOUT,
         f"demos.path={demos}", cwd=tmp_path,
     )  # fmt: skip
     assert result.returncode == 0, result.stdout[-3000:]
-    kinds = {
-        json.loads((cell / "cell.json").read_text())["policy_kind"] for cell in cells(tmp_path)
-    }
+    kinds = {json.loads((run / "cell.json").read_text())["policy_kind"] for run in runs(tmp_path)}
     assert kinds == {"gmm", "rnn_gmm", "transformer"}
 
 
 def test_wrong_mujoco_gl_is_named(tmp_path):
-    result = subprocess.run(
-        [sys.executable, "-m", "s2robot.cli.main", "collect", "level=easy", "episodes=2"],
-        cwd=tmp_path,
-        env={**os.environ, "MUJOCO_GL": "elg"},
-        capture_output=True,
-        text=True,
-    )
+    result = s2robot_process("collect", "level=easy", "episodes=2", cwd=tmp_path, MUJOCO_GL="elg")
     assert result.returncode == 2
     assert "MUJOCO_GL" in result.stderr
     assert "did you mean 'egl'" in result.stderr

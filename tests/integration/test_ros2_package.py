@@ -155,7 +155,7 @@ def test_a_node_with_the_file(tmp_path: Path) -> None:
         (tmp_path / "changed.yaml").write_text(changed)
         world.args = ["--params-file", str(tmp_path / "changed.yaml")]
         node_module().EncoderNode()
-        assert "did you mean 'lazy'" in world.said("warning")[0]
+        assert "did you mean 'lazy'" in world.logged("warning")[0]
 
 
 # ------------------------------------------------------------------------------- launch file

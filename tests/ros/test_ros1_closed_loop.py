@@ -18,7 +18,7 @@ rospy = pytest.importorskip("rospy", reason="ROS 1 is not in this environment: m
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402  # pyright: ignore
 from sensor_msgs.msg import JointState  # noqa: E402  # pyright: ignore
 from std_msgs.msg import String  # noqa: E402  # pyright: ignore
-from support.ros1_rig import Heard, statuses, wait_for  # noqa: E402
+from support.ros1_rig import Received, statuses, wait_for  # noqa: E402
 
 from s2robot.plugins.ros.ros1_messages import message_class  # noqa: E402
 
@@ -37,21 +37,21 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return next((folder / "runs" / "cells").glob("*/policy.safetensors"))
 
 
-def results(heard: Heard) -> list[dict[str, Any]]:
+def results(received: Received) -> list[dict[str, Any]]:
     """Of the episodes that have ended."""
-    return [json.loads(message.data) for message in heard.messages]
+    return [json.loads(message.data) for message in received.messages]
 
 
 @pytest.mark.slow
 def test_cubes_are_lifted(rig, policy):
-    heard = rig.hear("/episode", String)
-    actions = rig.hear("/action", ActionStamped)
-    joints = rig.hear("/joint_states", JointState)
+    received = rig.subscribe("/episode", String)
+    actions = rig.subscribe("/action", ActionStamped)
+    joints = rig.subscribe("/joint_states", JointState)
     words = (f"policy:={policy}", f"episodes:={EPISODES}")
     scene = rig.start("scene", "roslaunch", "s2robot_ros", "simulation.launch", *words)
-    wait_for("all episodes", lambda: len(heard.messages) >= EPISODES, 120)
+    wait_for("all episodes", lambda: len(received.messages) >= EPISODES, 120)
     assert scene.wait() == 0
-    found = results(heard)
+    found = results(received)
     assert [row["seed"] for row in found] == [2_000_000 + i for i in range(EPISODES)]
     lifted = [row for row in found if row["success"]]
     assert len(lifted) >= EPISODES // 2, found
@@ -83,17 +83,17 @@ def test_actions_stop_while_the_robot_is_silent(rig, policy):
     node = rig.launch(
         "encoder", "encoder.launch", "image:=/image", f"policy:={policy}", "action:=/action"
     )
-    actions = rig.hear("/action", ActionStamped)
-    health = rig.hear("/diagnostics", DiagnosticArray)
+    actions = rig.subscribe("/action", ActionStamped)
+    health = rig.subscribe("/diagnostics", DiagnosticArray)
     actions.after(5)
     os.kill(robot.pid, signal.SIGSTOP)
     rospy.sleep(1.0)  # stale_s is 0.5
     stopped = len(actions.messages)
     rospy.sleep(1.5)
     assert len(actions.messages) == stopped
-    told = statuses(health.after(1)[-1])["policy"]
-    assert told["level"] == "2"
-    assert "no new frames" in told["message"] or "no new joints" in told["message"]
+    values = statuses(health.after(1)[-1])["policy"]
+    assert values["level"] == "2"
+    assert "no new frames" in values["message"] or "no new joints" in values["message"]
     os.kill(robot.pid, signal.SIGCONT)
     assert actions.after(5)[stopped].anew
     wait_for("the policy is well", lambda: statuses(health.after(1)[-1])["policy"]["level"] == "0")

@@ -90,20 +90,20 @@ def test_embeddings_are_those_of_the_offline_encoder(rig, frames_file, expected,
     record = tmp_path / "sent.txt"
     rig.camera(frames_file, IMAGE, "--record", str(record))
     rig.launch("encoder", "encoder.launch", f"image:={IMAGE}")
-    health = rig.hear("/diagnostics", DiagnosticArray)
+    health = rig.subscribe("/diagnostics", DiagnosticArray)
     health.after(2)
     assert "switched off" in statuses(health.messages[-1])[f"encoder {IMAGE}"]["message"]
     assert IMAGE not in subscriptions_of(NODE)
-    heard = rig.hear("/embedding", EmbeddingStamped)
-    check(heard.after(60), expected, record)
+    received = rig.subscribe("/embedding", EmbeddingStamped)
+    check(received.after(60), expected, record)
     assert IMAGE in subscriptions_of(NODE)
     health.after(2)
-    told = statuses(health.messages[-1])[f"encoder {IMAGE}"]
-    assert told["level"] == "0"
-    assert told["hardware"] == heard.messages[0].model
-    assert int(told["published"]) >= 60
-    assert {"age_p50_ms", "encode_p50_ms", "reuse_hit_rate", "received_hz"} <= told.keys()
-    heard.close()
+    values = statuses(health.messages[-1])[f"encoder {IMAGE}"]
+    assert values["level"] == "0"
+    assert values["hardware"] == received.messages[0].model
+    assert int(values["published"]) >= 60
+    assert {"age_p50_ms", "encode_p50_ms", "reuse_hit_rate", "received_hz"} <= values.keys()
+    received.close()
     wait_for("the camera is let go", lambda: IMAGE not in subscriptions_of(NODE))
 
 
@@ -117,46 +117,46 @@ def test_it_is_switched_off_and_on(rig, frames_file, expected, tmp_path):
     record = tmp_path / "sent.txt"
     rig.camera(frames_file, IMAGE, "--record", str(record))
     rig.launch("encoder", "encoder.launch", f"image:={IMAGE}", "scales:=[1,2]")
-    heard = rig.hear("/embedding", EmbeddingStamped)
-    heard.after(3)
+    received = rig.subscribe("/embedding", EmbeddingStamped)
+    received.after(3)
     enable = rospy.ServiceProxy(f"{NODE}/enable", SetBool)
     answer = enable(False)
     assert answer.success
     assert "switched off" in answer.message
     rospy.sleep(0.3)  # what was on its way
-    before = len(heard.messages)
+    before = len(received.messages)
     rospy.sleep(1.0)
-    assert len(heard.messages) == before
+    assert len(received.messages) == before
     assert "switched on" in enable(True).message
-    check(heard.after(5), expected, record)
+    check(received.after(5), expected, record)
 
 
 def test_camera_and_node_may_die(rig, frames_file, expected, tmp_path):
-    """A killed camera is told of, a killed node comes back; embeddings are of their own frames."""
+    """A killed camera is reported, a killed node comes back; embeddings are of their own frames."""
     record = tmp_path / "sent.txt"
     words = (frames_file, IMAGE, "--record", str(record))
     camera = rig.camera(*words)
     node = rig.launch("encoder", "encoder.launch", f"image:={IMAGE}", "respawn:=true")
-    heard = rig.hear("/embedding", EmbeddingStamped)
-    health = rig.hear("/diagnostics", DiagnosticArray)
-    heard.after(5)
+    received = rig.subscribe("/embedding", EmbeddingStamped)
+    health = rig.subscribe("/diagnostics", DiagnosticArray)
+    received.after(5)
     camera.kill()
 
     def silent() -> bool:
-        told = statuses(health.after(1)[-1])[f"encoder {IMAGE}"]
-        return "no frames for" in told["message"]
+        values = statuses(health.after(1)[-1])[f"encoder {IMAGE}"]
+        return "no frames for" in values["message"]
 
-    wait_for("the camera's silence is told", silent)
+    wait_for("the camera's silence is reported", silent)
     assert node.running
     record.rename(tmp_path / "before.txt")
-    first = len(heard.messages)
-    check(heard.messages, expected, tmp_path / "before.txt")
+    first = len(received.messages)
+    check(received.messages, expected, tmp_path / "before.txt")
     camera = rig.camera(*words)
-    heard.after(5)
-    check(heard.messages[first:], expected, record)
+    received.after(5)
+    check(received.messages[first:], expected, record)
     kill_node(NODE)
-    heard.after(5)
-    check(heard.messages[first:], expected, record)
+    received.after(5)
+    check(received.messages[first:], expected, record)
     assert "process has died" in node.text
 
 
@@ -171,18 +171,18 @@ def test_the_master_may_die(rig, frames_file, expected, tmp_path):
     record = tmp_path / "sent.txt"
     camera = rig.camera(frames_file, IMAGE, "--record", str(record))
     rig.launch("encoder", "encoder.launch", f"image:={IMAGE}")
-    heard = rig.hear("/embedding", EmbeddingStamped)
-    heard.after(5)
+    received = rig.subscribe("/embedding", EmbeddingStamped)
+    received.after(5)
     rig.master.kill()
-    heard.after(30)
+    received.after(30)
     rig.start_master()
     wait_for("the node is known again", lambda: IMAGE in subscriptions_of(NODE))
-    late = rig.hear("/embedding", EmbeddingStamped)
+    late = rig.subscribe("/embedding", EmbeddingStamped)
     late.after(5)
     assert rospy.ServiceProxy(f"{NODE}/enable", SetBool)(True).success
     camera.kill()
     record.rename(tmp_path / "before.txt")
-    check(list(heard.messages), expected, tmp_path / "before.txt")
+    check(list(received.messages), expected, tmp_path / "before.txt")
     camera = rig.camera(frames_file, IMAGE, "--record", str(record))
     check(late.after(10)[-4:], expected, record)
 
@@ -192,8 +192,8 @@ def test_compressed_images_and_arrays(rig, frames_file, frames, expected):
     topic = "/camera/image_raw/compressed"
     rig.camera(frames_file, topic, "--compressed", "--hz", "10")
     rig.launch("encoder", "encoder.launch", f"image:={topic}", "output:=float32multiarray")
-    heard = rig.hear("/embedding", Float32MultiArray)
-    for message in heard.after(FRAMES):
+    received = rig.subscribe("/embedding", Float32MultiArray)
+    for message in received.after(FRAMES):
         found = np.array(message.data)
         gaps = np.abs(expected - found).max(axis=1)
         assert gaps.min() < 2e-5
@@ -205,8 +205,8 @@ def test_compressed_images_and_arrays(rig, frames_file, frames, expected):
 def test_bad_images_are_counted_and_never_published(rig, frames, expected):
     """One of each kind, twice, between good ones."""
     node = rig.launch("encoder", "encoder.launch", f"image:={IMAGE}")
-    heard = rig.hear("/embedding", EmbeddingStamped)
-    health = rig.hear("/diagnostics", DiagnosticArray)
+    received = rig.subscribe("/embedding", EmbeddingStamped)
+    health = rig.subscribe("/diagnostics", DiagnosticArray)
     camera = rospy.Publisher(IMAGE, Image, queue_size=10)
     wait_for("the node listens", camera.get_num_connections)
     good = [picture(frames[i]) for i in range(3)]
@@ -226,15 +226,15 @@ def test_bad_images_are_counted_and_never_published(rig, frames, expected):
     camera.publish(late)
     rospy.sleep(0.2)
     camera.publish(stamped(good[2]))
-    wait_for("three embeddings", lambda: len(heard.messages) == 3)
+    wait_for("three embeddings", lambda: len(received.messages) == 3)
     health.after(2)
-    told = statuses(health.messages[-1])[f"encoder {IMAGE}"]
+    values = statuses(health.messages[-1])[f"encoder {IMAGE}"]
     for kind in bad:
-        assert told[f"failed_{kind}"] == "2"
-    assert (told["published"], told["late"], told["size_changes"]) == ("3", "1", "2")
-    assert len(heard.messages) == 3
-    np.testing.assert_allclose(heard.messages[0].data, expected[0], atol=2e-5)
-    np.testing.assert_allclose(heard.messages[2].data, expected[2], atol=2e-5)
+        assert values[f"failed_{kind}"] == "2"
+    assert (values["published"], values["late"], values["size_changes"]) == ("3", "1", "2")
+    assert len(received.messages) == 3
+    np.testing.assert_allclose(received.messages[0].data, expected[0], atol=2e-5)
+    np.testing.assert_allclose(received.messages[2].data, expected[2], atol=2e-5)
     errors = [line for line in node.text.splitlines() if "rgb9" in line]
     assert len(errors) == 1
     camera.unregister()
@@ -258,14 +258,14 @@ def test_simulated_time(rig, frames_file, expected, tmp_path):
     words = (frames_file, IMAGE, "--record", str(record), "--clock", "0.5")
     rig.camera(*words)
     rig.launch("encoder", "encoder.launch", f"image:={IMAGE}")
-    heard = rig.hear("/embedding", EmbeddingStamped)
-    health = rig.hear("/diagnostics", DiagnosticArray)
-    check(heard.after(20), expected, record)
-    assert heard.messages[0].header.stamp.to_sec() < 1e6
+    received = rig.subscribe("/embedding", EmbeddingStamped)
+    health = rig.subscribe("/diagnostics", DiagnosticArray)
+    check(received.after(20), expected, record)
+    assert received.messages[0].header.stamp.to_sec() < 1e6
     health.after(2)
-    told = statuses(health.messages[-1])[f"encoder {IMAGE}"]
-    assert told["level"] == "0"
-    assert 0 <= float(told["age_p50_ms"]) < 500
+    values = statuses(health.messages[-1])[f"encoder {IMAGE}"]
+    assert values["level"] == "0"
+    assert 0 <= float(values["age_p50_ms"]) < 500
 
 
 @pytest.mark.parametrize(
@@ -291,8 +291,8 @@ def test_what_is_recorded_is_read_as_a_bag(rig, frames_file, expected, tmp_path)
     rig.camera(frames_file, IMAGE)
     rig.launch("encoder", "encoder.launch", f"image:={IMAGE}")
     bag = tmp_path / "robot.bag"
-    heard = rig.hear("/embedding", EmbeddingStamped)
-    heard.after(3)
+    received = rig.subscribe("/embedding", EmbeddingStamped)
+    received.after(3)
     recorder = rig.start(
         "recorder",
         sys.executable,

@@ -75,7 +75,7 @@ def camera(world: World) -> Iterator[Camera]:
 
 def started(world: World, tiny: str, **parameters: Any) -> Bench:
     bench = Bench(world, tiny, image_topics=[CAMERA], **parameters)
-    assert bench.node.start(), world.said("error")
+    assert bench.node.start(), world.logged("error")
     return bench
 
 
@@ -96,24 +96,24 @@ def test_a_frame_comes_back_as_its_embedding(
     for i in range(3):
         frame = picture(1, *SIZE, seed=i)[0]
         stamp = bench.now + i * NS // 100
-        heard = hear(bench, camera, frame, stamp)
-        assert heard["frame_id"] == "optical_frame"
-        assert heard["shape"] == [len(heard["data"])]
-        assert heard["model"] == bench.node._parts.core.model
-        assert array("f", heard["data"]) == array("f", bench.offline(frame, CAMERA))
+        received = receive(bench, camera, frame, stamp)
+        assert received["frame_id"] == "optical_frame"
+        assert received["shape"] == [len(received["data"])]
+        assert received["model"] == bench.node._parts.core.model
+        assert array("f", received["data"]) == array("f", bench.offline(frame, CAMERA))
 
 
-def hear(bench: Bench, camera: Camera, frame: np.ndarray, stamp: int) -> dict[str, Any]:
+def receive(bench: Bench, camera: Camera, frame: np.ndarray, stamp: int) -> dict[str, Any]:
     """The embedding of a frame; it is shown again and again, since best effort may lose it."""
-    heard: list[Any] = []
+    received: list[Any] = []
 
-    def hears() -> bool:
+    def arrived() -> bool:
         camera.show(stamp, frame)
-        heard[:] = camera("heard")["heard"][-1:]
-        return bool(heard) and tuple(heard[0]["stamp"]) == divmod(stamp, NS)
+        received[:] = camera("received")["received"][-1:]
+        return bool(received) and tuple(received[0]["stamp"]) == divmod(stamp, NS)
 
-    bench.wait(hears)
-    return heard[0]
+    bench.wait(arrived)
+    return received[0]
 
 
 def test_a_reliable_node_gets_nothing_from_a_best_effort_camera(

@@ -6,7 +6,7 @@ are checked by a second party. Commands are lines of JSON on stdin, each answere
     {"do": "camera", "reliable": false}
     {"do": "listen"}
     {"do": "show", "sec": 1, "nanosec": 5, "height": 4, "width": 4, "data": "<hex>"}
-    {"do": "heard"}
+    {"do": "received"}
 """
 
 import json
@@ -75,7 +75,7 @@ class Process:
         self.domain = Domain(domain, config)
         self.participant = DomainParticipant(domain)
         self.camera: Any = None
-        self.ears: Any = None
+        self.subscriptions: Any = None
 
     def do_camera(self, reliable: bool) -> dict:
         topic = Topic(self.participant, "rt/camera/image_raw", Image_)
@@ -84,7 +84,7 @@ class Process:
 
     def do_listen(self) -> dict:
         topic = Topic(self.participant, "rt/embedding", EmbeddingStamped_)
-        self.ears = DataReader(self.participant, topic, qos(True))
+        self.subscriptions = DataReader(self.participant, topic, qos(True))
         return {}
 
     def do_matched(self) -> dict:
@@ -96,8 +96,8 @@ class Process:
         self.camera.write(Image_(header, height, width, "rgb8", 0, width * 3, pixels))
         return {}
 
-    def do_heard(self) -> dict:
-        taken: list[Any] = self.ears.take(N=100)
+    def do_received(self) -> dict:
+        taken: list[Any] = self.subscriptions.take(N=100)
         found = [
             {
                 "stamp": [each.header.stamp.sec, each.header.stamp.nanosec],
@@ -108,7 +108,7 @@ class Process:
             }
             for each in taken
         ]
-        return {"heard": found}
+        return {"received": found}
 
 
 def main() -> None:

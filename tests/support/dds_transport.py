@@ -108,7 +108,7 @@ def dds_qos(profile: QoSProfile) -> Qos:
 
 
 class DDS:
-    """A ``Transport``, in a domain of its own, so that tests beside it are not heard."""
+    """A ``Transport``, in a domain of its own, so that tests beside it are not received."""
 
     def __init__(self) -> None:
         self.number = 20 + next(_numbers) % 200

@@ -66,8 +66,8 @@ class LifecycleNode(Node):
         result = self._run(name, before)
         if result is TransitionCallbackReturn.ERROR:
             self._label = "errorprocessing"
-            mended = self._run("error", before) is TransitionCallbackReturn.SUCCESS
-            self._label = "unconfigured" if mended else "finalized"
+            corrected = self._run("error", before) is TransitionCallbackReturn.SUCCESS
+            self._label = "unconfigured" if corrected else "finalized"
         else:
             self._label = good if result is TransitionCallbackReturn.SUCCESS else bad
         return result

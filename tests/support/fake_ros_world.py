@@ -163,7 +163,7 @@ class World:
             self.sim_ns += round(step_s * NS) if self.sim_ns else 0
             self.spin_some()
 
-    def said(self, severity: str) -> list[str]:
+    def logged(self, severity: str) -> list[str]:
         return [text for kind, text in self.logs if kind == severity]
 
     def call(self, name: str, request: Any) -> Any:

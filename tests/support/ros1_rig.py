@@ -1,4 +1,4 @@
-"""What tests of the ROS 1 nodes stand on: a master, processes, a camera, and what is heard."""
+"""What tests of the ROS 1 nodes stand on: a master, processes, a camera, and what is received."""
 
 from __future__ import annotations
 
@@ -94,7 +94,7 @@ class Rig:
         self.folder, self.port = folder, port
         self.variables = environment(port, folder)
         self._processes: list[Process] = []
-        self._heard: list[Heard] = []
+        self._subscriptions: list[Received] = []
         self.master = self.start_master()
 
     def start(self, name: str, *words: str, **variables: str) -> Process:
@@ -120,25 +120,25 @@ class Rig:
 
     def clear(self) -> None:
         """End all but the master; what was said is shown where a test has failed."""
-        for heard in self._heard:
-            heard.close()
+        for received in self._subscriptions:
+            received.close()
         for process in self._processes:
             print(f"----- {process.log.name}\n{process.text[-3000:]}")
             if process is not self.master:
                 process.kill(signal.SIGINT)
-        self._heard, self._processes = [], [self.master]
+        self._subscriptions, self._processes = [], [self.master]
 
-    def hear(self, topic: str, kind: Any) -> Heard:
+    def subscribe(self, topic: str, kind: Any) -> Received:
         """Subscribes until the test ends."""
-        self._heard.append(Heard(topic, kind))
-        return self._heard[-1]
+        self._subscriptions.append(Received(topic, kind))
+        return self._subscriptions[-1]
 
     def close(self) -> None:
         for process in reversed(self._processes):
             process.kill()
 
 
-class Heard:
+class Received:
     """Messages of a topic since it was made, in the order of their arrival."""
 
     def __init__(self, topic: str, kind: Any) -> None:

@@ -77,7 +77,7 @@ class Bench:
         overrides = [Parameter(name, value) for name, value in self.parameters.items()]
         self.node = node_module().EncoderNode(parameter_overrides=overrides)
         self.peer = Node("peer")
-        self.heard: dict[str, list[Any]] = {}
+        self.received: dict[str, list[Any]] = {}
         self.cameras: dict[str, Any] = {}
 
     @property
@@ -90,11 +90,11 @@ class Bench:
         given = {name: value for name, value in self.parameters.items() if name in names}
         return NodeConfig.from_parameters(given)
 
-    def hear(
+    def subscribe(
         self, topic: str = "/embedding", kind: str = EMBEDDING, qos: QoSProfile = RELIABLE
     ) -> Any:
-        self.heard.setdefault(topic, [])
-        append = self.heard[topic].append
+        self.received.setdefault(topic, [])
+        append = self.received[topic].append
         return self.peer.create_subscription(message_class(kind), topic, append, qos)
 
     def show(self, message: Any, topic: str = "/image", qos: QoSProfile = SENSOR) -> None:
@@ -113,9 +113,9 @@ class Bench:
 
         wait_for(holds)
 
-    def wait_heard(self, count: int, topic: str = "/embedding") -> list[Any]:
-        self.wait(lambda: len(self.heard[topic]) >= count)
-        return self.heard[topic]
+    def wait_received(self, count: int, topic: str = "/embedding") -> list[Any]:
+        self.wait(lambda: len(self.received[topic]) >= count)
+        return self.received[topic]
 
     def counts(self, channel: str = "image") -> Any:
         return self.node._parts.core.worker.snapshots()[channel]
@@ -148,5 +148,5 @@ def write_policy(encoder: str, folder: Path) -> str:
 def started(world: World, tiny: str, **parameters: Any) -> Bench:
     """A node that is active."""
     bench = Bench(world, tiny, **parameters)
-    assert bench.node.start(), world.said("error")
+    assert bench.node.start(), world.logged("error")
     return bench

@@ -50,7 +50,7 @@ def test_the_card_is_an_encoder_at_once(tiny):
     assert encoder(np.stack([square(0), square(1)])).shape == (2, 2 * TINY.embed_dim)
 
 
-def test_a_resumed_run_equals_an_uninterrupted_one(tiny, pool):
+def test_a_resumed_run_equals_an_uninterrupted_one(tiny):
     whole, parts = tiny("whole"), tiny("parts")
     pretrain(whole)
     trainer = Trainer(parts)

@@ -109,12 +109,14 @@ def test_members_of_one_archive_need_one_download(server: FileServer, folder: Pa
     data = zipped(a=DATA, b=b"weights b")
     server.files["/nets.zip"] = data
     digest = f"sha256:{hashlib.sha256(data).hexdigest()}"
+    sources = {
+        name: Source(server.url("/nets.zip"), digest, member=f"nets/{name}.pth") for name in "ab"
+    }
     for name, content in {"a": DATA, "b": b"weights b"}.items():
-        source = Source(server.url("/nets.zip"), digest, member=f"nets/{name}.pth")
-        path = download([source], folder, f"{name}.pth", progress=False)
+        path = download([sources[name]], folder, f"{name}.pth", progress=False)
         assert path.read_bytes() == content
     assert len(server.requests) == 1
-    assert visible(folder) == ["a.pth", "b.pth", source.archive_name]
+    assert visible(folder) == ["a.pth", "b.pth", sources["a"].archive_name]
 
 
 def test_a_missing_member_lists_those_there(server: FileServer, folder: Path) -> None:

@@ -94,7 +94,7 @@ def test_size_change_in_mid_stream(reuse: bool) -> None:
     assert len(bench.log) == 1
 
 
-def test_crop_reuse_saves_and_starts_anew_with_the_clock() -> None:
+def test_tile_reuse_saves_work_and_is_reset_with_the_clock() -> None:
     encoder = encoder_of()
     bench = Bench(CameraEncoder(encoder, ["camera"]))
     data = picture(1, 32, 48)[0].tobytes()
@@ -209,7 +209,7 @@ def test_clock_resets_late_and_unstamped_messages() -> None:
     sets = Sets()
     sets.push(("a", 50.0), ("b", 50.0), ("a", 50.1), ("a", 50.05))
     assert sets.sync.counts().backwards == 1
-    sets.push(("a", 1.0), ("b", 1.0))  # the bag starts anew
+    sets.push(("a", 1.0), ("b", 1.0))  # the bag is restarted
     assert sets.found == [(50.0, 50.0), (1.0, 1.0)]
     sets.push(("a", 0.0), ("b", 0.0))
     sets.sync.offer("a", SimpleNamespace(header=None))

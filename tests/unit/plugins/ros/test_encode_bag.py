@@ -1,4 +1,4 @@
-"""Bags of pictures become bags of embeddings."""
+"""Bags of images become bags of embeddings."""
 
 from __future__ import annotations
 
@@ -159,7 +159,7 @@ def test_other_topics_are_copied(tmp_path, encoder, source, out, settings):
             assert [h.seq for h in headers] == [40, 41, 42, 43, 44]
 
 
-def test_pictures_that_are_encoded_are_copied_if_named(tmp_path, encoder):
+def test_images_that_are_encoded_are_copied_if_named(tmp_path, encoder):
     bag = make_bag(tmp_path / "in.bag", one_camera)
     made = encode_bag(bag, tmp_path / "out.mcap", encoder, BagSettings(copy=(CAMERA,)))
     assert made.copied == {CAMERA: 7}

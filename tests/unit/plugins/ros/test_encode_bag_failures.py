@@ -79,7 +79,7 @@ def test_memory_is_bounded_by_the_batch(tmp_path):
     assert most < 25 * frame.nbytes
 
 
-def test_pictures_of_unknown_encodings_are_counted_by_their_kind(tmp_path, encoder):
+def test_images_of_unknown_encodings_are_counted_by_their_kind(tmp_path, encoder):
     bag = make_bag(tmp_path / "in_mcap", with_depth)
     made = encode_bag(bag, tmp_path / "out.mcap", encoder)
     depth = made.topics[1]
@@ -106,7 +106,7 @@ def test_no_frame_at_all(tmp_path, encoder):
     assert not (tmp_path / "out.bag").exists()
 
 
-def test_bags_without_pictures_list_their_topics(tmp_path, encoder):
+def test_bags_without_images_list_their_topics(tmp_path, encoder):
     bag = make_bag(tmp_path / "in.bag", lambda maker: maker.word(0))
     with pytest.raises(ValueError, match=r"no image topic .*/words \(std_msgs/msg/String\)"):
         encode_bag(bag, tmp_path / "out.bag", encoder)

@@ -217,7 +217,7 @@ def test_bad_joints_and_nan_actions_stop_the_policy() -> None:
 
 
 @pytest.mark.parametrize("kind", ["rnn_gmm", "transformer"])
-def test_history_goes_on_at_the_rate_and_starts_anew_after_a_gap(kind: str) -> None:
+def test_history_continues_at_the_control_rate_and_is_reset_after_a_gap(kind: str) -> None:
     agent = Agent(kind)
     resets: list[float] = []
     reset = agent.policy.reset

@@ -39,25 +39,25 @@ def feel(bench: Bench) -> None:
 
 def act_once(bench: Bench, seed: int = 0) -> None:
     """A frame and joints arrive, and are acted on."""
-    before = len(bench.heard["/action"])
+    before = len(bench.received["/action"])
     frame = picture(1, 40, 48, seed=seed)[0]
     published = bench.counts().published
     bench.show(image(bench.now, frame))
     bench.wait(lambda: bench.counts().published == published + 1)
     feel(bench)
     bench.world.forward(0.2)
-    assert len(bench.heard["/action"]) == before + 1
+    assert len(bench.received["/action"]) == before + 1
 
 
 def test_joints_and_frames_make_actions(world: World, tiny: str, tmp_path: Path) -> None:
     path = write_policy(tiny, tmp_path)
     bench = started(world, tiny, policy=path)
-    bench.hear("/action", ACTION)
+    bench.subscribe("/action", ACTION)
     world.forward(1)
-    assert not bench.heard["/action"]
+    assert not bench.received["/action"]
     for i in range(3):
         act_once(bench, i)
-    first, second, _ = bench.heard["/action"]
+    first, second, _ = bench.received["/action"]
     _, head = load_policy(path)
     assert first.policy == "policy.safetensors"
     assert list(first.meaning) == head.action_space["meaning"]
@@ -66,50 +66,50 @@ def test_joints_and_frames_make_actions(world: World, tiny: str, tmp_path: Path)
     assert (first.anew, second.anew) == (True, False)
     assert first.header.frame_id == "left_camera_optical_frame"
     world.forward(1)
-    assert len(bench.heard["/action"]) == 3  # an embedding is acted on once
+    assert len(bench.received["/action"]) == 3  # an embedding is acted on once
 
 
 def test_the_watchdog(world: World, tiny: str, tmp_path: Path) -> None:
     bench = started(world, tiny, policy=write_policy(tiny, tmp_path), stale_s=20.0)
-    bench.hear("/action", ACTION)
-    bench.hear("/diagnostics", DIAGNOSTICS)
+    bench.subscribe("/action", ACTION)
+    bench.subscribe("/diagnostics", DIAGNOSTICS)
     act_once(bench)
     bench.show(image(bench.now))
     bench.wait(lambda: bench.counts().published == 2)
     world.steady_ns += 60 * NS  # the last frame and joints are old when the next tick comes
     world.forward(2)
-    assert len(bench.heard["/action"]) == 1
-    (text,) = world.said("error")
+    assert len(bench.received["/action"]) == 1
+    (text,) = world.logged("error")
     assert text.startswith("no actions: by their stamps, frames are")
-    status = bench.heard["/diagnostics"][-1].status[-1]
+    status = bench.received["/diagnostics"][-1].status[-1]
     assert (status.name, status.level) == ("s2robot_encoder: policy", b"\2")
     act_once(bench, 7)
-    assert any("actions again" in text for text in world.said("info"))
-    assert bench.heard["/action"][-1].anew
+    assert any("actions again" in text for text in world.logged("info"))
+    assert bench.received["/action"][-1].anew
 
 
 def test_no_actions_after_switching_off(world: World, tiny: str, tmp_path: Path) -> None:
     bench = started(world, tiny, policy=write_policy(tiny, tmp_path))
-    bench.hear("/action", ACTION)
+    bench.subscribe("/action", ACTION)
     act_once(bench)
     bench.show(image(bench.now))
     bench.wait(lambda: bench.counts().published == 2)
     feel(bench)
     bench.node._parts.subscription.switch(False)
     world.forward(1)
-    assert len(bench.heard["/action"]) == 1
+    assert len(bench.received["/action"]) == 1
     bench.node._parts.subscription.switch(True)
     world.forward(1)
-    assert len(bench.heard["/action"]) == 1  # what was seen before is forgotten
+    assert len(bench.received["/action"]) == 1  # what was seen before is forgotten
     act_once(bench, 1)
 
 
 def test_actions_as_arrays(world: World, tiny: str, tmp_path: Path) -> None:
     path = write_policy(tiny, tmp_path)
     bench = started(world, tiny, policy=path, output="float32multiarray")
-    bench.hear("/action", ARRAY)
+    bench.subscribe("/action", ARRAY)
     act_once(bench)
-    (found,) = bench.heard["/action"]
+    (found,) = bench.received["/action"]
     (dimension,) = found.layout.dim
     assert dimension.size == len(found.data) == len(dimension.label.split())
 
@@ -118,15 +118,15 @@ def test_actions_as_arrays(world: World, tiny: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("hardware", ["", "wrist camera"])
 def test_diagnostics(world: World, tiny: str, hardware: str) -> None:
     bench = started(world, tiny, diagnostics_hz=2.0, lazy=False, hardware_id=hardware)
-    bench.hear("/diagnostics", DIAGNOSTICS)
-    bench.hear()
+    bench.subscribe("/diagnostics", DIAGNOSTICS)
+    bench.subscribe()
     world.forward(1.0)
-    assert len(bench.heard["/diagnostics"]) == 2
-    assert bench.heard["/diagnostics"][-1].status[0].level == b"\1"  # no frame has arrived
+    assert len(bench.received["/diagnostics"]) == 2
+    assert bench.received["/diagnostics"][-1].status[0].level == b"\1"  # no frame has arrived
     bench.show(image(bench.now))
-    bench.wait_heard(1)
+    bench.wait_received(1)
     world.forward(0.5)
-    found = bench.heard["/diagnostics"][-1]
+    found = bench.received["/diagnostics"][-1]
     assert abs(found.header.stamp.sec - bench.now // NS) <= 1
     (status,) = found.status
     assert status.name == "s2robot_encoder: encoder image"
@@ -143,12 +143,12 @@ def test_no_diagnostics(world: World, tiny: str) -> None:
     assert topics == ["/embedding", "/s2robot/encoder"]
 
 
-def test_what_embeds_is_told_to_whoever_comes_late(world: World, tiny: str) -> None:
+def test_later_subscribers_receive_the_description_of_the_encoder(world: World, tiny: str) -> None:
     bench = started(world, tiny)
     world.forward(1)
-    bench.hear("/s2robot/encoder", "std_msgs/msg/String", LATCHED)
+    bench.subscribe("/s2robot/encoder", "std_msgs/msg/String", LATCHED)
     world.forward(0.1)
-    (message,) = bench.heard["/s2robot/encoder"]
+    (message,) = bench.received["/s2robot/encoder"]
     record = json.loads(message.data)
     assert record["model"] == bench.node._parts.core.model
     assert record["encoder"]["backbone"] == tiny
@@ -165,7 +165,7 @@ def test_a_timer_that_raises_does_not_end_the_node(
 
     monkeypatch.setattr(bench.node._parts.core, "diagnostics", fail)
     world.forward(2)
-    (text,) = world.said("error")
+    (text,) = world.logged("error")
     assert text.startswith("diagnose failed: KeyError: 'counts'")
 
 
@@ -178,7 +178,7 @@ def test_publishing_while_the_process_ends(world: World, tiny: str) -> None:
     wait_for(lambda: bench.counts().encoded == 2)
     bench.node.destroy_node()
     assert bench.counts().failures == 0
-    assert not world.said("error")
+    assert not world.logged("error")
 
 
 def test_two_nodes_in_namespaces(world: World, tiny: str) -> None:
@@ -197,10 +197,11 @@ def test_two_nodes_in_namespaces(world: World, tiny: str) -> None:
     services = [s.srv_name for node in nodes for s in node._services if "enable" in s.srv_name]
     assert services == [f"/{name}/s2robot_encoder/enable" for name in names]
     listener = Node("listener")
-    heard: list[Any] = []
-    listener.create_subscription(message_class(DIAGNOSTICS), "/diagnostics", heard.append, RELIABLE)
+    received: list[Any] = []
+    kind = message_class(DIAGNOSTICS)
+    listener.create_subscription(kind, "/diagnostics", received.append, RELIABLE)
     world.forward(1.1)
-    assert {message.status[0].name for message in heard} == {
+    assert {message.status[0].name for message in received} == {
         f"{name}/s2robot_encoder: encoder image" for name in names
     }
 
@@ -208,10 +209,10 @@ def test_two_nodes_in_namespaces(world: World, tiny: str) -> None:
 def test_what_is_published_can_be_serialized(world: World, tiny: str, tmp_path: Path) -> None:
     bench = started(world, tiny, policy=write_policy(tiny, tmp_path))
     for topic, kind in (("/action", ACTION), ("/diagnostics", DIAGNOSTICS)):
-        bench.hear(topic, kind)
-    bench.hear()
+        bench.subscribe(topic, kind)
+    bench.subscribe()
     act_once(bench)
     world.forward(1)
-    for messages in bench.heard.values():
+    for messages in bench.received.values():
         message = messages[-1]
         assert len(typestore().serialize_cdr(to_store(message), message._name)) > 40

@@ -1,276 +1,31 @@
-"""The ROS 2 node: life cycle, parameters, subscriptions on demand, the service, the process."""
+"""The ROS 2 node's subscriptions, its service and its process."""
 
 from __future__ import annotations
 
 import itertools
-import random
-import re
 import runpy
 import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from support.fake_rclpy import ExternalShutdownException, Node, Parameter, installed
+from support.fake_rclpy import ExternalShutdownException, Node
 from support.fake_ros_world import World
 from support.fake_rosidl import message_class, service_class
 from support.ros2_bench import (
-    ARRAY,
     DIAGNOSTICS,
     IMAGE,
     RELIABLE,
     Bench,
-    image,
     node_module,
-    threads,
     write_policy,
 )
 
-from s2robot.plugins.ros.core import NodeConfig
-from s2robot.plugins.ros.parameters import CONFIG_PARAMETERS, OWN_PARAMETERS
-
 ENABLE = "/s2robot_encoder/enable"
-CHANGE = "/s2robot_encoder/change_state"
-
-
-def change(world: World, number: int) -> bool:
-    """Ask for a transition by the service, as a lifecycle manager does."""
-    kind = service_class("lifecycle_msgs/srv/ChangeState")
-    request = kind.Request(transition=message_class("lifecycle_msgs/msg/Transition")(id=number))
-    return world.call(CHANGE, request).success
 
 
 def enable(world: World, on: bool) -> Any:
     return world.call(ENABLE, service_class("std_srvs/srv/SetBool").Request(data=on))
-
-
-# ------------------------------------------------------------------------------- life cycle
-def test_one_round_of_the_life_cycle(world: World, tiny: str) -> None:
-    bench = Bench(world, tiny)
-    node = bench.node
-    assert node.trigger_configure().name == "SUCCESS"
-    assert (node.state, threads(), bench.subscribed()) == ("inactive", [], [])
-    bench.hear()
-    bench.show(image(bench.now))
-    world.forward(1)
-    assert not bench.heard["/embedding"]  # inactive: nobody is listened to
-    node.trigger_activate()
-    assert (threads(), bench.subscribed()) == (["s2robot-encoder"], ["/image"])
-    bench.show(image(bench.now))
-    bench.wait_heard(1)
-    node.trigger_deactivate()
-    assert (threads(), bench.subscribed(), node._timers) == ([], [], [])
-    bench.show(image(bench.now))
-    assert node.trigger_activate().name == "SUCCESS"
-    bench.show(image(bench.now))
-    bench.wait_heard(2)
-    node.trigger_deactivate()
-    assert node.trigger_cleanup().name == "SUCCESS"
-    assert [each.srv_name for each in node._services] == [CHANGE]
-    assert (node._publishers, node._managed_entities) == ([], set())
-    assert node.trigger_shutdown().name == "SUCCESS"
-    assert not world.said("error")
-
-
-@pytest.mark.parametrize("seed", range(6))
-def test_transitions_in_any_order(world: World, tiny: str, seed: int) -> None:
-    bench = Bench(world, tiny)
-    bench.hear()
-    for number in [1, 3, 4, 2, *random.Random(seed).choices((1, 2, 3, 4), k=40)]:
-        change(world, number)
-        state = bench.node.state
-        assert threads() == (["s2robot-encoder"] if state == "active" else [])
-        assert bool(bench.subscribed()) == (state == "active")
-        assert bool(bench.node._publishers) == (state != "unconfigured")
-        assert len(bench.node._timers) == (2 if state == "active" else 0)
-    assert any("not possible now" in text for text in world.said("warning"))
-    assert not world.said("error")
-
-
-@pytest.mark.parametrize("steps", [(), (1,), (1, 3)])
-def test_shutdown_from_every_state(world: World, tiny: str, steps: tuple[int, ...]) -> None:
-    bench = Bench(world, tiny)
-    for number in steps:
-        assert change(world, number)
-    assert change(world, 5 + len(steps))
-    assert (bench.node.state, threads()) == ("finalized", [])
-    assert not bench.node._publishers
-    for number in range(1, 8):
-        assert not change(world, number)
-
-
-def test_a_wrong_transition_is_answered(world: World, tiny: str) -> None:
-    bench = Bench(world, tiny)
-    assert not change(world, 3)  # activate what is not configured
-    assert bench.node.state == "unconfigured"
-    (text,) = world.said("warning")
-    assert "this transition is not possible now" in text
-    assert bench.node.start()
-    assert not change(world, 1)
-    assert bench.node.state == "active"
-
-
-def test_destroying_an_active_node_leaves_no_thread(world: World, tiny: str) -> None:
-    bench = Bench(world, tiny, lazy=False)
-    bench.node.start()
-    assert threads()
-    bench.node.destroy_node()
-    assert not threads()
-
-
-def test_errors_in_a_transition_lead_to_a_clean_node(
-    world: World, tiny: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    bench = Bench(world, tiny)
-
-    def fail(*_: Any, **__: Any) -> None:
-        raise KeyError("a timer")
-
-    with monkeypatch.context() as patch:
-        bench.node.trigger_configure()
-        patch.setattr(bench.node, "create_timer", fail)
-        assert bench.node.trigger_activate().name == "FAILURE"
-    assert (bench.node.state, threads(), bench.subscribed()) == ("inactive", [], [])
-    (text,) = world.said("error")
-    assert text.startswith("the node cannot be activated: Traceback")
-    assert "KeyError: 'a timer'" in text
-    with monkeypatch.context() as patch:
-        bench.node.trigger_activate()
-        patch.setattr(bench.node, "destroy_timer", fail)
-        assert bench.node.trigger_deactivate().name == "ERROR"
-    assert (bench.node.state, threads(), bench.node._publishers) == ("unconfigured", [], [])
-    assert world.said("error")[-1].startswith("the node cannot be deactivated: Traceback")
-    assert bench.node.start()
-
-
-# ------------------------------------------------------------------------------- parameters
-def test_parameters_are_declared_with_defaults_and_texts(world: World) -> None:
-    node = node_module().EncoderNode()
-    for name, default in CONFIG_PARAMETERS.items():
-        value = node.get_parameter(name).value
-        assert value == (list(default) if isinstance(default, tuple) else default), name
-        about = node.describe_parameter(name)
-        assert about.dynamic_typing
-        assert "configured" in about.additional_constraints
-    assert node.describe_parameter("lazy").description.startswith("Whether cameras are subscribed")
-    assert set(node._parameters) == {*CONFIG_PARAMETERS, *OWN_PARAMETERS, "use_sim_time"}
-    assert node.describe_parameter("autostart").read_only
-    assert NodeConfig.from_parameters(dict(CONFIG_PARAMETERS)) == NodeConfig()
-
-
-def test_values_as_they_come_by_ros(world: World, tiny: str) -> None:
-    bench = Bench(
-        world, tiny, scales=[1, 2], max_rate_hz=10, image_topics="camera/image", readout="mean"
-    )
-    assert bench.node.start()
-    config = bench.node._parts.config
-    assert config.scales == (1.0, 2.0)
-    assert config.max_rate_hz == 10.0
-    assert config.image_topics == ("camera/image",)
-
-
-@pytest.mark.parametrize(
-    "parameters, words",
-    [
-        ({"output": "float"}, "unknown output 'float'"),
-        ({"max_rate_hz": "ten"}, "max_rate_hz is 'ten'; allowed: a number"),
-        ({"scales": ["one"]}, r"scales is \['one'\]; allowed: a list of numbers"),
-        ({"scales": "abc"}, "scales is 'abc'; allowed: a list of numbers"),
-        ({"image_topics": [1, 2]}, "allowed: a list of texts"),
-        ({"lazy": 1}, '"lazy" - should be "bool"'),
-        ({"encoder": 12}, '"encoder" - should be "str"'),
-        ({"encoder": "no such"}, "no such"),
-        ({"policy": "/no/such/file", "encoder": ""}, "/no/such/file"),
-        ({"image_topics": ["1camera"]}, "image_topics has '1camera', which is no name of a topic"),
-        ({"embedding_topic": "out//put"}, "embedding_topic has 'out//put'"),
-        ({"image_topics": ["/a", "a"], "synchronize": False}, "two of them would be published"),
-    ],
-)
-def test_bad_parameters_and_a_second_try(
-    world: World, tiny: str, parameters: dict[str, Any], words: str
-) -> None:
-    bench = Bench(world, tiny, **parameters)
-    node = bench.node
-    assert node.trigger_configure().name == "FAILURE"
-    assert node.state == "unconfigured"
-    assert len(world.said("error")) == 1
-    assert re.search(words, world.said("error")[0]), world.said("error")
-    good = {"encoder": tiny, "scales": [1.0], "readout": "mean", "policy": ""}
-    mended = {name: CONFIG_PARAMETERS[name] for name in parameters if name != "scales"}
-    mended = {k: list(v) if isinstance(v, tuple) else v for k, v in mended.items()} | good
-    assert all(r.successful for r in node.set_parameters([Parameter(*p) for p in mended.items()]))
-    assert node.trigger_configure().name == "SUCCESS"
-
-
-def test_parameters_are_fixed_while_configured(world: World, tiny: str) -> None:
-    bench = Bench(world, tiny)
-    node = bench.node
-    assert node.set_parameters([Parameter("max_rate_hz", 3.0)])[0].successful
-    node.trigger_configure()
-    (result,) = node.set_parameters([Parameter("max_rate_hz", 5)])
-    assert not result.successful
-    assert "max_rate_hz: parameters are read when the node is configured" in result.reason
-    assert node.get_parameter("max_rate_hz").value == 3.0
-    assert node.set_parameters([Parameter("use_sim_time", True)])[0].successful
-    assert not node.set_parameters([Parameter("autostart", False)])[0].successful
-    node.trigger_cleanup()
-    assert node.set_parameters([Parameter("max_rate_hz", 5)])[0].successful
-    node.trigger_configure()
-    assert node._parts.config.max_rate_hz == 5.0
-
-
-def test_deleted_and_empty_parameters_are_defaults(world: World, tiny: str) -> None:
-    bench = Bench(world, tiny, scales=None)
-    bench.node.set_parameters([Parameter("joint_topic", None)])
-    assert not bench.node.has_parameter("joint_topic")
-    assert bench.node.trigger_configure().name == "SUCCESS"
-    config = bench.node._parts.config
-    assert (config.scales, config.joint_topic) == ((), "joint_states")
-
-
-def test_a_misspelt_parameter_is_told(world: World, tiny: str) -> None:
-    Bench(world, tiny, image_topic="x")
-    (text,) = world.said("warning")
-    assert "unknown parameter 'image_topic'" in text
-    assert "did you mean 'image_topics'" in text
-
-
-def test_the_old_name_of_a_parameter_still_works_with_a_warning(world: World, tiny: str) -> None:
-    bench = Bench(world, tiny, image_topics=["left", "right"], synchronise=False)
-    assert not world.said("warning")
-    assert bench.node.trigger_configure().name == "SUCCESS"
-    (text,) = world.said("warning")
-    assert "parameter synchronise is now called synchronize" in text
-    assert set(bench.node._parts.config.channels) == {"left", "right"}
-    (result,) = bench.node.set_parameters([Parameter("synchronise", True)])
-    assert not result.successful
-    bench.node.trigger_cleanup()
-    assert bench.node.set_parameters([Parameter("synchronise", True)])[0].successful
-    bench.node.trigger_configure()
-    assert set(bench.node._parts.config.channels) == {"cameras"}
-
-
-def test_an_old_name_that_was_not_given_is_no_parameter(world: World, tiny: str) -> None:
-    assert not Bench(world, tiny).node.has_parameter("synchronise")
-
-
-def test_stamped_output_without_our_messages(tiny: str) -> None:
-    with installed(without=("s2robot_msgs",)) as world:
-        bench = Bench(world, tiny)
-        assert bench.node.trigger_configure().name == "FAILURE"
-        (text,) = world.said("error")
-        for words in (
-            "No module named 's2robot_msgs'",
-            "colcon build",
-            "output:=float32multiarray",
-        ):
-            assert words in text
-        bench.node.set_parameters([Parameter("output", "float32multiarray")])
-        assert bench.node.start()
-        bench.hear(kind=ARRAY)
-        world.forward(0.3)
-        bench.show(image(bench.now))
-        bench.wait_heard(1)
 
 
 # ------------------------------------------------------------------ demand and the service
@@ -278,20 +33,20 @@ def test_cameras_are_subscribed_to_on_demand(world: World, tiny: str) -> None:
     bench = Bench(world, tiny)
     bench.node.start()
     assert not bench.subscribed()
-    ears = [bench.hear(), bench.hear()]
+    subscriptions = [bench.subscribe(), bench.subscribe()]
     world.forward(0.25)
     assert bench.subscribed() == ["/image"]
-    bench.peer.destroy_subscription(ears[0])
+    bench.peer.destroy_subscription(subscriptions[0])
     world.forward(0.25)
     assert bench.subscribed() == ["/image"]
-    bench.peer.destroy_subscription(ears[1])
+    bench.peer.destroy_subscription(subscriptions[1])
     world.forward(0.25)
     assert not bench.subscribed()
     for _ in range(5):
-        ear = bench.hear()
+        subscription = bench.subscribe()
         world.forward(0.25)
         assert bench.subscribed() == ["/image"]
-        bench.peer.destroy_subscription(ear)
+        bench.peer.destroy_subscription(subscription)
         world.forward(0.25)
         assert not bench.subscribed()
 
@@ -324,7 +79,7 @@ def test_the_enable_service(world: World, tiny: str) -> None:
     assert not bench.subscribed()  # as start_enabled says
 
 
-def test_a_subscription_that_fails_is_told(
+def test_a_failed_subscription_is_logged(
     world: World, tiny: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = Bench(world, tiny, lazy=False)
@@ -335,7 +90,7 @@ def test_a_subscription_that_fails_is_told(
     monkeypatch.setattr(bench.node, "create_subscription", fail)
     assert bench.node.start()
     world.forward(1)
-    (text,) = world.said("error")
+    (text,) = world.logged("error")
     assert text.startswith("image cannot be subscribed to")
     assert "incompatible type" in text
 
@@ -356,17 +111,17 @@ def run_main(world: World, *words: str, ends: Any = KeyboardInterrupt, turns: in
 @pytest.mark.parametrize("ends", [KeyboardInterrupt, ExternalShutdownException])
 def test_the_process(world: World, tiny: str, ends: type[BaseException]) -> None:
     peer = Node("peer")
-    heard: list[Any] = []
-    peer.create_subscription(message_class(DIAGNOSTICS), "/diagnostics", heard.append, RELIABLE)
+    received: list[Any] = []
+    peer.create_subscription(message_class(DIAGNOSTICS), "/diagnostics", received.append, RELIABLE)
     camera = peer.create_publisher(message_class(IMAGE), "/camera/image_raw", RELIABLE)
     parameters = [f"encoder:={tiny}", "scales:=[1.0]", "readout:=mean", "lazy:=false"]
     words = [word for text in parameters for word in ("-p", text)]
     assert run_main(world, *words, "-r", "image:=/camera/image_raw", ends=ends) == 0
     assert not world.ok()
     assert world.nodes == [peer]
-    assert heard
+    assert received
     assert camera.topic_name == "/camera/image_raw"
-    assert not world.said("error")
+    assert not world.logged("error")
 
 
 def test_without_autostart_and_with_a_bad_one(
@@ -383,7 +138,7 @@ def test_without_autostart_and_with_a_bad_one(
 
 def test_a_process_that_cannot_be_configured_stays(world: World) -> None:
     assert run_main(world, "-p", "encoder:=no_such", turns=3) == 0
-    assert len(world.said("error")) == 1
+    assert len(world.logged("error")) == 1
 
 
 def test_the_module_runs_with_m(world: World, tiny: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,7 +89,7 @@ def test_channels_take_turns() -> None:
     assert Counter(order) == {"fast": 4, "slow": 4}
 
 
-def test_rate_limit_bears_jitter() -> None:
+def test_jitter_does_not_lower_the_limited_rate() -> None:
     bench = Bench(max_rate_hz=10)
     rng = np.random.default_rng(0)
     for sequence in range(600):  # 30 Hz for 20 s, arrivals off by up to 8 ms
@@ -110,7 +110,7 @@ def test_rate_limit_makes_no_burst_after_a_break() -> None:
 
 
 @pytest.mark.parametrize("kind", BAD)
-def test_bad_messages_are_counted_and_told_once(kind: str) -> None:
+def test_bad_messages_are_counted_and_logged_once(kind: str) -> None:
     bench = Bench()
     for sequence in range(3):
         bench.push(sequence, **BAD[kind])
@@ -190,7 +190,7 @@ def test_nan_of_an_encoder_with_a_damaged_weight() -> None:
     assert "the weight" in bench.log[0][1]
 
 
-def test_late_frames_are_left_out_and_do_not_replace_newer_ones() -> None:
+def test_late_frames_are_skipped_and_do_not_replace_newer_ones() -> None:
     bench = Bench()
     bench.push(1, 1.0)
     assert bench.push(2, 0.5)  # older than what was published
@@ -207,7 +207,7 @@ def test_late_frames_are_left_out_and_do_not_replace_newer_ones() -> None:
     assert bench.encoder.resets == 0
 
 
-def test_a_bag_that_starts_anew() -> None:
+def test_a_bag_that_restarts() -> None:
     bench = Bench()
     for loop in range(3):
         for step in range(4):
@@ -233,7 +233,7 @@ def test_a_clock_reset_overwrites_what_waits_and_survives_a_bad_frame() -> None:
     assert bench.counts.resets == 2
 
 
-def test_frames_whose_stamp_was_never_filled_in() -> None:
+def test_frames_whose_stamp_was_never_set() -> None:
     bench = Bench(stale_s=0.5)
     bench.push(1)
     bench.worker.offer("camera", {"camera": numbered(2, 0)})
@@ -267,7 +267,7 @@ def test_stale_frames_are_not_published(how: str) -> None:
     assert bench.numbers == [1, 3]
 
 
-def test_disabling_discards_what_waits_and_what_is_in_work() -> None:
+def test_disabling_discards_frames_that_wait_or_are_being_encoded() -> None:
     bench = Bench()
     bench.worker.offer("camera", {"camera": numbered(1, bench.clock.ros())})
     bench.worker.disable()

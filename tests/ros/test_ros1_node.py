@@ -275,6 +275,10 @@ def test_simulated_time(rig, frames_file, expected, tmp_path):
         (["_outptu:=stamped"], "unknown parameter 'outptu'"),
         (["_policy:=/nowhere/policy.safetensors"], "/nowhere/policy.safetensors"),
         (["_max_rate_hz:=-1"], "max_rate_hz is -1"),
+        (
+            ["_synchronise:=false", "_max_rate_hz:=-1"],
+            "parameter synchronise is now called synchronize",
+        ),
     ],
 )
 def test_bad_parameters_end_it_with_a_reason(rig, words, text):

@@ -72,7 +72,7 @@ class Transport(Protocol):
 
 
 class Memory:
-    """Within the process; every reader gets a copy, as if it had been serialised."""
+    """Within the process; every reader gets a copy, as if it had been serialized."""
 
     def __init__(self) -> None:
         self.writers: list[Publisher] = []

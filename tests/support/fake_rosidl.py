@@ -183,7 +183,7 @@ def modules(without: Iterable[str] = ()) -> dict[str, types.ModuleType]:
 
 
 def to_store(message: Any) -> Any:
-    """The message as rosbags has it, to be serialised."""
+    """The message as rosbags has it, to be serialized."""
     store = typestore()
     values = {}
     for name, (kind, detail) in message._fields.items():

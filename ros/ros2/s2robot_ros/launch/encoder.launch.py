@@ -14,36 +14,36 @@ from launch_ros.actions import Node
 PARAMETERS = Path(__file__).resolve().parent.parent / "config" / "encoder.yaml"
 
 ARGUMENTS = {
-    "params_file": (str(PARAMETERS), "File of parameters; what is given here goes before it."),
+    "params_file": (str(PARAMETERS), "File of parameters; arguments given here override it."),
     "node_name": ("s2robot_encoder", "Name of the node."),
     "namespace": ("", "Namespace of the node and of its topics."),
-    "image": ("", "Topic of the camera: what the topic 'image' of the parameters stands for."),
-    "use_sim_time": ("", "true with a simulator or a bag played with --clock."),
+    "image": ("", "Topic of the camera, to which the parameters' topic 'image' is remapped."),
+    "use_sim_time": ("", "true with a simulator, or with a bag played with --clock."),
     "log_level": ("info", "debug, info, warn, error."),
 }
 """Default and description."""
 
 OVERRIDES = {
-    "autostart": "false: leave configuring and activating to a lifecycle manager.",
+    "autostart": "false: a lifecycle manager configures and activates the node.",
     "encoder": "Name of a backbone (s2robot encoders).",
-    "policy": "A policy file: its encoder is used, and actions come out beside embeddings.",
+    "policy": "A policy file: the node uses its encoder and publishes actions besides embeddings.",
     "device": "auto, cpu, cuda, cuda:1 ...",
     "runtime": "eager, auto, compile, onnxruntime, openvino ...",
-    "output": "stamped, or float32multiarray, which needs no messages of ours.",
-    "reliability": "Of images: best_effort or reliable.",
-    "lazy": "false: encode also while nobody subscribes.",
-    "max_rate_hz": "Most embeddings a second; 0 for no limit.",
+    "output": "stamped, or float32multiarray, which does not need s2robot_msgs.",
+    "reliability": "Reliability of images: best_effort or reliable.",
+    "lazy": "false: encode also while nobody subscribes to embeddings.",
+    "max_rate_hz": "Highest rate of embeddings [Hz]; 0 is no limit.",
 }
-"""Parameters that may be given here; "" leaves them to the file."""
+"""Parameters that can be given here; "" keeps the value of the file."""
 
 
 def value_of(context, name):
-    """A launch argument as text."""
+    """Return a launch argument as text."""
     return LaunchConfiguration(name).perform(context)
 
 
 def typed(text):
-    """The parameter's value: true and false, numbers, text."""
+    """Return the parameter's value: a truth value, a number or text."""
     if text.lower() in ("true", "false"):
         return text.lower() == "true"
     try:
@@ -53,7 +53,7 @@ def typed(text):
 
 
 def make_node(context):
-    """The node, with those parameters that were given."""
+    """Return the node with the given parameters."""
     given = {name: value_of(context, name) for name in (*OVERRIDES, "use_sim_time")}
     image = value_of(context, "image")
     return [
@@ -75,7 +75,7 @@ def make_node(context):
 
 
 def generate_launch_description():
-    """All arguments, and the node."""
+    """Return all arguments and the node."""
     arguments = [
         DeclareLaunchArgument(name, default_value=default, description=text)
         for name, (default, text) in ARGUMENTS.items()

@@ -121,7 +121,7 @@ def stamped(camera: str, stamp_s: float) -> Any:
 
 
 class Sets:
-    """A synchroniser and the stamps of the sets it hands on."""
+    """A synchronizer and the stamps of the sets that it emits."""
 
     def __init__(self, cameras: Sequence[str] = ("a", "b"), slop_s: float = 0.015, **more: int):
         self.found: list[tuple[float, ...]] = []

@@ -72,9 +72,9 @@ def test_from_image_messages_to_actions(policy_file: Path) -> None:
         core.receive_image("imgae", message)
 
 
-@pytest.mark.parametrize(("size", "count"), [((48, 48), 0), ((40, 48), 1)])
+@pytest.mark.parametrize(("size", "told"), [((48, 48), 0), ((40, 48), 1)])
 def test_frames_of_another_shape_than_the_policys(
-    policy_file: Path, size: tuple[int, int], count: int
+    policy_file: Path, size: tuple[int, int], told: int
 ) -> None:
     policy, head = load_policy(policy_file)
     head.frames["camera"] = {"name": "front", "size": 96}
@@ -91,7 +91,7 @@ def test_frames_of_another_shape_than_the_policys(
         wait_for(lambda: len(results) == i + 1)  # noqa: B023
     core.stop()
     warnings = [text for text in log if "trained on 96 x 96" in text]
-    assert len(warnings) == count
+    assert len(warnings) == told
     assert all("frames are 40 x 48" in text for text in warnings)
 
 
@@ -138,105 +138,8 @@ def test_several_cameras_together_and_apart(tiny: str) -> None:
             np.testing.assert_allclose(found[name], expected[name], rtol=1e-5, atol=1e-6)
 
 
-<<<<<<< ours
-def test_a_missing_camera_shows_in_diagnostics(tiny: str) -> None:
-    clock = Clock()
-    config = NodeConfig(tiny, image_topics=("left", "right"), device="cpu")
-    channels = {"cameras": Reads()}
-    core = NodeCore(
-        config, lambda _: None, clock.ros, lambda *_: None, channels=channels, clock=clock
-    )
-
-    def second(topics: Sequence[str]) -> Any:
-        for _ in range(30):
-            for topic in topics:
-                core.receive_image(topic, numbered(0, clock.ros()))
-            core.worker.process_next()
-            clock.forward(1 / 30)
-        return core.diagnostics()[1]
-
-    assert (second(["left", "right"]).level, second(["left", "right"]).message) == (
-        Level.OK,
-        "30 sets",
-    )
-    status = second(["left"])
-    assert status.level is Level.ERROR
-    assert "right (" in status.message
-    second(["left", "right"])  # some of before are still given up
-    assert second(["left", "right"]).level is Level.OK
-
-
-def test_levels_of_a_channel() -> None:
-    bench = Bench(Broken(), stale_s=0.5)
-
-    def status() -> Any:
-        return channel_status("encoder", bench.counts, bench.worker.enabled, 0.5)
-
-    assert (status().level, status().message) == (Level.WARN, "no frame has arrived yet")
-    for _ in range(60):
-        bench.push(2)
-        bench.clock.forward(1 / 30)
-    assert status().level is Level.OK
-    assert float(status().message.split()[0]) == pytest.approx(30, rel=0.05)
-    bench.push(1)
-    assert (status().level, status().message) == (
-        Level.WARN,
-        "failures in the last 10 s: nan 1",
-    )
-    for _ in range(60):
-        bench.push(2, encoding="rgb9")
-        bench.clock.forward(1 / 30)
-    assert status().level is Level.ERROR
-    assert status().message.startswith("nothing is published; failures in the last 10 s: encoding")
-    bench.clock.forward(12)
-    assert (status().level, status().message) == (Level.ERROR, "no frames for 12.0 s")
-    bench.worker.disable()
-    assert status().level is Level.OK
-    bench.worker.enable()
-    for _ in range(400):
-        stamp = bench.clock.ros() + NS
-        bench.worker.offer("camera", {"camera": numbered(2, stamp)})
-        bench.worker.process_next()
-        bench.clock.forward(1 / 30)
-    assert status().level is Level.WARN
-    assert "stamps lie 1.00 s in the future" in status().message
-
-
-def test_values_of_a_channel() -> None:
-    bench = Bench(CameraEncoder(encoder_of(), ["camera"]))
-    bench.push(1, size=(32, 32))
-    bench.clock.forward(0.1)
-    bench.push(1, encoding="rgb9")
-    values = channel_status("encoder", bench.counts).values
-    assert all(isinstance(text, str) for text in values.values())
-    wanted = {
-        "received": "2",
-        "encoded": "1",
-        "failed": "1",
-        "failed_encoding": "1",
-        "nan": "0",
-        "backwards": "0",
-        "dropped": "0",
-        "reuse_hit_rate": "0.0000",
-        "age_p95_ms": "0.00",
-    }
-    assert {key: values[key] for key in wanted} == wanted
-    assert {"encode_p50_ms", "overhead_p95_ms", "received_hz", "published_hz"} <= values.keys()
-
-
-def test_once_per_kind() -> None:
-    logged: list[str] = []
-    reports = LogThrottle(lambda level, text: logged.append(text))
-    assert [reports.report(kind, kind) for kind in "abab"] == [True, True, False, False]
-    reports.forget()
-    assert reports.report("a", "a")
-    assert [text[0] for text in logged] == ["a", "b", "a"]
-
-
 @pytest.mark.process
 @pytest.mark.slow
-=======
->>>>>>> theirs
 def test_the_core_imports_no_ros() -> None:
     code = """
 import importlib, pkgutil, sys

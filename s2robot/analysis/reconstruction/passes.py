@@ -84,7 +84,7 @@ class Kept(ABC):
                 raise ValueError(f"not the arrays {shapes}")
         except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
             raise CorruptFileError(
-                f"{self.path} is damaged ({error}); delete it and rerun"
+                f"{self.path} is damaged ({error}); delete it and run again"
             ) from None
         self.fill(arrays)
         self.frames = frames

@@ -20,6 +20,7 @@ from rich.table import Table
 
 from s2robot.analysis.latency import WARM_UP_FRAMES, Row, make_paths, measure
 from s2robot.cli.arguments import add_encoder_options, count, encoder_options, frame_shape
+from s2robot.cli.help import help_of
 from s2robot.data.frame_sources import GENERATED, frames_from
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.runtimes import RUNTIMES
@@ -78,7 +79,7 @@ def main(argv: list[str]) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="s2robot bench",
-        description=__doc__,
+        description=help_of(__doc__),
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -14,6 +14,8 @@ from pathlib import Path
 
 from rich.console import Console
 
+from s2robot.cli.help import help_of
+
 console = Console()
 
 
@@ -58,7 +60,7 @@ def main(argv: list[str]) -> int:
     """Run the demo and return the exit status."""
     parser = argparse.ArgumentParser(
         prog="s2robot demo",
-        description=__doc__,
+        description=help_of(__doc__),
         epilog="examples: s2robot demo | s2robot demo --quick | s2robot demo --level easy",
     )
     parser.add_argument("--quick", action="store_true", help="a fifth of the time, wider intervals")

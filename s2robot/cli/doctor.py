@@ -12,6 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from s2robot.cli.help import help_of
 from s2robot.utils.provenance import git_commit, optional_versions, processor, versions
 
 _MARKS = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "missing": "[red]no[/red]"}
@@ -31,7 +32,7 @@ class Finding:
 def main(argv: list[str]) -> int:
     """Print the findings and return 1 if something required is missing."""
     parser = argparse.ArgumentParser(
-        prog="s2robot doctor", description=__doc__, epilog="example: s2robot doctor"
+        prog="s2robot doctor", description=help_of(__doc__), epilog="example: s2robot doctor"
     )
     parser.parse_args(argv)
     findings = [finding for check in CHECKS for finding in _run(check)]

@@ -17,6 +17,7 @@ from s2robot.backbones.download.cache import converted_path
 from s2robot.backbones.download.hub import cached_by_hub
 from s2robot.backbones.flops import card_cost, gflops_of
 from s2robot.backbones.registry import CARDS, OPEN_NAMES, get_card
+from s2robot.cli.help import help_of
 from s2robot.encoder.layout import EmbeddingLayout
 from s2robot.encoder.readout import READOUTS
 from s2robot.encoder.spec import EncoderSpec
@@ -57,7 +58,7 @@ def main(argv: list[str]) -> int:
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="s2robot encoders",
-        description=__doc__,
+        description=help_of(__doc__),
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -66,3 +66,14 @@ def _group_help(group: str) -> str:
 def _headline(text: str) -> str:
     """Return the first comment that is not a directive to Hydra."""
     return next(line[2:] for line in text.splitlines() if not line.startswith("# @"))
+
+
+def help_of(docstring: str | None) -> str:
+    """Return the docstring of a command's module as the description in its help.
+
+    Example:
+        >>> help_of("``s2robot doctor``: check this machine.")
+        'Check this machine.'
+    """
+    text = (docstring or "").partition(": ")[2]
+    return text[:1].upper() + text[1:]

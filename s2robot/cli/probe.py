@@ -34,6 +34,7 @@ from s2robot.analysis.probes.study import (
 )
 from s2robot.analysis.probes.tasks import LINEAR_TASKS, TASKS, get_task
 from s2robot.cli.arguments import add_encoder_options, encoder_options, scale_set
+from s2robot.cli.help import help_of
 from s2robot.encoder.spec import EncoderOptions
 from s2robot.envs.levels import CAMERAS, LEVELS
 from s2robot.runtimes import RUNTIMES
@@ -76,7 +77,7 @@ def _print_line(console: Console, line: str) -> None:
 def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="s2robot probe",
-        description=__doc__,
+        description=help_of(__doc__),
         epilog=_EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -81,6 +81,7 @@ def source_of(
         raise unknown("tokens", tokens, TOKENS)
     sets = tuple(dict.fromkeys(tuple(float(scale) for scale in scales) for scales in scale_sets))
     union = sorted({scale for scales in sets for scale in scales})
+    options: dict[str, Any] = {"dtype": "float32", **settings}
     encoder = FrameEncoder.from_name(
         name,
         union,
@@ -88,7 +89,7 @@ def source_of(
         geometry="full",
         resize_output_to_idx=union.index(1.0) if 1.0 in union else 0,
         layers=layers,
-        **{"dtype": "float32", **settings},
+        **options,
     )
     return Source(name, encoder, sets, reference)
 

@@ -1,4 +1,4 @@
-"""Camera to gripper over ROS 1: the simulator is the robot, the node sees and acts, cubes go up."""
+"""From camera to gripper over ROS 1: the simulated robot lifts cubes with the node's actions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ EPISODES = 4
 
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Trained here, as a user would: it picks about nine of ten cubes of the level `easy`."""
+    """A policy trained as by a user; it picks about nine of ten cubes of level `easy`."""
     folder = tmp_path_factory.mktemp("policy")
     words = ["level=easy", "demos.episodes=120", "scales=[1]", "budget=none"]
     places = [f"runs_dir={folder / 'runs'}", f"data_dir={folder / 'data'}"]
@@ -38,7 +38,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def results(received: Received) -> list[dict[str, Any]]:
-    """Of the episodes that have ended."""
+    """Return the outcomes of the finished episodes."""
     return [json.loads(message.data) for message in received.messages]
 
 
@@ -70,7 +70,7 @@ def test_cubes_are_lifted(rig, policy):
 
 @pytest.mark.slow
 def test_actions_stop_while_the_robot_is_silent(rig, policy):
-    """A robot that hangs, its camera too, gets no actions; when it goes on, so does the policy."""
+    """A robot that hangs gets no actions; when it continues, the policy continues too."""
     robot = rig.start(
         "robot",
         sys.executable,

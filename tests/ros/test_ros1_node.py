@@ -1,4 +1,4 @@
-"""The ROS 1 node for real: a master on loopback, a camera at 30 Hz, the node by roslaunch.
+"""The real ROS 1 node: a master on loopback, a camera at 30 Hz, the node by roslaunch.
 
 These run where ROS 1 is (`make ros1-test` makes that environment) and are skipped elsewhere.
 """
@@ -59,19 +59,19 @@ def frames_file(frames: np.ndarray, ros_master: Rig) -> str:
 
 @pytest.fixture(scope="module")
 def expected(frames: np.ndarray) -> np.ndarray:
-    """Embeddings of the frames, without ROS: (FRAMES, D)."""
+    """Embeddings of the frames without ROS: (FRAMES, D)."""
     encoder = FrameEncoder.from_name("s2r-vitt16-128", (1, 2), "spatial_softmax", device="cpu")
     return np.stack([encoder(frame).flatten().numpy() for frame in frames])
 
 
 def sent(path: Path) -> dict[int, tuple[int, int]]:
-    """Number of the frame and its stamp by ``seq``, as the camera noted them."""
+    """Return number and stamp of each frame by ``seq``, as the camera recorded them."""
     rows = [line.split() for line in path.read_text().splitlines()]
     return {int(seq): (int(index), int(stamp)) for seq, index, stamp in rows}
 
 
 def check(messages: list[Any], expected: np.ndarray, record: Path) -> None:
-    """Each embedding is that of the frame whose header it has, and stamps do not go back."""
+    """Check that each embedding is that of its header's frame, and that stamps increase."""
     camera = sent(record)
     stamps = [message.header.stamp.to_nsec() for message in messages]
     assert stamps == sorted(stamps)
@@ -86,7 +86,7 @@ def check(messages: list[Any], expected: np.ndarray, record: Path) -> None:
 
 
 def test_embeddings_are_those_of_the_offline_encoder(rig, frames_file, expected, tmp_path):
-    """30 Hz camera, node by roslaunch; no subscription before anybody asks for embeddings."""
+    """A camera at 30 Hz and a node by roslaunch: it subscribes only while it has subscribers."""
     record = tmp_path / "sent.txt"
     rig.camera(frames_file, IMAGE, "--record", str(record))
     rig.launch("encoder", "encoder.launch", f"image:={IMAGE}")
@@ -108,7 +108,7 @@ def test_embeddings_are_those_of_the_offline_encoder(rig, frames_file, expected,
 
 
 def subscriptions_of(node: str) -> list[str]:
-    """Topics that a node is subscribed to, as the master has it."""
+    """Return the topics that a node subscribes to, according to the master."""
     _, subscribers, _ = rosgraph.Master("/tests").getSystemState()
     return [topic for topic, nodes in subscribers if node in nodes]
 
@@ -132,7 +132,7 @@ def test_it_is_switched_off_and_on(rig, frames_file, expected, tmp_path):
 
 
 def test_camera_and_node_may_die(rig, frames_file, expected, tmp_path):
-    """A killed camera is reported, a killed node comes back; embeddings are of their own frames."""
+    """A killed camera is reported, a killed node is restarted; embeddings fit their headers."""
     record = tmp_path / "sent.txt"
     words = (frames_file, IMAGE, "--record", str(record))
     camera = rig.camera(*words)
@@ -161,13 +161,13 @@ def test_camera_and_node_may_die(rig, frames_file, expected, tmp_path):
 
 
 def kill_node(name: str) -> None:
-    """SIGKILL to the process of a node."""
+    """Send SIGKILL to the process of a node."""
     server: Any = xmlrpc.client.ServerProxy(rosgraph.Master("/tests").lookupNode(name))
     os.kill(server.getPid("/tests")[2], signal.SIGKILL)
 
 
 def test_the_master_may_die(rig, frames_file, expected, tmp_path):
-    """Embeddings go on without a master; a new one learns of all topics and services again."""
+    """Embeddings continue without a master; a new one gets all topics and services again."""
     record = tmp_path / "sent.txt"
     camera = rig.camera(frames_file, IMAGE, "--record", str(record))
     rig.launch("encoder", "encoder.launch", f"image:={IMAGE}")
@@ -188,7 +188,7 @@ def test_the_master_may_die(rig, frames_file, expected, tmp_path):
 
 
 def test_compressed_images_and_arrays(rig, frames_file, frames, expected):
-    """A lossless topic by its name; embeddings without messages of ours."""
+    """A lossless topic by its name; embeddings without s2robot_msgs."""
     topic = "/camera/image_raw/compressed"
     rig.camera(frames_file, topic, "--compressed", "--hz", "10")
     rig.launch("encoder", "encoder.launch", f"image:={topic}", "output:=float32multiarray")
@@ -203,7 +203,7 @@ def test_compressed_images_and_arrays(rig, frames_file, frames, expected):
 
 
 def test_bad_images_are_counted_and_never_published(rig, frames, expected):
-    """One of each kind, twice, between good ones."""
+    """Bad messages of each kind, twice, between good ones."""
     node = rig.launch("encoder", "encoder.launch", f"image:={IMAGE}")
     received = rig.subscribe("/embedding", EmbeddingStamped)
     health = rig.subscribe("/diagnostics", DiagnosticArray)
@@ -252,7 +252,7 @@ def stamped(message: Any) -> Any:
 
 
 def test_simulated_time(rig, frames_file, expected, tmp_path):
-    """Stamps of a clock that runs at half the speed: they are neither old nor of the future."""
+    """Stamps of a clock at half the speed are neither old nor in the future."""
     record = tmp_path / "sent.txt"
     rospy.set_param("/use_sim_time", True)
     words = (frames_file, IMAGE, "--record", str(record), "--clock", "0.5")
@@ -291,7 +291,7 @@ def test_bad_parameters_end_it_with_a_reason(rig, words, text):
 
 
 def test_what_is_recorded_is_read_as_a_bag(rig, frames_file, expected, tmp_path):
-    """rosbag records embeddings and what made them; the plug-in for bags reads both."""
+    """rosbag records embeddings and the encoder's description; the bag reader reads both."""
     rig.camera(frames_file, IMAGE)
     rig.launch("encoder", "encoder.launch", f"image:={IMAGE}")
     bag = tmp_path / "robot.bag"
@@ -315,7 +315,7 @@ def test_what_is_recorded_is_read_as_a_bag(rig, frames_file, expected, tmp_path)
 
 @pytest.mark.parametrize("name", ["EmbeddingStamped", "ActionStamped"])
 def test_messages_are_genpys(name):
-    """What is written without genpy, genpy reads; the same bytes as genpy's own."""
+    """Bytes written without genpy equal those of genpy."""
     numbers = np.linspace(-3, 3, 1001, dtype=np.float32)
     found = message_class(name)()
     found.header.seq, found.header.frame_id = 7, "camera"
@@ -346,7 +346,7 @@ def test_help_needs_no_master():
 
 
 def test_the_callback_of_the_documentation(rig, frames_file, frames, expected):
-    """The callback of docs/integrations/ros.md, as a program beside a camera."""
+    """The callback of docs/integrations/ros.md as a program with a camera."""
     text = (ROOT / "docs/integrations/ros.md").read_text(encoding="utf-8")
     (program,) = [part for part in text.split("```python\n")[1:] if part.startswith("import rospy")]
     path = rig.folder / "mine.py"

@@ -27,7 +27,7 @@ SIZE = (40, 48)
 
 
 class Camera:
-    """The second process."""
+    """A camera and a subscriber in a second process."""
 
     def __init__(self, domain: int) -> None:
         command = [sys.executable, str(Path(__file__).parents[1] / "support" / "dds_camera.py")]
@@ -104,7 +104,7 @@ def test_a_frame_comes_back_as_its_embedding(
 
 
 def receive(bench: Bench, camera: Camera, frame: np.ndarray, stamp: int) -> dict[str, Any]:
-    """The embedding of a frame; it is shown again and again, since best effort may lose it."""
+    """Return the embedding of a frame, which is sent repeatedly, as best effort may lose it."""
     received: list[Any] = []
 
     def arrived() -> bool:
@@ -133,7 +133,7 @@ def test_a_reliable_node_gets_nothing_from_a_best_effort_camera(
 
 
 def samples() -> list[Any]:
-    """A message of every kind that crosses the wire, nothing left at its default."""
+    """Return a message of every type on the wire, without default values."""
     embedding = message_class("s2robot_msgs/msg/EmbeddingStamped")(
         model="vit@0123456789abcdef", shape=[2, 3], data=array("f", range(6))
     )
@@ -167,7 +167,7 @@ def samples() -> list[Any]:
 
 @pytest.mark.parametrize("place", range(7))
 def test_bytes_of_two_codecs(place: int) -> None:
-    """rosbags' and cyclonedds' codecs agree on every message, in both directions."""
+    """The codecs of rosbags and cyclonedds agree on every message in both directions."""
     message = samples()[place]
     name = message._name
     ours = bytes(typestore().serialize_cdr(to_store(message), name))

@@ -1,4 +1,4 @@
-"""A camera and a listener in a process of their own, on cyclonedds alone: no ROS, nothing of ours.
+"""A camera and a subscriber in a separate process, on cyclonedds only: no ROS, no s2robot.
 
 Types are written as rosidl writes them, and cyclonedds's own codec is used, so that names and bytes
 are checked by a second party. Commands are lines of JSON on stdin, each answered by one:
@@ -61,7 +61,7 @@ class EmbeddingStamped_(IdlStruct, typename="s2robot_msgs::msg::dds_::EmbeddingS
 
 
 def qos(reliable: bool) -> Qos:
-    """Of ROS 2: sensor data, or the default."""
+    """Return the profile of ROS 2 for sensor data, or the default one."""
     second = duration(milliseconds=100)
     kind = Policy.Reliability.Reliable(second) if reliable else Policy.Reliability.BestEffort
     xcdr1 = Policy.DataRepresentation(use_cdrv0_representation=True)
@@ -112,7 +112,7 @@ class Process:
 
 
 def main() -> None:
-    """Answer until stdin ends."""
+    """Answer commands until stdin ends."""
     process = Process(int(sys.argv[1]), sys.argv[2])
     print("{}", flush=True)
     for line in sys.stdin:

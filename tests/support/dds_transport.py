@@ -1,4 +1,4 @@
-"""Carries the messages of ``fake_rclpy`` over DDS, named, encoded and matched as ROS 2 does it.
+"""Transport of ``fake_rclpy``'s messages over DDS, with the names and codecs of ROS 2.
 
 A topic ``/a/b`` is "rt/a/b", a type ``pkg/msg/Name`` is "pkg::msg::dds_::Name_", bytes are XCDR1
 (here rosbags'). It stays on the loopback interface, without multicast.
@@ -50,7 +50,7 @@ _numbers = itertools.count(os.getpid())
 
 @cache
 def idl_class(name: str) -> type[IdlStruct]:
-    """The DDS type of a ROS message, which rosidl gives that name; all of it is final."""
+    """Return the DDS type of a ROS message, named as rosidl names it; all of it is final."""
     package, _, leaf = name.split("/")
     _, fields = typestore().fielddefs[name]
     made = make_idl_struct(
@@ -71,7 +71,7 @@ def _idl(node: Any) -> Any:
 
 @cache
 def wire_class(name: str) -> type[IdlStruct]:
-    """The same type with rosbags' codec; cyclonedds' takes a hundred times as long for images."""
+    """Return the type with rosbags' codec, which is a hundred times faster for images."""
 
     def serialize(self: Any, **_: Any) -> bytes:
         return bytes(typestore().serialize_cdr(to_store(self.message), name))
@@ -86,14 +86,14 @@ def wire_class(name: str) -> type[IdlStruct]:
 
 
 def holding(kind: type[IdlStruct], message: Any) -> Any:
-    """A sample of a wire class around a message."""
+    """Return a sample of a wire class with a message."""
     made: Any = object.__new__(kind)
     made.message = message
     return made
 
 
 def dds_qos(profile: QoSProfile) -> Qos:
-    """What rmw_cyclonedds makes of a profile."""
+    """Return a profile as rmw_cyclonedds translates it."""
     if profile.reliability is ReliabilityPolicy.RELIABLE:
         reliability = Policy.Reliability.Reliable(duration(milliseconds=100))
     else:
@@ -108,7 +108,7 @@ def dds_qos(profile: QoSProfile) -> Qos:
 
 
 class DDS:
-    """A ``Transport``, in a domain of its own, so that tests beside it are not received."""
+    """A ``Transport`` in a separate domain, so that other tests are not received."""
 
     def __init__(self) -> None:
         self.number = 20 + next(_numbers) % 200

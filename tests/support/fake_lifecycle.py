@@ -35,7 +35,7 @@ TRANSITIONS = {
 
 
 class LifecycleNode(Node):
-    """Callbacks are those of the class when it is made, and their exceptions are swallowed."""
+    """Lifecycle node whose callbacks are bound when it is created and whose errors are hidden."""
 
     def __init__(self, node_name: str, **kwargs: Any) -> None:
         super().__init__(node_name, **kwargs)
@@ -49,7 +49,7 @@ class LifecycleNode(Node):
 
     @property
     def state(self) -> str:
-        """For tests alone."""
+        """State, for tests only."""
         return self._label
 
     def _on_change_state(self, request: Any, response: Any) -> Any:
@@ -122,7 +122,7 @@ class LifecycleNode(Node):
 
 
 def lifecycle_module() -> dict[str, Any]:
-    """What ``rclpy.lifecycle`` exports."""
+    """Return the names that ``rclpy.lifecycle`` exports."""
     return {
         each.__name__: each for each in (LifecycleNode, LifecycleState, TransitionCallbackReturn)
     }

@@ -1,4 +1,4 @@
-"""A stand-in for rclpy: exactly what the node calls, with rclpy's rules, and time moved by hand.
+"""Stand-in for rclpy: the functions that the node calls, with rclpy's rules and test time.
 
 It follows the sources of Humble, whose rules are the strictest: parameters have a type unless they
 are declared dynamic; a transition that a state does not have raises; a line of code logs at one
@@ -140,7 +140,7 @@ class Node:
                     self._override(yaml.safe_load(file)["/**"]["ros__parameters"])
 
     def _override(self, values: dict[str, Any]) -> None:
-        """rcl makes a parameter without a value of []."""
+        """Convert [] to a parameter without a value, as rcl does."""
         for name, value in values.items():
             self._parameter_overrides[name] = Parameter(name, None if value == [] else value)
 
@@ -295,7 +295,7 @@ class Node:
 
 
 def remove_ros_args(args: Sequence[str]) -> list[str]:
-    """What is left of the words of a command line."""
+    """Return the command line without the arguments of ROS."""
     kept, inside = [], False
     for word in args:
         inside = (inside or word == "--ros-args") and word != "--"
@@ -305,12 +305,12 @@ def remove_ros_args(args: Sequence[str]) -> list[str]:
 
 
 def init(*, args: Sequence[str] | None = None) -> None:
-    """Here it only takes the arguments; a world is there already."""
+    """Store the arguments; the world exists already."""
     world().args = list(args or ())
 
 
 def spin(node: Node) -> None:
-    """Until the test ends it."""
+    """Run until the test ends it."""
     while world().ok():
         world().on_spin()
         world().spin_some()

@@ -1,4 +1,4 @@
-"""What nodes of ``fake_rclpy`` share: a transport, time moved by hand, publishers, timers, logs."""
+"""World of the nodes of ``fake_rclpy``: transport, time, publishers, timers and logs."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class QoSProfile:
 
 
 def incompatible(offered: QoSProfile, requested: QoSProfile) -> str:
-    """The policy by which a publisher does not serve a subscription; "" where it does."""
+    """Return the policy that makes a publisher and a subscription incompatible, or ""."""
     best_effort = offered.reliability is ReliabilityPolicy.BEST_EFFORT
     if best_effort and requested.reliability is ReliabilityPolicy.RELIABLE:
         return "RELIABILITY"
@@ -72,7 +72,7 @@ class Transport(Protocol):
 
 
 class Memory:
-    """Within the process; every reader gets a copy, as if it had been serialized."""
+    """Transport within the process; each reader gets a copy, as after serialization."""
 
     def __init__(self) -> None:
         self.writers: list[Publisher] = []
@@ -123,13 +123,13 @@ class Memory:
         return sum(self._match(publisher, reader) for reader in list(self.readers))
 
     def receive(self) -> None:
-        """Nothing is on its way."""
+        """Do nothing, as no message is in transit."""
 
 
 # -------------------------------------------------------------------------- time and the world
 @dataclass
 class World:
-    """All nodes of a test: their transport, their time, their logs. ``context`` is ``world``."""
+    """All nodes of a test with their transport, time and logs; ``context`` is ``world``."""
 
     transport: Transport = field(default_factory=Memory)
     nodes: list[Any] = field(default_factory=list)
@@ -148,7 +148,7 @@ class World:
         return START_NS + self.steady_ns
 
     def spin_some(self) -> None:
-        """Run what waits: callbacks of subscriptions, and of timers that are due."""
+        """Run waiting callbacks of subscriptions and of due timers."""
         self.transport.receive()
         for node in list(self.nodes):
             for timer in list(node._timers):
@@ -157,7 +157,7 @@ class World:
                 subscription.run()
 
     def forward(self, seconds: float, step_s: float = 0.05) -> None:
-        """Let time pass, also the simulated one where it has begun."""
+        """Let time pass, also simulated time if it is used."""
         for _ in range(max(1, round(seconds / step_s))):
             self.steady_ns += round(step_s * NS)
             self.sim_ns += round(step_s * NS) if self.sim_ns else 0
@@ -167,7 +167,7 @@ class World:
         return [text for kind, text in self.logs if kind == severity]
 
     def call(self, name: str, request: Any) -> Any:
-        """Call a service as a client would."""
+        """Call a service as a client does."""
         found = [s for node in self.nodes for s in node._services if s.srv_name == name]
         assert found, f"there is no service {name}"
         response = found[0].callback(request, found[0].srv_type.Response())
@@ -176,7 +176,7 @@ class World:
 
 
 THE: list[World] = []
-"""The world of the running test, last."""
+"""Worlds; the last one is that of the running test."""
 
 
 def world() -> World:

@@ -56,12 +56,12 @@ NAMES = (
     "lifecycle_msgs/msg/Transition",
     *(f"{PACKAGE}/msg/{name}" for name in MESSAGES),
 )
-"""Messages that the node uses; others are not there to import."""
+"""Messages that the node uses; others cannot be imported."""
 
 
 @cache
 def typestore() -> Typestore:
-    """Definitions of all messages."""
+    """Return the definitions of all messages."""
     store = get_typestore(RELEASE)
     for name, text in MESSAGES.items():
         store.register(get_types_from_msg(text, f"{PACKAGE}/msg/{name}"))
@@ -72,7 +72,7 @@ def typestore() -> Typestore:
 
 
 class Message:
-    """Base of all; a field that is unknown, or of another type, is refused."""
+    """Base class of messages, which refuses unknown fields and values of another type."""
 
     _name: str
     _fields: dict[str, Any]
@@ -95,7 +95,7 @@ class Message:
 
 
 def default(node: Any) -> Any:
-    """The value of a field that was never set."""
+    """Return the value of a field that was never set."""
     kind, detail = node
     if kind is Nodetype.SEQUENCE:
         base = detail[0][1][0]
@@ -108,7 +108,7 @@ def default(node: Any) -> Any:
 
 
 def checked(name: str, node: Any, value: Any) -> Any:
-    """What a setter stores, or AssertionError."""
+    """Return the value that a setter stores, or raise AssertionError."""
     kind, detail = node
     if kind is not Nodetype.SEQUENCE:
         assert fits(node, value), f"the {name!r} field must be {detail}, not {value!r}"
@@ -126,7 +126,7 @@ def checked(name: str, node: Any, value: Any) -> Any:
 
 
 def fits(node: Any, value: Any) -> bool:
-    """Whether a single value is of a type, and in its range."""
+    """Return whether a single value has a type and is in its range."""
     kind, detail = node
     if kind is Nodetype.NAME:
         return isinstance(value, message_class(detail))
@@ -149,7 +149,7 @@ def _part(service: str, part: str) -> str:
 
 @cache
 def message_class(name: str) -> type[Any]:
-    """The class of a message by its name, such as "std_msgs/msg/Header"."""
+    """Return the class of a message by its name, such as "std_msgs/msg/Header"."""
     constants, fields = typestore().fielddefs[name]
     body = {constant: value for constant, _, value in constants}
     body |= {"_name": name, "_fields": dict(fields)}
@@ -158,13 +158,13 @@ def message_class(name: str) -> type[Any]:
 
 @cache
 def service_class(name: str) -> type[Any]:
-    """A service's class, which holds those of its request and response."""
+    """Return a service's class, which holds the classes of its request and response."""
     parts = {part: message_class(_part(name, part)) for part in ("Request", "Response")}
     return type(name.rsplit("/", 1)[-1], (), parts)
 
 
 def modules(without: Iterable[str] = ()) -> dict[str, types.ModuleType]:
-    """All packages of messages, as they are imported; not those of ``without``."""
+    """Return all packages of messages as modules, except those of ``without``."""
     found: dict[str, types.ModuleType] = {}
     makers: list[tuple[Iterable[str], Callable[[str], type]]] = [
         (NAMES, message_class),
@@ -183,7 +183,7 @@ def modules(without: Iterable[str] = ()) -> dict[str, types.ModuleType]:
 
 
 def to_store(message: Any) -> Any:
-    """The message as rosbags has it, to be serialized."""
+    """Return the message as rosbags represents it, for serialization."""
     store = typestore()
     values = {}
     for name, (kind, detail) in message._fields.items():
@@ -201,7 +201,7 @@ def to_store(message: Any) -> Any:
 
 
 def from_store(found: Any, name: str) -> Any:
-    """A message of the class ``name`` of one of rosbags'."""
+    """Return a message of the class ``name`` from a message of rosbags."""
     made = message_class(name)()
     for field, (kind, detail) in made._fields.items():
         value = getattr(found, field)

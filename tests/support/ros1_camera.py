@@ -1,4 +1,4 @@
-"""A camera for tests, a process of its own: publishes frames of a file at a steady rate.
+"""A camera for tests in a separate process: publishes frames of a file at a steady rate.
 
     python tests/support/ros1_camera.py frames.npy /camera/image_raw --hz 30 --record sent.txt
 
@@ -24,7 +24,7 @@ from s2robot.plugins.ros.ros1_master import MasterWatch
 
 
 def keep_seq(kind: type) -> type:
-    """rospy numbers headers anew; a camera driver in C++ does not."""
+    """rospy overwrites the number in headers; a camera driver in C++ does not."""
     return type(kind.__name__, (kind,), {"_has_header": False, "__slots__": kind.__slots__})
 
 

@@ -11,7 +11,7 @@ from support.ros1_rig import Rig, free_port
 
 @pytest.fixture(scope="session")
 def ros_master(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig]:
-    """A master, and this process as a node of it."""
+    """A master with this process as one of its nodes."""
     import rospy  # pyright: ignore[reportMissingImports]
 
     from s2robot.plugins.ros.ros1_master import MasterWatch

@@ -1,4 +1,4 @@
-"""Records so many embeddings, and what made them, into a bag of ROS 1: BAG COUNT."""
+"""Record embeddings and the encoder's description in a bag of ROS 1: BAG COUNT."""
 
 from __future__ import annotations
 

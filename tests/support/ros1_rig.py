@@ -1,4 +1,4 @@
-"""What tests of the ROS 1 nodes stand on: a master, processes, a camera, and what is received."""
+"""Support of the tests of the ROS 1 nodes: a master, processes, a camera and subscriptions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def free_port() -> int:
 
 
 def environment(port: int, home: Path) -> dict[str, str]:
-    """Variables of ROS 1 for this machine alone; the Python that runs this is first on the PATH."""
+    """Return the variables of ROS 1 on the loopback, with this Python first on the PATH."""
     return {
         **os.environ,
         "ROS_MASTER_URI": f"http://127.0.0.1:{port}",
@@ -43,7 +43,7 @@ def environment(port: int, home: Path) -> dict[str, str]:
 
 
 def wait_for(what: str, condition: Callable[[], Any], seconds: float = WAIT_S) -> Any:
-    """What ``condition`` gives once that is true."""
+    """Return the value of ``condition`` once it is true."""
     end = time.monotonic() + seconds
     while not (found := condition()):
         assert time.monotonic() < end, f"not within {seconds:g} s: {what}"
@@ -52,7 +52,7 @@ def wait_for(what: str, condition: Callable[[], Any], seconds: float = WAIT_S) -
 
 
 class Process:
-    """A process and its children, and what they print."""
+    """A process with its children and their output."""
 
     def __init__(self, words: list[str], log: Path, variables: Mapping[str, str]) -> None:
         self.log = log
@@ -77,7 +77,7 @@ class Process:
         return self._process.poll() is None
 
     def kill(self, number: int = signal.SIGKILL) -> None:
-        """To the process and, for SIGKILL, its children."""
+        """Signal the process and, for SIGKILL, its children."""
         if not self.running:
             return
         if number == signal.SIGKILL:
@@ -88,7 +88,7 @@ class Process:
 
 
 class Rig:
-    """Starts processes of one master and ends them all."""
+    """Processes of one master, which end together."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.folder, self.port = folder, port
@@ -119,7 +119,7 @@ class Rig:
         return self.start("camera", sys.executable, str(CAMERA_SCRIPT), *words)
 
     def clear(self) -> None:
-        """End all but the master; what was said is shown where a test has failed."""
+        """End all processes except the master, and print their output for failed tests."""
         for received in self._subscriptions:
             received.close()
         for process in self._processes:
@@ -129,7 +129,7 @@ class Rig:
         self._subscriptions, self._processes = [], [self.master]
 
     def subscribe(self, topic: str, kind: Any) -> Received:
-        """Subscribes until the test ends."""
+        """Subscribe until the test ends."""
         self._subscriptions.append(Received(topic, kind))
         return self._subscriptions[-1]
 
@@ -139,7 +139,7 @@ class Rig:
 
 
 class Received:
-    """Messages of a topic since it was made, in the order of their arrival."""
+    """Messages of a topic in the order of their arrival."""
 
     def __init__(self, topic: str, kind: Any) -> None:
         import rospy  # pyright: ignore[reportMissingImports]
@@ -150,7 +150,7 @@ class Received:
         )
 
     def after(self, count: int, seconds: float = WAIT_S) -> list[Any]:
-        """All messages, once ``count`` more than now are there."""
+        """Return all messages once ``count`` more have arrived."""
         total = len(self.messages) + count
         topic = self._subscriber.resolved_name
         wait_for(f"{count} messages on {topic}", lambda: len(self.messages) >= total, seconds)
@@ -164,7 +164,7 @@ class Received:
 
 
 def statuses(message: Any) -> dict[str, dict[str, str]]:
-    """Values of each status of a DiagnosticArray, its level and message among them."""
+    """Return the values of each status of a DiagnosticArray, including level and message."""
     return {
         status.name.split(": ", 1)[1]: {
             "level": str(status.level),

@@ -1,4 +1,4 @@
-"""The ROS 2 node on the stand-in for rclpy, between a camera and somebody who listens."""
+"""The ROS 2 node on the stand-in for rclpy, between a camera and a subscriber."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ SIZE = (40, 48)
 
 
 def node_module() -> Any:
-    """The module of the node; rclpy must be installed."""
+    """Return the module of the node; rclpy must be installed."""
     return importlib.import_module("s2robot.plugins.ros.ros2")
 
 
 def image(stamp: int, frame: np.ndarray | None = None, **changes: Any) -> Any:
-    """An rgb8 Image stamped at ``stamp`` [ns]."""
+    """Return an rgb8 Image with this stamp [ns]."""
     found = picture(1, *SIZE)[0] if frame is None else frame
     made = message_class(IMAGE)(
         height=found.shape[0],
@@ -66,7 +66,7 @@ def joint_message(stamp: int) -> Any:
 
 
 class Bench:
-    """A node with the given parameters; ``hear`` makes somebody subscribe."""
+    """A node with the given parameters, and a peer that publishes and subscribes."""
 
     def __init__(self, world: World, tiny: str, **parameters: Any) -> None:
         defaults = {"encoder": tiny, "scales": [1.0], "readout": "mean", "device": "cpu"}
@@ -105,7 +105,7 @@ class Bench:
         self.world.spin_some()
 
     def wait(self, condition: Callable[[], bool]) -> None:
-        """Until the encoder's thread has come so far."""
+        """Wait until a condition on the encoder's thread is true."""
 
         def holds() -> bool:
             self.world.spin_some()
@@ -121,7 +121,7 @@ class Bench:
         return self.node._parts.core.worker.snapshots()[channel]
 
     def offline(self, frame: np.ndarray, topic: str = "image") -> np.ndarray:
-        """The embedding of a frame without any ROS."""
+        """Return the embedding of a frame without ROS."""
         config = dataclasses.replace(self.config, image_topics=(topic,))
         (encode,) = build_channels(config, build_encoder(config)).values()
         return np.asarray(encode({topic: frame}), np.float32)
@@ -131,12 +131,12 @@ class Bench:
 
 
 def threads() -> list[str]:
-    """Names of the encoder's threads that run."""
+    """Return the names of the encoder's running threads."""
     return [t.name for t in threading.enumerate() if t.name.startswith("s2robot-")]
 
 
 def write_policy(encoder: str, folder: Path) -> str:
-    """A policy on a tiny encoder."""
+    """Write a policy on a tiny encoder and return its path."""
     config = NodeConfig(encoder, scales=(1,), readout="mean", device="cpu")
     encode = build_encoder(config)
     policy, head = make_policy(dim=encode.embedding_dim)
@@ -146,7 +146,7 @@ def write_policy(encoder: str, folder: Path) -> str:
 
 
 def started(world: World, tiny: str, **parameters: Any) -> Bench:
-    """A node that is active."""
+    """Return the bench of an active node."""
     bench = Bench(world, tiny, **parameters)
     assert bench.node.start(), world.logged("error")
     return bench

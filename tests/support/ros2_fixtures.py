@@ -14,13 +14,13 @@ from support.tiny_models import write_tiny_model
 
 @pytest.fixture(scope="module")
 def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """Name of an encoder that takes no time."""
+    """Name of a very fast encoder."""
     return f"file:{write_tiny_model(tmp_path_factory.mktemp('tiny'))}"
 
 
 @pytest.fixture
 def world() -> Iterator[World]:
-    """The stand-in for ROS 2; no thread of a node outlives it."""
+    """The stand-in for ROS 2; all threads of nodes end before it."""
     with installed() as found:
         yield found
     assert not threads()

@@ -23,7 +23,7 @@ SIDE = 8
 
 
 class Clock:
-    """A clock that is moved by hand: monotonic seconds, and ROS time from the same source."""
+    """Clock that the test moves: monotonic seconds, and ROS time from the same source."""
 
     def __init__(self) -> None:
         self.s = 100.0
@@ -50,7 +50,7 @@ def header(stamp: int, style: str = "ros2", sequence: int = 0) -> Any:
 def numbered(
     sequence: int, stamp: int, size: tuple[int, int] = (SIDE, SIDE), **changes: Any
 ) -> Any:
-    """An image all of whose first pixels spell its sequence number."""
+    """Return an image whose first pixels encode its sequence number."""
     height, width = size
     data = bytearray(height * width * 3)
     data[:4] = sequence.to_bytes(4, "little")
@@ -67,7 +67,7 @@ def numbered(
 
 
 class Reads:
-    """An encoder whose embedding is the sequence number that a frame's pixels spell."""
+    """Encoder whose embedding is the sequence number in a frame's pixels."""
 
     shape = (1,)
     hit_rate = None
@@ -90,7 +90,7 @@ class Reads:
 
 
 class Bench:
-    """A worker of one channel, without a thread, on a clock moved by hand."""
+    """Worker of one channel without a thread, on a clock that the test moves."""
 
     def __init__(self, encoder: Any = None, **settings: Any) -> None:
         self.clock = Clock()
@@ -107,7 +107,7 @@ class Bench:
         )
 
     def push(self, sequence: int, stamp_s: float | None = None, **changes: Any) -> bool:
-        """Offer a frame stamped now (or at a second from the start) and encode what waits."""
+        """Offer a frame stamped now (or at a second from the start) and encode waiting frames."""
         stamp = self.clock.ros() if stamp_s is None else round((EPOCH_S + stamp_s) * NS)
         self.worker.offer("camera", {"camera": numbered(sequence, stamp, **changes)})
         return self.worker.process_next()
@@ -144,7 +144,7 @@ BAD = {
 
 
 class Broken(Reads):
-    """Every second embedding is not finite: as a value, or as the encoder itself tells it."""
+    """Encoder whose every second embedding is not finite, as a value or as an exception."""
 
     def __call__(self, frames: Mapping[str, np.ndarray]) -> np.ndarray:
         found = super().__call__(frames)

@@ -1,4 +1,4 @@
-"""A policy for tests of the ROS nodes' core, and the robot that it moves."""
+"""A policy and a robot for tests of the ROS nodes' core."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ HOME = [0.0, -0.04, 0.0, -2.33, 0.0, 2.29, 0.785, 0.03, 0.03]
 
 
 class Agent:
-    """A policy runner on a clock moved by hand."""
+    """Policy runner on a clock that the test moves."""
 
     def __init__(self, kind: str = "mlp", **policy: Any) -> None:
         self.clock = Clock()
@@ -97,7 +97,7 @@ class Agent:
         self.runner.take_joints(joint_state(stamp, positions, **more))
 
     def step(self, seconds: float = 0.2) -> Any:
-        """Time passes, a frame and joints arrive, the policy acts."""
+        """Let time pass, deliver a frame and joints, and return the policy's action."""
         self.clock.forward(seconds)
         self.feel()
         self.see()

@@ -130,7 +130,7 @@ class EncoderNode(LifecycleNode):
 
     @property
     def autostart(self) -> bool:
-        """Whether the node configures and activates itself."""
+        """True if the node configures and activates itself."""
         return value_of(self, AUTOSTART)
 
     # ------------------------------------------------------------- life cycle

@@ -1,4 +1,4 @@
-"""Stamps, crop reuse and several cameras of the ROS nodes' core."""
+"""Stamps, tile reuse and several cameras in the ROS nodes' core."""
 
 from __future__ import annotations
 
@@ -148,7 +148,7 @@ def test_matching_pairs() -> None:
 
 
 def test_a_camera_whose_frames_arrive_late_is_matched() -> None:
-    """A slot that holds the newest message alone would never see equal stamps here."""
+    """Memory of the newest message only would never find equal stamps here."""
     sets, delay = Sets(), 0.1
     arrivals = [(i / 30, "a", i / 30) for i in range(40)]
     arrivals += [(i / 30 + delay, "b", i / 30 + 0.002) for i in range(40)]

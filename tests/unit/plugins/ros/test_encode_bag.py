@@ -235,7 +235,7 @@ def test_md5_of_ros1_is_that_of_the_rules(tmp_path, encoder):
 
 
 def test_bags_carry_their_definitions(tmp_path, encoder):
-    """A reader that knows no message of ours reads them: plain rosbags did so above."""
+    """A reader without our definitions reads them, as plain rosbags does above."""
     bag = make_bag(tmp_path / "in.bag", one_camera)
     encode_bag(bag, tmp_path / "out", encoder)
     with AnyReader([tmp_path / "out"]) as reader:

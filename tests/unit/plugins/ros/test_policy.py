@@ -236,7 +236,7 @@ def test_history_continues_at_the_control_rate_and_is_reset_after_a_gap(kind: st
 
 
 def test_a_history_changes_what_the_policy_does() -> None:
-    """Else the test above could not fail: the second action depends on the first frame."""
+    """The second action depends on the first frame, else the test above could not fail."""
     actions = []
     for first in (1.0, -2.0):
         agent = Agent("rnn_gmm")

@@ -1,4 +1,4 @@
-"""The ROS 2 node: what goes in and what comes out."""
+"""The ROS 2 node: input and output."""
 
 from __future__ import annotations
 

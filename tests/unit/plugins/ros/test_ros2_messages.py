@@ -38,7 +38,7 @@ def feel(bench: Bench) -> None:
 
 
 def act_once(bench: Bench, seed: int = 0) -> None:
-    """A frame and joints arrive, and are acted on."""
+    """Deliver a frame and joints, and wait for the action."""
     before = len(bench.received["/action"])
     frame = picture(1, 40, 48, seed=seed)[0]
     published = bench.counts().published

@@ -1,4 +1,4 @@
-"""The robot behind the ROS simulator, and an environment that moves on between steps."""
+"""The robot of the ROS simulator, and an environment that moves between steps."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from s2robot.policies.dataset import stack_proprio
 
 
 def expert_lifts(robot: SimulatedRobot, period_s: float = 0.2) -> None:
-    """The expert acts every ``period_s`` until the episode ends."""
+    """Let the expert act every ``period_s`` until the episode ends."""
     expert = ScriptedExpert(robot.env.level)
     while robot.ended() is None:
         robot.act(expert.action(robot.env.observe()))

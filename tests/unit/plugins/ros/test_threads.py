@@ -95,7 +95,7 @@ def test_stop_waits_for_a_publication_and_may_be_called_from_it() -> None:
 
 
 def test_no_embedding_with_another_frames_header() -> None:
-    """Three cameras, five feeding threads, one that switches off and on: headers always fit."""
+    """With three cameras, five sending threads and one that switches, headers always fit."""
     rng = np.random.default_rng(0)
     pauses = rng.uniform(0, 4e-4, 4096)
     results: list[EmbeddingResult] = []

@@ -1,4 +1,4 @@
-"""The worker of the ROS nodes: latest frames only, own headers, counted failures."""
+"""The worker of the ROS nodes: latest frames only, their headers, counted failures."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Frames to embeddings: tiles, tokens, pooling; whole, streaming, selective and single-frame."""
+"""Encoders of camera frames: whole frames, streams, selected tiles and single frames."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 _HOMES = {
     "FrameEncoder": "s2robot.encoder.frame_encoder",
 }
-"""Where names are that this package was a module of; imported on first use."""
+"""Modules of the names that this package had when it was a module; imported on first use."""
 
 
 def __getattr__(name: str) -> Any:

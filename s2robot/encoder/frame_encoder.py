@@ -1,4 +1,4 @@
-"""The one path from pixels to embeddings: frames, pyramid, tiles, backbone, merge, readout."""
+"""The encoder that users make: by name, from a module or from a spec; frames to embeddings."""
 
 from __future__ import annotations
 
@@ -131,42 +131,42 @@ class FrameEncoder(TileEncoder):
         max_tiles_per_batch: int = 128,
         runtime: str = "eager",
     ) -> FrameEncoder:
-        """Rebuild the encoder that a spec describes.
+        """Make the encoder that a spec describes.
 
         Args:
-            spec: as it came with a policy or a report.
-            weights: file to take the weights from; without it they are looked for among those
-                that were loaded on this machine, then downloaded.
+            spec: of a policy file or a report.
+            weights: file to take the weights from; without it they are searched among the
+                weights that this machine has loaded before, then downloaded.
             device: as for ``from_name``.
             dtype: precision in place of the spec's; most CPUs are slow in bfloat16.
             max_tiles_per_batch: as for ``from_name``.
             runtime: as for ``from_name``.
 
         Raises:
-            MismatchError: the weights at hand are not the ones of the spec.
+            MismatchError: the weights are not those of the spec.
         """
         spec = dataclasses.replace(spec, dtype=dtype or spec.dtype)
         backbone = load_backbone(spec.backbone, weights, spec.weights_digest)
         return cls(spec, backbone, device, max_tiles_per_batch, runtime)
 
     def calibrate(self, frames: np.ndarray | Tensor) -> dict[str, Calibration]:
-        """Make the int8 model of this encoder from frames and keep it for "openvino-int8".
+        """Make the int8 model of this encoder from frames and store it for "openvino-int8".
 
         Args:
-            frames: ``(B, H, W, 3)`` uint8 of the task, by the camera that will look; some hundred
-                of several episodes. Calibrated on another camera's, a policy may fail on what int8
-                then gives, whatever the returned cosines say.
+            frames: ``(B, H, W, 3)`` uint8 of the task and the camera; some hundred frames of
+                several episodes. With frames of another camera a policy may fail on the int8
+                embeddings, even where the returned cosines are high.
 
         Returns:
-            What was measured on tiles held out, by tile size ("128x128").
+            Measurements on held-out tiles, by tile size ("128x128").
 
         Raises:
             ValueError: too few frames.
             RuntimeMissingError: OpenVINO or NNCF is not installed.
             RuntimeFailedError: int8 is far from float32.
         """
-        parts = list(self.layout.scales.values())
-        chunks = [self.tiles(chunk, parts) for chunk in as_frames(frames).split(16)]
+        scale_layouts = self.scale_layouts
+        chunks = [self.tiles(chunk, scale_layouts) for chunk in as_frames(frames).split(16)]
         batches = group_tiles([torch.cat(column) for column in zip(*chunks, strict=True)])
         names = ["x".join(map(str, batch.shape[-2:])) for batch in batches]
         made = [calibrate(self.token_model, batch) for batch in batches]
@@ -176,75 +176,79 @@ class FrameEncoder(TileEncoder):
         """Embed frames.
 
         Args:
-            frames: uint8 RGB ``(H, W, 3)`` or ``(B, H, W, 3)`` of any size. With the geometry
-                "published", what is outside of the square that the authors' rule cuts is not seen.
+            frames: uint8 RGB ``(H, W, 3)`` or ``(B, H, W, 3)`` of any size. With the
+                geometry "published", the square that the authors' rule cuts is embedded.
 
         Returns:
             ``(B, D)`` float32 on ``self.device``; B = 1 for a single frame.
 
         Raises:
-            ValueError: not such frames.
+            ValueError: the frames have another type or shape.
             NonFiniteError: the embedding of a frame is NaN or infinite.
         """
         return self.merge(self.encode_scales(frames))
 
     def encode_cameras(self, frames: Mapping[str, np.ndarray | Tensor]) -> dict[str, Tensor]:
-        """Embed frames of several cameras as ``forward`` would each camera's.
+        """Embed frames of several cameras in shared calls of the backbone.
 
-        Bit-identical to it where the arithmetic does not depend on what else is in a batch, as
-        that of transformers in float32 on the processors tried; convolutions differ in last bits.
+        Results are bit-identical to ``forward`` where arithmetic does not depend on the rest of a
+        batch, as with transformers in float32 on the processors tried; convolutions differ in the
+        last bits.
 
         Args:
-            frames: of each camera, as for ``forward``; sizes and numbers may differ. Tiles of all
-                cameras share calls of the backbone.
+            frames: of each camera, as for ``forward``; sizes and numbers may differ.
 
         Returns:
             ``{camera: (B, D)}`` float32.
 
         Raises:
-            ValueError: not such frames; the message names the camera.
+            ValueError: frames have another type or shape; the message names the camera.
             NonFiniteError: the embedding of a frame is NaN or infinite.
         """
         cameras = as_cameras(frames)
-        parts = list(self.layout.scales.values())
+        scale_layouts = self.scale_layouts
         chunks: dict[str, list[list[Tensor]]] = {name: [] for name in cameras}
         for pack in packs(cameras, max(1, self.max_tiles_per_batch // self.tiles_per_frame)):
             done = {name: sum(len(chunk[0]) for chunk in chunks[name]) for name in pack}
-            for name, pooled in self._encode(pack, parts, done).items():
-                chunks[name].append(pooled)
-        return {name: self.merge(_joined(found, parts)) for name, found in chunks.items()}
+            for name, features in self._encode(pack, scale_layouts, done).items():
+                chunks[name].append(features)
+        return {name: self.merge(_joined(found, scale_layouts)) for name, found in chunks.items()}
 
     def encode_scales(
         self, frames: np.ndarray | Tensor, scales: Sequence[float] | None = None
     ) -> dict[float, Tensor]:
-        """Embed frames as in ``forward``, each scale (of ``scales``, else all) apart.
+        """Return the features of each scale, before they are merged.
+
+        Args:
+            frames: as for ``forward``.
+            scales: some of the encoder's scales; None for all.
 
         Returns:
             ``{scale: (B, *stored_shape)}`` float32, see ``EmbeddingLayout.scales``.
 
         Raises:
-            ValueError: not such frames, or scales that the encoder has not.
+            ValueError: the frames are invalid, or the encoder lacks a scale.
             NonFiniteError: features of a frame are NaN or infinite.
         """
         images = as_frames(frames)
         wanted = self.spec.scales if scales is None else tuple(scales)
         if not wanted or not set(wanted) <= set(self.spec.scales):
             raise ValueError(f"scales must be some of {self.spec.scales}; got {wanted}")
-        parts = [self.layout.scales[scale] for scale in wanted]
-        tiles = sum(part.tiles for part in parts)
+        scale_layouts = [self.layout.scales[scale] for scale in wanted]
+        tiles = sum(scale_layout.tiles for scale_layout in scale_layouts)
         step = max(1, self.max_tiles_per_batch // tiles)
         chunks = [
-            self._encode({"": chunk}, parts, {"": i * step})[""]
+            self._encode({"": chunk}, scale_layouts, {"": i * step})[""]
             for i, chunk in enumerate(images.split(step))
         ]
-        return _joined(chunks, parts)
+        return _joined(chunks, scale_layouts)
 
     def stream(self, tolerance: float = 0.0, refresh_every: int | None = None) -> FrameStream:
-        """Embed frames that follow each other, encoding only the tiles that changed.
+        """Return a stream, which encodes only the tiles that changed since the last frame.
 
         Args:
-            tolerance: largest difference of a pixel (0-255) that does not count; 0 is exact.
-            refresh_every: encode a tile again after that many frames whatever it shows.
+            tolerance: largest difference of a pixel (0-255) that is no change; 0 is exact.
+            refresh_every: encode a tile again after that many frames, changed or not.
 
         See ``s2robot.encoder.streaming.FrameStream``.
         """
@@ -259,40 +263,51 @@ class FrameEncoder(TileEncoder):
         refresh_every: int = 16,
         seed: int = 0,
     ) -> SelectiveEncoder:
-        """Embed frames at a fixed cost: at most ``budget`` tiles above the smallest scale.
+        """Return an encoder of fixed cost: at most ``budget`` tiles above the smallest scale.
 
-        See ``s2robot.encoder.tile_selection.SelectiveEncoder`` for the arguments.
+        Args:
+            budget: most tiles a frame.
+            choose: see ``SelectiveEncoder``, as for the other arguments.
+            region: see there.
+            stale: see there.
+            refresh_every: see there.
+            seed: see there.
         """
         return SelectiveEncoder(self, budget, choose, region, stale, refresh_every, seed)
 
     def single_frame(self, height: int, width: int) -> SingleFrame:
-        """A path for frames of one size, one at a time, with its buffers made once.
+        """Return a faster path for single frames of one size; see ``SingleFrame``.
 
-        See ``s2robot.encoder.single_frame.SingleFrame``.
+        Args:
+            height: of the frames [px].
+            width: of the frames [px].
         """
         return SingleFrame(self, height, width)
 
     def _encode(
         self,
         cameras: Mapping[str, Tensor],
-        parts: Sequence[ScaleLayout],
+        scale_layouts: Sequence[ScaleLayout],
         done: Mapping[str, int],
     ) -> dict[str, list[Tensor]]:
-        """Frames of some cameras to each scale's part, all tiles in one call a tile size.
+        """Encode frames of some cameras to the features of each scale, in shared calls.
 
-        ``done`` says how many frames of each camera went before.
+        ``done`` is the number of earlier frames of each camera, for error messages.
         """
-        tiles = {name: self.tiles(f.to(self.device), parts) for name, f in cameras.items()}
+        tiles = {name: self.tiles(f.to(self.device), scale_layouts) for name, f in cameras.items()}
         batches = [batch for of_camera in tiles.values() for batch in of_camera]
         tokens = iter(map_tiles(self.tokens, batches, self.max_tiles_per_batch))
-        pooled = {
-            name: [self.pool(next(tokens), part, _shape(frames)) for part in parts]
+        features = {
+            name: [
+                self.pool(next(tokens), scale_layout, _shape(frames))
+                for scale_layout in scale_layouts
+            ]
             for name, frames in cameras.items()
         }
-        if not all_finite([part for found in pooled.values() for part in found]):
-            name = next(name for name, found in pooled.items() if not all_finite(found))
-            raise non_finite(self, pooled[name], tiles[name], name, done[name])
-        return pooled
+        if not all_finite([feature for found in features.values() for feature in found]):
+            name = next(name for name, found in features.items() if not all_finite(found))
+            raise non_finite(self, features[name], tiles[name], name, done[name])
+        return features
 
 
 def spec_of(
@@ -327,12 +342,12 @@ def spec_of(
 
 
 def _shape(frames: Tensor) -> tuple[int, int]:
-    """(height, width) of frames ``(B, H, W, 3)``."""
+    """Return the (height, width) of frames ``(B, H, W, 3)``."""
     return frames.shape[1], frames.shape[2]
 
 
 def _joined(
-    chunks: Sequence[Sequence[Tensor]], parts: Sequence[ScaleLayout]
+    chunks: Sequence[Sequence[Tensor]], scale_layouts: Sequence[ScaleLayout]
 ) -> dict[float, Tensor]:
-    """Parts of one chunk of frames after the other to those of all frames."""
-    return {p.scale: torch.cat([chunk[i] for chunk in chunks]) for i, p in enumerate(parts)}
+    """Join the features of successive chunks of frames, by scale."""
+    return {p.scale: torch.cat([chunk[i] for chunk in chunks]) for i, p in enumerate(scale_layouts)}

@@ -20,11 +20,22 @@ MOST_TILES = 256
 
 
 class EmbeddingLayout:
-    """Shapes of an encoder's work that follow from its spec and card, without its weights.
+    """Shapes of tiles, features and embeddings, which follow from a spec and a card.
+
+    Args:
+        spec: of the encoder.
+        card: of the backbone; no weights are needed.
 
     Raises:
         ValueError: a scale gives no tiles that suit the backbone, there are too many of them, or
             the readout does not suit the backbone.
+
+    Example:
+        >>> from s2robot.backbones import get_card
+        >>> spec = EncoderSpec("vc1-vitb", "", scales=(1, 2), readout="mean")
+        >>> layout = EmbeddingLayout(spec, get_card("vc1-vitb"))
+        >>> layout.tiles, layout.embedding_dim, layout.scales[2].image_shape
+        (5, 1536, (448, 448))
     """
 
     def __init__(self, spec: EncoderSpec, card: BackboneCard) -> None:
@@ -49,7 +60,7 @@ class EmbeddingLayout:
         self.output_shape = readouts.embedding_shape(self.pooling, self.target, width, merged)
 
     def _tilings(self) -> tuple[tuple[int, int], ...]:
-        """(rows, columns) of each scale, as the spec gives them or as they follow from scales."""
+        """Return the (rows, columns) of each scale, from the spec's tilings or from its scales."""
         spec, base = self.spec, self.card.preprocessing.image_size
         splits = [image_splits(scale, base) for scale in spec.scales]
         tilings = spec.tilings or tuple((n, n) for n in splits)
@@ -68,23 +79,23 @@ class EmbeddingLayout:
 
     @property
     def tiles(self) -> int:
-        """Tiles of a frame, of all scales."""
+        """Number of tiles of a frame, of all scales."""
         return sum(scale_layout.tiles for scale_layout in self.scales.values())
 
     def is_base(self, scale_layout: ScaleLayout) -> bool:
-        """Whether the scale shows the base image, from which "interpolate" makes the others."""
+        """Return whether a scale has the base size, from which "interpolate" makes the others."""
         base = self.card.preprocessing.image_size
         return scale_layout.image_shape == (base, base)
 
     def is_square(self, scale_layout: ScaleLayout) -> bool:
-        """Whether the scale has the square tiling that follows from it without ``tilings``."""
+        """Return whether a scale has the square tiling that it has without ``tilings``."""
         splits = image_splits(scale_layout.scale, self.card.preprocessing.image_size)
         return scale_layout.rows == scale_layout.columns == splits
 
     def frame_coverage(
         self, scale_layout: ScaleLayout, frame_shape: tuple[int, int] | None
     ) -> Tensor | None:
-        """Share of each token's area that is frame, where the geometry is "padded".
+        """Return the share of each token's area that is frame, for the geometry "padded".
 
         Args:
             scale_layout: one of ``scales``.
@@ -119,12 +130,15 @@ class EmbeddingLayout:
     def pool(
         self, tokens: Tensor, scale_layout: ScaleLayout, frame_shape: tuple[int, int] | None = None
     ) -> Tensor:
-        """A scale's tokens ``(n · B, P + g, C)`` to what is stored of it ``(B, *stored_shape)``.
+        """Reduce the tokens of one scale to its features.
 
         Args:
-            tokens: of the scale's tiles, as ``FrameEncoder.tokens`` gives them.
+            tokens: ``(n · B, P + g, C)`` of the scale's tiles, from ``TileEncoder.tokens``.
             scale_layout: one of ``scales``.
             frame_shape: (height, width) of the frames [px], which geometry "padded" needs.
+
+        Returns:
+            ``(B, *stored_shape)``, see ``scales``.
         """
         coverage = self.frame_coverage(scale_layout, frame_shape)
         counted = None if coverage is None else tiles_of_frame(coverage, scale_layout)
@@ -140,7 +154,11 @@ class EmbeddingLayout:
         return readouts.pool(self.pooling, prefix, whole, scale_layout.stored_shape, coverage)
 
     def merge(self, features: Mapping[float, Tensor]) -> Tensor:
-        """Stored features ``{scale: (B, *stored_shape)}`` to embeddings ``(B, D)``."""
+        """Merge features ``{scale: (B, *stored_shape)}`` to embeddings ``(B, D)``.
+
+        Raises:
+            ValueError: the features of a scale are missing.
+        """
         missing = [scale for scale in self.scales if scale not in features]
         if missing:
             raise ValueError(

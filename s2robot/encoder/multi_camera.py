@@ -1,4 +1,4 @@
-"""Frames of several cameras, of any sizes and numbers, in packs that share the backbone's calls."""
+"""Frames of several cameras, of any sizes and numbers, in batches for shared calls."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from s2robot.preprocessing.image_pyramid import as_frames
 
 
 def as_cameras(frames: Mapping[str, np.ndarray | Tensor]) -> dict[str, Tensor]:
-    """Check the frames of each camera, see ``as_frames``.
+    """Return the frames of each camera as checked tensors; see ``as_frames``.
 
     Returns:
         ``{camera: (B, H, W, 3) uint8}``
 
     Raises:
-        ValueError: no cameras, or frames of a camera are none; the message names the camera.
+        ValueError: there are no cameras, or frames are invalid; the message names the camera.
     """
     if not isinstance(frames, Mapping) or not frames:
         raise ValueError(
@@ -35,7 +35,12 @@ def _named(name: str, frames: np.ndarray | Tensor) -> Tensor:
 
 
 def packs(cameras: Mapping[str, Tensor], most: int) -> Iterator[dict[str, Tensor]]:
-    """Cut the frames of all cameras, one camera after the other, to packs of ``most`` frames."""
+    """Yield the frames of all cameras, one camera after the other, in packs of ``most`` frames.
+
+    Args:
+        cameras: frames ``(B, H, W, 3)`` by camera.
+        most: most frames of a pack.
+    """
     pack: dict[str, Tensor] = {}
     room = most
     for name, frames in cameras.items():

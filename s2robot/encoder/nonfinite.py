@@ -1,4 +1,4 @@
-"""NaN or infinite features: a cheap check, and when it fails, where they come from."""
+"""NaN or infinite features: a cheap check, and a search for their cause."""
 
 from __future__ import annotations
 
@@ -14,30 +14,30 @@ from s2robot.errors import NonFiniteError
 from s2robot.runtimes.eager import EagerRuntime
 
 
-def all_finite(parts: Sequence[Tensor]) -> bool:
-    """Whether no number of any part is NaN or infinite; on a GPU it waits once."""
-    return bool(torch.stack([part.isfinite().all() for part in parts]).all())
+def all_finite(features: Sequence[Tensor]) -> bool:
+    """Return whether all features are finite; a GPU is waited for once."""
+    return bool(torch.stack([feature.isfinite().all() for feature in features]).all())
 
 
 def non_finite(
     encoder: TileEncoder,
-    parts: Sequence[Tensor],
+    features: Sequence[Tensor],
     tiles: Sequence[Tensor],
     camera: str = "",
     first: int = 0,
 ) -> NonFiniteError:
-    """The error for parts that are not all finite: it names the weight or the layer at fault.
+    """Return the error for features that are not all finite, with the weight or layer at fault.
 
-    The tiles of the frames in question run once more through PyTorch, each layer looked at.
+    The tiles of these frames run once more through PyTorch, with a check after each layer.
 
     Args:
-        encoder: what made the parts.
-        parts: ``(B, *stored_shape)`` of each scale.
-        tiles: ``(n · B, 3, h, w)`` in 0-255 of each scale, from which the parts were made.
+        encoder: the encoder that computed the features.
+        features: ``(B, *stored_shape)`` of each scale.
+        tiles: ``(n · B, 3, h, w)`` in 0-255 of each scale, from which the features were computed.
         camera: name of the camera, where there is one.
-        first: number of the first of these frames among all.
+        first: index of the first of these frames among all.
     """
-    broken = [~part.flatten(1).isfinite().all(dim=1) for part in parts]
+    broken = [~feature.flatten(1).isfinite().all(dim=1) for feature in features]
     frames = torch.stack(broken).any(dim=0)  # (B,)
     again = [batch.unflatten(0, (-1, len(frames)))[:, frames].flatten(0, 1) for batch in tiles]
     numbers = (frames.nonzero().flatten() + first).tolist()
@@ -50,23 +50,25 @@ def non_finite(
 
 
 def _cause(encoder: TileEncoder, tiles: Sequence[Tensor]) -> str:
-    """Why features of these tiles are not finite, and how to mend it."""
+    """Return why features of these tiles are not finite, and how to fix it."""
     model, name = encoder.token_model.backbone.model, encoder.spec.backbone
     weight = _broken_weight(model)
     if weight is not None:
-        return f"the weight {weight!r} of {name} is so already; load weights that are not damaged"
+        return (
+            f"the weight {weight!r} of {name} is NaN or infinite; load weights that are not damaged"
+        )
     layer = _broken_layer(encoder, tiles)
     if layer is None:
         return (
-            f"eager PyTorch gives finite ones for the same tiles, so it is the runtime "
+            f"eager PyTorch gives finite features for the same tiles, so the cause is the runtime "
             f"{encoder.runtime.name!r}; use runtime=eager"
         )
-    mend = "use dtype=float32" if encoder.spec.dtype == "bfloat16" else "use other weights"
-    return f"the first output of {name} that is so is that of {layer}; {mend}"
+    advice = "use dtype=float32" if encoder.spec.dtype == "bfloat16" else "use other weights"
+    return f"the first output of {name} with such values is that of {layer}; {advice}"
 
 
 def _broken_weight(model: nn.Module) -> str | None:
-    """Name of the first parameter or buffer that is not finite."""
+    """Return the name of the first parameter or buffer that is not finite."""
     for name, tensor in [*model.named_parameters(), *model.named_buffers()]:
         if tensor.is_floating_point() and not tensor.isfinite().all():
             return name
@@ -74,7 +76,7 @@ def _broken_weight(model: nn.Module) -> str | None:
 
 
 def _broken_layer(encoder: TileEncoder, tiles: Sequence[Tensor]) -> str | None:
-    """The first module whose output is not finite, or None if all of the tokens are."""
+    """Return the first module whose output is not finite, or None if all tokens are finite."""
     run = EagerRuntime(encoder.token_model, encoder.spec.dtype == "bfloat16")
     with torch.no_grad(), _watched(encoder.token_model.backbone.model) as found:
         for batch in tiles:
@@ -89,7 +91,7 @@ def _broken_layer(encoder: TileEncoder, tiles: Sequence[Tensor]) -> str | None:
 
 @contextmanager
 def _watched(model: nn.Module) -> Iterator[list[str]]:
-    """While it lasts, collect the names of modules as they return what is not finite."""
+    """Collect the names of modules whose outputs are not finite, inside the context."""
     found: list[str] = []
     handles = [module.register_forward_hook(_hook(name, found)) for name, module in _named(model)]
     try:
@@ -100,7 +102,7 @@ def _watched(model: nn.Module) -> Iterator[list[str]]:
 
 
 def _named(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    """All modules under their names; inner ones return, and so are found, before outer ones."""
+    """Yield all modules with their names; inner modules return before outer ones."""
     for name, module in model.named_modules():
         yield f"layer {name!r}" if name else "the whole model", module
 

@@ -1,7 +1,7 @@
-"""From tokens to what is stored of one scale, and from the scales' parts to one embedding.
+"""Token pooling: tokens to the stored features of a scale, and these to one embedding.
 
-Everything here is frozen. The trainable part of ``spatial_softmax`` lives with the policy; what
-is computed here for it is the token grid.
+Nothing here is trained. The trainable part of ``spatial_softmax`` belongs to the policy; the token
+grid for it is computed here.
 """
 
 from __future__ import annotations
@@ -17,36 +17,47 @@ from s2robot.multiscale import resize_grid
 
 READOUTS = ("published", "cls", "mean", "spatial_softmax")
 SCALE_MERGES = ("concat", "sum", "mean")
-"""How the parts of all scales become one embedding."""
+"""Ways to merge the features of all scales to one embedding."""
 
 
 def pooling_of(readout: str, card: BackboneCard) -> str:
-    """What a readout needs: "cls", "mean" or "grid" of the tokens, or the model's own "head".
+    """Return the token pooling of a readout: "cls", "mean", "grid", or the model's own "head".
+
+    Args:
+        readout: one of ``READOUTS``.
+        card: of the backbone.
 
     Raises:
-        ValueError: unknown readout, or class token wanted of a backbone that has none.
+        ValueError: the readout is unknown, or needs a class token that the backbone lacks.
     """
     if readout not in READOUTS:
         raise unknown("readout", readout, READOUTS)
     if readout == "cls" and not card.num_prefix_tokens:
         raise ValueError(
-            f"readout 'cls' needs a class token, which {card.name} has not; "
+            f"readout 'cls' needs a class token, which {card.name} lacks; "
             "take published, mean or spatial_softmax"
         )
     return {"published": card.published, "spatial_softmax": "grid"}.get(readout, readout)
 
 
 def width_of(pooling: str, card: BackboneCard) -> int:
-    """Channels that a stage has on each scale."""
+    """Return the channels of each scale after a token pooling."""
     return card.head_dim if pooling == "head" and card.head_dim else card.dim
 
 
 def stored_shape(
     pooling: str, grid: tuple[int, int], target: tuple[int, int], dim: int
 ) -> tuple[int, ...]:
-    """Shape of what is stored of one scale: the smaller of its own grid and the target grid.
+    """Return the shape of the stored features of one scale.
 
-    Grids are (rows, columns), of which each is the smaller one.
+    Args:
+        pooling: as ``pooling_of`` returns it.
+        grid: (rows, columns) of the scale.
+        target: (rows, columns) of the embedding.
+        dim: channels.
+
+    Returns:
+        The smaller of both grids in each direction and the channels, or the channels alone.
     """
     return (min(grid[0], target[0]), min(grid[1], target[1]), dim) if pooling == "grid" else (dim,)
 
@@ -54,20 +65,27 @@ def stored_shape(
 def embedding_shape(
     pooling: str, target: tuple[int, int], dim: int, scales: int
 ) -> tuple[int, ...]:
-    """Shape of the embedding of all scales: ``(gh, gw, C · scales)`` or ``(C · scales,)``."""
+    """Return the shape of an embedding: ``(gh, gw, C · scales)`` or ``(C · scales,)``.
+
+    Args:
+        pooling: as ``pooling_of`` returns it.
+        target: (rows, columns) of the embedding's grid.
+        dim: channels of one scale.
+        scales: number of scales that are concatenated.
+    """
     return (*target, dim * scales) if pooling == "grid" else (dim * scales,)
 
 
 def pool(
     pooling: str, prefix: Tensor, grid: Tensor, shape: Sequence[int], coverage: Tensor | None = None
 ) -> Tensor:
-    """Reduce one scale's tokens to what is stored of it.
+    """Reduce the tokens of one scale to its features.
 
     Args:
-        pooling: as ``stage_of`` gives it, "head" apart.
+        pooling: as ``pooling_of`` returns it, "head" apart.
         prefix: ``(B, P, C)``, averaged over the scale's tiles, class token first.
         grid: ``(B, h, w, C)``, the scale's whole grid.
-        shape: as ``stored_shape`` gives it.
+        shape: as ``stored_shape`` returns it.
         coverage: ``(h, w)``, share of each token's area that is frame and not padding. Means are
             weighted by it, and cells of the grid that see no frame become 0.
 
@@ -89,9 +107,9 @@ def _weighted_mean(grid: Tensor, coverage: Tensor) -> Tensor:
 
 
 def _resize_frame(grid: Tensor, size: Sequence[int], coverage: Tensor) -> Tensor:
-    """As ``resize_grid``, each cell averaging what it sees of the frame, or 0 if that is nothing.
+    """Resize a grid by the average of the frame in each cell; 0 for cells without any frame.
 
-    Of a grid that keeps its size, the cells that see any of the frame stay as they are.
+    If the grid keeps its size, cells with any of the frame stay unchanged.
     """
     if tuple(grid.shape[1:3]) == tuple(size):
         return torch.where(coverage > 0, grid, 0)
@@ -101,28 +119,28 @@ def _resize_frame(grid: Tensor, size: Sequence[int], coverage: Tensor) -> Tensor
 
 def join(
     pooling: str,
-    parts: Sequence[Tensor],
+    features: Sequence[Tensor],
     target: tuple[int, int],
     merge: str = "concat",
     weights: Sequence[float] = (),
 ) -> Tensor:
-    """Make the scales' parts one, grids brought to the target grid first.
+    """Merge the features of all scales to embeddings; grids are resized to the target first.
 
     Args:
-        pooling: as ``stage_of`` gives it.
-        parts: ``(B, *stored_shape)`` of each scale.
+        pooling: as ``pooling_of`` returns it.
+        features: ``(B, *stored_shape)`` of each scale.
         target: (rows, columns) of the embedding's grid.
         merge: "concat" (on channels), "sum" or "mean".
-        weights: factor of each part; all 1 where there are none.
+        weights: factor of each scale; empty for 1.
 
     Returns:
         ``(B, D)``; of grids the flattened ``(gh, gw, C)``, with C · scales channels for "concat".
     """
     if pooling == "grid":
-        parts = [resize_grid(part, target) for part in parts]
+        features = [resize_grid(feature, target) for feature in features]
     if weights:
-        parts = [part * weight for part, weight in zip(parts, weights, strict=True)]
+        features = [feature * weight for feature, weight in zip(features, weights, strict=True)]
     if merge == "concat":
-        return torch.cat(list(parts), dim=-1).flatten(1)
-    stacked = torch.stack(list(parts))
+        return torch.cat(list(features), dim=-1).flatten(1)
+    stacked = torch.stack(list(features))
     return (stacked.sum(dim=0) if merge == "sum" else stacked.mean(dim=0)).flatten(1)

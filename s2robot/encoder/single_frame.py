@@ -1,4 +1,4 @@
-"""One frame at a time with buffers made once: what a control loop calls."""
+"""Encoding of one frame at a time with buffers that are made once, for control loops."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from s2robot.runtimes.eager import EagerRuntime
 
 
 class SingleFrame:
-    """Frames of one size, one at a time, to embeddings; the same numbers as the encoder's.
+    """Encoder of single frames of one size; it returns the same numbers as the encoder.
 
     On a processor the tiles of all scales are written into buffers that the runtime reads. On a GPU
     with the runtime "cuda-graph" everything from the uint8 frame to the embedding is one recorded
@@ -24,12 +24,19 @@ class SingleFrame:
         encoder: what computes the embeddings.
         height: of the frames [px].
         width: of the frames [px].
+
+    Example:
+        >>> from s2robot import FrameEncoder
+        >>> encoder = FrameEncoder.from_name("random/vitt16-128", (1, 2), "mean", device="cpu")
+        >>> embed = encoder.single_frame(240, 320)
+        >>> tuple(embed(np.zeros((240, 320, 3), np.uint8)).shape)
+        (1, 384)
     """
 
     def __init__(self, encoder: TileEncoder, height: int, width: int) -> None:
         self.encoder = encoder
         self.shape: tuple[int, int, int] = (height, width, 3)
-        self.parts = list(encoder.layout.scales.values())
+        self.scale_layouts = encoder.scale_layouts
         blank = torch.zeros(1, *self.shape, dtype=torch.uint8)
         whole = encoder.runtime.name == "cuda-graph"
         self._graph = _RecordedFrame(encoder, blank) if whole else None
@@ -37,18 +44,18 @@ class SingleFrame:
         self._places = [] if whole else self._windows()
 
     def _make_buffers(self, blank: Tensor) -> list[Tensor]:
-        """One float32 batch a tile size, which runtimes read without another copy."""
-        tiles = self.encoder.tiles(blank.to(self.encoder.device), self.parts)
+        """Make one float32 batch for each tile size, which runtimes read without another copy."""
+        tiles = self.encoder.tiles(blank.to(self.encoder.device), self.scale_layouts)
         return group_tiles([batch.float() for batch in tiles])
 
     def _windows(self) -> list[tuple[int, int, int]]:
-        """Where each scale's tiles lie: number of the buffer, first and last row."""
+        """Return the place of each scale's tiles: index of the buffer, first and last row."""
         shapes = [buffer.shape[-2:] for buffer in self._buffers]
         filled, places = [0] * len(shapes), []
-        for part in self.parts:
-            i = shapes.index(torch.Size(part.tile_shape))
-            places.append((i, filled[i], filled[i] + part.tiles))
-            filled[i] += part.tiles
+        for scale_layout in self.scale_layouts:
+            i = shapes.index(torch.Size(scale_layout.tile_shape))
+            places.append((i, filled[i], filled[i] + scale_layout.tiles))
+            filled[i] += scale_layout.tiles
         return places
 
     @torch.no_grad()
@@ -56,7 +63,7 @@ class SingleFrame:
         """Embed one frame ``(H, W, 3)`` uint8: ``(1, D)`` float32 on the encoder's device.
 
         Raises:
-            ValueError: no such frame, or of another size.
+            ValueError: the frame is invalid or of another size.
             NonFiniteError: the embedding is NaN or infinite.
         """
         if tuple(frame.shape) != self.shape:
@@ -71,17 +78,17 @@ class SingleFrame:
 
     def _through_buffers(self, images: Tensor) -> Tensor:
         encoder = self.encoder
-        tiles = encoder.tiles(images.to(encoder.device), self.parts)
+        tiles = encoder.tiles(images.to(encoder.device), self.scale_layouts)
         for batch, (i, first, last) in zip(tiles, self._places, strict=True):
             self._buffers[i][first:last].copy_(batch)
         tokens = [encoder.tokens(buffer) for buffer in self._buffers]
-        pooled = {
-            part.scale: encoder.pool(tokens[i][first:last], part, self.shape[:2])
-            for part, (i, first, last) in zip(self.parts, self._places, strict=True)
+        features = {
+            scale_layout.scale: encoder.pool(tokens[i][first:last], scale_layout, self.shape[:2])
+            for scale_layout, (i, first, last) in zip(self.scale_layouts, self._places, strict=True)
         }
-        if not all_finite(list(pooled.values())):
-            raise non_finite(encoder, list(pooled.values()), tiles)
-        return encoder.merge(pooled)
+        if not all_finite(list(features.values())):
+            raise non_finite(encoder, list(features.values()), tiles)
+        return encoder.merge(features)
 
 
 class _RecordedFrame:
@@ -103,12 +110,14 @@ class _RecordedFrame:
 
     def _embed(self) -> Tensor:
         encoder = self.encoder
-        parts = list(encoder.layout.scales.values())
+        scale_layouts = encoder.scale_layouts
         eager = EagerRuntime(encoder.token_model, encoder.spec.dtype == "bfloat16")
-        tokens = map_tiles(eager, encoder.tiles(self.given, parts))
+        tokens = map_tiles(eager, encoder.tiles(self.given, scale_layouts))
         shape = self.given.shape[1], self.given.shape[2]
-        pooled = {p.scale: encoder.pool(t, p, shape) for t, p in zip(tokens, parts, strict=True)}
-        return encoder.merge(pooled)
+        features = {
+            p.scale: encoder.pool(t, p, shape) for t, p in zip(tokens, scale_layouts, strict=True)
+        }
+        return encoder.merge(features)
 
     def __call__(self, images: Tensor) -> Tensor:
         self.pinned.copy_(images)

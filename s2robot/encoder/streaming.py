@@ -1,9 +1,10 @@
-"""Crop reuse: S² crops do not attend to each other; one that stands still keeps its features.
+"""Streams of frames: a tile that has not changed keeps its features, and is not encoded again.
 
-A stream keeps, for each camera (slot), the tiles it last encoded and their tokens. Tiles of a new
-frame are compared with those, and only the changed ones go through the backbone. At tolerance 0
-nothing is approximated; where the backbone's arithmetic does not depend on what else is in a batch
-(float32 on the processors tried), embeddings are bit-identical to the encoder's own.
+The tiles of S² do not attend to each other, so this is exact. A stream caches the tiles that it
+encoded last and their tokens, for each camera. It compares the tiles of a new frame with these and
+encodes only the changed ones. At tolerance 0 nothing is approximated; where the
+backbone's arithmetic does not depend on the rest of a batch (float32 on the processors tried),
+embeddings are bit-identical to the encoder's own.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ _by_old_names = renamed_keywords({"slots": "streams"})
 
 @dataclass
 class StreamStats:
-    """What a stream has done since it was made or reset."""
+    """Counts of a stream since it was made or reset."""
 
     frames: int = 0
     tiles: dict[float, int] = field(default_factory=dict)
@@ -51,20 +52,30 @@ class StreamStats:
 
 
 class FrameStream:
-    """Frames of cameras that mostly stand still, to embeddings; only changed tiles are encoded.
+    """Encoder of successive frames that encodes only the tiles that changed.
 
-    One stream belongs to one thread. It may be called wherever the encoder is.
+    One stream belongs to one thread. It can be called in place of the encoder.
 
     Args:
         encoder: what computes the embeddings.
         tolerance: largest difference of a pixel (0-255) between a tile and the encoded one at which
             its features still count as its own. Differences do not add up: the comparison is
             always with the tile that was encoded. Above 0 embeddings are approximate.
-        refresh_every: encode a tile again after that many frames even if it stood still; None for
-            never, which is exact at tolerance 0.
+        refresh_every: encode a tile again after that many frames even if it has not changed; None
+            for never, which is exact at tolerance 0.
 
     Raises:
         ValueError: an argument is out of its range.
+
+    Example:
+        >>> from s2robot import FrameEncoder
+        >>> encoder = FrameEncoder.from_name("random/vitt16-128", (1, 2), "mean", device="cpu")
+        >>> stream = encoder.stream()
+        >>> frame = np.zeros((256, 256, 3), np.uint8)
+        >>> for _ in range(2):
+        ...     embedding = stream(frame)
+        >>> bool(torch.equal(embedding, encoder(frame))), stream.stats.hit_rate
+        (True, 0.5)
     """
 
     def __init__(
@@ -94,30 +105,36 @@ class FrameStream:
 
         Args:
             frames: as for the encoder, ``(B, H, W, 3)`` or ``(H, W, 3)`` uint8 RGB.
-            streams: which camera (or environment) each frame is of; 0 to B - 1 when not given.
+            streams: camera (or environment) of each frame, by index; 0 to B - 1 when not given.
 
         Returns:
             ``(B, D)`` float32 on the encoder's device.
 
         Raises:
-            ValueError: not such frames, of another size than before, or slots that are not B
-                different numbers from 0.
+            ValueError: the frames are invalid or of another size than before, or the streams are
+                not B different numbers from 0.
             NonFiniteError: the embedding of a frame is NaN or infinite.
         """
         images = as_frames(frames)
         order = self._check(images, streams)
         encoder = self.encoder
-        parts = list(encoder.layout.scales.values())
-        tiles = encoder.tiles(images.to(encoder.device), parts)
-        cached = [self._cached(part, new, order) for part, new in zip(parts, tiles, strict=True)]
+        scale_layouts = encoder.scale_layouts
+        tiles = encoder.tiles(images.to(encoder.device), scale_layouts)
+        cached = [
+            self._cached(scale_layout, new, order)
+            for scale_layout, new in zip(scale_layouts, tiles, strict=True)
+        ]
         changed = [k.changed(new, order, self) for k, new in zip(cached, tiles, strict=True)]
         encode_some(encoder, cached, tiles, changed, order)
-        self._count(parts, cached, changed, order)
+        self._count(scale_layouts, cached, changed, order)
         shape = images.shape[1], images.shape[2]
-        pooled = [encoder.pool(k.of(order), p, shape) for p, k in zip(parts, cached, strict=True)]
-        if not all_finite(pooled):
-            raise non_finite(encoder, pooled, [k.tiles[:, order].flatten(0, 1) for k in cached])
-        return encoder.merge({part.scale: p for part, p in zip(parts, pooled, strict=True)})
+        features = [
+            encoder.pool(k.of(order), scale_layout, shape)
+            for scale_layout, k in zip(scale_layouts, cached, strict=True)
+        ]
+        if not all_finite(features):
+            raise non_finite(encoder, features, [k.tiles[:, order].flatten(0, 1) for k in cached])
+        return encoder.merge(dict(zip(encoder.layout.scales, features, strict=True)))
 
     def _check(self, images: Tensor, streams: Sequence[int] | None) -> Tensor:
         check_same_size(images, self._shape)
@@ -125,33 +142,40 @@ class FrameStream:
         self._shape = tuple(images.shape[1:])
         return torch.tensor(order, device=self.encoder.device)
 
-    def _cached(self, part: ScaleLayout, tiles: Tensor, order: Tensor) -> TileCache:
+    def _cached(self, scale_layout: ScaleLayout, tiles: Tensor, order: Tensor) -> TileCache:
         streams = int(order.max()) + 1
-        if part.scale not in self._scales:
-            self._scales[part.scale] = TileCache(part.tiles, tiles)
-        cached = self._scales[part.scale]
+        if scale_layout.scale not in self._scales:
+            self._scales[scale_layout.scale] = TileCache(scale_layout.tiles, tiles)
+        cached = self._scales[scale_layout.scale]
         cached.grow(streams)
         return cached
 
     def _count(
         self,
-        parts: Sequence[ScaleLayout],
+        scale_layouts: Sequence[ScaleLayout],
         cached: Sequence[TileCache],
         changed: Sequence[Tensor],
         order: Tensor,
     ) -> None:
         stats = self.stats
         stats.frames += len(order)
-        for part, k, mask in zip(parts, cached, changed, strict=True):
+        for scale_layout, k, mask in zip(scale_layouts, cached, changed, strict=True):
             new = int(mask.sum())
-            stats.tiles[part.scale] = stats.tiles.get(part.scale, 0) + mask.numel()
-            stats.reused[part.scale] = stats.reused.get(part.scale, 0) + mask.numel() - new
+            stats.tiles[scale_layout.scale] = stats.tiles.get(scale_layout.scale, 0) + mask.numel()
+            stats.reused[scale_layout.scale] = (
+                stats.reused.get(scale_layout.scale, 0) + mask.numel() - new
+            )
             stats.oldest_age = max(stats.oldest_age, int(k.age[:, order].max()))
             stats.largest_drift = max(stats.largest_drift, k.drift)
 
 
 def check_same_size(images: Tensor, before: Sequence[int] | None) -> None:
-    """Refuse frames ``(B, H, W, 3)`` of another shape than ``before`` (H, W, 3), if any."""
+    """Raise ValueError if frames ``(B, H, W, 3)`` differ in shape from ``before`` (H, W, 3).
+
+    Args:
+        images: of the new frames.
+        before: shape of the frames so far; None for the first ones.
+    """
     if before is not None and tuple(images.shape[1:]) != tuple(before):
         raise ValueError(
             f"frames of this stream were {before[0]} x {before[1]} and are now "
@@ -161,14 +185,18 @@ def check_same_size(images: Tensor, before: Sequence[int] | None) -> None:
 
 
 def checked_streams(frames: int, streams: Sequence[int] | None) -> list[int]:
-    """Which slot each of so many frames is of; 0, 1, ... when ``streams`` is not given.
+    """Return the stream of each frame; 0, 1, ... where ``streams`` is not given.
+
+    Args:
+        frames: number of frames.
+        streams: index of the camera of each frame.
 
     Raises:
-        ValueError: not that many different numbers from 0.
+        ValueError: the streams are not that many different numbers from 0.
     """
     order = list(range(frames)) if streams is None else list(streams)
     if len(order) != frames or len(set(order)) < len(order) or min(order) < 0:
-        raise ValueError(f"slots {order} must be {frames} different numbers from 0, one a frame")
+        raise ValueError(f"streams {order} must be {frames} different numbers from 0, one a frame")
     return order
 
 
@@ -179,14 +207,14 @@ def encode_some(
     wanted: Sequence[Tensor],
     order: Tensor,
 ) -> None:
-    """Encode some tiles of all scales in as few calls as the encoder would, and keep them.
+    """Encode some tiles of all scales, in as few calls as possible, and cache their tokens.
 
     Args:
-        encoder: that made the tiles.
-        cached: what is kept of each scale.
+        encoder: the encoder that cut the tiles.
+        cached: cache of each scale.
         tiles: ``(n · B, 3, h, w)`` of each scale.
-        wanted: ``(n, B)`` booleans of each scale: which to encode.
-        order: slots ``(B,)`` of the frames.
+        wanted: ``(n, B)`` booleans of each scale, true for tiles to encode.
+        order: stream ``(B,)`` of each frame.
     """
     new = [tile[mask.flatten()] for tile, mask in zip(tiles, wanted, strict=True)]
     some = [i for i, batch in enumerate(new) if len(batch)]
@@ -196,19 +224,24 @@ def encode_some(
 
 
 class TileCache:
-    """Tiles of one scale that were encoded, and their tokens, for each slot."""
+    """Cache of one scale: the tiles that were encoded and their tokens, for each stream.
+
+    Args:
+        tiles_per_frame: of the scale.
+        like: a tile ``(..., 3, h, w)`` with the shape, dtype and device of all.
+    """
 
     def __init__(self, tiles_per_frame: int, like: Tensor) -> None:
         self.tiles_per_frame = tiles_per_frame
-        self.tiles = like.new_empty(tiles_per_frame, 0, *like.shape[1:])  # (n, slots, 3, h, w)
+        self.tiles = like.new_empty(tiles_per_frame, 0, *like.shape[1:])  # (n, streams, 3, h, w)
         self.known = torch.zeros(tiles_per_frame, 0, dtype=torch.bool, device=like.device)
         self.age = torch.zeros(tiles_per_frame, 0, dtype=torch.long, device=like.device)
-        self.tokens: Tensor | None = None  # (n, slots, P + g, C)
+        self.tokens: Tensor | None = None  # (n, streams, P + g, C)
         self.drift = 0.0
         """Largest difference of a pixel in the tiles last reused."""
 
     def grow(self, streams: int) -> None:
-        """Make room for slots that were not there before."""
+        """Make room for streams that are new."""
         more = streams - self.known.shape[1]
         if more <= 0:
             return
@@ -219,7 +252,16 @@ class TileCache:
             self.tokens = _widened(self.tokens, more)
 
     def changed(self, tiles: Tensor, order: Tensor, stream: FrameStream) -> Tensor:
-        """Which of ``tiles`` (n · B, 3, h, w) have to be encoded: ``(n, B)``."""
+        """Return which tiles have to be encoded, and count the age of the others.
+
+        Args:
+            tiles: ``(n · B, 3, h, w)`` of the new frames.
+            order: stream ``(B,)`` of each frame.
+            stream: the stream with its tolerance.
+
+        Returns:
+            ``(n, B)`` booleans.
+        """
         new = tiles.unflatten(0, (self.tiles_per_frame, -1))  # (n, B, 3, h, w)
         old = self.tiles[:, order]
         if stream.tolerance == 0:
@@ -236,9 +278,14 @@ class TileCache:
         return differs
 
     def change(self, tiles: Tensor, order: Tensor) -> Tensor:
-        """Mean absolute difference (0-255) of ``tiles`` (n · B, 3, h, w) to the kept: ``(n, B)``.
+        """Return the mean absolute difference (0-255) between tiles and the cached ones.
 
-        0 where all pixels are equal and only there; infinite where none are kept.
+        Args:
+            tiles: ``(n · B, 3, h, w)`` of the new frames.
+            order: stream ``(B,)`` of each frame.
+
+        Returns:
+            ``(n, B)``; 0 only where all pixels are equal, infinite where nothing is cached.
         """
         self.grow(int(order.max()) + 1)
         new = tiles.unflatten(0, (self.tiles_per_frame, -1))  # (n, B, 3, h, w)
@@ -246,7 +293,14 @@ class TileCache:
         return torch.where(self.known[:, order], mean, torch.inf)
 
     def store(self, tokens: Tensor, tiles: Tensor, changed: Tensor, order: Tensor) -> None:
-        """Keep the tokens of the changed tiles, and the tiles themselves."""
+        """Cache tiles and their tokens.
+
+        Args:
+            tokens: ``(k, P + g, C)`` of the k changed tiles.
+            tiles: ``(n · B, 3, h, w)``, changed or not.
+            changed: ``(n, B)`` booleans.
+            order: stream ``(B,)`` of each frame.
+        """
         if self.tokens is None:
             self.tokens = tokens.new_zeros(*self.known.shape, *tokens.shape[1:])
         rows, columns = changed.nonzero(as_tuple=True)
@@ -255,11 +309,11 @@ class TileCache:
         self.known[rows, order[columns]] = True
 
     def of(self, order: Tensor) -> Tensor:
-        """Tokens of these slots' tiles ``(n · B, P + g, C)``, as the encoder orders them."""
-        assert self.tokens is not None  # a slot's first frame is encoded whole
+        """Return the tokens ``(n · B, P + g, C)`` of some streams, in the encoder's order."""
+        assert self.tokens is not None  # all tiles of a stream's first frame are encoded
         return self.tokens[:, order].flatten(0, 1)
 
 
 def _widened(cached: Tensor, more: int) -> Tensor:
-    """``(n, slots, ...)`` with room for more slots."""
+    """Return ``(n, streams, ...)`` with room for more streams."""
     return torch.cat([cached, cached.new_zeros(cached.shape[0], more, *cached.shape[2:])], dim=1)

@@ -1,9 +1,9 @@
-"""Scale-selective processing: only some tiles of the higher scales, under a fixed budget.
+"""Selective encoding: only some tiles of the larger scales, at a fixed cost for each frame.
 
-S² spends as much on every part of a frame; its authors name choosing as future work (arXiv
-2403.13043, Section 6). Here the base scale is encoded whole, and of the other scales' tiles at most
-``budget`` a frame. A tile without features of its own takes those of the next lower scale: the same
-place of its grid, enlarged; so with budget 0 all scales show the base scale.
+S² spends as much on every part of a frame; its authors name selection as future work (arXiv
+2403.13043, Section 6). Here all tiles of the smallest scale are encoded, and at most ``budget``
+tiles of the other scales. A tile without features of its own takes those of the next smaller scale
+at the same place, enlarged. With budget 0 all scales show the smallest scale.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ Region = Sequence[float] | np.ndarray
 
 @dataclass
 class SelectionStats:
-    """What a selective encoder has done since it was made or reset."""
+    """Counts of a selective encoder since it was made or reset."""
 
     frames: int = 0
     encoded: dict[float, np.ndarray] = field(default_factory=dict)
@@ -43,9 +43,9 @@ class SelectionStats:
     gflops: float = 0.0
     """10⁹ floating-point operations of what was encoded."""
     full_gflops: float = 0.0
-    """Those that the encoder itself would have spent."""
+    """10⁹ floating-point operations of the same frames without selection."""
     oldest_age: int = 0
-    """Most frames in a row that features of changed pixels were kept for."""
+    """Most frames in a row for which a changed tile kept its old features."""
 
     @property
     def encoded_tiles(self) -> dict[float, int]:
@@ -59,16 +59,16 @@ class SelectionStats:
 
     @property
     def cost_share(self) -> float:
-        """What was spent as a share of the encoder's own cost."""
+        """Share of the cost without selection that was spent."""
         return self.gflops / self.full_gflops if self.full_gflops else 0.0
 
 
 class SelectiveEncoder:
-    """Frames to embeddings, of which the higher scales are encoded in part.
+    """Encoder of frames that encodes only some tiles of the larger scales.
 
-    Tiles whose pixels are those last encoded for their slot keep their features, which is exact,
-    and cost nothing, at the base scale too. Of the changed tiles of the other scales the first
-    ``budget`` are encoded in the order of
+    Tiles whose pixels have not changed since they were encoded keep their features. This is exact
+    and costs nothing, at the smallest scale too. Of the changed tiles of the other scales, the
+    first ``budget`` are encoded in the order of
 
     - "motion": the mean absolute difference of their pixels (0-255) to those last encoded; tiles
       never encoded come first. Tiles that have waited for ``refresh_every`` frames go before all
@@ -77,7 +77,7 @@ class SelectiveEncoder:
     - "attention": the mass that ``look_at``'s map has in them; a map counts until the next one.
       Before the first, all places weigh alike.
     - "region": the mass of ``region`` in them. The rest of the budget goes to tiles outside.
-    - "random": chance, as a control.
+    - "random": a random order, as a baseline.
 
     Equals are ranked by motion, then from coarse to fine and row by row. A large tile holds more
     mass than a small one inside it, so a coarse scale goes first where a map is wide.
@@ -101,6 +101,16 @@ class SelectiveEncoder:
 
     Raises:
         ValueError: an argument is out of its range, or the encoder has a single scale.
+
+    Example:
+        >>> from s2robot import FrameEncoder
+        >>> encoder = FrameEncoder.from_name("random/vitt16-128", (1, 2), "mean", device="cpu")
+        >>> selective = encoder.selective(budget=1)
+        >>> frame = np.zeros((256, 256, 3), np.uint8)
+        >>> tuple(selective(frame).shape)
+        (1, 384)
+        >>> selective.stats.encoded_tiles  # of the 4 tiles of scale 2
+        {1: 1, 2: 1}
     """
 
     def __init__(
@@ -126,8 +136,10 @@ class SelectiveEncoder:
                 "is needed for choose='region' and for nothing else"
             )
         self.encoder = encoder
-        self._parts = _ascending(encoder)
-        self.budget = _checked_budget(budget, sum(part.tiles for part in self._parts[1:]))
+        self._scale_layouts = _ascending(encoder)
+        self.budget = _checked_budget(
+            budget, sum(scale_layout.tiles for scale_layout in self._scale_layouts[1:])
+        )
         self.choose, self.stale, self.refresh_every = choose, stale, refresh_every
         self._region = None if region is None else self._in_tiles(*_map_of(region))
         self._generator = torch.Generator().manual_seed(seed)
@@ -139,22 +151,22 @@ class SelectiveEncoder:
         self.stats = SelectionStats()
 
     def forget(self) -> None:
-        """Forget all frames and maps, and go on counting."""
+        """Forget all frames and maps; the counts continue."""
         self._cached: list[TileCache] = []
         self._shape: tuple[int, ...] | None = None
         self._mass: dict[int, Tensor] = {}
 
     @_by_old_names
     def look_at(self, weights: np.ndarray | Tensor, streams: Sequence[int] | None = None) -> None:
-        """Say where the next frames matter.
+        """Set the maps of importance that rank the tiles of the next frames.
 
         Args:
             weights: maps ``(B, gh, gw)`` from 0 over the image, such as ``Policy.attention``'s on
                 the embedding's grid; any number of rows and columns. Only ratios count.
-            streams: which slot each map is of; 0 to B - 1 when not given.
+            streams: camera of each map, by index; 0 to B - 1 when not given.
 
         Raises:
-            ValueError: not such maps or slots, or tiles are chosen by something else.
+            ValueError: the maps or streams are invalid, or ``choose`` is not "attention".
         """
         if self.choose != "attention":
             raise ValueError(f"look_at is for choose='attention'; this one has {self.choose!r}")
@@ -182,9 +194,11 @@ class SelectiveEncoder:
         streams = checked_streams(len(images), streams)
         self._shape = tuple(images.shape[1:])
         order = torch.tensor(streams, device=encoder.device)
-        tiles = encoder.tiles(images.to(encoder.device), self._parts)
+        tiles = encoder.tiles(images.to(encoder.device), self._scale_layouts)
         if not self._cached:
-            self._cached = [TileCache(p.tiles, t) for p, t in zip(self._parts, tiles, strict=True)]
+            self._cached = [
+                TileCache(p.tiles, t) for p, t in zip(self._scale_layouts, tiles, strict=True)
+            ]
         changes = [k.change(t, order) for k, t in zip(self._cached, tiles, strict=True)]
         wanted = self._wanted(changes, streams, order)
         encode_some(encoder, self._cached, tiles, wanted, order)
@@ -193,13 +207,13 @@ class SelectiveEncoder:
 
     # ---------------------------------------------------------------------------- which tiles
     def _wanted(self, changes: list[Tensor], streams: list[int], order: Tensor) -> list[Tensor]:
-        """Which tiles to encode, ``(n, B)`` of each scale."""
+        """Select the tiles to encode: booleans ``(n, B)`` of each scale."""
         change = torch.cat(changes[1:])  # (n of all higher scales, B)
         changed = change > 0
         keys = (change, self._weights(changed, streams, order), changed.float())
         first = _ranked(keys)[: self.budget]
         chosen = torch.zeros_like(changed).scatter_(0, first, True) & changed
-        higher = chosen.split([part.tiles for part in self._parts[1:]])
+        higher = chosen.split([scale_layout.tiles for scale_layout in self._scale_layouts[1:]])
         wanted = [changes[0] > 0, *higher]
         for cached, change, mask in zip(self._cached, changes, wanted, strict=True):
             waits = (change > 0) & ~mask
@@ -207,7 +221,7 @@ class SelectiveEncoder:
         return wanted
 
     def _weights(self, like: Tensor, streams: list[int], order: Tensor) -> Tensor:
-        """What ranks tiles before their motion does, ``(n, B)``."""
+        """Return the key ``(n, B)`` that ranks tiles before their motion does."""
         if self.choose == "motion":
             age = torch.cat([cached.age[:, order] for cached in self._cached[1:]])
             return torch.where(age >= self.refresh_every, age, 0).float()
@@ -221,40 +235,51 @@ class SelectiveEncoder:
         return torch.stack([self._mass.get(s, uniform) for s in streams], dim=1).to(like.device)
 
     def _in_tiles(self, weights: Tensor, y: Tensor, x: Tensor) -> Tensor:
-        """Share of a map ``(gh, gw)`` with cells between ``y`` and ``x`` in each tile: ``(n,)``."""
+        """Return the share ``(n,)`` of a map ``(gh, gw)`` in each tile; ``y``, ``x``: cell edges."""
         total = weights.sum().clamp(min=1e-30)
         masses = [
-            (_overlap(part.rows, y) @ weights @ _overlap(part.columns, x).T / total).flatten()
-            for part in self._parts[1:]
+            (
+                _overlap(scale_layout.rows, y)
+                @ weights
+                @ _overlap(scale_layout.columns, x).T
+                / total
+            ).flatten()
+            for scale_layout in self._scale_layouts[1:]
         ]
         return torch.cat(masses).mul(1e6).round()  # equals are equal, whatever the rounding
 
     # ------------------------------------------------------------------------- what they show
     def _embed(self, changes: list[Tensor], wanted: list[Tensor], order: Tensor) -> Tensor:
-        encoder, parts = self.encoder, self._parts
+        encoder, scale_layouts = self.encoder, self._scale_layouts
         tokens = self._cached[0].of(order)
         assert self._shape is not None
         shape = self._shape[0], self._shape[1]
-        pooled = [encoder.pool(tokens, parts[0], shape)]
-        for i in range(1, len(parts)):
+        features = [encoder.pool(tokens, scale_layouts[0], shape)]
+        for i in range(1, len(scale_layouts)):
             own = (changes[i] == 0) | wanted[i]
             if self.stale == "keep":
                 own |= self._cached[i].known[:, order]
             if own.all():
                 tokens = self._cached[i].of(order)
             else:
-                lower = self._from_lower(tokens, parts[i - 1], parts[i])
-                tokens = self._filled(parts[i], self._cached[i], lower, own, order)
-            pooled.append(encoder.pool(tokens, parts[i], shape))
-        if not all_finite(pooled):
+                lower = self._from_lower(tokens, scale_layouts[i - 1], scale_layouts[i])
+                tokens = self._filled(scale_layouts[i], self._cached[i], lower, own, order)
+            features.append(encoder.pool(tokens, scale_layouts[i], shape))
+        if not all_finite(features):
             shown = [cached.tiles[:, order].flatten(0, 1) for cached in self._cached]
-            raise non_finite(encoder, pooled, shown)
-        return encoder.merge({part.scale: p for part, p in zip(parts, pooled, strict=True)})
+            raise non_finite(encoder, features, shown)
+        scales = [scale_layout.scale for scale_layout in scale_layouts]
+        return encoder.merge(dict(zip(scales, features, strict=True)))
 
     def _filled(
-        self, part: ScaleLayout, cached: TileCache, lower: Tensor, own: Tensor, order: Tensor
+        self,
+        scale_layout: ScaleLayout,
+        cached: TileCache,
+        lower: Tensor,
+        own: Tensor,
+        order: Tensor,
     ) -> Tensor:
-        """Tokens ``(n · B, P + g, C)``: a tile's own where it has some, else the lower scale's.
+        """Return tokens ``(n · B, P + g, C)``: a tile's own if it has any, else the lower scale's.
 
         Prefix tokens are averaged over tiles later on: a tile without any of its own shows the
         mean of those that have.
@@ -262,31 +287,41 @@ class SelectiveEncoder:
         if cached.tokens is None:
             return lower.flatten(0, 1)
         tokens, mask = cached.tokens[:, order], own[..., None, None]  # (n, B, P + g, C)
-        prefix, shown = self._prefix, mask[self._of_frame(part)]
-        some, own_prefix = shown.any(dim=0), tokens[self._of_frame(part), :, :prefix]
+        prefix, shown = self._prefix, mask[self._of_frame(scale_layout)]
+        some, own_prefix = shown.any(dim=0), tokens[self._of_frame(scale_layout), :, :prefix]
         mean = (own_prefix * shown).sum(dim=0) / shown.sum(dim=0).clamp(min=1)
         lower[:, :, :prefix] = torch.where(some, mean, lower[:, :, :prefix])
         return torch.where(mask, tokens, lower).flatten(0, 1)
 
-    def _from_lower(self, tokens: Tensor, lower: ScaleLayout, part: ScaleLayout) -> Tensor:
-        """A lower scale's tokens ``(n' · B, P + g', C)`` as a higher one's ``(n, B, P + g, C)``."""
+    def _from_lower(self, tokens: Tensor, lower: ScaleLayout, scale_layout: ScaleLayout) -> Tensor:
+        """Turn tokens ``(n' · B, P + g', C)`` of a lower scale to ``(n, B, P + g, C)``."""
         prefix, grid = tokens.tensor_split([self._prefix], dim=1)
         prefix = mean_over_tiles(prefix, lower.tiles, self._of_frame(lower))
-        prefix = prefix.expand(part.tiles, -1, -1, -1)
+        prefix = prefix.expand(scale_layout.tiles, -1, -1, -1)
         if not grid.shape[1]:
             return prefix.clone()
-        side, wanted = (self.encoder.layout.card.grid_side(p.tile_size) for p in (lower, part))
+        side, wanted = (
+            self.encoder.layout.card.grid_side(p.tile_size) for p in (lower, scale_layout)
+        )
         whole = merge_tiles(grid.unflatten(1, (side, side)), lower.rows, lower.columns)
-        large = resize_grid(whole, (part.rows * wanted, part.columns * wanted))
-        cells = split_tiles(large.permute(0, 3, 1, 2), part.rows, part.columns)
-        rows = cells.flatten(2).transpose(1, 2).unflatten(0, (part.tiles, -1))  # (n, B, g, C)
+        large = resize_grid(whole, (scale_layout.rows * wanted, scale_layout.columns * wanted))
+        cells = split_tiles(large.permute(0, 3, 1, 2), scale_layout.rows, scale_layout.columns)
+        rows = (
+            cells.flatten(2).transpose(1, 2).unflatten(0, (scale_layout.tiles, -1))
+        )  # (n, B, g, C)
         return torch.cat([prefix, rows], dim=2)
 
-    def _of_frame(self, part: ScaleLayout) -> list[int]:
-        """Tiles that are not all padding: those whose prefix tokens count."""
+    def _of_frame(self, scale_layout: ScaleLayout) -> list[int]:
+        """Return the indices of tiles with any of the frame; only their prefix tokens count."""
         assert self._shape is not None
-        coverage = self.encoder.layout.frame_coverage(part, (self._shape[0], self._shape[1]))
-        return list(range(part.tiles)) if coverage is None else tiles_of_frame(coverage, part)
+        coverage = self.encoder.layout.frame_coverage(
+            scale_layout, (self._shape[0], self._shape[1])
+        )
+        return (
+            list(range(scale_layout.tiles))
+            if coverage is None
+            else tiles_of_frame(coverage, scale_layout)
+        )
 
     @property
     def _prefix(self) -> int:
@@ -296,13 +331,13 @@ class SelectiveEncoder:
     def _count(self, changes: list[Tensor], wanted: list[Tensor], order: Tensor) -> None:
         stats, frames = self.stats, len(order)
         stats.frames += frames
-        for part, cached, change, mask in zip(
-            self._parts, self._cached, changes, wanted, strict=True
+        for scale_layout, cached, change, mask in zip(
+            self._scale_layouts, self._cached, changes, wanted, strict=True
         ):
-            each = self.encoder.backbone.gflops(1, part.tile_size)
-            counts = mask.sum(dim=1).cpu().numpy().reshape(part.rows, part.columns)
-            stats.encoded[part.scale] = stats.encoded.get(part.scale, 0) + counts
-            stats.tiles[part.scale] = stats.tiles.get(part.scale, 0) + mask.numel()
+            each = self.encoder.backbone.gflops(1, scale_layout.tile_size)
+            counts = mask.sum(dim=1).cpu().numpy().reshape(scale_layout.rows, scale_layout.columns)
+            stats.encoded[scale_layout.scale] = stats.encoded.get(scale_layout.scale, 0) + counts
+            stats.tiles[scale_layout.scale] = stats.tiles.get(scale_layout.scale, 0) + mask.numel()
             stats.gflops += each * int(mask.sum())
             stats.full_gflops += each * mask.numel()
             old = cached.age[:, order][cached.known[:, order] & (change > 0) & ~mask]
@@ -311,16 +346,14 @@ class SelectiveEncoder:
 
 
 def _ascending(encoder: TileEncoder) -> list[ScaleLayout]:
-    """The encoder's scales from the smallest image to the largest."""
-    parts = sorted(
-        encoder.layout.scales.values(), key=lambda p: p.image_shape[0] * p.image_shape[1]
-    )
-    if len(parts) < 2:
+    """Return the encoder's scales from the smallest image to the largest."""
+    scale_layouts = sorted(encoder.scale_layouts, key=lambda s: s.image_shape[0] * s.image_shape[1])
+    if len(scale_layouts) < 2:
         raise ValueError(
-            f"the encoder has one scale, {parts[0].scale:g}, which is always encoded: nothing is "
-            "left to choose; give two scales or more, such as scales=(1, 2)"
+            f"the encoder has one scale, {scale_layouts[0].scale:g}, which is always "
+            "encoded: nothing is left to choose; give two scales or more, such as scales=(1, 2)"
         )
-    return parts
+    return scale_layouts
 
 
 def _checked_budget(budget: int, tiles: int) -> int:
@@ -333,7 +366,7 @@ def _checked_budget(budget: int, tiles: int) -> int:
 
 
 def _map_of(region: Region) -> tuple[Tensor, Tensor, Tensor]:
-    """A region as weights (h, w) and the edges of their cells from top and from left."""
+    """Return a region as weights (h, w) and the edges of its cells from top and from left."""
     if isinstance(region, np.ndarray) and region.ndim != 1:
         if region.ndim != 2 or region.dtype != bool or not region.any():
             raise ValueError(
@@ -356,7 +389,7 @@ def _edges(cells: int) -> Tensor:
 
 
 def _overlap(tiles: int, edges: Tensor) -> Tensor:
-    """Share of each cell between ``edges`` (m + 1) that lies in each of n tiles: ``(n, m)``."""
+    """Return the share ``(n, m)`` of each cell between ``edges`` (m + 1) in each of n tiles."""
     borders = _edges(tiles)
     low = torch.maximum(borders[:-1, None], edges[None, :-1])
     high = torch.minimum(borders[1:, None], edges[None, 1:])
@@ -364,7 +397,7 @@ def _overlap(tiles: int, edges: Tensor) -> Tensor:
 
 
 def _ranked(keys: Sequence[Tensor]) -> Tensor:
-    """Rows of (n, B) from high to low, by the last key first: ``(n, B)`` indices; ties in order."""
+    """Return the rows of (n, B) from high to low, by the last key first; ties stay in order."""
     order = torch.arange(keys[0].shape[0], device=keys[0].device)[:, None].expand(keys[0].shape)
     for key in keys:
         places = key.gather(0, order).argsort(dim=0, descending=True, stable=True)

@@ -1,4 +1,4 @@
-"""How a scale's image is cut: tile sizes, tilings, and which tiles hold any of the frame."""
+"""Tiles of a scale: their size, their number, and which of them show any of the frame."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from s2robot.multiscale import nearest_tiling
 
 @dataclass(frozen=True)
 class ScaleLayout:
-    """How one scale is cut, and what is kept of it."""
+    """Layout of one scale: its image, its tiles and the shape of its stored features."""
 
     scale: float
     image_shape: tuple[int, int]
@@ -42,12 +42,17 @@ class ScaleLayout:
 
 
 def image_splits(scale: float, base: int) -> int:
-    """Tiles a side that a scale's square image has, for tiles of at most ``base`` px."""
+    """Return the tiles along one side of a scale's square image.
+
+    Args:
+        scale: multiple of the base size.
+        base: largest side of a tile [px].
+    """
     return max(1, -(-int(base * scale) // base))
 
 
 def tile_of(scale: float, card: BackboneCard) -> int:
-    """Side of a scale's tiles [px].
+    """Return the side of a scale's tiles [px].
 
     The scale's image, ``int(base · scale)`` px, is cut into as few equal tiles as are no larger
     than the base size. Where they are no whole number of the backbone's cells, the nearest side
@@ -74,10 +79,10 @@ def tile_of(scale: float, card: BackboneCard) -> int:
 def aspect_tilings(
     scales: Sequence[float], base: int, frame_shape: tuple[int, int]
 ) -> tuple[tuple[int, int], ...]:
-    """Tilings of dynamic S²: squares, but for the largest scale's that follows the frame.
+    """Return the tilings of dynamic S²: the largest scale follows the frame, others are square.
 
     Args:
-        scales: as of an ``EncoderSpec``.
+        scales: of an ``EncoderSpec``.
         base: the backbone's image size [px].
         frame_shape: (height, width) of the frames [px].
 
@@ -93,12 +98,14 @@ def aspect_tilings(
 
 
 @functools.lru_cache(maxsize=64)
-def tiles_of_frame(coverage: Tensor, part: ScaleLayout) -> list[int]:
-    """Numbers of a scale's tiles that hold any of the frame.
+def tiles_of_frame(coverage: Tensor, scale_layout: ScaleLayout) -> list[int]:
+    """Return the indices of a scale's tiles that show any of the frame.
 
     Args:
-        coverage: as ``EmbeddingLayout.frame_coverage`` gives them.
-        part: the scale.
+        coverage: as ``EmbeddingLayout.frame_coverage`` returns it.
+        scale_layout: the scale.
     """
-    tiles = coverage.unflatten(0, (part.rows, -1)).unflatten(2, (part.columns, -1))  # (r, h, c, w)
+    tiles = coverage.unflatten(0, (scale_layout.rows, -1)).unflatten(
+        2, (scale_layout.columns, -1)
+    )  # (r, h, c, w)
     return (tiles > 0).any(dim=3).any(dim=1).flatten().nonzero().flatten().tolist()

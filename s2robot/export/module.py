@@ -196,7 +196,7 @@ class PyramidGraph(nn.Module):
     def __init__(self, encoder: FrameEncoder, height: int, width: int) -> None:
         super().__init__()
         spec, pixels = encoder.spec, encoder.backbone.card.preprocessing
-        shapes = [part.image_shape for part in encoder.layout.scales.values()]
+        shapes = [scale_layout.image_shape for scale_layout in encoder.scale_layouts]
         frame, base = (height, width), (pixels.image_size, pixels.image_size)
         native = spec.input_mode == "native"
         self.images = nn.ModuleList(
@@ -237,7 +237,7 @@ class EmbeddingGraph(nn.Module):
         if height < 1 or width < 1:
             raise ValueError(f"frames must be at least 1 x 1 px; got {height} x {width}")
         self.frame_shape = (height, width)
-        self.parts: list[ScaleLayout] = list(encoder.layout.scales.values())
+        self.scale_layouts: list[ScaleLayout] = encoder.scale_layouts
         self.pyramid = PyramidGraph(encoder, height, width)
         self.token_model = encoder.token_model
         self.layout = encoder.layout
@@ -247,23 +247,26 @@ class EmbeddingGraph(nn.Module):
 
     def forward(self, frames: Tensor) -> Tensor:
         images = self.pyramid(frames)
-        tiles = [split_tiles(i, p.rows, p.columns) for i, p in zip(images, self.parts, strict=True)]
+        tiles = [
+            split_tiles(i, p.rows, p.columns)
+            for i, p in zip(images, self.scale_layouts, strict=True)
+        ]
         tokens = self._tokens(tiles)
         return self.layout.merge(
             {
-                part.scale: self.layout.pool(tokens[i], part, self.frame_shape)
-                for i, part in enumerate(self.parts)
+                scale_layout.scale: self.layout.pool(tokens[i], scale_layout, self.frame_shape)
+                for i, scale_layout in enumerate(self.scale_layouts)
             }
         )
 
     def _tokens(self, tiles: Sequence[Tensor]) -> dict[int, Tensor]:
         """``s2robot.multiscale.map_tiles`` for a number of frames that is not known yet."""
         groups: dict[Shape, list[int]] = {}
-        for i, part in enumerate(self.parts):
-            groups.setdefault(part.tile_shape, []).append(i)
+        for i, scale_layout in enumerate(self.scale_layouts):
+            groups.setdefault(scale_layout.tile_shape, []).append(i)
         outputs: dict[int, Tensor] = {}
         for members in groups.values():
-            counts = [self.parts[i].tiles for i in members]
+            counts = [self.scale_layouts[i].tiles for i in members]
             tokens = self.token_model(torch.cat([tiles[i] for i in members]))
             by_tile = tokens.unflatten(0, (sum(counts), -1))  # (n, B, P + g, C)
             for i, own in zip(members, by_tile.split(counts), strict=True):

@@ -27,7 +27,7 @@ def test_stage(readout: str, backbone: str, pooling: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("readout", "message"), [("clss", "did you mean 'cls'"), ("cls", "r3m-resnet18 has not")]
+    ("readout", "message"), [("clss", "did you mean 'cls'"), ("cls", "r3m-resnet18 lacks")]
 )
 def test_unsuitable_readout(readout: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):

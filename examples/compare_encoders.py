@@ -41,7 +41,7 @@ def main() -> None:
     config = StudyConfig(
         encoders=(args.first, args.second),
         scale_sets=((1,),),
-        tasks=("localisation",),
+        tasks=("localization",),
         scenes=SceneConfig(
             level="easy",
             size=args.size,
@@ -51,7 +51,7 @@ def main() -> None:
         ),
         out=Path("runs/compare_encoders"),
     )
-    measure = get_task("localisation").measures[0]
+    measure = get_task("localization").measures[0]
     rows = [row for row in Study(config).run() if row["encoder"] != NO_ENCODER]
     for row in rows:
         error = row["measures"][measure.name]

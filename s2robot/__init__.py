@@ -2,6 +2,13 @@
 
 ``FrameEncoder`` turns camera frames into embeddings; ``multiscale_forward`` is the S² operator
 alone. Names are imported on first use, so ``import s2robot`` stays light.
+
+Example:
+    >>> import numpy as np
+    >>> from s2robot import FrameEncoder
+    >>> encoder = FrameEncoder.from_name("s2r-vitt16-128", scales=(1, 2), device="cpu")
+    >>> tuple(encoder(np.zeros((480, 640, 3), np.uint8)).shape)
+    (1, 384)
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ def multiscale_forward(  # noqa: PLR0913
 
     Args:
         model: maps crops ``(N, C, h, w)`` to tokens ``(N, P + n, D)`` or maps ``(N, D, h', w')``.
-        input: square images ``(B, C, S, S)``, normalised as the model wants them.
+        input: square images ``(B, C, S, S)``, normalized as the model wants them.
         scales: image sizes as multiples of S.
         img_sizes: image sizes [px]; they take the place of ``scales``.
         max_split_size: largest side of a crop [px]; S when not given.
@@ -50,6 +50,12 @@ def multiscale_forward(  # noqa: PLR0913
 
     Raises:
         ValueError: an argument is out of its range, or an image does not divide into crops.
+
+    Example:
+        >>> model = torch.nn.Conv2d(3, 8, 16, stride=16)
+        >>> images = torch.zeros(2, 3, 64, 64)
+        >>> tuple(multiscale_forward(model, images, scales=(1, 2), output_shape="bchw").shape)
+        (2, 16, 4, 4)
     """
     _check_arguments(input, num_prefix_token, output_shape)
     sizes = _image_sizes(input.shape[-1], scales, img_sizes)
@@ -126,7 +132,7 @@ def count_splits(size: int, max_split_size: int) -> int:
 
 
 def nearest_tiling(frame_shape: tuple[int, int], max_tiles: int) -> tuple[int, int]:
-    """The tiling by squares whose aspect ratio is nearest that of a frame.
+    """Return the tiling by squares whose aspect ratio is nearest to that of a frame.
 
     Nearest by the logarithm of the ratio, so that tall and wide frames are treated alike; among
     equally near ones the tiling with most tiles. This is how dynamic S² chooses (NVILA,
@@ -142,8 +148,9 @@ def nearest_tiling(frame_shape: tuple[int, int], max_tiles: int) -> tuple[int, i
     Raises:
         ValueError: the frame has no pixels, or no tile is allowed.
 
-    >>> nearest_tiling((480, 640), 12)
-    (3, 4)
+    Example:
+        >>> nearest_tiling((480, 640), 12)
+        (3, 4)
     """
     height, width = frame_shape
     if min(height, width) < 1:

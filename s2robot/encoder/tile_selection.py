@@ -235,7 +235,7 @@ class SelectiveEncoder:
         return torch.stack([self._mass.get(s, uniform) for s in streams], dim=1).to(like.device)
 
     def _in_tiles(self, weights: Tensor, y: Tensor, x: Tensor) -> Tensor:
-        """Return the share ``(n,)`` of a map ``(gh, gw)`` in each tile; ``y``, ``x``: cell edges."""
+        """Return the share ``(n,)`` of a map ``(gh, gw)`` in each tile; ``y`` and ``x``: edges."""
         total = weights.sum().clamp(min=1e-30)
         masses = [
             (

@@ -38,7 +38,7 @@ _ROWS, _COLUMNS = -2, -1
 
 @dataclass(frozen=True)
 class Placement:
-    """What becomes of a frame: resized, then cut, then laid on a canvas."""
+    """Steps from a frame to an image: resized, then cropped, then placed on a canvas."""
 
     resized: Shape
     corner: Shape
@@ -51,7 +51,7 @@ class Placement:
 
 
 def placement(frame: Shape, pixels: Preprocessing, image: Shape, geometry: str) -> Placement:
-    """How ``image_pyramid.image_of`` makes an image of shape ``image`` from such a frame."""
+    """Return how ``image_pyramid.image_of`` makes an image of shape ``image`` from such a frame."""
     if geometry not in GEOMETRIES:
         raise unknown("geometry", geometry, GEOMETRIES)
     size = image[0]
@@ -158,7 +158,7 @@ def _padding(where: Placement) -> tuple[int, int, int, int]:
 
 
 def _canvas(where: Placement, pixels: Preprocessing) -> Tensor:
-    """The mean colour around the frame, 0 where the frame comes: ``(3, h, w)``."""
+    """Return the mean color around the frame, 0 where the frame comes: ``(3, h, w)``."""
     color = torch.tensor(pixels.mean) * 255
     color = color if pixels.resampler == "float" else color.round()
     canvas = color.view(3, 1, 1).repeat(1, *where.canvas)

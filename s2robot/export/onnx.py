@@ -86,6 +86,11 @@ def export_encoder(
         ExportError: there is such a file already, a package is missing, the weights are too large
             for one file, the model cannot be exported, or the file's numbers differ from the
             encoder's by more than ``allowed_difference``.
+
+    Example:
+        >>> encoder = FrameEncoder.from_name("s2r-vitt16-128", (1, 2), device="cpu")
+        >>> export_encoder(encoder, "encoder.onnx", (480, 640)).embedding_dim  # doctest: +SKIP
+        384
     """
     target = Path(path)
     if opset < OPSET:
@@ -142,7 +147,7 @@ def _check_size(encoder: FrameEncoder, half: bool) -> None:
 
 # -------------------------------------------------------------------------------------- exporting
 def _exported(graph: EmbeddingGraph, opset: int) -> tuple[Any, str]:
-    """The graph as an ``onnx.ModelProto``, and which of PyTorch's exporters made it."""
+    """Return the graph as an ``onnx.ModelProto``, and which of PyTorch's exporters made it."""
     frames = torch.from_numpy(some_frames(*graph.frame_shape))
     try:
         return by_dynamo(graph, frames, opset), "dynamo"
@@ -221,7 +226,7 @@ def fold_resizes(model: Any) -> None:
 
 
 def _ancestors(model: Any, name: str) -> Any:
-    """The part of a model that computes ``name`` from its weights alone."""
+    """Return the part of a model that computes ``name`` from its weights alone."""
     import onnx
 
     wanted, nodes = {name}, []
@@ -280,7 +285,7 @@ def halve_weights(model: Any) -> None:
 
 
 def metadata_of(encoder: FrameEncoder, frame_shape: tuple[int, int]) -> dict[str, str]:
-    """What the file says of itself; see ``onnxruntime``'s ``session.get_modelmeta()``."""
+    """Return the metadata of the file; see ``onnxruntime``'s ``session.get_modelmeta()``."""
     spec, license = encoder.spec, encoder.backbone.card.license
     return {
         "s2robot.version": __version__,
@@ -296,7 +301,7 @@ def metadata_of(encoder: FrameEncoder, frame_shape: tuple[int, int]) -> dict[str
 
 # ---------------------------------------------------------------------------------------- checking
 def some_frames(height: int, width: int) -> np.ndarray:
-    """Frames to compare on ``(4, height, width, 3)``: noise, two ramps, a chessboard, white."""
+    """Return frames to compare on ``(4, height, width, 3)``: noise, ramps, a chessboard, white."""
     noise = np.random.default_rng(0).integers(0, 256, (height, width, 3), dtype=np.uint8)
     down, across = np.linspace(0, 255, height), np.linspace(255, 0, width)
     smooth = np.stack(np.broadcast_arrays(down[:, None], across, np.float64(90)), axis=-1)
@@ -307,7 +312,7 @@ def some_frames(height: int, width: int) -> np.ndarray:
 
 
 def compare(path: Path, encoder: FrameEncoder, frame_shape: tuple[int, int]) -> dict[str, float]:
-    """How far a file's embeddings are from the encoder's, for one frame and for several.
+    """Measure how far a file's embeddings are from the encoder's, for one frame and for several.
 
     Returns:
         By runtime that is installed, the largest difference as a share of the embeddings' std.

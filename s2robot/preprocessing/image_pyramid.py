@@ -18,10 +18,10 @@ GEOMETRIES = ("published", "full", "padded")
 
 
 def as_frames(frames: np.ndarray | Tensor) -> Tensor:
-    """Check frames and give them as a tensor ``(B, H, W, 3)`` uint8.
+    """Return frames as a tensor ``(B, H, W, 3)`` uint8, after a check.
 
     Raises:
-        ValueError: no array, not uint8, not three channels last, or empty.
+        ValueError: the frames are no array, not uint8, empty, or without three channels last.
     """
     if not isinstance(frames, (np.ndarray, Tensor)):
         raise ValueError(
@@ -46,7 +46,7 @@ def as_frames(frames: np.ndarray | Tensor) -> Tensor:
 
 
 def _copied(frames: np.ndarray) -> np.ndarray:
-    """A copy in the plain order of memory.
+    """Return a copy in the plain order of memory.
 
     Channel by channel, which takes an eighth of the time of NumPy's own copy where channels are
     reversed or all the same memory.
@@ -62,7 +62,7 @@ def _advice(shape: Sequence[int]) -> str:
         return "move the channels last"
     if len(shape) in (3, 4) and shape[-1] == 4:
         return "drop the alpha channel, frames[..., :3]"
-    return "repeat a grey channel three times"
+    return "repeat a gray channel three times"
 
 
 def image_of(
@@ -71,7 +71,7 @@ def image_of(
     size: int | tuple[int, int],
     geometry: str = "published",
 ) -> Tensor:
-    """The image of ``frames`` that a backbone sees at one scale.
+    """Return the image of frames that a backbone gets at one scale.
 
     Args:
         frames: ``(B, 3, H, W)`` uint8.
@@ -80,7 +80,7 @@ def image_of(
         size: side of a square image, or (height, width) [px]; square unless the geometry is "full".
         geometry: "published" cuts what the authors' rule cuts; "full" keeps the whole frame and
             brings it to that size; "padded" keeps it whole and its aspect ratio too, on a square
-            of the mean colour, see ``s2robot.preprocessing.padding``.
+            of the mean color, see ``s2robot.preprocessing.padding``.
 
     Returns:
         ``(B, 3, height, width)`` in 0-255, uint8 or float32 as the rules say.
@@ -109,7 +109,7 @@ def pyramid(
     input_mode: str = "native",
     geometry: str = "published",
 ) -> list[Tensor]:
-    """The images of all scales.
+    """Return the images of all scales.
 
     Args:
         frames: ``(B, 3, H, W)`` uint8.
@@ -129,7 +129,13 @@ def pyramid(
 
 
 def taken_whole(pixels: Preprocessing, height: int, width: int) -> bool:
-    """Whether frames of that shape escape the crop."""
+    """Return whether frames of that shape are not cropped.
+
+    Args:
+        pixels: the backbone's rules.
+        height: of the frames [px].
+        width: of the frames [px].
+    """
     return pixels.keeps_base_size and height == width == pixels.image_size
 
 
@@ -143,7 +149,7 @@ def resized_shape(pixels: Preprocessing, height: int, width: int, length: int) -
 
 
 def center_crop(images: Tensor, size: int, floors: bool = False) -> Tensor:
-    """The centre square of ``(B, C, H, W)`` as a view, its corner rounded to even or down."""
+    """Return the center square of ``(B, C, H, W)`` as a view; ``floors`` rounds its corner down."""
     rest = [length - size for length in images.shape[-2:]]
     top, left = (pixels // 2 if floors else round(pixels / 2) for pixels in rest)
     return images[..., top : top + size, left : left + size]

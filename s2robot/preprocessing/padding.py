@@ -15,7 +15,7 @@ Box = tuple[float, float, float, float]
 
 
 def frame_box(height: int, width: int, size: int) -> tuple[int, int, int, int]:
-    """Where a frame lies once its longer side is ``size`` px and it is centred in the square.
+    """Return the box of a frame whose longer side is ``size`` px, centered in the square.
 
     Where the rest is odd, the pixel over is at the bottom or at the right.
     """
@@ -28,7 +28,7 @@ def frame_box(height: int, width: int, size: int) -> tuple[int, int, int, int]:
 def pad(frames: Tensor, size: int, pixels: Preprocessing) -> Tensor:
     """Bring frames ``(B, 3, H, W)`` uint8 to squares ``(B, 3, size, size)`` with nothing cut off.
 
-    Around the frame is the mean colour of ``pixels``, which normalises to 0; it is rounded where
+    Around the frame is the mean color of ``pixels``, which normalizes to 0; it is rounded where
     the resized frame is uint8.
     """
     top, left, bottom, right = frame_box(frames.shape[-2], frames.shape[-1], size)
@@ -45,7 +45,7 @@ def pad(frames: Tensor, size: int, pixels: Preprocessing) -> Tensor:
 def frame_coverage(
     box: Box, rows: int, columns: int, tile_size: int, stride: int, side: int
 ) -> Tensor:
-    """Share of each grid token's area that is frame, ``(rows · side, columns · side)`` in 0-1.
+    """Return the share of frame of each grid token, ``(rows · side, columns · side)`` in 0-1.
 
     Args:
         box: of the frame within the image.
@@ -64,7 +64,7 @@ def frame_coverage(
 def _coverage(
     start: float, stop: float, tiles: int, tile_size: int, stride: int, side: int
 ) -> Tensor:
-    """Share of each token's side that lies between ``start`` and ``stop``: ``(tiles · side,)``."""
+    """Return the share ``(tiles · side,)`` of each token's side between ``start`` and ``stop``."""
     edges = torch.tensor([*(stride * i for i in range(side)), tile_size], dtype=torch.float64)
     corners = torch.arange(tiles)[:, None] * tile_size
     low, high = (corners + edges[:-1]).flatten(), (corners + edges[1:]).flatten()

@@ -68,9 +68,14 @@ def pillow(images: Tensor, shape: tuple[int, int], interpolation: str) -> Tensor
 
 @functools.lru_cache(maxsize=64)
 def height_comes_first(old: tuple[int, int], new: tuple[int, int], interpolation: str) -> bool:
-    """Whether the installed Pillow resizes (height, width) ``old`` to ``new`` from the height on.
+    """Return whether the installed Pillow resizes the height before the width.
 
-    Versions up to 12 never did; later ones do where that is less work. An image of noise tells.
+    Args:
+        old: (height, width) before.
+        new: (height, width) after.
+        interpolation: "bilinear" or "bicubic".
+
+    Versions up to 12 never do; later ones do where that is less work. A test on noise finds out.
     """
     if old[0] == new[0] or old[1] == new[1]:
         return False

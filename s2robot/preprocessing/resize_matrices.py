@@ -41,7 +41,7 @@ class Coefficients:
         return Coefficients(self.matrix[first:last, start:stop], self.bits)
 
     def parts(self) -> tuple[int, list[np.ndarray]]:
-        """The matrix as a sum of whole numbers whose products with bytes float32 holds exactly.
+        """Split the matrix into whole numbers whose products with bytes are exact in float32.
 
         Returns:
             ``(shift, [matrix])`` if one will do or nothing is rounded; else ``(shift, [coarse,
@@ -85,7 +85,7 @@ def coefficients_of(old: int, new: int, pixels: Preprocessing) -> Coefficients |
 
 
 def rows_come_first(old: tuple[int, int], new: tuple[int, int], pixels: Preprocessing) -> bool:
-    """Whether ``resize`` brings the height from ``old[0]`` to ``new[0]`` before the width.
+    """Return whether ``resize`` brings the height from ``old[0]`` to ``new[0]`` before the width.
 
     Only Pillow ever does, from version 13 on where that is less work; the version that is
     installed is asked, by means of an image of noise.
@@ -130,6 +130,6 @@ def blocks_of(matrix: np.ndarray, most: int = 32) -> list[tuple[int, int, int, i
 
 
 def used_columns(matrix: np.ndarray) -> tuple[int, int]:
-    """The first and one past the last column that is not all 0; (0, 1) where there is none."""
+    """Return the first and one past the last column with numbers other than 0; else (0, 1)."""
     used = np.flatnonzero(np.any(matrix != 0, axis=0))
     return (int(used[0]), int(used[-1]) + 1) if used.size else (0, 1)

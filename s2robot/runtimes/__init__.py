@@ -1,4 +1,4 @@
-"""Runtimes behind one switch: what carries the backbone's work out, and how fast."""
+"""Runtimes of the backbone behind one switch: PyTorch, CUDA graphs, ONNX Runtime, OpenVINO."""
 
 from s2robot.runtimes.auto import RUNTIMES, make_runtime
 from s2robot.runtimes.base import (

@@ -1,4 +1,4 @@
-"""Which runtime: by name, or the fastest exact one by a short measurement kept on the machine."""
+"""Choice of a runtime: by name, or the fastest exact one by a measurement that is stored."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ MAKERS: dict[str, Callable[[TokenModel, bool], Runtime]] = {
     "openvino-int8": Int8Runtime,
 }
 RUNTIMES = ("auto", *MAKERS)
-"""Names that are taken."""
+"""Names of all runtimes."""
 CANDIDATES = {"cpu": ("eager", "openvino", "onnxruntime"), "cuda": ("eager", "cuda-graph")}
 """What "auto" measures: exact, and ready within seconds, which ``torch.compile`` is not."""
 _ROUNDS = 10
@@ -44,14 +44,22 @@ def make_runtime(name: str, model: TokenModel, bf16: bool, batches: Sequence[Ten
 
     Args:
         name: one of ``RUNTIMES``.
-        model: what it runs.
+        model: the model to run.
         bf16: in bfloat16 rather than float32.
-        batches: the tiles of one frame as the encoder would give them, one batch a tile size;
+        batches: tiles of one frame, one batch for each tile size;
             "auto" is measured on them.
 
     Raises:
-        ValueError: unknown name.
-        RuntimeMissingError: it is not installed, or not for that device.
+        ValueError: the name is unknown.
+        RuntimeMissingError: the runtime is not installed, or not for that device.
+
+    Example:
+        >>> from s2robot.backbones import load_backbone
+        >>> model = TokenModel(load_backbone("random/vitt16-128"), "grid")
+        >>> tiles = torch.zeros(2, 3, 128, 128)
+        >>> runtime = make_runtime("eager", model, False, [tiles])
+        >>> tuple(runtime(tiles).shape)
+        (2, 65, 192)
     """
     if name not in RUNTIMES:
         raise unknown("runtime", name, RUNTIMES)
@@ -73,7 +81,7 @@ def _fastest(model: TokenModel, bf16: bool, batches: Sequence[Tensor]) -> Runtim
 
 
 def _read(path: Any) -> dict[str, Any] | None:
-    """A measurement that was kept; one that cannot be read is made again."""
+    """Return a stored measurement; None where there is none that can be read."""
     try:
         known = read_json(path)
         return known if known["fastest"] in MAKERS else None
@@ -82,7 +90,7 @@ def _read(path: Any) -> dict[str, Any] | None:
 
 
 def _identity(model: TokenModel, bf16: bool, batches: Sequence[Tensor]) -> dict[str, Any]:
-    """All that the measurement depends on."""
+    """Return everything that the measurement depends on."""
     return {
         "processor": processor(),
         "threads": torch.get_num_threads(),
@@ -120,7 +128,12 @@ def _measure(model: TokenModel, bf16: bool, batches: Sequence[Tensor]) -> dict[s
 
 @torch.no_grad()
 def milliseconds_of(runtime: Runtime, batches: Sequence[Tensor]) -> float:
-    """Milliseconds that a runtime takes for the tiles of one frame."""
+    """Return the milliseconds that a runtime takes for the tiles of one frame.
+
+    Args:
+        runtime: to be timed.
+        batches: tiles, one batch for each tile size.
+    """
     started = time.perf_counter()
     for batch in batches:
         tokens = runtime(batch)

@@ -1,4 +1,4 @@
-"""The function that every runtime computes: tiles to tokens, and what a runtime is."""
+"""The model that every runtime runs, tiles to tokens, and the interface of runtimes."""
 
 from __future__ import annotations
 
@@ -26,9 +26,9 @@ class RuntimeFailedError(S2RobotError):
 
 
 class TokenModel(nn.Module):
-    """Tiles ``(N, 3, h, w)`` in 0-255, uint8 or float32, to float32 tokens ``(N, P + gh·gw, C)``.
+    """Model from tiles ``(N, 3, h, w)`` in 0-255 to float32 tokens ``(N, P + gh · gw, C)``.
 
-    Normalisation and backbone as one module, so that a runtime takes both over. With the stage
+    Normalization and backbone form one module, so that a runtime runs both. With the pooling
     "head" the model's own output is the only token.
     """
 
@@ -60,12 +60,12 @@ class TokenModel(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        """Where the weights lie."""
+        """Device of the weights."""
         return self.get_buffer("mean").device
 
     @property
     def trains(self) -> bool:
-        """Whether gradients are wanted now: grad mode is on and a weight asks for them."""
+        """Whether gradients are needed: grad mode is on and a weight requires them."""
         return torch.is_grad_enabled() and any(p.requires_grad for p in self.parameters())
 
 
@@ -74,7 +74,7 @@ def _channels(values: tuple[float, ...]) -> Tensor:
 
 
 def at_tile_size(model: TokenModel, shape: tuple[int, int]) -> TokenModel:
-    """The model with its positions brought to tiles of ``shape``, for a graph of that size.
+    """Return the model with its positions brought to tiles of ``shape``, for a graph of that size.
 
     timm resamples positions in the forward pass, with an antialiasing that other runtimes lack.
     """
@@ -100,23 +100,23 @@ def refuse_gradients(name: str, model: TokenModel) -> None:
 
 
 class Runtime(Protocol):
-    """What runs the ``TokenModel``: called with tiles it gives tokens, on the device of both."""
+    """Interface of runtimes, which run a ``TokenModel`` on its device."""
 
     name: str
     exact: bool
     """Whether it computes what the spec says, up to float32 rounding; int8 does not."""
 
     def __call__(self, tiles: Tensor) -> Tensor:
-        """Tiles ``(N, 3, h, w)`` in 0-255 to float32 tokens ``(N, P + g, C)``."""
+        """Return the float32 tokens ``(N, P + g, C)`` of tiles ``(N, 3, h, w)`` in 0-255."""
         ...
 
     def describe(self) -> dict[str, object]:
-        """What a result that it made has to say about it; JSON-able."""
+        """Return a JSON-able description for results that the runtime computed."""
         ...
 
 
 def tiles_like(shape: tuple[int, int], count: int = 2, seed: int = 0) -> Tensor:
-    """Tiles to try a runtime on ``(count, 3, *shape)`` float32 in 0-255: random, then smooth."""
+    """Make test tiles ``(count, 3, *shape)`` float32 in 0-255, random and smooth in turn."""
     generator = np.random.default_rng(seed)
     tiles = generator.integers(0, 256, (count, 3, *shape)).astype(np.float32)
     ramp = np.linspace(0, 255, shape[1], dtype=np.float32).round()

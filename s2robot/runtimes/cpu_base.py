@@ -1,4 +1,4 @@
-"""What the runtimes of other packages share: they run on processors, one graph a tile size."""
+"""Base of the runtimes of other packages: on processors, with one graph for each tile size."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ class ProcessorRuntime:
         self._lock = threading.Lock()
 
     def __call__(self, tiles: Tensor) -> Tensor:
-        """Tiles ``(N, 3, h, w)`` in 0-255 to float32 tokens ``(N, P + g, C)``."""
+        """Return the float32 tokens ``(N, P + g, C)`` of tiles ``(N, 3, h, w)`` in 0-255."""
         refuse_gradients(self.name, self.model)
         height, width = tiles.shape[-2:]
         with self._lock:
@@ -62,7 +62,7 @@ class ProcessorRuntime:
         return graph(tiles)
 
     def make(self, shape: tuple[int, int]) -> Callable[[Tensor], Tensor]:
-        """The graph for tiles of ``shape`` (h, w) [px].
+        """Return the graph for tiles of ``shape`` (h, w) [px].
 
         Raises:
             RuntimeFailedError: the model cannot be taken over, or gives other numbers.

@@ -38,7 +38,7 @@ SMALLEST_COSINE = 0.9
 
 @dataclass(frozen=True)
 class Calibration:
-    """What a calibrated model was made from, and how near it is to float32."""
+    """Record of a calibration: its data, and the agreement with float32."""
 
     tiles: int
     """Number of tiles that ranges were taken from."""
@@ -151,7 +151,7 @@ def cosines(found: Tensor, expected: Tensor) -> Tensor:
 
 
 def folder_of(model: TokenModel, shape: Sequence[int]) -> Path:
-    """Where the calibrated model of a function and tile size is kept."""
+    """Return the place of the calibrated model of a function and tile size."""
     key = {
         "weights": model.backbone.weights_digest,
         "stage": model.pooling,
@@ -187,7 +187,7 @@ def _digest(folder: Path) -> str:
 
 
 def kept(model: TokenModel, shape: Sequence[int]) -> tuple[Path, Calibration]:
-    """The calibrated model that was kept for a function and tile size, its digest verified.
+    """Return the stored calibrated model of a function and tile size, its digest verified.
 
     Raises:
         RuntimeMissingError: it was never calibrated on this machine.

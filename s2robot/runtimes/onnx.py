@@ -68,7 +68,7 @@ class OnnxRuntime(ProcessorRuntime):
 
 
 def session_of(model: str | Path | bytes) -> Any:
-    """A session of a model (file or content) on the processor, on PyTorch's number of threads."""
+    """Return a processor session of a model (file or content), with PyTorch's number of threads."""
     onnxruntime = require("onnxruntime", "onnxruntime")
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = torch.get_num_threads()

@@ -21,7 +21,7 @@ from s2robot.runtimes.cpu_base import ProcessorRuntime, require
 
 
 def converted(model: TokenModel, shape: tuple[int, int]) -> Any:
-    """The model as an ``openvino.Model`` for any number of float32 tiles of ``shape`` (h, w).
+    """Convert the model to an ``openvino.Model`` for float32 tiles of ``shape`` (h, w).
 
     Raises:
         RuntimeFailedError: an operation of the model is unknown to OpenVINO.

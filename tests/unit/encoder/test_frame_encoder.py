@@ -265,7 +265,7 @@ def test_frozen_even_in_training(make: Make) -> None:
 
 @pytest.mark.parametrize("name", ["random/resnet18-224", "random/vitt16-128"])
 def test_bit_identical_after_training_a_policy_around_it(name: str) -> None:
-    """Statistics of batch norms and every parameter, whatever the optimiser is given."""
+    """Statistics of batch norms and every parameter, whatever the optimizer is given."""
 
     class Policy(torch.nn.Module):
         def __init__(self) -> None:

@@ -28,8 +28,8 @@ def test_frames_keep_their_pixels_without_a_copy() -> None:
     [
         (np.zeros((8, 8, 3), np.float32), "must be uint8.*got float32"),
         (torch.zeros(8, 8, 3), "must be uint8.*got float32"),
-        (np.zeros((8, 8), np.uint8), "repeat a grey channel"),
-        (np.zeros((2, 8, 8, 1), np.uint8), "repeat a grey channel"),
+        (np.zeros((8, 8), np.uint8), "repeat a gray channel"),
+        (np.zeros((2, 8, 8, 1), np.uint8), "repeat a gray channel"),
         (np.zeros((8, 8, 4), np.uint8), "drop the alpha channel"),
         (np.zeros((2, 3, 8, 8), np.uint8), "channels last"),
         (np.zeros((0, 8, 8, 3), np.uint8), "at least one pixel"),
@@ -47,7 +47,7 @@ SIZES = [(64, 64), (48, 64), (120, 90), (61, 48), (30, 33), (33, 500)]
 
 
 def noise(height: int, width: int, batch: int = 2) -> torch.Tensor:
-    """Frames ``(B, 3, H, W)`` of pixels that owe their neighbours nothing."""
+    """Frames ``(B, 3, H, W)`` of pixels that owe their neighbors nothing."""
     rng = np.random.default_rng(height * width)
     return torch.from_numpy(rng.integers(0, 256, (batch, 3, height, width), dtype=np.uint8))
 

@@ -109,7 +109,7 @@ def told_by(rig: Rig) -> dict[str, str]:
     """The newest values of the node's encoder on /diagnostics."""
     from diagnostic_msgs.msg import DiagnosticArray  # pyright: ignore[reportMissingImports]
 
-    health = rig.hear("/diagnostics", DiagnosticArray)
+    health = rig.subscribe("/diagnostics", DiagnosticArray)
     found = statuses(health.after(1)[-1])[f"encoder {IMAGE}"]
     health.close()
     return found

@@ -64,7 +64,7 @@ def over_ros(policy: Path, count: int, rig: Rig) -> list[dict[str, Any]]:
     """What the simulated robot tells of each episode."""
     from std_msgs.msg import String  # pyright: ignore[reportMissingImports]
 
-    heard = rig.hear("/episode", String)
+    heard = rig.subscribe("/episode", String)
     words = (f"policy:={policy}", f"episodes:={count}")
     scene = rig.start("scene", "roslaunch", "s2robot_ros", "simulation.launch", *words)
     while len(heard.messages) < count:

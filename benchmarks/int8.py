@@ -1,6 +1,6 @@
 """What does int8 cost in precision?
 
-Cube localisation (``s2robot.analysis.probes``) from the shipped encoder's embeddings: one head is
+Cube localization (``s2robot.analysis.probes``) from the shipped encoder's embeddings: one head is
 fitted on float32 embeddings and judges float32 and int8 embeddings of the same test frames; another
 is fitted on int8 ones. Calibration frames, training frames and test frames are of different
 episodes. A difference is given as a share of the float32 error with a 95 % interval over episodes.

@@ -1,6 +1,6 @@
 """What does choosing tiles cost in precision, and save in work?
 
-Cube localisation on ``precise`` (``s2robot.analysis.probes``) with the shipped encoder: scale (1)
+Cube localization on ``precise`` (``s2robot.analysis.probes``) with the shipped encoder: scale (1)
 alone, all tiles of all scales, and a budget of tiles chosen by motion, by where a head looked in
 the frame before, by the box of all places the cube may start from, by where the cube truly is (an
 upper bound), and by chance. Heads fitted on full features judge selective ones, then heads fitted

@@ -143,7 +143,7 @@ MODULES = {
     "settings": "utils.config",
     "side_by_side": "reporting.generalization",
     "spec": "encoder.spec",
-    "tiling": "encoder.tiling",
+    "tiling": "encoder.scale_layout",
     "train": "training.trainer",
     "verdict": "reporting.comparisons",
     "verify": "analysis.parity.verify",

@@ -212,9 +212,9 @@ NAMES: dict[str, dict[str, str]] = {
     "spec": {
         "EmbeddingLayout": "encoder.layout:EmbeddingLayout",
         "MOST_TILES": "encoder.layout:MOST_TILES",
-        "ScaleLayout": "encoder.tiling:ScaleLayout",
-        "image_splits": "encoder.tiling:image_splits",
-        "tile_of": "encoder.tiling:tile_of",
+        "ScaleLayout": "encoder.scale_layout:ScaleLayout",
+        "image_splits": "encoder.scale_layout:image_splits",
+        "tile_of": "encoder.scale_layout:tile_of",
     },
     "train": {
         "DemonstrationTensors": "training.frames:DemonstrationTensors",

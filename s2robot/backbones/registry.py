@@ -1,4 +1,8 @@
-"""All backbones by name."""
+"""All backbones by name.
+
+A new one is a card in ``robotics_models.py`` or ``general_models.py``; this module joins their
+lists.
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,12 @@
-"""Encoders of camera frames: whole frames, streams, selected tiles and single frames."""
+"""Encoders of camera frames: whole frames, streams, selected tiles and single frames.
+
+- ``spec``, ``options``: the options of an encoder, each declared once
+- ``layout``, ``scale_layout``, ``readout``: shapes of tiles, grids and embeddings; token pooling
+- ``tile_encoder``: cuts frames into tiles, runs the backbone, joins the scales
+- ``frame_encoder``: frames to embeddings; ``multi_camera`` for several cameras
+- ``streaming``: reuses tiles of the frame before; ``tile_selection``: a budget of tiles
+- ``single_frame``: one frame at a time; ``nonfinite``: names the cause of NaN
+"""
 
 from __future__ import annotations
 

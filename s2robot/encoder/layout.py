@@ -10,8 +10,8 @@ from torch import Tensor
 from s2robot.backbones import BackboneCard
 from s2robot.backbones.intermediate_layers import with_layers
 from s2robot.encoder import readout as readouts
+from s2robot.encoder.scale_layout import ScaleLayout, image_splits, tile_of, tiles_of_frame
 from s2robot.encoder.spec import EncoderSpec
-from s2robot.encoder.tiling import ScaleLayout, image_splits, tile_of, tiles_of_frame
 from s2robot.multiscale import mean_over_tiles, merge_tiles
 from s2robot.preprocessing.padding import frame_box, frame_coverage, placed
 

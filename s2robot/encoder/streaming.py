@@ -17,8 +17,8 @@ import torch
 from torch import Tensor
 
 from s2robot.encoder.nonfinite import all_finite, non_finite
+from s2robot.encoder.scale_layout import ScaleLayout
 from s2robot.encoder.tile_encoder import TileEncoder
-from s2robot.encoder.tiling import ScaleLayout
 from s2robot.multiscale import map_tiles
 from s2robot.preprocessing.image_pyramid import as_frames
 from s2robot.utils.deprecation import renamed_keywords

@@ -10,8 +10,8 @@ from typing_extensions import Self
 
 from s2robot.backbones import Backbone
 from s2robot.encoder.layout import EmbeddingLayout
+from s2robot.encoder.scale_layout import ScaleLayout
 from s2robot.encoder.spec import EncoderSpec
-from s2robot.encoder.tiling import ScaleLayout
 from s2robot.errors import MismatchError
 from s2robot.multiscale import group_tiles, split_tiles
 from s2robot.preprocessing.image_pyramid import pyramid

@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from s2robot.encoder.nonfinite import all_finite, non_finite
+from s2robot.encoder.scale_layout import ScaleLayout, tiles_of_frame
 from s2robot.encoder.streaming import TileCache, check_same_size, checked_streams, encode_some
 from s2robot.encoder.tile_encoder import TileEncoder
-from s2robot.encoder.tiling import ScaleLayout, tiles_of_frame
 from s2robot.errors import unknown
 from s2robot.multiscale import mean_over_tiles, merge_tiles, resize_grid, split_tiles
 from s2robot.preprocessing.image_pyramid import as_frames

@@ -19,12 +19,12 @@ from rich.progress import track
 from s2robot.envs.levels import levels_of_task
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.errors import MismatchError, unknown
+from s2robot.evaluation.episode_rows import RunFolder
 from s2robot.evaluation.episode_videos import record_episodes, replay
 from s2robot.evaluation.initial_states import InitialStates
 from s2robot.evaluation.latency import batch_latency, single_frame_latency
 from s2robot.evaluation.results import Summary, summarize
 from s2robot.evaluation.rollout import Actor, Agent, Encoder, episode_row, roll_out
-from s2robot.evaluation.run_folder import RunFolder
 from s2robot.evaluation.vector_env import CameraView, VectorEnv, make_vector_env
 from s2robot.policies.checkpoint import PolicyHeader, check_action_space
 from s2robot.utils.io import locked, sha256_bytes

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from s2robot.backbones import Preprocessing
 from s2robot.encoder.frame_encoder import FrameEncoder
-from s2robot.encoder.tiling import ScaleLayout
+from s2robot.encoder.scale_layout import ScaleLayout
 from s2robot.errors import unknown
 from s2robot.multiscale import split_tiles
 from s2robot.preprocessing.image_pyramid import GEOMETRIES, center_crop, resized_shape, taken_whole

@@ -2,7 +2,7 @@
 
 The names are written down here from the packages' own classes, so that they check the loaders
 rather than follow them. Each file also has what the real ones carry along: decoders, language
-towers, an optimiser's state.
+towers, an optimizer's state.
 """
 
 from __future__ import annotations

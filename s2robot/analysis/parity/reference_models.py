@@ -94,7 +94,7 @@ def published_output(name: str, content: Any, frames: np.ndarray) -> Tensor:
 
 
 def _tensors(content: Any, model: Published) -> State:
-    if isinstance(content, tuple):  # Voltron: weights, optimiser's state
+    if isinstance(content, tuple):  # Voltron: weights, optimizer's state
         content = content[0]
     if model.entries:
         content = content[next((e for e in model.entries if e in content), model.entries[0])]

@@ -148,7 +148,7 @@ def test_the_map_is_numpys() -> None:
 def test_the_ridge_is_a_share_of_each_channels_variance() -> None:
     x, y = features()
     fitted = fit_linear_map(moments_of(x, y), ridge=0.3)
-    # the same as rows that ask each standardised weight to be 0
+    # the same as rows that ask each standardized weight to be 0
     std = x.std(axis=0)
     rows = np.concatenate([(x - x.mean(axis=0)) / std, math.sqrt(0.3 * len(x)) * np.eye(7)])
     asked = np.concatenate([y - y.mean(axis=0), np.zeros((7, 4))])

@@ -17,8 +17,8 @@ from torch import Tensor
 from s2robot.data.feature_store import FeatureStore
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.layout import EmbeddingLayout
+from s2robot.encoder.scale_layout import aspect_tilings, tile_of
 from s2robot.encoder.spec import EncoderSpec
-from s2robot.encoder.tiling import aspect_tilings, tile_of
 from s2robot.experiments.variant import Variant, VariantConfig
 from s2robot.multiscale import nearest_tiling
 from s2robot.utils.config import from_config

@@ -64,7 +64,7 @@ def test_segments_are_cut_and_flipped_with_their_crops(tmp_path):
     classes = np.zeros((96, 96), dtype=np.uint8)
     classes[:, 40:] = 2
     classes[60:, :50] = 5
-    frame = np.repeat(classes[..., None] * 50, 3, axis=2)  # its colour tells its class
+    frame = np.repeat(classes[..., None] * 50, 3, axis=2)  # its color tells its class
     write_shard(tmp_path / "f.npy", [frame], (1, 96, 96, 3))
     write_shard(tmp_path / "s.npy", [classes[::2, ::2]], (1, 48, 48))
     dataset = FrameDataset([tmp_path / "f.npy"], [tmp_path / "s.npy"])

@@ -1,4 +1,7 @@
-"""Tiles of a scale: their size, their number, and which of them show any of the frame."""
+"""Tiles of a scale: their size, their number, and which of them show any of the frame.
+
+``TileEncoder.tiles`` cuts a frame into them, with ``s2robot.multiscale.split_tiles``.
+"""
 
 from __future__ import annotations
 

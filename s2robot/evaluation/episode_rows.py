@@ -1,4 +1,4 @@
-"""Folder of an evaluation: identity, episode rows, actions and summary, written to be resumed."""
+"""Episode rows on disk, and the other files of an evaluation, written so that it can resume."""
 
 from __future__ import annotations
 

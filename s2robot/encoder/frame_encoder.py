@@ -17,12 +17,13 @@ from s2robot.backbones.from_module import backbone_from_module
 from s2robot.encoder.layout import EmbeddingLayout
 from s2robot.encoder.multi_camera import as_cameras, packs
 from s2robot.encoder.nonfinite import all_finite, non_finite
+from s2robot.encoder.regions import Region
 from s2robot.encoder.scale_layout import ScaleLayout, aspect_tilings
 from s2robot.encoder.single_frame import SingleFrame
 from s2robot.encoder.spec import RENAMED, EncoderOptions, EncoderSpec
 from s2robot.encoder.streaming import FrameStream
 from s2robot.encoder.tile_encoder import TileEncoder
-from s2robot.encoder.tile_selection import Region, SelectiveEncoder
+from s2robot.encoder.tile_selection import SelectiveEncoder
 from s2robot.multiscale import group_tiles, map_tiles
 from s2robot.preprocessing.image_pyramid import as_frames
 from s2robot.runtimes import Calibration, calibrate

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from s2robot.encoder.nonfinite import all_finite, non_finite
+from s2robot.encoder.regions import Region, cell_edges, region_map, tile_overlap
 from s2robot.encoder.scale_layout import ScaleLayout, tiles_of_frame
 from s2robot.encoder.streaming import TileCache, check_same_size, checked_streams, encode_some
 from s2robot.encoder.tile_encoder import TileEncoder
@@ -27,8 +28,6 @@ from s2robot.utils.deprecation import renamed_keywords
 CHOICES = ("motion", "attention", "region", "random")
 STALE = ("keep", "lower")
 _by_old_names = renamed_keywords({"slots": "streams"})
-Region = Sequence[float] | np.ndarray
-"""A box (left, top, right, bottom) in fractions of the image, or a boolean mask (h, w) over it."""
 
 
 @dataclass
@@ -141,7 +140,7 @@ class SelectiveEncoder:
             budget, sum(scale_layout.tiles for scale_layout in self._scale_layouts[1:])
         )
         self.choose, self.stale, self.refresh_every = choose, stale, refresh_every
-        self._region = None if region is None else self._in_tiles(*_map_of(region))
+        self._region = None if region is None else self._in_tiles(*region_map(region))
         self._generator = torch.Generator().manual_seed(seed)
         self.reset()
 
@@ -178,7 +177,7 @@ class SelectiveEncoder:
             )
         for stream_index, one in zip(checked_streams(len(maps), streams), maps, strict=True):
             self._mass[stream_index] = self._in_tiles(
-                one, _edges(one.shape[0]), _edges(one.shape[1])
+                one, cell_edges(one.shape[0]), cell_edges(one.shape[1])
             )
 
     @_by_old_names
@@ -231,7 +230,7 @@ class SelectiveEncoder:
             assert self._region is not None
             return self._region[:, None].expand(like.shape).to(like.device)
         nowhere = torch.ones(1, 1)
-        uniform = self._in_tiles(nowhere, _edges(1), _edges(1))
+        uniform = self._in_tiles(nowhere, cell_edges(1), cell_edges(1))
         return torch.stack([self._mass.get(s, uniform) for s in streams], dim=1).to(like.device)
 
     def _in_tiles(self, weights: Tensor, y: Tensor, x: Tensor) -> Tensor:
@@ -239,9 +238,9 @@ class SelectiveEncoder:
         total = weights.sum().clamp(min=1e-30)
         masses = [
             (
-                _overlap(scale_layout.rows, y)
+                tile_overlap(scale_layout.rows, y)
                 @ weights
-                @ _overlap(scale_layout.columns, x).T
+                @ tile_overlap(scale_layout.columns, x).T
                 / total
             ).flatten()
             for scale_layout in self._scale_layouts[1:]
@@ -363,37 +362,6 @@ def _checked_budget(budget: int, tiles: int) -> int:
             "above the smallest scale"
         )
     return budget
-
-
-def _map_of(region: Region) -> tuple[Tensor, Tensor, Tensor]:
-    """Return a region as weights (h, w) and the edges of its cells from top and from left."""
-    if isinstance(region, np.ndarray) and region.ndim != 1:
-        if region.ndim != 2 or region.dtype != bool or not region.any():
-            raise ValueError(
-                f"a region given as a mask must be boolean (h, w), with any True; got "
-                f"{region.dtype} of shape {region.shape}"
-            )
-        return torch.from_numpy(region).float(), _edges(region.shape[0]), _edges(region.shape[1])
-    box = [float(value) for value in region]
-    if len(box) != 4 or not (0 <= box[0] < box[2] <= 1 and 0 <= box[1] < box[3] <= 1):
-        raise ValueError(
-            f"region {tuple(box)} must be (left, top, right, bottom) in fractions of the image, "
-            "0 <= left < right <= 1 and 0 <= top < bottom <= 1, or a boolean mask (h, w)"
-        )
-    left, top, right, bottom = box
-    return torch.ones(1, 1), torch.tensor([top, bottom]), torch.tensor([left, right])
-
-
-def _edges(cells: int) -> Tensor:
-    return torch.linspace(0, 1, cells + 1)
-
-
-def _overlap(tiles: int, edges: Tensor) -> Tensor:
-    """Return the share ``(n, m)`` of each cell between ``edges`` (m + 1) in each of n tiles."""
-    borders = _edges(tiles)
-    low = torch.maximum(borders[:-1, None], edges[None, :-1])
-    high = torch.minimum(borders[1:, None], edges[None, 1:])
-    return (high - low).clamp(min=0) / edges.diff()
 
 
 def _ranked(keys: Sequence[Tensor]) -> Tensor:

@@ -271,7 +271,7 @@ def test_command_with_a_policy(
     assert main(f"export --policy policy.safetensors --out {path}".split()) == 0
     said = capsys.readouterr().out
     assert "(batch, 48, 64, 3)" in said
-    assert "policy's encoder computes in bfloat16; this file computes in float32" in said
+    assert "the policy was trained with bfloat16; this file computes in float32" in said
     assert main(f"export --policy p --readout cls --aspect --out {path}".split()) == 2
     assert "--readout, --aspect: the policy file fixes this" in capsys.readouterr().err
     _use_header(monkeypatch, {"backbone": "state"}, {})

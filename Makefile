@@ -73,7 +73,7 @@ test-parity: setup ## against the original packages and on a GPU, where they are
 	$(PYTEST_ENV) $(BIN)/python -m pytest -m "parity or gpu" $(PYTEST_ARGS)
 
 docs: setup ## the documentation site, in build/site; a broken link is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 build: setup ## wheel and sdist in dist/, each installed outside the tree and tried
 	@bash tools/check_build.sh $(BIN)/python

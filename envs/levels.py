@@ -100,7 +100,7 @@ def get_level(name: str) -> Level:
     Raises:
         ValueError: the name is unknown; the message lists the levels.
 
-    Example:
+    Examples:
         >>> level = get_level("precise")
         >>> level.camera, level.horizon, f"{level.clearance_m:.2f}"
         ('far', 32, '0.01')
@@ -116,7 +116,7 @@ def levels_of_task(name: str) -> list[str]:
     Raises:
         ValueError: the name is unknown.
 
-    Example:
+    Examples:
         >>> levels_of_task("precise")
         ['precise', 'mixed', 'hard']
     """

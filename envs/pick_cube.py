@@ -91,7 +91,7 @@ class PickCubeEnv(gym.Env):
     Raises:
         ValueError: an unknown level, control or camera, or a value out of range.
 
-    Example:
+    Examples:
         >>> env = PickCubeEnv("precise")
         >>> observation, info = env.reset(seed=0)
         >>> observation["ee_pos"].shape, env.action_space.shape, info["stage"]

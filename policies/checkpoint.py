@@ -89,7 +89,7 @@ def action_space_record(action_space: Box, control: str, control_hz: float) -> d
     Raises:
         ValueError: the control is unknown.
 
-    Example:
+    Examples:
         >>> from gymnasium.spaces import Box
         >>> record = action_space_record(Box(-1, 1, (4,)), "ee_delta", 5.0)
         >>> record["dim"], record["meaning"]

@@ -20,7 +20,7 @@ class PolicyConfig:
     Raises:
         ValueError: a field is out of range; the message states what is allowed.
 
-    Example:
+    Examples:
         >>> PolicyConfig(kind="rnn_gmm", context=5).is_sequence
         True
         >>> PolicyConfig(keypoints=0)

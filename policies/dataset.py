@@ -23,7 +23,7 @@ class TrajectoryData:
     Raises:
         ValueError: lengths disagree, a value is not finite, or episodes overlap or are empty.
 
-    Example:
+    Examples:
         >>> data = TrajectoryData(
         ...     embedding=torch.zeros(5, 8),
         ...     embedding_shape=(8,),

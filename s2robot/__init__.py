@@ -3,7 +3,7 @@
 ``FrameEncoder`` turns camera frames into embeddings; ``multiscale_forward`` is the S² operator
 alone. Names are imported on first use, so ``import s2robot`` stays light.
 
-Example:
+Examples:
     >>> import numpy as np
     >>> from s2robot import FrameEncoder
     >>> encoder = FrameEncoder.from_name("s2r-vitt16-128", scales=(1, 2), device="cpu")

@@ -48,7 +48,7 @@ def unknown(kind: str, value: object, allowed: Iterable[str]) -> ValueError:
         value: the name seen.
         allowed: the names that are allowed.
 
-    Example:
+    Examples:
         >>> unknown("level", "esy", ["easy", "precise"]).args[0]
         "unknown level 'esy'; available: easy, precise (did you mean 'easy'?)"
     """

@@ -51,7 +51,7 @@ def multiscale_forward(  # noqa: PLR0913
     Raises:
         ValueError: an argument is out of its range, or an image does not divide into crops.
 
-    Example:
+    Examples:
         >>> model = torch.nn.Conv2d(3, 8, 16, stride=16)
         >>> images = torch.zeros(2, 3, 64, 64)
         >>> tuple(multiscale_forward(model, images, scales=(1, 2), output_shape="bchw").shape)
@@ -148,7 +148,7 @@ def nearest_tiling(frame_shape: tuple[int, int], max_tiles: int) -> tuple[int, i
     Raises:
         ValueError: the frame has no pixels, or no tile is allowed.
 
-    Example:
+    Examples:
         >>> nearest_tiling((480, 640), 12)
         (3, 4)
     """

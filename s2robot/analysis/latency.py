@@ -97,7 +97,7 @@ def measure(
     Returns:
         One row for each path, in their order.
 
-    Example:
+    Examples:
         >>> def mean_color(frame):
         ...     return torch.from_numpy(frame.mean(axis=(0, 1)))[None]  # (1, 3)
         >>> frames = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 3), dtype=np.uint8)

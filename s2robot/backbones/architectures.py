@@ -64,7 +64,7 @@ class BuildsModel(Protocol):
 class Architecture:
     """A model that timm can build, without its weights.
 
-    Example:
+    Examples:
         >>> tiny = vit_architecture(size=32, patch=16, dim=48, depth=1, heads=3)
         >>> sum(weight.numel() for weight in tiny.build().parameters())
         65568

@@ -148,7 +148,7 @@ def load_backbone(
         CorruptFileError: the file is damaged or not what the card describes.
         MismatchError: the weights do not fit the architecture.
 
-    Example:
+    Examples:
         >>> backbone = load_backbone("random/vitt16-128")
         >>> prefix, grid = backbone.forward_tokens(torch.zeros(1, 3, 128, 128))
         >>> tuple(prefix.shape), tuple(grid.shape)

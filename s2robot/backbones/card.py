@@ -31,7 +31,7 @@ INTERPOLATIONS = ("bicubic", "bilinear")
 class Preprocessing:
     """Rules that bring a frame to the images of the training: resize, center crop, normalize.
 
-    Example:
+    Examples:
         >>> rules = Preprocessing(224, resize=256)
         >>> rules.image_size, rules.resize, rules.fit
         (224, 256, 'shorter')
@@ -133,7 +133,7 @@ APACHE = License("Apache-2.0")
 class BackboneCard:
     """Description of one backbone: everything but the weights.
 
-    Example:
+    Examples:
         >>> from s2robot.backbones import get_card
         >>> card = get_card("random/vits16-224")
         >>> card.dim, card.stride, card.grid_side(224), card.license.name

@@ -50,7 +50,7 @@ def card_cost(card: BackboneCard) -> tuple[int, float]:
     Returns:
         Number of weights, and 10⁹ floating-point operations at scale 1.
 
-    Example:
+    Examples:
         >>> from s2robot.backbones import get_card
         >>> parameters, gflops = card_cost(get_card("random/vitt16-128"))
         >>> parameters, round(gflops, 2)

@@ -83,7 +83,7 @@ def with_layers(card: BackboneCard, layers: Sequence[int], merge: str = "concat"
     Raises:
         ValueError: a layer does not exist, or layers of different widths are to be averaged.
 
-    Example:
+    Examples:
         >>> from s2robot.backbones import get_card
         >>> with_layers(get_card("random/vitt16-128"), layers=(5, 11)).dim
         384

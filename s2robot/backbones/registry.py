@@ -36,7 +36,7 @@ def get_card(name: str, weights: str | Path | None = None) -> BackboneCard:
         FileNotFoundError: ``file:`` names no model card.
         DownloadError: a hub's description could not be downloaded.
 
-    Example:
+    Examples:
         >>> card = get_card("s2r-vitt16-128")
         >>> card.dim, card.stride, card.preprocessing.image_size
         (192, 16, 128)

@@ -22,7 +22,7 @@ _DIGEST = re.compile(r"sha256:[0-9a-f]{6,64}|md5:[0-9a-f]{6,32}")
 class Source:
     """One place that offers a published file.
 
-    Example:
+    Examples:
         >>> source = Source("hf:lab/encoder/model.pt@v1", digest="md5:8cad7c")
         >>> source.hub_parts
         ('lab/encoder', 'model.pt', 'v1')

@@ -19,7 +19,7 @@ def frame_shape(text: str) -> tuple[int, int]:
     Raises:
         argparse.ArgumentTypeError: the text has another form.
 
-    Example:
+    Examples:
         >>> frame_shape("480x640")
         (480, 640)
     """
@@ -46,7 +46,7 @@ def scale_set(text: str) -> tuple[float, ...]:
     Raises:
         argparse.ArgumentTypeError: the text is no such list.
 
-    Example:
+    Examples:
         >>> scale_set("1,2"), scale_set("(1, 2)")
         ((1.0, 2.0), (1.0, 2.0))
     """

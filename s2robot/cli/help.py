@@ -71,7 +71,7 @@ def _headline(text: str) -> str:
 def help_of(docstring: str | None) -> str:
     """Return the docstring of a command's module as the description in its help.
 
-    Example:
+    Examples:
         >>> help_of("``s2robot doctor``: check this machine.")
         'Check this machine.'
     """

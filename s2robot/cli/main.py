@@ -28,7 +28,7 @@ def main(argv: list[str] | None = None) -> int:
     Args:
         argv: arguments; default those of the process.
 
-    Example:
+    Examples:
         >>> main(["--version"])
         s2robot ...
         0

@@ -22,7 +22,7 @@ FLAGS = {
 def with_new_keys(argv: Sequence[str]) -> list[str]:
     """Return Hydra overrides under their new keys, with a warning for each old one.
 
-    Example:
+    Examples:
         >>> with_new_keys(["taps=[5]", "encoder=blind,s2r-vitt16-128"])
         ['layers=[5]', 'encoder=blind,s2r-vitt16-128']
     """
@@ -32,7 +32,7 @@ def with_new_keys(argv: Sequence[str]) -> list[str]:
 def with_new_flags(argv: Sequence[str]) -> list[str]:
     """Return flags under their new names, with a warning for each old one.
 
-    Example:
+    Examples:
         >>> with_new_flags(["--tap", "last", "5"])
         ['--layers', 'last', '5']
     """

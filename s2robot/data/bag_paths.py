@@ -20,7 +20,7 @@ def bag_and_topic(source: str) -> tuple[Path, str | None] | None:
         The bag's path and the topic, which is None where the source names none; None instead of
         both if the source is not a bag.
 
-    Example:
+    Examples:
         >>> bag, topic = bag_and_topic("run.bag:/camera/image_raw")
         >>> bag.name, topic
         ('run.bag', '/camera/image_raw')

@@ -126,7 +126,7 @@ class Demonstrations:
         CorruptFileError: the file is truncated, altered, or holds no simulator states of this
             package's environments.
 
-    Example:
+    Examples:
         >>> demos = Demonstrations("data/demos/precise.hdf5")  # doctest: +SKIP
         >>> demos.num_episodes, demos.control  # doctest: +SKIP
         (120, 'ee_delta')

@@ -79,7 +79,7 @@ class FeatureStore:
     Raises:
         ValueError: ``block_frames`` is below 1.
 
-    Example:
+    Examples:
         The data set has a digest; its reader describes the source of the frames and reads them.
 
         >>> import tempfile

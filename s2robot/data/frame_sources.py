@@ -39,7 +39,7 @@ def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
             bag without the topic or with several.
         CorruptFileError: a file cannot be read.
 
-    Example:
+    Examples:
         >>> frames = frames_from("noise", height=48, width=64, count=2)
         >>> frames.shape, frames.dtype
         ((2, 48, 64, 3), dtype('uint8'))

@@ -37,7 +37,7 @@ class FrameEncoder(TileEncoder):
     The encoder stays in evaluation mode after ``train()``, and no parameter takes gradients unless
     ``requires_grad_(True)`` is called; then embeddings carry gradients to the weights.
 
-    Example:
+    Examples:
         >>> encoder = FrameEncoder.from_name("s2r-vitt16-128", scales=(1, 2), device="cpu")
         >>> frames = np.zeros((2, 480, 640, 3), np.uint8)  # RGB
         >>> tuple(encoder(frames).shape)

@@ -30,7 +30,7 @@ class EmbeddingLayout:
         ValueError: a scale gives no tiles that suit the backbone, there are too many of them, or
             the readout does not suit the backbone.
 
-    Example:
+    Examples:
         >>> from s2robot.backbones import get_card
         >>> spec = EncoderSpec("vc1-vitb", "", scales=(1, 2), readout="mean")
         >>> layout = EmbeddingLayout(spec, get_card("vc1-vitb"))

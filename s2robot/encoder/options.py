@@ -86,7 +86,7 @@ def option(
 def options_of(cls: type) -> dict[str, Option]:
     """Return the options among the fields of a dataclass, by name.
 
-    Example:
+    Examples:
         >>> @dataclasses.dataclass
         ... class Lens:
         ...     zoom: int = option(1, "enlargement", item=int)

@@ -25,7 +25,7 @@ class SingleFrame:
         height: of the frames [px].
         width: of the frames [px].
 
-    Example:
+    Examples:
         >>> from s2robot import FrameEncoder
         >>> encoder = FrameEncoder.from_name("random/vitt16-128", (1, 2), "mean", device="cpu")
         >>> embed = encoder.single_frame(240, 320)

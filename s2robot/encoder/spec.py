@@ -37,7 +37,7 @@ def tiling(text: str) -> tuple[int, int]:
     Raises:
         ValueError: the text is not ROWSxCOLUMNS.
 
-    Example:
+    Examples:
         >>> tiling("2x3")
         (2, 3)
     """
@@ -148,7 +148,7 @@ class EncoderSpec(EncoderChoice):
         ValueError: an option is out of its range, or two options do not go together.
         MismatchError: the spec is of another version of the pixel path.
 
-    Example:
+    Examples:
         >>> spec = EncoderSpec("vc1-vitb", "0" * 64, scales=(1, 2), readout="mean")
         >>> spec.geometry
         'published'

@@ -67,7 +67,7 @@ class FrameStream:
     Raises:
         ValueError: an argument is out of its range.
 
-    Example:
+    Examples:
         >>> from s2robot import FrameEncoder
         >>> encoder = FrameEncoder.from_name("random/vitt16-128", (1, 2), "mean", device="cpu")
         >>> stream = encoder.stream()

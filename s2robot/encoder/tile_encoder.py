@@ -38,7 +38,7 @@ class TileEncoder(nn.Module):
         ValueError: ``max_tiles_per_batch`` is below 1, or the spec does not suit the backbone.
         MismatchError: the backbone has other weights than the spec names.
 
-    Example:
+    Examples:
         >>> from s2robot import FrameEncoder
         >>> encoder = FrameEncoder.from_name("random/vitt16-128", (1, 2), "mean", device="cpu")
         >>> frames = torch.zeros(1, 240, 320, 3, dtype=torch.uint8)

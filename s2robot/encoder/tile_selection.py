@@ -101,7 +101,7 @@ class SelectiveEncoder:
     Raises:
         ValueError: an argument is out of its range, or the encoder has a single scale.
 
-    Example:
+    Examples:
         >>> from s2robot import FrameEncoder
         >>> encoder = FrameEncoder.from_name("random/vitt16-128", (1, 2), "mean", device="cpu")
         >>> selective = encoder.selective(budget=1)

@@ -28,7 +28,7 @@ def current_name(encoder: str) -> str:
     Args:
         encoder: name of an encoder or a baseline, as users type it.
 
-    Example:
+    Examples:
         >>> current_name("blind"), current_name("r3m-resnet18")
         ('blind', 'r3m-resnet18')
     """
@@ -42,7 +42,7 @@ def current_name(encoder: str) -> str:
 def stored_name(encoder: str) -> str:
     """Return the name of an encoder or a baseline in files.
 
-    Example:
+    Examples:
         >>> stored_name("blind"), stored_name("r3m-resnet18")
         ('none', 'r3m-resnet18')
     """
@@ -52,7 +52,7 @@ def stored_name(encoder: str) -> str:
 def displayed_name(encoder: str) -> str:
     """Return the name of an encoder or a baseline in messages, from its name in files.
 
-    Example:
+    Examples:
         >>> displayed_name("state"), displayed_name("r3m-resnet18")
         ('privileged_state', 'r3m-resnet18')
     """
@@ -63,7 +63,7 @@ def displayed_name(encoder: str) -> str:
 def is_baseline(name: str) -> bool:
     """Return whether a name, current or as in files, is a baseline's.
 
-    Example:
+    Examples:
         >>> is_baseline("blind"), is_baseline("none"), is_baseline("r3m-resnet18")
         (True, True, False)
     """
@@ -102,7 +102,7 @@ def baseline_embedding(name: str, obs: Mapping[str, np.ndarray], yaw: bool = Fal
     Raises:
         ValueError: the name is unknown.
 
-    Example:
+    Examples:
         >>> obs = {"cube_pos": np.array([[0.5, 0.25, 0.02]])}
         >>> baseline_embedding("blind", obs).shape
         (1, 0)

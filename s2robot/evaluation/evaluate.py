@@ -44,7 +44,7 @@ class EvalConfig:
     Raises:
         ValueError: a field is out of range, or `reuse` and `tile_budget` are both set.
 
-    Example:
+    Examples:
         >>> EvalConfig(num_envs=8, tile_budget=4).tile_choice
         'motion'
         >>> EvalConfig(num_envs=0)

@@ -33,7 +33,7 @@ class InitialStates:
     Raises:
         ValueError: the split is unknown, or the states are not a non-empty (n, D) float64 array.
 
-    Example:
+    Examples:
         >>> drawn = make_initial_states("easy", "test", 2, {})
         >>> len(drawn), drawn.states.dtype, len(drawn.sha256)
         (2, dtype('float64'), 64)

@@ -51,7 +51,7 @@ def summarize(
         latency_ms: as ``Summary.latency_ms``.
         provenance: as ``Summary.provenance``.
 
-    Example:
+    Examples:
         >>> rows = [
         ...     {"success_once": True, "success_at_end": True, "stage": "none"},
         ...     {"success_once": False, "success_at_end": False, "stage": "grasp"},

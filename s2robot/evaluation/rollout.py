@@ -165,7 +165,7 @@ def failure_stage(info: Mapping[str, np.ndarray]) -> str:
     Args:
         info: ``is_success``, ``reached`` and ``grasped`` after each step, (T,) each.
 
-    Example:
+    Examples:
         >>> never, last = np.array([0, 0]), np.array([0, 1])
         >>> failure_stage({"is_success": never, "reached": last, "grasped": never})
         'grasp'

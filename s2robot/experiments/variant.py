@@ -63,7 +63,7 @@ class VariantConfig(EncoderChoice):
     Raises:
         ValueError: the level is unknown.
 
-    Example:
+    Examples:
         >>> config = VariantConfig(level="easy", encoder="blind")
         >>> variant = Variant(config)
         >>> variant.label, variant.is_baseline, variant.camera.name

@@ -87,7 +87,7 @@ def export_encoder(
             for one file, the model cannot be exported, or the file's numbers differ from the
             encoder's by more than ``allowed_difference``.
 
-    Example:
+    Examples:
         >>> encoder = FrameEncoder.from_name("s2r-vitt16-128", (1, 2), device="cpu")
         >>> export_encoder(encoder, "encoder.onnx", (480, 640)).embedding_dim  # doctest: +SKIP
         384

@@ -17,7 +17,7 @@ from s2robot.utils.distributed import ALONE, DistributedContext
 class CropConfig:
     """Settings of random crops.
 
-    Example:
+    Examples:
         >>> CropConfig(scales=(1.0,), weights=(1.0,)).jitter
         0.2
     """

@@ -65,7 +65,7 @@ class ModelConfig:
 class PretrainConfig:
     """Settings of a pre-training run; a run resumes only with the same ``recipe``.
 
-    Example:
+    Examples:
         >>> config = PretrainConfig(views=12_800, batch_size=128)
         >>> config.steps
         100

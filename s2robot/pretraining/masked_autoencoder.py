@@ -174,7 +174,7 @@ def patchify(images: torch.Tensor, patch: int) -> torch.Tensor:
         images: ``(B, channels, S, S)``.
         patch: side of a patch [px].
 
-    Example:
+    Examples:
         >>> images = torch.rand(1, 3, 32, 32)
         >>> patchify(images, 16).shape
         torch.Size([1, 4, 768])
@@ -193,7 +193,7 @@ def unpatchify(patches: torch.Tensor, patch: int) -> torch.Tensor:
         patches: ``(B, N, patch² · 3)``.
         patch: side of a patch [px].
 
-    Example:
+    Examples:
         >>> unpatchify(torch.zeros(2, 4, 768), 16).shape
         torch.Size([2, 3, 32, 32])
     """

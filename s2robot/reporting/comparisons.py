@@ -86,7 +86,7 @@ def compare_groups(groups: Sequence[ComparisonGroup], metric: str) -> list[list[
     Returns:
         The comparisons of each group. p-values are Holm-adjusted over all groups.
 
-    Example:
+    Examples:
         >>> from pathlib import Path
         >>> from s2robot.reporting.run_results import RunResult
         >>> def variant(scales, successes):

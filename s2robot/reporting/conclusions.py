@@ -149,7 +149,7 @@ def _round_up(number: int) -> int:
 def signed(value: float) -> str:
     """Return percentage points with their sign.
 
-    Example:
+    Examples:
         >>> signed(3.14), signed(0.01)
         ('+3.1', '±0.0')
     """
@@ -160,7 +160,7 @@ def signed(value: float) -> str:
 def p_text(p_value: float) -> str:
     """Return a p-value as text.
 
-    Example:
+    Examples:
         >>> p_text(0.00002), p_text(0.0424)
         ('p < 0.001', 'p = 0.042')
     """

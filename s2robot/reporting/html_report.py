@@ -75,7 +75,7 @@ def write_report(
         S2RobotError: there are no runs, or none has an episode yet.
         CorruptFileError: a run is damaged.
 
-    Example:
+    Examples:
         >>> paths = write_report("runs/cells", "runs/report")  # doctest: +SKIP
         >>> paths.html.name  # doctest: +SKIP
         'report.html'

@@ -131,7 +131,7 @@ def overlap(box: Box, others: np.ndarray) -> np.ndarray:
     Returns:
         ``(n,)`` areas.
 
-    Example:
+    Examples:
         >>> overlap(np.array([0, 0, 2, 2]), np.array([[1, 1, 3, 3], [2, 2, 3, 3]]))
         array([1, 0])
     """

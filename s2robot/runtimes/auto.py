@@ -53,7 +53,7 @@ def make_runtime(name: str, model: TokenModel, bf16: bool, batches: Sequence[Ten
         ValueError: the name is unknown.
         RuntimeMissingError: the runtime is not installed, or not for that device.
 
-    Example:
+    Examples:
         >>> from s2robot.backbones import load_backbone
         >>> model = TokenModel(load_backbone("random/vitt16-128"), "grid")
         >>> tiles = torch.zeros(2, 3, 128, 128)

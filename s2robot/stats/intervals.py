@@ -17,7 +17,7 @@ BOOTSTRAP_SEED = 20_240_319  # fixed: a report gives the same interval every tim
 class Interval:
     """An estimate with its lower and upper confidence limits, all in the same unit.
 
-    Example:
+    Examples:
         >>> Interval(0.10, low=0.02, high=0.18).excludes_zero()
         True
     """
@@ -42,7 +42,7 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
     Raises:
         ValueError: `successes` is not in [0, `trials`], or `confidence` is not in (0, 1).
 
-    Example:
+    Examples:
         >>> rate = wilson(10, 16)
         >>> f"{rate.estimate:.3f} [{rate.low:.2f}, {rate.high:.2f}]"
         '0.625 [0.39, 0.82]'

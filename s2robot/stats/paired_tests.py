@@ -45,7 +45,7 @@ def mcnemar(first: np.ndarray, second: np.ndarray) -> McNemar:
     Raises:
         ValueError: the shapes differ, or the arrays are empty.
 
-    Example:
+    Examples:
         >>> mcnemar(np.array([1, 1, 0, 0]), np.array([1, 0, 1, 1]))
         McNemar(only_first=1, only_second=2, p_value=1.0)
     """
@@ -78,7 +78,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
     Raises:
         ValueError: a p-value is not in [0, 1].
 
-    Example:
+    Examples:
         >>> holm([0.01, 0.04])
         [0.02, 0.04]
     """
@@ -112,7 +112,7 @@ def paired_difference(first: np.ndarray, second: np.ndarray, confidence: float =
     Raises:
         ValueError: the shapes differ, the arrays are empty, or `confidence` is not in (0, 1).
 
-    Example:
+    Examples:
         >>> first, second = np.zeros((3, 40), bool), np.ones((3, 40), bool)
         >>> difference = paired_difference(first, second)
         >>> difference.estimate, difference.excludes_zero()

@@ -38,7 +38,7 @@ class TrainConfig:
     Raises:
         ValueError: a field is out of range; the message states what is allowed.
 
-    Example:
+    Examples:
         >>> TrainConfig(epochs=30).batch_size
         128
         >>> TrainConfig(lr=0.0)

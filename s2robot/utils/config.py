@@ -24,7 +24,7 @@ def from_config(cls: type[T], config: DictConfig | Mapping[str, Any]) -> T:
     Raises:
         ValueError: a key is unknown or missing, or a value is of another type.
 
-    Example:
+    Examples:
         >>> from s2robot.policies.config import PolicyConfig
         >>> from_config(PolicyConfig, {"kind": "gmm", "hidden": [64, 64]}).hidden
         (64, 64)

@@ -39,7 +39,7 @@ def moved_names(module: str, homes: Mapping[str, str]) -> Callable[[str], Any]:
         module: the module's ``__name__``.
         homes: new places by name: ``module:name``, or ``module`` where the name stays the same.
 
-    Example:
+    Examples:
         >>> find = moved_names("shapes", {"circle": "math:tau"})
         >>> find("square")
         Traceback (most recent call last):
@@ -84,7 +84,7 @@ def with_new_names(content: Mapping[str, Any], renamed: Mapping[str, str]) -> di
     Raises:
         TypeError: an option is given under both names.
 
-    Example:
+    Examples:
         >>> with_new_names({"size": 3}, {"length": "size"})
         {'size': 3}
     """
@@ -107,7 +107,7 @@ def renamed_keywords(
     Args:
         renamed: new names by old name.
 
-    Example:
+    Examples:
         >>> @renamed_keywords({"length": "size"})
         ... def double(size):
         ...     return 2 * size

@@ -30,7 +30,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     Raises:
         DiskFullError: the disk has no room left.
 
-    Example:
+    Examples:
         >>> import tempfile
         >>> target = Path(tempfile.mkdtemp()) / "result.txt"
         >>> with atomic_path(target) as temporary:

@@ -21,7 +21,7 @@ def cosine_schedule(step: int, steps: int, warmup: int) -> float:
         warmup: steps in which the factor rises linearly to 1; then it falls to 0 along half a
             cosine.
 
-    Example:
+    Examples:
         >>> [round(cosine_schedule(step, steps=10, warmup=2), 2) for step in (0, 1, 6, 10)]
         [0.5, 1.0, 0.5, 0.0]
     """

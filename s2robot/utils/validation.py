@@ -26,7 +26,7 @@ def require_at_least(config: object, least: float, *names: str) -> None:
     Raises:
         ValueError: a field is smaller than ``least``.
 
-    Example:
+    Examples:
         >>> @dataclasses.dataclass(frozen=True)
         ... class Schedule:
         ...     epochs: int = 10
@@ -150,7 +150,7 @@ def config_from_dict(kind: type[Config], values: Mapping[str, Any]) -> Config:
     Raises:
         ValueError: a key names no field, or a value is not allowed.
 
-    Example:
+    Examples:
         >>> @dataclasses.dataclass(frozen=True)
         ... class Network:
         ...     hidden: tuple[int, ...] = (256, 256)

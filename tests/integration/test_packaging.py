@@ -82,7 +82,8 @@ def test_wheel_holds_code_settings_templates_and_weights(archives):
         "s2robot/py.typed",
     ):
         assert wanted in names
-    assert any(name.startswith("s2robot/templates/") for name in names)
+    for folder in ("reporting", "pretraining"):
+        assert any(name.startswith(f"s2robot/{folder}/templates/") for name in names)
     assert not any(name.split("/")[0] in HOMES for name in names)
 
 

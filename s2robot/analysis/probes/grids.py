@@ -103,7 +103,7 @@ def upsampling(grid: tuple[int, int], size: int) -> Tensor:
     Returns:
         ``(size · size, gh · gw)`` float32.
 
-    Example:
+    Examples:
         >>> upsampling((1, 2), 2)
         tensor([[1., 0.],
                 [0., 1.],

@@ -109,7 +109,7 @@ def summed_by_episode(values: np.ndarray, episode: np.ndarray) -> np.ndarray:
     Returns:
         ``(E, K)``.
 
-    Example:
+    Examples:
         >>> summed_by_episode(np.array([[1.0], [2.0], [5.0]]), np.array([0, 0, 7]))
         array([[3.],
                [5.]])

@@ -54,7 +54,7 @@ class Localizer(nn.Module):
         shape: of the embeddings: a grid ``(gh, gw, C)`` or a vector ``(D,)``.
         config: of the architecture.
 
-    Example:
+    Examples:
         >>> rng = np.random.default_rng(0)
         >>> xy_m = rng.uniform(-0.1, 0.1, (64, 2))
         >>> embeddings = np.concatenate([xy_m, rng.normal(size=(64, 2))], axis=1)

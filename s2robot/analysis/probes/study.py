@@ -39,7 +39,7 @@ Row = dict[str, Any]
 class StudyConfig:
     """Encoders, tasks and frames of a probe study.
 
-    Example:
+    Examples:
         >>> config = StudyConfig(("s2r-vitt16-128",), scale_sets=((1,), (1, 2)))
         >>> len(list(config.variants()))
         2

@@ -103,7 +103,7 @@ def get_task(name: str) -> Task:
     Raises:
         ValueError: there is no such task; the message lists all.
 
-    Example:
+    Examples:
         >>> get_task("localization") is get_task("localisation")
         True
     """

@@ -41,7 +41,7 @@ class Moments:
             the paper. With P > 1 a map has a bias for each place and l0 is the loss of the best
             constant for each place, so that static background does not count as information.
 
-    Example:
+    Examples:
         >>> moments = Moments(inputs=2, outputs=1)
         >>> x = np.random.default_rng(0).normal(size=(100, 2))  # (n, Dx)
         >>> moments.update(x, x[:, :1] + x[:, 1:])
@@ -130,7 +130,7 @@ class Moments:
 class LinearMap:
     """A linear map with a bias; ``fit_linear_map`` makes one.
 
-    Example:
+    Examples:
         >>> double = LinearMap(np.array([[2.0]]), np.array([[1.0]]), ridge=0)
         >>> double(np.array([[0.0], [3.0]])).tolist()
         [[1.0], [7.0]]
@@ -244,7 +244,7 @@ def information(loss: float, baseline: float) -> float:
     Raises:
         ValueError: the loss is negative or NaN, or the baseline is not above 0.
 
-    Example:
+    Examples:
         >>> information(0.25, 1.0)
         2.0
     """

@@ -157,7 +157,7 @@ def one_side(repository: str, what: str, value: Any) -> int:
     Raises:
         ValueError: two numbers differ.
 
-    Example:
+    Examples:
         >>> one_side("lab/model", "patch_size", [16, 16])
         16
     """

@@ -125,7 +125,7 @@ def frame_of(message: Any, generic_order: str = "bgr") -> np.ndarray:
     Raises:
         ImageError: the message cannot be decoded.
 
-    Example:
+    Examples:
         >>> from types import SimpleNamespace
         >>> message = SimpleNamespace(
         ...     height=1, width=2, encoding="bgr8", is_bigendian=0, step=6, data=bytes(range(6))
@@ -168,7 +168,7 @@ def image_to_rgb(message: Any, generic_order: str = "bgr") -> np.ndarray:
             "step", "truncated" and "malformed".
         ValueError: ``generic_order`` has another value.
 
-    Example:
+    Examples:
         >>> from types import SimpleNamespace
         >>> message = SimpleNamespace(
         ...     height=1, width=2, encoding="mono8", is_bigendian=0, step=2, data=bytes([7, 9])

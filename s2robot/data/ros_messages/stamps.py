@@ -42,7 +42,7 @@ def stamp_ns(stamp: Any) -> int:
     Raises:
         StampError: these attributes are missing, or are not integers in their range.
 
-    Example:
+    Examples:
         >>> from types import SimpleNamespace
         >>> stamp_ns(SimpleNamespace(sec=12, nanosec=345))
         12000000345

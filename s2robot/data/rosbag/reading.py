@@ -233,7 +233,7 @@ def read_embeddings(path: str | Path, topic: str | None = None) -> Embeddings:
         CorruptFileError: the bag cannot be read, or an embedding is not finite or has another size
             than its shape.
 
-    Example:
+    Examples:
         >>> found = read_embeddings("run.mcap", "/camera/image_raw/embedding")  # doctest: +SKIP
         >>> found.values.shape, found.frame_ids[0], found.model  # doctest: +SKIP
         ((900, 384), 'camera', 's2r-vitt16-128@6f3c09a1d2b45e78')

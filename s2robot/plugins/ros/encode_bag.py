@@ -126,7 +126,7 @@ def encode_bag(
         CorruptFileError: the bag cannot be read, or with ``strict`` a message cannot be decoded.
         S2RobotError: no frame could be encoded.
 
-    Example:
+    Examples:
         >>> from s2robot import FrameEncoder  # doctest: +SKIP
         >>> encoder = FrameEncoder.from_name("s2r-vitt16-128")  # doctest: +SKIP
         >>> made = encode_bag("run.mcap", "run.embeddings.mcap", encoder)  # doctest: +SKIP

@@ -51,7 +51,7 @@ class NodeConfig(EncoderParameters):
     Raises:
         ValueError: a value is out of its range, or two values contradict each other.
 
-    Example:
+    Examples:
         >>> config = NodeConfig(image_topics=("/left/image", "/right/image"), synchronize=True)
         >>> config.channels
         {'cameras': ('/left/image', '/right/image')}

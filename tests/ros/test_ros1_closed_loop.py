@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-rospy = pytest.importorskip("rospy", reason="ROS 1 is not in this environment: make ros1-test")
+rospy = pytest.importorskip("rospy", reason="ROS 1 is not in this environment: make test-ros")
 
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402  # pyright: ignore
 from sensor_msgs.msg import JointState  # noqa: E402  # pyright: ignore

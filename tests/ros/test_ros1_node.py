@@ -1,6 +1,6 @@
 """The real ROS 1 node: a master on loopback, a camera at 30 Hz, the node by roslaunch.
 
-These run where ROS 1 is (`make ros1-test` makes that environment) and are skipped elsewhere.
+These run where ROS 1 is (`make test-ros` makes that environment) and are skipped elsewhere.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-rospy = pytest.importorskip("rospy", reason="ROS 1 is not in this environment: make ros1-test")
+rospy = pytest.importorskip("rospy", reason="ROS 1 is not in this environment: make test-ros")
 
 import rosgraph  # noqa: E402  # pyright: ignore
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402  # pyright: ignore

@@ -10,8 +10,6 @@ from typing import Any
 
 from s2robot.envs.rendering import Renderer
 
-SLOW_S = 5.0
-"""Longest time of a test that is not marked ``slow`` [s]."""
 KINDS = ("process", "render")
 HARMLESS = {"git", "ldconfig", "gcc", "cc", "objdump", "ld", "uname", "lscpu", "nvidia-smi"}
 """Programs that libraries ask about the machine."""

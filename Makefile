@@ -16,7 +16,7 @@ PARALLEL := -n $(WORKERS) --dist loadgroup
 FAST := not slow and not render and not process and not runtime
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system format check lint test test-fast test-main test-ros ros1-test test-parity docs build demo clean
+.PHONY: help setup system format check lint test test-fast test-main test-ros test-ros-nodes test-ros-loop ros1-test test-parity docs build demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -55,13 +55,22 @@ test-fast: setup ## unit tests without subprocess, renderer, compiled runtime or
 test-main: setup
 	$(PYTEST_ENV) $(BIN)/python -m pytest $(PARALLEL) $(PYTEST_ARGS)
 
-# Where ROS 1 cannot be had (it is in Debian 12), this prints so and tests nothing.
-ROS1_TESTS := tests/ros/test_ros1_node.py tests/ros/test_ros1_closed_loop.py
+# Where ROS 1 cannot be had (it is in Debian 12), this prints so and tests nothing. The closed loop
+# runs in real time: beside other work the actions come late and cubes are missed.
+ROS1_NODE_TESTS := tests/ros/test_ros1_node.py
+ROS1_LOOP_TESTS := tests/ros/test_ros1_closed_loop.py
+ROS1_TESTS ?= $(ROS1_NODE_TESTS) $(ROS1_LOOP_TESTS)
 test-ros: setup ## the ROS nodes on a master that the tests start
 	@bash tools/ros1_packages.sh; status=$$?; \
 	if [ $$status = 3 ]; then echo "SKIPPED: the tests of the ROS 1 nodes"; exit 0; fi; \
 	[ $$status = 0 ] && $(MAKE) --no-print-directory $(ROS1_READY) && \
 	$(PYTEST_ENV) $(ROS1_VENV)/bin/python -m pytest $(ROS1_TESTS) $(PYTEST_ARGS)
+
+test-ros-nodes:
+	@$(MAKE) --no-print-directory test-ros ROS1_TESTS="$(ROS1_NODE_TESTS)"
+
+test-ros-loop:
+	@$(MAKE) --no-print-directory test-ros ROS1_TESTS="$(ROS1_LOOP_TESTS)"
 
 ros1-test: test-ros
 

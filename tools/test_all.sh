@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Run all that `make test` stands for, with each stage's time; one of the tests builds the
-# documentation site. The ROS tests, which mostly wait for messages, run beside the others and before
-# them where both want the processor: their messages must not be late. The exit status is 1 if any
-# stage fails.
+# documentation site. The tests of the ROS nodes, which mostly wait for messages, run beside the
+# others and before them where both want the processor. The closed loop over ROS runs in real time and
+# therefore last, alone. The exit status is 1 if any stage fails.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 log=$(mktemp)
@@ -22,9 +22,9 @@ stage() {
 
 timed_ros() {
   local begun=$SECONDS
-  "${make[@]}" test-ros
+  "${make[@]}" test-ros-nodes
   local status=$?
-  echo "ROS tests, beside the others: $((SECONDS - begun)) s"
+  echo "ROS nodes, beside the others: $((SECONDS - begun)) s"
   return $status
 }
 
@@ -41,9 +41,10 @@ rest_of_ros() {
 stage "check" "${make[@]}" check
 stage "tests" "${make[@]}" test-main
 begun=$SECONDS
-echo "=== ROS tests, what is left of them"
-rest_of_ros || failed+=("ROS tests")
-echo "=== ROS tests, what is left of them: $((SECONDS - begun)) s"
+echo "=== ROS nodes, what is left of them"
+rest_of_ros || failed+=("ROS nodes")
+echo "=== ROS nodes, what is left of them: $((SECONDS - begun)) s"
+stage "closed loop over ROS" "${make[@]}" test-ros-loop
 if [ ${#failed[@]} != 0 ]; then
   echo "FAILED: ${failed[*]}" >&2
   exit 1

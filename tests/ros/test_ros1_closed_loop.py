@@ -23,7 +23,9 @@ from support.ros1_rig import Received, statuses, wait_for  # noqa: E402
 from s2robot.plugins.ros.ros1_messages import message_class  # noqa: E402
 
 ActionStamped = message_class("ActionStamped")
-EPISODES = 4
+EPISODES = 8
+FEWEST_LIFTED = 3
+"""Offline, the policy lifts about nine of ten; one that sees nothing lifts one of eight."""
 
 
 @pytest.fixture(scope="module")
@@ -49,12 +51,12 @@ def test_cubes_are_lifted(rig, policy):
     joints = rig.subscribe("/joint_states", JointState)
     words = (f"policy:={policy}", f"episodes:={EPISODES}")
     scene = rig.start("scene", "roslaunch", "s2robot_ros", "simulation.launch", *words)
-    wait_for("all episodes", lambda: len(received.messages) >= EPISODES, 120)
+    wait_for("all episodes", lambda: len(received.messages) >= EPISODES, 180)
     assert scene.wait() == 0
     found = results(received)
     assert [row["seed"] for row in found] == [2_000_000 + i for i in range(EPISODES)]
     lifted = [row for row in found if row["success"]]
-    assert len(lifted) >= EPISODES // 2, found
+    assert len(lifted) >= FEWEST_LIFTED, found
     for row in lifted:  # at 5 Hz an episode cannot hold more actions than periods
         assert row["stage"] == "success"
         assert 5 <= row["actions"] <= row["seconds"] * 5 + 2

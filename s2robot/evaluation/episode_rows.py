@@ -16,7 +16,7 @@ from s2robot.errors import MismatchError
 from s2robot.evaluation.results import Summary
 from s2robot.utils.io import append_jsonl, atomic_path, read_json, read_jsonl, write_json
 
-_FILES = ("run.json", "episodes.jsonl", "timing.jsonl", "summary.json")
+_FILES = ("run.json", "episodes.jsonl", "timing.jsonl", "summary.json", "eval_info.json")
 _FOLDERS = ("actions", "videos", "strips")
 
 
@@ -99,8 +99,9 @@ class RunFolder:
         return self.path / "actions" / f"from_{start:05d}.npy"
 
     def forget_summary(self) -> None:
-        """Delete the summary, which new episodes make out of date."""
-        (self.path / "summary.json").unlink(missing_ok=True)
+        """Delete the summaries, which new episodes make out of date."""
+        for name in ("summary.json", "eval_info.json"):
+            (self.path / name).unlink(missing_ok=True)
 
     def measurements(self) -> dict[str, Any] | None:
         """Return the latencies and their provenance from the summary; None if there is none."""

@@ -21,6 +21,7 @@ from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.errors import MismatchError, unknown
 from s2robot.evaluation.episode_rows import RunFolder
 from s2robot.evaluation.episode_videos import record_episodes, replay
+from s2robot.evaluation.eval_info import write_eval_info
 from s2robot.evaluation.initial_states import InitialStates
 from s2robot.evaluation.latency import batch_latency, single_frame_latency
 from s2robot.evaluation.results import Summary, summarize
@@ -33,7 +34,8 @@ from s2robot.utils.validation import require_integers
 
 __all__ = ["EvalConfig", "Summary", "evaluate"]
 
-FORMAT = 1
+FORMAT = 2
+"""Of ``run.json`` and of the rows; 2: rows count the steps with the cube lifted."""
 TILE_CHOICES = ("motion", "attention", "random")
 
 
@@ -124,6 +126,8 @@ def evaluate(
         folder.write(summary)  # before the videos, which need a renderer that baselines do not need
         summary = dataclasses.replace(summary, **run.record())
         folder.write(summary)
+        info = folder.path / "eval_info.json"
+        write_eval_info(info, initial_states.level, folder.rows(), folder.timing(), summary.videos)
     return summary
 
 

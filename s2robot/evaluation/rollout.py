@@ -154,6 +154,7 @@ def episode_row(episodes: Episodes, index: int) -> dict[str, Any]:
         "stage": failure_stage(info),
         "steps": len(success),
         "steps_to_success": int(success.argmax()) + 1 if success.any() else None,
+        "steps_lifted": int(success.sum()),
         "min_distance_m": round(float(episodes.distance_m[index].min()), 6),
         "max_height_m": round(float(info["cube_height_m"].max()), 6),
     }

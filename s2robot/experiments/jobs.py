@@ -21,7 +21,7 @@ class TrainJob:
     variant: VariantConfig = field(default_factory=VariantConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    search: SearchConfig | None = field(default_factory=SearchConfig)
+    search: SearchConfig | None = None
     """Hyperparameter search; None trains with ``policy`` and ``train`` unchanged."""
     seed: int = 0
     """Seed of the training; the search has its own."""

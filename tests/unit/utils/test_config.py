@@ -12,6 +12,7 @@ from s2robot.data.collection import CollectConfig
 from s2robot.experiments.jobs import EvalJob, RunJob, TrainJob
 from s2robot.experiments.variant import VariantConfig
 from s2robot.pretraining.config import PretrainConfig
+from s2robot.training.hyperparameter_search import SearchConfig
 from s2robot.utils.config import from_config
 
 
@@ -49,11 +50,13 @@ def test_policy_groups(kind):
 
 
 def test_budgets():
-    assert cell_job("budget=none").train.search is None
-    quick = cell_job("budget=quick").train
-    assert quick.search is not None
-    assert quick.search.trials < cell_job().train.search.trials  # pyright: ignore
-    assert quick.train.epochs < cell_job().train.train.epochs
+    standard = cell_job().train
+    assert standard.search is None, "one head for every variant, unless a search is asked for"
+    quick, search = cell_job("budget=quick").train, cell_job("budget=search").train
+    assert quick.search is None
+    assert quick.train.epochs < standard.train.epochs
+    assert search.search == SearchConfig()
+    assert search.train == standard.train
 
 
 def test_lists_become_tuples_of_floats():

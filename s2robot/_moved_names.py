@@ -90,6 +90,7 @@ NAMES: dict[str, dict[str, str]] = {
         "Control": "Controller",
     },
     "evaluate": {
+        "FORMAT": "evaluation.identity:RECORD_FORMAT",
         "SINGLE_FRAME_REPEATS": "evaluation.latency:SINGLE_FRAME_REPEATS",
         "SINGLE_FRAME_WARMUP": "evaluation.latency:SINGLE_FRAME_WARMUP",
         "Summary": "evaluation.results:Summary",

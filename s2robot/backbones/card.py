@@ -154,6 +154,8 @@ class BackboneCard:
     grid), "grid" (all grid tokens) or "head" (a learned pooling or projection)."""
     origin: str
     """Where weights come from: one of ``ORIGINS``."""
+    family: str = ""
+    """Models of one training recipe in several sizes, such as "r3m"; empty: only this one."""
     head_dim: int | None = None
     """Width of the published output where that is "head"."""
     partial_cells: bool = False
@@ -170,6 +172,8 @@ class BackboneCard:
     """Differences to know before comparing numbers."""
 
     def __post_init__(self) -> None:
+        if not self.family:
+            object.__setattr__(self, "family", self.name)
         for field, allowed in (("origin", ORIGINS), ("published", OUTPUTS)):
             if getattr(self, field) not in allowed:
                 raise unknown(f"{field} of {self.name}", getattr(self, field), allowed)
@@ -249,6 +253,7 @@ def own_cards() -> list[BackboneCard]:
         vit_architecture(128, 16, *VIT_SIZES["vitt"]),
         Preprocessing(128),
         "package",
+        family="s2r",
         license=MIT,
     )
     vits = [("vitt", 128), ("vits", 224), ("vitb", 224), ("vitl", 224)]
@@ -258,11 +263,18 @@ def own_cards() -> list[BackboneCard]:
             vit_architecture(size, 16, *VIT_SIZES[key]),
             Preprocessing(size),
             "random",
+            family="random-vit",
         )
         for key, size in vits
     ]
     resnets = [
-        resnet_card(f"random/resnet{depth}-224", depth, Preprocessing(224, resize=256), "random")
+        resnet_card(
+            f"random/resnet{depth}-224",
+            depth,
+            Preprocessing(224, resize=256),
+            "random",
+            family="random-resnet",
+        )
         for depth in (18, 50)
     ]
     return [shipped, *untrained, *resnets]

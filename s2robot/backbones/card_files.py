@@ -48,6 +48,7 @@ def _card(content: dict[str, Any], name: str, origin: str) -> BackboneCard:
     fields: dict[str, Any] = {
         "license": License(content.get("license", content.get("licence", "not given"))),
         "layout": _layout(content.get("layout", {})),
+        "family": content.get("family") or content.get("name") or "",
         "citation": content.get("citation", ""),
     }
     if kind != VIT:

@@ -108,6 +108,7 @@ def _mae_cards() -> list[BackboneCard]:
             sources=(Source(f"https://dl.fbaipublicfiles.com/mae/pretrain/{file}.pth", digest),),
             filename=f"mae-{key}.pth",
             license=CC_BY_NC,
+            family="mae",
             citation="MAE, arXiv:2111.06377",
         )
         for key, (file, digest) in files.items()
@@ -133,6 +134,7 @@ def _dinov2_card(key: str, registers: bool) -> BackboneCard:
         sources=(Source(url),),
         filename=f"dinov2-{key}14{'-reg' if registers else ''}.pth",
         license=APACHE,
+        family="dinov2-reg" if registers else "dinov2",
         citation="DINOv2, arXiv:2304.07193",
         note="At 224 px, with positions resampled from 518 px as its own code does; "
         "timm/vit_*_patch14*_dinov2.lvd142m is the same at 518 px.",
@@ -148,6 +150,7 @@ def _dinov3_cards() -> list[BackboneCard]:
             (16, 5, VIT_SIZES[key][0]),
             published="cls",
             license=DINOV3_LICENSE,
+            family="dinov3",
             citation="DINOv3, arXiv:2508.10104",
             note="Class token, as the published model returns; timm's own default is the mean.",
         )
@@ -173,6 +176,7 @@ def _clip_cards() -> list[BackboneCard]:
             f"vit_{size}_patch{patch}_clip_224.openai",
             options={"num_classes": out, "dynamic_img_size": True},
             head_dim=out,
+            family="clip",
             **common,
         )
         for key, size, patch, out in (("vitb", "base", 16, 512), ("vitl", "large", 14, 768))
@@ -184,6 +188,7 @@ def _clip_cards() -> list[BackboneCard]:
         (32, 0, 2048),
         options={"num_classes": 1024},
         head_dim=1024,
+        family="clip-resnet",
         **common,
     )
     return [*vits, resnet]
@@ -205,6 +210,7 @@ def _siglip2_cards() -> list[BackboneCard]:
             published="head",
             head_dim=dim,
             license=APACHE,
+            family="siglip2",
             citation="SigLIP 2, arXiv:2502.14786",
             note="No class token; the published output is the attention pooling. Its GELU is the "
             "tanh one, where timm's own default is the exact one: they differ by some 1e-3. Frames "
@@ -229,6 +235,7 @@ def _pe_spatial_cards() -> list[BackboneCard]:
             (patch, prefix, dim),
             published="grid",
             license=APACHE,
+            family="pe-spatial",
             citation="Perception Encoder, arXiv:2504.13181",
             note="The tokens of the last block, without a final norm. The published forward puts "
             "the class token before them; strip_cls_token leaves the grid, as here.",
@@ -251,6 +258,7 @@ def _radio_cards() -> list[BackboneCard]:
             (16, prefix, dim),
             published="grid",
             license=NVIDIA_LICENSE,
+            family=f"c-radio-{key.split('-')[0]}",
             citation="RADIO, arXiv:2312.06709",
             note=RADIO_NOTE,
         )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import functools
 import math
+import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -50,8 +51,34 @@ def timm_card(name: str) -> BackboneCard:
         sources=timm_sources(config.get("hf_hub_id") or f"timm/{timm_name}"),
         filename=f"{timm_name}.safetensors",
         license=license_of(config.get("license") or "not given"),
+        family=timm_family(config.get("architecture") or timm_name, config.get("tag") or ""),
         note="Published output: what timm's forward gives without a classifier.",
     )
+
+
+_SIZES = re.compile(
+    r"atto|femto|pico|nano|tiny|xsmall|small|medium|base|large|xlarge|xxlarge|huge|giant|gigantic"
+    r"|so\d+m|patch\d+|\d+"
+)
+_DEPTH = re.compile(r"(res\w+?)\d+")
+
+
+def timm_family(architecture: str, tag: str) -> str:
+    """Return the family of a timm model: its name without sizes, and the tag of its training.
+
+    Args:
+        architecture: name in timm's registry, without the tag.
+        tag: of the weights.
+
+    Examples:
+        >>> timm_family("vit_small_patch14_dinov2", "lvd142m")
+        'timm/vit_dinov2.lvd142m'
+        >>> timm_family("resnet18", "a1_in1k") == timm_family("resnet50", "a1_in1k")
+        True
+    """
+    words = [word for word in architecture.split("_") if not _SIZES.fullmatch(word)]
+    words[0] = _DEPTH.sub(r"\1", words[0])
+    return f"timm/{'_'.join(words)}" + (f".{tag}" if tag else "")
 
 
 def pixels_of(config: Mapping[str, Any]) -> Preprocessing:

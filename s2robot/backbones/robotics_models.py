@@ -60,6 +60,9 @@ _MVP = {
 }
 _MVP_PAPERS = {"hoi": "arXiv:2203.06173", "in": "arXiv:2203.06173", "sup": "arXiv:2203.06173"}
 
+_MVP_FAMILIES = {"in": "mvp-in", "sup": "mvp-sup"}
+"""Those that saw other data than egocentric videos, or labels."""
+
 
 def _mvp_cards() -> list[BackboneCard]:
     return [
@@ -72,6 +75,7 @@ def _mvp_cards() -> list[BackboneCard]:
             sources=(Source(f"https://berkeley.box.com/shared/static/{file}.pth", digest),),
             filename=f"mvp-{key}.pth",
             license=License("none given"),
+            family=_MVP_FAMILIES.get(key.split("-")[1], "mvp"),
             citation=f"MVP, {_MVP_PAPERS.get(key.split('-')[1], 'arXiv:2210.03109')}",
             note="layers=(-1,) with readout cls gives the class token before the final norm, which "
             "MVP's own 'frozen' policies train.",
@@ -102,6 +106,7 @@ def _r3m_cards() -> list[BackboneCard]:
             sources=(Source(_DRIVE + file),),
             filename=f"r3m-resnet{depth}.pt",
             license=MIT,
+            family="r3m",
             citation="R3M, arXiv:2203.12601",
             note=R3M_NOTE,
         )
@@ -123,6 +128,7 @@ def _vip_card() -> BackboneCard:
         sources=(Source(url), Source(f"{_DRIVE}1LuCFIV44xTZ0GLmLwk36BRsr9KjCW_yj")),
         filename="vip-resnet50.pt",
         license=CC_BY_NC,
+        family="vip",
         citation="VIP, arXiv:2210.00030",
         note="The published output is a linear map (1024) of the average pool.",
     )
@@ -162,6 +168,7 @@ def _liv_card() -> BackboneCard:
         ),
         filename="liv-resnet50.pt",
         license=MIT,
+        family="liv",
         citation="LIV, arXiv:2306.00958",
         note="The module's rule for tensors (bilinear, no antialiasing); for Pillow images it has "
         "another (bicubic).",
@@ -178,6 +185,7 @@ def _mcr_card() -> BackboneCard:
         sources=(Source("hf:GqJiang/robots-pretrain-robots/mcr_resnet50.pth"),),
         filename="mcr-resnet50.pth",
         license=MIT,
+        family="mcr",
         citation="MCR, arXiv:2410.22325",
         note="Normalized as in its training; the README's example leaves ImageNet's mean and "
         "standard deviation out.",
@@ -195,6 +203,7 @@ def _vc1_cards() -> list[BackboneCard]:
             sources=(Source(f"https://dl.fbaipublicfiles.com/eai-vc/vc1_{key}.pth"),),
             filename=f"vc1-{key}.pth",
             license=CC_BY_NC,
+            family="vc1",
             citation="VC-1, arXiv:2303.18240",
         )
         for key in ("vitb", "vitl")
@@ -216,6 +225,7 @@ def _spa_cards() -> list[BackboneCard]:
             sources=(Source(f"hf:HaoyiZhu/SPA/spa-{key[-1]}.safetensors"),),
             filename=f"spa-{key}.safetensors",
             license=MIT,
+            family="spa",
             citation="SPA, arXiv:2410.08208",
         )
         for key in ("vitb", "vitl")
@@ -263,6 +273,7 @@ def _voltron_cards() -> list[BackboneCard]:
             sources=(Source(_DRIVE + file),),
             filename=f"{name}.pt",
             license=MIT,
+            family="voltron",
             citation="Voltron, arXiv:2302.12766",
             note="V-Cond's patch tokens with no sentence given (mode='visual'). Its prefix tokens "
             "are the language tokens of an empty sentence. V-Dual and V-Gen take two frames and "
@@ -292,6 +303,7 @@ def _theia_cards() -> list[BackboneCard]:
             sources=(Source(f"hf:theaiinstitute/theia-{size}-patch16-224-cdiv/model.safetensors"),),
             filename=f"theia-{size}.safetensors",
             license=THEIA_LICENSE,
+            family="theia",
             citation="Theia, arXiv:2407.20179",
             note="The -cdiv models of the paper; the published feature is all patch tokens.",
         )

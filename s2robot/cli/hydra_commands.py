@@ -133,7 +133,7 @@ def report(argv: list[str]) -> int:
 
 # Settings of a variant are at the top level of train.yaml and sweep.yaml, so that a user types
 # level=... and not variant.level=...; the dataclasses nest them.
-_EVAL_KEYS = ("n", "split", "rollout", "eval_levels")
+_EVAL_KEYS = ("n", "first", "split", "rollout", "eval_levels")
 _JOB_KEYS = ("policy", "train", "search", "seed", "runs_dir", *_EVAL_KEYS)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +15,7 @@ import numpy as np
 
 from s2robot.envs.controllers import EE_STEP_M, JOINT_STEP_RAD
 from s2robot.errors import CorruptFileError
-from s2robot.utils.io import atomic_path
+from s2robot.utils.io import atomic_path, digest_of, sha256_bytes
 
 FORMAT = 1
 ENV_TYPE_GYM = 2
@@ -179,6 +180,23 @@ class Demonstrations:
         """(N, A) float32 labels."""
         self.states: np.ndarray = np.concatenate([e.states for e in self.episodes])
         """(N, S) float64 full simulator states."""
+
+    @functools.cached_property
+    def identity_digest(self) -> str:
+        """SHA-256 of everything that can change a policy or its evaluation.
+
+        Besides the content of ``digest``, which names stored frames and features, it covers the
+        division into training and validation, the settings of the environment, the executed
+        actions and the rewards.
+        """
+        arrays = [(episode.executed, episode.success) for episode in self.episodes]
+        content = [
+            [str(array.dtype), list(array.shape), sha256_bytes(array.tobytes())]
+            for pair in arrays
+            for array in pair
+        ]
+        masks = [self.train_episodes.tolist(), self.valid_episodes.tolist()]
+        return digest_of([self.digest, self.env_name, self.env_kwargs, masks, content])
 
     @property
     def level(self) -> str:

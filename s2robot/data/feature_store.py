@@ -26,8 +26,9 @@ from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.utils.io import atomic_path, digest_of, locked, read_json, sha256_bytes, write_json
 from s2robot.utils.progress import frames_bar
+from s2robot.utils.provenance import deciding_versions
 
-FORMAT = 1
+FORMAT = 2
 MERGE_FRAMES = 512
 """Number of frames whose scales are merged at once when loading."""
 
@@ -131,7 +132,7 @@ class FeatureStore:
         """
         _check_lengths(demos, frames)
         _check_exact(encoder)
-        entries = self._entries(demos, frames, encoder.layout)
+        entries = self._entries(demos, frames, encoder.layout, encoder.inference)
         if refresh:
             for entry in entries.values():
                 with entry.lock():
@@ -170,7 +171,7 @@ class FeatureStore:
         Args:
             demos: the data set.
             frames: reader of its frames.
-            encoder: the encoder, or its specification.
+            encoder: the encoder, or its specification, for features that eager PyTorch made.
 
         Returns:
             ``(N, D)`` float16.
@@ -179,8 +180,7 @@ class FeatureStore:
             FileNotFoundError: some frames are not encoded.
             CorruptFileError: a file was truncated or altered.
         """
-        layout = _layout_of(encoder)
-        entries = self._entries(demos, frames, layout)
+        layout, entries = self._stored(demos, frames, encoder)
         parts = {scale: entry.read() for scale, entry in entries.items()}
         merged = torch.empty(demos.num_frames, layout.embedding_dim, dtype=torch.float16)
         for start in range(0, demos.num_frames, MERGE_FRAMES):
@@ -188,8 +188,28 @@ class FeatureStore:
             merged[start : start + MERGE_FRAMES] = layout.merge(block)
         return merged
 
+    def _stored(
+        self, demos: DataSet, frames: FrameReader, encoder: FrameEncoder | EncoderSpec
+    ) -> tuple[EmbeddingLayout, dict[float, _Entry]]:
+        """Return the layout and entries of an encoder; of a spec, those that eager PyTorch made."""
+        if isinstance(encoder, FrameEncoder):
+            entries = self._entries(demos, frames, encoder.layout, encoder.inference)
+            return encoder.layout, entries
+        layout = EmbeddingLayout(encoder, get_card(encoder.backbone))
+        runtime = {"name": "eager", "exact": True}
+        found = [
+            self._entries(demos, frames, layout, {"runtime": runtime, "device": device})
+            for device in ("cuda", "cpu")
+        ]
+        whole = [each for each in found if all(entry.complete for entry in each.values())]
+        return layout, [*whole, *found][0]
+
     def _entries(
-        self, demos: DataSet, frames: FrameReader, layout: EmbeddingLayout
+        self,
+        demos: DataSet,
+        frames: FrameReader,
+        layout: EmbeddingLayout,
+        inference: dict[str, Any],
     ) -> dict[float, _Entry]:
         spec = layout.spec
         common = {
@@ -201,6 +221,9 @@ class FeatureStore:
             "geometry": spec.geometry,
             "taps": [list(spec.layers), spec.layers_merge] if spec.layers else [],
             "dtype": spec.dtype,
+            "runtime": inference["runtime"],
+            "device": inference["device"],
+            "versions": deciding_versions(),
         }
         return {
             scale: _Entry(
@@ -225,12 +248,6 @@ def _check_exact(encoder: FrameEncoder) -> None:
             f"runtime {encoder.runtime.name} is approximate, but stored features must be those "
             "of the encoder's specification exactly; use runtime=auto, or another exact runtime"
         )
-
-
-def _layout_of(encoder: FrameEncoder | EncoderSpec) -> EmbeddingLayout:
-    if isinstance(encoder, EncoderSpec):
-        return EmbeddingLayout(encoder, get_card(encoder.backbone))
-    return encoder.layout
 
 
 class _Entry:

@@ -13,9 +13,10 @@ import numpy as np
 from rich.progress import track
 
 from s2robot.data.demonstrations import Demonstrations
+from s2robot.envs.rendering import select_gl
 from s2robot.errors import CorruptFileError
 from s2robot.utils.io import atomic_path, digest_of, locked
-from s2robot.utils.provenance import versions
+from s2robot.utils.provenance import RESULTS_VERSION, versions
 
 
 @dataclass(frozen=True)
@@ -48,12 +49,14 @@ class RenderedFrames:
 
     @property
     def source(self) -> dict[str, Any]:
-        """Description of what determines the pixels: camera, environment and renderer version."""
+        """Description of what determines the pixels: camera, environment and renderer."""
         return {
             "kind": "mujoco",
             "camera": dataclasses.asdict(self._camera),
             "env": self._demos.env_kwargs,
             "mujoco": versions()["mujoco"],
+            "gl": select_gl(),
+            "scene": RESULTS_VERSION,
         }
 
     def __len__(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -122,6 +123,20 @@ class TileEncoder(nn.Module):
     def device(self) -> torch.device:
         """Device of the backbone and of the embeddings."""
         return self.token_model.device
+
+    @property
+    def inference(self) -> dict[str, Any]:
+        """What decides the last digits of an embedding besides the spec, JSON-able.
+
+        These are the runtime (with its version, or the digests of its models), the precision in
+        force and the class of the device.
+        """
+        described = {k: v for k, v in self.runtime.describe().items() if k != "torch"}
+        return {
+            "runtime": {**described, "exact": self.runtime.exact},
+            "dtype": self.spec.dtype,
+            "device": self.device.type,
+        }
 
     @property
     def scale_layouts(self) -> list[ScaleLayout]:

@@ -1,4 +1,8 @@
-"""Episode rows on disk, and the other files of an evaluation, written so that it can resume."""
+"""Episode rows on disk, and the other files of an evaluation, written so that it can resume.
+
+A folder belongs to one run: ``claim`` compares identities before anything is written. Rows are
+never changed; a longer set of initial states adds rows to those of a shorter one.
+"""
 
 from __future__ import annotations
 
@@ -13,11 +17,31 @@ from typing import Any
 import numpy as np
 
 from s2robot.errors import MismatchError
+from s2robot.evaluation.identity import RECORD_FORMAT, differences
+from s2robot.evaluation.initial_states import InitialStates, condition_of
 from s2robot.evaluation.results import Summary
-from s2robot.utils.io import append_jsonl, atomic_path, read_json, read_jsonl, write_json
+from s2robot.utils.io import (
+    append_jsonl,
+    atomic_path,
+    jsonable,
+    read_json,
+    read_jsonl,
+    write_json,
+)
 
-_FILES = ("run.json", "episodes.jsonl", "timing.jsonl", "summary.json", "eval_info.json")
+_FILES = (
+    "cell.json",
+    "run.json",
+    "episodes.jsonl",
+    "timing.jsonl",
+    "summary.json",
+    "eval_info.json",
+)
 _FOLDERS = ("actions", "videos", "strips")
+_ADVICE = (
+    "Nothing was changed. Give another folder (out= of eval, runs_dir= of sweep), or delete the "
+    "episodes and start over with fresh=true of eval"
+)
 
 
 @dataclass(frozen=True)
@@ -35,18 +59,59 @@ class RunFolder:
         for name in _FOLDERS:
             shutil.rmtree(self.path / name, ignore_errors=True)
 
-    def claim(self, identity: Mapping[str, Any]) -> None:
+    def claim(self, identity: Mapping[str, Any], initial_states: InitialStates) -> None:
         """Write what identifies the run, or compare it with what an earlier run wrote.
 
+        A longer set of initial states that begins with those of the earlier run extends it; a
+        shorter one, with which the earlier run began, leaves the record as it is.
+
+        Args:
+            identity: everything else that can change a row, JSON-able.
+            initial_states: of the episodes.
+
         Raises:
-            MismatchError: the folder holds another run; the message names what differs.
+            MismatchError: the folder holds another run; the message names what differs. Nothing
+                was changed.
         """
-        wanted = json.loads(json.dumps(identity))
+        wanted = jsonable({**identity, "conditions": initial_states.record()})
         path = self.path / "run.json"
-        if path.exists():
-            _check_same(path, read_json(path), wanted)
-        else:
+        seen = read_json(path) if path.exists() else None
+        if seen is not None:
+            self._check_same(seen, wanted, initial_states)
+        if seen is None or seen["conditions"]["n"] < len(initial_states):
             write_json(path, wanted)
+
+    def _check_same(
+        self, seen: Mapping[str, Any], wanted: Mapping[str, Any], initial_states: InitialStates
+    ) -> None:
+        if seen.get("format") != RECORD_FORMAT:
+            raise MismatchError(
+                f"{self.path} holds episodes in format {seen.get('format')} of another version of "
+                f"s2robot, and this one writes format {RECORD_FORMAT}, which also names runtime, "
+                f"device and versions. {_ADVICE}"
+            )
+        there = seen["conditions"]["n"]
+        if there <= len(initial_states):
+            common = initial_states.beginning(there).record()
+        else:  # the hash of a beginning is not there: its rows are compared one by one
+            common = {**seen["conditions"], **_block(wanted["conditions"])}
+        differing = list(differences(seen, {**wanted, "conditions": common}))
+        for row, state in zip(self.rows(), initial_states.states, strict=False):
+            if row.get("condition") != condition_of(state):
+                name = f"initial state {row['index']}"
+                differing.append((name, row.get("condition"), condition_of(state)))
+                break
+        if differing:
+            lines = [
+                f"  {name}: there {json.dumps(one)}, now {json.dumps(other)}"
+                for name, one, other in differing
+            ]
+            names = ", ".join(name for name, _, _ in differing)
+            raise MismatchError(
+                f"{self.path} holds episodes of another run; {names} differ:\n"
+                + "\n".join(lines)
+                + f"\n{_ADVICE}"
+            )
 
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each finished episode."""
@@ -56,19 +121,15 @@ class RunFolder:
         """Return the durations of each batch's steps [ms]."""
         return read_jsonl(self.path / "timing.jsonl")
 
-    def finished(self, episodes: int) -> int:
-        """Return the number of episodes in whole batches, of `episodes` in all.
+    def missing_batches(self, episodes: int) -> range:
+        """Return the number of the first episode of each batch that lacks rows.
 
-        Rows of an interrupted batch are deleted.
+        Args:
+            episodes: number of all episodes.
         """
-        rows = self.rows()
-        if len(rows) >= episodes:
-            return len(rows)
-        whole = len(rows) - len(rows) % self.num_envs
-        if whole < len(rows):
-            with atomic_path(self.path / "episodes.jsonl") as temporary:
-                append_jsonl(temporary, rows[:whole])
-        return whole
+        finished = len(self.rows())
+        start = episodes if finished >= episodes else finished - finished % self.num_envs
+        return range(start, episodes, self.num_envs)
 
     def add_batch(
         self,
@@ -79,21 +140,29 @@ class RunFolder:
     ) -> None:
         """Write a batch of episodes; the rows come last, since they mark it as finished.
 
+        Episodes of the batch that have a row already keep it, and their actions.
+
         Args:
-            start: index of the first episode.
+            start: number of the first episode.
             rows: one per episode.
             actions: (episodes, T, A) float32.
             times_ms: durations of each step's parts [ms].
         """
+        kept = len(self.rows()) - start
+        if kept:
+            actions = np.concatenate([self._actions(start)[:kept], actions[kept:]])
         with atomic_path(self._actions_path(start)) as temporary, temporary.open("wb") as file:
             np.save(file, actions, allow_pickle=False)
         append_jsonl(self.path / "timing.jsonl", [{"start": start, **times_ms}])
-        append_jsonl(self.path / "episodes.jsonl", rows)
+        append_jsonl(self.path / "episodes.jsonl", rows[kept:])
 
-    def actions_of(self, index: int) -> np.ndarray:
-        """Return the actions (T, A) of an episode."""
-        start = index - index % self.num_envs
-        return np.load(self._actions_path(start), allow_pickle=False)[index - start]
+    def actions_of(self, number: int) -> np.ndarray:
+        """Return the actions (T, A) of an episode by its number in this run."""
+        start = number - number % self.num_envs
+        return self._actions(start)[number - start]
+
+    def _actions(self, start: int) -> np.ndarray:
+        return np.load(self._actions_path(start), allow_pickle=False)
 
     def _actions_path(self, start: int) -> Path:
         return self.path / "actions" / f"from_{start:05d}.npy"
@@ -103,28 +172,16 @@ class RunFolder:
         for name in ("summary.json", "eval_info.json"):
             (self.path / name).unlink(missing_ok=True)
 
-    def measurements(self) -> dict[str, Any] | None:
-        """Return the latencies and their provenance from the summary; None if there is none."""
+    def summary(self) -> Summary | None:
+        """Return the summary of all rows; None if there is none."""
         path = self.path / "summary.json"
-        if not path.exists():
-            return None
-        earlier = read_json(path)
-        return {key: earlier[key] for key in ("latency_ms", "provenance")}
+        return Summary.from_dict(read_json(path)) if path.exists() else None
 
     def write(self, summary: Summary) -> None:
         """Write ``summary.json``."""
         write_json(self.path / "summary.json", dataclasses.asdict(summary))
 
 
-def _check_same(path: Path, seen: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    differing = [key for key in {**seen, **wanted} if seen.get(key) != wanted.get(key)]
-    if differing:
-        lines = [
-            f"  {key}: there {json.dumps(seen.get(key))}, now {json.dumps(wanted.get(key))}"
-            for key in differing
-        ]
-        raise MismatchError(
-            f"{path.parent} holds episodes of another run; {', '.join(differing)} differ:\n"
-            + "\n".join(lines)
-            + "\nGive another output folder, or fresh=true (--fresh) to delete them and start over"
-        )
+def _block(conditions: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the entries that two sets share where one is the beginning of the other."""
+    return {key: conditions[key] for key in ("split", "first")}

@@ -22,26 +22,27 @@ from s2robot.errors import MismatchError, unknown
 from s2robot.evaluation.episode_rows import RunFolder
 from s2robot.evaluation.episode_videos import record_episodes, replay
 from s2robot.evaluation.eval_info import write_eval_info
-from s2robot.evaluation.initial_states import InitialStates
+from s2robot.evaluation.identity import RECORD_FORMAT, camera_record
+from s2robot.evaluation.initial_states import InitialStates, condition_of
 from s2robot.evaluation.latency import batch_latency, single_frame_latency
 from s2robot.evaluation.results import Summary, summarize
 from s2robot.evaluation.rollout import Actor, Agent, Encoder, episode_row, roll_out
 from s2robot.evaluation.vector_env import CameraView, VectorEnv, make_vector_env
 from s2robot.policies.checkpoint import PolicyHeader, check_action_space
-from s2robot.utils.io import locked, sha256_bytes
-from s2robot.utils.provenance import provenance
+from s2robot.utils.io import locked
+from s2robot.utils.provenance import deciding_versions, provenance
 from s2robot.utils.validation import require_integers
 
-__all__ = ["EvalConfig", "Summary", "evaluate"]
+__all__ = ["EvalConfig", "Summary", "claim", "evaluate"]
 
-FORMAT = 2
-"""Of ``run.json`` and of the rows; 2: rows count the steps with the cube lifted."""
 TILE_CHOICES = ("motion", "attention", "random")
+_REPEATS = ("cpu", "float32")
+"""Device and precision whose arithmetic does not depend on the other tiles of a batch."""
 
 
 @dataclass(frozen=True)
 class EvalConfig:
-    """Settings of the rollouts; `workers`, `videos` and `reuse` cannot change a row.
+    """Settings of the rollouts; `workers` and `videos` cannot change a row.
 
     Raises:
         ValueError: a field is out of range, or `reuse` and `tile_budget` are both set.
@@ -65,7 +66,9 @@ class EvalConfig:
     horizon: int | None = None
     """Control steps of an episode; None takes the level's own."""
     reuse: bool = False
-    """Encode only the tiles that changed since an environment's last frame; this is exact."""
+    """Encode only the tiles that changed since an environment's last frame. This is exact; on a
+    GPU and in bfloat16 the last digits of an embedding may differ, so there it counts as another
+    run."""
     tile_budget: int | None = None
     """Largest number of tiles above the smallest scale to encode per frame; None encodes all."""
     tile_choice: str = "motion"
@@ -103,24 +106,27 @@ def evaluate(
         encoder: frames to embeddings; None for a baseline, which `header.encoder` then names.
         initial_states: of the policy's level, or of one that differs in its appearance alone.
         config: settings of the rollouts.
-        out_dir: folder of the results. It may hold an interrupted run of the same inputs, whose
-            finished batches are then reused.
+        out_dir: folder of the results. It may hold a run of the same inputs, interrupted or on
+            fewer or more of the same initial states; its rows are kept and only missing ones added.
         header: of the policy file.
         fresh: delete an earlier run's files first.
         progress: show a progress bar.
 
+    Returns:
+        The summary of all rows in the folder, which may be more than those of `initial_states`.
+
     Raises:
         MismatchError: the policy is for another task or action space, or `out_dir` holds a run
-            with other inputs; the message names what differs.
+            with other inputs; the message names what differs, and nothing was changed.
         S2RobotError: the policy's actions are not finite, or an environment process hung or died.
     """
     folder = RunFolder(Path(out_dir), config.num_envs)
     run = _Run(policy, encoder, initial_states, config, folder, header)
     with locked(folder.path / "evaluate"):
-        if fresh:
-            folder.clear()
-        run.check_task()
-        folder.claim(run.identity())
+        run.claim(fresh)
+        earlier = folder.summary()
+        if earlier is not None and earlier.episodes > len(initial_states):
+            return earlier
         run.roll_out(progress)
         summary = summarize(folder.rows(), **run.measure())
         folder.write(summary)  # before the videos, which need a renderer that baselines do not need
@@ -129,6 +135,28 @@ def evaluate(
         info = folder.path / "eval_info.json"
         write_eval_info(info, initial_states.level, folder.rows(), folder.timing(), summary.videos)
     return summary
+
+
+def claim(
+    policy: Actor,
+    encoder: Encoder | None,
+    initial_states: InitialStates,
+    config: EvalConfig,
+    out_dir: str | Path,
+    *,
+    header: PolicyHeader,
+    fresh: bool = False,
+) -> None:
+    """Write everything that can change a row into ``run.json``, as ``evaluate`` does first.
+
+    Args are those of ``evaluate``.
+
+    Raises:
+        MismatchError: as ``evaluate``; nothing was changed.
+    """
+    folder = RunFolder(Path(out_dir), config.num_envs)
+    with locked(folder.path / "evaluate"):
+        _Run(policy, encoder, initial_states, config, folder, header).claim(fresh)
 
 
 @dataclass(frozen=True)
@@ -202,32 +230,44 @@ class _Run:
             )
         check_action_space(self.header, self.env.action_space, self.env.control)  # pyright: ignore[reportArgumentType]
 
+    def claim(self, fresh: bool) -> None:
+        """Take the folder for this run, or raise a MismatchError before anything is written."""
+        self.check_task()
+        if fresh:
+            self.folder.clear()
+        self.folder.claim(self.identity(), self.initial_states)
+
     def identity(self) -> dict[str, Any]:
-        """Return what decides the rows: the content of ``run.json``."""
+        """Return what decides the rows besides the initial states."""
+        inference = getattr(self.encoder, "inference", None)
         return {
-            "format": FORMAT,
+            "format": RECORD_FORMAT,
             "policy": self.header.sha256,
             "encoder": self.header.encoder,
-            "conditions": self.initial_states.sha256,
-            "env": self.env_kwargs,
-            "frames": self.header.frames.get("camera"),
-            "num_envs": self.config.num_envs,
-        } | self._approximations()
+            "task": {"level": self.initial_states.level, "env": self.env_kwargs},
+            "camera": camera_record(self.header.frames),
+            "rollout": self._rollout_record(inference),
+            "inference": inference,
+            "versions": deciding_versions(),
+        }
 
-    def _approximations(self) -> dict[str, Any]:
-        """Return the tile budget and an approximate runtime, if any, since they change rows."""
-        config, found = self.config, {}
-        if config.tile_budget is not None and self.encoder is not None:
-            found["tiles"] = {"budget": config.tile_budget, "choice": config.tile_choice}
-        runtime = getattr(self.encoder, "runtime", None)
-        if runtime is not None and not runtime.exact:
-            found["runtime"] = runtime.describe()
-        return found
+    def _rollout_record(self, inference: dict[str, Any] | None) -> dict[str, Any]:
+        """Return the settings that can change a row; without an encoder there are no tiles."""
+        config = self.config
+        budget = None if self.encoder is None else config.tile_budget
+        inexact = inference is not None and (inference["device"], inference["dtype"]) != _REPEATS
+        return {
+            "horizon": self.env.level.horizon,
+            "num_envs": config.num_envs,
+            "tile_budget": budget,
+            "tile_choice": None if budget is None else config.tile_choice,
+            "reuse": config.reuse and inexact,
+        }
 
     def roll_out(self, progress: bool) -> None:
-        """Roll out the batches that have no rows yet."""
-        config, total = self.config, len(self.initial_states)
-        starts = range(self.folder.finished(total), total, config.num_envs)
+        """Roll out the batches that lack rows."""
+        config = self.config
+        starts = self.folder.missing_batches(len(self.initial_states))
         if not starts:
             return
         self.folder.forget_summary()
@@ -243,21 +283,18 @@ class _Run:
         padding = np.repeat(states[-1:], self.config.num_envs - len(states), axis=0)
         horizon = self.env.level.horizon
         episodes = roll_out(self._batch_agent(), envs, np.concatenate([states, padding]), horizon)
+        first = self.initial_states.first + start
         rows = [
-            {
-                "index": start + i,
-                "condition": sha256_bytes(state.tobytes())[:16],
-                **episode_row(episodes, i),
-            }
+            {"index": first + i, "condition": condition_of(state), **episode_row(episodes, i)}
             for i, state in enumerate(states)
         ]
         self.folder.add_batch(start, rows, episodes.actions[: len(states)], episodes.times_ms)
 
     def measure(self) -> dict[str, Any]:
         """Return latencies and their provenance; they are measured once, after the rollouts."""
-        earlier = self.folder.measurements()
+        earlier = self.folder.summary()
         if earlier is not None:
-            return earlier
+            return {"latency_ms": earlier.latency_ms, "provenance": earlier.provenance}
         latency = {
             **batch_latency(self.folder.timing(), self.config.num_envs),
             "single_frame": single_frame_latency(self.agent, self.env, self.view),
@@ -268,9 +305,11 @@ class _Run:
 
     def record(self) -> dict[str, tuple[str, ...]]:
         """Write videos of the first successes and failures, and strips of the failures."""
-        rows, fps = self.folder.rows(), self.env.metadata["render_fps"]
+        rows = self.folder.rows()[: len(self.initial_states)]
+        fps = self.env.metadata["render_fps"]
         return record_episodes(self.folder.path, rows, self.config.videos, self._replay, fps)
 
     def _replay(self, index: int) -> list[np.ndarray]:
-        state, actions = self.initial_states.states[index], self.folder.actions_of(index)
+        number = index - self.initial_states.first
+        state, actions = self.initial_states.states[number], self.folder.actions_of(number)
         return replay(self.env, state, actions, self.config.video_size)

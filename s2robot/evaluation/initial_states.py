@@ -7,6 +7,7 @@ environment seeds.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import json
 import zipfile
@@ -23,6 +24,7 @@ from s2robot.utils.io import atomic_path, digest_of, locked, sha256_bytes
 FIRST_SEEDS = {"selection": 1_000_000, "test": 2_000_000}
 """Environment seed of the first initial state by split; demonstrations use lower seeds."""
 MAX_INITIAL_STATES = 1_000_000
+"""Number of states of a split; the next split's seeds begin there."""
 _APPEARANCE = ("image_camera", "image_size", "render_mode", "quality", "horizon")
 
 
@@ -31,14 +33,18 @@ class InitialStates:
     """Initial simulator states of one level and split.
 
     Raises:
-        ValueError: the split is unknown, or the states are not a non-empty (n, D) float64 array.
+        ValueError: the split is unknown, the states are not a non-empty (n, D) float64 array, or
+            they reach beyond the split.
 
     Examples:
         >>> drawn = make_initial_states("easy", "test", 2, {})
         >>> len(drawn), drawn.states.dtype, len(drawn.sha256)
         (2, dtype('float64'), 64)
         >>> longer = make_initial_states("easy", "test", 3, {})
-        >>> bool((longer.states[:2] == drawn.states).all())
+        >>> longer.beginning(2).sha256 == drawn.sha256
+        True
+        >>> later = make_initial_states("easy", "test", 2, {}, first=1)
+        >>> bool((later.states == longer.states[1:]).all())
         True
     """
 
@@ -48,6 +54,8 @@ class InitialStates:
     """Arguments of the environment that decide a state; those of its pictures are left out."""
     states: np.ndarray
     """(n, D) float64, as the environment's ``get_state`` returns them."""
+    first: int = 0
+    """Index of the first state in its split, where the set is a block of it."""
 
     def __post_init__(self) -> None:
         _check_split(self.split)
@@ -56,6 +64,7 @@ class InitialStates:
                 "states must be a non-empty (n, D) float64 array, got "
                 f"{self.states.dtype} {self.states.shape}"
             )
+        _check_range(self.first, len(self.states))
 
     def __len__(self) -> int:
         return len(self.states)
@@ -80,12 +89,35 @@ class InitialStates:
         return digest_of([list(starts.shape), sha256_bytes(starts.tobytes())])
 
     def header(self) -> dict[str, Any]:
-        """Return what identifies the initial states besides the states themselves."""
-        return {"level": self.level, "split": self.split, "env_kwargs": dict(self.env_kwargs)}
+        """Return what identifies the initial states besides the states themselves.
+
+        ``first`` is included only where it is not 0, so that sets without it keep their hash.
+        """
+        header = {"level": self.level, "split": self.split, "env_kwargs": dict(self.env_kwargs)}
+        return header | ({"first": self.first} if self.first else {})
+
+    def beginning(self, n: int) -> InitialStates:
+        """Return the first `n` states, which have the hash of a set that was drawn as short."""
+        return dataclasses.replace(self, states=self.states[:n])
+
+    def record(self) -> dict[str, Any]:
+        """Return the description of the set in ``run.json`` and ``cell.json``."""
+        return {
+            "hash": self.sha256,
+            "starts": self.starts_sha256,
+            "n": len(self),
+            "split": self.split,
+            "first": self.first,
+        }
+
+
+def condition_of(state: np.ndarray) -> str:
+    """Return the hash of one initial state (D,), by which rows of several runs are paired."""
+    return sha256_bytes(state.tobytes())[:16]
 
 
 def make_initial_states(
-    level: str, split: str, n: int, env_kwargs: Mapping[str, Any]
+    level: str, split: str, n: int, env_kwargs: Mapping[str, Any], first: int = 0
 ) -> InitialStates:
     """Draw initial states; a longer set begins with the states of a shorter one.
 
@@ -94,22 +126,23 @@ def make_initial_states(
         split: "selection" or "test".
         n: number of states.
         env_kwargs: of ``PickCubeEnv``.
+        first: index of the first state in the split.
 
     Raises:
-        ValueError: an unknown level or split, or `n` out of range.
+        ValueError: an unknown level or split, or `n` or `first` out of range.
     """
     from s2robot.envs.pick_cube import PickCubeEnv
 
     _check_split(split)
-    if not 1 <= n <= MAX_INITIAL_STATES:
-        raise ValueError(f"n must lie in [1, {MAX_INITIAL_STATES}], got {n}")
+    _check_range(first, n)
     physics = _physics(level, env_kwargs)
     env = PickCubeEnv(**physics)
     try:
-        states = [_initial_state(env, FIRST_SEEDS[split] + i) for i in range(n)]
+        seeds = range(FIRST_SEEDS[split] + first, FIRST_SEEDS[split] + first + n)
+        states = [_initial_state(env, seed) for seed in seeds]
     finally:
         env.close()
-    return InitialStates(level, split, physics, np.stack(states))
+    return InitialStates(level, split, physics, np.stack(states), first)
 
 
 def save_initial_states(path: str | Path, initial_states: InitialStates) -> None:
@@ -149,7 +182,12 @@ def load_initial_states(path: str | Path) -> InitialStates:
 
 
 def ensure_initial_states(
-    folder: str | Path, level: str, split: str, n: int, env_kwargs: Mapping[str, Any]
+    folder: str | Path,
+    level: str,
+    split: str,
+    n: int,
+    env_kwargs: Mapping[str, Any],
+    first: int = 0,
 ) -> InitialStates:
     """Return the initial states of these arguments from a folder; draw them if they are missing.
 
@@ -159,17 +197,19 @@ def ensure_initial_states(
         split: "selection" or "test".
         n: number of states.
         env_kwargs: of ``PickCubeEnv``.
+        first: index of the first state in the split.
 
     Raises:
-        ValueError: an unknown level or split, or `n` out of range.
+        ValueError: an unknown level or split, or `n` or `first` out of range.
         CorruptFileError: the file is truncated, altered, or of another kind.
     """
     _check_split(split)
     key = digest_of(_physics(level, env_kwargs))[:10]
-    path = Path(folder) / f"{level}-{split}-{n}-{key}.npz"
+    block = f"{first}+{n}" if first else str(n)
+    path = Path(folder) / f"{level}-{split}-{block}-{key}.npz"
     with locked(path):
         if not path.exists():
-            save_initial_states(path, make_initial_states(level, split, n, env_kwargs))
+            save_initial_states(path, make_initial_states(level, split, n, env_kwargs, first))
     return load_initial_states(path)
 
 
@@ -181,6 +221,15 @@ def _physics(level: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
 def _initial_state(env: Any, seed: int) -> np.ndarray:
     env.reset(seed=seed)
     return np.asarray(env.get_state(), np.float64)
+
+
+def _check_range(first: int, n: int) -> None:
+    """Raise a ValueError where states would be none, or those of another split."""
+    if n < 1 or first < 0 or first + n > MAX_INITIAL_STATES:
+        raise ValueError(
+            f"n={n} initial states from first={first} on: n must be at least 1 and first at least "
+            f"0, and a split has {MAX_INITIAL_STATES} states"
+        )
 
 
 def _check_split(split: str) -> None:

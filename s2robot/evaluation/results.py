@@ -31,6 +31,13 @@ class Summary:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     """Machine, versions and commit of the latencies; the runtime of the encoder."""
 
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> Summary:
+        """Return the summary of a ``summary.json``'s content."""
+        rates = {key: Interval(**content[key]) for key in ("success_once", "success_at_end")}
+        paths = {key: tuple(content[key]) for key in ("videos", "strips")}
+        return cls(**{**content, **rates, **paths})
+
     def __str__(self) -> str:
         rates = []
         for name, rate in (("once", self.success_once), ("at the end", self.success_at_end)):

@@ -22,9 +22,10 @@ class TrainJob:
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
     search: SearchConfig | None = None
-    """Hyperparameter search; None trains with ``policy`` and ``train`` unchanged."""
+    """Hyperparameter search, one for each training seed; None trains with ``policy`` and ``train``
+    unchanged."""
     seed: int = 0
-    """Seed of the training; the search has its own."""
+    """Seed of the training and of its hyperparameter search."""
     runs_dir: Path = Path("runs")
     """Folder of all runs."""
 
@@ -56,6 +57,8 @@ class EvalJob:
     """Folder with the initial states."""
     fresh: bool = False
     """Delete the episodes of an earlier evaluation first."""
+    first: int = 0
+    """Index of the first initial state in the split."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +77,8 @@ class RunJob:
     rollout: EvalConfig = field(default_factory=EvalConfig)
     eval_levels: tuple[str, ...] = ()
     """Levels of the evaluations, which differ in their appearance alone; empty: the variant's."""
+    first: int = 0
+    """Index of the first initial state in the split; so each seed can have a block of its own."""
 
     def __post_init__(self) -> None:
         own = self.train.variant.level

@@ -2,8 +2,8 @@
 
 A *variant* is what is compared: camera, encoder, scales, readout, policy kind. A *run* is one
 variant, trained with one seed and rolled out on one set of initial states. Demonstrations, frames,
-features, the variant's hyperparameters, policies and episodes are stored under names made of their
-inputs. So a repeated run, a resumed run and a run that shares inputs all reuse them.
+features, hyperparameters, policies and episodes are stored under names made of their inputs (see
+``settings``). So a repeated run, a resumed run and a run that shares inputs all reuse them.
 """
 
 from __future__ import annotations
@@ -13,39 +13,40 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 from rich.progress import Progress
 
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import EncoderSpec
-from s2robot.envs.levels import get_level
 from s2robot.envs.pick_cube import CONTROL_DT_S, PickCubeEnv
 from s2robot.evaluation.baselines import is_baseline
-from s2robot.evaluation.evaluate import evaluate
+from s2robot.evaluation.evaluate import claim, evaluate
 from s2robot.evaluation.initial_states import InitialStates, ensure_initial_states
 from s2robot.evaluation.results import Summary
 from s2robot.experiments.jobs import EvalJob, RunJob, TrainJob
+from s2robot.experiments.settings import policy_digest, run_record
 from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import (
     PolicyHeader,
     action_space_record,
     load_policy,
-    read_header,
     save_policy,
 )
 from s2robot.policies.config import PolicyConfig
 from s2robot.training.hyperparameter_search import HyperparameterChoice, search_hyperparameters
 from s2robot.training.trainer import FitResult, TrainConfig, fit
 from s2robot.utils.devices import resolve_device
-from s2robot.utils.io import digest_of, locked, read_json, write_json
+from s2robot.utils.io import locked, read_json, write_json
 from s2robot.utils.provenance import provenance
 
 console = Console()
 
 
 def choose_hyperparameters(job: TrainJob, variant: Variant) -> HyperparameterChoice | None:
-    """Return the variant's hyperparameters, searched once and then used for every seed.
+    """Return the hyperparameters of one training seed, from a search of its own.
+
+    The search is seeded by the training seed, so that the choice varies as the seeds do, and a
+    comparison over seeds does not rest on one draw of it.
 
     Args:
         job: settings of the training.
@@ -59,13 +60,7 @@ def choose_hyperparameters(job: TrainJob, variant: Variant) -> HyperparameterCho
     """
     if job.search is None:
         return None
-    identity = {
-        **variant.identity(),
-        "policy": dataclasses.asdict(job.policy),
-        "train": dataclasses.asdict(job.train),
-        "search": dataclasses.asdict(job.search),
-    }
-    cache = job.runs_dir / "heads" / f"{digest_of(identity)[:24]}.jsonl"
+    cache = job.runs_dir / "heads" / f"{policy_digest(job, variant)[:24]}.jsonl"
     data = variant.data
     with locked(cache), Progress(console=console) as progress:
         bar = progress.add_task("hyperparameter search", total=job.search.trials)
@@ -74,6 +69,7 @@ def choose_hyperparameters(job: TrainJob, variant: Variant) -> HyperparameterCho
             job.policy,
             job.train,
             job.search,
+            seed=job.seed,
             cache_path=cache,
             on_trial=lambda _: progress.advance(bar),
             device=variant.config.device,
@@ -87,18 +83,12 @@ def policy_folder(job: TrainJob, variant: Variant) -> Path:
         job: settings of the training.
         variant: its inputs.
     """
-    identity = {
-        **variant.identity(),
-        "policy": dataclasses.asdict(job.policy),
-        "train": dataclasses.asdict(job.train),
-        "search": None if job.search is None else dataclasses.asdict(job.search),
-        "seed": job.seed,
-    }
+    digest = policy_digest(job, variant)
     scales = "".join(f"{s:g}" for s in variant.config.scales)
     words = [variant.config.level, variant.encoder_name.replace("/", "-")]
     if not variant.is_baseline:
         words += [f"s{scales}", variant.config.input_mode, variant.config.readout]
-    name = "_".join([*words, job.policy.kind, f"seed{job.seed}", digest_of(identity)[:10]])
+    name = "_".join([*words, job.policy.kind, f"seed{job.seed}", digest[:10]])
     return job.runs_dir / "cells" / name
 
 
@@ -160,7 +150,7 @@ def _header(
         action_space=space,
         env_kwargs=demos.env_kwargs,
         frames={} if variant.is_baseline else variant.frames.source,
-        demos_digest=demos.digest,
+        demos_digest=demos.identity_digest,
         train=dataclasses.asdict(train_config),
         seed=job.seed,
         head={} if choice is None else choice.to_dict(),
@@ -176,7 +166,8 @@ def initial_states_for(job: EvalJob, env_kwargs: dict[str, Any]) -> InitialState
         env_kwargs: of the policy's environment.
     """
     level = job.level or env_kwargs["level"]
-    return ensure_initial_states(job.data_dir / "conditions", level, job.split, job.n, env_kwargs)
+    folder = job.data_dir / "conditions"
+    return ensure_initial_states(folder, level, job.split, job.n, env_kwargs, job.first)
 
 
 def eval_folder(job: EvalJob, own_level: str | None) -> Path:
@@ -190,8 +181,16 @@ def eval_folder(job: EvalJob, own_level: str | None) -> Path:
     return job.out or (beside if job.level in (None, own_level) else beside / str(job.level))
 
 
-def evaluate_policy(job: EvalJob) -> Summary:
+def evaluate_policy(
+    job: EvalJob,
+    describe: Callable[[PolicyHeader, dict[str, Any]], dict[str, Any]] | None = None,
+) -> Summary:
     """Roll a policy file out on fixed initial states and write rows and videos beside it.
+
+    Args:
+        job: settings of the evaluation.
+        describe: the header and the content of ``run.json`` to that of ``cell.json``, which is
+            written once the folder is taken; None writes none.
 
     Raises:
         MismatchError: the policy does not fit the level, or the folder holds other episodes.
@@ -203,9 +202,13 @@ def evaluate_policy(job: EvalJob) -> Summary:
         encoder = _rebuild_encoder(job, EncoderSpec.from_dict(header.encoder))
     initial_states = initial_states_for(job, header.env_kwargs)
     out = eval_folder(job, header.level)
-    return evaluate(
-        policy, encoder, initial_states, job.rollout, out, header=header, fresh=job.fresh
-    )
+    run = (policy, encoder, initial_states, job.rollout, out)
+    claim(*run, header=header, fresh=job.fresh)
+    if describe is not None:
+        with locked(out / "evaluate"):
+            record = describe(header, read_json(out / "run.json"))
+            write_json(out / "cell.json", record)
+    return evaluate(*run, header=header)
 
 
 def _rebuild_encoder(job: EvalJob, spec: EncoderSpec) -> FrameEncoder:
@@ -242,54 +245,22 @@ def execute_run(job: RunJob, log: Callable[[str], None] = console.print) -> Summ
 
 
 def _evaluate_run(job: RunJob, variant: Variant, path: Path, level: str) -> Summary:
-    """Roll one run's policy out on one level, and write the description for the report."""
+    """Roll one run's policy out on one level, and write its description for the report."""
     eval_job = EvalJob(
         checkpoint=path,
         level=level,
         split=job.split,
         n=job.n,
+        first=job.first,
         rollout=job.rollout,
         weights=variant.config.weights,
         device=variant.config.device,
         runtime=variant.config.runtime,
         data_dir=variant.config.data_dir,
     )
-    header = read_header(path)
-    record = _run_record(job, variant, header, eval_job)
-    write_json(eval_folder(eval_job, header.level) / "cell.json", record)
-    return evaluate_policy(eval_job)
-
-
-def _run_record(
-    job: RunJob, variant: Variant, header: PolicyHeader, eval_job: EvalJob
-) -> dict[str, Any]:
-    initial_states = initial_states_for(eval_job, header.env_kwargs)
-    encoder = variant.encoder
-    starts = {"starts": initial_states.starts_sha256}
-    return {
-        "name": eval_job.checkpoint.parent.name,
-        "level": initial_states.level,
-        "rare_share": get_level(initial_states.level).rare_share,
-        "label": variant.stored_label,
-        "encoder": header.encoder,
-        "scales": [] if encoder is None else list(variant.config.scales),
-        "input_mode": None if encoder is None else variant.config.input_mode,
-        "readout": None if encoder is None else variant.config.readout,
-        "policy_kind": header.policy_config.kind,
-        "seed": header.seed,
-        "conditions": {"hash": initial_states.sha256, "n": job.n, "split": job.split} | starts,
-        "demos": {
-            "digest": header.demos_digest,
-            "n": variant.demos.num_episodes,
-            "level": variant.demos.level,
-        },
-        "parameters": 0 if encoder is None else encoder.parameters_count,
-        "gflops_per_frame": 0.0 if encoder is None else encoder.gflops_per_frame,
-        "embedding_dim": int(torch.Size(header.embedding_shape).numel()),
-        "head": header.head,
-        "train": header.train,
-        "provenance": header.provenance,
-    }
+    return evaluate_policy(
+        eval_job, lambda header, claimed: run_record(job.train, variant, path, header, claimed)
+    )
 
 
 def failed_runs(runs_dir: Path) -> list[tuple[str, str]]:

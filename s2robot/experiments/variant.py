@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -191,13 +190,6 @@ class Variant:
     def data(self) -> TrajectoryData:
         """Training data."""
         return assemble(self.demos, self.embeddings(), self.embedding_shape, self.proprio_keys)
-
-    def identity(self) -> dict[str, Any]:
-        """Return what two runs must share to be of the same variant."""
-        record: dict[str, Any] = {"demos": self.demos.digest, "encoder": self.encoder_record}
-        if not self.is_baseline:
-            record["camera"] = dataclasses.asdict(self.camera)
-        return record
 
     @property
     def encoder_name(self) -> str:

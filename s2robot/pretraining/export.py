@@ -10,7 +10,7 @@ from safetensors.torch import save_file
 from s2robot.pretraining.config import RENDERED, PretrainConfig
 from s2robot.pretraining.masked_autoencoder import MEAN, STD
 from s2robot.pretraining.trainer import Trainer
-from s2robot.utils.io import atomic_path, jsonable, read_jsonl, sha256_file, write_json
+from s2robot.utils.io import atomic_path, digest_of, jsonable, read_jsonl, sha256_file, write_json
 from s2robot.utils.provenance import provenance
 
 _ARCHITECTURE = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
@@ -33,6 +33,7 @@ def _model_card(trainer: Trainer, digest: str) -> dict[str, Any]:
     architecture = {"timm": "vision_transformer.VisionTransformer"}
     return {
         "name": config.name,
+        "family": _family(config),
         "architecture": architecture | {name: getattr(shape, name) for name in _ARCHITECTURE},
         "preprocessing": {"mean": MEAN, "std": STD, "input_size": shape.img_size},
         "weights": "encoder.safetensors",
@@ -48,6 +49,12 @@ def _model_card(trainer: Trainer, digest: str) -> dict[str, Any]:
         "loss_curve": loss_curve(config.out / "loss.jsonl"),
         "provenance": provenance(),
     }
+
+
+def _family(config: PretrainConfig) -> str:
+    """Return the name that encoders share if only their size differs, with its learning rate."""
+    shared = {k: v for k, v in config.recipe().items() if k not in ("name", "lr", "model")}
+    return f"pretrained-{digest_of(jsonable({**shared, 'views': config.views}))[:8]}"
 
 
 def _method(config: PretrainConfig) -> str:

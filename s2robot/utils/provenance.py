@@ -13,6 +13,10 @@ from typing import Any
 
 _PACKAGES = ("s2robot", "torch", "timm", "robomimic", "mujoco", "gymnasium", "numpy")
 _OPTIONAL = ("openvino", "nncf", "onnx", "onnxscript", "onnxruntime")
+RESULTS_VERSION = 1
+"""Raised whenever this package's own code gives other frames, policies or episode rows."""
+_DECIDING = {"torch": 2, "mujoco": 3, "robomimic": 2, "timm": 2, "pillow": 1}
+"""Packages that change results, and how many numbers of their version count."""
 
 
 @functools.cache
@@ -25,6 +29,21 @@ def versions() -> dict[str, str]:
         except metadata.PackageNotFoundError:
             found[package] = "absent"
     return found
+
+
+@functools.cache
+def deciding_versions() -> dict[str, Any]:
+    """Return the versions that two results must share to be of one run, as short as is safe.
+
+    Examples:
+        >>> sorted(deciding_versions())
+        ['mujoco', 'pillow', 'robomimic', 's2robot_rows', 'timm', 'torch']
+    """
+    found = {
+        package: ".".join(metadata.version(package).split("+")[0].split(".")[:numbers])
+        for package, numbers in _DECIDING.items()
+    }
+    return {"s2robot_rows": RESULTS_VERSION, **found}
 
 
 @functools.cache

@@ -27,7 +27,12 @@ from s2robot.backbones.huggingface.models import (
     layer_shapes,
     transformers_class,
 )
-from s2robot.backbones.introspection import introspected_card, license_of, pixels_of
+from s2robot.backbones.introspection import (
+    introspected_card,
+    license_of,
+    pixels_of,
+    timm_family,
+)
 from s2robot.backbones.weight_sources import Source
 from s2robot.errors import DownloadError
 from s2robot.utils.io import read_json
@@ -166,6 +171,7 @@ def _timm_card(name: str, repository: Repository, config: Mapping[str, Any]) -> 
         options,
         layout=timm_layout(pretrained.get("classifier") or ""),
         license=license_of(license) if license else _see(repository),
+        family=timm_family(architecture, pretrained.get("tag") or ""),
         note="Published output: what timm's forward gives without a classifier.",
         **_weights_fields(repository),
     )
@@ -212,6 +218,7 @@ def _transformers_card(
         partial_cells=family.partial_cells,
         layout=_layout(family, config),
         license=_see(repository),
+        family=f"{repository.name.split('/')[0]}/{content['model_type']}",
         note=family.note,
         **_weights_fields(repository),
     )

@@ -146,7 +146,7 @@ def test_another_run_in_the_folder_is_refused_by_name_and_fresh_starts_over(
     other = header("state", sha256="policy-2")
     with pytest.raises(MismatchError, match=r"policy differ(.|\n)*policy-1(.|\n)*policy-2.*"):
         run(tmp_path, initial_states, header=other)
-    with pytest.raises(MismatchError, match="env, num_envs differ"):
+    with pytest.raises(MismatchError, match=r"rollout\.horizon, rollout\.num_envs differ"):
         run(tmp_path, initial_states, num_envs=3, horizon=5)
     run(tmp_path, initial_states, header=other, fresh=True)
     assert json.loads((tmp_path / "run.json").read_text())["policy"] == "policy-2"

@@ -91,7 +91,7 @@ def test_a_foreign_or_truncated_file_is_refused(tmp_path, initial_states, conten
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="unknown split 'tests'.*selection, test"):
         make_initial_states("easy", "tests", 4, KWARGS)
-    with pytest.raises(ValueError, match="n must lie in"):
+    with pytest.raises(ValueError, match="n=0 initial states"):
         make_initial_states("easy", "test", 0, KWARGS)
     with pytest.raises(ValueError, match="unknown level 'esy'"):
         make_initial_states("esy", "test", 1, KWARGS)

@@ -55,7 +55,7 @@ def test_a_policy_is_rolled_out_on_the_other_appearance_from_the_same_starts(tmp
         config = EvalConfig(num_envs=2, videos=1, video_size=SIZE)
         out = tmp_path / level
         evaluate(ExpertPolicy(), None, initial_states, config, out, header=header("state"))
-        assert read_json(out / "run.json")["env"]["level"] == level
+        assert read_json(out / "run.json")["task"]["env"]["level"] == level
         rows[level] = read_jsonl(out / "episodes.jsonl")
     for one, other in zip(*rows.values(), strict=True):
         assert one.pop("condition") != other.pop("condition")

@@ -11,6 +11,7 @@ import pytest
 from s2robot.evaluation.evaluate import EvalConfig
 from s2robot.experiments.jobs import EvalJob, RunJob, TrainJob
 from s2robot.experiments.pipeline import evaluate_policy, execute_run, policy_folder
+from s2robot.experiments.settings import policy_settings
 from s2robot.experiments.variant import DemosChoice, Variant, VariantConfig
 from s2robot.policies.checkpoint import read_header
 from s2robot.policies.config import PolicyConfig
@@ -21,9 +22,13 @@ NAMES = [("blind", "none"), ("privileged_state", "state")]
 
 
 def variant_of(encoder: str) -> Variant:
-    variant = Variant(VariantConfig(level="precise", encoder=encoder))
+    variant = Variant(VariantConfig(level="precise", encoder=encoder, device="cpu"))
     demos: Any = SimpleNamespace(
-        digest="d" * 64, control="ee_delta", env_kwargs={"yaw_range_rad": 0.0}
+        identity_digest="d" * 64,
+        num_episodes=120,
+        level="precise",
+        control="ee_delta",
+        env_kwargs={"yaw_range_rad": 0.0},
     )
     variant.__dict__["demos"] = demos  # in place of the cached property
     return variant
@@ -35,17 +40,21 @@ def test_both_names_give_the_same_identity_and_folder(name: str, old: str) -> No
     with pytest.warns(FutureWarning, match=f"encoder={old} is now called encoder={name}"):
         before = variant_of(old)
     assert new.config == before.config
-    assert new.identity() == before.identity()
-    assert new.identity() == {"demos": "d" * 64, "encoder": {"backbone": old}}
+    settings = policy_settings(TrainJob(new.config), new)
+    assert settings == policy_settings(TrainJob(before.config), before)
+    assert settings["encoder"] == {"backbone": old}
     folder = policy_folder(TrainJob(new.config), new)
     assert folder == policy_folder(TrainJob(before.config), before)
     assert folder.name.startswith(f"precise_{old}_mlp_seed0_")
 
 
-def test_folders_have_the_digests_of_before_the_renaming() -> None:
-    """Folders of finished runs are found again only if these names never change."""
-    names = [policy_folder(TrainJob(v.config), v).name for v in map(variant_of, dict(NAMES))]
-    assert names == ["precise_none_mlp_seed0_7b330f1edb", "precise_state_mlp_seed0_5d099a6cf7"]
+def test_folders_keep_their_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Folders of finished runs are found again only if these names do not change unnoticed."""
+    versions = {"s2robot_rows": 1, "torch": "2.14", "mujoco": "3.17.0"}
+    monkeypatch.setattr("s2robot.experiments.settings.deciding_versions", lambda: versions)
+    variants = map(variant_of, dict(NAMES))
+    names = [policy_folder(TrainJob(v.config, search=None), v).name for v in variants]
+    assert names == ["precise_none_mlp_seed0_69d7442fd7", "precise_state_mlp_seed0_3505a8c348"]
 
 
 @pytest.mark.parametrize(("name", "stored"), NAMES)

@@ -23,7 +23,7 @@ def composed(name: str, *overrides: str):
 
 def cell_job(*overrides: str) -> RunJob:
     plain = _nested(composed("sweep", *overrides))
-    rest = {name: plain.pop(name) for name in ("n", "split", "rollout", "eval_levels")}
+    rest = {name: plain.pop(name) for name in ("n", "first", "split", "rollout", "eval_levels")}
     return from_config(RunJob, {"train": plain, **rest})
 
 

@@ -1,0 +1,45 @@
+"""Identity of a run: everything that can change one of its rows, as ``run.json`` holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from s2robot.envs.rendering import select_gl
+
+RECORD_FORMAT = 2
+"""Format of ``run.json``, ``cell.json`` and the rows. Those of format 1 name neither the settings
+of a run nor the runtime, device and versions of its rows, and do not count the steps with the cube
+lifted; they are not compared with later ones."""
+
+
+def camera_record(frames: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return the camera of the rollouts and the renderer in use; None for a policy without pixels.
+
+    Args:
+        frames: source of the frames, from the header of the policy.
+    """
+    return {**frames["camera"], "gl": select_gl()} if frames else None
+
+
+def differences(
+    seen: Mapping[str, Any], wanted: Mapping[str, Any], prefix: str = ""
+) -> Iterator[tuple[str, Any, Any]]:
+    """Yield (dotted name, value seen, value wanted) of the entries that differ.
+
+    Args:
+        seen: nested JSON-able values.
+        wanted: the same of another run.
+        prefix: of the names.
+
+    Examples:
+        >>> seen = {"env": {"horizon": 40, "level": "easy"}, "n": 2}
+        >>> list(differences(seen, {"env": {"horizon": 50, "level": "easy"}, "n": 2}))
+        [('env.horizon', 40, 50)]
+    """
+    for key in {**seen, **wanted}:
+        one, other = seen.get(key), wanted.get(key)
+        if isinstance(one, Mapping) and isinstance(other, Mapping):
+            yield from differences(one, other, f"{prefix}{key}.")
+        elif one != other:
+            yield f"{prefix}{key}", one, other

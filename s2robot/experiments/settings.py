@@ -1,0 +1,104 @@
+"""Settings of a run: everything that can change a policy or a row, for digests and ``cell.json``.
+
+Two runs with equal settings differ in nothing but the training seed and the initial states.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from s2robot.envs.levels import get_level
+from s2robot.evaluation.identity import RECORD_FORMAT
+from s2robot.experiments.jobs import TrainJob
+from s2robot.experiments.variant import Variant
+from s2robot.policies.checkpoint import PolicyHeader
+from s2robot.utils.devices import resolve_device
+from s2robot.utils.io import digest_of, jsonable
+from s2robot.utils.provenance import deciding_versions
+
+
+def policy_settings(job: TrainJob, variant: Variant) -> dict[str, Any]:
+    """Return everything that can change a policy besides the training seed, JSON-able.
+
+    Args:
+        job: settings of the training.
+        variant: its inputs.
+    """
+    demos, encoder = variant.demos, variant.encoder
+    train = dataclasses.asdict(job.train)
+    del train["seed"]  # ``job.seed`` is used
+    content = {
+        "demonstrations": {
+            "digest": demos.identity_digest,
+            "n": demos.num_episodes,
+            "level": demos.level,
+        },
+        "camera": None if encoder is None else variant.frames.source,
+        "encoder": variant.encoder_record,
+        "policy": dataclasses.asdict(job.policy),
+        "train": {**train, "device": resolve_device(variant.config.device).type},
+        "search": None if job.search is None else dataclasses.asdict(job.search),
+        "inference": None if encoder is None else encoder.inference,
+        "versions": deciding_versions(),
+    }
+    return jsonable(content)
+
+
+def policy_digest(job: TrainJob, variant: Variant) -> str:
+    """Return the digest of a policy's settings and training seed.
+
+    Args:
+        job: settings of the training.
+        variant: its inputs.
+    """
+    return digest_of({**policy_settings(job, variant), "seed": job.seed})
+
+
+def run_record(
+    job: TrainJob,
+    variant: Variant,
+    checkpoint: Path,
+    header: PolicyHeader,
+    claimed: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return the content of ``cell.json``, which describes a run for the report.
+
+    Args:
+        job: settings of the training.
+        variant: its inputs.
+        checkpoint: the policy file.
+        header: of the policy file.
+        claimed: content of ``run.json``, which decides what is said of the episodes.
+    """
+    encoder = variant.encoder
+    level = claimed["task"]["level"]
+    settings = policy_settings(job, variant)
+    episodes = {k: claimed[k] for k in ("camera", "rollout", "inference", "versions")}
+    return {
+        "format": RECORD_FORMAT,
+        "name": checkpoint.parent.name,
+        "level": level,
+        "rare_share": get_level(level).rare_share,
+        "label": variant.stored_label,
+        "family": None if encoder is None else encoder.backbone.card.family,
+        "encoder": header.encoder,
+        "scales": [] if encoder is None else list(variant.config.scales),
+        "input_mode": None if encoder is None else variant.config.input_mode,
+        "readout": None if encoder is None else variant.config.readout,
+        "policy_kind": header.policy_config.kind,
+        "seed": header.seed,
+        "conditions": claimed["conditions"],
+        "demos": settings["demonstrations"],
+        "parameters": 0 if encoder is None else encoder.parameters_count,
+        "gflops_per_frame": 0.0 if encoder is None else encoder.gflops_per_frame,
+        "embedding_dim": int(torch.Size(header.embedding_shape).numel()),
+        "head": header.head,
+        "train": header.train,
+        "settings": {"task": claimed["task"], **settings, **episodes},
+        "provenance": header.provenance,
+    }

@@ -40,6 +40,56 @@ def count(text: str) -> int:
     return int(text)
 
 
+def fraction(text: str) -> float:
+    """Return a number between 0 and 1, both excluded.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is no such number.
+    """
+    value = _number(text)
+    if not 0 < value < 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number between 0 and 1, such as 0.05")
+    return value
+
+
+def points(text: str) -> float:
+    """Return the difference of two success rates that a text gives in percentage points.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is no number above 0 and below 100.
+
+    Examples:
+        >>> points("5")
+        0.05
+    """
+    value = _number(text)
+    if not 0 < value < 100:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not a number of percentage points above 0 and below 100, such as 5"
+        )
+    return value / 100
+
+
+def positive(text: str) -> float:
+    """Return a finite number above 0.
+
+    Raises:
+        argparse.ArgumentTypeError: the text is no such number.
+    """
+    value = _number(text)
+    if not 0 < value < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
+    return value
+
+
+def _number(text: str) -> float:
+    """Return the number of a text; NaN, which is in no range, where there is none."""
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
 def scale_set(text: str) -> tuple[float, ...]:
     """Return the scales of a text with commas, with or without brackets.
 

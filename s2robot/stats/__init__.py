@@ -12,6 +12,7 @@ _HOMES = {
     "Interval": "s2robot.stats.intervals",
     "McNemar": "s2robot.stats.paired_tests",
     "Outcomes": "s2robot.stats.clustered",
+    "SequentialFamily": "s2robot.stats.sequential_family",
     "VarianceComponents": "s2robot.stats.clustered",
     "anytime_equivalence_p": "s2robot.stats.sequential",
     "anytime_p_value": "s2robot.stats.sequential",

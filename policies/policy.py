@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import math
 from collections import deque
 from collections.abc import Iterator, Mapping
@@ -89,14 +90,21 @@ class Policy(nn.Module):
         return super().load_state_dict(_renamed(state_dict, own), strict, assign)
 
     @classmethod
-    def for_data(cls, config: PolicyConfig, data: TrajectoryData) -> Policy:
+    def for_data(
+        cls, config: PolicyConfig, data: TrajectoryData, normalized_like: Policy | None = None
+    ) -> Policy:
         """Return an untrained policy with the normalization of the training episodes.
 
         Args:
             config: network and readout.
             data: gives the shapes and the statistics.
+            normalized_like: policy for the same data, whose statistics are copied.
         """
         policy = cls(config, data.embedding_shape, data.proprio.shape[1], data.actions.shape[1])
+        if normalized_like is not None:
+            policy.proprio_normalizer = copy.deepcopy(normalized_like.proprio_normalizer)
+            policy.embedding_normalizer = copy.deepcopy(normalized_like.embedding_normalizer)
+            return policy
         frames = data.frames_of(data.train_episodes)
         policy.proprio_normalizer.fit(data.proprio[frames])
         if policy.embedding_dim:
@@ -129,13 +137,8 @@ class Policy(nn.Module):
             actions: ``(B, A)`` or ``(B, T, A)``.
             mask: bool ``(B,)`` or ``(B, T)``, False where a frame only pads.
         """
-        observation = self._observe(embedding, proprio)
-        if self.config.kind == "mlp":
-            error = _regression_loss(self.config.loss, self.network(observation), actions)
-        else:
-            with _unchecked():
-                error = -self.network.forward_train(observation).log_prob(actions)
-        return (error * mask).sum() / mask.sum()
+        errors = self.frame_losses(self.outputs(embedding, proprio), actions)
+        return (errors * mask).sum() / mask.sum()
 
     def predict(self, embedding: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
         """Return deterministic actions ``(B, A)`` or ``(B, T, A)`` for normalized inputs.
@@ -144,10 +147,36 @@ class Policy(nn.Module):
             embedding: normalized, in the shapes of ``loss``.
             proprio: normalized, in the shapes of ``loss``.
         """
+        return self.actions_of(self.outputs(embedding, proprio))
+
+    def outputs(self, embedding: torch.Tensor, proprio: torch.Tensor) -> Any:
+        """Return actions of a deterministic policy, else the distribution of actions.
+
+        Args:
+            embedding: normalized, in the shapes of ``loss``.
+            proprio: normalized, in the shapes of ``loss``.
+        """
         observation = self._observe(embedding, proprio)
         if self.config.kind == "mlp":
             return self.network(observation)
-        return self._likeliest(observation)
+        with _unchecked():
+            return self.network.forward_train(observation)
+
+    def frame_losses(self, outputs: Any, actions: torch.Tensor) -> torch.Tensor:
+        """Return the imitation loss of each frame, ``(..., A)`` to ``(...)``.
+
+        Args:
+            outputs: as ``outputs`` returns them.
+            actions: of the demonstrations ``(..., A)``.
+        """
+        if self.config.kind == "mlp":
+            return _regression_loss(self.config.loss, outputs, actions)
+        with _unchecked():
+            return -outputs.log_prob(actions)
+
+    def actions_of(self, outputs: Any) -> torch.Tensor:
+        """Return the deterministic actions ``(..., A)`` of ``outputs``."""
+        return outputs if self.config.kind == "mlp" else _likeliest_mean(outputs)
 
     def _observe(self, embedding: torch.Tensor, proprio: torch.Tensor) -> dict[str, torch.Tensor]:
         observation = {"proprio": proprio}

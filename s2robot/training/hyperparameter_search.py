@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,9 @@ import torch
 from s2robot.errors import DivergedError
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData
-from s2robot.training.trainer import TrainConfig, fit
+from s2robot.training.many_seeds import DivergedSeedsError, fit_many
+from s2robot.training.stacked_policy import STACKABLE_KINDS
+from s2robot.training.trainer import FitResult, TrainConfig
 from s2robot.utils.io import append_jsonl, digest_of, read_jsonl
 from s2robot.utils.validation import require_at_least
 
@@ -96,7 +98,7 @@ def search_hyperparameters(
         policy_config: shared by all trials.
         train_config: shared by all trials, which replace epochs, lr and seed.
         search_config: budget and range.
-        seed: of the order of settings and of training.
+        seed: of the order of settings and of the trials.
         cache_path: file of JSON lines, one per finished trial, from which a search resumes.
         on_trial: called with each trial's record.
         device: as in ``fit``.
@@ -105,31 +107,92 @@ def search_hyperparameters(
         ValueError: there are no held-out episodes.
         DivergedError: every trial diverged.
     """
+    show = None if on_trial is None else lambda _, row: on_trial(row)
+    paths = {} if cache_path is None else {seed: cache_path}
+    configs = (policy_config, train_config, search_config)
+    return search_many(data, *configs, [seed], paths, show, device)[seed]
+
+
+def search_many(
+    data: TrajectoryData,
+    policy_config: PolicyConfig,
+    train_config: TrainConfig,
+    search_config: SearchConfig,
+    seeds: Sequence[int],
+    cache_paths: Mapping[int, str | Path] | None = None,
+    on_trial: Callable[[int, dict[str, Any]], None] | None = None,
+    device: str | torch.device = "auto",
+) -> dict[int, HyperparameterChoice]:
+    """Run ``search_hyperparameters`` for each seed; trials of one setting are trained together.
+
+    Args:
+        data: with held-out episodes.
+        policy_config: shared by all trials.
+        train_config: shared by all trials, which replace epochs, lr and seed.
+        search_config: budget and range.
+        seeds: one search each.
+        cache_paths: file of finished trials by seed.
+        on_trial: called with a seed and each record of its trials.
+        device: as in ``fit``.
+
+    Raises:
+        ValueError: there are no held-out episodes.
+        DivergedSeedsError: every trial of some seeds diverged; it holds the choices of the others.
+    """
     if not len(data.valid_episodes):
         raise ValueError(
             "the hyperparameter search needs held-out episodes, but valid_episodes is empty; "
             "collect with valid_share above 0, or train with search=null"
         )
-    known = {row["key"]: row for row in read_jsonl(cache_path)} if cache_path else {}
-    rows = []
-    for number, settings in enumerate(_settings(data, search_config, seed)):
-        trial = _Trial.plan(policy_config, train_config, search_config, settings, seed + number)
-        row = known.get(trial.key(data))
-        if row is None:
-            row = trial.run(data, device)
-            if cache_path:
-                append_jsonl(cache_path, [row])
-        rows.append(row)
-        if on_trial is not None:
-            on_trial(row)
-    return _choose(policy_config, rows)
+    paths = dict(cache_paths or {})
+    trials = {
+        (seed, number): _Trial.plan(
+            policy_config, train_config, search_config, settings, seed, number
+        )
+        for seed in seeds
+        for number, settings in enumerate(_settings(data, search_config, seed))
+    }
+    known = {row["key"]: row for path in paths.values() for row in read_jsonl(path)}
+    rows = {}
+    for group in _groups(trials):
+        missing = [place for place in group if trials[place].key(data) not in known]
+        found = _run([trials[place] for place in missing], data, device)
+        fresh = dict(zip(missing, found, strict=True))
+        for place in group:
+            seed, _ = place
+            rows[place] = fresh.get(place) or known[trials[place].key(data)]
+            if place in fresh and seed in paths:
+                append_jsonl(paths[seed], [fresh[place]])
+            if on_trial is not None:
+                on_trial(seed, rows[place])
+    return _choices(policy_config, seeds, search_config.trials, rows)
 
 
-def _choose(policy_config: PolicyConfig, rows: list[dict[str, Any]]) -> HyperparameterChoice:
+def _choices(
+    policy_config: PolicyConfig,
+    seeds: Sequence[int],
+    count: int,
+    rows: Mapping[tuple[int, int], dict[str, Any]],
+) -> dict[int, HyperparameterChoice]:
+    choices: dict[int, HyperparameterChoice] = {}
+    errors: dict[int, DivergedError] = {}
+    for seed in seeds:
+        try:
+            choices[seed] = _choose(policy_config, seed, [rows[seed, i] for i in range(count)])
+        except DivergedError as error:
+            errors[seed] = error
+    if errors:
+        raise DivergedSeedsError(errors, choices)
+    return choices
+
+
+def _choose(
+    policy_config: PolicyConfig, seed: int, rows: list[dict[str, Any]]
+) -> HyperparameterChoice:
     finished = [row for row in rows if row["score"] is not None]
     if not finished:
         raise DivergedError(
-            f"all {len(rows)} trials of the hyperparameter search diverged; lower lrs"
+            f"all {len(rows)} trials of seed {seed}'s hyperparameter search diverged; lower lrs"
         )
     best = min(finished, key=lambda row: row["score"])  # the first of equals
     policy = _with(policy_config, best["settings"])
@@ -176,10 +239,12 @@ class _Trial:
         search: SearchConfig,
         settings: dict[str, Any],
         seed: int,
+        number: int,
     ) -> _Trial:
+        """Return a trial, with training seeds that no other trial and no other search has."""
         base = dataclasses.replace(train, epochs=search.epochs, lr=settings["lr"])
-        seeds = range(seed, seed + search.seeds)
-        runs = tuple(dataclasses.replace(base, seed=each) for each in seeds)
+        seeds = np.random.SeedSequence((seed, number)).generate_state(search.seeds)
+        runs = tuple(dataclasses.replace(base, seed=int(each)) for each in seeds)
         return cls(settings, _with(policy, settings), runs)
 
     def key(self, data: TrajectoryData) -> str:
@@ -187,13 +252,46 @@ class _Trial:
         runs = [dataclasses.asdict(run) for run in self.runs]
         return digest_of([data.digest, dataclasses.asdict(self.policy), runs])
 
-    def run(self, data: TrajectoryData, device: str | torch.device) -> dict[str, Any]:
+    def record(self, data: TrajectoryData, results: Mapping[int, FitResult]) -> dict[str, Any]:
+        """Return the trial's record; without scores if a training is not among the results.
+
+        Args:
+            data: of the training.
+            results: by training seed.
+        """
         record = {"key": self.key(data), "settings": self.settings}
-        try:
-            ends = [fit(data, self.policy, run, device=device).history[-1] for run in self.runs]
-        except DivergedError:
+        if any(run.seed not in results for run in self.runs):
             return record | {"score": None, "motion_error": None, "gripper_error": None}
+        ends = [results[run.seed].history[-1] for run in self.runs]
         motion = float(np.mean([end["motion_error"] for end in ends]))
         gripper = float(np.mean([end["gripper_error"] for end in ends]))
         score = motion + GRIPPER_WEIGHT * gripper
         return record | {"score": score, "motion_error": motion, "gripper_error": gripper}
+
+
+def _groups(trials: Mapping[tuple[int, int], _Trial]) -> list[list[tuple[int, int]]]:
+    """Return groups of trials that are trained together: of one setting, if seeds can be stacked.
+
+    Groups are in the order of their first trials, and an interrupted search repeats one group.
+    """
+    groups: dict[Any, list[tuple[int, int]]] = {}
+    for place, trial in trials.items():
+        together = trial.policy.kind in STACKABLE_KINDS
+        key = digest_of(trial.settings) if together else place
+        groups.setdefault(key, []).append(place)
+    return list(groups.values())
+
+
+def _run(
+    trials: Sequence[_Trial], data: TrajectoryData, device: str | torch.device
+) -> list[dict[str, Any]]:
+    """Train trials of one setting and return their records."""
+    if not trials:
+        return []
+    seeds = [run.seed for trial in trials for run in trial.runs]
+    first = trials[0]
+    try:
+        results = fit_many(data, first.policy, first.runs[0], seeds, device=device)
+    except DivergedSeedsError as error:
+        results = error.results
+    return [trial.record(data, results) for trial in trials]

@@ -10,6 +10,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -20,8 +21,9 @@ from s2robot.policies.dataset import TrajectoryData, acting_windows, training_wi
 from s2robot.policies.policy import Policy
 from s2robot.training.frames import DeviceFrames
 from s2robot.training.validation import validate
+from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import atomic_path, digest_of
-from s2robot.utils.optim import cosine_schedule, parameter_groups, seeded
+from s2robot.utils.optim import cosine_schedule, parameter_groups, seeded, set_learning_rate
 from s2robot.utils.validation import require_at_least, require_below_one, require_positive
 
 CHECKPOINT = "checkpoint.pt"
@@ -116,12 +118,12 @@ def fit(
         MismatchError: the checkpoint in ``run_dir`` is of another training.
         CorruptFileError: the checkpoint cannot be read.
     """
-    trainer = _Trainer(data, policy_config, train_config, _device(device))
+    trainer = Trainer(data, policy_config, train_config, resolve_device(device))
     folder = Path(run_dir) if run_dir is not None else None
     if folder is not None and resume and (folder / CHECKPOINT).exists():
         trainer.load(folder / CHECKPOINT)
     resumed_from = len(trainer.history)
-    with _scalars(folder, resumed_from) as log:
+    with scalar_log(folder, resumed_from) as log:
         for epoch in range(resumed_from, train_config.epochs):
             row = trainer.epoch(epoch)
             log(row)
@@ -132,14 +134,16 @@ def fit(
     return FitResult(trainer.result(), tuple(trainer.history), resumed_from)
 
 
-def _device(name: str | torch.device) -> torch.device:
-    if name == "auto":
-        name = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(name)
+class Trainer:
+    """State of a training between epochs.
 
-
-class _Trainer:
-    """State of a training between epochs."""
+    Args:
+        data: embeddings, proprioception, actions.
+        policy_config: network and readout.
+        config: optimization.
+        device: of the training.
+        beside: training on the same data and device, whose frames and statistics are used too.
+    """
 
     def __init__(
         self,
@@ -147,20 +151,27 @@ class _Trainer:
         policy_config: PolicyConfig,
         config: TrainConfig,
         device: torch.device,
+        beside: Trainer | None = None,
     ) -> None:
         self.config = config
+        self.device = device
         self.key = digest_of(
             [data.digest, dataclasses.asdict(policy_config), dataclasses.asdict(config)]
         )
         with seeded(config.seed, 0):
-            self.policy = Policy.for_data(policy_config, data).to(device)
+            policy = Policy.for_data(policy_config, data, beside and beside.policy)
+        self.policy = policy.to(device)
         self.average = copy.deepcopy(self.policy)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.policy, config.weight_decay), lr=config.lr
         )
-        self.frames = DeviceFrames(data, self.policy, device)
-        self.windows = training_windows(policy_config, data, data.train_episodes)
-        self.held_out = acting_windows(policy_config, data, data.valid_episodes)
+        self.frames = beside.frames if beside else DeviceFrames(data, self.policy, device)
+        self.windows = (
+            beside.windows if beside else training_windows(policy_config, data, data.train_episodes)
+        )
+        self.held_out = (
+            beside.held_out if beside else acting_windows(policy_config, data, data.valid_episodes)
+        )
         self.history: list[dict[str, float]] = []
         self._plan()
 
@@ -175,23 +186,40 @@ class _Trainer:
         """Train for one epoch; its randomness depends on the seed and the epoch alone."""
         self.policy.train()
         with seeded(self.config.seed, epoch + 1):
-            order = torch.randperm(len(self.windows))[: self.windows_per_epoch]
-            batches = order.tensor_split(self.steps_per_epoch)
             first = epoch * self.steps_per_epoch
-            losses = [self._step(first + i, batch) for i, batch in enumerate(batches)]
+            losses = [self._step(first + i, batch) for i, batch in enumerate(self.batches())]
+        return self.finish_epoch(self.learning_rate(first + len(losses) - 1), losses)
+
+    def batches(self) -> tuple[torch.Tensor, ...]:
+        """Return the windows of each step of an epoch, in an order drawn from torch's generator."""
+        order = torch.randperm(len(self.windows))[: self.windows_per_epoch]
+        return order.tensor_split(self.steps_per_epoch)
+
+    def finish_epoch(self, lr: float, losses: list[torch.Tensor]) -> dict[str, float]:
+        """Validate and return a new row of the history.
+
+        Args:
+            lr: learning rate of the last step.
+            losses: of all steps of the epoch.
+
+        Raises:
+            DivergedError: their mean is not finite.
+        """
+        epoch = len(self.history) + 1
         train_loss = float(torch.stack(losses).mean())
         if not math.isfinite(train_loss):
             raise DivergedError(
-                f"the loss became {train_loss} in epoch {epoch + 1} at a peak learning rate of "
-                f"{self.config.lr}; lower lr, or set grad_clip (now {self.config.grad_clip})"
+                f"the loss became {train_loss} in epoch {epoch} of seed {self.config.seed} at a "
+                f"peak learning rate of {self.config.lr}; lower lr, or set grad_clip (now "
+                f"{self.config.grad_clip})"
             )
-        row = {"epoch": epoch + 1, "lr": self.optimizer.param_groups[0]["lr"]}
-        row |= {"train_loss": train_loss, **validate(self.average, self.frames, self.held_out)}
+        row = {"epoch": epoch, "lr": lr, "train_loss": train_loss}
+        row |= validate(self.average, self.frames, self.held_out)
         self.history.append(row)
         return row
 
     def _step(self, step: int, batch: torch.Tensor) -> torch.Tensor:
-        self._set_lr(step)
+        set_learning_rate(self.optimizer, self.learning_rate(step))
         embedding, proprio, actions, mask = self.frames.gather(self.windows, batch)
         if self.config.proprio_noise:
             proprio = proprio + self.config.proprio_noise * torch.randn_like(proprio)
@@ -201,22 +229,20 @@ class _Trainer:
         if self.config.grad_clip:
             nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.grad_clip)
         self.optimizer.step()
-        self._update_average(step)
+        average: list[torch.Tensor] = [*self.average.parameters()]
+        weights: list[torch.Tensor] = [*self.policy.parameters()]
+        with torch.no_grad():
+            torch._foreach_lerp_(average, weights, 1 - self.average_decay(step))
         return loss.detach()
 
-    def _set_lr(self, step: int) -> None:
+    def learning_rate(self, step: int) -> float:
+        """Return the learning rate of a step of the whole training."""
         steps = self.config.epochs * self.steps_per_epoch
-        factor = cosine_schedule(step, steps, round(self.config.warmup * steps))
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.config.lr * factor
+        return self.config.lr * cosine_schedule(step, steps, round(self.config.warmup * steps))
 
-    @torch.no_grad()
-    def _update_average(self, step: int) -> None:
-        """Move the average towards the weights; faster at first, so that it forgets the start."""
-        decay = min(self.config.ema_decay, (1 + step) / (10 + step))
-        torch._foreach_lerp_(
-            list(self.average.parameters()), list(self.policy.parameters()), 1 - decay
-        )
+    def average_decay(self, step: int) -> float:
+        """Return the decay of the average; smaller at first, so that it forgets the start."""
+        return min(self.config.ema_decay, (1 + step) / (10 + step))
 
     def is_checkpoint(self) -> bool:
         """Return whether to save after the last epoch."""
@@ -237,7 +263,7 @@ class _Trainer:
             "history": self.history,
         }
         with atomic_path(path) as temporary:
-            torch.save(state, temporary)
+            torch.save(_own_copy(state), temporary)
 
     def load(self, path: Path) -> None:
         """Continue from a checkpoint.
@@ -264,8 +290,17 @@ class _Trainer:
         self.history = state["history"]
 
 
+def _own_copy(state: Any) -> Any:
+    """Return nested values with tensors of their own: a view would be saved with its base."""
+    if isinstance(state, torch.Tensor):
+        return state.detach().clone()
+    if isinstance(state, dict):
+        return {key: _own_copy(value) for key, value in state.items()}
+    return state
+
+
 @contextlib.contextmanager
-def _scalars(folder: Path | None, epoch: int) -> Iterator[Callable[[dict[str, float]], None]]:
+def scalar_log(folder: Path | None, epoch: int) -> Iterator[Callable[[dict[str, float]], None]]:
     """Yield a function that logs a history row to TensorBoard; without a folder it does nothing."""
     if folder is None:
         yield lambda row: None

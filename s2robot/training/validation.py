@@ -31,10 +31,10 @@ def validate(policy: Policy, frames: DeviceFrames, windows: Windows) -> dict[str
     totals = torch.zeros(3, dtype=torch.float64)
     for rows in torch.arange(len(windows)).split(_VALIDATION_ROWS):
         embedding, proprio, actions, mask = frames.gather(windows, rows)
-        predicted = policy.predict(embedding, proprio)[mask]
-        errors = action_errors(predicted, actions[mask], frames.data)
-        loss = policy.loss(embedding, proprio, actions, mask)
-        totals += torch.stack([loss * mask.sum(), *errors]).double().cpu()
+        outputs = policy.outputs(embedding, proprio)
+        losses = policy.frame_losses(outputs, actions)
+        errors = action_errors(policy.actions_of(outputs)[mask], actions[mask], frames.data)
+        totals += torch.stack([(losses * mask).sum(), *errors]).double().cpu()
     mean = totals / windows.mask.sum()
     return dict(zip(("valid_loss", "motion_error", "gripper_error"), mean.tolist(), strict=True))
 

@@ -45,6 +45,12 @@ def parameter_groups(module: nn.Module, weight_decay: float) -> list[dict[str, A
     ]
 
 
+def set_learning_rate(optimizer: torch.optim.Optimizer, lr: float) -> None:
+    """Set the learning rate of all parameter groups."""
+    for group in optimizer.param_groups:
+        group["lr"] = lr
+
+
 @contextlib.contextmanager
 def seeded(seed: int, stage: int) -> Iterator[None]:
     """Seed torch's generators inside the block only: networks and dropout draw from them.

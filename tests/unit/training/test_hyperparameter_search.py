@@ -14,8 +14,11 @@ from s2robot.training.hyperparameter_search import (
     GRIPPER_WEIGHT,
     HyperparameterChoice,
     SearchConfig,
+    _Trial,
     search_hyperparameters,
+    search_many,
 )
+from s2robot.training.many_seeds import DivergedSeedsError
 from s2robot.training.trainer import DivergedError, TrainConfig
 
 POLICY = PolicyConfig(hidden=(8, 8), keypoint_features=1)
@@ -98,3 +101,43 @@ def test_held_out_episodes_are_needed() -> None:
     none = torch.zeros(0, dtype=torch.int64)
     with pytest.raises(ValueError, match="held-out"):
         search(dataclasses.replace(make_data(), valid_episodes=none))
+
+
+def test_searches_of_many_seeds_are_those_of_each(tmp_path: Path) -> None:
+    seeds = [0, 1, 4]
+    paths = {seed: tmp_path / f"{seed}.jsonl" for seed in seeds}
+    found = search_many(make_data(), POLICY, TRAIN, SEARCH, seeds, paths, device="cpu")
+    for seed in seeds:
+        alone = search(make_data(), seed=seed)
+        assert found[seed].policy_config == alone.policy_config
+        assert found[seed].score == pytest.approx(alone.score, rel=1e-4)
+        keys = [[trial["key"] for trial in choice.trials] for choice in (found[seed], alone)]
+        assert keys[0] == keys[1]
+        assert search(make_data(), seed=seed, cache_path=paths[seed]) == found[seed]
+
+
+def test_no_two_searches_train_with_the_same_seeds() -> None:
+    rows: list[tuple[int, dict]] = []
+    config = dataclasses.replace(SEARCH, lrs=(1e-3,), hidden=(4,))  # one setting, repeated
+    search_many(
+        make_data((0,)), POLICY, TRAIN, config, [0, 1], on_trial=lambda *row: rows.append(row)
+    )
+    assert [seed for seed, _ in rows] == [0] * 4 + [1] * 4
+    assert len({row["score"] for _, row in rows}) == 8
+
+
+def test_a_search_without_a_finished_trial_is_named_and_the_others_are_kept(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def fails_for_some(self: _Trial, data: TrajectoryData, results: dict) -> dict:
+        broken = self.runs[0].seed in unlucky
+        return healthy(self, data, {} if broken else results)
+
+    healthy = _Trial.record
+    plan = [_Trial.plan(POLICY, TRAIN, SEARCH, {"lr": 1e-3}, 1, number) for number in range(4)]
+    unlucky = {trial.runs[0].seed for trial in plan}
+    monkeypatch.setattr(_Trial, "record", fails_for_some)
+    with pytest.raises(DivergedSeedsError, match="all 4 trials of seed 1's") as caught:
+        search_many(make_data(), POLICY, TRAIN, SEARCH, [0, 1, 2], device="cpu")
+    assert caught.value.seeds == (1,)
+    assert sorted(caught.value.results) == [0, 2]

@@ -29,8 +29,7 @@ SETTINGS = [
     "level=easy",
     "demos.episodes=6",
     "train.epochs=3",
-    "search.trials=2",
-    "search.epochs=2",
+    "search={trials:2,epochs:2}",
 ]
 ROLLOUT = ["n=8", "rollout.num_envs=4", "rollout.horizon=24", "rollout.videos=1", "camera.size=256"]
 ENCODERS = (

@@ -33,7 +33,7 @@ def _model_card(trainer: Trainer, digest: str) -> dict[str, Any]:
     architecture = {"timm": "vision_transformer.VisionTransformer"}
     return {
         "name": config.name,
-        "family": _family(config),
+        "family": family_of(config),
         "architecture": architecture | {name: getattr(shape, name) for name in _ARCHITECTURE},
         "preprocessing": {"mean": MEAN, "std": STD, "input_size": shape.img_size},
         "weights": "encoder.safetensors",
@@ -51,8 +51,8 @@ def _model_card(trainer: Trainer, digest: str) -> dict[str, Any]:
     }
 
 
-def _family(config: PretrainConfig) -> str:
-    """Return the name that encoders share if only their size differs, with its learning rate."""
+def family_of(config: PretrainConfig) -> str:
+    """Return the name that encoders share if they differ in size, learning rate and name alone."""
     shared = {k: v for k, v in config.recipe().items() if k not in ("name", "lr", "model")}
     return f"pretrained-{digest_of(jsonable({**shared, 'views': config.views}))[:8]}"
 

@@ -22,13 +22,14 @@ _DECIDING = {"torch": 2, "mujoco": 3, "robomimic": 2, "timm": 2, "pillow": 1}
 @functools.cache
 def versions() -> dict[str, str]:
     """Return the versions of Python and of the packages that decide a result."""
-    found = {"python": platform.python_version()}
-    for package in _PACKAGES:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            found[package] = "absent"
-    return found
+    return {"python": platform.python_version(), **{name: _version(name) for name in _PACKAGES}}
+
+
+def _version(package: str) -> str:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return "absent"
 
 
 @functools.cache
@@ -40,7 +41,7 @@ def deciding_versions() -> dict[str, Any]:
         ['mujoco', 'pillow', 'robomimic', 's2robot_rows', 'timm', 'torch']
     """
     found = {
-        package: ".".join(metadata.version(package).split("+")[0].split(".")[:numbers])
+        package: ".".join(_version(package).split("+")[0].split(".")[:numbers])
         for package, numbers in _DECIDING.items()
     }
     return {"s2robot_rows": RESULTS_VERSION, **found}

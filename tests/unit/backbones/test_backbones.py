@@ -159,6 +159,32 @@ def test_timm_card() -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "family"),
+    [
+        ("r3m-resnet18 r3m-resnet34 r3m-resnet50", "r3m"),
+        ("mvp-vits-hoi mvp-vitb-egosoup mvp-vitl-egosoup", "mvp"),
+        ("mvp-vits-in", "mvp-in"),
+        ("vc1-vitb vc1-vitl", "vc1"),
+        ("dinov2-vits14 dinov2-vitb14 dinov2-vitl14", "dinov2"),
+        ("dinov2-vits14-reg dinov2-vitl14-reg", "dinov2-reg"),
+        ("clip-vitb16 clip-vitl14", "clip"),
+        ("c-radio-v3-vitb16 c-radio-v3-vitl16", "c-radio-v3"),
+        ("s2r-vitt16-128", "s2r"),
+        ("random/vitt16-128 random/vitl16-224", "random-vit"),
+        ("d4r-resnet18", "d4r-resnet18"),
+        ("timm/resnet10t", "timm/resnett.c3_in1k"),
+        (
+            "timm/vit_small_patch14_reg4_dinov2.lvd142m timm/vit_base_patch14_reg4_dinov2.lvd142m",
+            "timm/vit_reg4_dinov2.lvd142m",
+        ),
+        ("timm/vit_small_patch16_224.dino", "timm/vit.dino"),
+    ],
+)
+def test_size_alone_differs_within_a_family(names: str, family: str) -> None:
+    assert {get_card(name).family for name in names.split()} == {family}
+
+
+@pytest.mark.parametrize(
     ("name", "stride", "dim", "published", "head_dim"),
     [
         ("timm/vit_base_patch16_siglip_224.v2_webli", 16, 768, "head", 768),

@@ -72,6 +72,18 @@ def test_a_card_with_a_digest_checks_it(own_card: Path) -> None:
         load_backbone(f"file:{own_card}")
 
 
+def test_a_card_names_its_family_or_stands_alone(own_card: Path) -> None:
+    content = json.loads(own_card.read_text())
+    for entries, family in (
+        ({}, f"file:{own_card}"),
+        ({"name": "mine"}, "mine"),
+        ({"name": "mine", "family": "ours"}, "ours"),
+    ):
+        kept = {key: value for key, value in content.items() if key != "name"}
+        own_card.write_text(json.dumps({**kept, **entries}))
+        assert get_card(f"file:{own_card}").family == family
+
+
 @pytest.mark.parametrize(
     ("entry", "expected"),
     [({"license": "MIT"}, "MIT"), ({"licence": "Apache-2.0"}, "Apache-2.0"), ({}, "not given")],

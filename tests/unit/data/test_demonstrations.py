@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -139,6 +141,70 @@ def test_an_altered_file_is_refused(demos, tmp_path):
         file["data/demo_0/actions"][0, 0] += 0.1
     with pytest.raises(CorruptFileError, match="digest"):
         Demonstrations(altered)
+
+
+def write_masks(file: Any) -> None:
+    names = {key: file[f"mask/{key}"][:] for key in ("train", "valid")}
+    held_out = names["train"][:1]
+    del file["mask/train"], file["mask/valid"]
+    file["mask/train"] = np.sort(np.concatenate([names["train"][1:], names["valid"]]))
+    file["mask/valid"] = held_out
+
+
+def write_env(file: Any) -> None:
+    args = json.loads(file["data"].attrs["env_args"])
+    args["env_kwargs"]["horizon"] += 1
+    file["data"].attrs["env_args"] = json.dumps(args)
+
+
+def write_rewards(file: Any) -> None:
+    file["data/demo_1/rewards"][-1] = 0.0
+
+
+def write_executed(file: Any) -> None:
+    file["data/demo_1/executed_actions"][0, 0] += 0.1
+
+
+CHANGES = [write_masks, write_env, write_rewards, write_executed]
+
+
+def changed_copy(path: Path, source: Path, change: Callable[[Any], None]) -> Demonstrations:
+    path.write_bytes(source.read_bytes())
+    with opened(path, "r+") as file:
+        change(file)
+    return Demonstrations(path)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_other_masks_settings_and_rewards_are_another_identity(demos, tmp_path, change):
+    """Frames and features, which ``digest`` names, do not depend on them."""
+    other = changed_copy(tmp_path / "other.hdf5", demos.path, change)
+    assert other.digest == demos.digest
+    assert other.identity_digest != demos.identity_digest
+
+
+def test_a_copy_has_the_same_identity(demos, tmp_path):
+    again = changed_copy(tmp_path / "copy.hdf5", demos.path, lambda _: None)
+    assert again.identity_digest == demos.identity_digest
+
+
+def test_frames_name_everything_that_decides_their_pixels(demos, tmp_path, monkeypatch):
+    def folder() -> str:
+        return RenderedFrames(demos, CameraConfig("front", 32), tmp_path)._folder.name
+
+    source = RenderedFrames(demos, CameraConfig("front", 32), tmp_path).source
+    assert source.keys() == {"kind", "camera", "env", "mujoco", "gl", "scene"}
+    names = {folder()}
+    module = "s2robot.data.rendered_frames"
+    for name, value in (
+        ("RESULTS_VERSION", -1),
+        ("select_gl", lambda: "another"),
+        ("versions", lambda: {"mujoco": "0"}),
+    ):
+        with monkeypatch.context() as patched:
+            patched.setattr(f"{module}.{name}", value)
+            names.add(folder())
+    assert len(names) == 4
 
 
 def test_a_foreign_data_set_is_refused(tmp_path):

@@ -88,6 +88,32 @@ def test_a_foreign_or_truncated_file_is_refused(tmp_path, initial_states, conten
         load_initial_states(path)
 
 
+def test_a_block_is_a_part_of_the_split(tmp_path, initial_states):
+    block = ensure_initial_states(tmp_path, "easy", "test", 2, KWARGS, first=1)
+    np.testing.assert_array_equal(block.states, initial_states.states[1:3])
+    assert ensure_initial_states(tmp_path, "easy", "test", 2, KWARGS).first == 0  # another file
+    assert load_initial_states(next(tmp_path.glob("*-1+2-*.npz"))).record() == block.record()
+    assert block.record()["first"] == 1
+    elsewhere = dataclasses.replace(block, first=0)
+    assert elsewhere.sha256 != block.sha256
+    assert elsewhere.starts_sha256 == block.starts_sha256
+
+
+def test_a_beginning_has_the_hash_of_a_short_set(initial_states):
+    short = make_initial_states("easy", "test", 2, KWARGS)
+    assert initial_states.beginning(2).record() == short.record()
+    assert initial_states.beginning(4).record() == initial_states.record()
+
+
+@pytest.mark.parametrize(("first", "n"), [(-1, 2), (1_000_000, 1), (999_999, 2), (0, 1_000_001)])
+def test_no_block_reaches_into_another_split(initial_states, first, n):
+    with pytest.raises(ValueError, match=f"n={n} initial states from first={first}"):
+        make_initial_states("easy", "selection", n, KWARGS, first)
+    if n == 2:
+        with pytest.raises(ValueError, match="a split has 1000000 states"):
+            dataclasses.replace(initial_states.beginning(2), first=first)
+
+
 def test_bad_arguments_are_named():
     with pytest.raises(ValueError, match="unknown split 'tests'.*selection, test"):
         make_initial_states("easy", "tests", 4, KWARGS)

@@ -52,6 +52,7 @@ def test_timm_repository(hub: Hub, tmp_path: Path) -> None:
     assert (card.preprocessing.image_size, card.preprocessing.resize) == (64, 71)
     assert card.preprocessing.mean == (0.1, 0.2, 0.3)
     assert "huggingface.co/owner/timm" in card.license.name
+    assert card.family == "timm/resnett"
     state = load_file(tmp_path / "timm")
     loaded = backbone.model.state_dict()
     assert all(torch.equal(tensor, state[name]) for name, tensor in loaded.items())

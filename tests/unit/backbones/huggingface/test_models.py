@@ -54,6 +54,7 @@ def expected_output(hub: Hub, name: str, frames: np.ndarray) -> torch.Tensor:
 def test_published_output_is_that_of_transformers(hub: Hub, name: str) -> None:
     encoder = FrameEncoder.from_name(f"hf/owner/{name}", device="cpu")
     assert encoder.backbone.card.num_prefix_tokens == TINY[name].prefix
+    assert encoder.backbone.card.family == f"owner/{hub.models[name].config.model_type}"
     for height, width in (*FRAMES, *(HALVES if RECENT else ())):
         frames = frames_of(height, width)
         expected = expected_output(hub, name, frames)

@@ -1,0 +1,190 @@
+"""A run on more or fewer initial states: rows stay, missing ones are added, others are refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from support.expert_policies import ENV_KWARGS, ExpertPolicy, PixelPolicy, header, pixel_encoder
+
+from s2robot.errors import MismatchError
+from s2robot.evaluation import evaluate as module
+from s2robot.evaluation.evaluate import EvalConfig, evaluate
+from s2robot.evaluation.initial_states import InitialStates, condition_of, make_initial_states
+from s2robot.utils.io import read_json, read_jsonl
+
+
+@pytest.fixture(scope="module")
+def seven() -> InitialStates:
+    return make_initial_states("easy", "test", 7, ENV_KWARGS)
+
+
+def run(out: Path, initial_states: InitialStates, *, pixels: bool = False, videos: int = 0) -> Any:
+    """Evaluate briefly, 2 initial states at a time, 3 steps."""
+    config = EvalConfig(num_envs=2, horizon=3, videos=videos, video_size=32)
+    policy, made = (
+        (PixelPolicy(), header("random/tiny")) if pixels else (ExpertPolicy(), header("state"))
+    )
+    encoder = pixel_encoder if pixels else None
+    args = (policy, encoder, initial_states, config, out)
+    return evaluate(*args, header=made, progress=False)
+
+
+def rows_of(out: Path) -> bytes:
+    return (out / "episodes.jsonl").read_bytes()
+
+
+def content(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+    return {str(path): path.read_bytes() for path in files}
+
+
+@pytest.mark.render
+@pytest.mark.parametrize("first_n", [4, 5])
+def test_a_longer_set_extends_to_the_bytes_of_a_run_from_scratch(tmp_path, seven, first_n):
+    """Five states end within a batch of two, whose second episode is added later."""
+    whole = run(tmp_path / "whole", seven, pixels=True)
+    run(tmp_path / "grown", seven.beginning(first_n), pixels=True)
+    before = rows_of(tmp_path / "grown")
+    assert len(before.splitlines()) == first_n
+    grown = run(tmp_path / "grown", seven, pixels=True)
+    assert rows_of(tmp_path / "grown") == rows_of(tmp_path / "whole")
+    assert rows_of(tmp_path / "grown").startswith(before)
+    assert grown.episodes == whole.episodes == 7
+    assert read_json(tmp_path / "grown/run.json") == read_json(tmp_path / "whole/run.json")
+    for path in (tmp_path / "whole/actions").iterdir():
+        assert path.read_bytes() == (tmp_path / "grown/actions" / path.name).read_bytes()
+
+
+def test_finished_rows_stay_even_where_a_rollout_would_differ(tmp_path, seven):
+    run(tmp_path, seven.beginning(5))
+    rows = read_jsonl(tmp_path / "episodes.jsonl")
+    rows[4]["stage"] = "drop"  # as on a machine whose arithmetic does not repeat
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "episodes.jsonl").write_text(lines)
+    actions = tmp_path / "actions" / "from_00004.npy"
+    np.save(actions, np.load(actions) + 1)
+    run(tmp_path, seven)
+    assert rows_of(tmp_path).startswith(lines.encode())
+    stages = [row["stage"] for row in read_jsonl(tmp_path / "episodes.jsonl")]
+    assert (stages[4], len(stages)) == ("drop", 7)
+    kept, added = np.load(actions)
+    assert kept.min() >= 0
+    assert added.max() <= 1
+
+
+@pytest.mark.render
+@pytest.mark.parametrize("batches", [0, 1])
+def test_a_killed_extension_resumes(tmp_path, seven, monkeypatch, batches):
+    run(tmp_path / "whole", seven, pixels=True)
+    out = tmp_path / "killed"
+    run(out, seven.beginning(3), pixels=True)
+    finished = rows_of(out)
+    real, calls = module.roll_out, []
+
+    def killed(*arguments: Any) -> Any:
+        if len(calls) == batches:
+            raise KeyboardInterrupt
+        calls.append(1)
+        return real(*arguments)
+
+    monkeypatch.setattr(module, "roll_out", killed)
+    with pytest.raises(KeyboardInterrupt):
+        run(out, seven, pixels=True)
+    monkeypatch.undo()
+    assert rows_of(out).startswith(finished)
+    assert read_json(out / "run.json")["conditions"]["n"] == 7
+    assert run(out, seven, pixels=True).episodes == 7
+    assert rows_of(out) == rows_of(tmp_path / "whole")
+
+
+def test_a_shorter_set_is_there_already(tmp_path, seven, monkeypatch):
+    run(tmp_path, seven)
+    before = content(tmp_path)
+    monkeypatch.setattr(module, "make_vector_env", lambda *_: pytest.fail("rolled out again"))
+    summary = run(tmp_path, seven.beginning(3))
+    assert summary.episodes == 7
+    assert "0/7" in str(summary)
+    assert content(tmp_path) == before
+
+
+@pytest.mark.render
+def test_a_shorter_set_of_an_interrupted_run_is_finished_alone(tmp_path, seven):
+    """The claim of the longer set stays, and its rows can be added later."""
+    run(tmp_path, seven)
+    (tmp_path / "summary.json").unlink()
+    path = tmp_path / "episodes.jsonl"
+    path.write_bytes(b"".join(rows_of(tmp_path).splitlines(keepends=True)[:4]))
+    summary = run(tmp_path, seven.beginning(3), videos=9)
+    assert summary.episodes == 4
+    assert len(summary.videos) == 3  # those whose initial states are given
+    assert read_json(tmp_path / "run.json")["conditions"]["n"] == 7
+    assert run(tmp_path, seven).episodes == 7
+
+
+@pytest.mark.parametrize(
+    ("split", "first", "n", "names"),
+    [
+        ("selection", 0, 5, r"conditions\.hash, .*conditions\.split, initial state 0 differ"),
+        ("selection", 0, 2, r"conditions\.split, initial state 0 differ"),
+        ("test", 1, 5, r"conditions\.first, initial state 0 differ"),
+        ("test", 1, 2, r"conditions\.first, initial state 0 differ"),
+    ],
+)
+def test_other_initial_states_are_refused_by_name(tmp_path, seven, split, first, n, names):
+    run(tmp_path, seven.beginning(4))
+    (tmp_path / "cell.json").write_text('{"conditions": {"n": 4}}')
+    before = content(tmp_path)
+    with pytest.raises(MismatchError, match=names):
+        run(tmp_path, make_initial_states("easy", split, n, ENV_KWARGS, first))
+    assert content(tmp_path) == before
+
+
+@pytest.mark.parametrize("n", [2, 5])
+def test_altered_states_are_refused(tmp_path, seven, n):
+    run(tmp_path, seven.beginning(4))
+    states = seven.states[:n].copy()
+    states[1, 0] += 1e-9
+    altered = dataclasses.replace(seven, states=states)
+    with pytest.raises(MismatchError, match="initial state 1: there"):
+        run(tmp_path, altered)
+
+
+def test_rows_of_other_states_are_refused(tmp_path, seven):
+    run(tmp_path, seven.beginning(4))
+    rows = read_jsonl(tmp_path / "episodes.jsonl")
+    rows[2]["condition"] = "0" * 16
+    lines = "".join(json.dumps(row) + "\n" for row in rows)
+    (tmp_path / "episodes.jsonl").write_text(lines)
+    with pytest.raises(MismatchError, match='initial state 2: there "0000000000000000"'):
+        run(tmp_path, seven)
+    assert read_json(tmp_path / "run.json")["conditions"]["n"] == 4
+
+
+@pytest.mark.render
+def test_a_block_of_states_counts_from_its_first(tmp_path, seven):
+    run(tmp_path / "whole", seven, pixels=True)
+    block = make_initial_states("easy", "test", 3, ENV_KWARGS, first=4)
+    summary = run(tmp_path / "block", block, pixels=True, videos=1)
+    assert rows_of(tmp_path / "block") == b"".join(
+        rows_of(tmp_path / "whole").splitlines(keepends=True)[4:]
+    )
+    first = read_jsonl(tmp_path / "block/episodes.jsonl")[0]
+    assert (first["index"], first["condition"]) == (4, condition_of(seven.states[4]))
+    assert summary.videos == ("videos/failure_00004.mp4",)
+    assert read_json(tmp_path / "block/run.json")["conditions"]["first"] == 4
+
+
+def test_fresh_deletes_the_description_with_the_rows(tmp_path, seven):
+    """What ``cell.json`` says of the deleted rows would be wrong of the new ones."""
+    run(tmp_path, seven)
+    (tmp_path / "cell.json").write_text("{}")
+    config = EvalConfig(num_envs=2, horizon=3, videos=0)
+    args = (ExpertPolicy(), None, seven.beginning(2), config, tmp_path)
+    evaluate(*args, header=header("state"), fresh=True, progress=False)
+    assert not (tmp_path / "cell.json").exists()
+    assert read_json(tmp_path / "run.json")["conditions"]["n"] == 2

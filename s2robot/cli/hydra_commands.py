@@ -90,9 +90,29 @@ def sweep_run(config: DictConfig) -> None:
     console.print(str(summary), highlight=False)
 
 
-def sweep_begin(argv: list[str]) -> None:
-    """Delete the records of failures of earlier sweeps."""
+def sweep_begin(argv: list[str]) -> list[str]:
+    """Delete the records of failures of earlier sweeps; return further arguments for Hydra."""
     shutil.rmtree(Path(_setting(argv, "runs_dir", "runs")) / "failed", ignore_errors=True)
+    seeds = _swept_seeds(argv)
+    return [f"train_together=[{','.join(map(str, seeds))}]"] if seeds else []
+
+
+def _swept_seeds(argv: list[str]) -> list[int]:
+    """Return the seeds of a sweep whose runs follow each other in this process, else none."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    words = [word for word in argv if word.startswith("seed=")]
+    if not words or any(word.startswith(("hydra/", "train_together=")) for word in argv):
+        return []  # another launcher may run the jobs elsewhere, at once
+    try:
+        override = OverridesParser.create().parse_override(words[-1])
+    except HydraException:
+        return []  # Hydra itself explains it
+    if not override.is_sweep_override():
+        return []
+    values = list(override.sweep_string_iterator())
+    return [int(value) for value in values] if all(map(str.isdigit, values)) else []
 
 
 def sweep_finish(argv: list[str]) -> int:
@@ -133,7 +153,7 @@ def report(argv: list[str]) -> int:
 
 # Settings of a variant are at the top level of train.yaml and sweep.yaml, so that a user types
 # level=... and not variant.level=...; the dataclasses nest them.
-_EVAL_KEYS = ("n", "first", "split", "rollout", "eval_levels")
+_EVAL_KEYS = ("n", "first", "split", "rollout", "eval_levels", "train_together")
 _JOB_KEYS = ("policy", "train", "search", "seed", "runs_dir", *_EVAL_KEYS)
 
 
@@ -146,7 +166,9 @@ def _nested(config: DictConfig) -> dict[str, Any]:
 def _digest(config: DictConfig) -> str:
     from s2robot.utils.io import digest_of
 
-    return digest_of(OmegaConf.to_container(config, resolve=True))[:16]
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    plain.pop("train_together")  # it changes no result
+    return digest_of(plain)[:16]
 
 
 def _setting(argv: list[str], name: str, default: str) -> str:

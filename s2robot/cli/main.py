@@ -89,8 +89,7 @@ def _run_hydra(verb: Verb, argv: list[str]) -> int:
 
     sys.argv = [f"s2robot {verb.name}", *argv]
     if verb.begin:
-        load(verb.begin)(argv)
-        sys.argv.append("--multirun")
+        sys.argv += [*load(verb.begin)(argv), "--multirun"]
     task = load(verb.task)
     decorate = hydra.main(
         version_base="1.3", config_path="pkg://s2robot.configs", config_name=verb.name

@@ -19,7 +19,8 @@ class Verb:
     """``module:function``; takes a Hydra configuration if ``hydra`` is set, else the arguments."""
     hydra: bool = True
     begin: str | None = None
-    """``module:function`` called with the arguments first; makes the command a Hydra multirun."""
+    """``module:function`` called with the arguments first, which returns further arguments; makes
+    the command a Hydra multirun."""
     finish: str | None = None
     """``module:function`` called with the arguments after all jobs; returns the exit status."""
 

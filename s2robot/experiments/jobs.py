@@ -79,6 +79,8 @@ class RunJob:
     """Levels of the evaluations, which differ in their appearance alone; empty: the variant's."""
     first: int = 0
     """Index of the first initial state in the split; so each seed can have a block of its own."""
+    train_together: tuple[int, ...] = ()
+    """Seeds whose policies are trained with this one where they are missing; changes no result."""
 
     def __post_init__(self) -> None:
         own = self.train.variant.level

@@ -8,154 +8,30 @@ features, hyperparameters, policies and episodes are stored under names made of 
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import EncoderSpec
-from s2robot.envs.pick_cube import CONTROL_DT_S, PickCubeEnv
 from s2robot.evaluation.baselines import is_baseline
 from s2robot.evaluation.evaluate import claim, evaluate
 from s2robot.evaluation.initial_states import InitialStates, ensure_initial_states
 from s2robot.evaluation.results import Summary
-from s2robot.experiments.jobs import EvalJob, RunJob, TrainJob
-from s2robot.experiments.settings import policy_digest, run_record
+from s2robot.experiments.jobs import EvalJob, RunJob
+from s2robot.experiments.jobs import TrainJob as TrainJob
+from s2robot.experiments.policy_training import choose_hyperparameters as choose_hyperparameters
+from s2robot.experiments.policy_training import policy_folder as policy_folder
+from s2robot.experiments.policy_training import train_run as train_run
+from s2robot.experiments.settings import run_record
 from s2robot.experiments.variant import Variant
-from s2robot.policies.checkpoint import (
-    PolicyHeader,
-    action_space_record,
-    load_policy,
-    save_policy,
-)
-from s2robot.policies.config import PolicyConfig
-from s2robot.training.hyperparameter_search import HyperparameterChoice, search_hyperparameters
-from s2robot.training.trainer import FitResult, TrainConfig, fit
+from s2robot.policies.checkpoint import PolicyHeader, load_policy
 from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import locked, read_json, write_json
-from s2robot.utils.provenance import provenance
 
 console = Console()
-
-
-def choose_hyperparameters(job: TrainJob, variant: Variant) -> HyperparameterChoice | None:
-    """Return the hyperparameters of one training seed, from a search of its own.
-
-    The search is seeded by the training seed, so that the choice varies as the seeds do, and a
-    comparison over seeds does not rest on one draw of it.
-
-    Args:
-        job: settings of the training.
-        variant: its inputs.
-
-    Returns:
-        The choice on held-out demonstrations; None where the job has no search.
-
-    Raises:
-        DivergedError: every trial diverged.
-    """
-    if job.search is None:
-        return None
-    cache = job.runs_dir / "heads" / f"{policy_digest(job, variant)[:24]}.jsonl"
-    data = variant.data
-    with locked(cache), Progress(console=console) as progress:
-        bar = progress.add_task("hyperparameter search", total=job.search.trials)
-        return search_hyperparameters(
-            data,
-            job.policy,
-            job.train,
-            job.search,
-            seed=job.seed,
-            cache_path=cache,
-            on_trial=lambda _: progress.advance(bar),
-            device=variant.config.device,
-        )
-
-
-def policy_folder(job: TrainJob, variant: Variant) -> Path:
-    """Return the folder of a trained policy; its name ends with a digest of all inputs.
-
-    Args:
-        job: settings of the training.
-        variant: its inputs.
-    """
-    digest = policy_digest(job, variant)
-    scales = "".join(f"{s:g}" for s in variant.config.scales)
-    words = [variant.config.level, variant.encoder_name.replace("/", "-")]
-    if not variant.is_baseline:
-        words += [f"s{scales}", variant.config.input_mode, variant.config.readout]
-    name = "_".join([*words, job.policy.kind, f"seed{job.seed}", digest[:10]])
-    return job.runs_dir / "cells" / name
-
-
-def train_run(job: TrainJob, variant: Variant) -> Path:
-    """Train one policy, unless its file exists, and return the path of the file.
-
-    Args:
-        job: settings of the training.
-        variant: its inputs.
-
-    Raises:
-        CorruptFileError: the policy file or a checkpoint is damaged.
-        DivergedError: the training diverged.
-    """
-    folder = policy_folder(job, variant)
-    path = folder / "policy.safetensors"
-    with locked(folder / "train"):
-        if path.exists():
-            load_policy(path)  # verifies the file, so that a damaged one is found here
-            return path
-        choice = choose_hyperparameters(job, variant)
-        policy_config = job.policy if choice is None else choice.policy_config
-        lr = job.train.lr if choice is None else choice.lr
-        train_config = dataclasses.replace(job.train, lr=lr, seed=job.seed)
-        result = _fit(variant, policy_config, train_config, folder / "training")
-        header = _header(job, variant, policy_config, train_config, choice)
-        save_policy(path, result.policy, header)
-        write_json(folder / "history.json", list(result.history))
-    return path
-
-
-def _fit(variant: Variant, policy: PolicyConfig, config: TrainConfig, folder: Path) -> FitResult:
-    data = variant.data
-    with Progress(console=console) as progress:
-        bar = progress.add_task(f"training, seed {config.seed}", total=config.epochs)
-
-        def show(row: dict[str, float]) -> None:
-            progress.update(bar, completed=row["epoch"])
-
-        return fit(data, policy, config, folder, on_epoch=show, device=variant.config.device)
-
-
-def _header(
-    job: TrainJob,
-    variant: Variant,
-    policy_config: PolicyConfig,
-    train_config: TrainConfig,
-    choice: HyperparameterChoice | None,
-) -> PolicyHeader:
-    demos = variant.demos
-    env = PickCubeEnv(**demos.env_kwargs)
-    space = action_space_record(env.action_space, demos.control, 1 / CONTROL_DT_S)  # pyright: ignore[reportArgumentType]
-    env.close()
-    return PolicyHeader(
-        policy_config=policy_config,
-        encoder=variant.encoder_record,
-        embedding_shape=variant.embedding_shape,
-        proprio_keys=variant.proprio_keys,
-        action_space=space,
-        env_kwargs=demos.env_kwargs,
-        frames={} if variant.is_baseline else variant.frames.source,
-        demos_digest=demos.identity_digest,
-        train=dataclasses.asdict(train_config),
-        seed=job.seed,
-        head={} if choice is None else choice.to_dict(),
-        provenance=provenance(),
-    )
 
 
 def initial_states_for(job: EvalJob, env_kwargs: dict[str, Any]) -> InitialStates:
@@ -237,7 +113,7 @@ def execute_run(job: RunJob, log: Callable[[str], None] = console.print) -> Summ
         f"run: {variant.config.level}, {variant.label}, {job.train.policy.kind}, "
         f"seed {job.train.seed}"
     )
-    path = train_run(job.train, variant)
+    path = train_run(job.train, variant, job.train_together)
     summaries = {level: _evaluate_run(job, variant, path, level) for level in job.levels}
     for level in job.levels[1:]:
         log(f"on {level}: {summaries[level]}")

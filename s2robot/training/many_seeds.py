@@ -45,9 +45,9 @@ class DivergedSeedsError(DivergedError):
 
     def __init__(self, errors: Mapping[int, DivergedError], results: Mapping[int, Any]) -> None:
         super().__init__("\n".join(str(error) for error in errors.values()))
-        self.seeds = tuple(errors)
-        """Seeds that diverged."""
-        self.results = results
+        self.errors = dict(errors)
+        """Error by seed that diverged."""
+        self.results = dict(results)
         """Results of the other seeds."""
 
 

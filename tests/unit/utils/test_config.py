@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from hydra import compose, initialize_config_module
 
-from s2robot.cli.hydra_commands import _nested
+from s2robot.cli.hydra_commands import _EVAL_KEYS, _nested
 from s2robot.data.collection import CollectConfig
 from s2robot.experiments.jobs import EvalJob, RunJob, TrainJob
 from s2robot.experiments.variant import VariantConfig
@@ -23,7 +23,7 @@ def composed(name: str, *overrides: str):
 
 def cell_job(*overrides: str) -> RunJob:
     plain = _nested(composed("sweep", *overrides))
-    rest = {name: plain.pop(name) for name in ("n", "first", "split", "rollout", "eval_levels")}
+    rest = {name: plain.pop(name) for name in _EVAL_KEYS}
     return from_config(RunJob, {"train": plain, **rest})
 
 

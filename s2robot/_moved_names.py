@@ -58,10 +58,11 @@ NAMES: dict[str, dict[str, str]] = {
         "Cell": "RunResult",
         "Arm": "VariantResults",
         "Group": "ComparisonGroup",
-        "load_cells": "load_runs",
+        "load_cells": "reporting.run_files:load_runs",
         "group_cells": "group_runs",
     },
     "commands": {
+        "report": "cli.report:main",
         "sweep_cell": "sweep_run",
     },
     "conditions": {
@@ -195,7 +196,7 @@ NAMES: dict[str, dict[str, str]] = {
         "stage_of": "pooling_of",
     },
     "report": {
-        "STRIPS_PER_ARM": "STRIPS_PER_VARIANT",
+        "STRIPS_PER_ARM": "reporting.run_files:STRIPS_PER_RUN",
     },
     "reuse": {
         "ReuseStats": "StreamStats",
@@ -225,7 +226,6 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "verdict": {
         "CEILING": "reporting.conclusions:CEILING",
-        "DETAILED": "reporting.conclusions:DETAILED",
         "Question": "reporting.conclusions:ComparisonKind",
         "QUESTIONS": "reporting.conclusions:COMPARISON_KINDS",
         "Answer": "reporting.conclusions:Conclusion",

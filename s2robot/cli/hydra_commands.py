@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import argparse
 import shutil
 import traceback
 from pathlib import Path
@@ -117,8 +116,9 @@ def _swept_seeds(argv: list[str]) -> list[int]:
 
 def sweep_finish(argv: list[str]) -> int:
     """Write the report of a sweep; return 1 if runs failed."""
+    from s2robot.cli.report import write
     from s2robot.experiments.pipeline import failed_runs
-    from s2robot.reporting.html_report import write_report
+    from s2robot.reporting.report import make_report
 
     runs_dir = Path(_setting(argv, "runs_dir", "runs"))
     failed = failed_runs(runs_dir)
@@ -126,29 +126,10 @@ def sweep_finish(argv: list[str]) -> int:
         console.print(f"[red]failed[/red] {name}: ", end="")
         console.print(message, markup=False, highlight=False)
     if any((runs_dir / "cells").rglob("cell.json")):
-        for path in write_report(runs_dir / "cells", runs_dir / "report"):
+        title = "Larger encoder or more scales?"
+        for path in write(make_report(runs_dir / "cells"), runs_dir / "report", title):
             console.print(str(path), highlight=False)
     return int(bool(failed))
-
-
-def report(argv: list[str]) -> int:
-    """Run ``s2robot report``."""
-    from s2robot.reporting.html_report import write_report
-
-    parser = argparse.ArgumentParser(
-        prog="s2robot report",
-        description="Write report.html, report.png and report.json from evaluated runs.",
-        epilog="example: s2robot report runs/cells --out runs/report",
-    )
-    add = parser.add_argument
-    add("runs", type=Path, nargs="?", default=Path("runs/cells"),
-        help="folder of runs (default: runs/cells)")  # fmt: skip
-    add("--out", type=Path, default=Path("runs/report"), help="default: runs/report")
-    add("--title", default="s2robot: success against cost", help="of the page")
-    options = parser.parse_args(argv)
-    for path in write_report(options.runs, options.out, title=options.title):
-        print(path)
-    return 0
 
 
 # Settings of a variant are at the top level of train.yaml and sweep.yaml, so that a user types

@@ -87,8 +87,21 @@ VERBS = {
         Verb(
             "report",
             "Write one HTML page, a picture and the numbers (JSON) from evaluated runs.",
-            ("s2robot report runs/cells --out runs/report",),
-            "s2robot.cli.hydra_commands:report",
+            (
+                "s2robot report runs/cells --out runs/report",
+                "s2robot report runs/cells --junit report.xml --fail-on worse",
+            ),
+            "s2robot.cli.report:main",
+            hydra=False,
+        ),
+        Verb(
+            "compare",
+            "Give one verdict on two variants, with an exit status for scripts and CI.",
+            (
+                "s2robot compare runs/cells 's2r-vitt16-128 (1)' 's2r-vitt16-128 (1,2)'",
+                "s2robot compare main/cells branch/cells --accept better,equivalent",
+            ),
+            "s2robot.cli.compare:main",
             hydra=False,
         ),
         Verb(

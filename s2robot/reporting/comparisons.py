@@ -1,50 +1,99 @@
-"""Paired comparisons of the variants of a sweep: differences, intervals and tests."""
+"""Comparisons of variants from one clustered model: difference, interval, tests, verdict."""
 
 from __future__ import annotations
 
 import dataclasses
 import itertools
-import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from s2robot.reporting.run_results import ComparisonGroup, VariantResults
-from s2robot.stats.intervals import Interval
-from s2robot.stats.paired_tests import McNemar, holm, mcnemar, paired_difference, pairs_needed
+import numpy as np
+
+from s2robot.reporting.run_results import (
+    ComparisonGroup,
+    RunResult,
+    VariantResults,
+    outcomes,
+    state_of,
+)
+from s2robot.reporting.setting_differences import changes, words
+from s2robot.stats.clustered import (
+    ClusteredDifference,
+    Outcomes,
+    VarianceComponents,
+    clustered_difference,
+    equivalence_p,
+    variance_components,
+)
+from s2robot.stats.paired_tests import McNemar, holm, mcnemar
 
 ALPHA = 0.05
 """Level of significance."""
+MARGIN = 0.05
+"""Difference of two success rates that is too small to matter, for equivalence."""
+LEAST_SEEDS = 3
+"""Training seeds of each variant without which nothing is shown."""
 SAME_SIZE = 1.1
 """Encoders whose numbers of parameters differ by less than this factor have the same size."""
+VERDICTS = ("better", "worse", "equivalent", "not shown")
+"""Verdicts on the second variant of a comparison."""
 
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two variants on the same initial states; the difference is ``second`` minus ``first``."""
+    """Two variants on the initial states that both have; second minus first."""
 
     first: VariantResults
     second: VariantResults
     kind: str
-    """The one setting that differs: a key of ``COMPARISON_KINDS``; "several" for more than one."""
-    seeds: tuple[int, ...]
-    """Training seeds that both variants have finished."""
+    """The one setting that differs: a key of ``COMPARISON_KINDS``, or the name of another setting;
+    "several" for more than one, "nothing" for none."""
+    differs: tuple[str, ...]
+    """A line for each setting that differs."""
+    seeds: tuple[tuple[int, ...], tuple[int, ...]]
+    """Training seeds of the first and of the second variant."""
     initial_states: int
-    """Number of initial states of each seed."""
-    difference: Interval
-    """Difference of the success rates with its 95 % interval."""
-    per_seed: tuple[McNemar, ...]
-    """One test for each of ``seeds``."""
-    pooled: McNemar
-    """The test over the episodes of all seeds."""
+    """Number of initial states that both variants have."""
+    states_per_seed: int
+    """Number of these that a training seed has, in the median; fewer if seeds have their own."""
+    unshared: tuple[int, int]
+    """Numbers of initial states of the first and of the second variant that the other lacks."""
+    difference: ClusteredDifference
+    """Difference of the success rates with its 95 % interval and p-value."""
+    equivalence_p: float
+    """p-value of "the rates are at least ``margin`` apart"."""
+    margin: float
+    """Difference that is too small to matter."""
+    components: VarianceComponents | None
+    """Measured standard deviations; None if neither variant has two seeds."""
+    single_policies: tuple[tuple[int, McNemar], ...]
+    """Exact tests of the two policies of one training seed each, for seeds that both have."""
     adjusted_p: float = 1.0
-    """p-value of ``pooled``, Holm-adjusted over all comparisons of the report."""
+    """p-value of the difference, Holm-adjusted over all comparisons of the report."""
+    adjusted_equivalence_p: float = 1.0
+    """p-value of equivalence, Holm-adjusted over all comparisons of the report."""
     family: int = 1
     """Number of those comparisons."""
 
     @property
-    def distinguishable(self) -> bool:
-        """True if the adjusted test is significant and the interval over seeds excludes zero."""
-        return self.adjusted_p < ALPHA and self.difference.excludes_zero()
+    def decidable(self) -> bool:
+        """True if both variants have enough training seeds for a verdict."""
+        return min(map(len, self.seeds)) >= LEAST_SEEDS
+
+    @property
+    def shown(self) -> bool:
+        """True if a difference is shown."""
+        return self.decidable and self.adjusted_p < ALPHA
+
+    @property
+    def verdict(self) -> str:
+        """One of ``VERDICTS``, on the second variant."""
+        if self.shown:
+            return "better" if self.difference.estimate > 0 else "worse"
+        if self.decidable and self.adjusted_equivalence_p < ALPHA:
+            return "equivalent"
+        return "not shown"
 
     @property
     def ordered(self) -> tuple[VariantResults, VariantResults]:
@@ -61,119 +110,172 @@ class Comparison:
             return difference.estimate, difference.low, difference.high
         return -difference.estimate, -difference.high, -difference.low
 
-    @property
-    def more_initial_states(self) -> int | None:
-        """Number of further initial states that would show the observed difference.
 
-        The number is per variant, for 80 % power at the level of significance of this family. It
-        is None if there is no difference.
-        """
-        pairs = len(self.seeds) * self.initial_states
-        discordant = (self.pooled.only_first + self.pooled.only_second) / pairs
-        needed = pairs_needed(self.difference.estimate, discordant, alpha=ALPHA / self.family)
-        if needed is None:
-            return None
-        return max(0, math.ceil(needed / len(self.seeds)) - self.initial_states)
-
-
-def compare_groups(groups: Sequence[ComparisonGroup], metric: str) -> list[list[Comparison]]:
+def compare_groups(
+    groups: Sequence[ComparisonGroup], metric: str, margin: float = MARGIN
+) -> list[list[Comparison]]:
     """Compare every pair of encoders within each group.
 
     Args:
         groups: the variants that may be compared with each other; baselines are left out.
         metric: one of ``METRICS``.
+        margin: difference of success rates that is too small to matter.
 
     Returns:
-        The comparisons of each group. p-values are Holm-adjusted over all groups.
+        The comparisons of each group, without those pairs that have no finished run or no initial
+        state in common. p-values are Holm-adjusted over all groups.
 
     Examples:
         >>> from pathlib import Path
         >>> from s2robot.reporting.run_results import RunResult
-        >>> def variant(scales, successes):
-        ...     info = {"seed": 0, "encoder": {"backbone": "vit", "scales": scales}}
-        ...     info["conditions"] = {"n": 8}
-        ...     rows = tuple({"index": i, "success_once": i < successes} for i in range(8))
-        ...     return VariantResults(f"vit {scales}", (RunResult(Path(), info, rows, {}),))
-        >>> group = ComparisonGroup("easy", "mlp", (variant([1], 2), variant([1, 2], 8)))
-        >>> [[pair]] = compare_groups([group], "success_once")
-        >>> pair.kind, pair.difference.estimate, pair.pooled.only_second
-        ('scales', 0.75, 6)
+        >>> def run(scales, successes, seed):
+        ...     settings = {"encoder": {"backbone": "vit", "scales": scales}}
+        ...     info = {"seed": seed, "settings": settings, "conditions": {"n": 40}}
+        ...     rows = [{"condition": str(i), "success_once": i < successes} for i in range(40)]
+        ...     return RunResult(Path(), info, tuple(rows), {})
+        >>> one = VariantResults("(1)", tuple(run([1], 9 + seed, seed) for seed in range(3)))
+        >>> two = VariantResults("(1, 2)", tuple(run([1, 2], 30 + seed, seed) for seed in range(3)))
+        >>> [[pair]] = compare_groups([ComparisonGroup("easy", "mlp", (one, two))], "success_once")
+        >>> pair.kind, pair.differs, round(pair.difference.estimate, 3), pair.verdict
+        ('scales', ('scales (1) against (1, 2)',), 0.525, 'better')
     """
-    return adjusted([_compare_variants(group, metric) for group in groups])
+    return adjusted([_compare_variants(group, metric, margin) for group in groups])
 
 
 def adjusted(families: Iterable[Sequence[Comparison]]) -> list[list[Comparison]]:
-    """Return the same comparisons with p-values that are Holm-adjusted over all of them."""
+    """Return the same comparisons with p-values that are Holm-adjusted over all of them.
+
+    Differences and equivalences are two families.
+    """
     listed = [list(pairs) for pairs in families]
-    p_values = [pair.pooled.p_value for pairs in listed for pair in pairs]
-    corrected = iter(holm(p_values))
+    flat = [pair for pairs in listed for pair in pairs]
+    of_difference = iter(holm([pair.difference.p_value for pair in flat]))
+    of_equivalence = iter(holm([pair.equivalence_p for pair in flat]))
     return [
         [
-            dataclasses.replace(pair, adjusted_p=next(corrected), family=len(p_values))
+            dataclasses.replace(
+                pair,
+                adjusted_p=next(of_difference),
+                adjusted_equivalence_p=next(of_equivalence),
+                family=len(flat),
+            )
             for pair in pairs
         ]
         for pairs in listed
     ]
 
 
-def _compare_variants(group: ComparisonGroup, metric: str) -> list[Comparison]:
-    pairs = []
+def _compare_variants(group: ComparisonGroup, metric: str, margin: float) -> list[Comparison]:
+    found = []
     for first, second in itertools.combinations(group.encoders, 2):
-        seeds = sorted(first.finished_seeds() & second.finished_seeds())
-        if seeds:
-            kind = classify(first, second)
-            low, high = sorted((first, second), key=lambda variant: _rank(variant, kind))
-            pairs.append(compare_pair(low, high, kind, seeds, metric))
-    return pairs
+        kind = classify(first, second)
+        low, high = sorted((first, second), key=lambda variant: _rank(variant, kind))
+        pair = compare_pair(low, high, metric, margin=margin)
+        found += [] if pair is None else [pair]
+    return found
 
 
 def compare_pair(
-    first: VariantResults, second: VariantResults, kind: str, seeds: Sequence[int], metric: str
-) -> Comparison:
+    first: VariantResults,
+    second: VariantResults,
+    metric: str,
+    *,
+    margin: float = MARGIN,
+    kind: str | None = None,
+    name: Callable[[RunResult, Mapping[str, Any]], str] = state_of,
+) -> Comparison | None:
     """Return the comparison of two variants, not yet adjusted for others.
+
+    Unfinished runs are left out, and so are initial states that only one of the variants has.
 
     Args:
         first: the variant that is subtracted.
         second: the variant that it is subtracted from.
-        kind: the setting in which they differ.
-        seeds: training seeds that both have finished.
         metric: one of ``METRICS``.
+        margin: difference of success rates that is too small to matter.
+        kind: replaces the name of the setting that differs.
+        name: run and row to the name by which rows of the variants are paired.
+
+    Returns:
+        None if the variants have no finished run or no initial state in common.
     """
-    a = first.outcomes(seeds, metric)  # (seeds, initial states)
-    b = second.outcomes(seeds, metric)
+    if not first.finished or not second.finished:
+        return None
+    a, b = (outcomes(variant.finished, metric, name) for variant in (first, second))
+    shared = np.intersect1d(a.condition, b.condition)
+    if not shared.size:
+        return None
+    difference = clustered_difference(a, b)
     return Comparison(
-        first,
-        second,
-        kind,
-        tuple(seeds),
-        a.shape[1],
-        paired_difference(a, b),
-        tuple(mcnemar(row_a, row_b) for row_a, row_b in zip(a, b, strict=True)),
-        mcnemar(a, b),
+        first=first,
+        second=second,
+        kind=kind or classify(first, second),
+        differs=tuple(words(changes(first.settings, second.settings))),
+        seeds=(_seeds_on(a, shared), _seeds_on(b, shared)),
+        initial_states=shared.size,
+        states_per_seed=_states_per_seed(shared, a, b),
+        unshared=(len(a.conditions) - shared.size, len(b.conditions) - shared.size),
+        difference=difference,
+        equivalence_p=equivalence_p(difference, margin),
+        margin=margin,
+        components=variance_components(a, b) if max(difference.seeds) > 1 else None,
+        single_policies=tuple(_single_policies(a, b)),
     )
 
 
+def _seeds_on(found: Outcomes, states: np.ndarray) -> tuple[int, ...]:
+    """Return the training seeds that have one of the initial states."""
+    return tuple(np.unique(found.seed[np.isin(found.condition, states)]).tolist())
+
+
+def _states_per_seed(states: np.ndarray, *variants: Outcomes) -> int:
+    """Return the median number of the given initial states that a training seed has."""
+    counts = [
+        np.unique(found.seed[np.isin(found.condition, states)], return_counts=True)[1]
+        for found in variants
+    ]
+    return int(np.median(np.concatenate(counts)))
+
+
+def _single_policies(first: Outcomes, second: Outcomes) -> Iterable[tuple[int, McNemar]]:
+    """Yield a test for each training seed of both variants, on the initial states of both."""
+    for seed in sorted(set(first.seeds) & set(second.seeds)):
+        tables = []
+        for found in (first, second):
+            own = found.seed == seed
+            tables.append(dict(zip(found.condition[own], found.success[own], strict=True)))
+        states = sorted(tables[0].keys() & tables[1].keys())
+        if states:
+            yield seed, mcnemar(*([table[state] for state in states] for table in tables))  # pyright: ignore[reportArgumentType]
+
+
 def classify(first: VariantResults, second: VariantResults) -> str:
-    """Return the one setting in which two variants differ: a key of ``COMPARISON_KINDS``.
+    """Return the one setting in which two variants differ.
+
+    "size" and "size_or_scales" are asked within one family of backbones only.
 
     Args:
         first: a variant.
         second: another variant; the order does not matter.
 
     Returns:
-        "several" if they differ in more than one setting.
+        A key of ``COMPARISON_KINDS`` or the name of another setting; "several" for more than one
+        setting, and for another backbone, which stands for several; "nothing" for none.
     """
-    changes = _changes(first, second)
-    if len(changes) == 1 and changes != {"backbone"}:
-        return changes.pop()
+    changed = set(changes(first.settings, second.settings))
+    if min(len(first.scales), len(second.scales)) <= 1:
+        changed.discard("input_mode")  # one scale has no larger one to read pixels for
+    if len(changed) <= 1 and changed != {"backbone"}:
+        name = changed.pop() if changed else "nothing"
+        return "input" if name == "input_mode" else name
     if first.is_random != second.is_random:
-        return "weights" if changes == {"backbone"} and _same_size(first, second) else "several"
-    if _same_size(first, second):
+        return "weights" if changed == {"backbone"} and _same_size(first, second) else "several"
+    if _same_size(first, second) or not first.family or first.family != second.family:
         return "several"
-    if changes == {"backbone"}:
+    if changed == {"backbone"}:
         return "size"
     small, large = sorted((first, second), key=lambda variant: variant.parameters)
-    traded = changes == {"backbone", "scales"} and len(small.scales) > len(large.scales)
+    traded = changed == {"backbone", "scales"} and len(small.scales) > len(large.scales)
     return "size_or_scales" if traded else "several"
 
 
@@ -187,18 +289,6 @@ def _rank(variant: VariantResults, kind: str) -> float:
         "weights": not variant.is_random,
     }
     return float(ranks.get(kind, 0))
-
-
-def _changes(first: VariantResults, second: VariantResults) -> set[str]:
-    both_multiscale = min(len(first.scales), len(second.scales)) > 1
-    differs = {
-        "backbone": first.backbone != second.backbone,
-        "scales": first.scales != second.scales,
-        "input": both_multiscale and first.input_mode != second.input_mode,
-        "readout": first.readout != second.readout,
-        "view": first.view != second.view,
-    }
-    return {name for name, different in differs.items() if different}
 
 
 def _same_size(first: VariantResults, second: VariantResults) -> bool:

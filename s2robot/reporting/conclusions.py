@@ -1,18 +1,23 @@
-"""Conclusions in words from a group's comparisons; no sentence claims more than the tests show."""
+"""Conclusions in words from a group's comparisons; no sentence claims more than the verdict."""
 
 from __future__ import annotations
 
-import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
-from s2robot.reporting.comparisons import Comparison
+from s2robot.reporting.comparisons import LEAST_SEEDS, Comparison
 from s2robot.reporting.run_results import ComparisonGroup
+from s2robot.reporting.setting_differences import in_short
+from s2robot.stats.power import MOST_SEEDS, power, seeds_needed, smallest_difference
 
 CEILING = 0.95
 """Success rate above which a level is too easy to separate encoders."""
-DETAILED = 5000
-"""Number of further initial states above which a sentence names only this bound."""
+POWER = 0.8
+"""Probability of showing a difference, for sample sizes."""
+ALL_STATES = 1_000_000
+"""Initial states of a split, which no evaluation exceeds."""
 
 
 @dataclass(frozen=True)
@@ -63,87 +68,161 @@ def conclusions(
         if pairs:
             sentences = tuple(sentence(pair, metric) for pair in pairs)
             found.append(Conclusion(kind.question, *_short_answer(kind, pairs), sentences))
-        elif name in ("scales", "size"):
-            setting = "scale set" if name == "scales" else "encoder size"
-            reason = f"No two variants with finished runs differ in their {setting} alone."
+        elif name in ("scales", "size") and group.encoders:
+            reason = _REASONS[name]
             found.append(Conclusion(kind.question, "Not tested", "open", (reason,)))
     return found
 
 
+_REASONS = {
+    "scales": "No two variants with finished runs differ in their scale set alone.",
+    "size": "No two variants of one family with finished runs differ in their encoder size alone.",
+}
+
+
 def _short_answer(kind: ComparisonKind, pairs: Sequence[Comparison]) -> tuple[str, str]:
     """Return the short answer and its tone."""
-    shown = [pair for pair in pairs if pair.distinguishable]
-    if not shown:
+    counts = Counter(pair.verdict for pair in pairs)
+    verdicts = set(counts)
+    if verdicts == {"not shown"}:
         extent = f" in any of {len(pairs)} comparisons" if len(pairs) > 1 else ""
-        return f"No significant difference{extent}", "open"
-    better = sum(pair.difference.estimate > 0 for pair in shown)
-    tone = "open" if len(shown) < len(pairs) else {len(pairs): "yes", 0: "no"}.get(better, "open")
+        return f"No difference shown{extent}", "open"
+    tones = {"better": "yes", "worse": "no", "equivalent": "no"}
+    tone = tones[pairs[0].verdict] if len(verdicts) == 1 else "open"
+    if verdicts == {"equivalent"}:
+        extent = f", in all of {len(pairs)} comparisons" if len(pairs) > 1 else ""
+        return f"Equivalent: {_apart(pairs[0])}{extent}", tone
     if len(pairs) == 1:
-        return f"{shown[0].ordered[1].label} is better", tone
-    rest = ", undecided in the others" if len(shown) < len(pairs) else ""
-    if not kind.side:
-        return f"A difference in {len(shown)} of {len(pairs)} comparisons{rest}", "open"
-    counts = [(better, "better"), (len(shown) - better, "worse")]
-    listed = ", ".join(f"{word} in {count}" for count, word in counts if count)
-    side = kind.side[0].upper() + kind.side[1:]
-    return f"{side}: {listed} of {len(pairs)} comparisons{rest}", tone
+        return f"{pairs[0].ordered[1].label} is better", tone
+    counts["a difference"] = counts["better"] + counts["worse"]
+    named = ("better", "worse") if kind.side else ("a difference",)
+    listed = [f"{name} in {counts[name]}" for name in (*named, "equivalent") if counts[name]]
+    rest = ", not shown in the others" if counts["not shown"] else ""
+    text = f"{kind.side}: {', '.join(listed)} of {len(pairs)} comparisons{rest}".lstrip(": ")
+    return text[0].upper() + text[1:], tone
 
 
 def sentence(pair: Comparison, metric: str) -> str:
-    """Return one comparison as a sentence with its interval and its p-value.
+    """Return one comparison as a sentence that follows its verdict.
 
     Args:
         pair: the comparison.
         metric: one of ``METRICS``; the comparison was made on it.
     """
-    worse, better = pair.ordered
-    estimate, low, high = (100 * value for value in pair.gain)
-    seeds = f"{len(pair.seeds)} training seed{'s' * (len(pair.seeds) > 1)}"
-    evidence = (
-        f"95 % interval {signed(low)} to {signed(high)}; adjusted {p_text(pair.adjusted_p)}; "
-        f"{seeds} × {pair.initial_states} initial states"
-    )
-    if pair.distinguishable:
-        text = f"{better.label} beats {worse.label} by {estimate:.1f} points ({evidence})."
-        return text + _seed_caveat(pair)
-    text = f"{better.label} against {worse.label}: {signed(estimate)} points ({evidence}). "
-    text += "No significant difference at this sample size."
-    return text + _sample_size_hint(pair) + _ceiling_hint(pair, metric)
+    worse, better = (variant.label for variant in pair.ordered)
+    estimate, low, high = (signed(100 * value) for value in pair.gain)
+    evidence = f"95 % interval {low} to {high}; {_basis(pair)}"
+    tested = _adjusted(pair.adjusted_p, pair)
+    if pair.shown:
+        return f"{better} is better than {worse}: {estimate} points ({evidence}; {tested})."
+    if pair.verdict == "equivalent":
+        tested = f"{_adjusted(pair.adjusted_equivalence_p, pair)} for equivalence"
+        text = f"{better} and {worse} are equivalent: {_apart(pair)} "
+        text += f"({estimate} points, {evidence}; {tested})."
+        return " ".join([text, *_ceiling_hint(pair, metric)])
+    text = f"{better} against {worse}: {estimate} points ({evidence}; {tested})."
+    text += " No difference is shown."
+    return " ".join([text, *_seed_caveat(pair), *_advice(pair), *_ceiling_hint(pair, metric)])
 
 
-def _sample_size_hint(pair: Comparison) -> str:
-    more = pair.more_initial_states
-    if more is None:
+def statement(pair: Comparison, metric: str) -> str:
+    """Return one comparison in words, with what differs where no question names it.
+
+    Args:
+        pair: the comparison.
+        metric: one of ``METRICS``; the comparison was made on it.
+    """
+    return f"{sentence(pair, metric)} {differs_text(pair)}".rstrip()
+
+
+def differs_text(pair: Comparison) -> str:
+    """Return what differs between two variants as a sentence; empty if the question names it."""
+    if pair.kind in COMPARISON_KINDS:
         return ""
-    if more == 0:
-        return " More training seeds are needed to decide, not more initial states."
-    if more > DETAILED:
-        return (
-            f" To show a difference this small, over {DETAILED} more initial states per variant "
-            "are needed."
-        )
-    return (
-        f" To show a difference this large, about {_round_up(more)} more initial states per "
-        "variant are needed."
-    )
+    if not pair.differs:
+        return "The settings are the same; only training seeds differ."
+    return f"What differs: {in_short(pair.differs)}."
 
 
-def _seed_caveat(pair: Comparison) -> str:
-    if len(pair.seeds) > 1:
-        return ""
-    return " With one training seed, this holds for these two policies, not yet for the encoders."
+def _apart(pair: Comparison) -> str:
+    return f"no more than {100 * pair.margin:g} points apart"
 
 
-def _ceiling_hint(pair: Comparison, metric: str) -> str:
-    if min(variant.pooled(metric).estimate for variant in (pair.first, pair.second)) < CEILING:
-        return ""
-    return " Both success rates are near the ceiling: evaluate on a harder level."
+def _basis(pair: Comparison) -> str:
+    """Return numbers of training seeds and of initial states, of the better variant first."""
+    turn = -1 if pair.ordered[0] is pair.first else 1
+    counts = [len(seeds) for seeds in pair.seeds[::turn]]
+    seeds = " and ".join(map(str, dict.fromkeys(counts)))
+    text = f"{seeds} training seed{'s' * (max(counts) > 1)}, "
+    text += f"{pair.initial_states} initial state{'s' * (pair.initial_states > 1)}"
+    if any(pair.unshared):
+        of = " and ".join(str(pair.initial_states + more) for more in pair.unshared[::turn])
+        text += f" that both have, of {of}"
+    return text
 
 
-def _round_up(number: int) -> int:
-    """Return ``number`` rounded up to two leading digits: sample sizes are estimates."""
-    step = 10 ** max(0, len(str(number)) - 2)
-    return math.ceil(number / step) * step
+def _adjusted(p_value: float, pair: Comparison) -> str:
+    return f"{'adjusted ' * (pair.family > 1)}{p_text(p_value)}"
+
+
+def _seed_caveat(pair: Comparison) -> list[str]:
+    if pair.decidable:
+        return []
+    text = f"A verdict takes {LEAST_SEEDS} training seeds of each variant"
+    if min(map(len, pair.seeds)) == 1:
+        text += "; from one, nothing is known of others"
+    return [f"{text}."]
+
+
+def _advice(pair: Comparison) -> list[str]:
+    """Return sentences on the seeds and initial states that would show a difference.
+
+    With one training seed of a variant nothing is known of its variance, and there is no sentence.
+    """
+    seeds = min(map(len, pair.seeds))
+    if pair.components is None or seeds < 2 or pair.states_per_seed < 2:
+        return []
+    return [*_more_seeds(pair, seeds), *_visible(pair, seeds)]
+
+
+def _more_seeds(pair: Comparison, seeds: int) -> list[str]:
+    difference = pair.difference.estimate
+    if difference == 0:
+        return []
+    states, options = pair.states_per_seed, _options(pair)
+    needed = seeds_needed(difference, states, wanted=POWER, **options)
+    if needed is None:
+        text = f"Even {MOST_SEEDS} training seeds on {states} initial states"
+        return [f"{text} would not show a difference this small."]
+    if needed <= seeds:
+        return []
+    text = f"About {needed - seeds} more training seeds of each variant on {states} initial states"
+    text += f" would show a difference this large with {POWER:.0%} power".replace("%", " %")
+    if power(difference, seeds, ALL_STATES, **options) < POWER:
+        text += "; no number of initial states alone would"
+    return [f"{text}."]
+
+
+def _visible(pair: Comparison, seeds: int) -> list[str]:
+    smallest = smallest_difference(seeds, pair.states_per_seed, wanted=POWER, **_options(pair))
+    if smallest is None:
+        return []
+    return [f"The present sample shows differences from {100 * smallest:.0f} points on."]
+
+
+def _options(pair: Comparison) -> dict[str, Any]:
+    nested = pair.states_per_seed < pair.initial_states
+    return {
+        "components": pair.components,
+        "comparisons": pair.family,
+        "layout": "nested" if nested else "crossed",
+    }
+
+
+def _ceiling_hint(pair: Comparison, metric: str) -> list[str]:
+    if min(variant.rate(metric).estimate for variant in (pair.first, pair.second)) < CEILING:
+        return []
+    return ["Both success rates are near the ceiling: evaluate on a harder level."]
 
 
 def signed(value: float) -> str:

@@ -7,12 +7,11 @@ sweep with ``eval_levels=[precise,hard]`` show it for each encoder size and scal
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
-from s2robot.reporting.comparisons import Comparison, adjusted, compare_pair
-from s2robot.reporting.run_results import ComparisonGroup, VariantResults
+from s2robot.reporting.comparisons import MARGIN, Comparison, adjusted, compare_pair
+from s2robot.reporting.run_results import ComparisonGroup, RunResult, VariantResults
 from s2robot.utils.io import digest_of
 
 
@@ -36,14 +35,19 @@ class Generalization:
     pairs: tuple[Comparison, ...]
 
 
-def generalization(groups: Sequence[ComparisonGroup], metric: str) -> list[Generalization]:
+def generalization(
+    groups: Sequence[ComparisonGroup], metric: str, margin: float = MARGIN
+) -> list[Generalization]:
     """Compare the variants of each two groups that differ in appearance alone.
 
-    Initial state i is the same in both groups, so outcomes are paired by initial state and seed.
+    Initial state i starts alike in both groups, so outcomes are paired by it. The two levels'
+    policies are the same, but the model takes them for others, so that intervals are too wide
+    rather than too narrow.
 
     Args:
         groups: all groups of a report.
         metric: one of ``METRICS``.
+        margin: difference of success rates that is too small to matter.
 
     Returns:
         One table for each two groups. p-values are Holm-adjusted over all tables.
@@ -51,7 +55,7 @@ def generalization(groups: Sequence[ComparisonGroup], metric: str) -> list[Gener
     found = [
         table
         for first, second in itertools.permutations(groups, 2)
-        if _pairable(first, second) and (table := _table(first, second, metric)).pairs
+        if _pairable(first, second) and (table := _table(first, second, metric, margin)).pairs
     ]
     families = adjusted(table.pairs for table in found)
     return [
@@ -60,32 +64,45 @@ def generalization(groups: Sequence[ComparisonGroup], metric: str) -> list[Gener
 
 
 def _pairable(nominal: ComparisonGroup, perturbed: ComparisonGroup) -> bool:
-    first, second = nominal.variants[0].info, perturbed.variants[0].info
-    shares = first.get("rare_share"), second.get("rare_share")
-    return shares == (0, 1) and _shared_settings(first) == _shared_settings(second)
+    first, second = nominal.variants[0], perturbed.variants[0]
+    shares = first.info.get("rare_share"), second.info.get("rare_share")
+    return shares == (0, 1) and _but_level(first, "encoder") == _but_level(second, "encoder")
 
 
-def _shared_settings(info: Mapping[str, Any]) -> list[Any]:
-    """Return the settings that must be equal for the episodes of two runs to be paired."""
-    demos = info.get("demos") or {}
-    return [info["policy_kind"], demos.get("digest"), info["conditions"]["starts"]]
+def _but_level(variant: VariantResults, *further: str) -> str:
+    """Return the digest of the settings without the level, and without further sections."""
+    settings = {name: found for name, found in variant.settings.items() if name not in further}
+    env = {k: v for k, v in (settings["task"].get("env") or {}).items() if k != "level"}
+    return digest_of({**settings, "task": {**settings["task"], "level": None, "env": env}})
 
 
-def _table(nominal: ComparisonGroup, perturbed: ComparisonGroup, metric: str) -> Generalization:
-    on_perturbed = {digest_of(variant.info["encoder"]): variant for variant in perturbed.variants}
+def _table(
+    nominal: ComparisonGroup, perturbed: ComparisonGroup, metric: str, margin: float
+) -> Generalization:
+    on_perturbed = {_but_level(variant): variant for variant in perturbed.variants}
     pairs = []
     for variant in nominal.variants:
-        other = on_perturbed.get(digest_of(variant.info["encoder"]))
-        seeds = sorted(variant.finished_seeds() & other.finished_seeds()) if other else []
-        if other and seeds:
-            both = _with_seeds(variant, seeds), _with_seeds(other, seeds)
-            pairs.append(compare_pair(*both, "appearance", seeds, metric))
+        other = on_perturbed.get(_but_level(variant))
+        policies = None if other is None else _of_common_seeds(variant, other)
+        pair = policies and compare_pair(
+            *policies, metric, margin=margin, kind="appearance", name=RunResult.start_of
+        )
+        pairs += [pair] if pair else []
     trained_on = str((nominal.variants[0].info.get("demos") or {}).get("level", ""))
     return Generalization(
         nominal.level, perturbed.level, nominal.policy_kind, trained_on, tuple(pairs)
     )
 
 
-def _with_seeds(variant: VariantResults, seeds: Sequence[int]) -> VariantResults:
-    """Return the variant with the runs of ``seeds`` alone, so that its rates are of the pairs."""
-    return VariantResults(variant.label, tuple(run for run in variant.runs if run.seed in seeds))
+def _of_common_seeds(
+    first: VariantResults, second: VariantResults
+) -> tuple[VariantResults, VariantResults] | None:
+    """Return the variants with the finished runs of the same policies; None if there are none."""
+    seeds = {run.seed for run in first.finished} & {run.seed for run in second.finished}
+    if not seeds:
+        return None
+    one, other = (
+        VariantResults(v.label, tuple(run for run in v.finished if run.seed in seeds))
+        for v in (first, second)
+    )
+    return one, other

@@ -13,25 +13,18 @@ import markupsafe
 from PIL import Image
 
 from s2robot._version import __version__
-from s2robot.errors import S2RobotError, unknown
-from s2robot.reporting.comparisons import Comparison, compare_groups
-from s2robot.reporting.conclusions import conclusions, p_text, signed
-from s2robot.reporting.generalization import Generalization, generalization
+from s2robot.reporting.comparisons import LEAST_SEEDS, Comparison
+from s2robot.reporting.conclusions import conclusions, differs_text, p_text, signed
+from s2robot.reporting.generalization import Generalization
 from s2robot.reporting.json_report import results
 from s2robot.reporting.plots import generalization_svg, success_png, success_svg
-from s2robot.reporting.run_results import (
-    METRICS,
-    ComparisonGroup,
-    RunResult,
-    VariantResults,
-    group_runs,
-    load_runs,
-)
+from s2robot.reporting.report import Report, make_report
+from s2robot.reporting.run_files import STRIPS_PER_RUN, load_runs
+from s2robot.reporting.run_results import ComparisonGroup, RunResult, VariantResults
 from s2robot.stats.intervals import Interval
 from s2robot.utils.html import render_page
 from s2robot.utils.io import atomic_path, write_json
 
-STRIPS_PER_VARIANT = 2
 STRIP_WIDTH_PX = 800
 STAGES = {
     "none": "held at the end",
@@ -43,7 +36,7 @@ STAGES = {
 }
 """Descriptions of the failure stages."""
 
-__all__ = ["ReportPaths", "load_runs", "write_report"]
+__all__ = ["ReportPaths", "load_runs", "write_files", "write_report"]
 
 
 class ReportPaths(NamedTuple):
@@ -63,7 +56,8 @@ def write_report(
     """Write ``report.html``, ``report.png`` and ``report.json``.
 
     The counts include the episodes of unfinished runs; comparisons leave these runs out, and the
-    page lists them.
+    page lists them. Runs that are damaged or do not fit to the others are left out and named on the
+    page and in ``problems`` of ``report.json``.
 
     Args:
         runs_dir: folder with the runs of one or several sweeps.
@@ -72,83 +66,85 @@ def write_report(
         metric: "success_once" (lifted at any step) or "success_at_end" (held when time is up).
 
     Raises:
-        S2RobotError: there are no runs, or none has an episode yet.
-        CorruptFileError: a run is damaged.
+        S2RobotError: there are no usable runs, or none has an episode yet.
 
     Examples:
         >>> paths = write_report("runs/cells", "runs/report")  # doctest: +SKIP
         >>> paths.html.name  # doctest: +SKIP
         'report.html'
     """
-    if metric not in METRICS:
-        raise unknown("metric", metric, METRICS)
-    all_groups = group_runs(load_runs(runs_dir))
-    groups = [group for group in map(_with_episodes, all_groups) if group.variants]
-    if not groups:
-        raise S2RobotError(f"no run under {runs_dir} has an episode yet; let the sweep continue")
-    missing = [line for group in all_groups for line in group.missing()]
-    comparisons, tables = compare_groups(groups, metric), generalization(groups, metric)
+    return write_files(make_report(runs_dir, metric), out_dir, title)
+
+
+def write_files(report: Report, out_dir: str | Path, title: str) -> ReportPaths:
+    """Write the page, the picture and the numbers of a report.
+
+    Args:
+        report: the content.
+        out_dir: folder for the files.
+        title: of the page.
+    """
     names = ("report.html", "report.png", "report.json")
     paths = ReportPaths(*(Path(out_dir) / name for name in names))
     with atomic_path(paths.png) as temporary:
-        success_png(temporary, groups, metric)
+        success_png(temporary, report.groups, report.metric)
     with atomic_path(paths.html) as temporary:
-        page = _page(groups, comparisons, tables, missing, title, metric)
-        temporary.write_text(page, encoding="utf-8")
-    write_json(paths.json, results(groups, comparisons, tables, metric))
+        temporary.write_text(_page(report, title), encoding="utf-8", errors="replace")
+    write_json(paths.json, results(report))
     return paths
 
 
-def _with_episodes(group: ComparisonGroup) -> ComparisonGroup:
-    variants = tuple(variant for variant in group.variants if any(run.rows for run in variant.runs))
-    return ComparisonGroup(group.level, group.policy_kind, variants)
-
-
-def _page(
-    groups: Sequence[ComparisonGroup],
-    comparisons: Sequence[Sequence[Comparison]],
-    tables: Sequence[Generalization],
-    missing: Sequence[str],
-    title: str,
-    metric: str,
-) -> str:
+def _page(report: Report, title: str) -> str:
     sections = [
-        _section(group, pairs, metric) for group, pairs in zip(groups, comparisons, strict=True)
+        _section(group, pairs, report)
+        for group, pairs in zip(report.groups, report.comparisons, strict=True)
     ]
-    runs = [run for group in groups for variant in group.variants for run in variant.runs]
     return render_page(
         "s2robot.reporting",
         "report.html.j2",
         title=title,
         version=__version__,
-        metric=metric,
+        metric=report.metric,
         stages=STAGES,
+        least_seeds=LEAST_SEEDS,
         sections=sections,
-        tables=[_generalization(table, metric) for table in tables],
-        missing=missing,
-        provenance=_provenance(runs),
-        comparisons=sum(len(pairs) for pairs in comparisons),
+        tables=[_generalization(table, report.metric) for table in report.tables],
+        problems=report.problems,
+        missing=report.missing,
+        provenance=_provenance([run for group in report.groups for run in group.runs]),
+        comparisons=sum(map(len, report.comparisons)),
     )
 
 
-def _section(group: ComparisonGroup, pairs: Sequence[Comparison], metric: str) -> dict[str, Any]:
+def _section(group: ComparisonGroup, pairs: Sequence[Comparison], report: Report) -> dict[str, Any]:
     demos = group.variants[0].info.get("demos") or {}
+    metric = report.metric
+    salt = f"{report.groups.index(group)}"
     return {
         "level": group.level,
         "policy_kind": group.policy_kind,
+        "distinction": report.distinction(group),
         "demos": demos.get("n"),
         "trained_on": demos.get("level", ""),
-        "initial_states": group.planned,
-        "split": group.variants[0].info["conditions"].get("split", ""),
+        "initial_states": _initial_states(group),
         "seeds": len(group.seeds),
-        "wide": markupsafe.Markup(success_svg(group, metric)),
-        "narrow": markupsafe.Markup(success_svg(group, metric, narrow=True)),
+        "wide": markupsafe.Markup(success_svg(group, metric, salt)),
+        "narrow": markupsafe.Markup(success_svg(group, metric, salt, narrow=True)),
+        "without_cost": [v.label for v in group.encoders if not v.gflops],
         "conclusions": conclusions(group, pairs, metric),
         "variants": [_variant_row(variant, metric) for variant in group.variants],
         "pairs": [_pair_row(pair) for pair in pairs if pair.kind != "several"],
         "other_pairs": [_pair_row(pair) for pair in pairs if pair.kind == "several"],
         "strips": [strip for variant in group.variants for strip in _strips(variant)],
     }
+
+
+def _initial_states(group: ComparisonGroup) -> str:
+    """Return numbers and splits of the initial states, such as "64 test"."""
+    conditions = [run.info["conditions"] for run in group.runs]
+    numbers = sorted({record["n"] for record in conditions})
+    splits = list(dict.fromkeys(str(record.get("split", "")) for record in conditions))
+    return f"{' or '.join(map(str, numbers))} {' and '.join(splits)}"
 
 
 def _variant_row(variant: VariantResults, metric: str) -> dict[str, Any]:
@@ -167,7 +163,8 @@ def _variant_row(variant: VariantResults, metric: str) -> dict[str, Any]:
         "successes": successes,
         "at_end": at_end,
         "episodes": episodes,
-        "rate": _percents(variant.pooled(metric)),
+        "rate": _percents(variant.rate(metric)),
+        "one_seed": len(variant.seeds) == 1,
         "seeds": [{"seed": seed, **_percents(rate)} for seed, rate in variant.per_seed(metric)],
         "running": len(variant.running),
         "stages": [
@@ -190,7 +187,11 @@ def _generalization(table: Generalization, metric: str) -> dict[str, Any]:
                 **_pair_row(pair),
                 "is_baseline": pair.first.is_baseline,
                 "rates": [
-                    {"successes": variant.count(metric), **_percents(variant.pooled(metric))}
+                    {
+                        "successes": variant.count(metric),
+                        **_percents(variant.rate(metric)),
+                        "one_seed": len(variant.seeds) == 1,
+                    }
                     for variant in (pair.first, pair.second)
                 ],
             }
@@ -221,20 +222,22 @@ def _latency(variant: VariantResults, *path: str) -> str:
 
 def _pair_row(pair: Comparison) -> dict[str, Any]:
     difference = pair.difference
+    tone = {"better": "yes", "worse": "no"}.get(pair.verdict, "open")
     return {
         "first": pair.first.label,
         "second": pair.second.label,
-        **_percents(difference),
+        **_percents(Interval(difference.estimate, difference.low, difference.high)),
         "text": signed(100 * difference.estimate),
         "limits": f"{signed(100 * difference.low)} to {signed(100 * difference.high)}",
-        "seeds": [
-            f"{seed}: +{test.only_second} −{test.only_first}, {p_text(test.p_value)}"
-            for seed, test in zip(pair.seeds, pair.per_seed, strict=True)
-        ],
-        "pooled": f"+{pair.pooled.only_second} −{pair.pooled.only_first}",
-        "p": p_text(pair.pooled.p_value),
+        "differs": differs_text(pair),
+        "seeds": " and ".join(map(str, dict.fromkeys(map(len, pair.seeds)))),
+        "initial_states": pair.initial_states,
+        "p": p_text(difference.p_value),
         "adjusted": p_text(pair.adjusted_p),
-        "shown": pair.distinguishable,
+        "equivalence": p_text(pair.adjusted_equivalence_p),
+        "margin": f"{100 * pair.margin:g}",
+        "verdict": pair.verdict,
+        "tone": tone,
     }
 
 
@@ -251,22 +254,19 @@ def _hyperparameters(variant: VariantResults) -> str:
 def _strips(variant: VariantResults) -> list[dict[str, str]]:
     """Return a variant's image strips of failed episodes; the first of every seed comes first."""
     listed = [
-        (rank, run.seed, run, run.path / name)
-        for run in variant.runs
-        for rank, name in enumerate(run.summary.get("strips", []))
-        if (run.path / name).is_file()
+        (rank, run.seed, run, path) for run in variant.runs for rank, path in enumerate(run.strips)
     ]
     listed.sort(key=lambda entry: entry[:2])
     return [
         {"uri": _jpeg_uri(path), "caption": _caption(variant, run, path)}
-        for _, _, run, path in listed[:STRIPS_PER_VARIANT]
+        for _, _, run, path in listed[:STRIPS_PER_RUN]
     ]
 
 
 def _caption(variant: VariantResults, run: RunResult, path: Path) -> str:
-    index = int(path.stem.split("_")[-1])
-    stage = next((str(row["stage"]) for row in run.rows if row["index"] == index), "")
-    return f"{variant.label}, seed {run.seed}, initial state {index}: {STAGES.get(stage, stage)}"
+    number = path.stem.split("_")[-1].lstrip("0") or "0"
+    stage = next((row["stage"] for row in run.rows if str(row["index"]) == number), "unknown")
+    return f"{variant.label}, seed {run.seed}, initial state {number}: {STAGES.get(stage, stage)}"
 
 
 def _jpeg_uri(path: Path) -> str:

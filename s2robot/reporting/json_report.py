@@ -1,4 +1,4 @@
-"""The numbers of a report as JSON: counts, intervals, comparisons, provenance.
+"""The numbers of a report as JSON: counts, intervals, comparisons, problems, provenance.
 
 Keys are part of the file format and keep their names ("arms", "conditions", "ordinary", "rare").
 """
@@ -6,52 +6,53 @@ Keys are part of the file format and keep their names ("arms", "conditions", "or
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+import math
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from s2robot.reporting.comparisons import Comparison
 from s2robot.reporting.generalization import Generalization
+from s2robot.reporting.report import Report
 from s2robot.reporting.run_results import METRICS, ComparisonGroup, VariantResults
 
+FORMAT = 2
+"""Format of ``report.json``; 2: rates and comparisons of the clustered model, with verdicts."""
 
-def results(
-    groups: Sequence[ComparisonGroup],
-    comparisons: Sequence[Sequence[Comparison]],
-    tables: Sequence[Generalization],
-    metric: str,
-) -> dict[str, Any]:
-    """Return every variant and every paired comparison as JSON-able values.
 
-    Args:
-        groups: the variants.
-        comparisons: those of each group.
-        tables: of generalization to perturbed scenes.
-        metric: the one that comparisons were made on; counts are given for all.
-    """
+def results(report: Report) -> dict[str, Any]:
+    """Return every variant and every comparison of a report as JSON-able values."""
+    groups = zip(report.groups, report.comparisons, strict=True)
     return {
-        "metric": metric,
-        "groups": [_group(g, pairs) for g, pairs in zip(groups, comparisons, strict=True)],
-        "side_by_side": [generalization_record(table, metric) for table in tables],
-        "provenance": [dict(record) for record in _provenance(groups)],
+        "format": FORMAT,
+        "metric": report.metric,
+        "groups": [_group(group, pairs) for group, pairs in groups],
+        "side_by_side": [generalization_record(table, report.metric) for table in report.tables],
+        "problems": [dataclasses.asdict(problem) for problem in report.problems],
+        "missing": list(report.missing),
+        "provenance": _distinct(
+            run.info.get("provenance") for group in report.groups for run in group.runs
+        ),
     }
 
 
 def _group(group: ComparisonGroup, pairs: Sequence[Comparison]) -> dict[str, Any]:
-    conditions = group.variants[0].info["conditions"]
     return {
         "level": group.level,
         "policy_kind": group.policy_kind,
-        "conditions": dict(conditions),
+        "conditions": _distinct(run.info["conditions"] for run in group.runs),
         "demonstrations": dict(group.variants[0].info.get("demos") or {}),
+        "settings": {k: v for k, v in group.settings.items() if k != "encoder"},
         "arms": [_variant(variant) for variant in group.variants],
-        "comparisons": [_comparison(pair) for pair in pairs],
+        "comparisons": [comparison_record(pair) for pair in pairs],
     }
 
 
 def _variant(variant: VariantResults) -> dict[str, Any]:
     return {
         "label": variant.label,
-        "encoder": dict(variant.info["encoder"]),
+        "key": variant.key,
+        "encoder": dict(variant.encoder),
+        "family": variant.family,
         "parameters": variant.parameters,
         "gflops_per_frame": round(variant.gflops, 4),
         "embedding_dim": variant.embedding_dim,
@@ -59,48 +60,70 @@ def _variant(variant: VariantResults) -> dict[str, Any]:
             quantile: variant.latency_ms("single_frame", "total", quantile)
             for quantile in ("p50", "p95")
         },
-        **{metric: _counts(variant, metric) for metric in METRICS},
+        **{metric: rate_record(variant, metric) for metric in METRICS},
         "failure_stages": variant.stages(),
-        "head": [dict(run.hyperparameters) for run in variant.runs][:1],
+        "heads": {str(run.seed): run.hyperparameters for run in variant.runs},
     }
 
 
-def _pooled_counts(variant: VariantResults, metric: str) -> dict[str, Any]:
+def rate_record(variant: VariantResults, metric: str) -> dict[str, Any]:
+    """Return a variant's counts and its success rate with the interval as JSON-able values.
+
+    Args:
+        variant: with one episode or more.
+        metric: one of ``METRICS``.
+    """
     successes, episodes = variant.count(metric)
-    rate = variant.pooled(metric)
-    wilson_95 = [round(rate.low, 4), round(rate.high, 4)]
-    return {"successes": successes, "episodes": episodes, "wilson_95": wilson_95}
-
-
-def _counts(variant: VariantResults, metric: str) -> dict[str, Any]:
+    rate = variant.rate(metric)
     return {
-        **_pooled_counts(variant, metric),
-        "per_seed": {
-            str(run.seed): [sum(bool(row[metric]) for row in run.rows), len(run.rows)]
-            for run in variant.runs
-        },
+        "successes": successes,
+        "episodes": episodes,
+        "rate": round(rate.estimate, 4),
+        "interval_95": [round(rate.low, 4), round(rate.high, 4)],
+        "seeds": list(variant.seeds),
+        "per_seed": {str(run.seed): list(run.count(metric)) for run in variant.runs},
     }
 
 
-def _comparison(pair: Comparison) -> dict[str, Any]:
-    difference = pair.difference
+def comparison_record(pair: Comparison) -> dict[str, Any]:
+    """Return a comparison as JSON-able values; a number that is not finite is null."""
     return {
         "question": pair.kind,
+        "differs": list(pair.differs),
         "first": pair.first.label,
         "second": pair.second.label,
-        "seeds": list(pair.seeds),
+        **_tests(pair),
+        "single_policies": [
+            {"seed": seed, **dataclasses.asdict(test)} for seed, test in pair.single_policies
+        ],
+    }
+
+
+def _tests(pair: Comparison) -> dict[str, Any]:
+    difference, components = pair.difference, pair.components
+    known = math.isfinite(difference.standard_error)
+    return {
+        "seeds": [list(seeds) for seeds in pair.seeds],
         "conditions": pair.initial_states,
+        "conditions_per_seed": pair.states_per_seed,
+        "unshared_conditions": list(pair.unshared),
         "difference": round(difference.estimate, 4),
         "interval_95": [round(difference.low, 4), round(difference.high, 4)],
-        "mcnemar_pooled": dataclasses.asdict(pair.pooled),
-        "mcnemar_per_seed": [dataclasses.asdict(test) for test in pair.per_seed],
+        "standard_error": difference.standard_error if known else None,
+        "dof": difference.dof,
+        "p_value": difference.p_value,
         "holm_adjusted_p": pair.adjusted_p,
-        "shown": pair.distinguishable,
+        "margin": pair.margin,
+        "equivalence_p": pair.equivalence_p,
+        "holm_adjusted_equivalence_p": pair.adjusted_equivalence_p,
+        "verdict": pair.verdict,
+        "shown": pair.shown,
+        "variance_components": None if components is None else dataclasses.asdict(components),
     }
 
 
 def generalization_record(table: Generalization, metric: str) -> dict[str, Any]:
-    """Return one table as JSON-able values: counts, Wilson intervals and paired tests.
+    """Return one table as JSON-able values.
 
     Args:
         table: the variants on both levels.
@@ -116,34 +139,20 @@ def generalization_record(table: Generalization, metric: str) -> dict[str, Any]:
 
 
 def _generalization_row(pair: Comparison, metric: str) -> dict[str, Any]:
-    difference = pair.difference
     return {
         "label": pair.first.label,
-        "encoder": dict(pair.first.info["encoder"]),
+        "encoder": dict(pair.first.encoder),
         "parameters": pair.first.parameters,
-        "seeds": list(pair.seeds),
-        "conditions": pair.initial_states,
-        "ordinary": _pooled_counts(pair.first, metric),
-        "rare": _pooled_counts(pair.second, metric),
-        "difference": round(difference.estimate, 4),
-        "interval_95": [round(difference.low, 4), round(difference.high, 4)],
-        "mcnemar_pooled": {
-            "only_ordinary": pair.pooled.only_first,
-            "only_rare": pair.pooled.only_second,
-            "p_value": pair.pooled.p_value,
-        },
-        "holm_adjusted_p": pair.adjusted_p,
-        "shown": pair.distinguishable,
+        "ordinary": rate_record(pair.first, metric),
+        "rare": rate_record(pair.second, metric),
+        **_tests(pair),
     }
 
 
-def _provenance(groups: Sequence[ComparisonGroup]) -> list[dict[str, Any]]:
+def _distinct(records: Iterable[Any]) -> list[dict[str, Any]]:
     """Return the distinct records in the order of the runs."""
     found: list[dict[str, Any]] = []
-    for group in groups:
-        for variant in group.variants:
-            for run in variant.runs:
-                record = run.info.get("provenance")
-                if record and record not in found:
-                    found.append(record)
+    for record in records:
+        if record and record not in found:
+            found.append(dict(record))
     return found

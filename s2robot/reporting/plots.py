@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,11 +20,15 @@ from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from s2robot.reporting.generalization import Generalization
 from s2robot.reporting.label_placement import band_labels, keep_best, obstacles, point_labels
+from s2robot.reporting.report import distinction
 from s2robot.reporting.run_results import ComparisonGroup, VariantResults
 from s2robot.utils.plotting import DODGE, GRAY, MARKERS, PALETTE
 
 INK = "#16181d"
 """Color of text and axes; an SVG takes the text color of the page instead."""
+
+TITLE_LENGTH = 90
+"""Characters of a plot's title."""
 
 
 @dataclass(frozen=True)
@@ -35,16 +40,17 @@ class Style:
     name: str
 
 
-def success_svg(group: ComparisonGroup, metric: str, narrow: bool = False) -> str:
+def success_svg(group: ComparisonGroup, metric: str, salt: str, narrow: bool = False) -> str:
     """Return success rates against encoder cost as an SVG element for the page.
 
     Args:
-        group: the variants to draw; baselines are bands.
+        group: the variants to draw; baselines are bands, encoders of unknown cost are left out.
         metric: one of ``METRICS``.
+        salt: keeps the ids of several figures of one page apart.
         narrow: True for the layout for phones.
     """
     size = (4.3, 4.6) if narrow else (8.6, 4.4)
-    with _plot_style(f"{group.level}-{group.policy_kind}-{narrow}"):
+    with _plot_style(f"{salt}-{narrow}"):
         return _svg(_figure(size, [group], metric, columns=1 if narrow else 3))
 
 
@@ -102,7 +108,7 @@ def _draw_rates(
     metric: str,
 ) -> None:
     """Draw success rates and intervals along the x axis; variant i at height ``rows[i]``."""
-    rates = [variant.pooled(metric) for variant in variants]
+    rates = [variant.rate(metric) for variant in variants]
     limits = np.array([[r.low, r.estimate, r.high] for r in rates]).T * 100  # (3, variants)
     axes.errorbar(
         limits[1],
@@ -152,7 +158,9 @@ def _figure(
     for axes, group in zip(all_axes, groups, strict=True):
         _draw(axes, group, metric, columns)
         if len(groups) > 1:
-            axes.set_title(f"{group.level} · {group.policy_kind}", loc="left", fontsize=11)
+            words = [group.level, group.policy_kind, distinction(group, groups)]
+            title = textwrap.shorten(" · ".join(filter(None, words)), TITLE_LENGTH)
+            axes.set_title(title, loc="left", fontsize=11)
     figure.draw_without_rendering()  # fixes the layout before labels are placed
     for axes, group in zip(all_axes, groups, strict=True):
         _place_labels(axes, group, metric)
@@ -161,17 +169,17 @@ def _figure(
 
 def _draw(axes: Axes, group: ComparisonGroup, metric: str, columns: int) -> None:
     styles = _styles(group)
-    positions = _positions(group.encoders)
+    positions = _positions(_drawn(group))
     for baseline in group.baselines:
         _draw_band(axes, baseline, metric)
-    for line in _lines(group.encoders):
+    for line in _lines(_drawn(group)):
         xs, ys = zip(
             *[(positions[variant.label], _percent(variant, metric)) for variant in line],
             strict=True,
         )
         dashes = "--" if line[-1].input_mode == "interpolate" else "-"
         axes.plot(xs, ys, dashes, color=styles[_series(line[-1])].color, lw=1.3, alpha=0.55)
-    for variant in group.encoders:
+    for variant in _drawn(group):
         _draw_point(axes, variant, positions[variant.label], styles[_series(variant)], metric)
     _format_axes(axes, positions.values(), metric)
     handles = _legend(group, styles)
@@ -187,15 +195,15 @@ def _draw(axes: Axes, group: ComparisonGroup, metric: str, columns: int) -> None
 
 
 def _draw_band(axes: Axes, baseline: VariantResults, metric: str) -> None:
-    rate = baseline.pooled(metric)
+    rate = baseline.rate(metric)
     axes.axhspan(100 * rate.low, 100 * rate.high, color=GRAY, alpha=0.22, lw=0)
     axes.axhline(100 * rate.estimate, color=GRAY, lw=1, ls=":")
 
 
 def _draw_point(axes: Axes, variant: VariantResults, x: float, style: Style, metric: str) -> None:
-    rate = variant.pooled(metric)
+    rate = variant.rate(metric)
     y = 100 * rate.estimate
-    below, above = y - 100 * rate.low, 100 * rate.high - y
+    below, above = max(0.0, y - 100 * rate.low), max(0.0, 100 * rate.high - y)
     axes.errorbar(
         x,
         y,
@@ -227,16 +235,21 @@ def _format_axes(axes: Axes, xs: Iterable[float], metric: str) -> None:
 def _place_labels(axes: Axes, group: ComparisonGroup, metric: str) -> None:
     """Place each label where it covers least of points, intervals, lines and earlier labels."""
     taken = obstacles(axes)
-    styles, positions = _styles(group), _positions(group.encoders)
-    for variant in group.encoders:
+    styles, positions = _styles(group), _positions(_drawn(group))
+    for variant in _drawn(group):
         point = positions[variant.label], _percent(variant, metric)
         color = styles[_series(variant)].color
         taken.append(keep_best(point_labels(axes, variant.scales_text, point, color), taken, axes))
     for baseline in group.baselines:
-        rate = baseline.pooled(metric)
+        rate = baseline.rate(metric)
         text = f"{baseline.label} {100 * rate.estimate:.0f} %"
         options = band_labels(axes, text, 100 * rate.low, 100 * rate.high)
         taken.append(keep_best(options, taken, axes))
+
+
+def _drawn(group: ComparisonGroup) -> list[VariantResults]:
+    """Return the encoders that have a place on the cost axis."""
+    return [variant for variant in group.encoders if variant.gflops]
 
 
 def _series(variant: VariantResults) -> tuple[str, str]:
@@ -245,11 +258,11 @@ def _series(variant: VariantResults) -> tuple[str, str]:
 
 def _styles(group: ComparisonGroup) -> dict[tuple[str, str], Style]:
     """Return a color for each backbone and readout (random weights gray), a marker a readout."""
-    series = list(dict.fromkeys(_series(variant) for variant in group.encoders))
+    series = list(dict.fromkeys(_series(variant) for variant in _drawn(group)))
     readouts = list(dict.fromkeys(readout for _, readout in series))
     colors = itertools.cycle(PALETTE)
     styles = {}
-    untrained = {_series(variant) for variant in group.encoders if variant.is_random}
+    untrained = {_series(variant) for variant in _drawn(group) if variant.is_random}
     for backbone, readout in series:
         color = GRAY if (backbone, readout) in untrained else next(colors)
         marker = MARKERS[readouts.index(readout) % len(MARKERS)]
@@ -263,7 +276,7 @@ def _legend(group: ComparisonGroup, styles: dict[tuple[str, str], Style]) -> lis
         Line2D([], [], color=style.color, marker=style.marker, ls="none", label=style.name)
         for style in styles.values()
     ]
-    if any(variant.input_mode == "interpolate" for variant in group.encoders):
+    if any(variant.input_mode == "interpolate" for variant in _drawn(group)):
         handles += [
             Line2D([], [], color=INK, marker="o", ls=dashes, markerfacecolor=fill, label=name)
             for dashes, fill, name in (("-", INK, "native"), ("--", "none", "interpolated"))
@@ -298,4 +311,4 @@ def _positions(variants: Sequence[VariantResults]) -> dict[str, float]:
 
 
 def _percent(variant: VariantResults, metric: str) -> float:
-    return 100 * variant.pooled(metric).estimate
+    return 100 * variant.rate(metric).estimate

@@ -1,30 +1,35 @@
-"""The runs of a sweep as they are on disk, gathered into variants and comparison groups.
+"""The runs of a sweep, gathered into variants and comparison groups.
 
-A *run* is one trained policy and its episodes: a folder with ``cell.json``, ``episodes.jsonl`` and
-``summary.json``. A *variant* is the runs that differ in the training seed only. A *comparison
-group* is the variants that share level, policy kind, demonstrations and initial states, so that
-their episodes can be paired.
+A *run* is one trained policy and its episodes. A *variant* is the runs whose settings are equal, so
+that they differ in the training seed and the initial states only. A *comparison group* is the
+variants whose settings differ in the encoder only; nothing of other groups is compared or pooled.
+Rows of two runs are paired by the hash of their initial state.
 """
 
 from __future__ import annotations
 
 import functools
+import math
 import statistics
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from s2robot.errors import CorruptFileError, S2RobotError
 from s2robot.evaluation.baselines import BASELINE_TITLES, is_baseline
+from s2robot.reporting.setting_differences import baseline_key, group_key
+from s2robot.stats.clustered import Outcomes, clustered_rate
 from s2robot.stats.intervals import Interval, wilson
-from s2robot.utils.io import digest_of, read_json, read_jsonl
+from s2robot.utils.deprecation import moved_names
+from s2robot.utils.io import digest_of
 
 METRICS = ("success_once", "success_at_end")
-_REQUIRED = ("name", "level", "label", "encoder", "policy_kind", "seed", "conditions")
+KEY_LENGTH = 6
+"""Digits of a variant's key in texts."""
+__getattr__ = moved_names(__name__, {"load_runs": "s2robot.reporting.run_files"})
 
 
 @dataclass(frozen=True)
@@ -39,6 +44,8 @@ class RunResult:
     """Finished episodes, one row each."""
     summary: Mapping[str, Any]
     """Content of ``summary.json``; empty if there is none yet."""
+    strips: tuple[Path, ...] = ()
+    """Pictures of failed episodes, inside the folder of the run."""
 
     @property
     def seed(self) -> int:
@@ -56,44 +63,80 @@ class RunResult:
         return len(self.rows) >= self.planned
 
     @property
+    def settings(self) -> Mapping[str, Any]:
+        """Everything that can change a row or a policy but training seed and initial states."""
+        return self.info["settings"]
+
+    @property
     def hyperparameters(self) -> dict[str, Any]:
         """Choice of the hyperparameter search, without its trials."""
         found = self.info.get("head") or {}
         return {key: value for key, value in found.items() if key != "trials"}
 
     @functools.cached_property
-    def group_key(self) -> tuple[str, str, str, str]:
-        """Level, policy kind, and digests of the demonstrations and of the initial states."""
-        conditions, demos = self.info["conditions"], self.info.get("demos") or {}
-        return (
-            str(self.info["level"]),
-            str(self.info["policy_kind"]),
-            str(demos.get("digest", "")),
-            str(conditions.get("hash", "")),
-        )
-
-    @functools.cached_property
     def variant_key(self) -> str:
-        """Digest of everything but the training seed."""
-        return digest_of([self.group_key, self.info["encoder"]])
+        """Digest of the settings."""
+        return digest_of(self.settings)
+
+    def count(self, metric: str) -> tuple[int, int]:
+        """Return successes and episodes."""
+        return sum(row[metric] for row in self.rows), len(self.rows)
+
+    def start_of(self, row: Mapping[str, Any]) -> str:
+        """Return a name of a row's initial state without its appearance.
+
+        It is the same on levels that differ in their appearance alone, if the whole sets of initial
+        states start alike.
+        """
+        return f"{self.info['conditions'].get('starts')}:{row['index']}"
+
+
+def state_of(run: RunResult, row: Mapping[str, Any]) -> str:
+    """Return the hash of a row's initial state, by which rows of several runs are paired.
+
+    Args:
+        run: of the row; unused.
+        row: an episode.
+    """
+    return row["condition"]
 
 
 @dataclass(frozen=True)
 class VariantResults:
-    """One encoder configuration: its runs in the order of their training seeds."""
+    """The runs of equal settings, in the order of their training seeds."""
 
     label: str
     runs: tuple[RunResult, ...]
 
     @property
     def info(self) -> Mapping[str, Any]:
-        """Description of the first run; all but the seed is the same in the others."""
+        """Description of the first run."""
         return self.runs[0].info
+
+    @property
+    def settings(self) -> Mapping[str, Any]:
+        """Settings of all runs."""
+        return self.runs[0].settings
+
+    @property
+    def key(self) -> str:
+        """Digest of the settings."""
+        return self.runs[0].variant_key
+
+    @property
+    def encoder(self) -> Mapping[str, Any]:
+        """Settings of the encoder, or the name of the baseline."""
+        return self.settings["encoder"]
 
     @property
     def backbone(self) -> str:
         """Name of the backbone, or of the baseline."""
-        return str(self.info["encoder"]["backbone"])
+        return str(self.encoder["backbone"])
+
+    @property
+    def family(self) -> str:
+        """Family of the backbone, within which "larger" has a meaning; empty if unknown."""
+        return str(self.info.get("family") or "")
 
     @property
     def is_baseline(self) -> bool:
@@ -108,7 +151,7 @@ class VariantResults:
     @property
     def scales(self) -> tuple[float, ...]:
         """Scales of the encoder; empty for a baseline."""
-        return tuple(self._field("scales") or ())
+        return tuple(self.encoder.get("scales") or ())
 
     @property
     def scales_text(self) -> str:
@@ -118,81 +161,68 @@ class VariantResults:
     @property
     def input_mode(self) -> str:
         """Source of the pixels of scales above 1; "native" for scale 1 alone."""
-        return "native" if self.scales in ((), (1,)) else str(self._field("input_mode") or "native")
+        return "native" if self.scales in ((), (1,)) else str(self.encoder.get("input_mode"))
 
     @property
     def readout(self) -> str:
         """Readout of the encoder; empty for a baseline."""
-        return str(self._field("readout") or "")
-
-    @property
-    def view(self) -> dict[str, Any]:
-        """Further settings of the encoder: geometry, layers, grid, tilings, merge."""
-        encoder = self.info["encoder"]
-        defaults = {
-            "geometry": "published",
-            "taps": [],
-            "resize_output_to_idx": 0,
-            "tilings": [],
-            "merge": "concat",
-            "scale_weights": [],
-        }
-        return {name: encoder.get(name, default) for name, default in defaults.items()}
+        return str(self.encoder.get("readout") or "")
 
     @property
     def parameters(self) -> int:
-        """Number of parameters of the encoder."""
-        return int(self.info.get("parameters") or 0)
+        """Number of parameters of the encoder; 0 if unknown."""
+        return int(self._known("parameters"))
 
     @property
     def gflops(self) -> float:
-        """Cost of encoding one frame [GFLOP]."""
-        return float(self.info.get("gflops_per_frame") or 0.0)
+        """Cost of encoding one frame [GFLOP]; 0 if unknown."""
+        return float(self._known("gflops_per_frame"))
 
     @property
     def embedding_dim(self) -> int:
-        """Length of the embedding of one frame."""
-        return int(self.info.get("embedding_dim") or 0)
+        """Length of the embedding of one frame; 0 if unknown."""
+        return int(self._known("embedding_dim"))
+
+    def _known(self, name: str) -> float:
+        """Return a number that describes the encoder, from the first run that has it."""
+        return next((run.info[name] for run in self.runs if run.info.get(name)), 0)
 
     @property
     def running(self) -> tuple[RunResult, ...]:
         """Runs that are not finished."""
         return tuple(run for run in self.runs if not run.finished)
 
+    @property
+    def finished(self) -> tuple[RunResult, ...]:
+        """Runs that are finished, which comparisons use."""
+        return tuple(run for run in self.runs if run.finished)
+
+    @property
+    def seeds(self) -> tuple[int, ...]:
+        """Training seeds that have episodes."""
+        return tuple(run.seed for run in self.runs if run.rows)
+
     def count(self, metric: str) -> tuple[int, int]:
         """Return successes and episodes of all seeds, unfinished runs included."""
-        outcomes = [bool(row[metric]) for run in self.runs for row in run.rows]
-        return sum(outcomes), len(outcomes)
+        counts = [run.count(metric) for run in self.runs]
+        return sum(count[0] for count in counts), sum(count[1] for count in counts)
 
-    def pooled(self, metric: str) -> Interval:
-        """Return the success rate over the episodes of all seeds."""
-        return wilson(*self.count(metric))
+    def rate(self, metric: str) -> Interval:
+        """Return the success rate: the mean of the seeds' rates, unfinished runs included.
 
-    def per_seed(self, metric: str) -> list[tuple[int, Interval]]:
-        """Return the success rate of each training seed that has episodes."""
-        return [
-            (run.seed, wilson(sum(bool(row[metric]) for row in run.rows), len(run.rows)))
-            for run in self.runs
-            if run.rows
-        ]
-
-    def outcomes(self, seeds: Sequence[int], metric: str) -> np.ndarray:
-        """Return the outcomes of finished runs.
+        The interval is for further training seeds and initial states. With one seed, it is of this
+        policy only (Wilson): further initial states, no further seeds.
 
         Args:
-            seeds: training seeds of the runs.
             metric: one of ``METRICS``.
-
-        Returns:
-            ``(seeds, initial states)`` bool, in the order of the initial states.
         """
-        by_seed = {run.seed: run for run in self.runs}
-        ordered = [sorted(by_seed[seed].rows, key=lambda row: row["index"]) for seed in seeds]
-        return np.array([[bool(row[metric]) for row in rows] for rows in ordered])
+        if len(self.seeds) == 1:
+            return wilson(*self.count(metric))
+        return clustered_rate(outcomes(self.runs, metric))
 
-    def finished_seeds(self) -> set[int]:
-        """Return the training seeds of finished runs."""
-        return {run.seed for run in self.runs if run.finished}
+    def per_seed(self, metric: str) -> list[tuple[int, Interval]]:
+        """Return the success rate of each training seed that has episodes, as a single policy."""
+        return [(run.seed, wilson(*run.count(metric))) for run in self.runs if run.rows]
 
     def stages(self) -> dict[str, int]:
         """Return the number of episodes that ended at each failure stage."""
@@ -208,13 +238,27 @@ class VariantResults:
         numbers = [number for number in found if number is not None]
         return statistics.median(numbers) if numbers else None
 
-    def _field(self, name: str) -> Any:
-        return self.info.get(name) or self.info["encoder"].get(name)
+
+def outcomes(
+    runs: Iterable[RunResult],
+    metric: str,
+    name: Callable[[RunResult, Mapping[str, Any]], str] = state_of,
+) -> Outcomes:
+    """Return the outcomes of some runs of one variant.
+
+    Args:
+        runs: with one episode or more in all.
+        metric: one of ``METRICS``.
+        name: run and row to the name by which rows of two variants are paired.
+    """
+    rows = [(run.seed, name(run, row), row[metric]) for run in runs for row in run.rows]
+    seeds, states, successes = zip(*rows, strict=True)
+    return Outcomes(np.array(successes), np.array(seeds), np.array(states))
 
 
 @dataclass(frozen=True)
 class ComparisonGroup:
-    """Variants that share level, policy kind, demonstrations and initial states, cheapest first."""
+    """Variants whose settings differ in the encoder only, cheapest first, and their baselines."""
 
     level: str
     policy_kind: str
@@ -231,14 +275,19 @@ class ComparisonGroup:
         return tuple(variant for variant in self.variants if variant.is_baseline)
 
     @property
-    def seeds(self) -> list[int]:
-        """Training seeds of any variant."""
-        return sorted({run.seed for variant in self.variants for run in variant.runs})
+    def settings(self) -> Mapping[str, Any]:
+        """Settings of the first variant; the others' differ in the encoder only."""
+        return self.variants[0].settings
 
     @property
-    def planned(self) -> int:
-        """Number of initial states of each run."""
-        return self.variants[0].runs[0].planned
+    def runs(self) -> list[RunResult]:
+        """Runs of all variants."""
+        return [run for variant in self.variants for run in variant.runs]
+
+    @property
+    def seeds(self) -> list[int]:
+        """Training seeds of any variant."""
+        return sorted({run.seed for run in self.runs})
 
     def missing(self) -> list[str]:
         """Return a line for each run that is missing or not finished.
@@ -252,93 +301,69 @@ class ComparisonGroup:
                 if seed not in have:
                     lines.append(f"{variant.label}, seed {seed}: no run")
                 elif not have[seed].finished:
-                    done = len(have[seed].rows)
-                    lines.append(f"{variant.label}, seed {seed}: {done} of {self.planned} episodes")
+                    done, planned = len(have[seed].rows), have[seed].planned
+                    lines.append(f"{variant.label}, seed {seed}: {done} of {planned} episodes")
         return lines
 
 
-def load_runs(folder: str | Path) -> list[RunResult]:
-    """Return every run under ``folder``, at any depth.
-
-    Raises:
-        S2RobotError: there is none.
-        CorruptFileError: a run lacks a field or has damaged rows.
-    """
-    paths = sorted(Path(folder).rglob("cell.json"))
-    if not paths:
-        raise S2RobotError(
-            f"no runs under {folder} (folders with a cell.json); "
-            "make some with `s2robot sweep` and give the report its folder of runs"
-        )
-    return [_load_run(path.parent) for path in paths]
+def group_variants(runs: Sequence[RunResult]) -> list[list[RunResult]]:
+    """Return the runs of each variant, in the order of their training seeds."""
+    variants: dict[str, list[RunResult]] = {}
+    for run in sorted(runs, key=lambda run: run.seed):
+        variants.setdefault(run.variant_key, []).append(run)
+    return list(variants.values())
 
 
 def group_runs(runs: Sequence[RunResult]) -> list[ComparisonGroup]:
     """Return the comparison groups of ``runs``, ordered by level and policy kind.
 
-    Raises:
-        S2RobotError: two runs have the same variant and seed.
+    A baseline, which has no camera and no encoder, joins every group that agrees with it on the
+    other settings.
+
+    Args:
+        runs: each variant has each training seed once.
     """
-    variants: dict[str, list[RunResult]] = {}
-    for run in runs:
-        variants.setdefault(run.variant_key, []).append(run)
-    groups: dict[tuple[str, str, str, str], list[list[RunResult]]] = {}
-    for members in variants.values():
-        _check_duplicates(members)
-        groups.setdefault(members[0].group_key, []).append(members)
-    return [_make_group(key, groups[key]) for key in sorted(groups)]
+    groups: dict[str, list[list[RunResult]]] = {}
+    joins: dict[str, list[str]] = {}  # keys of the groups that a baseline joins
+    baselines = []
+    for members in group_variants(runs):
+        settings = members[0].settings
+        if is_baseline(str(settings["encoder"]["backbone"])):
+            baselines.append(members)
+            continue
+        key = group_key(settings)
+        if key not in groups:
+            joins.setdefault(baseline_key(settings), []).append(key)
+        groups.setdefault(key, []).append(members)
+    for members in baselines:
+        own = baseline_key(members[0].settings)
+        for key in joins.get(own, [own]):
+            groups.setdefault(key, []).append(members)
+    found = [_make_group(members) for members in groups.values()]
+    return sorted(found, key=lambda group: (group.level, group.policy_kind, group.variants[0].key))
 
 
-def _load_run(folder: Path) -> RunResult:
-    info = read_json(folder / "cell.json")
-    lacking = [key for key in _REQUIRED if key not in info]
-    if lacking:
-        raise CorruptFileError(
-            f"{folder / 'cell.json'} lacks {', '.join(lacking)}; "
-            "repeat the run with `s2robot sweep`"
-        )
-    rows = read_jsonl(folder / "episodes.jsonl")
-    for number, row in enumerate(rows, start=1):
-        if not {"index", "stage", *METRICS} <= row.keys():
-            raise CorruptFileError(
-                f"{folder / 'episodes.jsonl'} line {number} is not an episode; "
-                "delete the file and repeat the run"
-            )
-    summary = folder / "summary.json"
-    return RunResult(folder, info, tuple(rows), read_json(summary) if summary.exists() else {})
-
-
-def _check_duplicates(members: Sequence[RunResult]) -> None:
-    seen: dict[int, RunResult] = {}
-    for run in members:
-        twin = seen.setdefault(run.seed, run)
-        if twin is not run:
-            raise S2RobotError(
-                f"{twin.path} and {run.path} are the same variant and seed; "
-                "keep one of them in the folder of runs"
-            )
-
-
-def _make_group(key: tuple[str, str, str, str], members: list[list[RunResult]]) -> ComparisonGroup:
-    labels = [_label(runs[0].info) for runs in members]
+def _make_group(members: list[list[RunResult]]) -> ComparisonGroup:
+    labels = [label_of(runs[0]) for runs in members]
     variants = []
     for label, runs in zip(labels, members, strict=True):
         if labels.count(label) > 1:  # two encoders with one name get a suffix
-            label = f"{label} [{runs[0].variant_key[:6]}]"
-        variants.append(VariantResults(label, tuple(sorted(runs, key=lambda run: run.seed))))
+            label = f"{label} [{runs[0].variant_key[:KEY_LENGTH]}]"
+        variants.append(VariantResults(label, tuple(runs)))
     variants.sort(
         key=lambda variant: (variant.is_baseline, variant.gflops, variant.parameters, variant.label)
     )
-    return ComparisonGroup(key[0], key[1], tuple(variants))
+    info = variants[0].info
+    return ComparisonGroup(str(info["level"]), str(info["policy_kind"]), tuple(variants))
 
 
-def _label(info: Mapping[str, Any]) -> str:
-    return BASELINE_TITLES.get(info["encoder"]["backbone"]) or str(info["label"])
+def label_of(run: RunResult) -> str:
+    """Return the title of a baseline, or a run's own label."""
+    return BASELINE_TITLES.get(run.settings["encoder"]["backbone"]) or str(run.info["label"])
 
 
 def _lookup(tree: Any, path: Sequence[str]) -> float | None:
     for key in path:
-        if not isinstance(tree, Mapping) or key not in tree:
-            return None
-        tree = tree[key]
-    return float(tree)
+        tree = tree.get(key) if isinstance(tree, Mapping) else None
+    known = isinstance(tree, (int, float)) and math.isfinite(tree)
+    return float(tree) if known else None

@@ -1,18 +1,22 @@
-"""Cells as a sweep writes them, with made-up outcomes: no policy, no simulator."""
+"""Runs as a sweep writes them (format 2), with made-up outcomes: no policy, no simulator."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from PIL import Image
 
-SMALL, LARGE = "s2r-vitt16-128", "mvp-vits-hoi"
-PARAMETERS = {SMALL: 5_500_000, "random/vitt16-128": 5_500_000, LARGE: 21_700_000}
-GFLOPS = {SMALL: 0.75, "random/vitt16-128": 0.75, LARGE: 9.2}
+from s2robot.utils.io import digest_of
+
+SMALL, LARGE, OTHER = "mvp-vits-hoi", "mvp-vitb-hoi", "r3m-resnet50"
+RANDOM = "random/vits16-224"
+PARAMETERS = {SMALL: 21_700_000, RANDOM: 21_700_000, LARGE: 86_000_000, OTHER: 23_500_000}
+GFLOPS = {SMALL: 9.2, RANDOM: 9.2, LARGE: 35.0, OTHER: 8.2}
+FAMILIES = {SMALL: "mvp", LARGE: "mvp", OTHER: "r3m", RANDOM: "random-vit"}
 TILES = {1: 1, 2: 4, 3: 9}
 
 
@@ -27,57 +31,95 @@ def write_run(
     readout: str = "spatial_softmax",
     level: str = "precise",
     planned: int | None = None,
+    first: int = 0,
     strips: int = 0,
+    settings: Mapping[str, Any] | None = None,
     **encoder: Any,
 ) -> Path:
-    """Write a cell whose episode i succeeds if `outcomes[i]`; the rest of `planned` is to come."""
+    """Write a run whose episode i succeeds if `outcomes[i]`; the rest of `planned` is to come.
+
+    `settings` replace entries of sections, such as ``{"train": {"epochs": 30}}``.
+    """
     baseline = backbone in ("none", "state")
-    scales = () if baseline else scales
-    label = f"{backbone} ({', '.join(map(str, scales))})" if scales else backbone
+    spec = {"scales": list(scales), "input_mode": input_mode, "readout": readout, **encoder}
+    record = {"backbone": backbone} if baseline else {"backbone": backbone, **spec}
+    label = backbone if baseline else f"{backbone} ({', '.join(map(str, scales))})"
     label += " interpolated" if input_mode == "interpolate" else ""
     label += "".join(f" {key} {value}" for key, value in encoder.items())
-    name = f"{level}-{label}-{readout}-{seed}".replace("/", "-").replace(" ", "")
     planned = planned or len(outcomes)
+    merged = _settings(level, record)
+    for section, entries in (settings or {}).items():
+        merged[section] = {**(merged[section] or {}), **entries}
+    changed = f"-{digest_of(settings)[:6]}" if settings else ""
+    name = f"{level}-{label}-{readout}-{seed}{changed}".replace("/", "-").replace(" ", "")
     run = {
+        "format": 2,
         "name": name,
         "level": level,
+        "rare_share": 0.0,
         "label": label,
-        "encoder": {"backbone": backbone}
-        if baseline
-        else {
-            "backbone": backbone,
-            "scales": scales,
-            "input_mode": input_mode,
-            "readout": readout,
-            **encoder,
-        },
-        "scales": scales,
-        "input_mode": None if baseline else input_mode,
-        "readout": None if baseline else readout,
-        "policy_kind": "mlp",
+        "family": FAMILIES.get(backbone),
+        "encoder": record,
+        "policy_kind": merged["policy"]["kind"],
         "seed": seed,
-        "conditions": {"hash": "c0ffee", "n": planned, "split": "test"},
-        "demos": {"digest": "d", "n": 120},
+        "conditions": conditions(planned, first, level),
+        "demos": {"digest": "d", "n": 120, "level": level},
         "parameters": PARAMETERS.get(backbone, 0),
-        "gflops_per_frame": GFLOPS.get(backbone, 0.0) * sum(TILES[s] for s in scales),
-        "embedding_dim": 12_288 * len(scales),
-        "head": {"lr": 0.003, "softmax_scale": 3.0},
-        "train": {"epochs": 60},
+        "gflops_per_frame": 0.0 if baseline else GFLOPS[backbone] * sum(TILES[s] for s in scales),
+        "embedding_dim": 0 if baseline else 12_288 * len(scales),
+        "head": {"lr": 0.003, "softmax_scale": 3.0, "trials": [1, 2]},
+        "settings": merged,
         "provenance": {"versions": {"torch": "2.9"}, "commit": "abcdef"},
     }
     folder = root / name
     folder.mkdir(parents=True)
     (folder / "cell.json").write_text(json.dumps(run))
-    rows = [_row(index, bool(outcome)) for index, outcome in enumerate(outcomes)]
+    (folder / "run.json").write_text(json.dumps({"conditions": run["conditions"]}))
+    rows = [_row(level, first + index, bool(outcome)) for index, outcome in enumerate(outcomes)]
     (folder / "episodes.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     if len(rows) == planned:
         (folder / "summary.json").write_text(json.dumps(_summary(folder, outcomes, strips)))
     return folder
 
 
-def _row(index: int, success: bool) -> dict[str, Any]:
+def conditions(n: int, first: int = 0, level: str = "precise") -> dict[str, Any]:
+    """Describe initial states of a level, from number `first` of the split on."""
+    block = f"{first}+{n}"
+    return {
+        "hash": f"{level} {block}",
+        "starts": block,
+        "n": n,
+        "split": "test",
+        "first": first,
+    }
+
+
+def change_run(folder: Path, **entries: Any) -> None:
+    """Replace entries of a run's ``cell.json``."""
+    path = folder / "cell.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **entries}))
+
+
+def _settings(level: str, encoder: dict[str, Any]) -> dict[str, Any]:
+    pixels = encoder["backbone"] not in ("none", "state")
+    return {
+        "task": {"level": level, "env": {"level": level, "control": "ee_delta"}},
+        "demonstrations": {"digest": "d", "n": 120, "level": "precise"},
+        "camera": {"name": "far", "size": 384, "gl": "egl"} if pixels else None,
+        "encoder": encoder,
+        "policy": {"kind": "mlp", "hidden": [256, 256]},
+        "train": {"epochs": 60, "device": "cpu"},
+        "search": None,
+        "rollout": {"horizon": 32, "num_envs": 16, "tile_budget": None},
+        "inference": {"dtype": "float32", "device": "cpu"} if pixels else None,
+        "versions": {"s2robot_rows": 1, "torch": "2.15"},
+    }
+
+
+def _row(level: str, index: int, success: bool) -> dict[str, Any]:
     return {
         "index": index,
+        "condition": f"{level} {index}",
         "success_once": success,
         "success_at_end": success and index % 8 != 0,
         "stage": ("drop" if index % 8 == 0 else "none") if success else "grasp",

@@ -22,8 +22,11 @@ NEEDS_ROS = {
     *("plugins.ros.ros1_simulator", "plugins.ros.ros2", "plugins.ros.ros2_support"),
 }
 """Modules that import only where ROS is; their source is read instead."""
-REPLACED = {"plugins.ros.core.config": {"DEFAULT_READOUT", "DEFAULT_SCALES"}}
-"""Constants that became entries of a table, by old module."""
+REPLACED = {
+    "plugins.ros.core.config": {"DEFAULT_READOUT", "DEFAULT_SCALES"},
+    "verdict": {"DETAILED"},
+}
+"""Constants that became entries of a table, or that nothing needs any more, by old module."""
 
 
 def import_old(name: str) -> Any:

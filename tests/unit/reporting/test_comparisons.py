@@ -1,4 +1,4 @@
-"""Paired comparisons and the conclusions drawn from them."""
+"""Comparisons of variants: pairing, one clustered model, verdicts, questions."""
 
 from __future__ import annotations
 
@@ -6,15 +6,18 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from support.synthetic_runs import LARGE, SMALL, outcomes, write_run
+from support.synthetic_runs import LARGE, OTHER, RANDOM, SMALL, change_run, outcomes, write_run
 
 from s2robot.reporting.comparisons import (
     Comparison,
+    adjusted,
     classify,
     compare_groups,
+    compare_pair,
 )
-from s2robot.reporting.conclusions import Conclusion, conclusions, p_text, sentence, signed
-from s2robot.reporting.run_results import ComparisonGroup, group_runs, load_runs
+from s2robot.reporting.run_files import load_runs
+from s2robot.reporting.run_results import ComparisonGroup, VariantResults, group_runs
+from s2robot.stats.clustered import Outcomes, clustered_difference
 
 ONCE = "success_once"
 
@@ -29,103 +32,152 @@ def compare(root: Path) -> list[Comparison]:
     return pairs
 
 
-def conclusion_about(root: Path, topic: str) -> Conclusion:
-    found = conclusions(only_group(root), compare(root), ONCE)
-    return next(conclusion for conclusion in found if topic in conclusion.question)
-
-
-def two_scale_sets(root: Path, one: float, two: float, seeds: int = 3) -> None:
+def two_scale_sets(root: Path, one: float, two: float, seeds: int = 4, n: int = 64) -> None:
     for seed in range(seeds):
-        write_run(root, outcomes(one, seed), seed=seed)
-        write_run(root, outcomes(two, 10 + seed), SMALL, (1, 2), seed=seed)
+        write_run(root, outcomes(one, seed, n), seed=seed)
+        write_run(root, outcomes(two, 10 + seed, n), SMALL, (1, 2), seed=seed)
 
 
-def test_a_large_difference_is_shown_with_its_size_and_interval(tmp_path):
+def test_a_large_difference_is_shown_by_the_clustered_model(tmp_path):
     two_scale_sets(tmp_path, 0.5, 0.9)
     (pair,) = compare(tmp_path)
-    assert pair.kind == "scales"
-    assert pair.second.scales == (1, 2)
-    assert pair.distinguishable
-    assert pair.pooled.only_second > pair.pooled.only_first
-    assert sum(test.only_second for test in pair.per_seed) == pair.pooled.only_second
-    text = sentence(pair, ONCE)
-    assert text.startswith(f"{SMALL} (1, 2) beats {SMALL} (1) by ")
-    assert "3 training seeds × 64 initial states" in text
-    conclusion = conclusion_about(tmp_path, "more scales")
-    assert (conclusion.short, conclusion.tone) == (f"{SMALL} (1, 2) is better", "yes")
+    assert (pair.kind, pair.differs) == ("scales", ("scales (1) against (1, 2)",))
+    assert (pair.verdict, pair.shown) == ("better", True)
+    first = Outcomes.from_matrix(np.array([outcomes(0.5, seed) for seed in range(4)]))
+    second = Outcomes.from_matrix(np.array([outcomes(0.9, 10 + seed) for seed in range(4)]))
+    expected = clustered_difference(first, second)
+    for name in ("estimate", "low", "high", "p_value", "dof"):
+        assert getattr(pair.difference, name) == pytest.approx(getattr(expected, name))
+    assert pair.seeds == ((0, 1, 2, 3), (0, 1, 2, 3))
+    assert (pair.initial_states, pair.states_per_seed, pair.unshared) == (64, 64, (0, 0))
 
 
-@pytest.mark.parametrize(
-    "other",
-    [{"geometry": "full"}, {"taps": [5]}, {"resize_output_to_idx": -1}, {"merge": "sum"}],
-)
-def test_more_scales_with_another_view_are_not_a_comparison_of_scales(tmp_path, other):
-    write_run(tmp_path, outcomes(0.5, 0))
-    write_run(tmp_path, outcomes(0.9, 10), SMALL, (1, 2), **other)
-    assert [pair.kind for pair in compare(tmp_path)] == ["several"]
-
-
-def test_a_loss_is_reported_in_favor_of_the_better_variant(tmp_path):
+def test_a_loss_is_worse(tmp_path):
     two_scale_sets(tmp_path, 0.9, 0.5)
     (pair,) = compare(tmp_path)
+    assert pair.verdict == "worse"
     assert pair.difference.high < 0 < pair.gain[1]
-    assert sentence(pair, ONCE).startswith(f"{SMALL} (1) beats {SMALL} (1, 2) by ")
-    assert conclusion_about(tmp_path, "more scales").tone == "no"
+    assert pair.ordered == (pair.second, pair.first)
 
 
-def test_a_small_difference_is_not_claimed_and_the_sample_size_is_named(tmp_path):
-    two_scale_sets(tmp_path, 0.68, 0.78)
+@pytest.mark.parametrize(("one", "two"), [(0.1, 0.95), (0.5, 0.5)])
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_fewer_than_three_seeds_show_nothing(tmp_path, one, two, seeds):
+    two_scale_sets(tmp_path, one, two, seeds, n=512)
     (pair,) = compare(tmp_path)
-    assert not pair.distinguishable
-    text = sentence(pair, ONCE)
-    assert "No significant difference at this sample size" in text
-    assert "more initial states per variant are needed" in text
-    conclusion = conclusion_about(tmp_path, "more scales")
-    assert (conclusion.short, conclusion.tone) == ("No significant difference", "open")
+    assert (pair.verdict, pair.shown, pair.decidable) == ("not shown", False, False)
+
+
+def test_equal_rates_of_many_seeds_and_states_are_equivalent(tmp_path):
+    two_scale_sets(tmp_path, 0.97, 0.97, seeds=6, n=400)
+    (pair,) = compare(tmp_path)
+    assert pair.verdict == "equivalent"
+    assert pair.adjusted_equivalence_p < 0.05 < pair.adjusted_p
 
 
 def test_seeds_that_disagree_are_not_overruled_by_many_episodes(tmp_path):
-    """McNemar over pooled episodes is significant; the interval over seeds is not."""
-    for seed, rate in enumerate((0.95, 0.45, 0.95)):
-        write_run(tmp_path, outcomes(0.6, seed), seed=seed)
-        write_run(tmp_path, outcomes(rate, 10 + seed), SMALL, (1, 2), seed=seed)
+    """Each policy by itself differs from its partner; seeds of a variant differ as much."""
+    for seed, rate in enumerate((0.95, 0.35, 0.95)):
+        write_run(tmp_path, outcomes(0.6, seed, 256), seed=seed)
+        write_run(tmp_path, outcomes(rate, 10 + seed, 256), SMALL, (1, 2), seed=seed)
     (pair,) = compare(tmp_path)
-    assert pair.adjusted_p < 0.05
-    assert not pair.distinguishable
-    assert "More training seeds" in sentence(pair, ONCE)
+    assert all(test.p_value < 0.001 for _, test in pair.single_policies)
+    assert pair.verdict == "not shown"
 
 
-def test_one_training_seed_is_named_as_a_limit(tmp_path):
-    two_scale_sets(tmp_path, 0.3, 0.95, seeds=1)
+def test_the_same_encoder_against_itself_is_not_shown(tmp_path):
+    """Twenty times four policies a side, with the SD of seeds that was measured on the demo."""
+    rng = np.random.default_rng(3)
+    shown = 0
+    for repeat in range(20):
+        root = tmp_path / str(repeat)
+        for seed in range(4):
+            for scales in ((1,), (1, 2)):
+                rate = rng.normal(0.5, 0.07)
+                write_run(root, rng.random(64) < rate, SMALL, scales, seed=seed)
+        shown += compare(root)[0].shown
+    assert shown <= 2
+
+
+def test_rows_are_paired_by_their_initial_state_and_not_by_their_order(tmp_path):
+    two_scale_sets(tmp_path, 0.5, 0.9)
+    (expected,) = compare(tmp_path)
+    for path in tmp_path.rglob("episodes.jsonl"):
+        lines = path.read_text().splitlines(keepends=True)
+        path.write_text("".join(np.random.default_rng(0).permutation(lines)))
     (pair,) = compare(tmp_path)
-    assert "one training seed, this holds for these two policies" in sentence(pair, ONCE)
+    assert pair.difference == expected.difference
+    assert pair.single_policies == expected.single_policies
 
 
-def test_near_the_ceiling_a_harder_level_is_advised(tmp_path):
-    two_scale_sets(tmp_path, 0.98, 0.99)
+def test_variants_are_compared_on_the_initial_states_that_both_have(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path, outcomes(0.5, seed, 96), seed=seed)
+        write_run(tmp_path, outcomes(0.9, 10 + seed, 64), SMALL, (1, 2), seed=seed, first=32)
     (pair,) = compare(tmp_path)
-    assert "near the ceiling" in sentence(pair, ONCE)
+    assert (pair.initial_states, pair.unshared) == (64, (32, 0))
+    first = np.mean([outcomes(0.5, seed, 96)[32:].mean() for seed in range(3)])
+    second = np.mean([outcomes(0.9, 10 + seed, 64).mean() for seed in range(3)])
+    assert pair.difference.estimate == pytest.approx(second - first)
 
 
-def test_holm_counts_the_comparisons_of_all_groups(tmp_path):
+def test_a_seed_without_a_shared_initial_state_does_not_count(tmp_path):
+    for seed in range(4):
+        write_run(tmp_path, outcomes(0.5, seed), seed=seed, first=64 * (seed == 3))
+        write_run(tmp_path, outcomes(0.9, 10 + seed), SMALL, (1, 2), seed=seed)
+    (pair,) = compare(tmp_path)
+    assert pair.seeds == ((0, 1, 2), (0, 1, 2, 3))
+    assert [seed for seed, _ in pair.single_policies] == [0, 1, 2]
+
+
+def test_seeds_with_blocks_of_their_own_are_compared(tmp_path):
+    for seed in range(4):
+        write_run(tmp_path, outcomes(0.3, seed), seed=seed, first=64 * seed)
+        write_run(tmp_path, outcomes(0.9, 10 + seed), SMALL, (1, 2), seed=seed, first=64 * seed)
+    (pair,) = compare(tmp_path)
+    assert (pair.initial_states, pair.states_per_seed, pair.verdict) == (256, 64, "better")
+
+
+def test_without_a_shared_initial_state_there_is_no_comparison(tmp_path):
+    write_run(tmp_path, outcomes(0.5, 0))
+    write_run(tmp_path, outcomes(0.5, 0), SMALL, (1, 2), first=64)
+    assert compare(tmp_path) == []
+
+
+def test_numbers_of_seeds_may_differ_and_unfinished_runs_are_left_out(tmp_path):
+    for seed in range(5):
+        write_run(tmp_path, outcomes(0.5, seed), seed=seed)
+    for seed in range(3, 6):
+        write_run(tmp_path, outcomes(0.9, 10 + seed), SMALL, (1, 2), seed=seed)
+    write_run(tmp_path, outcomes(0.9, 19, n=8), SMALL, (1, 2), seed=9, planned=64)
+    write_run(tmp_path, outcomes(0.9, 3, n=8), SMALL, (1, 2, 3), planned=64)
+    write_run(tmp_path, outcomes(0.1, 4), "none", seed=1)
+    (pair,) = compare(tmp_path)
+    assert pair.seeds == ((0, 1, 2, 3, 4), (3, 4, 5))
+    assert [seed for seed, _ in pair.single_policies] == [3, 4]
+    assert pair.verdict == "better"
+
+
+def test_holm_counts_the_comparisons_of_all_groups_in_two_families(tmp_path):
     for level in ("easy", "precise"):
         for scales in ((1,), (1, 2), (1, 2, 3)):
-            write_run(tmp_path, outcomes(0.3 * len(scales), 1), SMALL, scales, level=level)
+            for seed in range(3):
+                rate = 0.3 * len(scales)
+                write_run(tmp_path, outcomes(rate, seed), SMALL, scales, level=level, seed=seed)
     groups = group_runs(load_runs(tmp_path))
     pairs = [pair for of_group in compare_groups(groups, ONCE) for pair in of_group]
     assert [pair.family for pair in pairs] == [6] * 6
-    smallest = min(pairs, key=lambda pair: pair.pooled.p_value)
-    assert smallest.adjusted_p == pytest.approx(min(1, 6 * smallest.pooled.p_value))
+    smallest = min(pairs, key=lambda pair: pair.difference.p_value)
+    assert smallest.adjusted_p == pytest.approx(6 * smallest.difference.p_value)
+    closest = min(pairs, key=lambda pair: pair.equivalence_p)
+    assert closest.adjusted_equivalence_p == pytest.approx(min(1, 6 * closest.equivalence_p))
 
 
-def test_only_finished_runs_of_common_seeds_are_compared(tmp_path):
-    write_run(tmp_path, outcomes(0.5, 0), seed=0)
-    write_run(tmp_path, outcomes(0.5, 1), seed=1)
-    write_run(tmp_path, outcomes(0.5, 2), SMALL, (1, 2), seed=1)
-    write_run(tmp_path, outcomes(0.5, 3, n=8), SMALL, (1, 2, 3), seed=1, planned=64)
-    write_run(tmp_path, outcomes(0.1, 4), "none", seed=1)
+def test_one_seed_of_each_variant_has_no_variance_components(tmp_path):
+    two_scale_sets(tmp_path, 0.5, 0.9, seeds=1)
     (pair,) = compare(tmp_path)
-    assert pair.seeds == (1,)
+    assert pair.components is None
+    assert (pair.difference.p_value, pair.difference.dof) == (1.0, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -138,12 +190,14 @@ def test_only_finished_runs_of_common_seeds_are_compared(tmp_path):
         ((SMALL, (1,)), (LARGE, (1, 2)), "several"),
         ((SMALL, (1, 2)), (SMALL, (1, 2), "interpolate"), "input"),
         ((SMALL, (1,)), (SMALL, (1,), "native", "mean"), "readout"),
-        ((SMALL, (1,)), ("random/vitt16-128", (1,)), "weights"),
-        ((LARGE, (1,)), ("random/vitt16-128", (1,)), "several"),
+        ((SMALL, (1,)), (RANDOM, (1,)), "weights"),
+        ((LARGE, (1,)), (RANDOM, (1,)), "several"),
+        ((OTHER, (1,)), (LARGE, (1,)), "several"),
+        ((OTHER, (1, 2)), (LARGE, (1,)), "several"),
         ((SMALL, (1,)), (SMALL, (1, 2), "native", "mean"), "several"),
     ],
 )
-def test_every_pair_belongs_to_the_setting_in_which_it_differs(tmp_path, first, second, kind):
+def test_the_question_is_named_from_what_differs(tmp_path, first, second, kind):
     for backbone, scales, *rest in (first, second):
         options = dict(zip(("input_mode", "readout"), rest, strict=False))
         write_run(tmp_path, outcomes(0.5, 0), backbone, scales, **options)
@@ -151,32 +205,42 @@ def test_every_pair_belongs_to_the_setting_in_which_it_differs(tmp_path, first, 
     assert classify(*variants) == classify(*variants[::-1]) == kind
 
 
-def test_a_question_without_comparisons_is_not_tested(tmp_path):
-    two_scale_sets(tmp_path, 0.5, 0.6, seeds=1)
-    conclusion = conclusion_about(tmp_path, "larger encoder help")
-    assert conclusion.short == "Not tested"
-    assert "encoder size alone" in conclusion.sentences[0]
+@pytest.mark.parametrize(
+    "other",
+    [{"geometry": "full"}, {"taps": [5]}, {"resize_output_to_idx": -1}, {"merge": "sum"}],
+)
+def test_more_scales_with_another_option_are_not_a_comparison_of_scales(tmp_path, other):
+    write_run(tmp_path, outcomes(0.5, 0))
+    write_run(tmp_path, outcomes(0.9, 10), SMALL, (1, 2), **other)
+    assert [pair.kind for pair in compare(tmp_path)] == ["several"]
 
 
-def test_mixed_comparisons_are_counted(tmp_path):
-    for seed in range(3):
-        write_run(tmp_path, outcomes(0.3, seed), seed=seed)
-        write_run(tmp_path, outcomes(0.9, 10 + seed), SMALL, (1, 2), seed=seed)
-        write_run(tmp_path, outcomes(0.9, 20 + seed), SMALL, (1, 2, 3), seed=seed)
-    conclusion = conclusion_about(tmp_path, "more scales")
-    assert conclusion.short == "More scales: better in 2 of 3 comparisons, undecided in the others"
-    assert conclusion.tone == "open"
-
-
-def test_identical_outcomes_need_no_more_initial_states(tmp_path):
-    same = np.arange(64) % 2 == 0
-    write_run(tmp_path, same)
-    write_run(tmp_path, same, SMALL, (1, 2))
+def test_a_larger_encoder_is_asked_about_within_one_known_family_only(tmp_path):
+    for backbone in (SMALL, LARGE):
+        change_run(write_run(tmp_path, outcomes(0.5, 0), backbone), family=None)
     (pair,) = compare(tmp_path)
-    assert pair.more_initial_states is None
-    assert "±0.0 points" in sentence(pair, ONCE)
+    assert (pair.kind, pair.differs) == ("several", (f"backbone {SMALL} against {LARGE}",))
 
 
-def test_numbers_as_text():
-    assert [signed(x) for x in (3.14, -3.14, 0.01)] == ["+3.1", "−3.1", "±0.0"]
-    assert [p_text(x) for x in (0.00002, 0.0424, 1.0)] == ["p < 0.001", "p = 0.042", "p = 1"]
+def test_any_two_variants_can_be_compared_and_what_differs_is_named(tmp_path):
+    for seed in range(3):
+        write_run(tmp_path, outcomes(0.2, seed), seed=seed)
+        settings = {"train": {"epochs": 30}}
+        write_run(tmp_path, outcomes(0.9, 9 + seed), SMALL, (1, 2), seed=seed, settings=settings)
+    variants = [variant for group in group_runs(load_runs(tmp_path)) for variant in group.variants]
+    first, second = sorted(variants, key=lambda variant: len(variant.scales))
+    pair = compare_pair(first, second, ONCE)
+    assert pair is not None
+    assert pair.kind == "several"
+    assert pair.differs == ("scales (1) against (1, 2)", "train.epochs 60 against 30")
+    assert adjusted([[pair]])[0][0].verdict == "better"
+
+
+def test_seeds_of_one_variant_differ_in_nothing(tmp_path):
+    for seed in range(6):
+        write_run(tmp_path, outcomes(0.5, seed), seed=seed)
+    (variant,) = only_group(tmp_path).variants
+    halves = (VariantResults("a", variant.runs[:3]), VariantResults("b", variant.runs[3:]))
+    pair = compare_pair(*halves, ONCE)
+    assert pair is not None
+    assert (pair.kind, pair.differs) == ("nothing", ())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 from PIL import Image
-from support.synthetic_runs import LARGE, SMALL, outcomes, write_run
+from support.synthetic_runs import LARGE, SMALL, change_run, outcomes, write_run
 
 from s2robot.errors import S2RobotError
 from s2robot.reporting import html_report as module
@@ -88,11 +88,24 @@ def test_the_page_holds_every_variant_count_and_baseline(html):
         assert label in text
     successes = sum(outcomes(0.7, seed).sum() for seed in range(2))
     assert f"{successes} / 128" in text
-    assert "5.5 M" in text
+    assert "21.7 M" in text
     assert "ground-truth position" in text
     assert "Do more scales help?" in text
     assert "10.0 / 14.0" in text
     assert "abcdef" in text
+
+
+def test_intervals_of_one_seed_are_named_as_this_policys_only(html):
+    text = Page(html).text
+    assert text.count("one seed: this policy only") == 3  # an encoder with one run, both baselines
+    assert "pooled" not in html
+
+
+def test_verdicts_and_what_they_take_are_on_the_page(html):
+    text = Page(html).text
+    assert "A verdict takes 3 training seeds of each variant" in text
+    assert "not shown" in text
+    assert "No difference shown" in text
 
 
 def test_running_and_missing_runs_are_listed(html):
@@ -133,10 +146,33 @@ def test_two_levels_make_two_sections(tmp_path):
     assert page.count("<h2>Level") == 2
 
 
+@pytest.mark.usefixtures("without_figures")
+def test_problems_are_on_the_page_and_the_rest_is_reported(tmp_path):
+    write_run(tmp_path, outcomes(0.5, 0))
+    change_run(write_run(tmp_path, outcomes(0.5, 0), LARGE), format=1)
+    change_run(write_run(tmp_path, outcomes(0.5, 1), seed=1), label="a\ud800<b>")
+    page = write_report(tmp_path, tmp_path / "out").html.read_text(encoding="utf-8")
+    text = Page(page).text
+    assert "Left out, noticed" in text
+    assert "cell.json is of format 1" in text
+    assert "label in cell.json holds half of a surrogate pair" in text
+    assert f"{SMALL} (1)" in text
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_groups_of_one_level_name_what_tells_them_apart(tmp_path):
+    write_run(tmp_path, outcomes(0.5, 0))
+    write_run(tmp_path, outcomes(0.5, 0), settings={"train": {"epochs": 30}})
+    page = write_report(tmp_path, tmp_path / "out").html.read_text(encoding="utf-8")
+    assert "the one with train.epochs 30" in page
+    assert "the one with train.epochs 60" in page
+    assert re.search("train.epochs (30 against 60|60 against 30): not compared", page)
+
+
 def test_baselines_alone_make_a_page(tmp_path):
     write_run(tmp_path, outcomes(0.05, 0), "none")
     page = write_report(tmp_path, tmp_path / "out").html.read_text(encoding="utf-8")
-    assert "Not tested" in page
+    assert "blind" in page
 
 
 @pytest.mark.usefixtures("without_figures")

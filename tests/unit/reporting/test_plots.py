@@ -7,11 +7,12 @@ import itertools
 import numpy as np
 import pytest
 from matplotlib.text import Annotation
-from support.synthetic_runs import LARGE, SMALL, outcomes, write_run
+from support.synthetic_runs import LARGE, RANDOM, SMALL, change_run, outcomes, write_run
 
 from s2robot.reporting import plots
 from s2robot.reporting.label_placement import overlap
-from s2robot.reporting.run_results import ComparisonGroup, group_runs, load_runs
+from s2robot.reporting.run_files import load_runs
+from s2robot.reporting.run_results import ComparisonGroup, group_runs
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +24,7 @@ def group(tmp_path_factory) -> ComparisonGroup:
         (SMALL, (1, 2), "interpolate"),
         (SMALL, (1, 2, 3), "native"),
         (LARGE, (1,), "native"),
-        ("random/vitt16-128", (1,), "native"),
+        (RANDOM, (1,), "native"),
         ("none", (), "native"),
         ("state", (), "native"),
     ):
@@ -63,7 +64,16 @@ def test_lines_follow_more_scales_and_both_inputs_start_at_one_scale(group):
 def test_random_weights_are_gray_and_others_are_not(group):
     styles = plots._styles(group)
     gray = {backbone for (backbone, _), style in styles.items() if style.color == plots.GRAY}
-    assert gray == {"random/vitt16-128"}
+    assert gray == {RANDOM}
+
+
+def test_an_encoder_of_unknown_cost_is_left_out(tmp_path):
+    change_run(write_run(tmp_path, outcomes(0.5, 0)), gflops_per_frame=None)
+    write_run(tmp_path, outcomes(0.5, 0), LARGE)
+    (group,) = group_runs(load_runs(tmp_path))
+    figure = plots._figure((4.3, 4.6), [group], "success_once", columns=1)
+    labels = [child for child in figure.axes[0].get_children() if isinstance(child, Annotation)]
+    assert [label.get_text() for label in labels] == ["(1)"]
 
 
 def test_overlap_is_the_shared_area():

@@ -1,0 +1,250 @@
+"""``s2robot compare``: give one verdict on two variants, with an exit status for scripts and CI.
+
+The verdict is on the second variant: better, worse, equivalent or not shown. The variants are
+compared on the initial states that both have, whatever else differs between them; what differs is
+named. A verdict other than "not shown" takes three training seeds of each variant.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from s2robot.cli.help import help_of
+from s2robot.cli.report import add_metric, print_problems, verdicts, write_text
+from s2robot.errors import S2RobotError, unknown
+from s2robot.evaluation.baselines import displayed_name
+from s2robot.reporting.comparisons import (
+    MARGIN,
+    VERDICTS,
+    Comparison,
+    adjusted,
+    compare_pair,
+)
+from s2robot.reporting.conclusions import p_text, signed, statement
+from s2robot.reporting.json_report import FORMAT, comparison_record, rate_record
+from s2robot.reporting.junit import junit
+from s2robot.reporting.markdown import markdown
+from s2robot.reporting.run_files import Problem, read_runs
+from s2robot.reporting.run_results import KEY_LENGTH, VariantResults, group_variants, label_of
+from s2robot.reporting.setting_differences import changes, in_short, words
+from s2robot.utils.io import write_json
+
+STATUS = {"better": 6, "worse": 3, "equivalent": 4, "not shown": 5}
+"""Exit status of a verdict that is not accepted."""
+_EPILOG = """
+examples:
+  s2robot compare runs/cells "s2r-vitt16-128 (1)" "s2r-vitt16-128 (1,2)"
+  s2robot compare runs/cells --first blind --second privileged_state
+  s2robot compare main/runs/cells branch/runs/cells --accept better,equivalent --junit verdict.xml
+
+exit status:
+  0  the verdict is accepted; without --accept: better
+  3  worse        4  equivalent        5  not shown        6  better, and not accepted
+  1  nothing can be compared: no usable runs, no finished run, no initial state in common
+  2  wrong use: an unknown option, variant or value
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command and return the exit status, as the help lists them."""
+    options = _parser().parse_args(argv)
+    try:
+        pair, problems = _compare(options)
+    except S2RobotError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print(_table(pair, options.metric))
+    _write(pair, problems, options)
+    return 0 if pair.verdict in options.accept else STATUS[pair.verdict]
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="s2robot compare",
+        description=help_of(__doc__),
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("what", nargs="+", metavar="RUNS [A B]",
+        help="a folder of runs and labels of two of its variants, or two folders")  # fmt: skip
+    add("--first", metavar="LABEL", help="variant that the other is compared with: its label, or "
+        "the beginning of its key in report.json")  # fmt: skip
+    add("--second", metavar="LABEL", help="variant that the verdict is on")
+    add("--margin", type=_points, default=MARGIN, metavar="POINTS",
+        help="difference of success rates that is too small to matter [percentage points]"
+        f" (default: {100 * MARGIN:g})")  # fmt: skip
+    add_metric(parser)
+    add("--accept", type=verdicts, default=("better",), metavar="VERDICT[,VERDICT]",
+        help="verdicts with exit status 0, of better, worse, equivalent, not-shown"
+        " (default: better)")  # fmt: skip
+    add("--junit", type=Path, metavar="FILE",
+        help="write the verdict as JUnit XML; it fails unless --accept names it")  # fmt: skip
+    add("--markdown", type=Path, metavar="FILE", help="write a table for a pull-request comment")
+    add("--json", type=Path, metavar="FILE", help="write the numbers")
+    return parser
+
+
+def _points(text: str) -> float:
+    try:
+        points = float(text)
+    except ValueError:
+        points = 0.0
+    if not 0 < points < 100:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number of points between 0 and 100")
+    return points / 100
+
+
+def _compare(options: argparse.Namespace) -> tuple[Comparison, list[Problem]]:
+    first, second, problems = _chosen(options)
+    pair = compare_pair(first, second, options.metric, margin=options.margin)
+    if pair is None:
+        unfinished = [variant.label for variant in (first, second) if not variant.finished]
+        reason = "they have no initial state in common; evaluate both on the same ones"
+        if unfinished:
+            reason = f"{' and '.join(unfinished)} has no finished run; let the sweep continue"
+        raise S2RobotError(f"{first.label} and {second.label} cannot be compared: {reason}")
+    return adjusted([[pair]])[0][0], problems
+
+
+def _chosen(
+    options: argparse.Namespace,
+) -> tuple[VariantResults, VariantResults, list[Problem]]:
+    """Return both variants, with labels that tell them apart, and the problems of their runs."""
+    folders, labels = _places(options)
+    read = {folder: read_runs(folder) for folder in folders}
+    problems = [problem for _, found in read.values() for problem in found]
+    print_problems(problems)
+    variants = {
+        folder: [
+            VariantResults(label_of(members[0]), tuple(members))
+            for members in group_variants([run for run in runs if run.rows])
+        ]
+        for folder, (runs, _) in read.items()
+    }
+    first, second = (
+        _choose(variants[folder], label, folder)
+        for folder, label in zip(folders, labels, strict=True)
+    )
+    if first is second:
+        raise ValueError(f"{first.label} is given twice; name two variants, or two folders of runs")
+    if first.label == second.label:
+        marks = [f"[{variant.key[:KEY_LENGTH]}]" for variant in (first, second)]
+        if first.key == second.key:
+            marks = [f"of {folder}" for folder in folders]
+        first, second = (
+            dataclasses.replace(variant, label=f"{variant.label} {mark}")
+            for variant, mark in zip((first, second), marks, strict=True)
+        )
+    return first, second, problems
+
+
+def _places(
+    options: argparse.Namespace,
+) -> tuple[tuple[Path, Path], tuple[str | None, str | None]]:
+    """Return the folders of both variants and their labels, from either form of the command."""
+    what, named = options.what, (options.first, options.second)
+    if len(what) == 3 and named == (None, None):
+        return (Path(what[0]), Path(what[0])), (what[1], what[2])
+    if len(what) == 1 and None not in named:
+        return (Path(what[0]), Path(what[0])), named
+    if len(what) == 2:
+        return (Path(what[0]), Path(what[1])), named
+    raise ValueError(
+        "give a folder of runs and two labels (s2robot compare RUNS A B, or RUNS --first A "
+        "--second B), or two folders of runs (s2robot compare RUNS_A RUNS_B)"
+    )
+
+
+def _choose(variants: Sequence[VariantResults], wanted: str | None, folder: Path) -> VariantResults:
+    """Return the variant with a label, or the beginning of a key; the only one for None."""
+    found = [variant for variant in variants if wanted is None or _is_named(variant, wanted)]
+    if not found and wanted is not None and len(wanted) >= KEY_LENGTH:
+        found = [variant for variant in variants if variant.key.startswith(wanted)]
+    if len(found) == 1:
+        return found[0]
+    if not variants:
+        raise S2RobotError(f"no run under {folder} has an episode yet; let the sweep continue")
+    if not found:
+        raise unknown("variant", wanted, {variant.label for variant in variants})
+    listed = "\n".join(
+        f"  {variant.key[:KEY_LENGTH]}  {_described(variant, found[0])}" for variant in found
+    )
+    asked = "which variant" if wanted is None else f"which {wanted!r}"
+    raise ValueError(f"{asked} of {folder}? Give one of these keys in its place:\n{listed}")
+
+
+def _is_named(variant: VariantResults, wanted: str) -> bool:
+    """Return whether a text is the variant's label, whatever its spaces, or a baseline's name."""
+    names = [variant.label, str(variant.info["label"])]
+    names += [displayed_name(variant.backbone)] if variant.is_baseline else []
+    return wanted.replace(" ", "") in [name.replace(" ", "") for name in names]
+
+
+def _described(variant: VariantResults, other: VariantResults) -> str:
+    lines = words(changes(variant.settings, other.settings))
+    return f"{variant.label}, level {variant.info['level']}" + (
+        f" ({in_short(lines)})" if lines else ""
+    )
+
+
+def _table(pair: Comparison, metric: str) -> str:
+    """Return both success rates, the difference, the tests and the verdict in words."""
+    rows = [("", "success", "95 %", "seeds", "episodes")]
+    for variant, seeds in zip((pair.first, pair.second), pair.seeds, strict=True):
+        rate, (successes, episodes) = variant.rate(metric), variant.count(metric)
+        limits = f"{100 * rate.low:.1f} to {100 * rate.high:.1f}"
+        rows.append(
+            (
+                variant.label,
+                f"{100 * rate.estimate:.1f} %",
+                limits,
+                str(len(seeds)),
+                f"{successes} / {episodes}",
+            )
+        )
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
+    difference = pair.difference
+    return "\n".join(
+        [
+            *lines,
+            f"difference: {signed(100 * difference.estimate)} points, 95 % "
+            f"{signed(100 * difference.low)} to {signed(100 * difference.high)}, "
+            f"{p_text(difference.p_value)}; equivalence within {100 * pair.margin:g} points: "
+            f"{p_text(pair.equivalence_p)}",
+            f"verdict: {pair.verdict}",
+            statement(pair, metric),
+        ]
+    )
+
+
+def _write(pair: Comparison, problems: Sequence[Problem], options: argparse.Namespace) -> None:
+    """Write the files that were asked for."""
+    families = [("compare", [pair])]
+    if options.junit:
+        failing = set(VERDICTS) - set(options.accept)
+        write_text(options.junit, junit(families, problems, options.metric, failing))
+    if options.markdown:
+        write_text(options.markdown, markdown(families, problems, options.metric))
+    if options.json:
+        write_json(options.json, _record(pair, problems, options.metric))
+        print(options.json)
+
+
+def _record(pair: Comparison, problems: Sequence[Problem], metric: str) -> dict[str, Any]:
+    return {
+        "format": FORMAT,
+        "metric": metric,
+        "arms": [
+            {"label": variant.label, "key": variant.key, **rate_record(variant, metric)}
+            for variant in (pair.first, pair.second)
+        ],
+        "comparison": comparison_record(pair),
+        "problems": [dataclasses.asdict(problem) for problem in problems],
+    }

@@ -1,0 +1,131 @@
+"""Everything that a report says, from a folder of runs; pages and files are written from it."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from s2robot.errors import S2RobotError, unknown
+from s2robot.reporting.comparisons import LEAST_SEEDS, Comparison, compare_groups
+from s2robot.reporting.generalization import Generalization, generalization
+from s2robot.reporting.run_files import Problem, read_runs
+from s2robot.reporting.run_results import METRICS, ComparisonGroup, group_runs
+from s2robot.reporting.setting_differences import in_short, shared_changes, value, words
+
+
+@dataclass(frozen=True)
+class Report:
+    """The content of a report.
+
+    Attributes:
+        metric: one of ``METRICS``; comparisons are made on it.
+        groups: the variants that may be compared with each other.
+        comparisons: those of each group.
+        tables: of generalization to perturbed scenes.
+        problems: what was left out or noticed.
+        missing: a line for each run that is missing or not finished.
+    """
+
+    metric: str
+    groups: tuple[ComparisonGroup, ...]
+    comparisons: tuple[tuple[Comparison, ...], ...]
+    tables: tuple[Generalization, ...]
+    problems: tuple[Problem, ...]
+    missing: tuple[str, ...]
+
+    @property
+    def families(self) -> list[tuple[str, tuple[Comparison, ...]]]:
+        """Names of the groups and tables, and the comparisons of each."""
+        of_groups = [
+            (", ".join(filter(None, (g.level, g.policy_kind, self.distinction(g)))), pairs)
+            for g, pairs in zip(self.groups, self.comparisons, strict=True)
+        ]
+        of_tables = [
+            (f"{table.perturbed} against {table.nominal}, {table.policy_kind}", table.pairs)
+            for table in self.tables
+        ]
+        return [family for family in (*of_groups, *of_tables) if family[1]]
+
+    def distinction(self, group: ComparisonGroup) -> str:
+        """Return the settings in which a group differs from others of its level."""
+        return distinction(group, self.groups)
+
+
+def make_report(runs_dir: str | Path, metric: str = "success_once") -> Report:
+    """Return the content of the report on all runs in a folder.
+
+    Args:
+        runs_dir: folder with the runs of one or several sweeps.
+        metric: "success_once" (lifted at any step) or "success_at_end" (held when time is up).
+
+    Raises:
+        S2RobotError: no run is usable, or none has an episode yet.
+        ValueError: the metric is unknown.
+    """
+    if metric not in METRICS:
+        raise unknown("metric", metric, METRICS)
+    runs, problems = read_runs(runs_dir)
+    missing = [line for group in group_runs(runs) for line in group.missing()]
+    groups = group_runs([run for run in runs if run.rows])
+    if not groups:
+        raise S2RobotError(f"no run under {runs_dir} has an episode yet; let the sweep continue")
+    comparisons = compare_groups(groups, metric)
+    problems += _mixed_settings(groups)
+    for group, pairs in zip(groups, comparisons, strict=True):
+        problems += [*_without_shared_states(group, pairs), *_too_few_seeds(group)]
+    return Report(
+        metric,
+        tuple(groups),
+        tuple(map(tuple, comparisons)),
+        tuple(generalization(groups, metric)),
+        tuple(dict.fromkeys(problems)),
+        tuple(dict.fromkeys(missing)),
+    )
+
+
+def distinction(group: ComparisonGroup, groups: Sequence[ComparisonGroup]) -> str:
+    """Return the settings in which a group differs from others of its level; empty if alone.
+
+    Args:
+        group: one of ``groups``.
+        groups: all groups of a report.
+    """
+    others = [other for other in groups if other.level == group.level and other is not group]
+    found = [shared_changes(group.settings, other.settings) for other in others]
+    named = {name: own for differing in found for name, (own, _) in differing.items()}
+    return in_short([f"{name} {value(own)}" for name, own in named.items()])
+
+
+def _mixed_settings(groups: Sequence[ComparisonGroup]) -> list[Problem]:
+    """Name what differs between groups of one level."""
+    found = []
+    for first, second in itertools.combinations(groups, 2):
+        if first.level == second.level:
+            lines = words(shared_changes(first.settings, second.settings))
+            text = f"{in_short(lines)}: not compared with each other"
+            found.append(Problem(f"level {first.level}", text, left_out=False))
+    return found
+
+
+def _without_shared_states(group: ComparisonGroup, pairs: Sequence[Comparison]) -> list[Problem]:
+    """Name the pairs of encoders that have no initial state in common."""
+    compared = {frozenset((pair.first.key, pair.second.key)) for pair in pairs}
+    found = []
+    for first, second in itertools.combinations(group.encoders, 2):
+        both = first.finished and second.finished
+        if both and frozenset((first.key, second.key)) not in compared:
+            where = f"{first.label} and {second.label} (level {group.level})"
+            found.append(Problem(where, "no initial state in common: not comparable"))
+    return found
+
+
+def _too_few_seeds(group: ComparisonGroup) -> list[Problem]:
+    """Name the encoders that have too few training seeds for a verdict."""
+    few = [variant for variant in group.encoders if len(variant.finished) < LEAST_SEEDS]
+    if not few:
+        return []
+    listed = in_short([f"{variant.label} has {len(variant.finished)}" for variant in few])
+    text = f"a verdict takes {LEAST_SEEDS} finished training seeds of a variant; {listed}"
+    return [Problem(f"level {group.level}", text, left_out=False)]

@@ -1,0 +1,124 @@
+"""Settings of runs: which of them must be equal to compare two runs, and what differs, in words."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from s2robot.evaluation.baselines import is_baseline
+from s2robot.evaluation.identity import differences
+from s2robot.utils.io import digest_of
+
+Settings = Mapping[str, Any]
+"""``settings`` of ``cell.json``, nested by section."""
+_NOT_OF_BASELINES = ("camera", "inference")
+"""Sections that a baseline, which sees no pixels, does not have."""
+_TILES = ("tile_budget", "tile_choice", "reuse")
+"""Settings of the rollouts that concern pixels alone."""
+_LONGEST_VALUE = 48
+_MOST_NAMED = 6
+
+
+def without_encoder(settings: Settings) -> dict[str, Any]:
+    """Return the settings that the variants of a comparison group share."""
+    return {name: value for name, value in settings.items() if name != "encoder"}
+
+
+def without_pixels(settings: Settings) -> dict[str, Any]:
+    """Return the settings that a baseline shares with the encoders that it is compared with."""
+    shared = without_encoder(settings)
+    rollout = {k: v for k, v in shared.get("rollout", {}).items() if k not in _TILES}
+    return {k: v for k, v in shared.items() if k not in _NOT_OF_BASELINES} | {"rollout": rollout}
+
+
+def group_key(settings: Settings) -> str:
+    """Return the digest of the settings that the variants of a comparison group share."""
+    return digest_of(without_encoder(settings))
+
+
+def baseline_key(settings: Settings) -> str:
+    """Return the digest of the settings that a baseline shares with a comparison group."""
+    return digest_of(without_pixels(settings))
+
+
+def changes(first: Settings, second: Settings) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ: dotted name to both values.
+
+    Options of the encoder have their own names, without the section; the digest of weights is left
+    out where the backbone's name differs. Against a baseline, settings of pixels are left out.
+
+    Args:
+        first: settings of a run.
+        second: settings of another run.
+
+    Examples:
+        >>> first = {"encoder": {"backbone": "vit", "scales": [1]}, "train": {"epochs": 30}}
+        >>> second = {"encoder": {"backbone": "vit", "scales": [1, 2]}, "train": {"epochs": 60}}
+        >>> changes(first, second)
+        {'scales': ([1], [1, 2]), 'train.epochs': (30, 60)}
+    """
+    one, other = first.get("encoder", {}), second.get("encoder", {})
+    if _is_of_baseline(first) or _is_of_baseline(second):
+        one, other = ({"backbone": encoder.get("backbone")} for encoder in (one, other))
+    found = {name: (a, b) for name, a, b in differences(one, other)}
+    if "backbone" in found:
+        found.pop("weights_digest", None)
+    return found | shared_changes(first, second)
+
+
+def shared_changes(first: Settings, second: Settings) -> dict[str, tuple[Any, Any]]:
+    """Return the settings besides the encoder that differ: dotted name to both values.
+
+    Args:
+        first: settings of a run.
+        second: settings of another run.
+    """
+    baseline = _is_of_baseline(first) or _is_of_baseline(second)
+    shared = without_pixels if baseline else without_encoder
+    return {name: (a, b) for name, a, b in differences(shared(first), shared(second))}
+
+
+def _is_of_baseline(settings: Settings) -> bool:
+    return is_baseline(str(settings.get("encoder", {}).get("backbone")))
+
+
+def words(found: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """Return a line for each setting that differs.
+
+    Args:
+        found: as ``changes`` returns it.
+
+    Examples:
+        >>> words({"train.epochs": (30, 60), "scales": ([1], [1, 2])})
+        ['train.epochs 30 against 60', 'scales (1) against (1, 2)']
+    """
+    return [f"{name} {value(a)} against {value(b)}" for name, (a, b) in found.items()]
+
+
+def in_short(lines: Sequence[str]) -> str:
+    """Return lines as one text; of many, the first ones and the number of the others.
+
+    Examples:
+        >>> in_short(["one", "two"])
+        'one; two'
+    """
+    more = len(lines) - _MOST_NAMED
+    return "; ".join(lines[:_MOST_NAMED]) + (f"; and {more} more" if more > 0 else "")
+
+
+def value(setting: Any) -> str:
+    """Return a setting as text.
+
+    Examples:
+        >>> value([1, 2.0]), value(None), value("mlp"), value(True)
+        ('(1, 2)', 'unset', 'mlp', 'true')
+    """
+    if isinstance(setting, list):
+        return "(" + ", ".join(value(item) for item in setting) + ")"
+    if setting is None:
+        return "unset"
+    if isinstance(setting, float):
+        return f"{setting:g}"
+    text = setting if isinstance(setting, str) else json.dumps(setting, ensure_ascii=False)
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE // 2]}…"

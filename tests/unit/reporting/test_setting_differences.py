@@ -1,0 +1,58 @@
+"""What differs between settings, and which settings a group shares."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from s2robot.reporting.setting_differences import (
+    baseline_key,
+    changes,
+    group_key,
+    in_short,
+    shared_changes,
+    value,
+    words,
+)
+
+
+def settings(backbone: str = "vit", **sections: Any) -> dict[str, Any]:
+    pixels = backbone not in ("none", "state")
+    return {
+        "encoder": {"backbone": backbone, "weights_digest": f"digest of {backbone}"},
+        "camera": {"name": "far"} if pixels else None,
+        "inference": {"dtype": "float32"} if pixels else None,
+        "rollout": {"horizon": 32, "tile_budget": 4 if pixels else None},
+        "train": {"epochs": 60},
+        **sections,
+    }
+
+
+def test_a_group_shares_everything_but_the_encoder():
+    assert group_key(settings("vit")) == group_key(settings("resnet"))
+    assert group_key(settings()) != group_key(settings(train={"epochs": 30}))
+
+
+def test_a_baseline_shares_everything_that_is_not_of_pixels():
+    assert baseline_key(settings("none")) == baseline_key(settings("vit"))
+    assert baseline_key(settings("none")) != baseline_key(settings(train={"epochs": 30}))
+
+
+def test_a_backbones_weights_are_named_only_where_its_name_is_the_same():
+    assert changes(settings("vit"), settings("resnet")) == {"backbone": ("vit", "resnet")}
+    other = settings(encoder={"backbone": "vit", "weights_digest": "another"})
+    assert changes(settings(), other) == {"weights_digest": ("digest of vit", "another")}
+
+
+def test_settings_of_pixels_do_not_differ_from_a_baselines():
+    assert changes(settings("none"), settings("vit")) == {"backbone": ("none", "vit")}
+    assert shared_changes(settings("none"), settings("vit")) == {}
+
+
+def test_a_section_that_one_run_lacks_differs_as_a_whole():
+    found = changes(settings(search=None), settings(search={"trials": 8}))
+    assert words(found) == ['search unset against {"trials": 8}']
+
+
+def test_long_values_and_long_lists_are_cut():
+    assert value("x" * 100) == "x" * 24 + "…"
+    assert in_short([str(i) for i in range(9)]) == "0; 1; 2; 3; 4; 5; and 3 more"

@@ -196,7 +196,7 @@ def _described(variant: VariantResults, other: VariantResults) -> str:
 def _table(pair: Comparison, metric: str) -> str:
     """Return both success rates, the difference, the tests and the verdict in words."""
     rows = [("", "success", "95 %", "seeds", "episodes")]
-    for variant, seeds in zip((pair.first, pair.second), pair.seeds, strict=True):
+    for variant, seeds in zip(_compared(pair), pair.seeds, strict=True):
         rate, (successes, episodes) = variant.rate(metric), variant.count(metric)
         limits = f"{100 * rate.low:.1f} to {100 * rate.high:.1f}"
         rows.append(
@@ -224,6 +224,13 @@ def _table(pair: Comparison, metric: str) -> str:
     )
 
 
+def _compared(pair: Comparison) -> list[VariantResults]:
+    """Return both variants without their unfinished runs, which are not compared."""
+    return [
+        VariantResults(variant.label, variant.finished) for variant in (pair.first, pair.second)
+    ]
+
+
 def _write(pair: Comparison, problems: Sequence[Problem], options: argparse.Namespace) -> None:
     """Write the files that were asked for."""
     families = [("compare", [pair])]
@@ -243,7 +250,7 @@ def _record(pair: Comparison, problems: Sequence[Problem], metric: str) -> dict[
         "metric": metric,
         "arms": [
             {"label": variant.label, "key": variant.key, **rate_record(variant, metric)}
-            for variant in (pair.first, pair.second)
+            for variant in _compared(pair)
         ],
         "comparison": comparison_record(pair),
         "problems": [dataclasses.asdict(problem) for problem in problems],

@@ -87,13 +87,16 @@ class Comparison:
         return self.decidable and self.adjusted_p < ALPHA
 
     @property
+    def close(self) -> bool:
+        """True if it is shown that the success rates are less than the margin apart."""
+        return self.decidable and self.adjusted_equivalence_p < ALPHA
+
+    @property
     def verdict(self) -> str:
         """One of ``VERDICTS``, on the second variant."""
         if self.shown:
             return "better" if self.difference.estimate > 0 else "worse"
-        if self.decidable and self.adjusted_equivalence_p < ALPHA:
-            return "equivalent"
-        return "not shown"
+        return "equivalent" if self.close else "not shown"
 
     @property
     def ordered(self) -> tuple[VariantResults, VariantResults]:

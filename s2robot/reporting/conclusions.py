@@ -114,7 +114,8 @@ def sentence(pair: Comparison, metric: str) -> str:
     evidence = f"95 % interval {low} to {high}; {_basis(pair)}"
     tested = _adjusted(pair.adjusted_p, pair)
     if pair.shown:
-        return f"{better} is better than {worse}: {estimate} points ({evidence}; {tested})."
+        text = f"{better} is better than {worse}: {estimate} points ({evidence}; {tested})."
+        return text + f" They are {_apart(pair)}." * pair.close
     if pair.verdict == "equivalent":
         tested = f"{_adjusted(pair.adjusted_equivalence_p, pair)} for equivalence"
         text = f"{better} and {worse} are equivalent: {_apart(pair)} "

@@ -135,6 +135,7 @@ def _plot_style(salt: str) -> Any:
     return matplotlib.rc_context(
         {
             "svg.fonttype": "none",
+            "text.parse_math": False,  # a label may hold any character
             "svg.hashsalt": salt,
             "font.size": 10,
             "text.color": INK,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -27,6 +28,9 @@ _FURTHER = ("demos", "head", "provenance")
 """Further entries that a run can do without."""
 _OF_ROWS = ("task", "camera", "rollout", "inference", "versions")
 """Sections of the settings that ``run.json`` has as well."""
+_UNWRITABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ud800-\udfff\ufffe\uffff]")
+"""Control characters, and halves of surrogate pairs."""
+_REPLACED = "holds characters that cannot be written; they are replaced"
 _REPEAT = "repeat the run with `s2robot sweep`"
 
 
@@ -128,7 +132,7 @@ class _RunReader:
         if not isinstance(info, dict):
             raise _UnusableError("cell.json holds no description of a run")
         _check_format(info.get("format", 1))
-        numbers = [name for name, text in oddities.items() if text != _HALF]
+        numbers = [name for name, text in oddities.items() if text != _REPLACED]
         wrong = [name for name in numbers if name.startswith("settings.")]
         if wrong:
             raise _UnusableError(f"{wrong[0]} in cell.json {oddities[wrong[0]]}; {_REPEAT}")
@@ -341,13 +345,10 @@ def _misplaced_rows(runs: Sequence[RunResult], folder: str | Path) -> list[Probl
     return found
 
 
-_HALF = "holds half of a surrogate pair, which is no character; it is replaced"
-
-
 def _cleaned(value: Any, name: str) -> tuple[Any, dict[str, str]]:
     """Return a JSON value that can be written again, and what was wrong by dotted name.
 
-    Numbers that JSON does not have become None, and characters that UTF-8 does not have "?".
+    Numbers that JSON does not have become None, and characters that cannot be written "?".
     """
     if isinstance(value, dict):
         parts = {key: _cleaned(item, f"{name}.{key}".lstrip(".")) for key, item in value.items()}
@@ -357,7 +358,7 @@ def _cleaned(value: Any, name: str) -> tuple[Any, dict[str, str]]:
         found = [part[0] for part in parts.values()]
     elif isinstance(value, str):
         text = _printable(value)
-        return text, {} if text == value else {_printable(name): _HALF}
+        return text, {} if text == value else {_printable(name): _REPLACED}
     elif isinstance(value, (int, float)) and not _is_finite(value):
         what = "is NaN" if value != value else "is infinite or too large"
         return None, {_printable(name): what}
@@ -383,7 +384,7 @@ def _parsed(path: Path) -> Any:
 
 
 def _printable(text: str) -> str:
-    return text.encode("utf-8", "replace").decode()
+    return _UNWRITABLE.sub("?", text)
 
 
 def _short(value: object) -> str:

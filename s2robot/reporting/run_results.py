@@ -88,7 +88,7 @@ class RunResult:
         It is the same on levels that differ in their appearance alone, if the whole sets of initial
         states start alike.
         """
-        return f"{self.info['conditions'].get('starts')}:{row['index']}"
+        return f"{self.info['conditions'].get('starts', self.path)}:{row['index']}"
 
 
 def state_of(run: RunResult, row: Mapping[str, Any]) -> str:

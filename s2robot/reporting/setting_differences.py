@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from s2robot.evaluation.baselines import is_baseline
+from s2robot.evaluation.baselines import displayed_name, is_baseline
 from s2robot.evaluation.identity import differences
 from s2robot.utils.io import digest_of
 
@@ -60,7 +60,7 @@ def changes(first: Settings, second: Settings) -> dict[str, tuple[Any, Any]]:
     """
     one, other = first.get("encoder", {}), second.get("encoder", {})
     if _is_of_baseline(first) or _is_of_baseline(second):
-        one, other = ({"backbone": encoder.get("backbone")} for encoder in (one, other))
+        one, other = ({"backbone": displayed_name(str(e.get("backbone")))} for e in (one, other))
     found = {name: (a, b) for name, a, b in differences(one, other)}
     if "backbone" in found:
         found.pop("weights_digest", None)

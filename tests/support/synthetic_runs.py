@@ -65,7 +65,9 @@ def write_run(
         "conditions": conditions(planned, first, level),
         "demos": {"digest": "d", "n": 120, "level": level},
         "parameters": PARAMETERS.get(backbone, 0),
-        "gflops_per_frame": 0.0 if baseline else GFLOPS[backbone] * sum(TILES[s] for s in scales),
+        "gflops_per_frame": 0.0
+        if baseline
+        else GFLOPS.get(backbone, 1.0) * sum(TILES[s] for s in scales),
         "embedding_dim": 0 if baseline else 12_288 * len(scales),
         "head": {"lr": 0.003, "softmax_scale": 3.0, "trials": [1, 2]},
         "settings": merged,

@@ -71,6 +71,16 @@ def test_equivalence_names_the_margin(tmp_path):
     assert conclusion.short == "Equivalent: no more than 5 points apart"
 
 
+def test_a_shown_difference_within_the_margin_is_called_small(tmp_path):
+    states = np.arange(2000)
+    for seed in range(6):
+        write_run(tmp_path, states % 100 < 96, seed=seed)
+        write_run(tmp_path, states % 100 < 98, SMALL, (1, 2), seed=seed)
+    text = only_sentence(tmp_path)
+    assert "is better than" in text
+    assert text.endswith("They are no more than 5 points apart.")
+
+
 def test_a_small_difference_is_not_claimed_and_the_seeds_it_takes_are_named(tmp_path):
     for seed, rate in enumerate((0.5, 0.6, 0.7, 0.55)):
         write_run(tmp_path, outcomes(rate, seed), seed=seed)

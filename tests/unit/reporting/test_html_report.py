@@ -155,8 +155,14 @@ def test_problems_are_on_the_page_and_the_rest_is_reported(tmp_path):
     text = Page(page).text
     assert "Left out, noticed" in text
     assert "cell.json is of format 1" in text
-    assert "label in cell.json holds half of a surrogate pair" in text
+    assert "label in cell.json holds characters that cannot be written" in text
     assert f"{SMALL} (1)" in text
+
+
+def test_labels_are_no_formulas(tmp_path):
+    """Matplotlib reads text between dollar signs as TeX."""
+    change_run(write_run(tmp_path, outcomes(0.5, 0), "$\\bad$", scales=()), gflops_per_frame=9.2)
+    assert "bad" in write_report(tmp_path, tmp_path / "out").html.read_text(encoding="utf-8")
 
 
 @pytest.mark.usefixtures("without_figures")

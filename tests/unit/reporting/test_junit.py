@@ -10,6 +10,7 @@ from support.synthetic_runs import SMALL, change_run, outcomes, write_run
 
 from s2robot.reporting.junit import junit
 from s2robot.reporting.report import Report, make_report
+from s2robot.reporting.run_files import Problem
 
 
 @pytest.fixture
@@ -50,9 +51,17 @@ def test_a_run_that_was_left_out_is_an_error_and_what_was_noticed_is_output(repo
     assert "format 1" in case[0].get("message", "")
     output = runs.findtext("system-out") or ""
     assert "noticed: " in output
-    assert "surrogate" in output
+    assert "cannot be written" in output
+
+
+def test_any_text_is_safe_in_xml(tmp_path):
+    change_run(write_run(tmp_path / "a\x1b\x01", outcomes(0.5, 0)), format=1)
+    write_run(tmp_path / "b", outcomes(0.5, 0))
+    problems = [*make_report(tmp_path).problems, Problem("\ufffe", "\x00 ]]> <")]
+    root = ElementTree.fromstring(junit([], problems, "success_once", ()).encode())
+    assert [error.text for error in root.iter("error")][1] == "? ]]> <"
 
 
 def test_labels_are_safe_in_xml(report):
     names = [case.get("name", "") for case in parsed(report).iter("testcase")]
-    assert any("a <b> & \ufffd\ufffd ? c" in name for name in names)
+    assert any("a <b> & ?? ? c" in name for name in names)

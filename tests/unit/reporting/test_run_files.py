@@ -64,7 +64,7 @@ def test_a_run_that_cannot_be_told_apart_is_left_out(tmp_path, entries, message)
         ({"gflops_per_frame": "9"}, "gflops_per_frame in cell.json is '9', no number from 0"),
         ({"parameters": -3}, "parameters in cell.json is -3, no number from 0"),
         ({"parameters": 10**400}, "parameters in cell.json is infinite or too large"),
-        ({"label": "a\ud800b"}, "label in cell.json holds half of a surrogate pair"),
+        ({"label": "a\ud800b"}, "label in cell.json holds characters that cannot be written"),
         ({"demos": "all"}, "demos in cell.json is 'all'"),
         ({"head": {"lr": math.nan}}, "head.lr in cell.json is NaN"),
     ],

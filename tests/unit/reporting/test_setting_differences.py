@@ -44,7 +44,7 @@ def test_a_backbones_weights_are_named_only_where_its_name_is_the_same():
 
 
 def test_settings_of_pixels_do_not_differ_from_a_baselines():
-    assert changes(settings("none"), settings("vit")) == {"backbone": ("none", "vit")}
+    assert changes(settings("none"), settings("vit")) == {"backbone": ("blind", "vit")}
     assert shared_changes(settings("none"), settings("vit")) == {}
 
 

@@ -1,4 +1,4 @@
-"""Variances, p-values and limits of clustered outcomes, on tables with any leading axes.
+"""Variances of clustered outcomes and limits of a rate, on tables with any leading axes.
 
 A table holds one variant's outcomes: ``values (..., S, C)``, 0.0 or 1.0 for S seeds and C
 conditions, and ``present (S, C)``, false where a seed did not run on a condition (its value is 0).
@@ -12,13 +12,14 @@ from collections.abc import Sequence
 import numpy as np
 from scipy import special
 
-Numbers = float | np.ndarray
 Table = tuple[np.ndarray, np.ndarray]
 """Outcomes of a variant and their presence."""
 PSEUDO_COUNT = 0.5
-"""Successes and failures added to a variant for its independent episodes (Jeffreys' prior)."""
+"""Successes and failures added to a variant (Jeffreys' prior)."""
 LEAST_CORRELATION = 0.1
-"""Least correlation of two seeds' outcomes in one condition, for the limits of a rate."""
+"""Least correlation of two seeds' outcomes in one condition, for limits of rates.
+
+Rare failures gather in conditions that a sample may miss."""
 EPSILON = 1e-9
 
 
@@ -61,79 +62,43 @@ def mean_between(covariances: np.ndarray) -> np.ndarray:
     return covariances.sum(axis=(-2, -1)) / (seeds * (seeds - 1))
 
 
-def independent_variance(values: np.ndarray, present: np.ndarray) -> np.ndarray:
-    """Return the variance that a mean rate of independent episodes would have, (...).
+def smoothed_spread(values: np.ndarray, present: np.ndarray) -> np.ndarray:
+    """Return the variance of a single outcome, positive for rates of 0 and 1 too, (...).
 
-    Half a success and half a failure are added, so that it is positive for rates of 0 and 1.
+    Half a success and half a failure are added.
     """
     episodes = present.sum()
     successes = seed_rates(values, present).mean(axis=-1) * episodes
     rate = (successes + PSEUDO_COUNT) / (episodes + 2 * PSEUDO_COUNT)
-    return rate * (1 - rate) * np.mean(1 / present.sum(axis=1)) / len(present)
+    return rate * (1 - rate)
 
 
-def difference_error(
-    first: np.ndarray, first_present: np.ndarray, second: np.ndarray, second_present: np.ndarray
+def condition_variance(
+    values: np.ndarray, present: np.ndarray, within: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return standard error and degrees of freedom of a difference of mean rates, (...) each.
+    """Return the conditions' part of a mean rate's variance, and the whole if all seeds were equal.
 
     Args:
-        first: outcomes of one variant, (..., S, C) with S of at least 2.
-        first_present: whether its seeds ran on a condition, (S, C).
-        second: outcomes of the other variant on the same conditions, (..., T, C).
-        second_present: whether its seeds ran on a condition, (T, C).
+        values: outcomes, (..., S, C) with S of at least 2.
+        present: whether a seed ran on a condition, (S, C).
+        within: mean covariance of two seeds' rates, (...).
     """
-    seeds, conditions = first_present.shape
-    covariances = seed_covariances(
-        np.concatenate([first, second], axis=-2), np.concatenate([first_present, second_present])
-    )
-    shared = (
-        mean_between(covariances[..., :seeds, :seeds])
-        + mean_between(covariances[..., seeds:, seeds:])
-        - 2 * covariances[..., :seeds, seeds:].mean(axis=(-2, -1))
-    )
-    parts = np.stack(
-        [
-            seed_variance(first, first_present),
-            seed_variance(second, second_present),
-            np.maximum(shared, 0),
-        ]
-    )
-    part_dof = np.array([seeds - 1, len(second_present) - 1, max(conditions - 1, 1)], dtype=float)
-    variance = parts.sum(axis=0)
-    uncertainty = np.tensordot(1 / part_dof, parts**2, 1)
-    known = uncertainty > 0
-    dof = np.where(known, variance**2 / np.where(known, uncertainty, 1), part_dof[:2].min())
-    return np.sqrt(variance), dof
+    spread = smoothed_spread(values, present)
+    shared = np.maximum(within, LEAST_CORRELATION * mean_between(overlap(present)) * spread)
+    independent = spread * np.mean(1 / present.sum(axis=1)) / len(present)
+    return shared, independent + (1 - 1 / len(present)) * shared
 
 
-def tail_probability(distance: Numbers, error: Numbers, dof: Numbers, floor: Numbers) -> np.ndarray:
-    """Return the one-sided probability of an estimate at least this far above a hypothesis.
-
-    It is the larger of that of Student's t and that of independent episodes, (...).
+def effective_episodes(rate: np.ndarray, variance: np.ndarray, most: np.ndarray) -> np.ndarray:
+    """Return the number of independent episodes whose rate has a variance, (...).
 
     Args:
-        distance: estimate minus hypothesis; negative values give more than a half.
-        error: standard error from seeds and conditions; infinite where it is unknown.
-        dof: degrees of freedom of `error`.
-        floor: standard error of independent episodes.
+        rate: success rate.
+        variance: of the rate.
+        most: largest number; the result for rates of 0 and 1.
     """
-    t = distance / np.maximum(error, EPSILON)
-    return np.maximum(special.stdtr(np.maximum(dof, 1.0), -t), special.ndtr(-distance / floor))
-
-
-def half_width(error: Numbers, dof: Numbers, floor: Numbers, confidence: float) -> np.ndarray:
-    """Return half the width of an interval: the wider of Student's t and independent episodes'.
-
-    Args:
-        error: standard error from seeds and conditions; infinite where it is unknown.
-        dof: degrees of freedom of `error`.
-        floor: standard error of independent episodes.
-        confidence: coverage of the interval.
-    """
-    upper = (1 + confidence) / 2
-    quantile = special.stdtrit(np.maximum(dof, 1.0), upper)
-    return np.maximum(quantile * error, special.ndtri(upper) * floor)
+    spread = rate * (1 - rate)
+    return np.where(spread > 0, np.minimum(spread / np.maximum(variance, EPSILON**2), most), most)
 
 
 def rate_limits(
@@ -147,24 +112,17 @@ def rate_limits(
         confidence: coverage of the interval.
     """
     seeds, conditions = present.shape
-    episodes = present.sum()
     upper = (1 + confidence) / 2
     rate = seed_rates(values, present).mean(axis=-1)
-    spread = rate * (1 - rate)
-    overlap = mean_between(_overlap(present))
-    condition_part = np.maximum(
-        mean_between(seed_covariances(values, present)), LEAST_CORRELATION * overlap * spread
-    )
+    within = mean_between(seed_covariances(values, present))
+    shared, least = condition_variance(values, present, within)
     squared_half_width = (
         special.stdtrit(seeds - 1, upper) ** 2 * seed_variance(values, present)
-        + special.stdtrit(max(conditions - 1, 1), upper) ** 2 * condition_part
+        + special.stdtrit(max(conditions - 1, 1), upper) ** 2 * shared
     )
-    wide = squared_half_width > special.stdtrit(episodes - 1, upper) ** 2 * spread / episodes
-    effective = np.where(
-        wide,
-        special.stdtrit(episodes - 1, upper) ** 2 * spread / np.where(wide, squared_half_width, 1),
-        episodes,
-    )
+    most = smoothed_spread(values, present) / least
+    variance = squared_half_width / special.ndtri(upper) ** 2
+    effective = effective_episodes(rate, variance, most)
     return clopper_pearson(rate * effective, effective, confidence)
 
 
@@ -205,11 +163,11 @@ def component_variances(tables: Sequence[Table]) -> tuple[float, float, float]:
         present = np.concatenate([first_present, second_present])
         other = np.s_[: len(first_present), len(first_present) :]
         covariances = seed_covariances(np.concatenate([first, second]), present)
-        between = covariances[other].sum() / _overlap(present)[other].sum()
+        between = covariances[other].sum() / overlap(present)[other].sum()
     own = [
-        seed_covariances(*table).sum() / _overlap(table[1]).sum()
+        seed_covariances(*table).sum() / overlap(table[1]).sum()
         for table in several
-        if _overlap(table[1]).any()
+        if overlap(table[1]).any()
     ]
     condition = np.mean(own) if own else between
     within = np.mean([_within_seeds(*table) for table in tables])
@@ -222,7 +180,7 @@ def _within_seeds(values: np.ndarray, present: np.ndarray) -> float:
     return float(np.mean(rates * (1 - rates) * episodes / np.maximum(episodes - 1, 1)))
 
 
-def _overlap(present: np.ndarray) -> np.ndarray:
+def overlap(present: np.ndarray) -> np.ndarray:
     """Return the covariance of every two seeds' means of a unit effect of conditions, (S, S)."""
     share = present / present.sum(axis=1, keepdims=True)
     products = share @ share.T

@@ -38,7 +38,10 @@ ENCODERS = (
     ("random/resnet18-224", {"scales": (1, 2), "readout": "mean", "input_mode": "interpolate"}),
     ("random/vitt16-128", {"scales": (1,), "readout": "cls", "taps": (5, 11)}),
 )
-VOLATILE = {"provenance", "latency_ms", "latency_ms_one_frame", "latency", "seconds", "sha256"}
+VOLATILE = {"provenance", "latency_ms", "latency_ms_one_frame", "latency", "seconds", "sha256"} | {
+    "eval_s",
+    "eval_ep_s",
+}
 """Keys of JSON that hold clock times, the machine's record, or a digest over that record."""
 
 

@@ -3,7 +3,8 @@
 ``<root>/<key>/`` holds one scale of one data set: shards of some hundred frames each, and
 ``meta.json``, which lists the shards with their SHA-256. A shard is valid once it is listed, so a
 killed process loses at most one. Each scale has its own entry, so encoders that share a scale share
-its features.
+its features. Runtime, class of the device and versions are part of the key, since the last digits
+depend on them.
 """
 
 from __future__ import annotations

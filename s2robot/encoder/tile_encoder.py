@@ -126,10 +126,10 @@ class TileEncoder(nn.Module):
 
     @property
     def inference(self) -> dict[str, Any]:
-        """What decides the last digits of an embedding besides the spec, JSON-able.
+        """Runtime, precision in force and class of the device, JSON-able.
 
-        These are the runtime (with its version, or the digests of its models), the precision in
-        force and the class of the device.
+        They decide the last digits of an embedding; a runtime has its version, or the digests of
+        its models.
         """
         described = {k: v for k, v in self.runtime.describe().items() if k != "torch"}
         return {

@@ -11,7 +11,7 @@ from s2robot.evaluation.evaluate import EvalConfig
 from s2robot.experiments.variant import VariantConfig
 from s2robot.policies.config import PolicyConfig
 from s2robot.training.hyperparameter_search import SearchConfig
-from s2robot.training.trainer import TrainConfig
+from s2robot.training.seed_trainer import TrainConfig
 
 
 @dataclass(frozen=True)

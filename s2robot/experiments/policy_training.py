@@ -29,7 +29,7 @@ from s2robot.policies.checkpoint import (
 from s2robot.policies.config import PolicyConfig
 from s2robot.training.hyperparameter_search import HyperparameterChoice, search_many
 from s2robot.training.many_seeds import DivergedSeedsError, fit_many
-from s2robot.training.trainer import FitResult, TrainConfig
+from s2robot.training.seed_trainer import FitResult, TrainConfig
 from s2robot.utils.io import digest_of, locked, write_json
 from s2robot.utils.provenance import provenance
 

@@ -20,8 +20,8 @@ from s2robot.errors import DivergedError
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData
 from s2robot.training.many_seeds import DivergedSeedsError, fit_many
+from s2robot.training.seed_trainer import FitResult, TrainConfig
 from s2robot.training.stacked_policy import STACKABLE_KINDS
-from s2robot.training.trainer import FitResult, TrainConfig
 from s2robot.utils.io import append_jsonl, digest_of, read_jsonl
 from s2robot.utils.validation import require_at_least
 

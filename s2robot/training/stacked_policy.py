@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -44,8 +44,18 @@ class StackedPolicy:
             proprio: normalized ``(G, B, P)``.
             actions: ``(G, B, A)``.
         """
-        outputs = self._outputs(self._observe(embedding, proprio))
-        return self._policy.frame_losses(outputs, actions).mean(dim=1)
+        nets = self._policy.network.nets
+        hidden = self._apply(
+            nets["mlp"]._model, "network.nets.mlp._model", self._observe(embedding, proprio)
+        )
+        decoder = nets["decoder"].nets
+        raw = {key: self._linear(f"network.nets.decoder.nets.{key}", hidden) for key in decoder}
+        if self._policy.config.kind == "mlp":
+            return self._policy.frame_losses(raw["action"].tanh(), actions).mean(dim=1)
+        # One by one: the last digits of exponentials depend on where they stand in a tensor.
+        seeds = zip(*raw.values(), actions, strict=True)
+        mixtures = ((self._mixture(dict(zip(raw, own, strict=True))), each) for *own, each in seeds)
+        return torch.stack([self._policy.frame_losses(*each).mean() for each in mixtures])
 
     def _observe(self, embedding: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
         """Return the input of the network ``(G, B, P + width of the head)``."""
@@ -72,22 +82,15 @@ class StackedPolicy:
         shift = functional.pad(bias[:, keypoints:], (2, 0))
         return (pooled + shift[:, None, None]).flatten(2)
 
-    def _outputs(self, observation: torch.Tensor) -> Any:
-        """Return what ``Policy.outputs`` returns, for all seeds: see robomimic's actor networks."""
-        nets = self._policy.network.nets
-        hidden = self._apply(nets["mlp"]._model, "network.nets.mlp._model", observation)
-        decoder = nets["decoder"].nets
-        out = {key: self._linear(f"network.nets.decoder.nets.{key}", hidden) for key in decoder}
-        if self._policy.config.kind == "mlp":
-            return out["action"].tanh()
-        modes = (self._policy.config.gmm_modes, self._policy.action_dim)
-        mean = out["mean"].unflatten(-1, modes).tanh()
-        std = functional.softplus(out["scale"].unflatten(-1, modes))
-        normal = distributions.Normal(
-            mean, std + self._policy.config.gmm_min_std, validate_args=False
-        )
+    def _mixture(self, raw: Mapping[str, torch.Tensor]) -> distributions.Distribution:
+        """Return the distribution of actions of one seed, as robomimic's GMM network does."""
+        config = self._policy.config
+        modes = (config.gmm_modes, self._policy.action_dim)
+        std = functional.softplus(raw["scale"].unflatten(-1, modes)) + config.gmm_min_std
+        mean = raw["mean"].unflatten(-1, modes).tanh()
+        normal = distributions.Normal(mean, std, validate_args=False)
         return distributions.MixtureSameFamily(
-            distributions.Categorical(logits=out["logits"], validate_args=False),
+            distributions.Categorical(logits=raw["logits"], validate_args=False),
             distributions.Independent(normal, 1, validate_args=False),
             validate_args=False,
         )

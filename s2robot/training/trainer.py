@@ -2,89 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import copy
-import dataclasses
-import math
-import pickle
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import torch
-from torch import nn
 
-from s2robot.errors import CorruptFileError, DivergedError, MismatchError
 from s2robot.policies.config import PolicyConfig
-from s2robot.policies.dataset import TrajectoryData, acting_windows, training_windows
-from s2robot.policies.policy import Policy
-from s2robot.training.frames import DeviceFrames
-from s2robot.training.validation import validate
-from s2robot.utils.devices import resolve_device
-from s2robot.utils.io import atomic_path, digest_of
-from s2robot.utils.optim import cosine_schedule, parameter_groups, seeded, set_learning_rate
-from s2robot.utils.validation import require_at_least, require_below_one, require_positive
-
-CHECKPOINT = "checkpoint.pt"
-
-# Windows of a sequence policy overlap: an epoch draws so many that it has each frame about twice.
-_WINDOW_COVERAGE = 2
-_UNREADABLE = (RuntimeError, OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError)
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Settings of a training; its result is the last weights, not the best of several evaluations.
-
-    Raises:
-        ValueError: a field is out of range; the message states what is allowed.
-
-    Examples:
-        >>> TrainConfig(epochs=30).batch_size
-        128
-        >>> TrainConfig(lr=0.0)
-        Traceback (most recent call last):
-        ValueError: lr is 0.0; it must be positive
-    """
-
-    epochs: int = 60
-    """Passes over the training frames."""
-    batch_size: int = 128
-    """Frames per step; sequence policies take as many windows as contain about these."""
-    lr: float = 3e-3
-    """Peak learning rate; it decays to zero along a cosine."""
-    warmup: float = 0.05
-    """Share of all steps in which the learning rate rises linearly."""
-    weight_decay: float = 1e-2
-    """Weight decay (AdamW) of matrices."""
-    grad_clip: float = 1.0
-    """Largest norm of the gradient; 0 disables clipping."""
-    ema_decay: float = 0.99
-    """Decay per step of the moving average of the weights, which is the result; 0 for none."""
-    proprio_noise: float = 0.0
-    """Noise on proprioception in training, as a share of its standard deviation."""
-    checkpoint_every: int = 10
-    """Epochs between checkpoints."""
-    seed: int = 0
-    """Seed of initial weights, order of frames, noise and dropout."""
-
-    def __post_init__(self) -> None:
-        require_at_least(self, 1, "epochs", "batch_size", "checkpoint_every")
-        require_at_least(self, 0, "weight_decay", "grad_clip", "proprio_noise", "seed")
-        require_positive(self, "lr")
-        require_below_one(self, "ema_decay", "warmup")
-
-
-@dataclass(frozen=True, eq=False)
-class FitResult:
-    """A trained policy in evaluation mode, and the history of its training."""
-
-    policy: Policy
-    history: tuple[dict[str, float], ...]
-    """One row per epoch: epoch, lr, train_loss, and the values of ``validate``."""
-    resumed_from: int
-    """Number of epochs of an earlier, interrupted training."""
+from s2robot.policies.dataset import TrajectoryData
+from s2robot.training.many_seeds import DivergedSeedsError, fit_many
+from s2robot.training.seed_trainer import CHECKPOINT as CHECKPOINT
+from s2robot.training.seed_trainer import FitResult, TrainConfig
 
 
 def fit(
@@ -99,7 +26,7 @@ def fit(
     """Train a policy; an interrupted training resumes from its last checkpoint.
 
     On the same machine with the same number of threads, a resumed training ends with the same
-    weights, bit for bit, as an uninterrupted one.
+    weights, bit for bit, as an uninterrupted one. To train many seeds, see ``fit_many``.
 
     Args:
         data: embeddings, proprioception, actions.
@@ -118,200 +45,11 @@ def fit(
         MismatchError: the checkpoint in ``run_dir`` is of another training.
         CorruptFileError: the checkpoint cannot be read.
     """
-    trainer = Trainer(data, policy_config, train_config, resolve_device(device))
-    folder = Path(run_dir) if run_dir is not None else None
-    if folder is not None and resume and (folder / CHECKPOINT).exists():
-        trainer.load(folder / CHECKPOINT)
-    resumed_from = len(trainer.history)
-    with scalar_log(folder, resumed_from) as log:
-        for epoch in range(resumed_from, train_config.epochs):
-            row = trainer.epoch(epoch)
-            log(row)
-            if on_epoch is not None:
-                on_epoch(row)
-            if folder is not None and trainer.is_checkpoint():
-                trainer.save(folder / CHECKPOINT)
-    return FitResult(trainer.result(), tuple(trainer.history), resumed_from)
-
-
-class Trainer:
-    """State of a training between epochs.
-
-    Args:
-        data: embeddings, proprioception, actions.
-        policy_config: network and readout.
-        config: optimization.
-        device: of the training.
-        beside: training on the same data and device, whose frames and statistics are used too.
-    """
-
-    def __init__(
-        self,
-        data: TrajectoryData,
-        policy_config: PolicyConfig,
-        config: TrainConfig,
-        device: torch.device,
-        beside: Trainer | None = None,
-    ) -> None:
-        self.config = config
-        self.device = device
-        self.key = digest_of(
-            [data.digest, dataclasses.asdict(policy_config), dataclasses.asdict(config)]
-        )
-        with seeded(config.seed, 0):
-            policy = Policy.for_data(policy_config, data, beside and beside.policy)
-        self.policy = policy.to(device)
-        self.average = copy.deepcopy(self.policy)
-        self.optimizer = torch.optim.AdamW(
-            parameter_groups(self.policy, config.weight_decay), lr=config.lr
-        )
-        self.frames = beside.frames if beside else DeviceFrames(data, self.policy, device)
-        self.windows = (
-            beside.windows if beside else training_windows(policy_config, data, data.train_episodes)
-        )
-        self.held_out = (
-            beside.held_out if beside else acting_windows(policy_config, data, data.valid_episodes)
-        )
-        self.history: list[dict[str, float]] = []
-        self._plan()
-
-    def _plan(self) -> None:
-        """Compute the windows and the steps of an epoch."""
-        length = self.windows.index[0].numel()
-        coverage = 1.0 if length == 1 else _WINDOW_COVERAGE / length
-        self.windows_per_epoch = math.ceil(len(self.windows) * coverage)
-        self.steps_per_epoch = math.ceil(self.windows_per_epoch * length / self.config.batch_size)
-
-    def epoch(self, epoch: int) -> dict[str, float]:
-        """Train for one epoch; its randomness depends on the seed and the epoch alone."""
-        self.policy.train()
-        with seeded(self.config.seed, epoch + 1):
-            first = epoch * self.steps_per_epoch
-            losses = [self._step(first + i, batch) for i, batch in enumerate(self.batches())]
-        return self.finish_epoch(self.learning_rate(first + len(losses) - 1), losses)
-
-    def batches(self) -> tuple[torch.Tensor, ...]:
-        """Return the windows of each step of an epoch, in an order drawn from torch's generator."""
-        order = torch.randperm(len(self.windows))[: self.windows_per_epoch]
-        return order.tensor_split(self.steps_per_epoch)
-
-    def finish_epoch(self, lr: float, losses: list[torch.Tensor]) -> dict[str, float]:
-        """Validate and return a new row of the history.
-
-        Args:
-            lr: learning rate of the last step.
-            losses: of all steps of the epoch.
-
-        Raises:
-            DivergedError: their mean is not finite.
-        """
-        epoch = len(self.history) + 1
-        train_loss = float(torch.stack(losses).mean())
-        if not math.isfinite(train_loss):
-            raise DivergedError(
-                f"the loss became {train_loss} in epoch {epoch} of seed {self.config.seed} at a "
-                f"peak learning rate of {self.config.lr}; lower lr, or set grad_clip (now "
-                f"{self.config.grad_clip})"
-            )
-        row = {"epoch": epoch, "lr": lr, "train_loss": train_loss}
-        row |= validate(self.average, self.frames, self.held_out)
-        self.history.append(row)
-        return row
-
-    def _step(self, step: int, batch: torch.Tensor) -> torch.Tensor:
-        set_learning_rate(self.optimizer, self.learning_rate(step))
-        embedding, proprio, actions, mask = self.frames.gather(self.windows, batch)
-        if self.config.proprio_noise:
-            proprio = proprio + self.config.proprio_noise * torch.randn_like(proprio)
-        loss = self.policy.loss(embedding, proprio, actions, mask)
-        self.optimizer.zero_grad()
-        loss.backward()
-        if self.config.grad_clip:
-            nn.utils.clip_grad_norm_(self.policy.parameters(), self.config.grad_clip)
-        self.optimizer.step()
-        average: list[torch.Tensor] = [*self.average.parameters()]
-        weights: list[torch.Tensor] = [*self.policy.parameters()]
-        with torch.no_grad():
-            torch._foreach_lerp_(average, weights, 1 - self.average_decay(step))
-        return loss.detach()
-
-    def learning_rate(self, step: int) -> float:
-        """Return the learning rate of a step of the whole training."""
-        steps = self.config.epochs * self.steps_per_epoch
-        return self.config.lr * cosine_schedule(step, steps, round(self.config.warmup * steps))
-
-    def average_decay(self, step: int) -> float:
-        """Return the decay of the average; smaller at first, so that it forgets the start."""
-        return min(self.config.ema_decay, (1 + step) / (10 + step))
-
-    def is_checkpoint(self) -> bool:
-        """Return whether to save after the last epoch."""
-        done = len(self.history)
-        return done == self.config.epochs or done % self.config.checkpoint_every == 0
-
-    def result(self) -> Policy:
-        """Return the policy with averaged weights, in evaluation mode, on its device."""
-        return self.average.eval()
-
-    def save(self, path: Path) -> None:
-        """Write a checkpoint, atomically; it holds tensors and plain numbers."""
-        state = {
-            "key": self.key,
-            "policy": self.policy.state_dict(),
-            "average": self.average.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-            "history": self.history,
-        }
-        with atomic_path(path) as temporary:
-            torch.save(_own_copy(state), temporary)
-
-    def load(self, path: Path) -> None:
-        """Continue from a checkpoint.
-
-        Raises:
-            MismatchError: it is of another training.
-            CorruptFileError: it cannot be read.
-        """
-        try:
-            state = torch.load(path, map_location="cpu", weights_only=True)
-            key = state["key"]
-        except _UNREADABLE as error:
-            raise CorruptFileError(
-                f"{path} is not a whole checkpoint ({error}); delete it to train from the start"
-            ) from None
-        if key != self.key:
-            raise MismatchError(
-                f"{path} belongs to a training with other data, policy or training settings; "
-                "give another run folder, or resume=false to overwrite it"
-            )
-        self.policy.load_state_dict(state["policy"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.history = state["history"]
-
-
-def _own_copy(state: Any) -> Any:
-    """Return nested values with tensors of their own: a view would be saved with its base."""
-    if isinstance(state, torch.Tensor):
-        return state.detach().clone()
-    if isinstance(state, dict):
-        return {key: _own_copy(value) for key, value in state.items()}
-    return state
-
-
-@contextlib.contextmanager
-def scalar_log(folder: Path | None, epoch: int) -> Iterator[Callable[[dict[str, float]], None]]:
-    """Yield a function that logs a history row to TensorBoard; without a folder it does nothing."""
-    if folder is None:
-        yield lambda row: None
-        return
-    from torch.utils.tensorboard import SummaryWriter  # slow to import
-
-    with SummaryWriter(str(folder / "tb"), purge_step=epoch + 1) as writer:
-
-        def log(row: dict[str, float]) -> None:
-            for name, value in row.items():
-                if name != "epoch":
-                    writer.add_scalar(name, value, int(row["epoch"]))
-
-        yield log
+    seed = train_config.seed
+    folders = {} if run_dir is None else {seed: Path(run_dir)}
+    show = None if on_epoch is None else lambda _, row: on_epoch(row)
+    try:
+        found = fit_many(data, policy_config, train_config, [seed], folders, resume, show, device)
+    except DivergedSeedsError as error:
+        raise error.errors[seed] from None
+    return found[seed]

@@ -29,7 +29,7 @@ FIRST_MET = (
     "s2robot.envs.pick_cube:PickCubeEnv",
     "s2robot.policies.config:PolicyConfig",
     "s2robot.policies.dataset:TrajectoryData",
-    "s2robot.training.trainer:TrainConfig",
+    "s2robot.training.seed_trainer:TrainConfig",
     "s2robot.evaluation.evaluate:EvalConfig",
     "s2robot.evaluation.initial_states:InitialStates",
     "s2robot.experiments.variant:VariantConfig",

@@ -24,7 +24,7 @@ from s2robot.experiments.variant import DemosChoice, Variant, VariantConfig
 from s2robot.policies.checkpoint import load_policy
 from s2robot.policies.config import PolicyConfig
 from s2robot.training.hyperparameter_search import SearchConfig
-from s2robot.training.trainer import TrainConfig, Trainer
+from s2robot.training.seed_trainer import TrainConfig, Trainer
 from s2robot.utils.io import locked, read_json
 
 

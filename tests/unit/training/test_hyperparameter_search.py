@@ -8,6 +8,7 @@ import pytest
 import torch
 from support.policy_data import make_data
 
+from s2robot.errors import DivergedError
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData
 from s2robot.training.hyperparameter_search import (
@@ -19,7 +20,7 @@ from s2robot.training.hyperparameter_search import (
     search_many,
 )
 from s2robot.training.many_seeds import DivergedSeedsError
-from s2robot.training.trainer import DivergedError, TrainConfig
+from s2robot.training.trainer import TrainConfig
 
 POLICY = PolicyConfig(hidden=(8, 8), keypoint_features=1)
 TRAIN = TrainConfig(batch_size=16)

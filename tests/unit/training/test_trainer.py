@@ -14,18 +14,12 @@ import torch
 from support.paths import ROOT, TESTS
 from support.policy_data import make_data
 
-from s2robot.errors import CorruptFileError, MismatchError
+from s2robot.errors import CorruptFileError, DivergedError, MismatchError
 from s2robot.policies.config import KINDS, PolicyConfig
 from s2robot.policies.dataset import TrajectoryData
 from s2robot.policies.policy import Policy
 from s2robot.training.frames import assemble
-from s2robot.training.trainer import (
-    CHECKPOINT,
-    DivergedError,
-    FitResult,
-    TrainConfig,
-    fit,
-)
+from s2robot.training.trainer import CHECKPOINT, FitResult, TrainConfig, fit
 
 SMALL = {"hidden": (16,), "keypoints": 4, "keypoint_features": 2, "context": 3, "rnn_hidden": 8}
 SMALL |= {"transformer_width": 8, "transformer_heads": 2, "transformer_layers": 1}
@@ -132,8 +126,10 @@ def test_divergence_is_an_error() -> None:
 def test_divergence_keeps_the_last_good_checkpoint(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    healthy = Policy.loss
-    monkeypatch.setattr(Policy, "loss", lambda self, *batch: healthy(self, *batch) * factor[0])
+    healthy = Policy.frame_losses
+    monkeypatch.setattr(
+        Policy, "frame_losses", lambda self, *batch: healthy(self, *batch) * factor[0]
+    )
     factor = [1.0]
 
     def on_epoch(row: dict[str, float]) -> None:

@@ -14,10 +14,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from s2robot.cli.arguments import points
 from s2robot.cli.help import help_of
 from s2robot.cli.report import add_metric, print_problems, verdicts, write_text
 from s2robot.errors import S2RobotError, unknown
 from s2robot.evaluation.baselines import displayed_name
+from s2robot.experiments.sequential_results import read_sequential
 from s2robot.reporting.comparisons import (
     MARGIN,
     VERDICTS,
@@ -29,6 +31,7 @@ from s2robot.reporting.conclusions import p_text, signed, statement
 from s2robot.reporting.json_report import FORMAT, comparison_record, rate_record
 from s2robot.reporting.junit import junit
 from s2robot.reporting.markdown import markdown
+from s2robot.reporting.report import with_sequential
 from s2robot.reporting.run_files import Problem, read_runs
 from s2robot.reporting.run_results import KEY_LENGTH, VariantResults, group_variants, label_of
 from s2robot.reporting.setting_differences import changes, in_short, words
@@ -76,7 +79,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--first", metavar="LABEL", help="variant that the other is compared with: its label, or "
         "the beginning of its key in report.json")  # fmt: skip
     add("--second", metavar="LABEL", help="variant that the verdict is on")
-    add("--margin", type=_points, default=MARGIN, metavar="POINTS",
+    add("--margin", type=points, default=MARGIN, metavar="POINTS",
         help="difference of success rates that is too small to matter [percentage points]"
         f" (default: {100 * MARGIN:g})")  # fmt: skip
     add_metric(parser)
@@ -90,16 +93,6 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _points(text: str) -> float:
-    try:
-        points = float(text)
-    except ValueError:
-        points = 0.0
-    if not 0 < points < 100:
-        raise argparse.ArgumentTypeError(f"{text!r} is no number of points between 0 and 100")
-    return points / 100
-
-
 def _compare(options: argparse.Namespace) -> tuple[Comparison, list[Problem]]:
     first, second, problems = _chosen(options)
     pair = compare_pair(first, second, options.metric, margin=options.margin)
@@ -109,7 +102,9 @@ def _compare(options: argparse.Namespace) -> tuple[Comparison, list[Problem]]:
         if unfinished:
             reason = f"{' and '.join(unfinished)} has no finished run; let the sweep continue"
         raise S2RobotError(f"{first.label} and {second.label} cannot be compared: {reason}")
-    return adjusted([[pair]])[0][0], problems
+    folders = dict.fromkeys(_places(options)[0])
+    found = [results for folder in folders for results in read_sequential(folder)[0]]
+    return with_sequential(adjusted([[pair]])[0][0], found, options.metric), problems
 
 
 def _chosen(
@@ -210,14 +205,14 @@ def _table(pair: Comparison, metric: str) -> str:
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]
-    difference = pair.difference
+    estimate, low, high = pair.limits
+    p_value, _, equivalence = pair.p_values
     return "\n".join(
         [
             *lines,
-            f"difference: {signed(100 * difference.estimate)} points, 95 % "
-            f"{signed(100 * difference.low)} to {signed(100 * difference.high)}, "
-            f"{p_text(difference.p_value)}; equivalence within {100 * pair.margin:g} points: "
-            f"{p_text(pair.equivalence_p)}",
+            f"difference: {signed(100 * estimate)} points, {100 * pair.confidence:g} % "
+            f"{signed(100 * low)} to {signed(100 * high)}, {p_text(p_value)}; equivalence within "
+            f"{100 * (pair.sequential or pair).margin:g} points: {p_text(equivalence)}",
             f"verdict: {pair.verdict}",
             statement(pair, metric),
         ]

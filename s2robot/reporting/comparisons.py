@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from s2robot.experiments.sequential_results import SequentialTest
 from s2robot.reporting.run_results import (
     ComparisonGroup,
     RunResult,
@@ -75,6 +76,9 @@ class Comparison:
     """p-value of equivalence, Holm-adjusted over all comparisons of the report."""
     family: int = 1
     """Number of those comparisons."""
+    sequential: SequentialTest | None = None
+    """Test of a sequential sweep, which decides in place of the tests above; they are for a number
+    of seeds that was fixed before."""
 
     @property
     def decidable(self) -> bool:
@@ -84,6 +88,8 @@ class Comparison:
     @property
     def shown(self) -> bool:
         """True if a difference is shown."""
+        if self.sequential:
+            return self.sequential.verdict in ("better", "worse")
         return self.decidable and self.adjusted_p < ALPHA
 
     @property
@@ -94,24 +100,45 @@ class Comparison:
     @property
     def verdict(self) -> str:
         """One of ``VERDICTS``, on the second variant."""
+        if self.sequential:
+            return self.sequential.verdict
         if self.shown:
             return "better" if self.difference.estimate > 0 else "worse"
         return "equivalent" if self.close else "not shown"
 
     @property
+    def limits(self) -> tuple[float, float, float]:
+        """The difference and its limits, from the test that decides."""
+        found = self.sequential
+        if found and found.planned:
+            return found.difference, found.low, found.high
+        return self.difference.estimate, self.difference.low, self.difference.high
+
+    @property
+    def confidence(self) -> float:
+        """Level of ``limits``."""
+        return 1 - (self.sequential.alpha if self.sequential else ALPHA)
+
+    @property
+    def p_values(self) -> tuple[float, float, float]:
+        """p-value, adjusted one and adjusted one of equivalence, from the test that decides."""
+        found = self.sequential
+        if found:
+            return found.p_value, found.adjusted_p, found.adjusted_equivalence_p
+        return self.difference.p_value, self.adjusted_p, self.adjusted_equivalence_p
+
+    @property
     def ordered(self) -> tuple[VariantResults, VariantResults]:
         """The two variants; the one with the higher success rate is second."""
-        if self.difference.estimate >= 0:
+        if self.limits[0] >= 0:
             return self.first, self.second
         return self.second, self.first
 
     @property
     def gain(self) -> tuple[float, float, float]:
         """The difference and its limits in favor of the variant with the higher success rate."""
-        difference = self.difference
-        if difference.estimate >= 0:
-            return difference.estimate, difference.low, difference.high
-        return -difference.estimate, -difference.high, -difference.low
+        estimate, low, high = self.limits
+        return (estimate, low, high) if estimate >= 0 else (-estimate, -high, -low)
 
 
 def compare_groups(
@@ -169,13 +196,38 @@ def adjusted(families: Iterable[Sequence[Comparison]]) -> list[list[Comparison]]
 
 
 def _compare_variants(group: ComparisonGroup, metric: str, margin: float) -> list[Comparison]:
-    found = []
-    for first, second in itertools.combinations(group.encoders, 2):
-        kind = classify(first, second)
-        low, high = sorted((first, second), key=lambda variant: _rank(variant, kind))
-        pair = compare_pair(low, high, metric, margin=margin)
-        found += [] if pair is None else [pair]
-    return found
+    pairs = [_asked(*pair) for pair in itertools.combinations(group.encoders, 2)]
+    found = [compare_pair(low, high, metric, margin=margin) for low, high, _ in pairs]
+    return [pair for pair in found if pair is not None]
+
+
+def questions(
+    groups: Sequence[ComparisonGroup],
+) -> list[tuple[VariantResults, VariantResults, str]]:
+    """Return the pairs of encoders that differ in one setting, and that setting.
+
+    Two variants in all are a pair whatever differs between them. The second variant of a pair is
+    the one that the question asks about.
+
+    Args:
+        groups: variants, which need no episodes yet.
+    """
+    variants = {variant.key: variant for group in groups for variant in group.variants}
+    if len(variants) == 2:
+        return [_asked(*variants.values())]
+    pairs = [
+        _asked(*pair) for group in groups for pair in itertools.combinations(group.encoders, 2)
+    ]
+    return [pair for pair in pairs if pair[2] not in ("several", "nothing")]
+
+
+def _asked(
+    first: VariantResults, second: VariantResults
+) -> tuple[VariantResults, VariantResults, str]:
+    """Return two variants in the order of the question that they answer, and its name."""
+    kind = classify(first, second)
+    low, high = sorted((first, second), key=lambda variant: _rank(variant, kind))
+    return low, high, kind
 
 
 def compare_pair(

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from s2robot.experiments.sequential_results import SequentialTest
 from s2robot.reporting.comparisons import LEAST_SEEDS, Comparison
 from s2robot.reporting.run_results import ComparisonGroup
 from s2robot.reporting.setting_differences import in_short
@@ -109,6 +110,8 @@ def sentence(pair: Comparison, metric: str) -> str:
         pair: the comparison.
         metric: one of ``METRICS``; the comparison was made on it.
     """
+    if pair.sequential:
+        return _sequential_sentence(pair, pair.sequential)
     worse, better = (variant.label for variant in pair.ordered)
     estimate, low, high = (signed(100 * value) for value in pair.gain)
     evidence = f"95 % interval {low} to {high}; {_basis(pair)}"
@@ -124,6 +127,32 @@ def sentence(pair: Comparison, metric: str) -> str:
     text = f"{better} against {worse}: {estimate} points ({evidence}; {tested})."
     text += " No difference is shown."
     return " ".join([text, *_seed_caveat(pair), *_advice(pair), *_ceiling_hint(pair, metric)])
+
+
+def _sequential_sentence(pair: Comparison, test: SequentialTest) -> str:
+    """Return the verdict of a sequential sweep as a sentence."""
+    worse, better = (variant.label for variant in pair.ordered)
+    estimate, low, high = (signed(100 * value) for value in pair.gain)
+    if not test.planned:
+        return (
+            f"{better} against {worse}: {estimate} points. No verdict: a sequential test chose the "
+            "number of seeds, and it did not test this pair on this metric."
+        )
+    adjusted = test.adjusted_equivalence_p if test.verdict == "equivalent" else test.adjusted_p
+    evidence = (
+        f"{100 * pair.confidence:g} % interval at any stopping time {low} to {high}; "
+        f"{test.seeds} training seeds, each on {pair.states_per_seed} initial states of its own; "
+        f"sequential test, {'adjusted ' * (test.family > 1)}{p_text(adjusted)}"
+    )
+    if pair.shown:
+        return f"{better} is better than {worse}: {estimate} points ({evidence})."
+    if test.verdict == "equivalent":
+        return (
+            f"{better} and {worse} are equivalent: no more than {100 * test.margin:g} points apart "
+            f"({estimate} points, {evidence})."
+        )
+    text = f"{better} against {worse}: {estimate} points ({evidence}). No difference is shown."
+    return " ".join([text, *_advice(pair)])
 
 
 def statement(pair: Comparison, metric: str) -> str:

@@ -13,6 +13,7 @@ import markupsafe
 from PIL import Image
 
 from s2robot._version import __version__
+from s2robot.experiments.sequential_results import SequentialResults
 from s2robot.reporting.comparisons import LEAST_SEEDS, Comparison
 from s2robot.reporting.conclusions import conclusions, differs_text, p_text, signed
 from s2robot.reporting.generalization import Generalization
@@ -108,6 +109,7 @@ def _page(report: Report, title: str) -> str:
         stages=STAGES,
         least_seeds=LEAST_SEEDS,
         sections=sections,
+        sequential=[_sequential(each) for each in report.sequential],
         tables=[_generalization(table, report.metric) for table in report.tables],
         problems=report.problems,
         missing=report.missing,
@@ -221,23 +223,64 @@ def _latency(variant: VariantResults, *path: str) -> str:
 
 
 def _pair_row(pair: Comparison) -> dict[str, Any]:
-    difference = pair.difference
-    tone = {"better": "yes", "worse": "no"}.get(pair.verdict, "open")
+    estimate, low, high = pair.limits
+    p_value, adjusted, equivalence = pair.p_values
     return {
         "first": pair.first.label,
         "second": pair.second.label,
-        **_percents(Interval(difference.estimate, difference.low, difference.high)),
-        "text": signed(100 * difference.estimate),
-        "limits": f"{signed(100 * difference.low)} to {signed(100 * difference.high)}",
+        **_percents(Interval(estimate, low, high)),
+        "text": signed(100 * estimate),
+        "limits": _limits(low, high),
         "differs": differs_text(pair),
         "seeds": " and ".join(map(str, dict.fromkeys(map(len, pair.seeds)))),
         "initial_states": pair.initial_states,
-        "p": p_text(difference.p_value),
-        "adjusted": p_text(pair.adjusted_p),
-        "equivalence": p_text(pair.adjusted_equivalence_p),
-        "margin": f"{100 * pair.margin:g}",
+        "p": p_text(p_value),
+        "adjusted": p_text(adjusted),
+        "equivalence": p_text(equivalence),
+        "margin": f"{100 * (pair.sequential or pair).margin:g}",
         "verdict": pair.verdict,
-        "tone": tone,
+        "tone": _tone(pair.verdict),
+        "is_sequential": pair.sequential is not None,
+    }
+
+
+def _limits(low: float, high: float) -> str:
+    return f"{signed(100 * low)} to {signed(100 * high)}"
+
+
+def _tone(verdict: str) -> str:
+    return {"better": "yes", "worse": "no"}.get(verdict, "open")
+
+
+def _sequential(results: SequentialResults) -> dict[str, Any]:
+    """Return one sequential sweep for the page."""
+    content, plan = results.content, results.content["plan"]
+    return {
+        "metric": results.metric,
+        "alpha": f"{100 * plan['alpha']:g}",
+        "margin": f"{100 * plan['margin']:g}",
+        "states": plan["initial_states"],
+        "episodes": content["episodes"],
+        "failed": [
+            f"{results.variants[row['variant']]['label']}, seed {row['seed']}: {row['error']}"
+            for row in content["failed"]
+        ],
+        "rows": [
+            {
+                "first": first["label"],
+                "second": second["label"],
+                "text": signed(100 * test.difference) if test.planned else "–",
+                "limits": _limits(test.low, test.high),
+                "seeds": test.seeds,
+                "e_value": f"{test.e_value:.3g}",
+                "p": p_text(test.p_value),
+                "adjusted": p_text(test.adjusted_p),
+                "equivalence": p_text(test.adjusted_equivalence_p),
+                "verdict": test.verdict,
+                "tone": _tone(test.verdict),
+            }
+            for first, second, test in results.pairs
+        ],
     }
 
 

@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
+from s2robot.experiments.sequential_results import SequentialResults
 from s2robot.reporting.comparisons import Comparison
 from s2robot.reporting.generalization import Generalization
 from s2robot.reporting.report import Report
@@ -26,12 +27,29 @@ def results(report: Report) -> dict[str, Any]:
         "format": FORMAT,
         "metric": report.metric,
         "groups": [_group(group, pairs) for group, pairs in groups],
+        "sequential": [_sequential(each) for each in report.sequential],
         "side_by_side": [generalization_record(table, report.metric) for table in report.tables],
         "problems": [dataclasses.asdict(problem) for problem in report.problems],
         "missing": list(report.missing),
         "provenance": _distinct(
             run.info.get("provenance") for group in report.groups for run in group.runs
         ),
+    }
+
+
+def _sequential(results: SequentialResults) -> dict[str, Any]:
+    plan = results.content["plan"]
+    questions = [pair["question"] for pair in plan["pairs"]]
+    return {
+        "metric": results.metric,
+        "conditions_per_seed": plan["initial_states"],
+        "pairs": [
+            {"question": question, "first": first["label"], "second": second["label"]}
+            | test.record()
+            for question, (first, second, test) in zip(questions, results.pairs, strict=True)
+        ],
+        "episodes": dict(results.content["episodes"]),
+        "failed": [dict(row) for row in results.content["failed"]],
     }
 
 
@@ -119,6 +137,7 @@ def _tests(pair: Comparison) -> dict[str, Any]:
         "verdict": pair.verdict,
         "shown": pair.shown,
         "variance_components": None if components is None else dataclasses.asdict(components),
+        "sequential": None if pair.sequential is None else pair.sequential.record(),
     }
 
 

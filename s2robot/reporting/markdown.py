@@ -39,13 +39,14 @@ def markdown(
 
 
 def _row(pair: Comparison) -> str:
-    difference = pair.difference
+    estimate, low, high = pair.limits
+    _, adjusted, equivalence = pair.p_values
     cells = [
         f"{_safe(pair.second.label)} against {_safe(pair.first.label)}",
-        signed(100 * difference.estimate),
-        f"{signed(100 * difference.low)} to {signed(100 * difference.high)}",
-        p_text(pair.adjusted_p),
-        p_text(pair.adjusted_equivalence_p),
+        signed(100 * estimate),
+        f"{signed(100 * low)} to {signed(100 * high)}",
+        p_text(adjusted),
+        p_text(equivalence),
         " and ".join(str(len(seeds)) for seeds in pair.seeds),
         str(pair.initial_states),
         f"**{pair.verdict}**",

@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from s2robot.errors import S2RobotError, unknown
+from s2robot.experiments.sequential_results import SequentialResults, read_sequential
 from s2robot.reporting.comparisons import LEAST_SEEDS, Comparison, compare_groups
 from s2robot.reporting.generalization import Generalization, generalization
 from s2robot.reporting.run_files import Problem, read_runs
 from s2robot.reporting.run_results import METRICS, ComparisonGroup, group_runs
 from s2robot.reporting.setting_differences import in_short, shared_changes, value, words
+
+_NOT_SEQUENTIAL = (
+    "Verdicts are those for a number of training seeds that was fixed before, which that of a "
+    "sequential sweep is not: repeat `s2robot decide`"
+)
 
 
 @dataclass(frozen=True)
@@ -26,6 +33,7 @@ class Report:
         tables: of generalization to perturbed scenes.
         problems: what was left out or noticed.
         missing: a line for each run that is missing or not finished.
+        sequential: sweeps that chose their number of seeds by a sequential test.
     """
 
     metric: str
@@ -34,6 +42,7 @@ class Report:
     tables: tuple[Generalization, ...]
     problems: tuple[Problem, ...]
     missing: tuple[str, ...]
+    sequential: tuple[SequentialResults, ...] = ()
 
     @property
     def families(self) -> list[tuple[str, tuple[Comparison, ...]]]:
@@ -71,7 +80,12 @@ def make_report(runs_dir: str | Path, metric: str = "success_once") -> Report:
     groups = group_runs([run for run in runs if run.rows])
     if not groups:
         raise S2RobotError(f"no run under {runs_dir} has an episode yet; let the sweep continue")
-    comparisons = compare_groups(groups, metric)
+    sequential, unusable = read_sequential(runs_dir)
+    problems += [Problem(path.name, f"{reason}. {_NOT_SEQUENTIAL}") for path, reason in unusable]
+    comparisons = [
+        [with_sequential(pair, sequential, metric) for pair in pairs]
+        for pairs in compare_groups(groups, metric)
+    ]
     problems += _mixed_settings(groups)
     for group, pairs in zip(groups, comparisons, strict=True):
         problems += [*_without_shared_states(group, pairs), *_too_few_seeds(group)]
@@ -82,7 +96,22 @@ def make_report(runs_dir: str | Path, metric: str = "success_once") -> Report:
         tuple(generalization(groups, metric)),
         tuple(dict.fromkeys(problems)),
         tuple(dict.fromkeys(missing)),
+        tuple(sequential),
     )
+
+
+def with_sequential(
+    pair: Comparison, sequential: Sequence[SequentialResults], metric: str
+) -> Comparison:
+    """Return a comparison whose verdict is that of a sequential sweep, if one tested its variants.
+
+    Args:
+        pair: of a fixed sample.
+        sequential: sweeps; the first that tested one of the variants decides.
+        metric: the comparison was made on it.
+    """
+    tests = (each.find(pair.first.key, pair.second.key, metric) for each in sequential)
+    return dataclasses.replace(pair, sequential=next(filter(None, tests), None))
 
 
 def distinction(group: ComparisonGroup, groups: Sequence[ComparisonGroup]) -> str:

@@ -7,6 +7,7 @@ from pathlib import Path
 from xml.etree import ElementTree
 
 import pytest
+from support.sequential import write_sequential
 from support.synthetic_runs import LARGE, SMALL, change_run, outcomes, write_run
 
 from s2robot.cli.main import main
@@ -161,3 +162,13 @@ def test_the_help_lists_the_exit_statuses(capsys):
         main(["compare", "--help"])
     shown = capsys.readouterr().out
     assert "3  worse        4  equivalent        5  not shown" in shown
+
+
+def test_runs_of_a_sequential_sweep_have_its_verdict(tmp_path, capsys):
+    variants = ({"rate": 0.1}, {"rate": 0.95, "scales": (1, 2)})
+    write_sequential(tmp_path, variants, [(0, 1)], max_seeds=3, alpha=0.001)
+    argv = ["compare", str(tmp_path / "cells"), f"{SMALL} (1)", f"{SMALL} (1, 2)"]
+    assert main(argv) == 5
+    shown = capsys.readouterr().out
+    assert "99.9 %" in shown
+    assert "sequential test" in shown

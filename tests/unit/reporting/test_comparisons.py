@@ -14,6 +14,7 @@ from s2robot.reporting.comparisons import (
     classify,
     compare_groups,
     compare_pair,
+    questions,
 )
 from s2robot.reporting.run_files import load_runs
 from s2robot.reporting.run_results import ComparisonGroup, VariantResults, group_runs
@@ -244,3 +245,22 @@ def test_seeds_of_one_variant_differ_in_nothing(tmp_path):
     pair = compare_pair(*halves, ONCE)
     assert pair is not None
     assert (pair.kind, pair.differs) == ("nothing", ())
+
+
+def test_pairs_to_ask_about_differ_in_one_setting(tmp_path):
+    for scales in ((1,), (1, 2)):
+        write_run(tmp_path, outcomes(0.5, 0), SMALL, scales)
+        write_run(tmp_path, outcomes(0.5, 0), OTHER, scales)
+    write_run(tmp_path, outcomes(0.5, 0), "none")
+    found = questions(group_runs(load_runs(tmp_path)))
+    assert {(first.label, second.label, kind) for first, second, kind in found} == {
+        (f"{name} (1)", f"{name} (1, 2)", "scales") for name in (SMALL, OTHER)
+    }
+
+
+def test_two_variants_alone_are_a_pair_whatever_differs(tmp_path):
+    write_run(tmp_path, outcomes(0.5, 0), "none")
+    write_run(tmp_path, outcomes(0.5, 0), SMALL, (1, 2))
+    [(first, second, kind)] = questions(group_runs(load_runs(tmp_path)))
+    assert {first.is_baseline, second.is_baseline} == {True, False}
+    assert kind == "several"

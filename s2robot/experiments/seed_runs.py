@@ -1,0 +1,90 @@
+"""Runs of a sequential sweep: their description before the first one, and each training seed."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from s2robot.errors import MismatchError
+from s2robot.experiments.jobs import EvalJob, RunJob
+from s2robot.experiments.pipeline import eval_folder, execute_run, policy_folder
+from s2robot.experiments.settings import policy_settings
+from s2robot.experiments.variant import Variant
+from s2robot.policies.checkpoint import read_header
+from s2robot.utils.io import digest_of, read_json
+
+_CHANGES_NO_ROW = ("workers", "videos", "video_size")
+
+
+def planned_record(job: RunJob, variant: Variant) -> dict[str, Any]:
+    """Return what is known of a run before it begins, under the names of ``cell.json``.
+
+    Args:
+        job: settings of the run.
+        variant: its inputs.
+    """
+    encoder = variant.encoder
+    rollout = dataclasses.asdict(job.rollout)
+    task = {"level": job.levels[0], "split": job.split, "n": job.n}
+    return {
+        "name": variant.label,
+        "level": job.levels[0],
+        "label": variant.stored_label,
+        "family": None if encoder is None else encoder.backbone.card.family,
+        "policy_kind": job.train.policy.kind,
+        "seed": job.train.seed,
+        "conditions": task,
+        "parameters": 0 if encoder is None else encoder.parameters_count,
+        "gflops_per_frame": 0.0 if encoder is None else encoder.gflops_per_frame,
+        "settings": {
+            "task": {"level": job.levels[0]},
+            **policy_settings(job.train, variant),
+            "rollout": {k: v for k, v in rollout.items() if k not in _CHANGES_NO_ROW},
+        },
+    }
+
+
+class SeedRuns:
+    """Runs of several variants; each training seed has a block of initial states of its own.
+
+    Args:
+        jobs: settings of each variant's runs; their seed and block are replaced.
+        metric: "success_once" or "success_at_end".
+    """
+
+    def __init__(self, jobs: Sequence[RunJob], metric: str) -> None:
+        self.jobs, self.metric = jobs, metric
+        self._keys: dict[int, str] = {}
+
+    def rate(self, variant: int, seed: int, together: Sequence[int]) -> float:
+        """Train and evaluate one seed, as `SeedRunner` describes it.
+
+        Raises:
+            MismatchError: the folder of the run holds more initial states.
+        """
+        job = dataclasses.replace(self._job(variant, seed), train_together=tuple(together))
+        summary = execute_run(job)
+        if summary.episodes != job.n:
+            raise MismatchError(
+                f"seed {seed} of variant {variant + 1} has {summary.episodes} episodes, not "
+                f"{job.n}: another sweep added some. Give another folder with runs_dir="
+            )
+        if variant not in self._keys:
+            self._keys[variant] = self._key(job)
+        return getattr(summary, self.metric).estimate
+
+    def key(self, variant: int) -> str | None:
+        """Return the digest of the settings in a variant's finished runs; None if it has none."""
+        return self._keys.get(variant)
+
+    def _job(self, variant: int, seed: int) -> RunJob:
+        job = self.jobs[variant]
+        train = dataclasses.replace(job.train, seed=seed)
+        return dataclasses.replace(job, train=train, first=seed * job.n)
+
+    def _key(self, job: RunJob) -> str:
+        checkpoint = policy_folder(job.train, Variant(job.train.variant)) / "policy.safetensors"
+        episodes = EvalJob(checkpoint, level=job.levels[0])
+        folder = eval_folder(episodes, read_header(checkpoint).level)
+        return digest_of(read_json(folder / "cell.json")["settings"])

@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import shutil
 import traceback
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 
+from s2robot.cli.renamed_keys import with_new_keys
 from s2robot.utils.config import from_config
 from s2robot.utils.io import write_json
+
+if TYPE_CHECKING:
+    from s2robot.experiments.jobs import RunJob
 
 console = Console()
 
@@ -73,20 +79,70 @@ def evaluate(config: DictConfig) -> None:
 
 def sweep_run(config: DictConfig) -> None:
     """Execute one run of ``s2robot sweep``; record a failure, so that the other runs continue."""
-    from s2robot.experiments.jobs import RunJob
     from s2robot.experiments.pipeline import execute_run
 
-    plain = _nested(config)
-    rest = {name: plain.pop(name) for name in _EVAL_KEYS}
-    record = Path(plain["runs_dir"]) / "failed" / _digest(config) / "error.json"
+    record = Path(config.runs_dir) / "failed" / _digest(config) / "error.json"
     try:
-        summary = execute_run(from_config(RunJob, {"train": plain, **rest}))
+        summary = execute_run(run_job(config))
     except Exception as error:
+        plain = _nested(config)
         write_json(record, {"error": f"{type(error).__name__}: {error}", "config": plain})
         console.print(traceback.format_exc(), markup=False, highlight=False)
         return
     record.unlink(missing_ok=True)
     console.print(str(summary), highlight=False)
+
+
+def run_job(config: DictConfig) -> RunJob:
+    """Return the settings of one run of a sweep."""
+    from s2robot.experiments.jobs import RunJob
+
+    plain = _nested(config)
+    rest = {name: plain.pop(name) for name in _EVAL_KEYS}
+    return from_config(RunJob, {"train": plain, **rest})
+
+
+def expand(
+    config_name: str, overrides: Sequence[str], refused: Mapping[str, str]
+) -> list[DictConfig]:
+    """Return the configuration of every combination of comma-separated values, as a sweep does.
+
+    Args:
+        config_name: file in ``configs``, without its ending.
+        overrides: of the command line, such as ``scales=[1],[1,2]``.
+        refused: settings that are not allowed, and why.
+
+    Raises:
+        ValueError: an override cannot be read, is unknown, or is refused; Hydra's message is kept.
+
+    Examples:
+        >>> jobs = expand("sweep", ["scales=[1],[1,2]", "n=8"], refused={})
+        >>> [(list(job.scales), job.n) for job in jobs]
+        [([1], 8), ([1, 2], 8)]
+    """
+    from hydra import compose, initialize_config_module
+    from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
+    from hydra.core.global_hydra import GlobalHydra
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
+
+    with initialize_config_module("s2robot.configs", version_base="1.3"):
+        try:
+            parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+            parsed = parser.parse_overrides(with_new_keys(overrides))
+            for override in parsed:
+                _check_allowed(override.key_or_group, refused)
+            (jobs,) = BasicSweeper.split_arguments(parsed, None)
+            return [compose(config_name, overrides=job) for job in jobs]
+        except (HydraException, OmegaConfBaseException) as error:
+            raise ValueError(str(error)) from None
+
+
+def _check_allowed(key: str, refused: Mapping[str, str]) -> None:
+    if key in refused:
+        raise ValueError(f"{key}= is not allowed here: {refused[key]}; leave it out")
+    if key.replace("/", ".").split(".")[0] == "hydra":
+        raise ValueError(f"{key}= has no effect here, since no jobs are launched; leave it out")
 
 
 def sweep_begin(argv: list[str]) -> list[str]:

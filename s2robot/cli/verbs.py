@@ -85,6 +85,26 @@ VERBS = {
             finish="s2robot.cli.hydra_commands:sweep_finish",
         ),
         Verb(
+            "decide",
+            "Train seed after seed until each pair of variants is decided, then stop.",
+            (
+                "s2robot decide 'scales=[1],[1,2]' --max-seeds 32",
+                "s2robot decide encoder=s2r-vitt16-128,random/vitt16-128 --margin 10 n=32",
+            ),
+            "s2robot.cli.decide:main",
+            hydra=False,
+        ),
+        Verb(
+            "plan",
+            "Say how many training seeds and initial states a difference needs.",
+            (
+                "s2robot plan --difference 10",
+                "s2robot plan --difference 5 --comparisons 3 --runs runs/cells",
+            ),
+            "s2robot.cli.plan:main",
+            hydra=False,
+        ),
+        Verb(
             "report",
             "Write one HTML page, a picture and the numbers (JSON) from evaluated runs.",
             (

@@ -270,3 +270,34 @@ def test_doctor_names_renderer_and_weights(capsys):
     assert "s2r-vitt16-128" in shown
     assert "openvino" in shown
     assert "rosbags" in shown
+
+
+DECIDE = (
+    "encoder=privileged_state,blind",
+    "level=easy",
+    "demos.episodes=20",
+    "train.epochs=40",
+    "n=16",
+    "rollout.videos=0",
+)
+
+
+def test_decide_shows_the_ground_truth_against_blind_in_three_seeds_and_repeats_nothing(tmp_path):
+    result = s2robot("decide", *DECIDE, "--max-seeds", "8", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout[-3000:] + result.stderr[-3000:]
+    assert "seed 2: ground-truth position against blind: 100.0 % and" in result.stdout
+    record = tmp_path / "runs/decide/sequential.json"
+    before = record.read_bytes()
+    [pair] = json.loads(before)["pairs"]
+    assert (pair["verdict"], pair["seeds"]) == ("better", [0, 1, 2])
+    assert "Sequential test" in (tmp_path / "runs/decide/report/report.html").read_text()
+    rows = {run: (run / "episodes.jsonl").stat().st_mtime_ns for run in runs(tmp_path)}
+    assert s2robot("decide", *DECIDE, "--max-seeds", "8", cwd=tmp_path).returncode == 0
+    assert record.read_bytes() == before
+    assert rows == {run: (run / "episodes.jsonl").stat().st_mtime_ns for run in runs(tmp_path)}
+    refused = s2robot("decide", *DECIDE, "--alpha", "0.01", cwd=tmp_path)
+    assert refused.returncode == 2
+    assert "alpha: there 0.05, now 0.01" in " ".join(refused.stderr.split())
+    plan = s2robot("plan", "--difference", "10", "--runs", "runs/decide/cells", cwd=tmp_path)
+    assert plan.returncode == 0, plan.stderr
+    assert "each seed of these runs has initial states of its own" in plan.stdout

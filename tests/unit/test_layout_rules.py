@@ -15,7 +15,7 @@ from support.source_files import FOLDERS, library_files
 
 MOST_LINES = 400
 MOST_MODULES = 14
-LARGER_PACKAGES = {"s2robot/backbones": 15, "s2robot/cli": 17}
+LARGER_PACKAGES = {"s2robot/backbones": 15, "s2robot/cli": 18}
 """Packages that hold more modules: fifteen named by the layout for backbones, one a command."""
 LONGEST_FUNCTION = 50
 OLD_WORDS = (

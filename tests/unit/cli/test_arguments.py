@@ -6,12 +6,14 @@ import argparse
 
 import pytest
 
-from s2robot.cli.arguments import count, frame_shape, scale_set
+from s2robot.cli.arguments import count, fraction, frame_shape, points, positive, scale_set
 
 
 def test_valid_texts_are_read():
     assert frame_shape("480x640") == frame_shape(" 480×640") == (480, 640)
     assert count("12") == 12
+    assert fraction("0.05") == points("5") == 0.05
+    assert positive("2.5") == 2.5
     assert scale_set("1,2") == scale_set("[1, 2]") == (1.0, 2.0)
 
 
@@ -24,6 +26,14 @@ def test_valid_texts_are_read():
         (count, "0"),
         (count, "-3"),
         (count, "1.5"),
+        (fraction, "0"),
+        (fraction, "1"),
+        (fraction, "nan"),
+        (points, "0"),
+        (points, "100"),
+        (points, "five"),
+        (positive, "0"),
+        (positive, "inf"),
         (scale_set, ""),
         (scale_set, "1,two"),
         (scale_set, "1,0"),

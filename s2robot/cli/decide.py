@@ -1,0 +1,281 @@
+"""``s2robot decide``: train seed after seed until each pair of variants is decided, then stop.
+
+Settings are those of `s2robot sweep` without the seed. In each round, every variant that is still
+undecided gets one more training seed, on initial states of its own, and all pairs are tested. The
+test stays valid however often one looks, so a decided pair gets no more seeds. Pairs are variants
+that differ in one setting, such as scales, or any two variants that are given alone; further
+variants and baselines get three seeds. Run the same command again to continue after an
+interruption, with a larger --max-seeds if you like.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from s2robot.cli.arguments import count, fraction, points
+from s2robot.cli.compare import STATUS
+from s2robot.cli.help import help_of
+from s2robot.cli.hydra_commands import expand, run_job
+from s2robot.cli.report import add_metric, write
+from s2robot.experiments.jobs import RunJob
+from s2robot.experiments.seed_runs import SeedRuns, planned_record
+from s2robot.experiments.sequential_sweep import (
+    PlannedPair,
+    PlannedVariant,
+    Round,
+    SequentialPlan,
+    SequentialSweep,
+)
+from s2robot.experiments.variant import Variant
+from s2robot.reporting.comparisons import questions
+from s2robot.reporting.conclusions import p_text, signed
+from s2robot.reporting.report import distinction, make_report
+from s2robot.reporting.run_results import ComparisonGroup, RunResult, group_runs
+from s2robot.stats.power import LEAST_SEEDS
+
+RUNS_DIR = "runs/decide"
+_REFUSED = {
+    "seed": "decide runs the training seeds 0, 1, 2, ... by itself (--max-seeds: how many)",
+    "first": "decide gives each seed a block of initial states of its own",
+    "train_together": "decide has --at-once for it",
+    "eval_levels": "decide evaluates on the variants' own level; `s2robot sweep` has others",
+}
+_EPILOG = f"""
+Settings: see `s2robot sweep --help`. runs_dir is {RUNS_DIR} where it is not given.
+
+examples:
+  s2robot decide 'scales=[1],[1,2]'
+  s2robot decide 'scales=[1],[1,2]' encoder=s2r-vitt16-128,random/vitt16-128,blind n=32
+  s2robot decide 'scales=[1],[1,2]' level=easy budget=quick --max-seeds 8 --margin 10
+
+exit status:
+  with one pair: 0 better   3 worse   4 equivalent   5 not shown; with several pairs: 0
+  1  runs failed; they are named
+  2  wrong use, or the folder holds another sequential test
+"""
+console = Console()
+
+
+def main(argv: list[str]) -> int:
+    """Run the command and return the exit status, as the help lists them."""
+    options = _parser().parse_intermixed_args(argv)
+    overrides = [f"runs_dir={RUNS_DIR}", *options.settings]
+    jobs = [run_job(config) for config in expand("sweep", overrides, _REFUSED)]
+    _check_shared(jobs)
+    plan, jobs = make_plan(jobs, options)
+    runs_dir = jobs[0].train.runs_dir
+    runs = SeedRuns(jobs, plan.metric)
+    sweep = SequentialSweep(plan, runs, runs_dir, options.max_seeds, options.at_once)
+    sweep.claim()
+    _say(
+        f"{len(plan.variants)} variants, pairs: {len(plan.pairs)}; each seed is rolled out from "
+        f"{plan.initial_states} initial states; at most {options.max_seeds} seeds"
+    )
+    for each in sweep.rounds():
+        _print_round(sweep, each)
+    _print_end(sweep)
+    if sweep.rates:
+        title = "Larger encoder or more scales?"
+        report = make_report(runs_dir / "cells", plan.metric)
+        for path in write(report, runs_dir / "report", title):
+            _say(str(path))
+    return _status(sweep)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="s2robot decide",
+        description=help_of(__doc__),
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("settings", nargs="*", metavar="NAME=VALUE[,VALUE]", help="settings of a sweep")
+    add("--max-seeds", type=_seeds, default=32, metavar="N",
+        help="seeds after which a pair stays undecided (default: 32)")  # fmt: skip
+    add("--margin", type=points, default=0.05, metavar="POINTS",
+        help="difference of success rates that is too small to matter [percentage points]"
+        " (default: 5)")  # fmt: skip
+    add("--alpha", type=fraction, default=0.05, metavar="P",
+        help="probability of any wrong better or worse (default: 0.05)")  # fmt: skip
+    add("--at-once", type=count, default=4, metavar="N",
+        help="seeds of a variant that are trained together (default: 4)")  # fmt: skip
+    add_metric(parser)
+    return parser
+
+
+def _seeds(text: str) -> int:
+    number = count(text)
+    if number < LEAST_SEEDS:
+        raise argparse.ArgumentTypeError(f"{text} seeds give no verdict; it takes {LEAST_SEEDS}")
+    return number
+
+
+def _check_shared(jobs: Sequence[RunJob]) -> None:
+    """Raise a ValueError where a setting that all variants share has several values."""
+    shared = {
+        "n": {job.n for job in jobs},
+        "split": {job.split for job in jobs},
+        "runs_dir": {job.train.runs_dir for job in jobs},
+    }
+    for name, values in shared.items():
+        if len(values) > 1:
+            listed = ", ".join(sorted(map(str, values)))
+            raise ValueError(f"{name} is {listed}; all variants of a test need the same {name}")
+
+
+def make_plan(
+    jobs: Sequence[RunJob], options: argparse.Namespace
+) -> tuple[SequentialPlan, list[RunJob]]:
+    """Return what is tested, and the jobs of its variants in their order.
+
+    Args:
+        jobs: one for each variant; of equal ones, the last counts.
+        options: metric, alpha and margin.
+
+    Raises:
+        ValueError: there is no pair to test.
+    """
+    records = [planned_record(job, Variant(job.train.variant)) for job in jobs]
+    runs = [RunResult(Path(), record, (), {}) for record in records]
+    by_key = {run.variant_key: job for run, job in zip(runs, jobs, strict=True)}
+    distinct = {run.variant_key: run for run in runs}  # a baseline is the same at all scales
+    groups = group_runs(list(distinct.values()))
+    labels = _labels(groups)
+    variants = {variant.key: variant for group in groups for variant in group.variants}
+    numbers = {key: number for number, key in enumerate(variants)}
+    pairs = [
+        PlannedPair(numbers[first.key], numbers[second.key], question)
+        for first, second, question in questions(groups)
+        if first.info["level"] == second.info["level"]
+    ]
+    if not pairs:
+        listed = "\n".join(f"  {label}" for label in labels.values())
+        raise ValueError(
+            "there is no pair to decide: no two of these variants differ in one setting of the "
+            f"encoder only\n{listed}\nGive several values of a setting, such as "
+            "'scales=[1],[1,2]', or any two variants of one level alone"
+        )
+    plan = SequentialPlan(
+        tuple(PlannedVariant(labels[key], variants[key].settings) for key in variants),
+        tuple(pairs),
+        jobs[0].n,
+        jobs[0].split,
+        options.metric,
+        options.alpha,
+        options.margin,
+    )
+    return plan, [by_key[key] for key in variants]
+
+
+def _labels(groups: Sequence[ComparisonGroup]) -> dict[str, str]:
+    """Return a label by variant's key; equal ones get what their groups differ in."""
+    found: dict[str, tuple[str, str]] = {}
+    for group in groups:
+        where = ", ".join(filter(None, (group.level, distinction(group, groups))))
+        for variant in group.variants:
+            found.setdefault(variant.key, (variant.label, f"{variant.label}, {where}"))
+    short = [label for label, _ in found.values()]
+    return {key: full if short.count(one) > 1 else one for key, (one, full) in found.items()}
+
+
+def _print_round(sweep: SequentialSweep, each: Round) -> None:
+    """Print one line for each failed seed and each pair that got a difference."""
+    for variant, reason in each.failed.items():
+        label = sweep.plan.variants[variant].label
+        console.print(f"[red]failed[/red] seed {each.seed} of {escape(label)}: ", end="")
+        console.print(reason, markup=False, highlight=False)
+    for number in each.updated:
+        evidence = sweep.family.pairs[number]
+        first, second = _names(sweep, number)
+        verdict = evidence.verdict if evidence.decided else "undecided"
+        _say(
+            f"seed {each.seed}: {second} against {first}: {_rates(sweep, number)}, "
+            f"{_points(evidence.differences)} points (seeds so far: {len(evidence.seeds)}); "
+            f"e-value {evidence.e_values[-1]:.3g}, {p_text(evidence.adjusted_p)}: {verdict}"
+        )
+
+
+def _print_end(sweep: SequentialSweep) -> None:
+    """Print the verdicts, what undecided pairs would take, and the episodes spent."""
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    for name in ("comparison", "success", "points", "any time", "p (Holm)", "equivalent", "seeds"):
+        table.add_column(name, justify="left" if name == "comparison" else "right")
+    table.add_column("verdict")
+    for number, evidence in enumerate(sweep.family.pairs):
+        first, second = _names(sweep, number)
+        interval = sweep.family.interval(number)
+        table.add_row(
+            escape(f"{second} against {first}"),
+            _rates(sweep, number),
+            _points(evidence.differences),
+            f"{signed(100 * interval.low)} to {signed(100 * interval.high)}",
+            p_text(evidence.adjusted_p),
+            p_text(evidence.adjusted_equivalence_p),
+            str(len(evidence.seeds)),
+            evidence.verdict,
+        )
+    wide = console if console.is_terminal else Console(file=console.file, width=160)
+    wide.print(table)
+    for number in sweep.family.undecided:
+        _say(_advice(sweep, number))
+    for variant in sweep.given_up():
+        _say(f"{sweep.plan.variants[variant].label} failed too often and got no more seeds")
+    spent = sweep.record()["episodes"]
+    _say(
+        f"{spent['spent']:,} episodes; {spent['fixed_design_seeds']} seeds of each variant would "
+        f"have taken {spent['fixed_design']:,}"
+    )
+
+
+def _advice(sweep: SequentialSweep, number: int) -> str:
+    """Return what a pair that is not shown would take."""
+    differences = sweep.family.pairs[number].differences
+    first, second = _names(sweep, number)
+    text = f"{second} against {first} is not shown after {len(differences)} seeds"
+    distance = abs(100 * sum(differences) / len(differences)) if differences else 0.0
+    if distance < 0.05:
+        return text
+    cells = sweep.path.parent / "cells"
+    return (
+        f"{text}; what a difference of this size takes: s2robot plan --difference {distance:.1f} "
+        f"--comparisons {len(sweep.plan.pairs)} --runs {cells}"
+    )
+
+
+def _names(sweep: SequentialSweep, number: int) -> tuple[str, str]:
+    pair, variants = sweep.plan.pairs[number], sweep.plan.variants
+    return variants[pair.first].label, variants[pair.second].label
+
+
+def _rates(sweep: SequentialSweep, number: int) -> str:
+    """Return both success rates over the seeds of a pair, those of the second variant first."""
+    pair, seeds = sweep.plan.pairs[number], sweep.family.pairs[number].seeds
+    means = [
+        f"{100 * sum(sweep.rates[variant, seed] for seed in seeds) / len(seeds):.1f} %"
+        for variant in (pair.second, pair.first)
+        if seeds
+    ]
+    return " and ".join(means) or "no seed"
+
+
+def _points(differences: Sequence[float]) -> str:
+    return signed(100 * sum(differences) / len(differences)) if differences else "–"
+
+
+def _status(sweep: SequentialSweep) -> int:
+    if sweep.failures:
+        return 1
+    if len(sweep.family.pairs) > 1:
+        return 0
+    return {**STATUS, "better": 0}[sweep.family.pairs[0].verdict]
+
+
+def _say(text: str) -> None:
+    console.print(text, markup=False, highlight=False, soft_wrap=True)

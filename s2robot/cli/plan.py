@@ -1,0 +1,231 @@
+"""``s2robot plan``: say how many training seeds and initial states a difference needs.
+
+The numbers are for a sweep in which all seeds run on the same initial states, and follow from how
+much success varies between training seeds, between initial states, and from episode to episode.
+--runs measures that from finished runs; without it, values of the shipped demo are assumed. Seeds
+of `s2robot decide`, which stops once a pair is decided, are simulated.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from s2robot.cli.arguments import count, fraction, points, positive
+from s2robot.cli.help import help_of
+from s2robot.cli.report import add_metric
+from s2robot.errors import S2RobotError
+from s2robot.reporting.run_files import load_runs
+from s2robot.reporting.run_results import group_runs
+from s2robot.reporting.variances import measured_components
+from s2robot.stats.sample_sizes import (
+    ASSUMED,
+    SEEDS,
+    STATES,
+    Combination,
+    Measured,
+    Question,
+    SequentialForecast,
+    cheapest,
+    forecast,
+    least_seeds,
+    smallest_differences,
+)
+
+_EXAMPLES = """\
+examples:
+  s2robot plan --difference 10                          with the demo's variances
+  s2robot plan --difference 10 --runs runs/cells        with those of your own runs
+  s2robot plan --difference 5 --comparisons 3 --power 0.9 --seconds-per-episode 2.5
+"""
+
+
+def main(argv: list[str]) -> int:
+    """Run the command and return the exit status."""
+    options = _parser().parse_args(argv)
+    question = Question(options.difference, options.power, options.alpha, options.comparisons)
+    measured = _measured(options)
+    found = _Sizes(
+        question,
+        measured,
+        smallest_differences(question, measured),
+        cheapest(question, measured),
+        least_seeds(question, measured),
+        tuple(forecast(question, measured, states) for states in STATES),
+    )
+    if options.json:
+        Console().print_json(data=found.record())
+    else:
+        _print(Console(), found)
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="s2robot plan",
+        description=help_of(__doc__),
+        epilog=_EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--difference", type=points, required=True, metavar="POINTS",
+        help="difference of success rates to show [percentage points]")  # fmt: skip
+    add("--power", type=fraction, default=0.8, metavar="P",
+        help="probability of showing it (default: 0.8)")  # fmt: skip
+    add("--alpha", type=fraction, default=0.05, metavar="P",
+        help="probability of showing a difference where there is none (default: 0.05)")  # fmt: skip
+    add("--comparisons", type=count, default=1, metavar="N",
+        help="pairs of variants that are tested together (default: 1)")  # fmt: skip
+    add("--runs", type=Path, metavar="DIR",
+        help="finished runs to measure the variances from, such as runs/cells")  # fmt: skip
+    add_metric(parser)
+    add("--seconds-per-episode", type=positive, metavar="S",
+        help="of a rollout, for the hours (default: as timed in --runs)")  # fmt: skip
+    add("--json", action="store_true", help="JSON instead of tables")
+    return parser
+
+
+def _measured(options: argparse.Namespace) -> Measured:
+    found: Measured | None = ASSUMED
+    if options.runs:
+        found = measured_components(group_runs(load_runs(options.runs)), options.metric)
+    if found is None:
+        raise S2RobotError(
+            f"no variant under {options.runs} has two finished training seeds, so their variance "
+            "cannot be measured; train more seeds, or leave out --runs to assume the demo's"
+        )
+    if options.seconds_per_episode:
+        return dataclasses.replace(found, seconds_per_episode=options.seconds_per_episode)
+    return found
+
+
+@dataclasses.dataclass(frozen=True)
+class _Sizes:
+    """What the command found."""
+
+    question: Question
+    measured: Measured
+    differences: list[list[float | None]]
+    cheapest: Combination | None
+    least_seeds: int | None
+    decide: tuple[SequentialForecast, ...]
+
+    def hours(self, episodes: float) -> float | None:
+        """Return the duration of rollouts of two variants with some episodes each."""
+        seconds = self.measured.seconds_per_episode
+        return None if seconds is None else 2 * episodes * seconds / 3600
+
+    def record(self) -> dict[str, Any]:
+        """Return JSON-able values."""
+        best = self.cheapest
+        cheapest = None if best is None else {
+            "seeds": best.seeds,
+            "states": best.states,
+            "episodes_per_variant": best.episodes,
+            "hours": self.hours(best.episodes),
+        }  # fmt: skip
+        return {
+            "question": dataclasses.asdict(self.question),
+            "variance": dataclasses.asdict(self.measured),
+            "smallest_differences": {
+                "seeds": list(SEEDS),
+                "states": list(STATES),
+                "rows": self.differences,
+            },
+            "cheapest": cheapest,
+            "least_seeds": self.least_seeds,
+            "decide": [
+                {**dataclasses.asdict(each), "hours": self.hours(each.mean_seeds * each.states)}
+                for each in self.decide
+            ],
+        }
+
+
+def _print(console: Console, found: _Sizes) -> None:
+    question, parts = found.question, found.measured.components
+
+    def say(text: str) -> None:
+        console.print(text, highlight=False, soft_wrap=True)
+
+    say(
+        f"standard deviations ({found.measured.source}): of seeds {100 * parts.seed_sd:.1f} "
+        "points, of initial states for one variant more than for another "
+        f"{100 * parts.interaction_sd:.1f}, of an episode {100 * parts.residual_sd:.1f}"
+    )
+    if found.measured.layout == "nested":
+        say("each seed of these runs has initial states of its own; so do the seeds below")
+    say(
+        f"\nsmallest difference \\[points] that is shown with {100 * question.wanted:g} % power, "
+        f"{question.comparisons} comparison{'s' * (question.comparisons > 1)}:"
+    )
+    console.print(_difference_table(found))
+    say(f"\nto show {100 * question.difference:g} points:")
+    for line in (_sweep_line(found), _seeds_line(found)):
+        say(line)
+    console.print(_decide_table(found))
+
+
+def _difference_table(found: _Sizes) -> Table:
+    """Return one row a number of seeds; bold where the wanted difference is shown."""
+    table = Table(box=None, header_style="bold", padding=(0, 1))
+    table.add_column("seeds", justify="right")
+    for states in STATES:
+        table.add_column(f"{states} states", justify="right")
+    for seeds, row in zip(SEEDS, found.differences, strict=True):
+        table.add_row(str(seeds), *(_cell(value, found.question.difference) for value in row))
+    return table
+
+
+def _cell(value: float | None, wanted: float) -> str:
+    if value is None:
+        return "none"
+    text = f"{100 * value:.1f}"
+    return f"[bold green]{text}[/bold green]" if value <= wanted else text
+
+
+def _sweep_line(found: _Sizes) -> str:
+    best = found.cheapest
+    if best is None:
+        return f"  sweep: no number of seeds on {STATES[-1]} initial states is enough"
+    return (
+        f"  sweep: {best.seeds} seeds on {best.states} initial states are the cheapest, "
+        f"{2 * best.episodes:,} episodes of two variants{_hours_text(found.hours(best.episodes))}"
+    )
+
+
+def _seeds_line(found: _Sizes) -> str:
+    if found.least_seeds is None:
+        return "  however many initial states: no number of seeds is enough"
+    return (
+        f"  with fewer than {found.least_seeds} seeds, no number of initial states is enough"
+        if found.least_seeds > SEEDS[0]
+        else f"  {SEEDS[0]} seeds, the fewest for a verdict, can be enough on more initial states"
+    )
+
+
+def _decide_table(found: _Sizes) -> Table:
+    table = Table(box=None, header_style="bold", padding=(0, 1), title_justify="left")
+    table.title = "`s2robot decide`, simulated; it stops at the first seed that shows it"
+    for name in ("states of a seed", "seeds (mean)", "episodes (mean)", "hours"):
+        table.add_column(name, justify="right")
+    table.add_column(f"shown by seed {found.decide[0].most_seeds}", justify="right")
+    for each in found.decide:
+        episodes = each.mean_seeds * each.states
+        hours = found.hours(episodes)
+        table.add_row(
+            str(each.states),
+            f"{each.mean_seeds:.1f}",
+            f"{2 * episodes:,.0f}",
+            "" if hours is None else f"{hours:.1f}",
+            f"{100 * each.shown:.0f} %",
+        )
+    return table
+
+
+def _hours_text(hours: float | None) -> str:
+    return "" if hours is None else f", {hours:.1f} hours of rollouts"

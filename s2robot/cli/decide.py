@@ -37,7 +37,9 @@ from s2robot.reporting.comparisons import questions
 from s2robot.reporting.conclusions import p_text, signed
 from s2robot.reporting.report import distinction, make_report
 from s2robot.reporting.run_results import ComparisonGroup, RunResult, group_runs
+from s2robot.reporting.variances import measured_components
 from s2robot.stats.power import LEAST_SEEDS
+from s2robot.stats.sample_sizes import Measured, Question, forecast
 
 RUNS_DIR = "runs/decide"
 _REFUSED = {
@@ -59,6 +61,10 @@ exit status:
   1  runs failed; they are named
   2  wrong use, or the folder holds another sequential test
 """
+MOST_SEEDS = 256
+"""Largest number of seeds that is simulated for a pair that is not shown."""
+LEAST_DISTANCE = 0.001
+"""Observed difference below which nothing is said of the seeds that it takes."""
 console = Console()
 
 
@@ -79,11 +85,13 @@ def main(argv: list[str]) -> int:
     )
     for each in sweep.rounds():
         _print_round(sweep, each)
-    _print_end(sweep)
+    _print_verdicts(sweep)
     if sweep.rates:
-        title = "Larger encoder or more scales?"
         report = make_report(runs_dir / "cells", plan.metric)
-        for path in write(report, runs_dir / "report", title):
+        measured = measured_components(report.groups, plan.metric)
+        for number in sweep.family.undecided:
+            _say(_advice(sweep, number, measured))
+        for path in write(report, runs_dir / "report", "Larger encoder or more scales?"):
             _say(str(path))
     return _status(sweep)
 
@@ -202,8 +210,8 @@ def _print_round(sweep: SequentialSweep, each: Round) -> None:
         )
 
 
-def _print_end(sweep: SequentialSweep) -> None:
-    """Print the verdicts, what undecided pairs would take, and the episodes spent."""
+def _print_verdicts(sweep: SequentialSweep) -> None:
+    """Print the verdicts and the episodes spent."""
     table = Table(box=None, header_style="bold", padding=(0, 1))
     for name in ("comparison", "success", "points", "any time", "p (Holm)", "equivalent", "seeds"):
         table.add_column(name, justify="left" if name == "comparison" else "right")
@@ -223,8 +231,6 @@ def _print_end(sweep: SequentialSweep) -> None:
         )
     wide = console if console.is_terminal else Console(file=console.file, width=160)
     wide.print(table)
-    for number in sweep.family.undecided:
-        _say(_advice(sweep, number))
     for variant in sweep.given_up():
         _say(f"{sweep.plan.variants[variant].label} failed too often and got no more seeds")
     spent = sweep.record()["episodes"]
@@ -234,18 +240,22 @@ def _print_end(sweep: SequentialSweep) -> None:
     )
 
 
-def _advice(sweep: SequentialSweep, number: int) -> str:
-    """Return what a pair that is not shown would take."""
+def _advice(sweep: SequentialSweep, number: int, measured: Measured | None) -> str:
+    """Return what it would take to show a pair's difference, simulated with measured variances."""
     differences = sweep.family.pairs[number].differences
     first, second = _names(sweep, number)
-    text = f"{second} against {first} is not shown after {len(differences)} seeds"
-    distance = abs(100 * sum(differences) / len(differences)) if differences else 0.0
-    if distance < 0.05:
+    text = f"{second} against {first}: not shown after {len(differences)} seeds"
+    distance = abs(sum(differences) / len(differences)) if differences else 0.0
+    if distance < LEAST_DISTANCE or measured is None:
         return text
-    cells = sweep.path.parent / "cells"
+    plan = sweep.plan
+    question = Question(distance, alpha=plan.alpha, comparisons=len(plan.pairs))
+    seeds = forecast(question, measured, plan.initial_states, MOST_SEEDS).likely_seeds
+    needed = f"more than {MOST_SEEDS}" if seeds is None else f"up to {seeds}"
     return (
-        f"{text}; what a difference of this size takes: s2robot plan --difference {distance:.1f} "
-        f"--comparisons {len(sweep.plan.pairs)} --runs {cells}"
+        f"{text}; a difference of {100 * distance:.1f} points takes {needed} seeds with "
+        f"{100 * question.wanted:g} % power (s2robot plan --difference {100 * distance:.1f} "
+        f"--comparisons {len(plan.pairs)} --runs {sweep.path.parent / 'cells'})"
     )
 
 

@@ -211,9 +211,12 @@ def _seeds_line(found: _Sizes) -> str:
 def _decide_table(found: _Sizes) -> Table:
     table = Table(box=None, header_style="bold", padding=(0, 1), title_justify="left")
     table.title = "`s2robot decide`, simulated; it stops at the first seed that shows it"
-    for name in ("states of a seed", "seeds (mean)", "episodes (mean)", "hours"):
+    names = ["states of a seed", "seeds (mean)", "episodes (mean)"]
+    timed = found.measured.seconds_per_episode is not None
+    for name in (*names, *["hours"] * timed):
         table.add_column(name, justify="right")
-    table.add_column(f"shown by seed {found.decide[0].most_seeds}", justify="right")
+    table.add_column(f"shown within {found.decide[0].most_seeds} seeds", justify="right")
+    table.add_column(f"{100 * found.question.wanted:g} % shown within", justify="right")
     for each in found.decide:
         episodes = each.mean_seeds * each.states
         hours = found.hours(episodes)
@@ -221,8 +224,9 @@ def _decide_table(found: _Sizes) -> Table:
             str(each.states),
             f"{each.mean_seeds:.1f}",
             f"{2 * episodes:,.0f}",
-            "" if hours is None else f"{hours:.1f}",
+            *([] if hours is None else [f"{hours:.1f}"]),
             f"{100 * each.shown:.0f} %",
+            "more" if each.likely_seeds is None else f"{each.likely_seeds} seeds",
         )
     return table
 

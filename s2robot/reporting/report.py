@@ -76,12 +76,13 @@ def make_report(runs_dir: str | Path, metric: str = "success_once") -> Report:
     if metric not in METRICS:
         raise unknown("metric", metric, METRICS)
     runs, problems = read_runs(runs_dir)
-    missing = [line for group in group_runs(runs) for line in group.missing()]
+    sequential, unusable = read_sequential(runs_dir)
+    problems += [Problem(path.name, f"{reason}. {_NOT_SEQUENTIAL}") for path, reason in unusable]
+    stopped = {variant["key"] for results in sequential for variant in results.variants}
+    missing = [line for group in group_runs(runs) for line in group.missing(stopped)]
     groups = group_runs([run for run in runs if run.rows])
     if not groups:
         raise S2RobotError(f"no run under {runs_dir} has an episode yet; let the sweep continue")
-    sequential, unusable = read_sequential(runs_dir)
-    problems += [Problem(path.name, f"{reason}. {_NOT_SEQUENTIAL}") for path, reason in unusable]
     comparisons = [
         [with_sequential(pair, sequential, metric) for pair in pairs]
         for pairs in compare_groups(groups, metric)

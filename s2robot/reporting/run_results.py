@@ -12,7 +12,7 @@ import functools
 import math
 import statistics
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -289,15 +289,19 @@ class ComparisonGroup:
         """Training seeds of any variant."""
         return sorted({run.seed for run in self.runs})
 
-    def missing(self) -> list[str]:
+    def missing(self, stopped: Collection[str | None] = ()) -> list[str]:
         """Return a line for each run that is missing or not finished.
 
         Every encoder should have all seeds; a baseline may have fewer.
+
+        Args:
+            stopped: keys of variants that may have fewer as well.
         """
         lines = []
         for variant in self.variants:
             have = {run.seed: run for run in variant.runs}
-            for seed in have if variant.is_baseline else self.seeds:
+            fewer = variant.is_baseline or variant.key in stopped
+            for seed in have if fewer else self.seeds:
                 if seed not in have:
                     lines.append(f"{variant.label}, seed {seed}: no run")
                 elif not have[seed].finished:

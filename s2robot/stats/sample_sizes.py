@@ -79,6 +79,8 @@ class SequentialForecast:
     """Last seed of the simulation."""
     shown: float
     """Share of simulations in which the difference was shown by then."""
+    likely_seeds: int | None
+    """Number of seeds by which it is shown with the wanted power; None if the last are too few."""
 
 
 def smallest_differences(question: Question, measured: Measured) -> list[list[float | None]]:
@@ -152,4 +154,12 @@ def forecast(
     enough = evidence > question.comparisons / question.alpha
     shown = enough.any(axis=1)
     seeds = np.where(shown, enough.argmax(axis=1) + 1, most_seeds)
-    return SequentialForecast(states, float(seeds.mean()), most_seeds, float(shown.mean()))
+    share = np.array([(shown & (seeds <= count)).mean() for count in range(1, most_seeds + 1)])
+    likely = int((share < question.wanted).sum()) + 1
+    return SequentialForecast(
+        states,
+        float(seeds.mean()),
+        most_seeds,
+        float(share[-1]),
+        likely if likely <= most_seeds else None,
+    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import tempfile
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from support.sequential import STATES, SyntheticRuns
@@ -13,6 +14,8 @@ from support.synthetic_runs import OTHER, SMALL, write_run
 from s2robot.cli import decide
 from s2robot.cli.main import main
 from s2robot.errors import DivergedError
+from s2robot.stats.clustered import VarianceComponents
+from s2robot.stats.sample_sizes import Measured
 
 RATES = {
     (SMALL, (1,)): 0.1,
@@ -65,7 +68,8 @@ def diverging(tmp_path, monkeypatch) -> set[tuple[tuple[int, ...], int]]:
     monkeypatch.setattr(decide, "Variant", lambda config: config)
     monkeypatch.setattr(decide, "planned_record", planned_record)
     monkeypatch.setattr(decide, "SeedRuns", Runs)
-    monkeypatch.setattr(decide, "make_report", lambda *_: None)
+    monkeypatch.setattr(decide, "make_report", lambda *_: SimpleNamespace(groups=()))
+    monkeypatch.setattr(decide, "measured_components", lambda *_: None)
     monkeypatch.setattr(decide, "write", lambda *_: [])
     return found
 
@@ -120,11 +124,13 @@ def test_the_status_follows_the_verdict(monkeypatch, rates, status, verdict):
 
 
 def test_an_undecided_pair_names_what_it_would_take(monkeypatch, capsys):
+    measured = Measured(VarianceComponents(0.02, 0.0, 0.2), "made up")
+    monkeypatch.setattr(decide, "measured_components", lambda *_: measured)
     monkeypatch.setitem(RATES, (SMALL, (1, 2)), 0.15)
     assert main(["decide", *PAIR, "--max-seeds", "3", "--alpha", "0.0001"]) == 5
     shown = " ".join(capsys.readouterr().out.split())
-    assert "is not shown after 3 seeds" in shown
-    command = shown.partition("takes: s2robot ")[2].partition(" 192")[0].split()
+    assert "not shown after 3 seeds; a difference of 6.2 points takes up to" in shown
+    command = shown.partition("(s2robot ")[2].partition(")")[0].split()
     assert command[:2] == ["plan", "--difference"]
     assert main(command) == 0
 

@@ -117,3 +117,13 @@ def test_a_damaged_file_is_noticed_and_the_report_is_made(tmp_path):
 def test_another_metric_gets_no_verdict(tmp_path, metric):
     write_sequential(tmp_path, FAR, [(0, 1)])
     assert pair_of(make_report(tmp_path / "cells", metric)).verdict == "not shown"
+
+
+def test_a_variant_that_stopped_early_has_no_missing_runs(tmp_path):
+    variants = ({"rate": 0.5}, {"rate": 0.55, "scales": (1, 2)}, {"rate": 0.97, "readout": "cls"})
+    write_sequential(tmp_path, variants, [(0, 1), (0, 2)])
+    report = make_report(tmp_path / "cells")
+    assert len({len(variant.runs) for variant in report.groups[0].variants}) > 1
+    assert report.missing == ()
+    (tmp_path / "sequential.json").unlink()
+    assert make_report(tmp_path / "cells").missing != ()

@@ -95,6 +95,8 @@ class Comparison:
     @property
     def close(self) -> bool:
         """True if it is shown that the success rates are less than the margin apart."""
+        if self.sequential:
+            return self.sequential.adjusted_equivalence_p < self.sequential.alpha
         return self.decidable and self.adjusted_equivalence_p < ALPHA
 
     @property

@@ -145,14 +145,16 @@ def _sequential_sentence(pair: Comparison, test: SequentialTest) -> str:
         f"sequential test, {'adjusted ' * (test.family > 1)}{p_text(adjusted)}"
     )
     if pair.shown:
-        return f"{better} is better than {worse}: {estimate} points ({evidence})."
+        text = f"{better} is better than {worse}: {estimate} points ({evidence})."
+        return text + f" They are {_apart(pair)}." * pair.close
     if test.verdict == "equivalent":
         return (
-            f"{better} and {worse} are equivalent: no more than {100 * test.margin:g} points apart "
-            f"({estimate} points, {evidence})."
+            f"{better} and {worse} are equivalent: {_apart(pair)} ({estimate} points, {evidence})."
         )
-    text = f"{better} against {worse}: {estimate} points ({evidence}). No difference is shown."
-    return " ".join([text, *_advice(pair)])
+    return (
+        f"{better} against {worse}: {estimate} points ({evidence}). No difference is shown. "
+        "`s2robot decide` with a larger --max-seeds adds seeds."
+    )
 
 
 def statement(pair: Comparison, metric: str) -> str:
@@ -175,7 +177,7 @@ def differs_text(pair: Comparison) -> str:
 
 
 def _apart(pair: Comparison) -> str:
-    return f"no more than {100 * pair.margin:g} points apart"
+    return f"no more than {100 * (pair.sequential or pair).margin:g} points apart"
 
 
 def _basis(pair: Comparison) -> str:

@@ -47,7 +47,8 @@ def test_a_fixed_sample_test_cannot_overrule_an_undecided_sequential_one(tmp_pat
     file = tmp_path / "sequential.json"
     before = pair_of(make_report(tmp_path / "cells"))
     assert before.verdict == "not shown"
-    assert "No difference is shown" in sentence(before, "success_once")
+    text = sentence(before, "success_once")
+    assert "No difference is shown. `s2robot decide` with a larger --max-seeds adds seeds" in text
     write_sequential(tmp_path / "far", FAR, [(0, 1)], max_seeds=3, alpha=0.001)
     pair = pair_of(make_report(tmp_path / "far" / "cells"))
     assert pair.adjusted_p < 0.05  # of a fixed sample

@@ -40,6 +40,8 @@ class RateModel:
     def limits(self, tail: float | np.ndarray, scale: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return Jeffreys' limits with the effective number of episodes.
 
+        The limit of a rate of 0 or 1 is Clopper and Pearson's (Brown, Cai and DasGupta 2001).
+
         Args:
             tail: probability beyond each limit, below a half.
             scale: factor of the effective number for the uncertainty of the variance.
@@ -49,7 +51,9 @@ class RateModel:
         failures = effective - successes
         low = special.betaincinv(successes + 0.5, failures + 0.5, tail)
         high = special.betaincinv(successes + 0.5, failures + 0.5, 1 - tail)
-        low, high = np.where(self.rate > 0, low, 0.0), np.where(self.rate < 1, high, 1.0)
+        exact = tail ** (1 / effective)
+        low = np.select([self.rate == 0, self.rate == 1], [0.0, exact], low)
+        high = np.select([self.rate == 0, self.rate == 1], [1 - exact, 1.0], high)
         return np.minimum(low, self.rate), np.maximum(high, self.rate)
 
 

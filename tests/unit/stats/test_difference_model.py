@@ -90,3 +90,11 @@ def test_leading_axes_are_comparisons_of_their_own():
     low, high = crossed(first, second).limits(0.05)
     alone = np.array([crossed(a, b).limits(0.05) for a, b in zip(first, second, strict=True)])
     assert np.stack([low, high], axis=1) == pytest.approx(alone)
+
+
+def test_equal_seeds_of_a_perfect_rate_have_clopper_and_pearsons_limit():
+    model = crossed(np.ones((3, 32)), np.zeros((3, 32)))
+    ones = model.first
+    low, high = ones.limits(0.025, np.ones(()))
+    assert (low, high) == pytest.approx((0.025 ** (1 / ones.episodes), 1.0))
+    assert 96 / 1.25 < ones.episodes < 96  # 96 episodes whose seeds correlate by .1 in a condition

@@ -38,17 +38,17 @@ sweep base 0 0 'scales=[1]'
 
 lane_a() {
   sweep base 0 15 'scales=[1]'
-  sweep keypoints 0 7 'scales=[1]' policy.keypoints=16
-  sweep search 0 11 'scales=[1]' budget=search
-  sweep untrained 0 7 'scales=[1]' encoder=random/vitt16-128
+  sweep keypoints 16 21 'scales=[1]' policy.keypoints=16
+  sweep search 0 7 'scales=[1]' budget=search
+  sweep name 16 21 'scales=[1]' "encoder=file:$out/another-name.json"
+  sweep runtime 24 29 'scales=[1]' runtime=openvino
 }
 
 lane_b() {
-  sweep base 0 15 'scales=[1,2]'
   sweep limits 0 2 encoder=privileged_state,blind
-  sweep hidden 0 7 'scales=[1]' 'policy.hidden=[128,128]'
-  sweep name 16 23 'scales=[1]' "encoder=file:$out/another-name.json"
-  sweep runtime 24 31 'scales=[1]' runtime=openvino
+  sweep base 0 11 'scales=[1,2]'
+  sweep hidden 16 21 'scales=[1]' 'policy.hidden=[128,128]'
+  sweep untrained 0 5 'scales=[1]' encoder=random/vitt16-128
 }
 
 lane_a &

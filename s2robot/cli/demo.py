@@ -30,8 +30,8 @@ class DemoSize:
     budget: str
 
 
-FULL = DemoSize(120, 64, "0,1,2,3", "0,1", "standard")
-QUICK = DemoSize(80, 32, "0", "0", "quick")
+FULL = DemoSize(120, 48, "0,1,2,3,4", "0,1,2", "standard")
+QUICK = DemoSize(80, 32, "0,1,2", "0,1,2", "quick")
 
 
 def commands(size: DemoSize, level: str, folder: Path) -> list[list[str]]:
@@ -63,7 +63,7 @@ def main(argv: list[str]) -> int:
         description=help_of(__doc__),
         epilog="examples: s2robot demo | s2robot demo --quick | s2robot demo --level easy",
     )
-    parser.add_argument("--quick", action="store_true", help="a fifth of the time, wider intervals")
+    parser.add_argument("--quick", action="store_true", help="a third of the time, wider intervals")
     parser.add_argument("--level", default="precise", help="easy or precise (default)")
     parser.add_argument(
         "--out", type=Path, default=Path("runs/demo"), help="folder of results (default: runs/demo)"

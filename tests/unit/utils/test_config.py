@@ -11,6 +11,7 @@ from s2robot.cli.hydra_commands import _EVAL_KEYS, _nested
 from s2robot.data.collection import CollectConfig
 from s2robot.experiments.jobs import EvalJob, RunJob, TrainJob
 from s2robot.experiments.variant import VariantConfig
+from s2robot.policies.config import PolicyConfig
 from s2robot.pretraining.config import PretrainConfig
 from s2robot.training.hyperparameter_search import SearchConfig
 from s2robot.utils.config import from_config
@@ -46,7 +47,8 @@ def test_eval_builds_its_job():
 
 @pytest.mark.parametrize("kind", ["mlp", "gmm", "rnn_gmm", "transformer"])
 def test_policy_groups(kind):
-    assert cell_job(f"policy={kind}").train.policy.kind == kind
+    assert cell_job(f"policy={kind}").train.policy == PolicyConfig(kind=kind)
+    assert cell_job(f"policy={kind}", "policy.keypoints=16").train.policy.keypoints == 16
 
 
 def test_budgets():

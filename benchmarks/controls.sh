@@ -34,21 +34,22 @@ for file in weights.glob("s2r-vitt16-128*.safetensors"):
 PYTHON
 
 # What the lanes share is made once.
-sweep base 0 0 'scales=[1]'
+sweep base 0 0 'scales=[1]' budget=none
 
 lane_a() {
-  sweep base 0 15 'scales=[1]'
-  sweep keypoints 16 21 'scales=[1]' policy.keypoints=16
-  sweep search 0 7 'scales=[1]' budget=search
-  sweep name 16 21 'scales=[1]' "encoder=file:$out/another-name.json"
-  sweep runtime 24 29 'scales=[1]' runtime=openvino
+  sweep base 0 15 'scales=[1]' budget=none
+  sweep keypoints 16 21 'scales=[1]' budget=none policy.keypoints=16
+  sweep untrained 0 3 'scales=[1]' budget=none encoder=random/vitt16-128
+  sweep search 0 5 'scales=[1]' budget=standard
+  sweep name 16 19 'scales=[1]' budget=none "encoder=file:$out/another-name.json"
+  sweep runtime 24 27 'scales=[1]' budget=none runtime=openvino
 }
 
 lane_b() {
-  sweep limits 0 2 encoder=privileged_state,blind
-  sweep base 0 11 'scales=[1,2]'
-  sweep hidden 16 21 'scales=[1]' 'policy.hidden=[128,128]'
-  sweep untrained 0 5 'scales=[1]' encoder=random/vitt16-128
+  sweep limits 0 2 budget=none encoder=privileged_state,blind
+  sweep base 0 7 'scales=[1,2]' budget=none
+  sweep hidden 16 21 'scales=[1]' budget=none 'policy.hidden=[128,128]'
+  sweep search 0 5 'scales=[1,2]' budget=standard
 }
 
 lane_a &

@@ -8,10 +8,7 @@ from s2robot.utils.deprecation import warn_renamed
 
 KEYS = {"taps": "layers", "taps_merge": "layers_merge"}
 """New Hydra keys by old key."""
-VALUES = {
-    "encoder": {"none": "blind", "state": "privileged_state"},
-    "budget": {"none": "standard"},
-}
+VALUES = {"encoder": {"none": "blind", "state": "privileged_state"}}
 """New values by old value, by key. A sweep gives several values with commas."""
 FLAGS = {
     "--tap": "--layers",

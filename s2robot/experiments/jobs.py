@@ -21,7 +21,7 @@ class TrainJob:
     variant: VariantConfig = field(default_factory=VariantConfig)
     policy: PolicyConfig = field(default_factory=PolicyConfig)
     train: TrainConfig = field(default_factory=TrainConfig)
-    search: SearchConfig | None = None
+    search: SearchConfig | None = field(default_factory=SearchConfig)
     """Hyperparameter search, one for each training seed; None trains with ``policy`` and ``train``
     unchanged."""
     seed: int = 0

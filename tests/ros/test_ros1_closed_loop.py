@@ -32,7 +32,7 @@ FEWEST_LIFTED = 3
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A policy trained as by a user; it picks about nine of ten cubes of level `easy`."""
     folder = tmp_path_factory.mktemp("policy")
-    words = ["level=easy", "demos.episodes=120", "scales=[1]"]
+    words = ["level=easy", "demos.episodes=120", "scales=[1]", "budget=none"]
     places = [f"runs_dir={folder / 'runs'}", f"data_dir={folder / 'data'}"]
     command = [sys.executable, "-m", "s2robot.cli.main", "train", *words, *places]
     subprocess.run(command, check=True, capture_output=True)

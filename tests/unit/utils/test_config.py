@@ -52,13 +52,14 @@ def test_policy_groups(kind):
 
 
 def test_budgets():
-    standard = cell_job().train
-    assert standard.search is None, "one head for every variant, unless a search is asked for"
-    quick, search = cell_job("budget=quick").train, cell_job("budget=search").train
-    assert quick.search is None
+    standard, quick, none = (cell_job(f"budget={b}").train for b in ("standard", "quick", "none"))
+    assert standard == cell_job().train
+    assert standard.search == SearchConfig()
+    assert quick.search is not None
+    assert quick.search.trials < SearchConfig().trials
     assert quick.train.epochs < standard.train.epochs
-    assert search.search == SearchConfig()
-    assert search.train == standard.train
+    assert none.search is None
+    assert none.train == standard.train
 
 
 def test_lists_become_tuples_of_floats():

@@ -26,7 +26,7 @@ from s2robot.reporting.json_report import comparison_record, rate_record
 from s2robot.reporting.run_files import load_runs
 from s2robot.reporting.run_results import VariantResults, group_variants, outcomes
 from s2robot.stats.paired_tests import holm, mcnemar, paired_difference
-from s2robot.utils.io import write_json
+from s2robot.utils.io import read_json, write_json
 from s2robot.utils.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results" / "controls.json"
@@ -48,7 +48,7 @@ ONE = Side("base")
 FIRST, LAST = Side("base", seeds=(0, 7)), Side("base", seeds=(8, 15))
 NEGATIVE = {
     "other training seeds": (FIRST, LAST),
-    "other searches of the head": (Side("search", seeds=(0, 3)), Side("search", seeds=(4, 7))),
+    "other searches of the head": (Side("search", seeds=(0, 2)), Side("search", seeds=(3, 5))),
     "half the keypoints": (ONE, Side("keypoints")),
     "half the hidden width": (ONE, Side("hidden")),
     "another name": (ONE, Side("name", backbone="another-name")),
@@ -59,8 +59,9 @@ POSITIVE = {
     "untrained against trained": (Side("untrained", "random/vitt16-128"), ONE),
 }
 QUESTIONS = {
-    "(1) against (1, 2)": (ONE, Side("base", scales=(1, 2))),
-    "a searched head for each seed against the fixed head": (Side("search"), ONE),
+    "(1) against (1, 2), one fixed head": (ONE, Side("base", scales=(1, 2))),
+    "(1) against (1, 2), a search for each seed": (Side("search"), Side("search", scales=(1, 2))),
+    "(1): a search for each seed against the fixed head": (Side("search"), ONE),
 }
 
 
@@ -181,19 +182,22 @@ def _chosen(side: Side, variants: dict[str, list[VariantResults]]) -> VariantRes
 
 def _outcomes(variant: VariantResults) -> dict[str, Any]:
     """Return every outcome, so that the verdicts can be had from the file alone."""
-    ordered = [sorted(run.rows, key=lambda row: row["index"]) for run in variant.runs]
+    runs = [run for run in variant.runs if run.finished]
+    ordered = [sorted(run.rows, key=lambda row: row["index"]) for run in runs]
     return {
         "folder": variant.label,
         "label": variant.info["label"],
         "conditions_sha256": variant.info["conditions"]["hash"],
         "search": variant.settings["search"],
         "policy": {k: variant.settings["policy"][k] for k in ("keypoints", "hidden")},
-        "heads": [
-            run.hyperparameters.get("policy_config") for run in variant.runs if run.info["head"]
-        ],
+        "heads": [run.hyperparameters.get("policy_config") for run in runs if run.info["head"]],
+        "motion_error_mm": {
+            str(run.seed): round(1000 * read_json(run.path / "history.json")[-1]["motion_error"], 3)
+            for run in runs
+        },
         "outcomes": {
             str(run.seed): "".join(str(int(row[METRIC])) for row in rows)
-            for run, rows in zip(variant.runs, ordered, strict=True)
+            for run, rows in zip(runs, ordered, strict=True)
         },
     }
 

@@ -30,7 +30,7 @@ class DemoSize:
     budget: str
 
 
-FULL = DemoSize(120, 48, "0,1,2,3,4", "0,1,2", "standard")
+FULL = DemoSize(120, 48, "0,1,2,3", "0,1,2", "standard")
 QUICK = DemoSize(80, 32, "0,1,2", "0,1,2", "quick")
 
 

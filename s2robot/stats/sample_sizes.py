@@ -37,7 +37,7 @@ ASSUMED = Measured(
     VarianceComponents(seed_sd=0.084, interaction_sd=0.186, residual_sd=0.386),
     "assumed, as measured on precise with the encoder that ships and 6 seeds",
 )
-"""Where there are no runs to measure; (1) against (1, 2) in ``benchmarks/results/controls.json``."""
+"""Where there are no runs to measure: (1) against (1, 2), ``benchmarks/results/controls.json``."""
 
 
 @dataclass(frozen=True)

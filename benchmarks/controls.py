@@ -66,7 +66,7 @@ QUESTIONS = {
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = argparse.ArgumentParser(description="Compare the controls and write the results.")
     parser.add_argument("runs", type=Path, help="folder that benchmarks/controls.sh filled")
     parser.add_argument("--out", type=Path, default=RESULTS)
     options = parser.parse_args()

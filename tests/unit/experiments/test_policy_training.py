@@ -43,8 +43,8 @@ def variant(tmp_path_factory: pytest.TempPathFactory) -> Variant:
 def job_of(variant: Variant, folder: Path, seed: int = 0, **changes: Any) -> TrainJob:
     policy = PolicyConfig(hidden=(8,))
     train = TrainConfig(epochs=2, batch_size=16)
-    job = TrainJob(variant.config, policy, train, seed=seed, runs_dir=folder / "runs")
-    return dataclasses.replace(job, **changes)
+    job = TrainJob(variant.config, policy, train, search=None, seed=seed)
+    return dataclasses.replace(job, runs_dir=folder / "runs", **changes)
 
 
 def weights(job: TrainJob, variant: Variant) -> list[torch.Tensor]:

@@ -60,19 +60,20 @@ def prepare(path: Path, case: str, data_dir: Path) -> dict[str, Any]:
 
 
 def timed(task: str, path: Path, seeds: list[int], out: Path) -> dict[str, Any]:
-    """Run one task and return seconds, memory, and the last row of each seed's history."""
+    """Run one task; return seconds, processor time, memory, and each seed's last row."""
     data = TrajectoryData(**torch.load(path))
     policy, config = PolicyConfig(), TrainConfig(seed=seeds[0])
     fit(data, policy, dataclasses.replace(config, epochs=1))  # warms up
     before, folder = os.getloadavg()[0], out / "training"
-    started = time.perf_counter()
+    started, cpu_started = time.perf_counter(), time.process_time()
     results = TASKS[task](data, policy, config, seeds, folder)
-    seconds = time.perf_counter() - started
+    seconds, cpu_seconds = time.perf_counter() - started, time.process_time() - cpu_started
     held_out = acting_windows(policy, data, data.valid_episodes).index
     actions = {str(seed): predictions(r.policy, data, held_out) for seed, r in results.items()}
     torch.save(actions, out / "predictions.pt")
     return {
         "seconds": seconds,
+        "cpu_seconds": cpu_seconds,
         "peak_gib": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20,
         "load_before": before,
         "ends": {seed: result.history[-1] for seed, result in results.items()},
@@ -214,6 +215,7 @@ def summarize(
     return {
         "seconds": {name: summary(done) for name, done in seconds.items()},
         "ratios": ratios,
+        "cpu_seconds": {n: summary([row["cpu_seconds"] for row in d]) for n, d in rows.items()},
         "load_before": {name: [row["load_before"] for row in done] for name, done in rows.items()},
         "peak_gib": {name: round(max(row["peak_gib"] for row in d), 2) for name, d in rows.items()},
         "matrix_gflops": summary(rates),

@@ -28,10 +28,10 @@ from s2robot.utils.devices import resolve_device
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Function that is called with a seed and each new row of its history, one call at a time."""
 
-# Seeds of a stack: many amortize the calls of small operations, few stay in a core's caches.
+# Seeds of a stack: many amortize the calls of small operations, few stay in a core's caches. glibc
+# returns blocks of more than 32 MB to the system at once, so that larger batches cost page faults.
 _STACK = {"cpu": 8, "cuda": 64}
-_BATCH_BYTES = {"cpu": 48 << 20, "cuda": 2 << 30}
-
+_BATCH_BYTES = {"cpu": 24 << 20, "cuda": 2 << 30}
 
 class DivergedSeedsError(DivergedError):
     """Trainings of some seeds diverged; ``results`` holds those of the others.

@@ -33,6 +33,7 @@ OnEpoch = Callable[[int, dict[str, float]], None]
 _STACK = {"cpu": 8, "cuda": 64}
 _BATCH_BYTES = {"cpu": 24 << 20, "cuda": 2 << 30}
 
+
 class DivergedSeedsError(DivergedError):
     """Trainings of some seeds diverged; ``results`` holds those of the others.
 

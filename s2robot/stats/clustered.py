@@ -17,13 +17,14 @@ A negative condition part counts as 0.
 
 **Degrees of freedom.** The geometric mean of Welch and Satterthwaite's (S-1 for each variant's
 seeds, C-1 for the conditions) and of the smaller S-1: Welch's alone miss the truth in up to 8 % of
-cases where three seeds of one variant vary much more than those of the other.
+cases where one variant has three seeds and the other 16.
 
 **Limits.** Each rate has Jeffreys' limits with the number of independent episodes of the same
 variance, times (z/t)², and at most the number that seeds of equal true rates would be worth. The
 difference's limits follow from those of the rates and their correlation (Zou and Donner 2008,
 "Construction of confidence limits about effect measures"). So they are asymmetric near 0 and 1,
-where t limits would cover 87 to 92 % only. The p-value is that of the limits that reach zero.
+where t limits would miss the truth in up to 14 % of cases. The p-value is that of the limits that
+reach zero.
 
 ``benchmarks/null_sweeps.py`` measures false positives, coverage and power of these choices.
 """

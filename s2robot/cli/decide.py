@@ -91,7 +91,7 @@ def main(argv: list[str]) -> int:
         measured = measured_components(report.groups, plan.metric)
         for number in sweep.family.undecided:
             _say(_advice(sweep, number, measured))
-        for path in write(report, runs_dir / "report", "Larger encoder or more scales?"):
+        for path in write(report, runs_dir / "report"):
             _say(str(path))
     return _status(sweep)
 

@@ -182,8 +182,7 @@ def sweep_finish(argv: list[str]) -> int:
         console.print(f"[red]failed[/red] {name}: ", end="")
         console.print(message, markup=False, highlight=False)
     if any((runs_dir / "cells").rglob("cell.json")):
-        title = "Larger encoder or more scales?"
-        for path in write(make_report(runs_dir / "cells"), runs_dir / "report", title):
+        for path in write(make_report(runs_dir / "cells"), runs_dir / "report"):
             console.print(str(path), highlight=False)
     return int(bool(failed))
 

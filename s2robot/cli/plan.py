@@ -2,8 +2,8 @@
 
 The numbers are for a sweep in which all seeds run on the same initial states, and follow from how
 much success varies between training seeds, between initial states, and from episode to episode.
---runs measures that from finished runs; without it, values of the shipped demo are assumed. Seeds
-of `s2robot decide`, which stops once a pair is decided, are simulated.
+--runs measures that from finished runs; without it, values are assumed that were measured on the
+level `precise`. Seeds of `s2robot decide`, which stops once a pair is decided, are simulated.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from s2robot.stats.sample_sizes import (
 
 _EXAMPLES = """\
 examples:
-  s2robot plan --difference 10                          with the demo's variances
+  s2robot plan --difference 10                          with variances measured on `precise`
   s2robot plan --difference 10 --runs runs/cells        with those of your own runs
   s2robot plan --difference 5 --comparisons 3 --power 0.9 --seconds-per-episode 2.5
 """
@@ -97,7 +97,7 @@ def _measured(options: argparse.Namespace) -> Measured:
     if found is None:
         raise S2RobotError(
             f"no variant under {options.runs} has two finished training seeds, so their variance "
-            "cannot be measured; train more seeds, or leave out --runs to assume the demo's"
+            "cannot be measured; train more seeds, or leave out --runs to assume some"
         )
     if options.seconds_per_episode:
         return dataclasses.replace(found, seconds_per_episode=options.seconds_per_episode)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from s2robot.cli.help import help_of
 from s2robot.reporting.comparisons import VERDICTS
-from s2robot.reporting.html_report import write_files
+from s2robot.reporting.html_report import TITLE, write_files
 from s2robot.reporting.junit import junit
 from s2robot.reporting.markdown import markdown
 from s2robot.reporting.report import Report, make_report
@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     add("runs", type=Path, nargs="?", default=Path("runs/cells"),
         help="folder of runs (default: runs/cells)")  # fmt: skip
     add("--out", type=Path, default=Path("runs/report"), help="default: runs/report")
-    add("--title", default="s2robot: success against cost", help="of the page")
+    add("--title", default=TITLE, help="of the page (default: %(default)s)")
     add_metric(parser)
     add("--junit", type=Path, metavar="FILE", help="write one test case a comparison as JUnit XML")
     add("--fail-on", type=verdicts, default=("worse",), metavar="VERDICT[,VERDICT]",
@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def write(report: Report, out: Path, title: str) -> Sequence[Path]:
+def write(report: Report, out: Path, title: str = TITLE) -> Sequence[Path]:
     """Write a report, name its problems on standard error, and return the paths of the files.
 
     Args:

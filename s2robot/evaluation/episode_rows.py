@@ -113,6 +113,10 @@ class RunFolder:
                 + f"\n{_ADVICE}"
             )
 
+    def record(self) -> dict[str, Any]:
+        """Return what identifies the run."""
+        return read_json(self.path / "run.json")
+
     def rows(self) -> list[dict[str, Any]]:
         """Return a row for each finished episode."""
         return read_jsonl(self.path / "episodes.jsonl")

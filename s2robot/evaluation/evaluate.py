@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,7 @@ from s2robot.utils.io import locked
 from s2robot.utils.provenance import deciding_versions, provenance
 from s2robot.utils.validation import require_integers
 
-__all__ = ["EvalConfig", "Summary", "claim", "evaluate"]
+__all__ = ["EvalConfig", "Summary", "evaluate"]
 
 TILE_CHOICES = ("motion", "attention", "random")
 _REPEATS = ("cpu", "float32")
@@ -88,7 +89,7 @@ class EvalConfig:
             raise ValueError("a tile_budget reuses tiles by itself: leave reuse=false")
 
 
-def evaluate(
+def evaluate(  # noqa: PLR0913
     policy: Actor,
     encoder: Encoder | None,
     initial_states: InitialStates,
@@ -98,6 +99,7 @@ def evaluate(
     header: PolicyHeader,
     fresh: bool = False,
     progress: bool = True,
+    on_claim: Callable[[dict[str, Any]], None] | None = None,
 ) -> Summary:
     """Roll a policy out on every initial state and write rows, latencies, videos and a summary.
 
@@ -111,6 +113,8 @@ def evaluate(
         header: of the policy file.
         fresh: delete an earlier run's files first.
         progress: show a progress bar.
+        on_claim: called with the content of ``run.json`` once the folder is taken for this run, and
+            before the first rollout.
 
     Returns:
         The summary of all rows in the folder, which may be more than those of `initial_states`.
@@ -124,6 +128,8 @@ def evaluate(
     run = _Run(policy, encoder, initial_states, config, folder, header)
     with locked(folder.path / "evaluate"):
         run.claim(fresh)
+        if on_claim is not None:
+            on_claim(folder.record())
         earlier = folder.summary()
         if earlier is not None and earlier.episodes > len(initial_states):
             return earlier
@@ -135,28 +141,6 @@ def evaluate(
         info = folder.path / "eval_info.json"
         write_eval_info(info, initial_states.level, folder.rows(), folder.timing(), summary.videos)
     return summary
-
-
-def claim(
-    policy: Actor,
-    encoder: Encoder | None,
-    initial_states: InitialStates,
-    config: EvalConfig,
-    out_dir: str | Path,
-    *,
-    header: PolicyHeader,
-    fresh: bool = False,
-) -> None:
-    """Write everything that can change a row into ``run.json``, as ``evaluate`` does first.
-
-    Args are those of ``evaluate``.
-
-    Raises:
-        MismatchError: as ``evaluate``; nothing was changed.
-    """
-    folder = RunFolder(Path(out_dir), config.num_envs)
-    with locked(folder.path / "evaluate"):
-        _Run(policy, encoder, initial_states, config, folder, header).claim(fresh)
 
 
 @dataclass(frozen=True)

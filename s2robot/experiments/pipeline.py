@@ -17,7 +17,7 @@ from rich.console import Console
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import EncoderSpec
 from s2robot.evaluation.baselines import is_baseline
-from s2robot.evaluation.evaluate import claim, evaluate
+from s2robot.evaluation.evaluate import evaluate
 from s2robot.evaluation.initial_states import InitialStates, ensure_initial_states
 from s2robot.evaluation.results import Summary
 from s2robot.experiments.jobs import EvalJob, RunJob
@@ -29,7 +29,7 @@ from s2robot.experiments.settings import run_record
 from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import PolicyHeader, load_policy
 from s2robot.utils.devices import resolve_device
-from s2robot.utils.io import locked, read_json, write_json
+from s2robot.utils.io import read_json, write_json
 
 console = Console()
 
@@ -78,13 +78,13 @@ def evaluate_policy(
         encoder = _rebuild_encoder(job, EncoderSpec.from_dict(header.encoder))
     initial_states = initial_states_for(job, header.env_kwargs)
     out = eval_folder(job, header.level)
+
+    def write_description(claimed: dict[str, Any]) -> None:
+        if describe is not None:
+            write_json(out / "cell.json", describe(header, claimed))
+
     run = (policy, encoder, initial_states, job.rollout, out)
-    claim(*run, header=header, fresh=job.fresh)
-    if describe is not None:
-        with locked(out / "evaluate"):
-            record = describe(header, read_json(out / "run.json"))
-            write_json(out / "cell.json", record)
-    return evaluate(*run, header=header)
+    return evaluate(*run, header=header, fresh=job.fresh, on_claim=write_description)
 
 
 def _rebuild_encoder(job: EvalJob, spec: EncoderSpec) -> FrameEncoder:

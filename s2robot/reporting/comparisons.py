@@ -28,13 +28,12 @@ from s2robot.stats.clustered import (
     variance_components,
 )
 from s2robot.stats.paired_tests import McNemar, holm, mcnemar
+from s2robot.stats.power import LEAST_SEEDS
 
 ALPHA = 0.05
 """Level of significance."""
 MARGIN = 0.05
 """Difference of two success rates that is too small to matter, for equivalence."""
-LEAST_SEEDS = 3
-"""Training seeds of each variant without which nothing is shown."""
 SAME_SIZE = 1.1
 """Encoders whose numbers of parameters differ by less than this factor have the same size."""
 VERDICTS = ("better", "worse", "equivalent", "not shown")

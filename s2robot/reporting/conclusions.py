@@ -8,17 +8,16 @@ from dataclasses import dataclass
 from typing import Any
 
 from s2robot.experiments.sequential_results import SequentialTest
-from s2robot.reporting.comparisons import LEAST_SEEDS, Comparison
+from s2robot.reporting.comparisons import Comparison
 from s2robot.reporting.run_results import ComparisonGroup
 from s2robot.reporting.setting_differences import in_short
-from s2robot.stats.power import MOST_SEEDS, power, seeds_needed, smallest_difference
+from s2robot.stats.power import LEAST_SEEDS, MOST_SEEDS, power, seeds_needed, smallest_difference
+from s2robot.stats.sample_sizes import ENDLESS
 
 CEILING = 0.95
 """Success rate above which a level is too easy to separate encoders."""
 POWER = 0.8
 """Probability of showing a difference, for sample sizes."""
-ALL_STATES = 1_000_000
-"""Initial states of a split, which no evaluation exceeds."""
 
 
 @dataclass(frozen=True)
@@ -230,7 +229,7 @@ def _more_seeds(pair: Comparison, seeds: int) -> list[str]:
         return []
     text = f"About {needed - seeds} more training seeds of each variant on {states} initial states"
     text += f" would show a difference this large with {POWER:.0%} power".replace("%", " %")
-    if power(difference, seeds, ALL_STATES, **options) < POWER:
+    if power(difference, seeds, ENDLESS, **options) < POWER:
         text += "; no number of initial states alone would"
     return [f"{text}."]
 

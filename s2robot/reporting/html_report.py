@@ -14,7 +14,7 @@ from PIL import Image
 
 from s2robot._version import __version__
 from s2robot.experiments.sequential_results import SequentialResults
-from s2robot.reporting.comparisons import LEAST_SEEDS, Comparison
+from s2robot.reporting.comparisons import Comparison
 from s2robot.reporting.conclusions import conclusions, differs_text, p_text, signed
 from s2robot.reporting.generalization import Generalization
 from s2robot.reporting.json_report import results
@@ -23,9 +23,12 @@ from s2robot.reporting.report import Report, make_report
 from s2robot.reporting.run_files import STRIPS_PER_RUN, load_runs
 from s2robot.reporting.run_results import ComparisonGroup, RunResult, VariantResults
 from s2robot.stats.intervals import Interval
+from s2robot.stats.power import LEAST_SEEDS
 from s2robot.utils.html import render_page
 from s2robot.utils.io import atomic_path, write_json
 
+TITLE = "Larger encoder or more scales?"
+"""Title of a page."""
 STRIP_WIDTH_PX = 800
 STAGES = {
     "none": "held at the end",
@@ -51,7 +54,7 @@ class ReportPaths(NamedTuple):
 def write_report(
     runs_dir: str | Path,
     out_dir: str | Path,
-    title: str = "Larger encoder or more scales?",
+    title: str = TITLE,
     metric: str = "success_once",
 ) -> ReportPaths:
     """Write ``report.html``, ``report.png`` and ``report.json``.
@@ -77,7 +80,7 @@ def write_report(
     return write_files(make_report(runs_dir, metric), out_dir, title)
 
 
-def write_files(report: Report, out_dir: str | Path, title: str) -> ReportPaths:
+def write_files(report: Report, out_dir: str | Path, title: str = TITLE) -> ReportPaths:
     """Write the page, the picture and the numbers of a report.
 
     Args:

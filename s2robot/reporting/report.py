@@ -10,11 +10,12 @@ from pathlib import Path
 
 from s2robot.errors import S2RobotError, unknown
 from s2robot.experiments.sequential_results import SequentialResults, read_sequential
-from s2robot.reporting.comparisons import LEAST_SEEDS, Comparison, compare_groups
+from s2robot.reporting.comparisons import Comparison, compare_groups
 from s2robot.reporting.generalization import Generalization, generalization
 from s2robot.reporting.run_files import Problem, read_runs
 from s2robot.reporting.run_results import METRICS, ComparisonGroup, group_runs
 from s2robot.reporting.setting_differences import in_short, shared_changes, value, words
+from s2robot.stats.power import LEAST_SEEDS
 
 _NOT_SEQUENTIAL = (
     "Verdicts are those for a number of training seeds that was fixed before, which that of a "

@@ -12,7 +12,7 @@ from support.small_encoders import encoder_of
 
 from s2robot.errors import MismatchError
 from s2robot.evaluation import evaluate as module
-from s2robot.evaluation.evaluate import EvalConfig, claim, evaluate
+from s2robot.evaluation.evaluate import EvalConfig, evaluate
 from s2robot.evaluation.identity import RECORD_FORMAT, camera_record, differences
 from s2robot.evaluation.initial_states import InitialStates, make_initial_states
 from s2robot.utils.io import read_json, write_json
@@ -34,12 +34,21 @@ class DescribedEncoder:
         return pixel_encoder(frames)
 
 
+class Taken(Exception):
+    """The folder is taken."""
+
+
 def take(out: Path, initial_states: InitialStates, encoder: Any = None, **settings: Any) -> None:
     """Claim a folder, which rolls nothing out."""
     made = header("random/tiny" if encoder else "state", **settings.pop("header", {}))
     config = EvalConfig(num_envs=2, horizon=2, videos=0, **settings)
     policy = PixelPolicy() if encoder else ExpertPolicy()
-    claim(policy, encoder, initial_states, config, out, header=made)
+
+    def stop(_record: dict[str, Any]) -> None:
+        raise Taken
+
+    with pytest.raises(Taken):
+        evaluate(policy, encoder, initial_states, config, out, header=made, on_claim=stop)
 
 
 def content(folder: Path) -> dict[str, bytes]:

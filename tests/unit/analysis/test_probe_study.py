@@ -220,6 +220,7 @@ def test_grasps_are_predicted_from_grids_and_from_mean_tokens(config: StudyConfi
     assert row["measures"]["AUROC, grid"]["estimate"] > 0.6
 
 
+@pytest.mark.render
 def test_json_instead_of_a_table(
     encoder: str, folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

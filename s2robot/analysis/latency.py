@@ -12,12 +12,12 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from rich.progress import track
 from torch import Tensor
 
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.streaming import FrameStream
 from s2robot.runtimes import RuntimeFailedError, RuntimeMissingError, difference
+from s2robot.utils.progress import tracked
 
 WARM_UP_FRAMES = 10
 BLOCK_FRAMES = 20
@@ -108,7 +108,7 @@ def measure(
     skipped = min(WARM_UP_FRAMES, len(frames) - 1)
     runs = {name: _Run() for name in paths}
     starts = range(0, len(frames), BLOCK_FRAMES)
-    for start in track(starts, "frames", disable=not show, transient=True):
+    for start in tracked(starts, "blocks of frames", show):
         for name, path in paths.items():
             for frame in frames[start : start + BLOCK_FRAMES]:
                 waited = runs[name].take(path, frame)

@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from s2robot.analysis.latency import WARM_UP_FRAMES, Row, make_paths, measure
 from s2robot.cli.arguments import add_encoder_options, count, encoder_options, frame_shape
@@ -24,6 +25,7 @@ from s2robot.cli.help import help_of
 from s2robot.data.frame_sources import GENERATED, frames_from
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.runtimes import RUNTIMES
+from s2robot.utils.console import MESSAGES, OUTPUT, make_console
 from s2robot.utils.io import write_json
 from s2robot.utils.provenance import provenance
 
@@ -35,13 +37,14 @@ examples:
   s2robot bench --runtime openvino-int8 --calibrate pick-cube/precise --frame 384x384
   s2robot bench mvp-vits-mae --frame 480x640 --frames-from camera.mp4 --reuse --json
 """
+_PASS, _FAIL = Text("pass", "green"), Text("FAIL", "red")
 _DEFAULTS: dict[str, Any] = {"scales": (1, 2), "readout": "spatial_softmax"}
 
 
 def main(argv: list[str]) -> int:
     """Run the command; return 1 if a runtime is too slow for ``--hz`` or could not run."""
     options = _parse(argv)
-    console = Console(stderr=options.json)
+    console = make_console(stderr=options.json)
     encoder = FrameEncoder.from_name(
         options.encoder,
         weights=options.weights,
@@ -69,7 +72,7 @@ def main(argv: list[str]) -> int:
     if options.out:
         write_json(options.out, record)
     if options.json:
-        Console().print_json(data=record)
+        OUTPUT.print_json(data=record)
     else:
         _print(console, record, rows)
     checked = [row for row in rows if row.holds is not None and row.path != "eager (baseline)"]
@@ -129,13 +132,12 @@ def _rate(text: str) -> float:
 def _calibrate(encoder: FrameEncoder, options: argparse.Namespace, console: Console) -> None:
     height, width = options.frame
     frames = frames_from(options.calibrate, height, width, 300)
-    with console.status(f"calibrating int8 on {len(frames)} frames"):
-        made = encoder.calibrate(frames)
+    MESSAGES.print(f"calibrating int8 on {len(frames)} frames")
+    made = encoder.calibrate(frames)
     for shape, record in made.items():
         console.print(
             f"int8 on tiles of {shape} px: {record.tiles} tiles; cosine of held-out tokens "
             f"{record.cosine_mean:.5f} on average, {record.cosine_min:.5f} at minimum",
-            highlight=False,
         )
 
 
@@ -147,10 +149,8 @@ def _print(console: Console, record: dict[str, Any], rows: Sequence[Row]) -> Non
         f"{record['gflops']:.1f} GFLOPs a frame; frames {height} x {width} from "
         f"{record['frames_from']}; {record['provenance']['machine']['gpu'] or ''} "
         f"{record['provenance']['machine']['processor']}, {record['threads']} threads",
-        highlight=False,
     )
     table = Table(box=None)
-    wide = console if console.is_terminal else Console(file=console.file, width=140)
     columns = ["path", "p50 ms", "p95 ms", "p99 ms", "Hz at p95", "speed", "cosine", "difference"]
     columns += ["reused"] if any(row.hit_rate is not None for row in rows) else []
     columns += ["late", f"{hz:g} Hz"] if hz else []
@@ -158,17 +158,18 @@ def _print(console: Console, record: dict[str, Any], rows: Sequence[Row]) -> Non
         table.add_column(name, justify="left" if name == "path" else "right", no_wrap=True)
     for row in rows:
         table.add_row(*_row_texts(row, columns))
-    wide.print(table)
+    console.print(table)
     for name, reason in record["left_out"].items():
-        console.print(f"left out: {name}: {reason}", highlight=False)
+        console.print(f"left out: {name}: {reason}")
 
 
-def _row_texts(row: Row, columns: Sequence[str]) -> list[str]:
-    texts = [row.path, f"{row.p50_ms:.1f}", f"{row.p95_ms:.1f}", f"{row.p99_ms:.1f}"]
+def _row_texts(row: Row, columns: Sequence[str]) -> list[str | Text]:
+    latencies = (row.p50_ms, row.p95_ms, row.p99_ms)
+    texts: list[str | Text] = [row.path, *(f"{value:.1f}" for value in latencies)]
     texts += [f"{1000 / row.p95_ms:.0f}", f"{row.speedup:.2f}x"]
     texts += [f"{row.cosine_min:.5f}", f"{row.difference:.1e}"]
     if "reused" in columns:
         texts.append("" if row.hit_rate is None else f"{100 * row.hit_rate:.0f} %")
     if row.holds is not None:
-        texts += [str(row.late), "[green]pass[/green]" if row.holds else "[red]FAIL[/red]"]
+        texts += [str(row.late), _PASS if row.holds else _FAIL]
     return texts

@@ -14,9 +14,8 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from s2robot.cli.arguments import count, fraction, points
 from s2robot.cli.compare import STATUS
@@ -40,6 +39,7 @@ from s2robot.reporting.run_results import ComparisonGroup, RunResult, group_runs
 from s2robot.reporting.variances import measured_components
 from s2robot.stats.power import LEAST_SEEDS
 from s2robot.stats.sample_sizes import Measured, Question, forecast
+from s2robot.utils.console import OUTPUT
 
 RUNS_DIR = "runs/decide"
 _REFUSED = {
@@ -65,7 +65,6 @@ MOST_SEEDS = 256
 """Largest number of seeds that is simulated for a pair that is not shown."""
 LEAST_DISTANCE = 0.001
 """Observed difference below which nothing is said of the seeds that it takes."""
-console = Console()
 
 
 def main(argv: list[str]) -> int:
@@ -197,8 +196,7 @@ def _print_round(sweep: SequentialSweep, each: Round) -> None:
     """Print one line for each failed seed and each pair that got a difference."""
     for variant, reason in each.failed.items():
         label = sweep.plan.variants[variant].label
-        console.print(f"[red]failed[/red] seed {each.seed} of {escape(label)}: ", end="")
-        console.print(reason, markup=False, highlight=False)
+        OUTPUT.print(Text("failed", "red"), f"seed {each.seed} of {label}: {reason}")
     for number in each.updated:
         evidence = sweep.family.pairs[number]
         first, second = _names(sweep, number)
@@ -220,7 +218,7 @@ def _print_verdicts(sweep: SequentialSweep) -> None:
         first, second = _names(sweep, number)
         interval = sweep.family.interval(number)
         table.add_row(
-            escape(f"{second} against {first}"),
+            f"{second} against {first}",
             _rates(sweep, number),
             _points(evidence.differences),
             f"{signed(100 * interval.low)} to {signed(100 * interval.high)}",
@@ -229,8 +227,7 @@ def _print_verdicts(sweep: SequentialSweep) -> None:
             str(len(evidence.seeds)),
             evidence.verdict,
         )
-    wide = console if console.is_terminal else Console(file=console.file, width=160)
-    wide.print(table)
+    OUTPUT.print(table)
     for variant in sweep.given_up():
         _say(f"{sweep.plan.variants[variant].label} failed too often and got no more seeds")
     spent = sweep.record()["episodes"]
@@ -288,4 +285,4 @@ def _status(sweep: SequentialSweep) -> int:
 
 
 def _say(text: str) -> None:
-    console.print(text, markup=False, highlight=False, soft_wrap=True)
+    OUTPUT.print(text)

@@ -6,17 +6,19 @@ The demo prints each command before it runs it. Run it again to continue after a
 from __future__ import annotations
 
 import argparse
+import shlex
 import subprocess
 import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from rich.console import Console
+from rich.text import Text
 
 from s2robot.cli.help import help_of
-
-console = Console()
+from s2robot.utils.config import override
+from s2robot.utils.console import OUTPUT
+from s2robot.utils.progress import duration
 
 
 @dataclass(frozen=True)
@@ -47,8 +49,8 @@ def commands(size: DemoSize, level: str, folder: Path) -> list[list[str]]:
         f"demos.episodes={size.episodes}",
         f"budget={size.budget}",
         f"n={size.initial_states}",
-        f"data_dir={folder / 'data'}",
-        f"runs_dir={folder / 'runs'}",
+        override("data_dir", folder / "data"),
+        override("runs_dir", folder / "runs"),
     ]
     collect = ["collect", f"level={level}", f"episodes={size.episodes}", shared[4]]
     baselines = ["sweep", "encoder=privileged_state,blind", f"seed={size.baseline_seeds}", *shared]
@@ -72,22 +74,24 @@ def main(argv: list[str]) -> int:
     folder = options.out / ("quick" if options.quick else "full")
     size = QUICK if options.quick else FULL
     started = time.monotonic()
-    for command in commands(size, options.level, folder):
-        status = _run(command)
+    steps = commands(size, options.level, folder)
+    for number, command in enumerate(steps, start=1):
+        status = _run(command, f"step {number} of {len(steps)}")
         if status:
-            console.print(f"[red]`{command[0]}` failed with exit status {status}[/red]")
+            OUTPUT.print(Text(f"`{command[0]}` failed with exit status {status}", "red"))
             return status
     report = folder / "runs" / "report" / "report.html"
-    minutes = (time.monotonic() - started) / 60
-    console.print(f"done in {minutes:.1f} minutes; open {report}", highlight=False)
+    OUTPUT.print(f"done in {duration(time.monotonic() - started)}; open {report}")
     return 0
 
 
-def _run(command: list[str]) -> int:
-    console.rule(f"s2robot {' '.join(command)}", align="left", style="dim")
+def _run(command: list[str], step: str) -> int:
+    """Run one command in a process of its own and return its exit status."""
+    OUTPUT.print(Text(f"── {step}: s2robot {shlex.join(command)}", "dim"))
     started = time.monotonic()
     status = subprocess.run(
         [sys.executable, "-m", "s2robot.cli.main", *command], check=False
     ).returncode
-    console.print(f"[dim]{command[0]}: {time.monotonic() - started:.0f} s[/dim]", highlight=False)
+    spent = duration(time.monotonic() - started)
+    OUTPUT.print(Text(f"{step} ({command[0]}) took {spent}", "dim"))
     return status

@@ -9,13 +9,14 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from s2robot.cli.help import help_of
+from s2robot.utils.console import OUTPUT
 from s2robot.utils.provenance import git_commit, optional_versions, processor, versions
 
-_MARKS = {"ok": "[green]ok[/green]", "note": "[yellow]note[/yellow]", "missing": "[red]no[/red]"}
+_MARKS = {"ok": Text("ok", "green"), "note": Text("note", "yellow"), "missing": Text("no", "red")}
 
 
 @dataclass(frozen=True)
@@ -36,10 +37,12 @@ def main(argv: list[str]) -> int:
     )
     parser.parse_args(argv)
     findings = [finding for check in CHECKS for finding in _run(check)]
-    table = Table("", "subject", "found", "how to fix", box=None, padding=(0, 2))
+    table = Table(box=None, padding=(0, 2))
+    for name in ("", "subject", "found", "how to fix"):
+        table.add_column(name, overflow="fold")
     for finding in findings:
         table.add_row(_MARKS[finding.state], finding.subject, finding.found, finding.fix)
-    Console().print(table)
+    OUTPUT.print(table)
     return int(any(finding.state == "missing" for finding in findings))
 
 

@@ -7,7 +7,6 @@ import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rich.console import Console
 from rich.table import Table
 
 from s2robot.cli.arguments import add_encoder_options, encoder_options
@@ -15,6 +14,7 @@ from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import ENCODER_OPTIONS, EncoderSpec
 from s2robot.policies.checkpoint import read_header
 from s2robot.runtimes import RUNTIMES
+from s2robot.utils.console import OUTPUT
 
 if TYPE_CHECKING:
     from s2robot.plugins.ros.encode_bag import Encoded
@@ -126,12 +126,8 @@ def _encoder(options: argparse.Namespace) -> FrameEncoder:
 def _print(result: Encoded, encoder: FrameEncoder) -> None:
     from s2robot.plugins.ros.encode_bag import reasons_of
 
-    console = Console()
-    console.print(
+    OUTPUT.print(
         f"{result.path}: {result.model}, {encoder.embedding_dim} numbers a frame",
-        markup=False,
-        highlight=False,
-        soft_wrap=True,
     )
     table = Table(box=None)
     reused = any(count.hit_rate is not None for count in result.topics)
@@ -142,7 +138,7 @@ def _print(result: Encoded, encoder: FrameEncoder) -> None:
         table.add_row(count.embeddings_topic, str(count.messages), str(count.embeddings), *rate)
     for topic, number in result.copied.items():
         table.add_row(topic, str(number), "copied", *[""] * reused)
-    console.print(table, soft_wrap=True)
+    OUTPUT.print(table)
     notes = [f"{count.topic}: {reason}" for count in result.topics for reason in reasons_of(count)]
     for note in (*notes, *result.not_copied):
-        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+        OUTPUT.print(f"note: {note}")

@@ -11,6 +11,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from s2robot.backbones.card import BackboneCard, Preprocessing
 from s2robot.backbones.download.cache import converted_path
@@ -21,6 +22,7 @@ from s2robot.cli.help import help_of
 from s2robot.encoder.layout import EmbeddingLayout
 from s2robot.encoder.readout import READOUTS
 from s2robot.encoder.spec import EncoderSpec
+from s2robot.utils.console import OUTPUT, make_console
 
 OUTPUTS = {
     "cls": "class token after the final norm",
@@ -107,14 +109,13 @@ def _list(options: argparse.Namespace) -> int:
         "\nViT 12 x 3: blocks x heads. px: image side at scale 1; cell: side of a token [px]. "
         "$: not for commercial use.\n"
         f"Also: {', '.join(OPEN_NAMES)}. Details: s2robot encoders NAME",
-        highlight=False,
     )
     return 0
 
 
 def wide_console() -> Console:
     """Return a console of at least 104 columns, so that rows are not broken."""
-    return Console(width=max(Console().width, 104))
+    return make_console(columns=104)
 
 
 _COLUMNS: dict[str, Any] = {
@@ -182,7 +183,7 @@ def _show(name: str, options: argparse.Namespace) -> int:
         print(json.dumps({**describe(card), "costs": costs}, indent=2))
         return 0
     console = wide_console()
-    console.print(f"[bold]{card.name}[/bold]\n")
+    console.print(Text(f"{card.name}\n", "bold"))
     facts = Table(box=None, show_header=False, padding=(0, 2))
     facts.add_column(no_wrap=True)
     facts.add_column(overflow="fold")
@@ -329,13 +330,11 @@ def _cost_table(costs: list[dict[str, Any]]) -> Table:
 def _fetch(names: list[str], options: argparse.Namespace) -> int:
     from s2robot.backbones import load_backbone
 
-    console = Console()
     for name in names:
         backbone = load_backbone(name, options.weights)
         millions = backbone.parameters_count / 1e6
-        console.print(
+        OUTPUT.print(
             f"{name}: {millions:.1f} M parameters, digest {backbone.weights_digest[:12]}, "
             f"{where(backbone.card)}",
-            highlight=False,
         )
     return 0

@@ -6,13 +6,12 @@ import argparse
 import re
 from pathlib import Path
 
-from rich.console import Console
-
 from s2robot.cli.arguments import add_encoder_options, encoder_options
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import ENCODER_OPTIONS, EncoderSpec
 from s2robot.export.onnx import OPSET, Exported, export_encoder
 from s2robot.policies.checkpoint import PolicyHeader, read_header
+from s2robot.utils.console import OUTPUT
 
 _DESCRIPTION = """\
 Write an encoder as one ONNX file from camera frames, uint8 RGB (batch, H, W, 3), to embeddings,
@@ -41,10 +40,9 @@ def main(argv: list[str]) -> int:
     exported = export_encoder(
         encoder, options.out, frame_shape, options.opset, options.half, options.force
     )
-    console = Console()
-    console.print(summary(exported, encoder.spec), markup=False, highlight=False, soft_wrap=True)
+    OUTPUT.print(summary(exported, encoder.spec))
     if note:
-        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
+        OUTPUT.print(f"note: {note}")
     return 0
 
 

@@ -5,24 +5,24 @@ from __future__ import annotations
 from importlib import resources
 from typing import Any
 
-from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 import s2robot
 from s2robot.cli.verbs import VERBS, Verb
+from s2robot.utils.console import OUTPUT
 
 
 def print_overview() -> None:
     """Print all commands with their summaries."""
-    console = Console()
-    console.print(f"s2robot {s2robot.__version__}: {_first_line()}\n", highlight=False)
-    console.print("usage: s2robot COMMAND ...\n", highlight=False)
+    OUTPUT.print(f"s2robot {s2robot.__version__}: {_first_line()}\n")
+    OUTPUT.print("usage: s2robot COMMAND ...\n")
     table = Table(box=None, show_header=False, padding=(0, 2))
     for verb in VERBS.values():
-        table.add_row(f"[bold]{verb.name}[/bold]", verb.summary)
-    console.print(table)
-    console.print("\nSettings and examples of a command: s2robot COMMAND --help", highlight=False)
-    console.print("First steps: s2robot doctor, then s2robot demo --quick", highlight=False)
+        table.add_row(Text(verb.name, "bold"), verb.summary)
+    OUTPUT.print(table)
+    OUTPUT.print("\nSettings and examples of a command: s2robot COMMAND --help")
+    OUTPUT.print("First steps: s2robot doctor, then s2robot demo --quick")
 
 
 def _first_line() -> str:
@@ -31,7 +31,6 @@ def _first_line() -> str:
 
 def print_help(verb: Verb) -> None:
     """Print summary, examples and the commented settings of a command that Hydra runs."""
-    console = Console()
     lines = [f"{verb.summary}\n", *(f"  {example}" for example in verb.examples)]
     lines.append("\nSettings and their defaults (set with NAME=VALUE or GROUP.NAME=VALUE):\n")
     text = (_settings_folder() / f"{verb.name}.yaml").read_text()
@@ -41,7 +40,7 @@ def print_help(verb: Verb) -> None:
     lines += [
         _group_help(group) for group in ("policy", "budget", "recipe") if f"  - {group}:" in text
     ]
-    console.print("\n".join(lines), highlight=False, markup=False, soft_wrap=True)
+    OUTPUT.print("\n".join(lines))
 
 
 def _settings_folder() -> Any:

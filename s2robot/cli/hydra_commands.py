@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import shutil
 import traceback
 from collections.abc import Mapping, Sequence
@@ -10,16 +11,15 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
-from rich.console import Console
+from rich.text import Text
 
 from s2robot.cli.renamed_keys import with_new_keys
-from s2robot.utils.config import from_config
+from s2robot.utils.config import command, from_config, override
+from s2robot.utils.console import OUTPUT
 from s2robot.utils.io import write_json
 
 if TYPE_CHECKING:
     from s2robot.experiments.jobs import RunJob
-
-console = Console()
 
 
 def collect(config: DictConfig) -> None:
@@ -28,11 +28,10 @@ def collect(config: DictConfig) -> None:
     from s2robot.data.collection import collect as run
 
     demos = run(from_config(CollectConfig, config))
-    console.print(
+    OUTPUT.print(
         f"{demos.path}: {demos.num_episodes} demonstrations, {demos.num_frames} frames, "
         f"{len(demos.valid_episodes)} of them for validation; "
         f"{demos.meta['failures']} failed attempts are left out",
-        highlight=False,
     )
 
 
@@ -42,7 +41,7 @@ def features(config: DictConfig) -> None:
 
     variant = Variant(from_config(VariantConfig, config))
     shape = tuple(variant.embeddings().shape)
-    console.print(f"{variant.label}: {shape[0]} embeddings of width {shape[1]}", highlight=False)
+    OUTPUT.print(f"{variant.label}: {shape[0]} embeddings of width {shape[1]}")
 
 
 def pretrain(config: DictConfig) -> None:
@@ -51,10 +50,10 @@ def pretrain(config: DictConfig) -> None:
     from s2robot.pretraining.run import pretrain as run
     from s2robot.utils.distributed import is_main_process
 
-    card = run(from_config(PretrainConfig, config), console)
+    card = run(from_config(PretrainConfig, config))
     if is_main_process():
         page = card.with_name("index.html")
-        console.print(f"{page}\nuse it as encoder=file:{card}", highlight=False)
+        OUTPUT.print(f"{page}\nuse it as {shlex.quote(override('encoder', f'file:{card}'))}")
 
 
 def train(config: DictConfig) -> None:
@@ -65,7 +64,7 @@ def train(config: DictConfig) -> None:
 
     job = from_config(TrainJob, _nested(config))
     path = train_run(job, Variant(job.variant))
-    console.print(f"{path}\nevaluate it: s2robot eval checkpoint={path}", highlight=False)
+    OUTPUT.print(f"{path}\nevaluate it: {command('eval', checkpoint=path)}")
 
 
 def evaluate(config: DictConfig) -> None:
@@ -74,7 +73,7 @@ def evaluate(config: DictConfig) -> None:
     from s2robot.experiments.pipeline import evaluate_policy
 
     summary = evaluate_policy(from_config(EvalJob, config))
-    console.print(str(summary), highlight=False)
+    OUTPUT.print(str(summary))
 
 
 def sweep_run(config: DictConfig) -> None:
@@ -87,10 +86,10 @@ def sweep_run(config: DictConfig) -> None:
     except Exception as error:
         plain = _nested(config)
         write_json(record, {"error": f"{type(error).__name__}: {error}", "config": plain})
-        console.print(traceback.format_exc(), markup=False, highlight=False)
+        OUTPUT.print(traceback.format_exc())
         return
     record.unlink(missing_ok=True)
-    console.print(str(summary), highlight=False)
+    OUTPUT.print(str(summary))
 
 
 def run_job(config: DictConfig) -> RunJob:
@@ -179,11 +178,10 @@ def sweep_finish(argv: list[str]) -> int:
     runs_dir = Path(_setting(argv, "runs_dir", "runs"))
     failed = failed_runs(runs_dir)
     for name, message in failed:
-        console.print(f"[red]failed[/red] {name}: ", end="")
-        console.print(message, markup=False, highlight=False)
+        OUTPUT.print(Text("failed", style="red"), f"{name}: {message}")
     if any((runs_dir / "cells").rglob("cell.json")):
         for path in write(make_report(runs_dir / "cells"), runs_dir / "report"):
-            console.print(str(path), highlight=False)
+            OUTPUT.print(str(path))
     return int(bool(failed))
 
 
@@ -208,5 +206,8 @@ def _digest(config: DictConfig) -> str:
 
 
 def _setting(argv: list[str], name: str, default: str) -> str:
-    values = [text.split("=", 1)[1] for text in argv if text.startswith(f"{name}=")]
-    return values[-1] if values else default
+    """Return a setting as Hydra reads it: without its quotes."""
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+
+    words = [word for word in argv if word.startswith(f"{name}=")]
+    return str(OverridesParser.create().parse_override(words[-1]).value()) if words else default

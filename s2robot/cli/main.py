@@ -9,13 +9,14 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-from rich.console import Console
+from rich.text import Text
 
 import s2robot
 from s2robot.cli.help import print_help, print_overview
 from s2robot.cli.renamed_keys import with_new_flags, with_new_keys
 from s2robot.cli.verbs import VERBS, Verb, load
 from s2robot.errors import LicenseWarning, S2RobotError, unknown
+from s2robot.utils.console import MESSAGES
 from s2robot.utils.deprecation import make_callable
 
 USER_ERRORS = (S2RobotError, ValueError, KeyError, FileNotFoundError)
@@ -52,7 +53,7 @@ def main(argv: list[str] | None = None) -> int:
         _print_error(error)
         return 2
     except KeyboardInterrupt:
-        Console(stderr=True).print("interrupted; run the same command again to continue")
+        MESSAGES.print("interrupted; run the same command again to continue")
         return 130
 
 
@@ -116,9 +117,7 @@ def _guarded(task: Callable[[Any], None]) -> Callable[[Any], None]:
 
 def _print_error(error: BaseException) -> None:
     message = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
-    console = Console(stderr=True)
-    console.print("[red bold]error:[/red bold]", end=" ")
-    console.print(str(message), markup=False, highlight=False, soft_wrap=True)
+    MESSAGES.print(Text("error:", style="red bold"), str(message))
 
 
 make_callable(__name__, "main")

@@ -15,6 +15,7 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from s2robot.cli.arguments import count, fraction, points, positive
 from s2robot.cli.help import help_of
@@ -36,6 +37,7 @@ from s2robot.stats.sample_sizes import (
     least_seeds,
     smallest_differences,
 )
+from s2robot.utils.console import OUTPUT
 
 _EXAMPLES = """\
 examples:
@@ -59,9 +61,9 @@ def main(argv: list[str]) -> int:
         tuple(forecast(question, measured, states) for states in STATES),
     )
     if options.json:
-        Console().print_json(data=found.record())
+        OUTPUT.print_json(data=found.record())
     else:
-        _print(Console(), found)
+        _print(OUTPUT, found)
     return 0
 
 
@@ -149,9 +151,7 @@ class _Sizes:
 def _print(console: Console, found: _Sizes) -> None:
     question, parts = found.question, found.measured.components
 
-    def say(text: str) -> None:
-        console.print(text, highlight=False, soft_wrap=True)
-
+    say = console.print
     say(
         f"standard deviations ({found.measured.source}): of seeds {100 * parts.seed_sd:.1f} "
         "points, of initial states for one variant more than for another "
@@ -160,7 +160,7 @@ def _print(console: Console, found: _Sizes) -> None:
     if found.measured.layout == "nested":
         say("each seed of these runs has initial states of its own; so do the seeds below")
     say(
-        f"\nsmallest difference \\[points] that is shown with {100 * question.wanted:g} % power, "
+        f"\nsmallest difference [points] that is shown with {100 * question.wanted:g} % power, "
         f"{question.comparisons} comparison{'s' * (question.comparisons > 1)}:"
     )
     console.print(_difference_table(found))
@@ -181,11 +181,11 @@ def _difference_table(found: _Sizes) -> Table:
     return table
 
 
-def _cell(value: float | None, wanted: float) -> str:
+def _cell(value: float | None, wanted: float) -> str | Text:
     if value is None:
         return "none"
     text = f"{100 * value:.1f}"
-    return f"[bold green]{text}[/bold green]" if value <= wanted else text
+    return Text(text, "bold green") if value <= wanted else text
 
 
 def _sweep_line(found: _Sizes) -> str:

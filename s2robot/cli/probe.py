@@ -15,8 +15,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from rich.console import Console
-from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from s2robot.analysis.probes.pictures import draw_curves, draw_predictions
 from s2robot.analysis.probes.scenes import SceneConfig
@@ -38,6 +38,7 @@ from s2robot.cli.help import help_of
 from s2robot.encoder.spec import EncoderOptions
 from s2robot.envs.levels import CAMERAS, LEVELS
 from s2robot.runtimes import RUNTIMES
+from s2robot.utils.console import OUTPUT, make_console
 
 QUICK_EPISODES, QUICK_RESETS = 24, 100
 _OPTIONS = [name for name in EncoderOptions.__annotations__ if name != "layers"]
@@ -50,28 +51,27 @@ examples:
   s2robot probe file:runs/pretrain/encoder.json --task localization-head --head-seeds 8
 """
 
+_STYLES = {"*": "green", "!": "red"}
+"""Styles of the marks of a difference."""
+
 
 def main(argv: list[str]) -> int:
     """Run the command and return the exit status."""
     options = _parse(argv)
     config = _config(options)
-    console = Console(stderr=options.json)
-    study = Study(config, log=lambda line: _print_line(console, line), progress=not options.json)
+    console = make_console(stderr=options.json, columns=160)
+    study = Study(config, log=console.print, progress=not options.json)
     rows = study.run()
     paths = [write_results(config, rows), config.out / "probes.png"]
     draw_curves(paths[1], rows)
     paths += draw_predictions(study, rows)
     if options.json:
-        Console().print_json(data=[{k: v for k, v in r.items() if k != "sums"} for r in rows])
+        OUTPUT.print_json(data=[{k: v for k, v in r.items() if k != "sums"} for r in rows])
     else:
         _print(console, rows)
     for path in paths:
-        _print_line(console, str(path))
+        console.print(str(path))
     return 0
-
-
-def _print_line(console: Console, line: str) -> None:
-    console.print(line, markup=False, highlight=False, soft_wrap=True)
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
@@ -162,7 +162,6 @@ def _config(options: argparse.Namespace) -> StudyConfig:
 # ----------------------------------------------------------------------------------------- table
 def _print(console: Console, rows: Sequence[Row]) -> None:
     """Print one row a variant and one column a task, its first measure with its interval."""
-    wide = console if console.is_terminal else Console(file=console.file, width=160)
     tasks = list(dict.fromkeys(row["task"] for row in rows))
     changes = {change["key"]: change for change in differences(rows)}
     table = Table(box=None, header_style="bold", padding=(0, 1))
@@ -171,7 +170,7 @@ def _print(console: Console, rows: Sequence[Row]) -> None:
     for task in tasks:
         measure = get_task(task).measures[0]
         arrow = "↑" if measure.higher_is_better else "↓"
-        heading = f"{get_task(task).name}\n{escape(measure.name)} {arrow}"
+        heading = f"{get_task(task).name}\n{measure.name} {arrow}"
         table.add_column(heading, justify="right", no_wrap=True)
     for label in dict.fromkeys(map(variant_label, rows)):
         own = {row["task"]: row for row in rows if variant_label(row) == label}
@@ -179,9 +178,9 @@ def _print(console: Console, rows: Sequence[Row]) -> None:
             *_first_columns(next(iter(own.values()))),
             *(_value_text(own[t], changes) for t in tasks),
         )
-    wide.print(table)
+    console.print(table)
     for line in _footnotes(rows):
-        _print_line(console, line)
+        console.print(line)
 
 
 def _first_columns(row: Row) -> list[str]:
@@ -192,7 +191,7 @@ def _first_columns(row: Row) -> list[str]:
     return [name, scales_label(row) + mark, f"{row['gflops']:.1f}"]
 
 
-def _value_text(row: Row, changes: dict[Any, Row]) -> str:
+def _value_text(row: Row, changes: dict[Any, Row]) -> str | Text:
     """Return estimate, interval, and a mark if it clearly differs from the first scale set."""
     measure = get_task(row["task"]).measures[0]
     value = row["measures"][measure.name]
@@ -204,7 +203,7 @@ def _value_text(row: Row, changes: dict[Any, Row]) -> str:
     if value["low"] is not None:
         text += f" ({value['low']:.{digits}f}-{value['high']:.{digits}f})"
     mark = mark_of(change) if change else ""
-    return text + {"*": "[green]*[/green]", "!": "[red]![/red]"}.get(mark, " ")
+    return Text(text).append(mark or " ", _STYLES.get(mark, ""))
 
 
 def _footnotes(rows: Sequence[Row]) -> list[str]:

@@ -29,6 +29,7 @@ from s2robot.data.frame_sources import GENERATED, expert_episode, frames_from
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.envs.levels import get_level
 from s2robot.stats.intervals import Interval
+from s2robot.utils.console import OUTPUT, make_console
 from s2robot.utils.io import atomic_path, write_json
 from s2robot.utils.plotting import GRAY, MARKERS, PALETTE
 from s2robot.utils.provenance import provenance
@@ -63,7 +64,7 @@ alone. `s2robot encoders fetch NAME` downloads published encoders in advance.
 def main(argv: list[str]) -> int:
     """Run the command and return the exit status."""
     options = _parse(argv)
-    console = Console(stderr=options.json)
+    console = make_console(stderr=options.json, columns=130)
     config = StudyConfig(
         options.ridge, options.per_place, options.test_share, options.seed, options.batch
     )
@@ -90,7 +91,7 @@ def main(argv: list[str]) -> int:
     write_json(options.out / "results.json", record)
     _draw(options.out / "information.png", study, target.name)
     if options.json:
-        Console().print_json(data=record)
+        OUTPUT.print_json(data=record)
     else:
         _print(console, study, record, options)
     return 0
@@ -310,26 +311,20 @@ def _print(
         f"{study.test_frames} test frames ({study.test_blocks} blocks) from "
         f"{', '.join(options.frames)}; ridge {options.ridge:g}; l0 {study.train_baseline:.4g} "
         f"(train), {study.test_baseline:.4g} (test)",
-        highlight=False,
-        markup=False,
-        soft_wrap=True,
     )
     table = Table(box=None)
-    wide = Console(file=console.file, width=max(console.width, 130))  # avoid cutting off digits
     heads = ["source", "width", "GFLOPs", "train loss", "info", "ratio"]
     for head in [*heads, "test loss", "info [95 %]", "ratio"]:
         table.add_column(head, justify="left" if head == "source" else "right", no_wrap=True)
     for row in study.rows:
         table.add_row(*_cells(row))
-    wide.print(table)
+    console.print(table)
     for line in record["words"]:
-        console.print(line, highlight=False, markup=False, soft_wrap=True)
+        console.print(line)
     for line in record["cautions"]:
-        console.print(f"caution: {line}", highlight=False, markup=False, soft_wrap=True)
+        console.print(f"caution: {line}")
     console.print(
         f"written: {options.out / 'results.json'}, {options.out / 'information.png'}",
-        highlight=False,
-        soft_wrap=True,
     )
 
 

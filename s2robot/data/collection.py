@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import Progress
 
 from s2robot.data.demonstrations import Demonstrations, Episode, write_demonstrations
 from s2robot.envs.expert import (
@@ -23,6 +22,7 @@ from s2robot.envs.expert import (
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.utils.io import atomic_path, digest_of, locked, read_json, write_json
+from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import provenance
 from s2robot.utils.validation import require_fractions
 
@@ -135,14 +135,13 @@ def _gather(config: CollectConfig, env: PickCubeEnv, folder: Path) -> tuple[list
     """Return the successful episodes in the order of their seeds and the number of failures."""
     episodes: list[Episode] = []
     attempt = failures = 0
-    with Progress() as progress:
-        bar = progress.add_task(f"collecting {config.level}", total=config.episodes)
+    with progress_bar(f"collecting {config.level}", config.episodes) as bar:
         while len(episodes) < config.episodes:
             episode = _load_part(folder, attempt) or _record_part(config, env, folder, attempt)
             attempt += 1
             if episode.success[-1]:
                 episodes.append(episode)
-                progress.advance(bar)
+                bar.advance()
                 continue
             failures += 1
             if failures > _MAX_FAILURES + 0.1 * attempt:

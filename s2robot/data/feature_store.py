@@ -26,7 +26,7 @@ from s2robot.encoder.layout import EmbeddingLayout
 from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.utils.io import atomic_path, digest_of, locked, read_json, sha256_bytes, write_json
-from s2robot.utils.progress import frames_bar
+from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import deciding_versions
 
 FORMAT = 2
@@ -150,19 +150,19 @@ class FeatureStore:
         self, frames: FrameReader, encoder: FrameEncoder, missing: Sequence[_Entry], progress: bool
     ) -> None:
         total = len(frames)
-        with frames_bar(progress) as bar:
-            names = ", ".join(f"{entry.scale:g}" for entry in missing)
-            task = bar.add_task(f"encoding scales ({names})", total=total)
+        names = ", ".join(f"{entry.scale:g}" for entry in missing)
+        done = min(entry.frames for entry in missing)
+        with progress_bar(f"encoding scales ({names})", total, progress, done) as bar:
             while (start := min(entry.frames for entry in missing)) < total:
                 behind = [entry for entry in missing if entry.frames == start]
                 ahead = [entry.frames for entry in missing if entry.frames > start]
                 stop = min([start + self.block_frames, total, *ahead])
-                bar.update(task, completed=start)
+                bar.update(start)
                 block = frames.read(start, stop)
                 parts = encoder.encode_scales(block, [entry.scale for entry in behind])
                 for entry in behind:
                     entry.append(parts[entry.scale])
-            bar.update(task, completed=total)
+            bar.update(total)
 
     def load(
         self, demos: DataSet, frames: FrameReader, encoder: FrameEncoder | EncoderSpec

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import track
 
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.envs.rendering import select_gl
 from s2robot.errors import CorruptFileError
 from s2robot.utils.io import atomic_path, digest_of, locked
+from s2robot.utils.progress import tracked
 from s2robot.utils.provenance import RESULTS_VERSION, versions
 
 
@@ -105,7 +105,7 @@ class RenderedFrames:
 
     def _render(self, missing: list[int]) -> None:
         with _replayer(self._demos) as env:
-            for i in track(missing, description=f"rendering {self._camera.name}"):
+            for i in tracked(missing, f"rendering {self._camera.name}"):
                 states = self._demos.episodes[i].states
                 frames = np.empty(self._shape(len(states)), dtype=np.uint8)
                 for t, state in enumerate(states):

@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import track
 
 from s2robot.envs.levels import levels_of_task
 from s2robot.envs.pick_cube import PickCubeEnv
@@ -31,6 +30,7 @@ from s2robot.evaluation.rollout import Actor, Agent, Encoder, episode_row, roll_
 from s2robot.evaluation.vector_env import CameraView, VectorEnv, make_vector_env
 from s2robot.policies.checkpoint import PolicyHeader, check_action_space
 from s2robot.utils.io import locked
+from s2robot.utils.progress import tracked
 from s2robot.utils.provenance import deciding_versions, provenance
 from s2robot.utils.validation import require_integers
 
@@ -257,7 +257,7 @@ class _Run:
         self.folder.forget_summary()
         envs = make_vector_env(self.env_kwargs, config.num_envs, self.view, config.workers)
         try:
-            for start in track(starts, description="rolling out", disable=not progress):
+            for start in tracked(starts, "rolling out", progress):
                 self._roll_out_batch(envs, start)
         finally:
             envs.close()

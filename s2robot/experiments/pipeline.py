@@ -12,8 +12,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import EncoderSpec
 from s2robot.evaluation.baselines import is_baseline
@@ -28,10 +26,9 @@ from s2robot.experiments.policy_training import train_run as train_run
 from s2robot.experiments.settings import run_record
 from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import PolicyHeader, load_policy
+from s2robot.utils.console import OUTPUT
 from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import read_json, write_json
-
-console = Console()
 
 
 def initial_states_for(job: EvalJob, env_kwargs: dict[str, Any]) -> InitialStates:
@@ -92,13 +89,13 @@ def _rebuild_encoder(job: EvalJob, spec: EncoderSpec) -> FrameEncoder:
     dtype = None if job.dtype == "auto" else job.dtype
     if dtype is None and spec.dtype != "float32" and resolve_device(job.device).type == "cpu":
         dtype = "float32"
-        console.print(f"encoder in float32 on the CPU (trained in {spec.dtype})")
+        OUTPUT.print(f"encoder in float32 on the CPU (trained in {spec.dtype})")
     return FrameEncoder.from_spec(
         spec, weights=job.weights, device=job.device, dtype=dtype, runtime=job.runtime
     )
 
 
-def execute_run(job: RunJob, log: Callable[[str], None] = console.print) -> Summary:
+def execute_run(job: RunJob, log: Callable[[str], None] = OUTPUT.print) -> Summary:
     """Train and evaluate one run; results that exist are reused.
 
     Args:

@@ -12,8 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import filelock
-from rich.console import Console
-from rich.progress import Progress
 
 from s2robot.envs.pick_cube import CONTROL_DT_S, PickCubeEnv
 from s2robot.errors import DivergedError
@@ -31,9 +29,8 @@ from s2robot.training.hyperparameter_search import HyperparameterChoice, search_
 from s2robot.training.many_seeds import DivergedSeedsError, fit_many
 from s2robot.training.seed_trainer import FitResult, TrainConfig
 from s2robot.utils.io import digest_of, locked, write_json
+from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import provenance
-
-console = Console()
 
 POLICY = "policy.safetensors"
 
@@ -131,13 +128,12 @@ def _choose(
     with contextlib.ExitStack() as open_until_end:
         for path in paths.values():
             open_until_end.enter_context(locked(path))
-        progress = open_until_end.enter_context(Progress(console=console))
-        total = job.search.trials * len(seeds)
-        bar = progress.add_task(f"hyperparameter search, {_named(seeds)}", total=total)
+        text, total = f"hyperparameter search, {_named(seeds)}", job.search.trials * len(seeds)
+        bar = open_until_end.enter_context(progress_bar(text, total))
         settings = (job.policy, job.train, job.search)
 
         def show(_seed: int, _row: dict[str, Any]) -> None:
-            progress.advance(bar)
+            bar.advance()
 
         try:
             device = variant.config.device
@@ -190,12 +186,11 @@ def _fit(
     data, seeds = variant.data, list(folders)
     run_dirs = {seed: folder / "training" for seed, folder in folders.items()}
     done = dict.fromkeys(seeds, 0.0)
-    with Progress(console=console) as progress:
-        bar = progress.add_task(f"training, {_named(seeds)}", total=config.epochs * len(seeds))
+    with progress_bar(f"training, {_named(seeds)}", config.epochs * len(seeds)) as bar:
 
         def show(seed: int, row: dict[str, float]) -> None:
             done[seed] = row["epoch"]
-            progress.update(bar, completed=sum(done.values()))
+            bar.update(sum(done.values()))
 
         try:
             device = variant.config.device

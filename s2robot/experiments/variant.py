@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.console import Console
 
 from s2robot.data.collection import CollectConfig, collect
 from s2robot.data.demonstrations import Demonstrations
@@ -26,9 +25,8 @@ from s2robot.evaluation.baselines import (
 )
 from s2robot.policies.dataset import TrajectoryData, default_proprio_keys
 from s2robot.training.frames import assemble
+from s2robot.utils.console import OUTPUT
 from s2robot.utils.io import read_json
-
-console = Console()
 
 
 @dataclass(frozen=True)
@@ -144,7 +142,7 @@ class Variant:
             **config.keywords(),
         )
         how = f"{encoder.spec.dtype}, runtime {encoder.runtime.name}"
-        console.print(f"{config.encoder} on {encoder.device}, {how}")
+        OUTPUT.print(f"{config.encoder} on {encoder.device}, {how}")
         return encoder
 
     @functools.cached_property

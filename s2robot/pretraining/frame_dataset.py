@@ -12,11 +12,11 @@ from typing import Protocol
 
 import numpy as np
 from numpy.lib.format import open_memmap
-from rich.progress import track
 
 from s2robot.errors import CorruptFileError, S2RobotError
 from s2robot.utils.distributed import usable_cores
 from s2robot.utils.io import atomic_path, digest_of, locked, read_json, write_json
+from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import versions
 
 SHARD_FRAMES = 256
@@ -115,8 +115,9 @@ def rendered_shards(
         missing = [k for k, path in enumerate(paths) if not path.exists()]
         jobs = [(paths[k], kind, k * SHARD_FRAMES, counts[k], seed, size) for k in missing]
         if jobs:
-            for _ in track(_done(jobs), description=f"rendering {kind}", total=len(jobs)):
-                pass
+            with progress_bar(f"rendering {kind}", len(jobs)) as bar:
+                for _ in _done(jobs):
+                    bar.advance()
     return paths
 
 

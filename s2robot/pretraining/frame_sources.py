@@ -11,7 +11,6 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageOps
 from rich.console import Console
-from rich.progress import track
 
 from s2robot.data.bag_paths import BAGS, bag_and_topic
 from s2robot.data.frame_sources import PICTURES, VIDEOS, video_frames
@@ -19,6 +18,7 @@ from s2robot.errors import CorruptFileError, unknown
 from s2robot.pretraining.config import RENDERED, PretrainConfig
 from s2robot.pretraining.frame_dataset import FrameDataset, kept_shards, rendered_shards
 from s2robot.utils.io import digest_of
+from s2robot.utils.progress import tracked
 
 DEMONSTRATIONS = (".hdf5", ".h5")
 _SIDEWAYS = (5, 6, 7, 8)  # values of EXIF's orientation that swap width and height
@@ -44,7 +44,7 @@ def open_dataset(config: PretrainConfig, console: Console) -> FrameDataset:
         segments = rendered_shards(*rendered, kind="segments")
     shards = [_shards(source, config, console) for source in config.source]
     dataset = FrameDataset([path for paths in shards for path in paths], segments)
-    console.print(f"{len(dataset)} frames from {', '.join(config.source)}", highlight=False)
+    console.print(f"{len(dataset)} frames from {', '.join(config.source)}")
     return dataset
 
 
@@ -117,7 +117,7 @@ def find_pictures(
     if not files:
         raise ValueError(f"{folder} contains no images; looked for {', '.join(PICTURES)}")
     good, bad = [], []
-    for file in track(files, description="reading images", transient=True):
+    for file in tracked(files, "reading images"):
         try:
             good.append(_inspect(file, least))
         except (OSError, ValueError, SyntaxError) as error:
@@ -128,7 +128,7 @@ def find_pictures(
             "Fix or remove them, or set skip_unreadable=true"
         )
     if bad:
-        console.print(f"skipped {len(bad)} of {len(files)} images: {_first(bad)}", markup=False)
+        console.print(f"skipped {len(bad)} of {len(files)} images: {_first(bad)}")
     return good
 
 
@@ -173,9 +173,8 @@ def _fitted(pictures: Sequence[Picture], short_side: int, console: Console) -> I
         console.print(
             f"images of {len(sizes)} sizes: {_first(listed)}; each is scaled to a shorter side of "
             f"{short_side} px and center-cropped to {shape[1]}x{shape[0]}",
-            highlight=False,
         )
-    for picture in track(pictures, description="preparing images", transient=True):
+    for picture in tracked(pictures, "preparing images"):
         with Image.open(picture.path) as image:
             upright = ImageOps.exif_transpose(image).convert("RGB")
         yield fit(upright, shape, short_side)

@@ -16,6 +16,7 @@ from s2robot.pretraining.config import learning_rate
 from s2robot.pretraining.export import export
 from s2robot.pretraining.trainer import Trainer
 from s2robot.utils.io import append_jsonl, atomic_path, read_jsonl
+from s2robot.utils.progress import duration
 
 
 class TrainingLogger:
@@ -67,14 +68,14 @@ class TrainingLogger:
         loss = sum(row["loss"] for row in self.rows) / len(self.rows)
         self.rows.clear()
         spent = time.monotonic() - self.started
+        left = spent / (trainer.step - self.first) * (config.steps - trainer.step)
         rate = (trainer.step - self.first) * config.batch_size / spent
         for name, value in (("loss", loss), ("crops per second", rate)):
             self.board.add_scalar(name, value, trainer.step)
         self.board.add_scalar("lr", learning_rate(trainer.step - 1, config), trainer.step)
         self.console.print(
             f"step {trainer.step}/{config.steps}  loss {loss:.4f}  {rate:.0f} crops/s  "
-            f"waiting for data {self.waited / spent:.1%}",
-            highlight=False,
+            f"waiting for data {self.waited / spent:.1%}, {duration(left)} left",
         )
 
     def close(self) -> None:

@@ -25,6 +25,7 @@ from s2robot.pretraining.logger import TrainingLogger
 from s2robot.pretraining.masked_autoencoder import SEGMENT_CELLS
 from s2robot.pretraining.trainer import Trainer
 from s2robot.pretraining.visualization import write_page, write_reconstructions
+from s2robot.utils.console import make_console
 from s2robot.utils.distributed import DistributedContext, count_processes, launch, under_torchrun
 
 
@@ -40,7 +41,7 @@ def pretrain(config: PretrainConfig, console: Console | None = None) -> Path:
         MismatchError: ``config.out`` contains a checkpoint with another recipe.
         S2RobotError: sources cannot be used, or the disk is full.
     """
-    console = console or Console()
+    console = console or make_console()
     processes = count_processes(config.processes, config.device, config.batch_size)
     if not under_torchrun():
         open_dataset(config, console)  # once, before several processes need it
@@ -50,20 +51,19 @@ def pretrain(config: PretrainConfig, console: Console | None = None) -> Path:
 
 def _work(context: DistributedContext, config: PretrainConfig) -> None:
     """Train in one of the processes; the main process writes the results."""
-    console = Console(quiet=not context.is_main_process)
+    console = make_console(quiet=not context.is_main_process)
     trainer = Trainer(config, context)
     checkpoint = config.out / "checkpoint.pt"
     if checkpoint.exists():
         trainer.load(checkpoint)
         console.print(f"resuming at step {trainer.step} of {config.steps}")
-    dataset = open_dataset(config, Console(quiet=True))
+    dataset = open_dataset(config, make_console(quiet=True))
     sampling = config.model.img_size, config.sampling, config.seed, config.batch_size
     cells = config.model.img_size // config.model.patch_size * SEGMENT_CELLS
     sampler = CropSampler(dataset, *sampling, context, cells)
     console.print(
         f"pre-training {config.name} on {trainer.device} in {trainer.precision}, "
         f"{context.size} process(es): {config.views} crops",
-        highlight=False,
     )
     _train(trainer, sampler, console)
     if context.is_main_process:

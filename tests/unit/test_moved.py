@@ -25,6 +25,8 @@ NEEDS_ROS = {
 REPLACED = {
     "plugins.ros.core.config": {"DEFAULT_READOUT", "DEFAULT_SCALES"},
     "verdict": {"DETAILED"},
+    **{name: {"console"} for name in ("arms", "commands", "demo", "pipeline")},
+    "progress": {"frames_bar"},
 }
 """Constants that became entries of a table, or that nothing needs any more, by old module."""
 

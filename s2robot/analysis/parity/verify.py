@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from rich.console import Console
+from rich.text import Text
 from torch import Tensor
 
 from s2robot.analysis.parity.original_packages import (
@@ -24,6 +24,7 @@ from s2robot.backbones.checkpoints import read_weights_file
 from s2robot.backbones.download.cache import fetch
 from s2robot.backbones.registry import get_card
 from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.utils.console import OUTPUT
 from s2robot.utils.io import hash_file, sha256_file
 from s2robot.utils.paths import home
 from s2robot.utils.provenance import versions
@@ -165,9 +166,11 @@ def seeded_frames(height: int, width: int) -> np.ndarray:
 
 
 def _print(name: str, path: Path, checks: list[Check]) -> None:
-    console = Console(width=max(Console().width, 100))
-    console.print(f"[bold]{name}[/bold] from {path}", highlight=False)
-    marks: dict[Any, str] = {True: "[green]ok  [/green]", False: "[red]FAIL[/red]", None: "-   "}
+    OUTPUT.print(Text(name, "bold"), f"from {path}")
+    marks: dict[Any, str | Text] = {
+        True: Text("ok  ", "green"),
+        False: Text("FAIL", "red"),
+        None: "-   ",
+    }
     for check in checks:
-        console.print(f"{marks[check.passed]} {check.what}: ", end="")
-        console.print(check.seen, markup=False, highlight=False)
+        OUTPUT.print(marks[check.passed], f"{check.what}: {check.seen}")

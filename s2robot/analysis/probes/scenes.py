@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.console import Console
-from rich.progress import track
 
 from s2robot.analysis.probes.intervals import split_episodes
 from s2robot.analysis.probes.localization import FIRST_SEED, moments
@@ -25,6 +23,7 @@ from s2robot.envs.rendering import renderer
 from s2robot.envs.segmentation import SEGMENTS, segment_of_geom
 from s2robot.errors import CorruptFileError, unknown
 from s2robot.utils.io import atomic_path, digest_of, locked
+from s2robot.utils.progress import tracked
 from s2robot.utils.provenance import versions
 from s2robot.utils.validation import require_at_least
 
@@ -216,7 +215,7 @@ def _render(config: SceneConfig, progress: bool) -> SceneData:
         render = functools.partial(_render_labeled, env, config, classes)
         frames = np.empty((len(states), config.size, config.size, 3), dtype=np.uint8)
         labels = []
-        for index in _bar(range(len(states)), "rendering", progress):
+        for index in tracked(range(len(states)), "rendering", progress):
             frames[index], found = render(states[index])
             labels.append(found)
     finally:
@@ -233,7 +232,7 @@ def _states(
     """Return the states of all frames, and the episode of each (N,)."""
     states, numbers = [], []
     total = config.episodes + config.resets
-    for number in _bar(range(total), "simulating", progress):
+    for number in tracked(range(total), "simulating", progress):
         found = [s for s, _ in moments(env, config.seed + number, number < config.episodes)]
         states += found
         numbers += [number] * len(found)
@@ -254,10 +253,6 @@ def _render_labeled(
         majority(classes[labels.geom_id], config.label_size),
         lower_median(labels.depth_m, config.label_size).clip(max=FARTHEST_M),
     )
-
-
-def _bar(items: range, text: str, shown: bool) -> Any:
-    return track(items, text, console=Console(stderr=True), disable=not shown, transient=True)
 
 
 def _save(path: Path, data: SceneData) -> None:

@@ -20,7 +20,7 @@ import numpy as np
 from s2robot.analysis.reconstruction.regression import BlockLosses, LinearMap, Moments, less
 from s2robot.errors import CorruptFileError
 from s2robot.utils.io import atomic_path, digest_of, locked
-from s2robot.utils.progress import frames_bar
+from s2robot.utils.progress import progress_bar
 
 ReadsTokens = Callable[[int, int], np.ndarray]
 """Function from the indices (start, stop) of frames to their tokens ``(n, C)``."""
@@ -215,10 +215,10 @@ def encode_into(
         name: name of the progress bar; empty for none.
     """
     saved = time.monotonic()
-    with frames_bar(bool(name)) as bar:
-        task = bar.add_task(f"encoding {name}", total=total)
+    done = min(part.frames for part in kept)
+    with progress_bar(f"encoding {name}", total, bool(name), done) as bar:
         while (start := min(part.frames for part in kept)) < total:
-            bar.update(task, completed=start)
+            bar.update(start)
             ahead = [part.frames for part in kept if part.frames > start]
             stop = min([start + batch, total, *ahead])
             y = target(start, stop)
@@ -230,4 +230,4 @@ def encode_into(
                 for part in kept:
                     part.save()
                 saved = time.monotonic()
-        bar.update(task, completed=total)
+        bar.update(total)

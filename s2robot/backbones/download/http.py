@@ -18,7 +18,6 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode, urljoin
 
-from rich.console import Console
 from rich.progress import (
     BarColumn,
     DownloadColumn,
@@ -31,6 +30,7 @@ from rich.progress import (
 from s2robot.backbones.download.partial_files import Part, TransientError
 from s2robot.backbones.weight_sources import Source, is_web
 from s2robot.errors import DownloadError
+from s2robot.utils.console import MESSAGES
 
 TIMEOUT_S = 30.0
 """Longest wait for a connection, and for the next bytes."""
@@ -244,11 +244,11 @@ def _read_page(response: http.client.HTTPResponse) -> _Page | None:
 
 def _bar(shown: bool) -> Progress:
     return Progress(
-        TextColumn("{task.description}"),
+        TextColumn("{task.description}", markup=False),
         BarColumn(),
         DownloadColumn(),
         TransferSpeedColumn(),
         TimeRemainingColumn(),
-        console=Console(stderr=True),
+        console=MESSAGES,
         disable=not shown,
     )

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rich.progress import Progress
 from rosbags.highlevel import AnyReader
 
 from s2robot.data.ros_messages.definitions import ENCODER_TOPIC
@@ -23,6 +22,7 @@ from s2robot.data.rosbag.writing import BagWriter, check_place, writing_bag
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.errors import CorruptFileError, S2RobotError, unknown
 from s2robot.plugins.ros.core.camera_encoder import CameraEncoder
+from s2robot.utils.progress import Bar, progress_bar
 from s2robot.utils.provenance import provenance
 
 SUFFIX = "/embedding"
@@ -139,8 +139,7 @@ def encode_bag(
     with open_bag(source) as reader, writing_bag(place, force) as writer:
         work = _BagPass(reader, writer, encoder, settings)
         writer.write_text(ENCODER_TOPIC, work.start_ns, json.dumps(_record(source, encoder, work)))
-        with Progress(transient=True, disable=not show) as progress:
-            work.run(progress)
+        work.run(show)
         return work.result(place)
 
 
@@ -208,10 +207,15 @@ class _BagPass:
                 raise
             self._not_copied.append(str(error))
 
-    def run(self, progress: Progress) -> None:
+    def run(self, show: bool) -> None:
         """Read every message of interest once, in the order of log times."""
         span_s = max(0, self._end_ns - self.start_ns) / 1e9
-        bar = progress.add_task("seconds of the bag", total=span_s)
+        with progress_bar("seconds of the bag", span_s, show) as bar:
+            self._read(bar)
+        for camera in self.cameras.values():
+            camera.flush()
+
+    def _read(self, bar: Bar) -> None:
         topics = {*self.cameras, *self._copied}
         for connection, time, raw in messages_of(self._reader, topics, self.start_ns, self._end_ns):
             if connection.topic in self._copied:
@@ -220,9 +224,7 @@ class _BagPass:
             camera = self.cameras.get(connection.topic)
             if camera is not None and camera.is_due():
                 camera.add(decoded(self._reader, connection, raw), time)
-            progress.update(bar, completed=(time - self.start_ns) / 1e9)
-        for camera in self.cameras.values():
-            camera.flush()
+            bar.update((time - self.start_ns) / 1e9)
 
     def result(self, place: Path) -> Encoded:
         """Return the counts.

@@ -9,7 +9,7 @@
 #   landscape format, or at 1920 x 1080, does not. Features of a frozen encoder change with it.
 # Source: python-pillow/Pillow pull request 9549, src/libImaging/Resample.c.
 # Here: the order of the installed Pillow is measured before its arithmetic is repeated on a GPU; checked by
-#   tests/unit/preprocessing/test_image_pyramid.py::test_the_installed_pillows_order_is_found
+#   tests/unit/preprocessing/test_resize.py::test_the_installed_pillows_order_is_found
 set -euo pipefail
 source "$(dirname "$(readlink -f "$0")")/lib.sh"
 cat >resize.py <<'CODE'

@@ -129,9 +129,13 @@ class TileEncoder(nn.Module):
         """Runtime, precision in force and class of the device, JSON-able.
 
         They decide the last digits of an embedding; a runtime has its version, or the digests of
-        its models.
+        its models. "resizing" tells a GPU's embeddings from those of earlier versions, which
+        resized in floats there.
         """
         described = {k: v for k, v in self.runtime.describe().items() if k != "torch"}
+        pixels = self.backbone.card.preprocessing
+        if self.device.type != "cpu" and pixels.resampler == "uint8" and pixels.antialias:
+            described["resizing"] = "int32"
         return {
             "runtime": {**described, "exact": self.runtime.exact},
             "dtype": self.spec.dtype,

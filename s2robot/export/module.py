@@ -137,7 +137,8 @@ class ImageGraph(nn.Module):
         self.rounded = rounded
         self.padding = _padding(where)
         if any(self.padding):
-            self.register_buffer("canvas", _canvas(where, pixels), persistent=False)
+            floats = pixels.resampler == "float" and where.resized != frame
+            self.register_buffer("canvas", _canvas(where, pixels, floats), persistent=False)
 
     def forward(self, frames: Tensor) -> Tensor:
         (top, bottom), (left, right) = self.window
@@ -157,10 +158,13 @@ def _padding(where: Placement) -> tuple[int, int, int, int]:
     return left, where.canvas[1] - left - width, top, where.canvas[0] - top - height
 
 
-def _canvas(where: Placement, pixels: Preprocessing) -> Tensor:
-    """Return the mean color around the frame, 0 where the frame comes: ``(3, h, w)``."""
+def _canvas(where: Placement, pixels: Preprocessing, floats: bool) -> Tensor:
+    """Return the mean color around the frame, 0 where the frame comes: ``(3, h, w)``.
+
+    In whole numbers, unless the frame within is in floats.
+    """
     color = torch.tensor(pixels.mean) * 255
-    color = color if pixels.resampler == "float" else color.round()
+    color = color if floats else color.round()
     canvas = color.view(3, 1, 1).repeat(1, *where.canvas)
     (top, left), (height, width) = where.offset, where.kept
     canvas[:, top : top + height, left : left + width] = 0

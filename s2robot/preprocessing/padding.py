@@ -41,7 +41,7 @@ def pad(frames: Tensor, size: int, pixels: Preprocessing) -> Tensor:
     return canvas
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache  # one tensor for each arrangement, by which ``placed`` knows it
 def frame_coverage(
     box: Box, rows: int, columns: int, tile_size: int, stride: int, side: int
 ) -> Tensor:
@@ -72,7 +72,10 @@ def _coverage(
     return (inside.clamp(min=0) / (high - low)).float()
 
 
-@functools.lru_cache(maxsize=64)
+@functools.cache
 def placed(coverage: Tensor, device: torch.device) -> Tensor:
-    """Return ``frame_coverage`` on a device, copied there once: a recorded graph may not copy."""
+    """Return ``frame_coverage`` on a device, copied there once and never forgotten.
+
+    A recorded CUDA graph may not copy, and reads it in place.
+    """
     return coverage.to(device)

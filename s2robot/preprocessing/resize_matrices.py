@@ -15,13 +15,8 @@ import torch
 import torch.nn.functional as F
 
 from s2robot.backbones import Preprocessing
-from s2robot.preprocessing.resize import (
-    PRECISION,
-    antialiased_weights,
-    coefficients,
-    fixed_point,
-    height_comes_first,
-)
+from s2robot.preprocessing.fixed_point import coefficients
+from s2robot.preprocessing.resize import height_comes_first
 
 EXACT = 1 << 24
 """float32 holds every whole number up to here."""
@@ -72,15 +67,12 @@ class Coefficients:
 def coefficients_of(old: int, new: int, pixels: Preprocessing) -> Coefficients | None:
     """Coefficients by which ``resize`` brings ``old`` pixels to ``new``.
 
-    None where there is nothing to be done. Its 8-bit kernel is the one for processors; on a GPU
-    the encoder rounds floats instead.
+    None where there is nothing to be done.
     """
     if old == new:
         return None
-    if pixels.resampler == "pil":
-        return Coefficients(coefficients(old, new, pixels.interpolation), PRECISION)
-    if pixels.resampler == "uint8" and pixels.antialias:
-        return int16_coefficients(old, new, pixels.interpolation)
+    if pixels.resampler == "pil" or (pixels.resampler == "uint8" and pixels.antialias):
+        return Coefficients(*coefficients(old, new, pixels.resampler, pixels.interpolation))
     return float_coefficients(old, new, pixels.interpolation, pixels.antialias)
 
 
@@ -93,17 +85,6 @@ def rows_come_first(old: tuple[int, int], new: tuple[int, int], pixels: Preproce
     if pixels.resampler != "pil":
         return False
     return height_comes_first(old, new, pixels.interpolation)
-
-
-def int16_coefficients(old: int, new: int, interpolation: str) -> Coefficients:
-    """Those of PyTorch's 8-bit kernel: as many binary places as 16 bits leave the largest weight.
-
-    As in ATen's ``compute_index_ranges_int16_weights``, whose sums are exact too.
-    """
-    weights = antialiased_weights(old, new, interpolation)
-    largest = float(weights.max())
-    bits = next(b for b in range(23) if b == 22 or int(0.5 + largest * 2 ** (b + 1)) >= 1 << 15)
-    return Coefficients(fixed_point(weights, bits), bits)
 
 
 def float_coefficients(old: int, new: int, interpolation: str, antialias: bool) -> Coefficients:

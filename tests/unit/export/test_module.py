@@ -69,6 +69,15 @@ def test_float_resampling(interpolation: str, antialias: bool, geometry: str) ->
         torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)  # of 255
 
 
+@pytest.mark.parametrize("resampler", ["float", "rounded", "uint8", "pil"])
+@pytest.mark.parametrize("frame", [(20, 32), (32, 20), (40, 64)])
+def test_padding_has_one_color_where_a_frame_needs_no_resizing(
+    frame: tuple[int, int], resampler: str
+) -> None:
+    expected, found = apart(Preprocessing(32, resampler=resampler), frame, 32, "padded")
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-3)  # of 255
+
+
 @pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
 @pytest.mark.parametrize(("resampler", "antialias"), [("rounded", True), ("uint8", False)])
 def test_rounded_resampling_differs_at_halves_alone(

@@ -13,7 +13,6 @@ from torchvision.transforms import InterpolationMode
 
 from s2robot.backbones import Preprocessing
 from s2robot.preprocessing.image_pyramid import as_frames, image_of
-from s2robot.preprocessing.resize import height_comes_first, pillow, pillow_arithmetic
 
 
 def test_frames_keep_their_pixels_without_a_copy() -> None:
@@ -73,26 +72,6 @@ def test_pillow_rule_is_torchvisions_on_pictures(height: int, width: int, fit: s
         resized = TF.resize(picture, size, InterpolationMode.BICUBIC)
         cropped = np.asarray(TF.center_crop(resized, [56, 56]))
         assert np.array_equal(image.permute(1, 2, 0).numpy(), cropped)
-
-
-@pytest.mark.parametrize("shape", [(24, 32), (50, 64), (96, 128), (48, 20), (20, 64)])
-@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
-def test_pillow_arithmetic_is_pillows(shape: tuple[int, int], interpolation: str) -> None:
-    """What runs on a GPU; here on the processor, against Pillow itself."""
-    frames = noise(48, 64)
-    expected = pillow(frames, shape, interpolation)
-    first = height_comes_first((48, 64), shape, interpolation)
-    assert torch.equal(pillow_arithmetic(frames, shape, interpolation, first), expected)
-
-
-@pytest.mark.parametrize("old, new", [((150, 100), (64, 64)), ((31, 300), (3, 32))])
-def test_the_installed_pillows_order_is_found(old: tuple[int, int], new: tuple[int, int]) -> None:
-    """Versions differ in which side they begin with, and the order shows in the last bit."""
-    frames = noise(*old)
-    first = height_comes_first(old, new, "bicubic")
-    expected = pillow(frames, new, "bicubic")
-    assert torch.equal(pillow_arithmetic(frames, new, "bicubic", first), expected)
-    assert not torch.equal(pillow_arithmetic(frames, new, "bicubic", not first), expected)
 
 
 def test_resamplers_differ() -> None:
@@ -174,9 +153,12 @@ def test_unknown_geometry() -> None:
 
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_pillow_rule_on_a_gpu_is_pillows() -> None:
-    frames, pixels = noise(48, 64), Preprocessing(28, resize=32, resampler="pil")
-    assert torch.equal(image_of(frames.cuda(), pixels, 28).cpu(), image_of(frames, pixels, 28))
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("resampler", ["uint8", "pil"])
+def test_a_gpu_has_the_pixels_of_the_processor(resampler: str, interpolation: str) -> None:
+    pixels = Preprocessing(28, resize=32, interpolation=interpolation, resampler=resampler)
+    for frames in (noise(48, 64), noise(20, 31)):
+        assert torch.equal(image_of(frames.cuda(), pixels, 28).cpu(), image_of(frames, pixels, 28))
 
 
 def test_reducing_is_antialiased() -> None:
@@ -190,13 +172,3 @@ def test_reducing_is_antialiased() -> None:
 def test_frames_of_the_right_size_are_left_alone(resampler: str) -> None:
     frames = noise(32, 32)
     assert torch.equal(image_of(frames, Preprocessing(32, resampler=resampler), 32), frames)
-
-
-@pytest.mark.gpu
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
-def test_gpu_images_agree_with_the_processors() -> None:
-    coarse = noise(8, 8).float()
-    frames = torch.nn.functional.interpolate(coarse, (64, 64), mode="bilinear").to(torch.uint8)
-    expected = image_of(frames, Preprocessing(24), 24)
-    found = image_of(frames.cuda(), Preprocessing(24), 24).cpu()
-    assert (found.float() - expected.float()).abs().max() <= 2

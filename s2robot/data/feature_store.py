@@ -1,17 +1,14 @@
 """Features of demonstrations on disk, addressed by content and checked when they are read.
 
-``<root>/<key>/`` holds one scale of one data set: shards of some hundred frames each, and
-``meta.json``, which lists the shards with their SHA-256. A shard is valid once it is listed, so a
-killed process loses at most one. Each scale has its own entry, so encoders that share a scale share
-its features. Runtime, class of the device and versions are part of the key, since the last digits
-depend on them.
+``<root>/<key>/`` holds one scale of one data set (see ``feature_entries``). A killed process loses
+at most one shard of some hundred frames. Each scale has its own entry, so encoders that share a
+scale share its features. Runtime, class of the device and versions are part of the key, since the
+last digits depend on them.
 """
 
 from __future__ import annotations
 
 import contextlib
-import io
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -21,15 +18,14 @@ import torch
 from torch import Tensor
 
 from s2robot.backbones import get_card
+from s2robot.data.feature_entries import Entry
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.layout import EmbeddingLayout
 from s2robot.encoder.spec import EncoderSpec
-from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
-from s2robot.utils.io import atomic_path, digest_of, locked, read_json, sha256_bytes, write_json
+from s2robot.errors import MismatchError
 from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import deciding_versions
 
-FORMAT = 2
 MERGE_FRAMES = 512
 """Number of frames whose scales are merged at once when loading."""
 
@@ -118,7 +114,8 @@ class FeatureStore:
         """Encode the missing frames, all missing scales in one pass over the frames.
 
         A call that was killed continues where it stopped. When several processes call at once, one
-        of them encodes and the others wait.
+        of them encodes and the others wait. Stored features are verified first; what is damaged is
+        named in a warning and encoded again, and the rest is kept.
 
         Args:
             demos: the data set.
@@ -138,30 +135,32 @@ class FeatureStore:
             for entry in entries.values():
                 with entry.lock():
                     entry.delete()
-        missing = [entry for entry in entries.values() if not entry.complete]
+        missing = [entry for entry in entries.values() if not entry.is_sound()]
         with contextlib.ExitStack() as stack:
             for entry in sorted(missing, key=lambda entry: entry.folder):  # no deadlock
                 stack.enter_context(entry.lock())
-            missing = [entry for entry in missing if not entry.reread()]
+            missing = [entry for entry in missing if not entry.mend()]
             if missing:
                 self._encode(frames, encoder, missing, progress)
 
     def _encode(
-        self, frames: FrameReader, encoder: FrameEncoder, missing: Sequence[_Entry], progress: bool
+        self, frames: FrameReader, encoder: FrameEncoder, missing: Sequence[Entry], progress: bool
     ) -> None:
         total = len(frames)
         names = ", ".join(f"{entry.scale:g}" for entry in missing)
-        done = min(entry.frames for entry in missing)
+        done = min(start for entry in missing for start, _ in entry.gaps())
         with progress_bar(f"encoding scales ({names})", total, progress, done) as bar:
-            while (start := min(entry.frames for entry in missing)) < total:
-                behind = [entry for entry in missing if entry.frames == start]
-                ahead = [entry.frames for entry in missing if entry.frames > start]
-                stop = min([start + self.block_frames, total, *ahead])
+            while gaps := {entry: gap for entry in missing for gap in [*entry.gaps()][:1]}:
+                start = min(first for first, _ in gaps.values())
+                behind = [entry for entry, (first, _) in gaps.items() if first == start]
+                ahead = [first for first, _ in gaps.values() if first > start]
+                ends = [gaps[entry][1] for entry in behind]
+                stop = min(start + self.block_frames, *ends, *ahead)
                 bar.update(start)
                 block = frames.read(start, stop)
                 parts = encoder.encode_scales(block, [entry.scale for entry in behind])
                 for entry in behind:
-                    entry.append(parts[entry.scale])
+                    entry.write(start, parts[entry.scale])
             bar.update(total)
 
     def load(
@@ -191,7 +190,7 @@ class FeatureStore:
 
     def _stored(
         self, demos: DataSet, frames: FrameReader, encoder: FrameEncoder | EncoderSpec
-    ) -> tuple[EmbeddingLayout, dict[float, _Entry]]:
+    ) -> tuple[EmbeddingLayout, dict[float, Entry]]:
         """Return the layout and entries of an encoder; of a spec, those that eager PyTorch made."""
         if isinstance(encoder, FrameEncoder):
             entries = self._entries(demos, frames, encoder.layout, encoder.inference)
@@ -211,7 +210,7 @@ class FeatureStore:
         frames: FrameReader,
         layout: EmbeddingLayout,
         inference: dict[str, Any],
-    ) -> dict[float, _Entry]:
+    ) -> dict[float, Entry]:
         spec = layout.spec
         common = {
             "demos": demos.digest,
@@ -227,7 +226,7 @@ class FeatureStore:
             "versions": deciding_versions(),
         }
         return {
-            scale: _Entry(
+            scale: Entry(
                 self.root,
                 {
                     **common,
@@ -249,89 +248,6 @@ def _check_exact(encoder: FrameEncoder) -> None:
             f"runtime {encoder.runtime.name} is approximate, but stored features must be those "
             "of the encoder's specification exactly; use runtime=auto, or another exact runtime"
         )
-
-
-class _Entry:
-    """Entry of one scale of one data set on disk."""
-
-    def __init__(self, root: Path, description: dict[str, Any], total: int) -> None:
-        self.description = description
-        self.scale: float = description["scale"]
-        self.shape: tuple[int, ...] = tuple(description["shape"])
-        self.total = total
-        self.folder = root / digest_of({"format": FORMAT, **description})[:32]
-        self._shards: list[dict[str, Any]] = []
-        self.reread()
-
-    def lock(self) -> contextlib.AbstractContextManager[Any]:
-        """Return a lock that keeps other processes from writing this entry."""
-        return locked(self.folder)
-
-    def reread(self) -> bool:
-        """Read the list of shards from disk again and return whether the entry is complete."""
-        meta = self.folder / "meta.json"
-        self._shards = read_json(meta)["shards"] if meta.exists() else []
-        return self.complete
-
-    @property
-    def frames(self) -> int:
-        """Number of stored frames."""
-        return sum(shard["frames"] for shard in self._shards)
-
-    @property
-    def complete(self) -> bool:
-        return self.frames == self.total
-
-    def delete(self) -> None:
-        """Remove the entry from disk."""
-        shutil.rmtree(self.folder, ignore_errors=True)
-        self.reread()
-
-    def append(self, features: Tensor) -> None:
-        """Write the features ``(n, *shape)`` of the next frames."""
-        half = features.detach().to("cpu", torch.float16)
-        if not torch.isfinite(half).all():
-            raise S2RobotError(
-                f"scale {self.scale:g} has features beyond float16's range (largest "
-                f"{features.abs().max():.3g}); this backbone's output cannot be stored"
-            )
-        buffer = io.BytesIO()
-        np.save(buffer, half.numpy(), allow_pickle=False)
-        data = buffer.getvalue()
-        name = f"{self.frames:07d}.npy"
-        with atomic_path(self.folder / name) as temporary:
-            temporary.write_bytes(data)
-        shard = {"file": name, "frames": len(half), "sha256": sha256_bytes(data)}
-        self._shards.append(shard)
-        write_json(
-            self.folder / "meta.json",
-            {"format": FORMAT, "key": self.description, "shards": self._shards},
-        )
-
-    def read(self) -> Tensor:
-        """Return all features ``(N, *shape)`` float16 with their checksums verified."""
-        if not self.complete:
-            raise FileNotFoundError(
-                f"{self.frames} of {self.total} frames are encoded at scale {self.scale:g} in "
-                f"{self.folder}; run `s2robot features` (or FeatureStore.ensure) to encode the rest"
-            )
-        features = torch.empty(self.total, *self.shape, dtype=torch.float16)
-        start = 0
-        for shard in self._shards:
-            stop = start + shard["frames"]
-            features[start:stop] = self._read_shard(shard)
-            start = stop
-        return features
-
-    def _read_shard(self, shard: dict[str, Any]) -> Tensor:
-        path = self.folder / shard["file"]
-        data = path.read_bytes() if path.exists() else b""
-        if sha256_bytes(data) != shard["sha256"]:
-            raise CorruptFileError(
-                f"{path} ({len(data)} bytes) does not have the SHA-256 that was recorded when it "
-                f"was written; delete {self.folder} and encode again (`s2robot features`)"
-            )
-        return torch.from_numpy(np.load(io.BytesIO(data), allow_pickle=False))
 
 
 def _check_lengths(demos: DataSet, frames: FrameReader) -> None:

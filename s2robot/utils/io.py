@@ -18,6 +18,7 @@ import filelock
 from s2robot.errors import CorruptFileError, DiskFullError
 
 _NO_ROOM_BYTES = 64 * 1024
+_MEND_LINE = "delete that line, or the file, and rerun"
 
 
 @contextlib.contextmanager
@@ -92,7 +93,7 @@ def write_json(path: str | Path, obj: Any) -> None:
         obj: any JSON-able object without NaN and infinities.
     """
     with atomic_path(path) as temporary:
-        temporary.write_text(json.dumps(obj, indent=2, allow_nan=False) + "\n")
+        temporary.write_text(json.dumps(obj, indent=2, allow_nan=False) + "\n", encoding="utf-8")
 
 
 def jsonable(obj: Any) -> Any:
@@ -104,18 +105,22 @@ def jsonable(obj: Any) -> Any:
     return json.loads(json.dumps(obj, default=str))
 
 
-def read_json(path: str | Path) -> Any:
+def read_json(path: str | Path, remedy: str = "delete it and rerun") -> Any:
     """Return the content of a JSON file.
+
+    Args:
+        path: the file.
+        remedy: what a user can do where the file is damaged.
 
     Raises:
         FileNotFoundError: there is no such file.
         CorruptFileError: the file is not valid JSON.
     """
-    text = Path(path).read_text()
+    content = Path(path).read_bytes()
     try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        raise CorruptFileError(f"{path} is not valid JSON ({error}); delete it and rerun") from None
+        return json.loads(content)
+    except (ValueError, RecursionError) as error:  # also bytes that are not text
+        raise CorruptFileError(f"{path} is not valid JSON ({error}); {remedy}") from None
 
 
 def append_jsonl(path: str | Path, rows: Iterable[dict[str, Any]]) -> None:
@@ -159,16 +164,27 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     A last line that a kill cut off is left out.
 
     Raises:
-        CorruptFileError: another line is not valid JSON.
+        CorruptFileError: another line is not a JSON object.
     """
     target = Path(path)
     if not target.exists():
         return []
     lines = target.read_bytes().split(b"\n")[:-1]
+    return [
+        _json_row(line, f"line {number} of {target}")
+        for number, line in enumerate(lines, start=1)
+        if line.strip()
+    ]
+
+
+def _json_row(line: bytes, where: str) -> dict[str, Any]:
     try:
-        return [json.loads(line) for line in lines if line.strip()]
-    except json.JSONDecodeError as error:
-        raise CorruptFileError(f"{target} holds a line that is not JSON ({error})") from None
+        row = json.loads(line)
+    except (ValueError, RecursionError) as error:
+        raise CorruptFileError(f"{where} is not JSON ({error}); {_MEND_LINE}") from None
+    if not isinstance(row, dict):
+        raise CorruptFileError(f"{where} is {line[:40]!r}, not a JSON object; {_MEND_LINE}")
+    return row
 
 
 def sha256_bytes(data: bytes) -> str:

@@ -6,6 +6,7 @@ import json
 import os
 
 import pytest
+from support.damage import damaged_bytes
 
 from s2robot.errors import CorruptFileError, DiskFullError, unknown
 from s2robot.utils.io import (
@@ -50,8 +51,28 @@ def test_jsonl_survives_a_torn_last_line(tmp_path):
 def test_jsonl_refuses_damage_in_the_middle(tmp_path):
     path = tmp_path / "rows.jsonl"
     path.write_text('{"i": 0}\nnot json\n{"i": 2}\n')
-    with pytest.raises(CorruptFileError, match=r"rows\.jsonl"):
+    with pytest.raises(CorruptFileError, match=r"line 2 of .*rows\.jsonl is not JSON"):
         read_jsonl(path)
+
+
+@pytest.mark.parametrize("line", ["3", "[1]", "null", '"text"'])
+def test_jsonl_refuses_a_line_that_is_not_an_object(tmp_path, line):
+    path = tmp_path / "rows.jsonl"
+    path.write_text(f'{{"i": 0}}\n{line}\n')
+    with pytest.raises(CorruptFileError, match=r"line 2 of .*rows\.jsonl .* delete that line"):
+        read_jsonl(path)
+
+
+@pytest.mark.parametrize(("name", "data"), damaged_bytes(b'{"a": [1, 2]}\n'))
+def test_bytes_that_are_not_json_are_named_with_their_file(tmp_path, name, data):
+    path = tmp_path / "a.json"
+    path.write_bytes(data)
+    with pytest.raises(CorruptFileError, match=r"a\.json is not valid JSON .* copy it again"):
+        read_json(path, "copy it again")
+    path.write_bytes(data + b"\n{}\n")
+    if data:
+        with pytest.raises(CorruptFileError, match=r"line 1 of .*a\.json"):
+            read_jsonl(path)
 
 
 def test_json_errors_name_the_file(tmp_path):

@@ -149,6 +149,16 @@ class Glide:
         """
         self._start, self._goal, self._next = np.array(start), np.array(goal), 0
 
+    @property
+    def progress(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """First and last targets, (7,) each [rad], and the number of the next physics step."""
+        return self._start.copy(), self._goal.copy(), self._next
+
+    @progress.setter
+    def progress(self, progress: tuple[np.ndarray, np.ndarray, int]) -> None:
+        start, goal, self._next = progress
+        self._start, self._goal = np.array(start), np.array(goal)
+
     def targets(self) -> np.ndarray:
         """Return the targets (7,) [rad] of the next physics step."""
         step = min(self._next, self.substeps - 1)

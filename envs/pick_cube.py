@@ -5,8 +5,11 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from numbers import Real
 from typing import Any
 
 import gymnasium as gym
@@ -18,8 +21,9 @@ from s2robot.envs.controllers import CONTROL_DT_S
 from s2robot.envs.kinematics import ArmKinematics
 from s2robot.envs.levels import CAMERAS, Level, get_level
 from s2robot.envs.pick_cube_sim import LOW_DIM, STAGES, PickCubeSimulation
-from s2robot.envs.rendering import RenderQuality, renderer
+from s2robot.envs.rendering import PixelLabels, RenderQuality, renderer
 from s2robot.envs.scene import build_scene, compiled_scene
+from s2robot.envs.state_checks import checked_integer, checked_options
 from s2robot.envs.visual_perturbations import (
     NOMINAL,
     Appearance,
@@ -32,6 +36,9 @@ from s2robot.utils.deprecation import moved_names
 __all__ = ["CONTROLLERS", "CONTROL_DT_S", "STAGES", "PickCubeEnv"]
 
 CONTROLLERS = ("ee_delta", "joint_delta")
+_RESET_OPTIONS = ("state",)
+_REBUILT = ("model", "_sim")  # attributes that a copy builds again
+_EPISODE = "_episode"  # key of the simulator's state in a pickle
 
 
 class PickCubeEnv(gym.Env):
@@ -74,6 +81,10 @@ class PickCubeEnv(gym.Env):
     | grasped | bool | both fingers press on the cube sideways |
     | cube_height_m | float | how far the cube has risen above rest [m] |
     | stage | str | furthest stage so far: none, reach, grasp, lift, success |
+
+    Looking at an environment (rendering, ``get_state``, ``info``, copying) does not change its
+    episode. A copy (pickle, ``copy.copy``, ``copy.deepcopy``) goes on exactly as the original does,
+    with a random stream of its own; it holds no GL context.
 
     Args:
         level: ``easy`` or ``precise``; with visual perturbations in all episodes ``easy-hard`` or
@@ -129,10 +140,13 @@ class PickCubeEnv(gym.Env):
         self.render_mode = render_mode
         self.quality = RenderQuality.of(quality)
         self.arm_path = None if arm_path is None else str(arm_path)
-        self.model = compiled_scene(self.level, self.quality, self.arm_path)
-        self._sim = PickCubeSimulation(self.model, self.level, control)
+        self._build()
         self.action_space = spaces.Box(-1.0, 1.0, (self._sim.action_size,), np.float32)
         self.observation_space = self._make_observation_space()
+
+    def _build(self) -> None:
+        self.model = compiled_scene(self.level, self.quality, self.arm_path)
+        self._sim = PickCubeSimulation(self.model, self.level, self.control)
 
     # -------------------------------------------------------------- Gymnasium
     def reset(
@@ -146,9 +160,15 @@ class PickCubeEnv(gym.Env):
 
         Returns:
             The observation and the info, as the class describes them.
+
+        Raises:
+            ValueError: an unknown option, or a state that ``set_state`` refuses; nothing was
+                changed.
         """
+        state = checked_options(options, _RESET_OPTIONS).get("state")
+        if state is not None:
+            self.check_state(state)
         super().reset(seed=seed)
-        state = (options or {}).get("state")
         if state is None:
             self._sim.start(self.np_random)
         else:
@@ -182,11 +202,21 @@ class PickCubeEnv(gym.Env):
     def set_state(self, state: np.ndarray) -> None:
         """Return to a state of ``get_state``; from there, equal actions give equal bits.
 
+        A vector does not contain its level: one of ``easy`` is accepted on ``precise``.
+
         Raises:
-            ValueError: the vector is of another scene (its size differs), not finite, or names
-                no appearance.
+            ValueError: the vector has another type or size, holds numbers that are not finite or
+                no state can have, or names no stage or no appearance. Nothing was changed.
         """
         self._sim.set_state(state)
+
+    def check_state(self, state: np.ndarray) -> None:
+        """Raise the ValueError with which ``set_state`` would refuse a state."""
+        self._sim.checked_state(state)
+
+    def check_action(self, action: np.ndarray) -> None:
+        """Raise the ValueError with which ``step`` would refuse an action."""
+        self._sim.checked_action(action)
 
     @property
     def appearance(self) -> Appearance | None:
@@ -229,24 +259,51 @@ class PickCubeEnv(gym.Env):
             ValueError: an unknown camera or an impossible size.
             RenderingError: this machine cannot draw.
         """
-        model = self.model
-        if self.level.appearance_varies:
-            scene = perturbed_scene(self.level, self.quality, self.arm_path)
-            model = scene.apply(self._sim.appearance_number, self.data)
-        return renderer().render(model, self.data, camera, height, width)
+        with self._model_to_draw() as model:
+            return renderer().render(model, self.data, camera, height, width)
 
+    def render_labels(self, camera: str, height: int, width: int) -> PixelLabels:
+        """Return the geom and the distance of each pixel of ``render_frame``'s picture.
+
+        Args:
+            camera: ``front``, ``far`` or ``wrist``.
+            height: of the picture [px].
+            width: of the picture [px].
+
+        Raises:
+            ValueError: an unknown camera or an impossible size.
+            RenderingError: this machine cannot draw.
+        """
+        with self._model_to_draw() as model:
+            return renderer().render_labels(model, self.data, camera, height, width)
+
+    @contextmanager
+    def _model_to_draw(self) -> Iterator[mujoco.MjModel]:
+        """Yield the model in the episode's appearance, and move cameras and lights back after."""
+        if not self.level.appearance_varies:
+            yield self.model
+            return
+        scene = perturbed_scene(self.level, self.quality, self.arm_path)
+        try:
+            yield scene.apply(self._sim.appearance_number, self.data)
+        finally:
+            mujoco.mj_camlight(self.model, self.data)
+
+    # ----------------------------------------------------------------- copies
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "kwargs": self.env_kwargs(),
-            "spec": self.spec,
-            "np_random": self._np_random,
-            "state": self.get_state(),
-        }
+        episode = {"state": self.get_state(), "motion": self._sim.motion}
+        kept = {name: value for name, value in vars(self).items() if name not in _REBUILT}
+        return {**kept, _EPISODE: episode}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
-        self.__init__(**saved["kwargs"])
-        self.spec, self._np_random = saved["spec"], saved["np_random"]
-        self.set_state(saved["state"])
+        episode = saved[_EPISODE]
+        vars(self).update({name: value for name, value in saved.items() if name != _EPISODE})
+        self._build()
+        self.set_state(episode["state"])
+        self._sim.motion = episode["motion"]
+
+    def __copy__(self) -> PickCubeEnv:
+        return copy.deepcopy(self)  # a shallow copy would share the random stream
 
     # ---------------------------------------------------------------- physics
     @property
@@ -307,17 +364,25 @@ def _check_choice(kind: str, value: object, allowed: tuple[str, ...] | list[str]
         raise unknown(kind, value, allowed)
 
 
-def _adjusted(level: Level, **changes: Any) -> Level:
-    return dataclasses.replace(level, **{k: v for k, v in changes.items() if v is not None})
+def _adjusted(level: Level, yaw_range_rad: float | None, horizon: int | None) -> Level:
+    if yaw_range_rad is not None:
+        if not isinstance(yaw_range_rad, Real) or isinstance(yaw_range_rad, bool):
+            raise ValueError(f"yaw_range_rad is {yaw_range_rad!r}; allowed: a number [rad]")
+        level = dataclasses.replace(level, yaw_range_rad=yaw_range_rad)
+    if horizon is not None:
+        level = dataclasses.replace(level, horizon=checked_integer("horizon", horizon, 1))
+    return level
 
 
 def _image_shape(size: int | tuple[int, int] | list[int]) -> tuple[int, int]:
-    height, width = (size, size) if isinstance(size, int) else size
-    if min(height, width) < 1:
+    edges = tuple(size) if isinstance(size, (tuple, list)) else (size, size)
+    try:
+        height, width = (checked_integer("edge", edge, 1) for edge in edges)
+    except ValueError:
         raise ValueError(
-            f"image_size is {size}; allowed: one edge or (height, width), 1 px or more"
-        )
-    return int(height), int(width)
+            f"image_size is {size!r}; allowed: one edge or (height, width), 1 px or more"
+        ) from None
+    return height, width
 
 
 __getattr__ = moved_names(

@@ -18,7 +18,13 @@ from s2robot.envs.kinematics import ArmKinematics, joint_body
 from s2robot.envs.levels import Level
 from s2robot.envs.panda import ARM_JOINTS, FINGER_JOINTS, GRIPPER_ACTUATOR, PREFIX, TCP_SITE
 from s2robot.envs.scene import CUBE, HOME_JOINTS_RAD
-from s2robot.envs.visual_perturbations import NOMINAL, check_number, draw_number
+from s2robot.envs.state_checks import (
+    STATE_KIND,
+    checked_action,
+    checked_integer,
+    checked_state,
+)
+from s2robot.envs.visual_perturbations import NOMINAL, draw_number
 
 STAGES = ("none", "reach", "grasp", "lift", "success")
 """Progress through the task, in order."""
@@ -34,7 +40,6 @@ LOW_DIM = {
 """Sizes of the low-dimensional observations by key."""
 _LIFT_STARTED_M = 0.01
 _START_SPREAD_M = 0.03  # of the TCP about its home position, along each axis
-_STATE_KIND = mujoco.mjtState.mjSTATE_INTEGRATION
 
 
 class PickCubeSimulation:
@@ -124,8 +129,8 @@ class PickCubeSimulation:
         ``rare_share`` is above 0, the number of the appearance. An action that ``advance`` has not
         carried out is not in it.
         """
-        physics = np.empty(mujoco.mj_stateSize(self.model, _STATE_KIND))
-        mujoco.mj_getState(self.model, self.data, physics, _STATE_KIND)
+        physics = np.empty(mujoco.mj_stateSize(self.model, STATE_KIND))
+        mujoco.mj_getState(self.model, self.data, physics, STATE_KIND)
         appearance = [self.appearance_number] if self.level.appearance_varies else []
         return np.concatenate([physics, [self.steps, self._stage], appearance])
 
@@ -133,31 +138,37 @@ class PickCubeSimulation:
         """Return to a state of ``get_state``; from there, equal actions give equal bits.
 
         Raises:
-            ValueError: the vector is of another scene (its size differs), not finite, or names
-                no appearance.
+            ValueError: the vector cannot be a state of this environment; nothing was changed.
         """
-        state = np.asarray(state, dtype=np.float64)
-        physics = mujoco.mj_stateSize(self.model, _STATE_KIND)
-        expected = physics + 2 + self.level.appearance_varies
-        if state.shape != (expected,):
-            raise ValueError(
-                f"state has shape {state.shape}, this environment's is ({expected},); it must come "
-                "from get_state() of an environment with the same arm, MuJoCo version and "
-                f"kind of level (rare_share {self.level.rare_share:g})"
-            )
-        if not np.isfinite(state).all():
-            raise ValueError("state holds NaN or infinite numbers; use a vector of get_state()")
+        state = self.checked_state(state)
+        physics = mujoco.mj_stateSize(self.model, STATE_KIND)
         if self.level.appearance_varies:
-            self.appearance_number = check_number(state[-1])
+            self.appearance_number = int(state[-1])
         self._restore_physics(state[:physics])
         self._glide.rest(self.data.ctrl[self._arm_ctrl])
         self.steps, self._stage = (int(entry) for entry in state[physics : physics + 2])
 
+    def checked_state(self, state: np.ndarray) -> np.ndarray:
+        """Return a state (D,) float64 that ``set_state`` accepts, or raise its ValueError."""
+        return checked_state(state, self.model, self.level, STAGES)
+
+    @property
+    def motion(self) -> tuple[np.ndarray, np.ndarray, int]:
+        """Targets between which the arm moves, (7,) each [rad], and the next physics step.
+
+        A copy in the middle of an action needs them besides ``get_state``.
+        """
+        return self._glide.progress
+
+    @motion.setter
+    def motion(self, progress: tuple[np.ndarray, np.ndarray, int]) -> None:
+        self._glide.progress = progress
+
     def _restore_physics(self, physics: np.ndarray) -> None:
-        mujoco.mj_setState(self.model, self.data, physics, _STATE_KIND)
+        mujoco.mj_setState(self.model, self.data, physics, STATE_KIND)
         mujoco.mj_forward(self.model, self.data)
         # The forward pass touches the solver's warm start, which is part of the state.
-        mujoco.mj_setState(self.model, self.data, physics, _STATE_KIND)
+        mujoco.mj_setState(self.model, self.data, physics, STATE_KIND)
 
     # ----------------------------------------------------------------- motion
     def step(self, action: np.ndarray) -> None:
@@ -172,7 +183,7 @@ class PickCubeSimulation:
         Raises:
             ValueError: the action has the wrong shape or is not finite.
         """
-        action = self._checked(action)
+        action = self.checked_action(action)
         ctrl = self.data.ctrl
         start = ctrl[self._arm_ctrl].copy()
         measured = self.data.qpos[self._qpos[:7]]
@@ -184,22 +195,16 @@ class PickCubeSimulation:
 
         The arm moves for 0.2 s after ``begin``; then it rests at the targets of the action.
         """
-        for _ in range(substeps):
+        for _ in range(checked_integer("substeps", substeps, 0)):
             self.data.ctrl[self._arm_ctrl] = self._glide.targets()
             mujoco.mj_step(self.model, self.data)
         mujoco.mj_forward(self.model, self.data)  # poses and contacts of the final state
         self._stage = max(self._stage, self._current_stage())
 
-    def _checked(self, action: np.ndarray) -> np.ndarray:
-        action = np.asarray(action, dtype=np.float64)
-        if action.shape != (self.action_size,):
-            raise ValueError(
-                f"action has shape {action.shape}; control {self.control!r} on level "
-                f"{self.level.name!r} takes {(self.action_size,)}"
-            )
-        if not np.isfinite(action).all():
-            raise ValueError(f"action holds NaN or infinite numbers: {action.tolist()}")
-        return np.clip(action, -1.0, 1.0)
+    def checked_action(self, action: np.ndarray) -> np.ndarray:
+        """Return an action (A,) as float64 in [-1, 1], or raise the ValueError of ``begin``."""
+        what = f"control {self.control!r} on level {self.level.name!r}"
+        return checked_action(action, self.action_size, what)
 
     # ----------------------------------------------------------- measurements
     def observe(self) -> dict[str, np.ndarray]:

@@ -228,8 +228,9 @@ def _checked_camera(model: mujoco.MjModel, camera: str, height: int, width: int)
     if camera not in camera_names:
         raise unknown("camera", camera, camera_names)
     for name, size in (("height", height), ("width", width)):
-        if not 1 <= size <= _MAX_SIZE_PX:
-            raise ValueError(f"image {name} is {size}; allowed: 1 to {_MAX_SIZE_PX} px")
+        whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
+        if not whole or not 1 <= size <= _MAX_SIZE_PX:
+            raise ValueError(f"image {name} is {size!r}; allowed: 1 to {_MAX_SIZE_PX} px, whole")
     return camera_names.index(camera)
 
 

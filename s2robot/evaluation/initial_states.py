@@ -33,8 +33,8 @@ class InitialStates:
     """Initial simulator states of one level and split.
 
     Raises:
-        ValueError: the split is unknown, the states are not a non-empty (n, D) float64 array, or
-            they reach beyond the split.
+        ValueError: the split is unknown, the states are not a non-empty (n, D) float64 array of
+            finite numbers, or they reach beyond the split.
 
     Examples:
         >>> drawn = make_initial_states("easy", "test", 2, {})
@@ -64,6 +64,8 @@ class InitialStates:
                 "states must be a non-empty (n, D) float64 array, got "
                 f"{self.states.dtype} {self.states.shape}"
             )
+        if not np.isfinite(self.states).all():
+            raise ValueError("states hold NaN or infinite numbers; take those of get_state()")
         _check_range(self.first, len(self.states))
 
     def __len__(self) -> int:

@@ -16,6 +16,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.envs.state_checks import checked_integer
 from s2robot.errors import S2RobotError
 
 WATCHDOG_S = 300.0
@@ -50,7 +52,10 @@ class CameraView:
 
 
 class VectorEnv(Protocol):
-    """Interface of B environments that start from given states and step together."""
+    """Interface of B environments that start from given states and step together.
+
+    A row that an environment refuses raises a ValueError, and no environment has changed then.
+    """
 
     def reset(self, states: np.ndarray) -> VectorStep:
         """Start every environment from its row of `states` (B, D)."""
@@ -75,7 +80,11 @@ def make_vector_env(
         count: number of environments.
         view: camera of the frames; None renders none.
         workers: processes; 0 keeps the environments, and one GL context, in this process.
+
+    Raises:
+        ValueError: `count`, `workers` or an argument of the environment is not allowed.
     """
+    checked_integer("workers", workers, 0)
     if workers == 0:
         return InProcessVectorEnv(env_kwargs, count, view)
     return SubprocessVectorEnv(env_kwargs, count, view, min(workers, count))
@@ -88,16 +97,19 @@ class InProcessVectorEnv:
         env_kwargs: of ``PickCubeEnv``.
         count: number of environments.
         view: camera of the frames; None renders none.
+
+    Raises:
+        ValueError: `count` or an argument of the environment is not allowed.
     """
 
     def __init__(self, env_kwargs: Mapping[str, Any], count: int, view: CameraView | None) -> None:
-        from s2robot.envs.pick_cube import PickCubeEnv
-
+        checked_integer("count", count, 1)
         self._envs = [PickCubeEnv(**env_kwargs) for _ in range(count)]
         self._view = view
 
     def reset(self, states: np.ndarray) -> VectorStep:
         """Start every environment from its row of `states` (B, D)."""
+        _check_states(self._envs[0], states, len(self._envs))
         return self._gather(
             lambda: [
                 env.reset(seed=0, options={"state": state})
@@ -112,6 +124,7 @@ class InProcessVectorEnv:
             results = (env.step(a) for env, a in zip(self._envs, actions, strict=True))
             return [(obs, info) for obs, _, _, _, info in results]
 
+        _check_actions(self._envs[0], actions, len(self._envs))
         return self._gather(advance)
 
     def close(self) -> None:
@@ -136,6 +149,34 @@ class InProcessVectorEnv:
         return np.stack(
             [env.render_frame(view.camera, view.height, view.width) for env in self._envs]
         )
+
+
+def _check_states(env: PickCubeEnv, states: np.ndarray, count: int) -> None:
+    """Refuse states of another number than `count`, and any that `env` would refuse."""
+    if np.ndim(states) != 2 or len(states) != count:
+        raise ValueError(
+            f"states have shape {np.shape(states)}; allowed: one state for each of the {count} "
+            f"environments, ({count}, D)"
+        )
+    for index, state in enumerate(states):
+        try:
+            env.check_state(state)
+        except ValueError as error:
+            raise ValueError(f"environment {index}: {error}") from None
+
+
+def _check_actions(env: PickCubeEnv, actions: np.ndarray, count: int) -> None:
+    """Refuse actions of another number than `count`, and any that `env` would refuse."""
+    if np.ndim(actions) != 2 or len(actions) != count:
+        raise ValueError(
+            f"actions have shape {np.shape(actions)}; allowed: one action for each of the {count} "
+            f"environments, ({count}, A)"
+        )
+    for index, action in enumerate(actions):
+        try:
+            env.check_action(action)
+        except ValueError as error:
+            raise ValueError(f"environment {index}: {error}") from None
 
 
 _own: InProcessVectorEnv | None = None  # the environments of a worker process
@@ -168,6 +209,9 @@ class SubprocessVectorEnv:
         view: camera of the frames; None renders none.
         workers: processes, between which the environments are divided.
         watchdog_s: an answer that takes longer is an error [s].
+
+    Raises:
+        ValueError: `count`, `workers` or an argument of the environment is not allowed.
     """
 
     def __init__(
@@ -178,7 +222,10 @@ class SubprocessVectorEnv:
         workers: int,
         watchdog_s: float = WATCHDOG_S,
     ) -> None:
-        self._watchdog_s = watchdog_s
+        checked_integer("count", count, 1)
+        checked_integer("workers", workers, 1, count)
+        self._watchdog_s, self._count = watchdog_s, count
+        self._checker = PickCubeEnv(**env_kwargs)  # checks rows before any worker acts on one
         self._counts = [len(part) for part in np.array_split(np.arange(count), workers)]
         spawn = multiprocessing.get_context("spawn")  # a GL context does not survive a fork
         self._pools = [
@@ -189,10 +236,12 @@ class SubprocessVectorEnv:
 
     def reset(self, states: np.ndarray) -> VectorStep:
         """Start every environment from its row of `states` (B, D)."""
+        _check_states(self._checker, states, self._count)
         return self._everywhere("reset", states)
 
     def step(self, actions: np.ndarray) -> VectorStep:
         """Carry out each environment's row of `actions` (B, A)."""
+        _check_actions(self._checker, actions, self._count)
         return self._everywhere("step", actions)
 
     def close(self) -> None:

@@ -19,7 +19,6 @@ from s2robot.analysis.probes.intervals import split_episodes
 from s2robot.analysis.probes.localization import FIRST_SEED, moments
 from s2robot.envs.levels import CAMERAS, get_level
 from s2robot.envs.pick_cube import PickCubeEnv
-from s2robot.envs.rendering import renderer
 from s2robot.envs.segmentation import SEGMENTS, segment_of_geom
 from s2robot.errors import CorruptFileError, unknown
 from s2robot.utils.io import atomic_path, digest_of, locked
@@ -244,9 +243,8 @@ def _render_labeled(
 ) -> tuple[np.ndarray, tuple[Any, ...]]:
     """Return the frame of a state, and its labels in the order of the fields of ``SceneData``."""
     observation, info = env.reset(options={"state": state})
-    # Labels come second: with visual perturbations, rendering the frame moves the cameras.
     frame = env.render_frame(config.camera, config.size, config.size)
-    labels = renderer().render_labels(env.model, env.data, config.camera, config.size, config.size)
+    labels = env.render_labels(config.camera, config.size, config.size)
     return frame, (
         observation["cube_pos"][:2].astype(float),
         bool(info["grasped"]),

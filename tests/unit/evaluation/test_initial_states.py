@@ -121,3 +121,10 @@ def test_bad_arguments_are_named():
         make_initial_states("easy", "test", 0, KWARGS)
     with pytest.raises(ValueError, match="unknown level 'esy'"):
         make_initial_states("esy", "test", 1, KWARGS)
+
+
+def test_states_that_are_not_finite_are_refused(initial_states):
+    states = initial_states.states.copy()
+    states[1, 3] = np.nan
+    with pytest.raises(ValueError, match="states hold NaN or infinite numbers"):
+        dataclasses.replace(initial_states, states=states)

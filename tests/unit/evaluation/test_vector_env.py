@@ -74,3 +74,81 @@ def test_workers_give_the_steps_of_one_process(initial_states):
     np.testing.assert_array_equal(local.frames, remote.frames)  # pyright: ignore[reportArgumentType]
     for key in local.obs:
         np.testing.assert_array_equal(local.obs[key], remote.obs[key])
+
+
+@pytest.fixture(scope="module", params=[0, 2], ids=["in process", "two workers"])
+def envs(request, initial_states):
+    found = make_vector_env(ENV_KWARGS, 3, None, workers=request.param)
+    yield found
+    found.close()
+
+
+def assert_same_steps(first: VectorStep, second: VectorStep) -> None:
+    for key, value in first.obs.items():
+        np.testing.assert_array_equal(value, second.obs[key])
+
+
+def spoiled(rows: np.ndarray, entry: int, value: float) -> np.ndarray:
+    rows = rows.copy()
+    rows[-1, entry] = value  # the last environment's: the others would have moved by then
+    return rows
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda a: spoiled(a, 1, np.nan), "environment 2: action holds NaN"),
+        (lambda a: a[:2], r"actions have shape \(2, 4\); .* each of the 3 environments, \(3, A\)"),
+        (lambda a: a[:, :3], r"environment 0: action has shape \(3,\)"),
+        (lambda a: a[0], r"actions have shape \(4,\)"),
+    ],
+)
+def test_refused_actions_move_no_environment(envs, initial_states, spoil, message):
+    actions = np.full((3, 4), 0.4)
+    envs.reset(initial_states.states[:3])
+    expected = envs.step(actions)
+    envs.reset(initial_states.states[:3])
+    with pytest.raises(ValueError, match=message):
+        envs.step(spoil(actions))
+    assert_same_steps(envs.step(actions), expected)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda s: spoiled(s, -1, 99.0), "environment 2: state has stage 99"),
+        (lambda s: s[:2], r"states have shape \(2, 151\); allowed: one state for each of the 3"),
+        (lambda s: s[:, :-1], r"environment 0: state has shape \(150,\)"),
+        (lambda s: s.astype(np.float32), "environment 0: state has dtype float32"),
+    ],
+)
+def test_refused_states_start_no_environment(envs, initial_states, spoil, message):
+    actions = np.full((3, 4), 0.4)
+    envs.reset(initial_states.states[:3])
+    expected = envs.step(actions)
+    envs.reset(initial_states.states[:3])
+    with pytest.raises(ValueError, match=message):
+        envs.reset(spoil(initial_states.states[1:4]))
+    assert_same_steps(envs.step(actions), expected)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("kwargs", "count", "message"),
+    [
+        ({"level": "esy"}, 2, "unknown level 'esy'.*did you mean"),
+        ({"level": "easy"}, 0, "count is 0; allowed: an integer of 1 or more"),
+        ({"level": "easy"}, 2.5, r"count is 2\.5"),
+    ],
+)
+def test_bad_arguments_are_named_before_a_process_starts(kwargs, count, message, workers):
+    with pytest.raises(ValueError, match=message):
+        make_vector_env(kwargs, count, None, workers)
+
+
+@pytest.mark.parametrize("workers", [-1, 1.5])
+def test_the_number_of_workers_is_an_integer(workers):
+    with pytest.raises(ValueError, match="workers is .*; allowed: an integer of 0 or more"):
+        make_vector_env(ENV_KWARGS, 2, None, workers)

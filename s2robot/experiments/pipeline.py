@@ -23,12 +23,14 @@ from s2robot.experiments.jobs import TrainJob as TrainJob
 from s2robot.experiments.policy_training import choose_hyperparameters as choose_hyperparameters
 from s2robot.experiments.policy_training import policy_folder as policy_folder
 from s2robot.experiments.policy_training import train_run as train_run
-from s2robot.experiments.settings import run_record
+from s2robot.experiments.run_folders import NOT_DESCRIBED
+from s2robot.experiments.run_folders import failed_runs as failed_runs
+from s2robot.experiments.settings import read_training, run_record, training_record
 from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import PolicyHeader, load_policy
-from s2robot.utils.console import OUTPUT
+from s2robot.utils.console import MESSAGES, OUTPUT
 from s2robot.utils.devices import resolve_device
-from s2robot.utils.io import read_json, write_json
+from s2robot.utils.io import write_json
 
 
 def initial_states_for(job: EvalJob, env_kwargs: dict[str, Any]) -> InitialStates:
@@ -63,7 +65,8 @@ def evaluate_policy(
     Args:
         job: settings of the evaluation.
         describe: the header and the content of ``run.json`` to that of ``cell.json``, which is
-            written once the folder is taken; None writes none.
+            written once the folder is taken; None takes what lies beside the policy file, and
+            writes none, with a message, where that is nothing.
 
     Raises:
         MismatchError: the policy does not fit the level, or the folder holds other episodes.
@@ -75,10 +78,16 @@ def evaluate_policy(
         encoder = _rebuild_encoder(job, EncoderSpec.from_dict(header.encoder))
     initial_states = initial_states_for(job, header.env_kwargs)
     out = eval_folder(job, header.level)
+    training = None if describe else read_training(job.checkpoint, header)
 
     def write_description(claimed: dict[str, Any]) -> None:
+        path = out / "cell.json"
         if describe is not None:
-            write_json(out / "cell.json", describe(header, claimed))
+            write_json(path, describe(header, claimed))
+        elif training is not None:
+            write_json(path, run_record(training, job.checkpoint, header, claimed))
+        elif not path.exists():
+            MESSAGES.print(f"note: s2robot report leaves {out} out: {NOT_DESCRIBED}")
 
     run = (policy, encoder, initial_states, job.rollout, out)
     return evaluate(*run, header=header, fresh=job.fresh, on_claim=write_description)
@@ -131,11 +140,7 @@ def _evaluate_run(job: RunJob, variant: Variant, path: Path, level: str) -> Summ
         runtime=variant.config.runtime,
         data_dir=variant.config.data_dir,
     )
+    training = training_record(job.train, variant)
     return evaluate_policy(
-        eval_job, lambda header, claimed: run_record(job.train, variant, path, header, claimed)
+        eval_job, lambda header, claimed: run_record(training, path, header, claimed)
     )
-
-
-def failed_runs(runs_dir: Path) -> list[tuple[str, str]]:
-    """Return the names and messages of runs that a sweep could not finish."""
-    return [(p.parent.name, read_json(p)["error"]) for p in runs_dir.glob("failed/*/error.json")]

@@ -16,7 +16,13 @@ import filelock
 from s2robot.envs.pick_cube import CONTROL_DT_S, PickCubeEnv
 from s2robot.errors import DivergedError
 from s2robot.experiments.jobs import TrainJob
-from s2robot.experiments.settings import policy_digest
+from s2robot.experiments.settings import (
+    POLICY,
+    TRAINING,
+    policy_digest,
+    training_record,
+    write_training,
+)
 from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import (
     PolicyHeader,
@@ -31,8 +37,6 @@ from s2robot.training.seed_trainer import FitResult, TrainConfig
 from s2robot.utils.io import digest_of, locked, write_json
 from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import provenance
-
-POLICY = "policy.safetensors"
 
 
 def policy_folder(job: TrainJob, variant: Variant) -> Path:
@@ -69,6 +73,8 @@ def train_run(job: TrainJob, variant: Variant, together: Sequence[int] = ()) -> 
     with locked(folder / "train"):
         if path.exists():
             load_policy(path)  # verifies the file, so that a damaged one is found here
+            if not (folder / TRAINING).exists():  # of a version that did not write it
+                write_training(folder, training_record(job, variant))
             return path
         folders = {job.seed: folder}
         with contextlib.ExitStack() as locks:
@@ -158,7 +164,7 @@ def _train(
     for seed, choice in choices.items():
         chosen = None if choice is None else (dataclasses.asdict(choice.policy_config), choice.lr)
         groups.setdefault(digest_of(chosen), []).append(seed)
-    header = _header(job, variant)
+    header, training = _header(job, variant), training_record(job, variant)
     for seeds in groups.values():
         choice = choices[seeds[0]]
         policy = job.policy if choice is None else choice.policy_config
@@ -175,6 +181,7 @@ def _train(
                 head={} if own is None else own.to_dict(),
             )
             save_policy(folders[seed] / POLICY, result.policy, described)
+            write_training(folders[seed], training)
             write_json(folders[seed] / "history.json", list(result.history))
     return errors
 

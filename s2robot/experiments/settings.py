@@ -16,10 +16,15 @@ from s2robot.envs.levels import get_level
 from s2robot.evaluation.identity import RECORD_FORMAT
 from s2robot.experiments.jobs import TrainJob
 from s2robot.experiments.variant import Variant
-from s2robot.policies.checkpoint import PolicyHeader
+from s2robot.policies.checkpoint import PolicyHeader, read_header
 from s2robot.utils.devices import resolve_device
-from s2robot.utils.io import digest_of, jsonable
+from s2robot.utils.io import digest_of, jsonable, read_json, write_json
 from s2robot.utils.provenance import deciding_versions
+
+POLICY = "policy.safetensors"
+TRAINING = "training.json"
+"""File beside a policy file that describes its variant and training."""
+TRAINING_FORMAT = 1
 
 
 def policy_settings(job: TrainJob, variant: Variant) -> dict[str, Any]:
@@ -59,9 +64,62 @@ def policy_digest(job: TrainJob, variant: Variant) -> str:
     return digest_of({**policy_settings(job, variant), "seed": job.seed})
 
 
+def training_record(job: TrainJob, variant: Variant) -> dict[str, Any]:
+    """Return what a run's description says of its variant and training, JSON-able.
+
+    It lies beside the policy file, so that an evaluation, which has no demonstrations, can describe
+    its run as well.
+
+    Args:
+        job: settings of the training.
+        variant: its inputs.
+    """
+    encoder = variant.encoder
+    return {
+        "label": variant.stored_label,
+        "family": None if encoder is None else encoder.backbone.card.family,
+        "scales": [] if encoder is None else list(variant.config.scales),
+        "input_mode": None if encoder is None else variant.config.input_mode,
+        "readout": None if encoder is None else variant.config.readout,
+        "parameters": 0 if encoder is None else encoder.parameters_count,
+        "gflops_per_frame": 0.0 if encoder is None else encoder.gflops_per_frame,
+        "settings": policy_settings(job, variant),
+    }
+
+
+def write_training(folder: Path, training: Mapping[str, Any]) -> None:
+    """Write the description of a training beside its policy file.
+
+    Args:
+        folder: of the policy file.
+        training: as ``training_record`` returns it.
+    """
+    sha256 = read_header(folder / POLICY).sha256
+    write_json(folder / TRAINING, {"format": TRAINING_FORMAT, "policy": sha256, **training})
+
+
+def read_training(checkpoint: Path, header: PolicyHeader) -> dict[str, Any] | None:
+    """Return the description of a policy's training; None if none of it lies beside the file.
+
+    Args:
+        checkpoint: the policy file.
+        header: of the policy file.
+
+    Raises:
+        CorruptFileError: the description is damaged.
+    """
+    path = checkpoint.with_name(TRAINING)
+    if not path.exists():
+        return None
+    content = read_json(path)
+    known = isinstance(content, dict) and content.pop("format", None) == TRAINING_FORMAT
+    if not known or content.pop("policy", None) != header.sha256:
+        return None
+    return content
+
+
 def run_record(
-    job: TrainJob,
-    variant: Variant,
+    training: Mapping[str, Any],
     checkpoint: Path,
     header: PolicyHeader,
     claimed: Mapping[str, Any],
@@ -69,33 +127,25 @@ def run_record(
     """Return the content of ``cell.json``, which describes a run for the report.
 
     Args:
-        job: settings of the training.
-        variant: its inputs.
+        training: as ``training_record`` returns it.
         checkpoint: the policy file.
         header: of the policy file.
         claimed: content of ``run.json``, which decides what is said of the episodes.
     """
-    encoder = variant.encoder
     level = claimed["task"]["level"]
-    settings = policy_settings(job, variant)
+    settings = training["settings"]
     episodes = {k: claimed[k] for k in ("camera", "rollout", "inference", "versions")}
     return {
+        **training,
         "format": RECORD_FORMAT,
         "name": checkpoint.parent.name,
         "level": level,
         "rare_share": get_level(level).rare_share,
-        "label": variant.stored_label,
-        "family": None if encoder is None else encoder.backbone.card.family,
         "encoder": header.encoder,
-        "scales": [] if encoder is None else list(variant.config.scales),
-        "input_mode": None if encoder is None else variant.config.input_mode,
-        "readout": None if encoder is None else variant.config.readout,
         "policy_kind": header.policy_config.kind,
         "seed": header.seed,
         "conditions": claimed["conditions"],
         "demos": settings["demonstrations"],
-        "parameters": 0 if encoder is None else encoder.parameters_count,
-        "gflops_per_frame": 0.0 if encoder is None else encoder.gflops_per_frame,
         "embedding_dim": int(torch.Size(header.embedding_shape).numel()),
         "head": header.head,
         "train": header.train,

@@ -15,6 +15,7 @@ from PIL import Image
 
 from s2robot.errors import CorruptFileError, S2RobotError
 from s2robot.evaluation.identity import RECORD_FORMAT, differences
+from s2robot.experiments.run_folders import find_runs, unused
 from s2robot.reporting.run_results import METRICS, RunResult
 from s2robot.utils.io import read_jsonl
 
@@ -76,22 +77,17 @@ def read_runs(folder: str | Path) -> tuple[list[RunResult], list[Problem]]:
     Raises:
         S2RobotError: no run is usable.
     """
-    paths = sorted(Path(folder).rglob("cell.json"))
-    if not paths:
-        raise S2RobotError(
-            f"no runs under {folder} (folders with a cell.json); "
-            "make some with `s2robot sweep` and give the report its folder of runs"
-        )
     runs: list[RunResult] = []
     problems: list[Problem] = []
-    for path in paths:
-        reader = _RunReader(path.parent, name_of(path.parent, folder), problems)
+    for path in find_runs(folder):
+        reader = _RunReader(path, name_of(path, folder), problems)
         try:
             runs.append(reader.read())
         except _UnusableError as reason:
             problems.append(Problem(reader.name, str(reason)))
     runs = _without_twins(runs, folder, problems)
     problems += _misplaced_rows(runs, folder)
+    problems += [Problem(_printable(each.where), each.reason) for each in unused(folder)]
     if not runs:
         listed = "\n".join(f"  {problem}" for problem in problems)
         raise S2RobotError(f"no usable run under {folder}:\n{listed}")

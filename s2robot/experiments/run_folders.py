@@ -1,0 +1,170 @@
+"""What lies in a folder of runs: runs for a report, and what a report cannot use, with the reason.
+
+A folder with a ``cell.json`` is a run. `s2robot sweep` and `s2robot decide` write it, and so does
+`s2robot eval` for policies of `s2robot train`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from s2robot.errors import S2RobotError
+from s2robot.evaluation.identity import RECORD_FORMAT
+from s2robot.experiments.sequential_sweep import FILE as SEQUENTIAL
+from s2robot.experiments.settings import POLICY, TRAINING
+from s2robot.utils.config import command
+
+NOT_DESCRIBED = (
+    f"no {TRAINING} of this policy lies beside its file, so its training is not known. Repeat the "
+    "`s2robot train` that made it (the policy is kept), then the `s2robot eval`"
+)
+MOST_NAMED = 4
+"""Folders that a message names."""
+
+
+@dataclass(frozen=True)
+class Unused:
+    """Something in a folder of runs that a report cannot use."""
+
+    where: str
+    """Path below the folder of runs, or a name of a run."""
+    reason: str
+
+
+def find_runs(folder: str | Path) -> list[Path]:
+    """Return the folders of all runs under ``folder``, at any depth.
+
+    Raises:
+        S2RobotError: there is none; the message names what is there, and what makes runs.
+    """
+    runs = sorted(path.parent for path in Path(folder).rglob("cell.json"))
+    if runs:
+        return runs
+    found = "".join(f"\n  {each.where}: {each.reason}" for each in unused(folder))
+    raise S2RobotError(
+        f"no runs under {folder}{_state(Path(folder))}: looked for folders with a cell.json, at "
+        "any depth. They are written by `s2robot sweep`, `s2robot decide`, and `s2robot eval` of a "
+        "policy that `s2robot train` made. Run one of these, or give the folder of the runs "
+        "(runs/cells where runs_dir is not given)" + (found and f"\nfound:{found}")
+    )
+
+
+def _state(folder: Path) -> str:
+    """Return what is wrong with a folder itself, for a message."""
+    if not folder.exists():
+        return ", which does not exist"
+    if not folder.is_dir():
+        return ", which is a file"
+    return "" if any(folder.iterdir()) else ", which is empty"
+
+
+def unused(folder: str | Path) -> list[Unused]:
+    """Return episodes, policies and failures in a folder of runs that a report cannot use.
+
+    Args:
+        folder: of the runs; records of failures lie in it, or beside it.
+    """
+    root = Path(folder)
+    found = [Unused(_below(path, root), reason) for path, reason in _undescribed(root)]
+    if not any((place / SEQUENTIAL).exists() for place in (root, root.parent)):
+        found += _without_episodes(root)  # a sequential sweep trains seeds that it may not need
+    failed = failed_runs(root) + (failed_runs(root.parent) if root.name == "cells" else [])
+    return found + [Unused(name, f"failed: {message}") for name, message in failed]
+
+
+def _undescribed(root: Path) -> Iterator[tuple[Path, str]]:
+    """Yield folders with episodes that have no description, and why."""
+    folders = {path.parent for name in ("run.json", "episodes.jsonl") for path in root.rglob(name)}
+    for folder in sorted(folders):
+        if (folder / "cell.json").exists():
+            continue
+        record = _read(folder / "run.json")
+        if record.get("format", 1) != RECORD_FORMAT:
+            seen = record.get("format", "unknown")
+            reason = f"episodes in format {seen}; this version of s2robot reads {RECORD_FORMAT}"
+            yield folder, f"{reason}. Evaluate the policy again, into another folder with out="
+        elif described := [place for place in (folder, folder.parent) if _is_described(place)]:
+            again = command("eval", **_arguments(described[0] / POLICY, folder, record))
+            yield folder, f"its evaluation wrote no cell.json; repeat it: {again}"
+        else:
+            yield folder, f"evaluated by hand, and {NOT_DESCRIBED}"
+
+
+def _is_described(folder: Path) -> bool:
+    return (folder / POLICY).exists() and (folder / TRAINING).exists()
+
+
+def _arguments(checkpoint: Path, folder: Path, record: dict[str, Any]) -> dict[str, str | Path]:
+    """Return the settings of the evaluation that wrote a folder's episodes, as far as known."""
+    states, task = (record.get(name) or {} for name in ("conditions", "task"))
+    found: dict[str, Any] = {"checkpoint": checkpoint}
+    if folder != checkpoint.parent:
+        found["level"] = task.get("level", folder.name)
+    return found | ({"n": str(states["n"])} if "n" in states else {})
+
+
+def _without_episodes(root: Path) -> list[Unused]:
+    """Return an entry for policies that have no episodes, and one for unfinished trainings."""
+    training = [path.parent for path in sorted(root.rglob("training")) if path.is_dir()]
+    training = [folder for folder in training if not (folder / POLICY).exists()]
+    found = []
+    if training:
+        reason = "the training was interrupted, failed or still runs; repeat the command"
+        found.append(Unused(_listed(training, root), reason))
+    cells = sorted(root.rglob("cell.json"))
+    names = {path.parent.name for path in cells} | {_read(path).get("name") for path in cells}
+    folders = [path.parent for path in sorted(root.rglob(POLICY)) if not _has_episodes(path.parent)]
+    folders = [folder for folder in folders if folder.name not in names]
+    if folders:
+        reason = f"trained, and not evaluated: {command('eval', checkpoint=folders[0] / POLICY)}"
+        found.append(Unused(_listed(folders, root), reason))
+    return found
+
+
+def _listed(folders: Sequence[Path], root: Path) -> str:
+    """Return the first folders as text, and the number of the others."""
+    more = len(folders) - MOST_NAMED
+    text = ", ".join(_below(folder, root) for folder in folders[:MOST_NAMED])
+    return text + (f" and {more} more" if more > 0 else "")
+
+
+def _has_episodes(folder: Path) -> bool:
+    return any(True for _ in folder.rglob("run.json"))
+
+
+def failed_runs(runs_dir: Path) -> list[tuple[str, str]]:
+    """Return the names and messages of runs that a sweep could not finish."""
+    found = []
+    for path in sorted(runs_dir.glob("failed/*/error.json")):
+        record = _read(path)
+        name = _name(record.get("config")) or path.parent.name
+        found.append((name, str(record.get("error", f"{path} cannot be read"))))
+    return found
+
+
+def _name(config: Any) -> str:
+    """Return what tells a failed run from others: level, encoder, scales, policy, seed."""
+    if not isinstance(config, dict) or not isinstance(config.get("variant"), dict):
+        return ""
+    variant, policy = config["variant"], config.get("policy")
+    scales = ",".join(f"{scale:g}" for scale in variant.get("scales") or ())
+    kind = policy.get("kind") if isinstance(policy, dict) else policy
+    words = [variant.get("level"), f"{variant.get('encoder')} ({scales})", kind]
+    return ", ".join([*(str(word) for word in words if word), f"seed {config.get('seed')}"])
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """Return the content of a JSON file; empty if it cannot be read."""
+    try:
+        content = json.loads(path.read_bytes())
+    except (OSError, ValueError, RecursionError):
+        return {}
+    return content if isinstance(content, dict) else {}
+
+
+def _below(path: Path, root: Path) -> str:
+    return str(path.relative_to(root))

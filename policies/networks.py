@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import io
 from collections import OrderedDict
 from collections.abc import Mapping
 from types import ModuleType
@@ -13,6 +11,7 @@ from typing import Any
 from torch import nn
 
 from s2robot.policies.config import PolicyConfig
+from s2robot.utils.process_state import without_output
 
 _PLAIN_LOW_DIM = {
     "low_dim": {
@@ -27,7 +26,7 @@ _PLAIN_LOW_DIM = {
 @functools.cache
 def _policy_nets() -> ModuleType:
     """Return ``robomimic.models.policy_nets``; it is imported late, since that takes seconds."""
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints advice about macros
+    with without_output():  # it prints advice about macros
         from robomimic.models import policy_nets
     return policy_nets
 
@@ -59,7 +58,7 @@ def build_network(config: PolicyConfig, widths: Mapping[str, int], action_dim: i
         "ac_dim": action_dim,
         "encoder_kwargs": _PLAIN_LOW_DIM,
     }
-    with contextlib.redirect_stdout(io.StringIO()):  # it prints what it builds
+    with without_output():  # it prints what it builds
         _register_low_dim(widths)
         if config.kind == "mlp":
             return nets.ActorNetwork(mlp_layer_dims=config.hidden, **common)

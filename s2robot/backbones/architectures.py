@@ -14,6 +14,7 @@ from timm.models.vision_transformer import VisionTransformer
 from torch import nn
 
 from s2robot.backbones.voltron import VoltronBlock
+from s2robot.utils.process_state import seeded_generators
 
 VIT = "vision_transformer.VisionTransformer"
 """Name of the class that plain vision transformers are built from, spelled out in numbers."""
@@ -79,12 +80,8 @@ class Architecture:
 
     def build(self) -> nn.Module:
         """Build the model with the same random weights each time; the global RNG is untouched."""
-        generator_state = torch.random.get_rng_state()
-        torch.default_generator.manual_seed(0)  # torch.manual_seed would reseed the GPUs too
-        try:
+        with seeded_generators(0, processor_only=True):
             return self.create()
-        finally:
-            torch.random.set_rng_state(generator_state)
 
     def build_empty(self) -> nn.Module:
         """Build the model without initializing weights, which are to be assigned later.

@@ -6,9 +6,10 @@ import base64
 from pathlib import Path
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from matplotlib.image import imsave
 from torch.utils.tensorboard import SummaryWriter
 
 from s2robot._version import __version__
@@ -39,14 +40,11 @@ def write_reconstructions(trainer: Trainer, sampler: CropSampler, board: Summary
         sampler: sampler of the crops to show.
         board: TensorBoard's writer, which gets the image too.
     """
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     images = _reconstructions(trainer, sampler[_UNSEEN_STEP][0])
     board.add_image("reconstructions", images, trainer.step, dataformats="HWC")
     path = trainer.config.out / "reconstructions.png"
     with atomic_path(path) as temporary:
-        plt.imsave(temporary, images)
+        imsave(temporary, images)
     return path
 
 
@@ -73,11 +71,9 @@ def _to_picture(images: torch.Tensor) -> np.ndarray:
 
 def write_loss_picture(config: PretrainConfig) -> Path:
     """Write ``loss.png`` to ``out`` and return its path."""
-    matplotlib.use("Agg")
-    from matplotlib import pyplot as plt
-
     curve = np.array(loss_curve(config.out / "loss.jsonl", points=200))  # (points, 2)
-    figure, axes = plt.subplots(figsize=(7, 4))
+    figure = Figure(figsize=(7, 4))  # not pyplot's, whose backend belongs to the user's program
+    axes = figure.subplots()
     axes.plot(curve[:, 0] * config.batch_size / 1000, curve[:, 1])
     of = "normalized pixels and segments" if config.segments_weight else "normalized pixels"
     axes.set(xlabel="crops [thousands]", ylabel=f"loss ({of})", title=config.name)
@@ -86,7 +82,6 @@ def write_loss_picture(config: PretrainConfig) -> Path:
     path = config.out / "loss.png"
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=120)
-    plt.close(figure)
     return path
 
 

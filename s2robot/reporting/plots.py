@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 import textwrap
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import matplotlib
 import numpy as np
@@ -23,6 +23,7 @@ from s2robot.reporting.label_placement import band_labels, keep_best, obstacles,
 from s2robot.reporting.report import distinction
 from s2robot.reporting.run_results import ComparisonGroup, VariantResults
 from s2robot.utils.plotting import DODGE, GRAY, MARKERS, PALETTE
+from s2robot.utils.process_state import one_at_a_time
 
 INK = "#16181d"
 """Color of text and axes; an SVG takes the text color of the page instead."""
@@ -131,23 +132,28 @@ def _svg(figure: Figure) -> str:
     return text[text.index("<svg") :].replace(INK, "currentColor")
 
 
-def _plot_style(salt: str) -> Any:
-    return matplotlib.rc_context(
-        {
-            "svg.fonttype": "none",
-            "text.parse_math": False,  # a label may hold any character
-            "svg.hashsalt": salt,
-            "font.size": 10,
-            "text.color": INK,
-            "axes.edgecolor": INK,
-            "axes.labelcolor": INK,
-            "axes.titlecolor": INK,
-            "xtick.color": INK,
-            "ytick.color": INK,
-            "axes.spines.top": False,
-            "axes.spines.right": False,
-        }
-    )
+@contextlib.contextmanager
+def _plot_style(salt: str) -> Iterator[None]:
+    with (
+        one_at_a_time(),
+        matplotlib.rc_context(
+            {
+                "svg.fonttype": "none",
+                "text.parse_math": False,  # a label may hold any character
+                "svg.hashsalt": salt,
+                "font.size": 10,
+                "text.color": INK,
+                "axes.edgecolor": INK,
+                "axes.labelcolor": INK,
+                "axes.titlecolor": INK,
+                "xtick.color": INK,
+                "ytick.color": INK,
+                "axes.spines.top": False,
+                "axes.spines.right": False,
+            }
+        ),
+    ):
+        yield
 
 
 def _figure(

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import io
 import tempfile
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,6 +21,7 @@ from s2robot.runtimes.base import (
     tiles_like,
 )
 from s2robot.runtimes.cpu_base import ProcessorRuntime, require
+from s2robot.utils.process_state import without_output, without_warnings
 
 OPSET = 18
 """Lowest version of ONNX's operators that is written; also the default."""
@@ -31,12 +30,7 @@ OPSET = 18
 @contextlib.contextmanager
 def quietly() -> Iterator[None]:
     """Without the progress lines and warnings of PyTorch's exporter."""
-    with (
-        warnings.catch_warnings(),
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
-        warnings.simplefilter("ignore")
+    with without_warnings(), without_output():
         yield
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import warnings
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from s2robot.runtimes.base import (
     tiles_like,
 )
 from s2robot.runtimes.cpu_base import ProcessorRuntime, require
+from s2robot.utils.process_state import without_warnings
 
 
 def converted(model: TokenModel, shape: tuple[int, int]) -> Any:
@@ -29,8 +29,7 @@ def converted(model: TokenModel, shape: tuple[int, int]) -> Any:
     openvino = require("openvino", "openvino")
     given = [([-1, 3, *shape], openvino.Type.f32)]
     try:
-        with torch.no_grad(), warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # of tracing: sizes become constants, as is wanted
+        with torch.no_grad(), without_warnings():  # of tracing: sizes become constants, as wanted
             return openvino.convert_model(
                 at_tile_size(model, shape), example_input=tiles_like(shape), input=given
             )

@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.distributions import Distribution
 
 from s2robot.errors import DivergedError
 from s2robot.policies.config import PolicyConfig
@@ -24,6 +23,7 @@ from s2robot.training.seed_stack import SeedStack, SingleSeed
 from s2robot.training.seed_trainer import CHECKPOINT, FitResult, TrainConfig, Trainer, scalar_log
 from s2robot.training.stacked_policy import STACKABLE_KINDS
 from s2robot.utils.devices import resolve_device
+from s2robot.utils.process_state import one_thread_an_operation
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Function that is called with a seed and each new row of its history, one call at a time."""
@@ -117,7 +117,7 @@ def _train(
     if first.policy.config.kind in STACKABLE_KINDS:
         workers = torch.get_num_threads() if first.device.type == "cpu" else 1
         stacks = [SeedStack(group) for group in _groups(trainers, workers)]
-        with _one_thread_each():
+        with one_thread_an_operation():
             _run(stacks, min(workers, len(stacks)), folders, on_epoch)
     else:
         stacks = [SingleSeed(trainer) for trainer in trainers]
@@ -172,19 +172,6 @@ def _logs(
             log = scalar_log(folders.get(seed), len(trainer.history))
             logs[seed] = open_logs.enter_context(log)
         yield logs
-
-
-@contextlib.contextmanager
-def _one_thread_each() -> Iterator[None]:
-    """Let operations use one thread, and do not check distributions; both settings are global."""
-    threads, checks = torch.get_num_threads(), Distribution._validate_args
-    torch.set_num_threads(1)
-    Distribution.set_default_validate_args(False)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
-        Distribution.set_default_validate_args(checks)
 
 
 def _groups(trainers: Sequence[Trainer], workers: int) -> Iterator[list[Trainer]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator, Sequence
 from typing import Any
 
@@ -13,8 +12,6 @@ from s2robot.policies.policy import Policy
 from s2robot.training.seed_trainer import Trainer
 from s2robot.training.stacked_policy import StackedPolicy
 from s2robot.utils.optim import seeded, set_learning_rate
-
-_generator = threading.Lock()  # torch's global generator, from which all seeds draw in turn
 
 
 class SingleSeed:
@@ -113,7 +110,7 @@ class SeedStack:
         batches, noise = [], []
         device = self.trainers[0].device
         for trainer in self.trainers:
-            with _generator, seeded(trainer.config.seed, self.done + 1):
+            with seeded(trainer.config.seed, self.done + 1):
                 own = trainer.batches()
                 batches.append(own)
                 if self.config.proprio_noise:

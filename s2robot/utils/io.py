@@ -7,8 +7,9 @@ import errno
 import hashlib
 import json
 import os
+import secrets
 import shutil
-import tempfile
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,7 +27,7 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path that replaces ``path`` on success and is deleted on an error.
 
     Data is flushed to disk before the rename, so a reader sees the old file or the complete new
-    one.
+    one. A file that was there keeps its permissions; a new one gets those of any new file.
 
     Raises:
         DiskFullError: the disk has no room left.
@@ -41,13 +42,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """
     final = Path(path)
     final.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=final.parent, prefix=f".{final.stem}.", suffix=final.suffix)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = final.with_name(f".{final.stem}.{secrets.token_hex(4)}{final.suffix}")
+    mode = _make_empty(temporary, like=final)
     try:
         yield temporary
+        _set_mode(temporary, mode)  # the writer may have put a file of its own there
         _fsync(temporary)
-        temporary.chmod(0o666 & ~_umask())
         temporary.replace(final)
         _fsync(final.parent)
     except Exception as error:  # writers in C++ report a full disk in several ways
@@ -71,10 +71,24 @@ def _disk_full(path: Path) -> DiskFullError:
     )
 
 
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
+def _make_empty(path: Path, like: Path) -> int:
+    """Make an empty file with the permissions of ``like``, where that exists; return them.
+
+    The system applies the umask, or the folder's own rule, to a new file. Asking for the umask
+    would mean to change it for all threads.
+    """
+    wanted = stat.S_IMODE(like.stat().st_mode) & 0o777 if like.exists() else None
+    os.close(
+        os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if wanted is None else wanted)
+    )
+    if wanted is not None:
+        _set_mode(path, wanted)
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+def _set_mode(path: Path, mode: int) -> None:
+    if stat.S_IMODE(path.stat().st_mode) != mode:  # not every file system can change it
+        path.chmod(mode)
 
 
 def _fsync(path: Path) -> None:

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from s2robot.utils.process_state import seeded_generators
+
 
 def cosine_schedule(step: int, steps: int, warmup: int) -> float:
     """Return the factor on the learning rate at a step.
@@ -60,6 +62,5 @@ def seeded(seed: int, stage: int) -> Iterator[None]:
         stage: number of the stage of training, so that stages draw different numbers.
     """
     state = np.random.SeedSequence((seed, stage)).generate_state(1, np.uint64)
-    with torch.random.fork_rng():
-        torch.manual_seed(int(state[0]))
+    with seeded_generators(int(state[0])):
         yield

@@ -28,6 +28,24 @@ OLD_WORDS = (
 ALLOWED = {"_moved.py", "_moved_names.py", "renamed_keys.py"}
 """Files that hold the old names on purpose."""
 
+OF_THE_PROCESS = {
+    *("os.umask", "os.chdir", "os.putenv", "locale.setlocale", "signal.signal", "random.seed"),
+    *("np.random.seed", "torch.manual_seed", "torch.random.fork_rng", "torch.random.set_rng_state"),
+    *("torch.set_num_threads", "torch.set_default_dtype", "torch.set_default_device"),
+    *("torch.set_float32_matmul_precision", "torch.use_deterministic_algorithms"),
+    *("warnings.catch_warnings", "warnings.simplefilter", "warnings.filterwarnings"),
+    *("contextlib.redirect_stdout", "contextlib.redirect_stderr", "logging.basicConfig"),
+    *("matplotlib.use", "plt.switch_backend", "plt.subplots", "plt.figure"),
+    *("mp.set_start_method", "multiprocessing.set_start_method", "sys.setswitchinterval"),
+}
+"""Calls that change what all threads share."""
+MAY_CHANGE_THE_PROCESS = {
+    "s2robot/utils/process_state.py",  # for a moment, one thread at a time
+    "s2robot/utils/distributed.py",  # in a process that it started
+    "s2robot/runtimes/int8.py",  # NNCF's lines
+    *(f"s2robot/plugins/ros/{node}.py" for node in ("ros1", "ros2")),  # a node is a process
+}
+
 
 def functions() -> Iterator[tuple[str, int]]:
     """Names and lengths [lines] of all functions, without decorators and docstrings."""
@@ -55,6 +73,17 @@ def test_no_package_has_too_many_modules() -> None:
             folder = str(path.parent.relative_to(ROOT))
             counts[folder] = counts.get(folder, 0) + 1
     assert {f: n for f, n in counts.items() if n > LARGER_PACKAGES.get(f, MOST_MODULES)} == {}
+
+
+def test_libraries_leave_the_process_to_the_program() -> None:
+    found = {
+        f"{path.relative_to(ROOT)}:{node.lineno} {ast.unparse(node.func)}"
+        for path in library_files()
+        if path.relative_to(ROOT).as_posix() not in MAY_CHANGE_THE_PROCESS
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in OF_THE_PROCESS
+    }
+    assert found == set()
 
 
 def test_functions_are_short() -> None:

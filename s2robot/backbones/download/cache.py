@@ -13,7 +13,6 @@ from typing import Any
 import safetensors
 import safetensors.torch
 import timm
-import torch
 from torch import Tensor
 
 from s2robot.backbones.architectures import Architecture
@@ -31,6 +30,7 @@ from s2robot.backbones.state_dicts import StateDict, apply_layout
 from s2robot.errors import CorruptFileError, LicenseWarning, MismatchError
 from s2robot.utils.io import atomic_path, digest_of, locked, read_json, sha256_file, write_json
 from s2robot.utils.paths import home
+from s2robot.utils.process_state import seeded_generators
 
 FORMAT = 1
 """Raised whenever the same published file would be converted to other tensors."""
@@ -249,7 +249,7 @@ def _filtered_by_timm(card: BackboneCard, state: StateDict, path: str | Path) ->
             f"{classes} outputs, which timm cannot convert; give the file of timm's own hub"
         )
     try:
-        with torch.random.fork_rng(devices=[]):
+        with seeded_generators(0, processor_only=True):
             model = timm.create_model(
                 architecture.timm,
                 pretrained=True,

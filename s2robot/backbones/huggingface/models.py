@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,6 +12,7 @@ from torch import Tensor, nn
 
 from s2robot.backbones.huggingface.families import BY_MODEL, Family
 from s2robot.errors import S2RobotError
+from s2robot.utils.process_state import seeded_generators
 
 
 class MissingLibraryError(S2RobotError, ImportError):
@@ -62,12 +62,12 @@ class TransformersArchitecture:
 
     def build(self) -> nn.Module:
         """Build the model with the same random weights each time; the global RNG is untouched."""
-        with _own_random_state():
+        with seeded_generators(0, processor_only=True):
             return self._create(self.config)
 
     def build_empty(self) -> nn.Module:
         """Build the model on the ``meta`` device, except for tables that no file holds."""
-        with _own_random_state():
+        with seeded_generators(0, processor_only=True):
             with torch.device("meta"):
                 model = self._create(self.config)
             missing = _tables(model)
@@ -88,16 +88,6 @@ class TransformersArchitecture:
         options = {} if family.has_maps else {"attn_implementation": "sdpa"}
         model = cls(cls.config_class(**config, **options), **dict(family.arguments))
         return VisionModel(family, config, model)
-
-
-@contextmanager
-def _own_random_state() -> Iterator[None]:
-    state = torch.random.get_rng_state()
-    torch.default_generator.manual_seed(0)  # torch.manual_seed would reseed the GPUs too
-    try:
-        yield
-    finally:
-        torch.random.set_rng_state(state)
 
 
 def _tables(model: VisionModel) -> dict[str, Tensor]:

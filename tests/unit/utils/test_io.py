@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import stat
+import tempfile
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from support.damage import damaged_bytes
@@ -31,11 +34,65 @@ def test_atomic_path_keeps_the_old_file_when_writing_fails(tmp_path):
     assert os.listdir(tmp_path) == ["result.json"]
 
 
-def test_atomic_path_leaves_usual_permissions(tmp_path):
+@pytest.fixture
+def umask():
+    """A function that sets the umask of the test's process; it is set back afterwards."""
+    before = os.umask(0o022)
+    yield os.umask
+    os.umask(before)
+
+
+def mode_of(path):
+    return stat.S_IMODE(path.stat().st_mode)
+
+
+@pytest.mark.parametrize("mask", [0o022, 0o002, 0o027, 0o077])
+def test_atomic_path_leaves_usual_permissions(tmp_path, umask, mask):
+    umask(mask)
     write_json(tmp_path / "a.json", {})
     (tmp_path / "b.json").write_text("{}")
-    modes = [(tmp_path / name).stat().st_mode for name in ("a.json", "b.json")]
-    assert modes[0] == modes[1]
+    assert mode_of(tmp_path / "a.json") == mode_of(tmp_path / "b.json") == 0o666 & ~mask
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o640, 0o664, 0o666])
+def test_a_file_that_was_there_keeps_its_permissions(tmp_path, umask, mode):
+    umask(0o022)
+    path = tmp_path / "a.json"
+    path.write_text("old")
+    path.chmod(mode)
+    with atomic_path(path) as temporary:
+        assert mode_of(temporary) == mode  # no one reads half of it who may not read the whole
+        temporary.write_text("new")
+    assert (path.read_text(), mode_of(path)) == ("new", mode)
+
+
+def test_a_writer_that_replaces_the_file_leaves_the_same_permissions(tmp_path, umask):
+    umask(0o022)
+    with atomic_path(tmp_path / "a.bag") as temporary:
+        handle, other = tempfile.mkstemp(dir=tmp_path)  # which only the user may read
+        os.close(handle)
+        os.replace(other, temporary)
+    assert mode_of(tmp_path / "a.bag") == 0o644
+    assert os.listdir(tmp_path) == ["a.bag"]
+
+
+def test_writing_in_threads_never_touches_the_umask(tmp_path, umask, monkeypatch):
+    """The umask belongs to the process: whoever asks for it changes it for all threads."""
+    umask(0o027)
+    asked = []
+    monkeypatch.setattr(os, "umask", lambda mask: asked.append(mask) or 0o027)
+
+    def write(worker):
+        for i in range(20):
+            write_json(tmp_path / f"{worker}-{i}.json", {})
+            (tmp_path / f"{worker}-{i}.txt").write_text("")  # another library's file
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(write, range(8)))
+    monkeypatch.undo()
+    assert not asked
+    assert {mode_of(path) for path in tmp_path.iterdir()} == {0o640}
+    assert os.umask(0o027) == 0o027
 
 
 def test_jsonl_survives_a_torn_last_line(tmp_path):

@@ -1,0 +1,77 @@
+"""What belongs to the whole process, changed for a moment and restored.
+
+PyTorch's default generator, Python's filters of warnings and ``sys.stdout`` are shared by all
+threads. Threads that save, change and restore them at the same time take each other's change for
+what was there before, and leave it behind; so one thread at a time does so. Threads of other code
+cannot be kept apart: meanwhile they draw from the seeded generator, and their lines are lost.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import threading
+import warnings
+from collections.abc import Iterator
+
+import torch
+from torch.distributions import Distribution
+
+_moment = threading.RLock()
+_training = threading.RLock()  # held for long, and taken before the other
+
+
+@contextlib.contextmanager
+def one_at_a_time() -> Iterator[None]:
+    """Let one thread in; for settings of libraries that are imported elsewhere."""
+    with _moment:
+        yield
+
+
+@contextlib.contextmanager
+def seeded_generators(seed: int, processor_only: bool = False) -> Iterator[None]:
+    """Seed PyTorch's default generators inside the block only.
+
+    Args:
+        seed: of the generators.
+        processor_only: leave the generators of GPUs alone.
+    """
+    with _moment, torch.random.fork_rng(devices=[] if processor_only else None):
+        if processor_only:  # torch.manual_seed would reseed the GPUs too
+            torch.default_generator.manual_seed(seed)
+        else:
+            torch.manual_seed(seed)
+        yield
+
+
+@contextlib.contextmanager
+def without_warnings() -> Iterator[None]:
+    """Show no warnings inside the block."""
+    with _moment, warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@contextlib.contextmanager
+def without_output() -> Iterator[None]:
+    """Print nothing inside the block, neither to standard output nor to standard error."""
+    with (
+        _moment,
+        contextlib.redirect_stdout(io.StringIO()),
+        contextlib.redirect_stderr(io.StringIO()),
+    ):
+        yield
+
+
+@contextlib.contextmanager
+def one_thread_an_operation() -> Iterator[None]:
+    """Let PyTorch's operations use one thread, and check no distributions, inside the block."""
+    with _training:
+        threads, checks = torch.get_num_threads(), Distribution._validate_args
+        torch.set_num_threads(1)
+        Distribution.set_default_validate_args(False)
+        try:
+            yield
+        finally:
+            torch.set_num_threads(threads)
+            Distribution.set_default_validate_args(checks)

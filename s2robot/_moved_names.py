@@ -10,6 +10,7 @@ NAMES: dict[str, dict[str, str]] = {
         "BAGS": "data.bag_paths:BAGS",
         "bag_and_topic": "data.bag_paths:bag_and_topic",
         "is_bag": "data.bag_paths:is_bag",
+        "video_frames": "preprocessing.video_files:read_video",
     },
     "probes": {
         "LocalisationData": "LocalizationData",

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+import re
+import warnings
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import imageio.v3 as iio
 import numpy as np
 from PIL import Image
 
 from s2robot.data.bag_paths import BAGS, bag_and_topic
 from s2robot.errors import CorruptFileError
+from s2robot.preprocessing.picture_files import PICTURES, read_picture
+from s2robot.preprocessing.video_files import VIDEOS, read_video
 
-PICTURES = (".png", ".jpg", ".jpeg", ".bmp", ".webp")
-VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif")
 GENERATED = ("pick-cube", "noise")
 """Sources that need no file."""
 
@@ -24,8 +25,9 @@ def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
 
     Args:
         source: "pick-cube" (the scripted expert, as the camera of the level `easy` sees it),
-            "pick-cube/LEVEL", "noise", a video file, a folder of pictures (in the order of
-            their names), or a bag: "PATH" if it has one topic of pictures, else "PATH:/topic".
+            "pick-cube/LEVEL", "noise", a video, a picture (an animated one gives its frames), a
+            folder of pictures (see ``pictures_in``), or a bag: "PATH" if it has one topic of
+            pictures, else "PATH:/topic".
         height: height of the frames [px]; pictures of another size are resized (area averages).
         width: width of the frames [px].
         count: largest number of frames.
@@ -35,8 +37,9 @@ def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: a folder without pictures, a file of an unknown kind, an unknown level, or a
-            bag without the topic or with several.
+        ValueError: a folder without pictures, a file of an unknown kind, a picture or video that
+            is refused (transparent, depth, HDR), an unknown level, or a bag without the topic or
+            with several.
         CorruptFileError: a file cannot be read.
 
     Examples:
@@ -103,41 +106,56 @@ def _read(source: str) -> Iterator[np.ndarray]:
         return bag_frames(*bag)
     path = Path(source)
     if path.is_dir():
-        files = sorted(p for p in path.iterdir() if p.suffix.lower() in PICTURES)
-        if not files:
-            raise ValueError(f"{path} holds no pictures; looked for {', '.join(PICTURES)}")
-        return (_picture(file) for file in files)
+        files = pictures_in(path)
+        _warn_of_numbers(files, path)
+        return map(read_picture, files)
     if not path.exists():
         raise FileNotFoundError(
-            f"{path}: no such video, bag or folder of pictures; without any, use "
+            f"{path}: no such picture, video, bag or folder of pictures; without any, use "
             f"{' or '.join(GENERATED)}"
         )
-    if path.suffix.lower() not in VIDEOS:
+    if path.suffix.lower() not in (*PICTURES, *VIDEOS):
         raise ValueError(
-            f"{path} is neither a folder of pictures nor a video ({', '.join(VIDEOS)}) nor a bag "
-            f"({', '.join(BAGS)})"
+            f"{path} is neither a picture nor a folder of pictures ({', '.join(PICTURES)}) nor a "
+            f"video ({', '.join(VIDEOS)}) nor a bag ({', '.join(BAGS)})"
         )
-    return video_frames(path)
+    return read_video(path)
 
 
-def _picture(path: Path) -> np.ndarray:
-    try:
-        with Image.open(path) as image:
-            return np.asarray(image.convert("RGB"))
-    except OSError as error:
-        raise CorruptFileError(f"{path} cannot be read as a picture ({error})") from None
+def pictures_in(folder: Path) -> list[Path]:
+    """Return the pictures in a folder and its subfolders, in the order of their names as text.
 
+    Hidden files and folders, such as the "._NAME.jpg" that macOS adds, are left out.
 
-def video_frames(path: Path) -> Iterator[np.ndarray]:
-    """Yield the frames (H, W, 3) uint8 RGB of a video, one after another.
+    Args:
+        folder: folder to search.
 
     Raises:
-        CorruptFileError: the video cannot be read.
+        ValueError: there are no pictures.
     """
-    try:
-        yield from (frame[..., :3] for frame in iio.imiter(path))
-    except (OSError, RuntimeError, ValueError) as error:
-        raise CorruptFileError(f"{path} cannot be read as a video ({error})") from None
+    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
+    shown = [p for p in files if not any(n.startswith(".") for n in p.relative_to(folder).parts)]
+    if not shown:
+        raise ValueError(f"{folder} holds no pictures; looked for {', '.join(PICTURES)}")
+    return shown
+
+
+def _warn_of_numbers(files: Sequence[Path], folder: Path) -> None:
+    """Warn if the order of the names as text is not that of the numbers in them."""
+    counted = sorted(files, key=lambda path: _with_numbers(str(path.relative_to(folder))))
+    for path, expected in zip(files, counted, strict=True):
+        if path != expected:
+            warnings.warn(
+                f"{folder}: pictures are taken in the order of their names as text, so {path.name} "
+                f"comes before {expected.name}; if their order in time matters, rename them to "
+                "numbers of equal length (009, 010)",
+                stacklevel=4,
+            )
+            return
+
+
+def _with_numbers(name: str) -> list[str | int]:
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", name))]
 
 
 def _fitted(frame: np.ndarray, height: int, width: int) -> np.ndarray:

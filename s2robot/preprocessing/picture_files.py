@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import io
 import os
 import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 from PIL import Image, ImageFile, ImageOps
@@ -103,14 +104,15 @@ def to_8_bits(values: np.ndarray) -> np.ndarray:
     return ((values.astype(np.uint32) * 255 + 32895) >> 16).astype(np.uint8)
 
 
-def read_picture(path: str | Path) -> np.ndarray:
-    """Return the picture in a file, upright and in RGB; see ``as_rgb``.
+def read_picture(path: str | Path | bytes) -> np.ndarray:
+    """Return the picture in a file, or in a file's content, upright and in RGB; see ``as_rgb``.
 
     16 bits a channel become 8 by ``to_8_bits``. Of the pictures in an MPO file, which phones and
     stereo cameras write, the first is returned.
 
     Args:
-        path: a PNG, JPEG, BMP, WebP or GIF file; its content decides, not its ending.
+        path: a PNG, JPEG, BMP, WebP or GIF file, or its bytes; the content decides, not the
+            ending.
 
     Returns:
         ``(H, W, 3)`` uint8 RGB.
@@ -154,35 +156,41 @@ def read_animation(path: str | Path) -> Iterator[np.ndarray]:
             yield as_rgb(image) if count > 1 else _still(image, path)
 
 
-def _still(image: ImageFile.ImageFile, path: str | Path) -> np.ndarray:
+def _still(image: ImageFile.ImageFile, path: str | Path | bytes) -> np.ndarray:
     return as_rgb(_rounded(image, path) if _has_16_bits(image) else image)
 
 
 @contextmanager
-def _opened(path: str | Path) -> Iterator[ImageFile.ImageFile]:
+def _opened(path: str | Path | bytes) -> Iterator[ImageFile.ImageFile]:
     """Open a picture, not decoded yet; errors of the block name the file."""
-    if not Path(path).exists():
+    name = f"a file of {len(path)} bytes" if isinstance(path, bytes) else str(path)
+    if not isinstance(path, bytes) and not Path(path).exists():
         raise FileNotFoundError(f"there is no picture {path}")
     try:
-        with Image.open(path, formats=_FORMATS) as image:
-            _check_header(image, Path(path))
+        with _file(path) as file, Image.open(file, formats=_FORMATS) as image:
+            _check_header(image, file)
             yield image
     except PictureError as error:
-        raise PictureError(f"{path}: {error}") from None
+        raise PictureError(f"{name}: {error}") from None
     except (*_DAMAGED, Image.DecompressionBombError) as error:
         raise CorruptFileError(
-            f"{path} cannot be read as a picture ({error}); it must be a whole file of "
+            f"{name} cannot be read as a picture ({error}); it must be a whole file of "
             f"{', '.join(_FORMATS)}"
         ) from None
 
 
-def _check_header(image: ImageFile.ImageFile, path: Path) -> None:
+def _file(path: str | Path | bytes) -> IO[bytes]:
+    return io.BytesIO(path) if isinstance(path, bytes) else open(path, "rb")
+
+
+def _check_header(image: ImageFile.ImageFile, file: IO[bytes]) -> None:
     """Refuse or mend what Pillow decodes wrongly without an error."""
     if image.format == "GIF":
-        with path.open("rb") as file:
-            file.seek(-min(path.stat().st_size, 64), os.SEEK_END)
-            if not file.read().rstrip(b"\0").endswith(b";"):
-                raise OSError("the mark of its end is missing")
+        place = file.tell()
+        file.seek(-min(file.seek(0, os.SEEK_END), 64), os.SEEK_END)
+        if not file.read().rstrip(b"\0").endswith(b";"):
+            raise OSError("the mark of its end is missing")
+        file.seek(place)
         if image.tile and image.tile[0][1] != (0, 0, *image.size):
             raise PictureError("the first frame leaves a part of the picture empty; save it anew")
     key = image.info.get("transparency")
@@ -205,7 +213,7 @@ def _raw(image: ImageFile.ImageFile) -> str:
     return str(image.tile[0][3]) if image.tile else ""
 
 
-def _rounded(image: ImageFile.ImageFile, path: str | Path) -> Image.Image:
+def _rounded(image: ImageFile.ImageFile, path: str | Path | bytes) -> Image.Image:
     """Return a picture of 16 bits a channel with 8; Pillow itself drops the lower byte."""
     if _raw(image).startswith("LA"):
         raise PictureError(f"the picture is {DEEP_GRAY} (with transparency)")
@@ -220,9 +228,9 @@ def _rounded(image: ImageFile.ImageFile, path: str | Path) -> Image.Image:
     return result
 
 
-def _byte(path: str | Path, order: str) -> np.ndarray:
+def _byte(path: str | Path | bytes, order: str) -> np.ndarray:
     """Return the byte of each sample that Pillow takes for the upper one if told this order."""
-    with Image.open(path, formats=_FORMATS) as image:
+    with _file(path) as file, Image.open(file, formats=_FORMATS) as image:
         tiles: list[Any] = [(*tile[:3], str(tile[3]).replace("16B", order)) for tile in image.tile]
         image.tile = tiles
         return np.array(image)

@@ -157,27 +157,50 @@ def kept_shards(
         what: origin of the frames, for messages.
 
     Raises:
-        S2RobotError: there are fewer than ``MIN_FRAMES``.
+        S2RobotError: there are fewer than ``MIN_FRAMES``, or their sizes differ.
     """
     folder = cache / f"frames-{key}"
     listing = folder / "frames.json"
     with locked(folder / "frames"):
         if not listing.exists():
-            counts = list(_write_shards(folder, make()))
-            if sum(counts) < MIN_FRAMES:
-                raise S2RobotError(
-                    f"{what} holds {sum(counts)} frames that can be used; masked autoencoding "
-                    f"needs at least {MIN_FRAMES}: give more frames"
-                )
+            counts = _written(folder, make(), what)
             write_json(listing, {"frames": counts, "source": what})
         counts = read_json(listing)["frames"]
     return [_shard(folder, number) for number in range(len(counts))]
 
 
-def _write_shards(folder: Path, frames: Iterable[np.ndarray]) -> Iterator[int]:
-    stream = iter(frames)
+def _written(folder: Path, frames: Iterable[np.ndarray], what: str) -> list[int]:
+    """Write all frames and return the number in each shard; after an error no shard is left."""
+    try:
+        counts = list(_write_shards(folder, _alike(frames, what)))
+        if sum(counts) < MIN_FRAMES:
+            raise S2RobotError(
+                f"{what} holds {sum(counts)} frames that can be used; masked autoencoding "
+                f"needs at least {MIN_FRAMES}: give more frames"
+            )
+    except BaseException:
+        for path in folder.glob("frames_*.npy"):
+            path.unlink()
+        raise
+    return counts
+
+
+def _alike(frames: Iterable[np.ndarray], what: str) -> Iterator[np.ndarray]:
+    """Pass frames on; raise an error that names the source if one differs from the first."""
+    first = None
+    for number, frame in enumerate(frames):
+        first = first or frame.shape
+        if frame.dtype != np.uint8 or frame.ndim != 3 or frame.shape != (*first[:2], 3):
+            raise S2RobotError(
+                f"{what}: frame {number} (counted from 0) is {frame.dtype} {frame.shape}, the "
+                f"first {first}; all frames of a source must be uint8 (H, W, 3) of one size"
+            )
+        yield frame
+
+
+def _write_shards(folder: Path, frames: Iterator[np.ndarray]) -> Iterator[int]:
     for number in itertools.count():
-        block = list(itertools.islice(stream, SHARD_FRAMES))
+        block = list(itertools.islice(frames, SHARD_FRAMES))
         if not block:
             return
         write_shard(_shard(folder, number), block, (len(block), *block[0].shape))

@@ -9,20 +9,25 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
 from rich.console import Console
 
 from s2robot.data.bag_paths import BAGS, bag_and_topic
-from s2robot.data.frame_sources import PICTURES, VIDEOS, video_frames
+from s2robot.data.frame_sources import pictures_in
 from s2robot.errors import CorruptFileError, unknown
+from s2robot.preprocessing.picture_files import (
+    PICTURES,
+    READER_VERSION,
+    PictureError,
+    read_picture,
+)
+from s2robot.preprocessing.video_files import VIDEOS, read_video
 from s2robot.pretraining.config import RENDERED, PretrainConfig
 from s2robot.pretraining.frame_dataset import FrameDataset, kept_shards, rendered_shards
 from s2robot.utils.io import digest_of
 from s2robot.utils.progress import tracked
 
 DEMONSTRATIONS = (".hdf5", ".h5")
-_SIDEWAYS = (5, 6, 7, 8)  # values of EXIF's orientation that swap width and height
-_ORIENTATION = 0x0112
 
 
 def open_dataset(config: PretrainConfig, console: Console) -> FrameDataset:
@@ -34,7 +39,8 @@ def open_dataset(config: PretrainConfig, console: Console) -> FrameDataset:
 
     Raises:
         FileNotFoundError: a source does not exist.
-        ValueError: the kind of a source is unknown, or a bag has no such topic or several topics.
+        ValueError: the kind of a source is unknown, a bag has no such topic or several topics, or
+            a video is refused (transparent, depth, HDR).
         CorruptFileError: images, a video, a bag or demonstrations cannot be read.
         S2RobotError: there are too few frames.
     """
@@ -58,7 +64,7 @@ def _shards(source: str, config: PretrainConfig, console: Console) -> list[Path]
             f"source {source}: no such folder, video, bag or file of demonstrations; "
             f"to render frames instead, give {RENDERED!r}"
         )
-    settings = {"size": config.frame_size, "every": config.every}
+    settings = {"size": config.frame_size, "every": config.every, "reader": READER_VERSION}
     if bag:
         key = digest_of({"bag": _identities(path), "topic": bag[1], **settings})[:16]
         return kept_shards(config.cache, key, lambda: _bag(*bag, config), source)
@@ -69,7 +75,7 @@ def _shards(source: str, config: PretrainConfig, console: Console) -> list[Path]
         return kept_shards(config.cache, key, lambda: _fitted(pictures, size, console), source)
     key = digest_of({"file": _identity(path), **settings})[:16]
     kind = path.suffix.lower()
-    if kind in VIDEOS:
+    if kind in (*VIDEOS, *PICTURES):
         return kept_shards(config.cache, key, lambda: _video(path, config), source)
     if kind in DEMONSTRATIONS:
         return kept_shards(config.cache, key, lambda: _demonstrations(path, config), source)
@@ -113,15 +119,13 @@ def find_pictures(
         ValueError: there are no images.
         CorruptFileError: some cannot be used, and ``skip_unreadable`` is not set.
     """
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES)
-    if not files:
-        raise ValueError(f"{folder} contains no images; looked for {', '.join(PICTURES)}")
+    files = pictures_in(folder)
     good, bad = [], []
     for file in tracked(files, "reading images"):
         try:
             good.append(_inspect(file, least))
-        except (OSError, ValueError, SyntaxError) as error:
-            bad.append(f"{file.relative_to(folder)} ({error})")
+        except (CorruptFileError, PictureError) as error:
+            bad.append(str(error).replace(str(file), str(file.relative_to(folder)), 1))
     if bad and not skip_unreadable:
         raise CorruptFileError(
             f"{len(bad)} of {len(files)} images in {folder} cannot be used: {_first(bad)}. "
@@ -139,13 +143,9 @@ def _first(lines: Sequence[str], count: int = 5) -> str:
 
 def _inspect(file: Path, least: int) -> Picture:
     """Decode an image once, because a file with a complete header may still be truncated."""
-    with Image.open(file) as image:
-        width, height = image.size
-        if image.getexif().get(_ORIENTATION) in _SIDEWAYS:
-            width, height = height, width
-        if min(width, height) < least:
-            raise ValueError(f"{width}x{height} px; the model needs {least} px")
-        image.load()
+    height, width, _ = read_picture(file).shape
+    if min(width, height) < least:
+        raise PictureError(f"{file}: {width}x{height} px; the model needs {least} px")
     return Picture(file, height, width)
 
 
@@ -175,9 +175,7 @@ def _fitted(pictures: Sequence[Picture], short_side: int, console: Console) -> I
             f"{short_side} px and center-cropped to {shape[1]}x{shape[0]}",
         )
     for picture in tracked(pictures, "preparing images"):
-        with Image.open(picture.path) as image:
-            upright = ImageOps.exif_transpose(image).convert("RGB")
-        yield fit(upright, shape, short_side)
+        yield fit(Image.fromarray(read_picture(picture.path)), shape, short_side)
 
 
 def fit(image: Image.Image, shape: tuple[int, int], short_side: int) -> np.ndarray:
@@ -200,7 +198,7 @@ def fit(image: Image.Image, shape: tuple[int, int], short_side: int) -> np.ndarr
 
 # --------------------------------------------------------------- videos, bags and demonstrations
 def _video(path: Path, config: PretrainConfig) -> Iterator[np.ndarray]:
-    for frame in islice(video_frames(path), 0, None, config.every):
+    for frame in islice(read_video(path), 0, None, config.every):
         yield _whole(frame, config.frame_size)
 
 

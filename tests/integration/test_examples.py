@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from support.paths import ROOT
 
-from s2robot.data.frame_sources import video_frames
+from s2robot.preprocessing.video_files import read_video
 
 EXAMPLES = ROOT / "examples"
 SCRIPTS = sorted(path.name for path in EXAMPLES.glob("*.py"))
@@ -140,7 +140,7 @@ def test_run_policy_prints_a_rate_with_its_interval(run: Runner, trained: tuple[
     rate, low, high = numbers(r"of 2 episodes: (\d+)% \[(\d+)%, (\d+)%\]", out)
     assert low <= rate <= high
     (video,) = re.findall(r"video: (\S+)", out)
-    assert len(list(video_frames(run.folder / video))) == 4
+    assert len(list(read_video(run.folder / video))) == 4
 
 
 def test_run_policy_says_how_to_get_a_policy(

@@ -16,7 +16,13 @@ import numpy as np
 from PIL import Image
 
 from s2robot.data.ros_messages.color_conversion import RED_AT, demosaic, yuv422_to_rgb
-from s2robot.errors import unknown
+from s2robot.errors import CorruptFileError, unknown
+from s2robot.preprocessing.picture_files import (
+    DEEP_GRAY,
+    PictureError,
+    read_picture,
+    to_8_bits,
+)
 
 ORDERS = ("bgr", "rgb")
 _CONTAINERS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG"}
@@ -57,15 +63,15 @@ class _Picture:
 
 
 def _channels(order: str, sample_bytes: int = 1) -> _Layout:
-    """Return the layout of interleaved samples; of 16-bit samples the upper byte is used.
+    """Return the layout of interleaved samples.
 
     ``order`` is "rgb", "bgra", ..., or "generic" for OpenCV's type names.
     """
     count = {"gray": 1, "generic": 3, "generica": 4}.get(order, len(order))
 
     def convert(rows: np.ndarray, picture: _Picture) -> np.ndarray:
-        samples = rows.reshape(picture.height, picture.width, count, sample_bytes)
-        values = samples[..., 0 if picture.bigendian else sample_bytes - 1]  # (H, W, count)
+        samples = rows if sample_bytes == 1 else to_8_bits(_16_bits(rows, picture.bigendian))
+        values = samples.reshape(picture.height, picture.width, count)
         if count == 1:
             return np.broadcast_to(values, (picture.height, picture.width, 3))
         named = picture.generic_order if order.startswith("generic") else order
@@ -74,12 +80,16 @@ def _channels(order: str, sample_bytes: int = 1) -> _Layout:
     return _Layout(count * sample_bytes, convert)
 
 
+def _16_bits(rows: np.ndarray, bigendian: bool) -> np.ndarray:
+    """Return rows of bytes ``(H, 2 · N)`` as ``(H, N)`` uint16."""
+    return np.ascontiguousarray(rows).view(">u2" if bigendian else "<u2").astype(np.uint16)
+
+
 def _bayer(pattern: str, sample_bytes: int = 1) -> _Layout:
     def convert(rows: np.ndarray, picture: _Picture) -> np.ndarray:
         if sample_bytes == 1:
             return demosaic(rows, pattern)
-        samples = np.ascontiguousarray(rows).view(">u2" if picture.bigendian else "<u2")
-        return (demosaic(samples.astype(np.uint16), pattern) >> 8).astype(np.uint8)
+        return to_8_bits(demosaic(_16_bits(rows, picture.bigendian), pattern))
 
     return _Layout(sample_bytes, convert, least_side=2)
 
@@ -100,7 +110,6 @@ _LAYOUTS = {
     "8UC1": _channels("gray"),
     "8UC3": _channels("generic"),
     "8UC4": _channels("generica"),
-    "16UC1": _channels("gray", 2),
     **{f"bayer_{pattern}8": _bayer(pattern) for pattern in RED_AT},
     **{f"bayer_{pattern}16": _bayer(pattern, 2) for pattern in RED_AT},
     "yuv422": _yuv(luma_first=False),
@@ -150,10 +159,9 @@ def frame_of(message: Any, generic_order: str = "bgr") -> np.ndarray:
 def image_to_rgb(message: Any, generic_order: str = "bgr") -> np.ndarray:
     """Return the frame of a ``sensor_msgs/Image``.
 
-    Rows may be padded (``step``). Of 16-bit samples the upper byte is used (``>> 8``); cv_bridge
-    rounds ``value / 257`` instead, which is at most one level higher. 16UC1 is most often depth in
-    millimeters: it is accepted as gray, but no encoder was trained on depth. YUV is BT.601 in its
-    limited range. Alpha is dropped.
+    Rows may be padded (``step``). 16-bit samples are divided by 257 and rounded, as cv_bridge does.
+    16UC1 is refused, as it is most often depth in millimeters. YUV is BT.601 in its limited range.
+    The fourth channel of cameras is not used: many leave 0 in it, which is not transparency.
 
     Args:
         message: object with height, width, encoding, is_bigendian, step, and data of bytes.
@@ -161,7 +169,7 @@ def image_to_rgb(message: Any, generic_order: str = "bgr") -> np.ndarray:
             as in OpenCV, or "rgb".
 
     Returns:
-        ``(H, W, 3)`` uint8 RGB; for interleaved channels and gray a read-only or strided view.
+        ``(H, W, 3)`` uint8 RGB; for 8-bit channels and gray a read-only or strided view.
 
     Raises:
         ImageError: the message is not a valid image; the kinds are "encoding", "zero_size", "size",
@@ -188,6 +196,8 @@ def image_to_rgb(message: Any, generic_order: str = "bgr") -> np.ndarray:
 def _layout(encoding: str) -> _Layout:
     if encoding in _LAYOUTS:
         return _LAYOUTS[encoding]
+    if encoding == "16UC1":
+        raise ImageError("encoding", f"the image is {DEEP_GRAY}, or publish it as mono16 (16UC1)")
     raise ImageError("encoding", str(unknown("encoding", encoding, ENCODINGS)))
 
 
@@ -243,14 +253,16 @@ def compressed_to_rgb(message: Any) -> np.ndarray:
 
     ``format`` is as image_transport writes it ("jpeg", "bgr8; jpeg compressed bgr8", ...). The
     first bytes of the data identify the container. If ``format`` ends in an rgb encoding, the
-    sender compressed RGB as if it were BGR, so red and blue are exchanged.
+    sender compressed RGB as if it were BGR, so red and blue are exchanged. The picture is read as
+    one from a file (``read_picture``): an orientation in its metadata is applied, transparency is
+    refused. 16-bit gray is accepted only where ``format`` begins with mono16.
 
     Returns:
-        ``(H, W, 3)`` uint8 RGB; the upper byte of 16-bit gray.
+        ``(H, W, 3)`` uint8 RGB.
 
     Raises:
-        ImageError: the message cannot be decoded; the kinds are "encoding" (depth, a raw mosaic,
-            another container), "truncated" and "malformed".
+        ImageError: the message cannot be decoded; the kinds are "encoding" (depth, transparency, a
+            raw mosaic, another container), "truncated" and "malformed".
     """
     form = str(message.format)
     target = form.partition("compressed")[2].strip()
@@ -275,12 +287,15 @@ def compressed_to_rgb(message: Any) -> np.ndarray:
 
 def _decoded(data: bytes, container: str, form: str) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(data), formats=(container,)) as picture:
-            if picture.mode.startswith("I"):  # 16-bit gray; convert("RGB") would clip it
-                gray = (np.asarray(picture) >> 8).astype(np.uint8)
-                return np.broadcast_to(gray[..., None], (*gray.shape, 3))
-            return np.asarray(picture.convert("RGB"))
-    except Exception as error:  # Pillow raises OSError, SyntaxError, ValueError, struct.error, ...
+        if form.startswith("mono16") and container == "PNG":
+            with Image.open(io.BytesIO(data), formats=("PNG",)) as picture:
+                if picture.mode.startswith("I"):
+                    gray = to_8_bits(np.asarray(picture).astype(np.uint16))
+                    return np.broadcast_to(gray[..., None], (*gray.shape, 3))
+        return read_picture(data)
+    except PictureError as error:
+        raise ImageError("encoding", f"CompressedImage of format {form!r}: {error}") from None
+    except (CorruptFileError, OSError, SyntaxError, ValueError) as error:
         kind = "truncated" if "truncated" in str(error).lower() else "malformed"
         raise ImageError(
             kind,

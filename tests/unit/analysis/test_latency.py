@@ -190,7 +190,7 @@ def test_bad_sources(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="holds no pictures"):
         frames_from(str(tmp_path), 8, 8, 1)
     (tmp_path / "a.txt").write_text("x")
-    with pytest.raises(ValueError, match="neither a folder of pictures nor a video"):
+    with pytest.raises(ValueError, match="neither a picture nor a folder of pictures"):
         frames_from(str(tmp_path / "a.txt"), 8, 8, 1)
     (tmp_path / "b.png").write_text("x")
     with pytest.raises(CorruptFileError, match="cannot be read as a picture"):

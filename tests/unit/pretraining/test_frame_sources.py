@@ -10,9 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 from rich.console import Console
+from support.media_files import ramp, write_video
 
 from s2robot.data.collection import CollectConfig, collect
 from s2robot.errors import CorruptFileError, S2RobotError
+from s2robot.preprocessing.picture_files import PictureError
+from s2robot.pretraining import frame_sources
 from s2robot.pretraining.config import ModelConfig, PretrainConfig
 from s2robot.pretraining.frame_sources import common_shape, fit, open_dataset
 
@@ -107,7 +110,9 @@ def test_unreadable_pictures_are_left_out_where_asked_and_counted(prepare, folde
 
 def test_pictures_smaller_than_the_model_takes_are_refused(prepare, folder):
     save(folder / "icon.png", 30, 60)
-    with pytest.raises(CorruptFileError, match=r"icon\.png \(30x60 px; the model needs 32 px\)"):
+    with pytest.raises(
+        CorruptFileError, match=r"cannot be used: icon\.png: 30x60 px; the model needs 32 px"
+    ):
         prepare(folder)
 
 
@@ -118,7 +123,7 @@ def test_too_few_pictures_are_refused(prepare, folder):
 
 
 def test_folders_without_pictures_are_refused(prepare, tmp_path):
-    with pytest.raises(ValueError, match="contains no images"):
+    with pytest.raises(ValueError, match="holds no pictures"):
         prepare(tmp_path)
 
 
@@ -172,3 +177,76 @@ def test_wrong_sources_are_named(prepare, tmp_path, monkeypatch, source, error, 
         (tmp_path / source).write_text("nothing of the kind")
     with pytest.raises(error, match=message):
         prepare(source)
+
+
+# ------------------------------------------------------------- the reader of pictures and videos
+def animated(path, frames, **options):
+    images = [Image.fromarray(frame) for frame in frames]
+    images[0].save(path, save_all=True, append_images=images[1:], **options)
+    return path
+
+
+def noise(*shape):
+    return np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
+
+
+def test_a_gray_gif_gives_frames_of_three_channels(prepare, tmp_path):
+    frames = noise(64, 48, 64)
+    pool, _ = prepare(animated(tmp_path / "gray.gif", frames))
+    assert np.array_equal(pool[63], np.dstack([frames[63]] * 3))
+
+
+@pytest.mark.process
+def test_frames_of_a_variable_rate_are_read_once_each(prepare, tmp_path):
+    times = ("-vf", "settb=1/90000,setpts='if(lt(N,32),N,3*N)*9000'", "-fps_mode", "passthrough")
+    frames = np.concatenate([ramp(32), ramp(32)])
+    options = (*times, "-enc_time_base", "1:90000", "-c:v", "ffv1", "-pix_fmt", "bgr0")
+    pool, _ = prepare(write_video(tmp_path / "v.mkv", frames, *options))
+    assert [int(pool[i].mean()) for i in range(len(pool))] == [8 * (i % 32) for i in range(64)]
+
+
+def test_what_is_in_a_folder_but_cannot_be_used_is_named(prepare, folder):
+    Image.fromarray(noise(60, 80).astype(np.uint16) * 9).save(folder / "depth.png")
+    animated(folder / "moving.gif", noise(3, 60, 80))
+    Image.new("RGBA", (80, 60), (9, 9, 9, 0)).save(folder / "holes.webp")
+    with pytest.raises(CorruptFileError) as caught:
+        prepare(folder)
+    assert "3 of 67 images" in str(caught.value)
+    for words in ("depth.png: the picture is gray", "moving.gif: the picture is animated"):
+        assert words in str(caught.value)
+    assert len(prepare(folder, skip_unreadable=True)[0]) == 64
+
+
+def test_hidden_files_are_no_pictures(prepare, folder):
+    (folder / "._00.jpg").write_bytes(b"\0\5\x16\7 what macOS keeps beside a file")
+    save(folder / ".thumbnails" / "00.png", 80, 60)
+    assert len(prepare(folder)[0]) == 64
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("part", [0.5, 0.9])
+def test_a_truncated_video_leaves_no_shard_and_is_named(prepare, tmp_path, part):
+    path = write_video(tmp_path / "v.mkv", noise(600, 16, 16, 3))
+    path.write_bytes(path.read_bytes()[: int(path.stat().st_size * part)])
+    with pytest.raises(CorruptFileError, match=r"v\.mkv cannot be read as a video"):
+        prepare(path)
+    assert not [*(tmp_path / "cache").rglob("*.npy")]
+
+
+def test_refused_frames_in_the_middle_leave_no_shard_and_are_named(prepare, tmp_path):
+    images = [Image.fromarray(frame).convert("RGBA") for frame in noise(300, 16, 16, 3)]
+    images[280].putalpha(7)
+    path = tmp_path / "a.webp"
+    images[0].save(path, save_all=True, append_images=images[1:], lossless=True, method=0)
+    with pytest.raises(PictureError, match=r"a\.webp: the picture is transparent"):
+        prepare(path)
+    assert not [*(tmp_path / "cache").rglob("*.npy")]
+
+
+def test_frames_of_another_reader_are_prepared_anew(prepare, folder, tmp_path, monkeypatch):
+    prepare(folder)
+    prepare(folder)
+    assert len([*(tmp_path / "cache").glob("frames-*")]) == 1
+    monkeypatch.setattr(frame_sources, "READER_VERSION", 10**6)
+    prepare(folder)
+    assert len([*(tmp_path / "cache").glob("frames-*")]) == 2

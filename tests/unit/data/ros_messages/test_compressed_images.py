@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import io
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
+from support.media_files import write_png
 
 from s2robot.data.ros_messages.images import (
     ImageError,
@@ -60,14 +62,48 @@ def test_other_modes() -> None:
     for container in ("PNG", "JPEG"):
         found = compressed_to_rgb(compressed("mono8; x compressed mono8", gray, container))
         assert np.abs(found.astype(int) - three).max() <= (0 if container == "PNG" else 12)
-    alpha = np.concatenate([smooth(), np.full((24, 31, 1), 7, np.uint8)], axis=-1)
+    alpha = np.concatenate([smooth(), np.full((24, 31, 1), 255, np.uint8)], axis=-1)
     np.testing.assert_array_equal(compressed_to_rgb(compressed("png", alpha, "PNG")), smooth())
-    deep = gray.astype(np.uint16) * 256 + 99
-    found = compressed_to_rgb(compressed("mono16; png compressed ", deep, "PNG"))
-    np.testing.assert_array_equal(found, three)
     palette = Image.fromarray(three).quantize(256)
     found = compressed_to_rgb(compressed("png", palette, "PNG"))
     np.testing.assert_array_equal(found, np.asarray(palette.convert("RGB")))
+
+
+def test_16_bit_gray_is_an_intensity_only_where_the_format_names_it() -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (24, 31)).astype(np.uint16)
+    found = compressed_to_rgb(compressed("mono16; png compressed ", deep, "PNG"))
+    np.testing.assert_array_equal(found, np.dstack([np.round(deep / 257)] * 3))
+    for form in ("png", "16UC1; png compressed "):
+        with pytest.raises(ImageError, match="depth maps") as caught:
+            compressed_to_rgb(compressed(form, deep, "PNG"))
+        assert caught.value.kind == "encoding"
+
+
+def test_16_bit_color_is_rounded_exactly(tmp_path: Path) -> None:
+    deep = np.random.default_rng(0).integers(0, 65536, (24, 31, 3)).astype(np.uint16)
+    data = write_png(tmp_path / "a.png", deep).read_bytes()
+    message = SimpleNamespace(header=None, format="bgr16; png compressed bgr16", data=data)
+    np.testing.assert_array_equal(compressed_to_rgb(message), np.round(deep / 257))
+
+
+@pytest.mark.parametrize("container", ["PNG", "JPEG"])
+@pytest.mark.parametrize("orientation", range(1, 9))
+def test_the_orientation_is_applied_as_in_files(container: str, orientation: int) -> None:
+    exif = Image.Exif()
+    exif[0x112] = orientation
+    message = compressed("", smooth(), container, exif=exif)
+    with Image.open(io.BytesIO(message.data)) as picture:
+        expected = np.asarray(ImageOps.exif_transpose(picture))
+    np.testing.assert_array_equal(compressed_to_rgb(message), expected)
+
+
+def test_transparent_and_animated_pictures_are_refused() -> None:
+    holes = Image.fromarray(np.dstack([smooth(), np.full((24, 31), 7, np.uint8)]))
+    moving = {"save_all": True, "append_images": [Image.fromarray(smooth()[::-1].copy())]}
+    for picture, options, words in ((holes, {}, "transparent"), (smooth(), moving, "animated")):
+        with pytest.raises(ImageError, match=words) as caught:
+            compressed_to_rgb(compressed("png", picture, "PNG", **options))
+        assert caught.value.kind == "encoding"
 
 
 @pytest.mark.parametrize("container", ["PNG", "JPEG"])

@@ -31,15 +31,10 @@ CHANNELS = {
     "mono8": (0, 0, 0),
     "mono16": (0, 0, 0),
     "8UC1": (0, 0, 0),
-    "16UC1": (0, 0, 0),
 }
 """Places of red, green and blue among a pixel's samples."""
 COUNTS = {
-    name: 1
-    if name.startswith(("mono", "8UC1", "16UC1"))
-    else 4
-    if "a" in name or name == "8UC4"
-    else 3
+    name: 1 if name.startswith(("mono", "8UC1")) else 4 if "a" in name or name == "8UC4" else 3
     for name in CHANNELS
 }
 BAYER = {"rggb": "RGGB", "bggr": "BGGR", "gbrg": "GBRG", "grbg": "GRBG"}
@@ -82,12 +77,12 @@ def sample(message: Any, row: int, place: int) -> int:
 
 def interleaved(message: Any) -> np.ndarray:
     count, where = COUNTS[message.encoding], CHANNELS[message.encoding]
-    shift = 8 * (sample_bytes(message.encoding) - 1)
+    unit = 257 if sample_bytes(message.encoding) == 2 else 1
     out = np.zeros((message.height, message.width, 3), np.uint8)
     for i in range(message.height):
         for j in range(message.width):
             for k in range(3):
-                out[i, j, k] = sample(message, i, j * count + where[k]) >> shift
+                out[i, j, k] = round(sample(message, i, j * count + where[k]) / unit)
     return out
 
 
@@ -98,7 +93,7 @@ def mirrored(index: int, length: int) -> int:
 def bilinear(message: Any, names: str) -> np.ndarray:
     """Return the mean of the nearest of the eight neighbors that have the color."""
     height, width = message.height, message.width
-    shift = 8 * (sample_bytes(message.encoding) - 1)
+    unit = 257 if sample_bytes(message.encoding) == 2 else 1
     out = np.zeros((height, width, 3), np.uint8)
     for i in range(height):
         for j in range(width):
@@ -113,7 +108,7 @@ def bilinear(message: Any, names: str) -> np.ndarray:
                             )
                 nearest = found[min(found)]
                 mean = (2 * sum(nearest) + len(nearest)) // (2 * len(nearest))  # halves up
-                out[i, j, k] = mean >> shift
+                out[i, j, k] = round(mean / unit)
     return out
 
 
@@ -200,7 +195,7 @@ def test_forms_of_data(form: Any) -> None:
     np.testing.assert_array_equal(image_to_rgb(message), expected)
 
 
-@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "mono8", "mono16", "rgb16"])
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "mono8"])
 def test_views_of_the_message(encoding: str) -> None:
     message = random_message(encoding, 4, 6, 8)
     data = np.frombuffer(bytearray(message.data), np.uint8)
@@ -216,11 +211,26 @@ def test_generic_order() -> None:
         image_to_rgb(message, "grb")
 
 
-def test_upper_byte_is_within_a_level_of_cv_bridge() -> None:
-    values = np.arange(65536, dtype="<u2")
-    frame = image_to_rgb(image("mono16", values.tobytes(), 256, 256, 512))
+@pytest.mark.parametrize("big", [0, 1])
+@pytest.mark.parametrize("encoding", ["mono16", "rgb16", "bgra16", "bayer_rggb16"])
+def test_16_bits_are_rounded_as_cv_bridge_does(encoding: str, big: int) -> None:
+    values = np.arange(65536, dtype=np.uint16)
+    if encoding.startswith("bayer"):
+        values = np.repeat(values[::256], 256)  # rows of one value
+    count = COUNTS.get(encoding, 1)
+    samples = np.repeat(values, count).astype(">u2" if big else "<u2")
+    frame = image_to_rgb(image(encoding, samples.tobytes(), 256, 256, 512 * count, big))
     cv_bridge = np.rint(values / 257).reshape(256, 256)
-    assert np.abs(frame[..., 0] - cv_bridge).max() == 1
+    if encoding.startswith("bayer"):
+        assert np.array_equal(frame[::2, ::2, 0], cv_bridge[::2, ::2])  # the red pixels
+    else:
+        assert np.array_equal(frame, np.dstack([cv_bridge] * 3))
+
+
+def test_16uc1_is_refused_as_a_possible_depth_map() -> None:
+    with pytest.raises(ImageError, match=r"depth maps.*mono16") as caught:
+        frame_of(image("16UC1", bytes(12), 2, 3, 6))
+    assert caught.value.kind == "encoding"
 
 
 def test_more_data_than_needed() -> None:
@@ -234,7 +244,7 @@ def test_more_data_than_needed() -> None:
     "kind, changes, words",
     [
         ("encoding", {"encoding": "rgb9"}, r"unknown encoding 'rgb9'.*mono16.*yuyv.*mean 'rgb8'"),
-        ("encoding", {"encoding": ""}, "available: 16UC1, 8UC1"),
+        ("encoding", {"encoding": ""}, "available: 8UC1, 8UC3"),
         ("encoding", {"encoding": "32FC1"}, "unknown encoding '32FC1'"),
         ("truncated", {"data": bytes(17)}, "with step 6 needs 18 bytes, but the message has 17"),
         ("truncated", {"data": b""}, "18 bytes, but the message has 0"),

@@ -31,9 +31,15 @@ from s2robot.reporting.conclusions import p_text, signed, statement
 from s2robot.reporting.json_report import FORMAT, comparison_record, rate_record
 from s2robot.reporting.junit import junit
 from s2robot.reporting.markdown import markdown
-from s2robot.reporting.report import with_sequential
+from s2robot.reporting.report import control_warnings, with_sequential
 from s2robot.reporting.run_files import Problem, read_runs
-from s2robot.reporting.run_results import KEY_LENGTH, VariantResults, group_variants, label_of
+from s2robot.reporting.run_results import (
+    KEY_LENGTH,
+    VariantResults,
+    group_runs,
+    group_variants,
+    label_of,
+)
 from s2robot.reporting.setting_differences import changes, in_short, words
 from s2robot.utils.io import write_json
 
@@ -95,6 +101,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _compare(options: argparse.Namespace) -> tuple[Comparison, list[Problem]]:
     first, second, problems = _chosen(options)
+    print_problems(problems)
     pair = compare_pair(first, second, options.metric, margin=options.margin)
     if pair is None:
         unfinished = [variant.label for variant in (first, second) if not variant.finished]
@@ -114,7 +121,6 @@ def _chosen(
     folders, labels = _places(options)
     read = {folder: read_runs(folder) for folder in folders}
     problems = [problem for _, found in read.values() for problem in found]
-    print_problems(problems)
     variants = {
         folder: [
             VariantResults(label_of(members[0]), tuple(members))
@@ -136,7 +142,12 @@ def _chosen(
             dataclasses.replace(variant, label=f"{variant.label} {mark}")
             for variant, mark in zip((first, second), marks, strict=True)
         )
-    return first, second, problems
+    chosen = {first.key, second.key}
+    for runs, _ in read.values():
+        for group in group_runs([run for run in runs if run.rows]):
+            if chosen & {variant.key for variant in group.variants}:
+                problems += control_warnings(group, options.metric)
+    return first, second, list(dict.fromkeys(problems))
 
 
 def _places(
@@ -210,7 +221,8 @@ def _table(pair: Comparison, metric: str) -> str:
     return "\n".join(
         [
             *lines,
-            f"difference: {signed(100 * estimate)} points, {100 * pair.confidence:g} % "
+            f"{pair.second.label} minus {pair.first.label}: {signed(100 * estimate)} points, "
+            f"{100 * pair.confidence:g} % "
             f"{signed(100 * low)} to {signed(100 * high)}, {p_text(p_value)}; equivalence within "
             f"{100 * (pair.sequential or pair).margin:g} points: {p_text(equivalence)}",
             f"verdict: {pair.verdict}",

@@ -49,7 +49,8 @@ def main(argv: list[str]) -> int:
         text = junit(report.families, report.problems, report.metric, options.fail_on)
         write_text(options.junit, text)
     if options.markdown:
-        write_text(options.markdown, markdown(report.families, report.problems, report.metric))
+        content = (report.families, report.problems, report.metric, report.groups)
+        write_text(options.markdown, markdown(*content))
     return 0
 
 

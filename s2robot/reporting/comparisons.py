@@ -42,7 +42,11 @@ VERDICTS = ("better", "worse", "equivalent", "not shown")
 
 @dataclass(frozen=True)
 class Comparison:
-    """Two variants on the initial states that both have; second minus first."""
+    """Two variants on the initial states that both have.
+
+    Every number and every word, here and in tables, pages and files, is of "second against first":
+    second minus first. So a positive difference means that the second is better.
+    """
 
     first: VariantResults
     second: VariantResults
@@ -50,7 +54,7 @@ class Comparison:
     """The one setting that differs: a key of ``COMPARISON_KINDS``, or the name of another setting;
     "several" for more than one, "nothing" for none."""
     differs: tuple[str, ...]
-    """A line for each setting that differs."""
+    """A line for each setting that differs, "second against first"."""
     seeds: tuple[tuple[int, ...], tuple[int, ...]]
     """Training seeds of the first and of the second variant."""
     initial_states: int
@@ -128,19 +132,6 @@ class Comparison:
             return found.p_value, found.adjusted_p, found.adjusted_equivalence_p
         return self.difference.p_value, self.adjusted_p, self.adjusted_equivalence_p
 
-    @property
-    def ordered(self) -> tuple[VariantResults, VariantResults]:
-        """The two variants; the one with the higher success rate is second."""
-        if self.limits[0] >= 0:
-            return self.first, self.second
-        return self.second, self.first
-
-    @property
-    def gain(self) -> tuple[float, float, float]:
-        """The difference and its limits in favor of the variant with the higher success rate."""
-        estimate, low, high = self.limits
-        return (estimate, low, high) if estimate >= 0 else (-estimate, -high, -low)
-
 
 def compare_groups(
     groups: Sequence[ComparisonGroup], metric: str, margin: float = MARGIN
@@ -168,7 +159,7 @@ def compare_groups(
         >>> two = VariantResults("(1, 2)", tuple(run([1, 2], 30 + seed, seed) for seed in range(3)))
         >>> [[pair]] = compare_groups([ComparisonGroup("easy", "mlp", (one, two))], "success_once")
         >>> pair.kind, pair.differs, round(pair.difference.estimate, 3), pair.verdict
-        ('scales', ('scales (1) against (1, 2)',), 0.525, 'better')
+        ('scales', ('scales (1, 2) against (1)',), 0.525, 'better')
     """
     return adjusted([_compare_variants(group, metric, margin) for group in groups])
 
@@ -266,7 +257,7 @@ def compare_pair(
         first=first,
         second=second,
         kind=kind or classify(first, second),
-        differs=tuple(words(changes(first.settings, second.settings))),
+        differs=tuple(words(changes(second.settings, first.settings))),
         seeds=(_seeds_on(a, shared), _seeds_on(b, shared)),
         initial_states=shared.size,
         states_per_seed=_states_per_seed(shared, a, b),

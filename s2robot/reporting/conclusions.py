@@ -16,6 +16,8 @@ from s2robot.stats.sample_sizes import ENDLESS
 
 CEILING = 0.95
 """Success rate above which a level is too easy to separate encoders."""
+FLOOR = 0.05
+"""Success rate below which a level is too hard to separate encoders."""
 POWER = 0.8
 """Probability of showing a difference, for sample sizes."""
 
@@ -93,7 +95,7 @@ def _short_answer(kind: ComparisonKind, pairs: Sequence[Comparison]) -> tuple[st
         extent = f", in all of {len(pairs)} comparisons" if len(pairs) > 1 else ""
         return f"Equivalent: {_apart(pairs[0])}{extent}", tone
     if len(pairs) == 1:
-        return f"{pairs[0].ordered[1].label} is better", tone
+        return f"{pairs[0].second.label} is {pairs[0].verdict}", tone
     counts["a difference"] = counts["better"] + counts["worse"]
     named = ("better", "worse") if kind.side else ("a difference",)
     listed = [f"{name} in {counts[name]}" for name in (*named, "equivalent") if counts[name]]
@@ -111,30 +113,30 @@ def sentence(pair: Comparison, metric: str) -> str:
     """
     if pair.sequential:
         return _sequential_sentence(pair, pair.sequential)
-    worse, better = (variant.label for variant in pair.ordered)
-    estimate, low, high = (signed(100 * value) for value in pair.gain)
+    first, second = pair.first.label, pair.second.label
+    estimate, low, high = (signed(100 * value) for value in pair.limits)
     evidence = f"95 % interval {low} to {high}; {_basis(pair)}"
     tested = _adjusted(pair.adjusted_p, pair)
     if pair.shown:
-        text = f"{better} is better than {worse}: {estimate} points ({evidence}; {tested})."
+        text = f"{second} is {pair.verdict} than {first}: {estimate} points ({evidence}; {tested})."
         return text + f" They are {_apart(pair)}." * pair.close
     if pair.verdict == "equivalent":
         tested = f"{_adjusted(pair.adjusted_equivalence_p, pair)} for equivalence"
-        text = f"{better} and {worse} are equivalent: {_apart(pair)} "
-        text += f"({estimate} points, {evidence}; {tested})."
-        return " ".join([text, *_ceiling_hint(pair, metric)])
-    text = f"{better} against {worse}: {estimate} points ({evidence}; {tested})."
+        text = f"{second} against {first}: {estimate} points ({evidence}; {tested})."
+        text += f" They are equivalent: {_apart(pair)}."
+        return " ".join([text, *_limit_hint(pair, metric)])
+    text = f"{second} against {first}: {estimate} points ({evidence}; {tested})."
     text += " No difference is shown."
-    return " ".join([text, *_seed_caveat(pair), *_advice(pair), *_ceiling_hint(pair, metric)])
+    return " ".join([text, *_seed_caveat(pair), *_advice(pair), *_limit_hint(pair, metric)])
 
 
 def _sequential_sentence(pair: Comparison, test: SequentialTest) -> str:
     """Return the verdict of a sequential sweep as a sentence."""
-    worse, better = (variant.label for variant in pair.ordered)
-    estimate, low, high = (signed(100 * value) for value in pair.gain)
+    first, second = pair.first.label, pair.second.label
+    estimate, low, high = (signed(100 * value) for value in pair.limits)
     if not test.planned:
         return (
-            f"{better} against {worse}: {estimate} points. No verdict: a sequential test chose the "
+            f"{second} against {first}: {estimate} points. No verdict: a sequential test chose the "
             "number of seeds, and it did not test this pair on this metric."
         )
     adjusted = test.adjusted_equivalence_p if test.verdict == "equivalent" else test.adjusted_p
@@ -144,14 +146,13 @@ def _sequential_sentence(pair: Comparison, test: SequentialTest) -> str:
         f"sequential test, {'adjusted ' * (test.family > 1)}{p_text(adjusted)}"
     )
     if pair.shown:
-        text = f"{better} is better than {worse}: {estimate} points ({evidence})."
+        text = f"{second} is {pair.verdict} than {first}: {estimate} points ({evidence})."
         return text + f" They are {_apart(pair)}." * pair.close
     if test.verdict == "equivalent":
-        return (
-            f"{better} and {worse} are equivalent: {_apart(pair)} ({estimate} points, {evidence})."
-        )
+        text = f"{second} against {first}: {estimate} points ({evidence})."
+        return text + f" They are equivalent: {_apart(pair)}."
     return (
-        f"{better} against {worse}: {estimate} points ({evidence}). No difference is shown. "
+        f"{second} against {first}: {estimate} points ({evidence}). No difference is shown. "
         "`s2robot decide` with a larger --max-seeds adds seeds."
     )
 
@@ -180,14 +181,13 @@ def _apart(pair: Comparison) -> str:
 
 
 def _basis(pair: Comparison) -> str:
-    """Return numbers of training seeds and of initial states, of the better variant first."""
-    turn = -1 if pair.ordered[0] is pair.first else 1
-    counts = [len(seeds) for seeds in pair.seeds[::turn]]
+    """Return numbers of training seeds and of initial states, of the second variant first."""
+    counts = [len(seeds) for seeds in pair.seeds[::-1]]
     seeds = " and ".join(map(str, dict.fromkeys(counts)))
     text = f"{seeds} training seed{'s' * (max(counts) > 1)}, "
     text += f"{pair.initial_states} initial state{'s' * (pair.initial_states > 1)}"
     if any(pair.unshared):
-        of = " and ".join(str(pair.initial_states + more) for more in pair.unshared[::turn])
+        of = " and ".join(str(pair.initial_states + more) for more in pair.unshared[::-1])
         text += f" that both have, of {of}"
     return text
 
@@ -250,10 +250,13 @@ def _options(pair: Comparison) -> dict[str, Any]:
     }
 
 
-def _ceiling_hint(pair: Comparison, metric: str) -> list[str]:
-    if min(variant.rate(metric).estimate for variant in (pair.first, pair.second)) < CEILING:
-        return []
-    return ["Both success rates are near the ceiling: evaluate on a harder level."]
+def _limit_hint(pair: Comparison, metric: str) -> list[str]:
+    rates = [variant.rate(metric).estimate for variant in (pair.first, pair.second)]
+    if min(rates) >= CEILING:
+        return ["Both success rates are near the ceiling: evaluate on a harder level."]
+    if max(rates) <= FLOOR:
+        return ["Both success rates are near zero: nothing can differ; see the ground truth."]
+    return []
 
 
 def signed(value: float) -> str:

@@ -19,7 +19,7 @@ from s2robot.reporting.conclusions import conclusions, differs_text, p_text, sig
 from s2robot.reporting.generalization import Generalization
 from s2robot.reporting.json_report import results
 from s2robot.reporting.plots import generalization_svg, success_png, success_svg
-from s2robot.reporting.report import Report, make_report
+from s2robot.reporting.report import Report, control_warnings, make_report
 from s2robot.reporting.run_files import STRIPS_PER_RUN, load_runs
 from s2robot.reporting.run_results import ComparisonGroup, RunResult, VariantResults
 from s2robot.stats.intervals import Interval
@@ -129,6 +129,7 @@ def _section(group: ComparisonGroup, pairs: Sequence[Comparison], report: Report
         "level": group.level,
         "policy_kind": group.policy_kind,
         "distinction": report.distinction(group),
+        "warnings": control_warnings(group, metric),
         "demos": demos.get("n"),
         "trained_on": demos.get("level", ""),
         "initial_states": _initial_states(group),
@@ -235,7 +236,7 @@ def _pair_row(pair: Comparison) -> dict[str, Any]:
         "text": signed(100 * estimate),
         "limits": _limits(low, high),
         "differs": differs_text(pair),
-        "seeds": " and ".join(map(str, dict.fromkeys(map(len, pair.seeds)))),
+        "seeds": " and ".join(map(str, dict.fromkeys(map(len, pair.seeds[::-1])))),
         "initial_states": pair.initial_states,
         "p": p_text(p_value),
         "adjusted": p_text(adjusted),

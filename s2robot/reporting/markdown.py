@@ -8,26 +8,35 @@ from collections.abc import Sequence
 from s2robot.reporting.comparisons import Comparison
 from s2robot.reporting.conclusions import p_text, signed, statement
 from s2robot.reporting.run_files import Problem
+from s2robot.reporting.run_results import ComparisonGroup, VariantResults
 
 _HEAD = (
     "| | points | 95 % | p (Holm) | equivalent (Holm) | seeds | states | verdict |\n"
     "|---|---|---|---|---|---|---|---|"
 )
 
+_RATES_HEAD = "| | success | 95 % | seeds | episodes |\n|---|---|---|---|---|"
+
 
 def markdown(
     families: Sequence[tuple[str, Sequence[Comparison]]],
     problems: Sequence[Problem],
     metric: str,
+    groups: Sequence[ComparisonGroup] = (),
 ) -> str:
-    """Return comparisons as tables with a sentence each, and the problems as a list.
+    """Return success rates and comparisons as tables, a sentence each, and the problems as a list.
 
     Args:
         families: names and comparisons, one table each.
         problems: what was left out or noticed.
         metric: one of ``METRICS``; the comparisons were made on it.
+        groups: whose success rates are shown, one table each.
     """
     blocks = []
+    for group in groups:
+        blocks.append("#### " + _safe(f"{group.level}, {group.policy_kind}: success, {metric}"))
+        rates = [_rate_row(variant, metric) for variant in group.variants]
+        blocks.append("\n".join([_RATES_HEAD, *rates]))
     for name, pairs in families:
         blocks.append("#### " + _safe(f"{name}, {metric}"))
         blocks.append("\n".join([_HEAD, *(_row(pair) for pair in pairs)]))
@@ -36,6 +45,14 @@ def markdown(
         blocks.append("#### Left out, noticed")
         blocks.append("\n".join(f"- {_safe(str(problem))}" for problem in problems))
     return "\n\n".join(blocks) + "\n"
+
+
+def _rate_row(variant: VariantResults, metric: str) -> str:
+    rate, (successes, episodes) = variant.rate(metric), variant.count(metric)
+    seeds = str(len(variant.seeds))
+    limits = f"{100 * rate.low:.0f} to {100 * rate.high:.0f}"
+    cells = [_safe(variant.label), f"{100 * rate.estimate:.1f} %", limits, seeds]
+    return f"| {' | '.join(cells)} | {successes} / {episodes} |"
 
 
 def _row(pair: Comparison) -> str:
@@ -47,7 +64,7 @@ def _row(pair: Comparison) -> str:
         f"{signed(100 * low)} to {signed(100 * high)}",
         p_text(adjusted),
         p_text(equivalence),
-        " and ".join(str(len(seeds)) for seeds in pair.seeds),
+        " and ".join(str(len(seeds)) for seeds in pair.seeds[::-1]),
         str(pair.initial_states),
         f"**{pair.verdict}**",
     ]

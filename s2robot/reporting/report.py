@@ -11,9 +11,10 @@ from pathlib import Path
 from s2robot.errors import S2RobotError, unknown
 from s2robot.experiments.sequential_results import SequentialResults, read_sequential
 from s2robot.reporting.comparisons import Comparison, compare_groups
+from s2robot.reporting.conclusions import CEILING, FLOOR
 from s2robot.reporting.generalization import Generalization, generalization
 from s2robot.reporting.run_files import Problem, read_runs
-from s2robot.reporting.run_results import METRICS, ComparisonGroup, group_runs
+from s2robot.reporting.run_results import METRICS, ComparisonGroup, VariantResults, group_runs
 from s2robot.reporting.setting_differences import in_short, shared_changes, value, words
 from s2robot.stats.power import LEAST_SEEDS
 
@@ -21,6 +22,12 @@ _NOT_SEQUENTIAL = (
     "Verdicts are those for a number of training seeds that was fixed before, which that of a "
     "sequential sweep is not: repeat `s2robot decide`"
 )
+
+
+GROUND_TRUTH_LEAST = 0.8
+"""Success rate of the ground-truth baseline below which encoders have little room to differ."""
+BLIND_MOST = 0.2
+"""Success rate of the blind baseline above which a part of the task needs no eyes."""
 
 
 @dataclass(frozen=True)
@@ -91,6 +98,7 @@ def make_report(runs_dir: str | Path, metric: str = "success_once") -> Report:
     problems += _mixed_settings(groups)
     for group, pairs in zip(groups, comparisons, strict=True):
         problems += [*_without_shared_states(group, pairs), *_too_few_seeds(group)]
+    problems += [warning for group in groups for warning in control_warnings(group, metric)]
     return Report(
         metric,
         tuple(groups),
@@ -160,3 +168,52 @@ def _too_few_seeds(group: ComparisonGroup) -> list[Problem]:
     listed = in_short([f"{variant.label} has {len(variant.finished)}" for variant in few])
     text = f"a verdict takes {LEAST_SEEDS} finished training seeds of a variant; {listed}"
     return [Problem(f"level {group.level}", text, left_out=False)]
+
+
+def control_warnings(group: ComparisonGroup, metric: str) -> list[Problem]:
+    """Return warnings where a group's rates say that it cannot show much about encoders.
+
+    That is so where the ground truth does not help, where a blind policy succeeds, and where all
+    encoders are near 0 % or near 100 %.
+
+    Args:
+        group: variants with one episode or more each.
+        metric: one of ``METRICS``.
+    """
+    lines = []
+    for variant in group.baselines:
+        rate = variant.rate(metric).estimate
+        if variant.backbone == "state" and rate < GROUND_TRUTH_LEAST:
+            lines.append((variant.label, f"{_rate_text(variant, metric)}: {_LOW_GROUND_TRUTH}"))
+        if variant.backbone == "none" and rate > BLIND_MOST:
+            lines.append((variant.label, f"{_rate_text(variant, metric)}: {_HIGH_BLIND}"))
+    rates = [variant.rate(metric).estimate for variant in group.encoders]
+    listed = in_short([f"{v.label} {_rate_text(v, metric)}" for v in group.encoders])
+    if rates and max(rates) <= FLOOR:
+        lines.append(("every encoder near 0 %", f"{listed}. {_AT_THE_FLOOR}"))
+    if rates and min(rates) >= CEILING:
+        lines.append(("every encoder near 100 %", f"{listed}. {_AT_THE_CEILING}"))
+    where = f"level {group.level}, {group.policy_kind}"
+    return [Problem(f"{where}, {name}", text, left_out=False) for name, text in lines]
+
+
+_LOW_GROUND_TRUTH = (
+    "a policy that reads the cube's true position fails as well, so the demonstrations, the budget "
+    "or the policy limit success here, and what an encoder is worth shows little or not at all. "
+    "Give more demonstrations (demos.episodes=) or more training (budget=standard) first"
+)
+_HIGH_BLIND = (
+    "a policy without eyes succeeds, so these initial states show less of what an encoder is "
+    "worth. Check that the cube's position varies, or take a harder level"
+)
+_AT_THE_FLOOR = (
+    "Differences cannot show here; give more demonstrations or training, or take an easier level "
+    "(level=easy)"
+)
+_AT_THE_CEILING = "Differences cannot show here; take a harder level (level=precise, level=hard)"
+
+
+def _rate_text(variant: VariantResults, metric: str) -> str:
+    rate = variant.rate(metric)
+    limits = f"{100 * rate.low:.0f} to {100 * rate.high:.0f}"
+    return f"{100 * rate.estimate:.1f} % [{limits}]"

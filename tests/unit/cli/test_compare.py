@@ -64,7 +64,7 @@ def test_numbers_sentence_and_files(cells, tmp_path, capsys):
     assert main([*argv, "--json", str(numbers), "--margin", "2.5"]) == 3
     shown = capsys.readouterr()
     assert "verdict: worse" in shown.out
-    assert f"{TWO} is better than {ONE}: +" in shown.out
+    assert f"{ONE} is worse than {TWO}: −" in shown.out
     assert "equivalence within 2.5 points" in shown.out
     assert ElementTree.parse(xml).getroot().get("failures") == "1"
     assert "**worse**" in text.read_text()
@@ -84,7 +84,7 @@ def test_two_folders_of_runs_are_compared_and_what_differs_is_named(tmp_path, ca
     assert main(["compare", *folders]) == 0
     shown = capsys.readouterr().out
     assert f"{ONE} [" in shown
-    assert "What differs: train.epochs 60 against 30." in shown
+    assert "What differs: train.epochs 30 against 60." in shown
 
 
 def test_the_same_settings_in_two_folders_are_told_apart_by_the_folder(tmp_path, capsys):

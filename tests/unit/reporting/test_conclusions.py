@@ -55,11 +55,11 @@ def test_a_shown_difference_has_its_size_interval_seeds_and_states(tmp_path):
     assert (conclusion.short, conclusion.tone) == (f"{SMALL} (1, 2) is better", "yes")
 
 
-def test_a_loss_is_worded_in_favor_of_the_better_variant(tmp_path):
+def test_a_loss_is_worded_as_the_table_has_it(tmp_path):
     two_scale_sets(tmp_path, 0.9, 0.5)
-    assert only_sentence(tmp_path).startswith(f"{SMALL} (1) is better than {SMALL} (1, 2): +")
+    assert only_sentence(tmp_path).startswith(f"{SMALL} (1, 2) is worse than {SMALL} (1): −")
     conclusion = conclusion_about(tmp_path, "more scales")
-    assert (conclusion.short, conclusion.tone) == (f"{SMALL} (1) is better", "no")
+    assert (conclusion.short, conclusion.tone) == (f"{SMALL} (1, 2) is worse", "no")
 
 
 def test_equivalence_names_the_margin(tmp_path):
@@ -126,7 +126,7 @@ def test_what_differs_is_said_where_no_question_names_it(tmp_path):
     for backbone in (SMALL, OTHER):
         write_run(tmp_path, outcomes(0.5, 0), backbone)
     (pair,) = compared(tmp_path)[1]
-    assert statement(pair, ONCE).endswith(f"What differs: backbone {OTHER} against {SMALL}.")
+    assert statement(pair, ONCE).endswith(f"What differs: backbone {SMALL} against {OTHER}.")
 
 
 def test_a_question_without_comparisons_is_not_tested(tmp_path):

@@ -28,7 +28,7 @@ def test_counts_and_comparison_are_those_of_the_episodes(tmp_path):
     assert (counts[1, 2]["rate"], counts[1, 2]["seeds"]) == (0.675, [0, 1])
     assert counts[1, 2]["interval_95"][0] < 0.4  # two seeds; Wilson over episodes: 0.52
     (pair,) = group["comparisons"]
-    assert (pair["question"], pair["differs"]) == ("scales", ["scales (1) against (1, 2)"])
+    assert (pair["question"], pair["differs"]) == ("scales", ["scales (1, 2) against (1)"])
     assert pair["difference"] == pytest.approx(0.225)
     assert (pair["seeds"], pair["conditions"]) == ([[0, 1, 2], [0, 1]], 20)
     assert (pair["verdict"], pair["shown"]) == ("not shown", False)

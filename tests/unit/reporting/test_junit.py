@@ -36,7 +36,7 @@ def test_each_comparison_is_a_case_and_chosen_verdicts_fail(report):
     assert sorted(verdicts) == ["better", "not shown", "worse"]
     failures = list(root.iter("failure"))
     assert [failure.get("type") for failure in failures] == ["worse"]
-    assert "is better than" in failures[0].get("message", "")
+    assert "is worse than" in failures[0].get("message", "")
     counts = {key: suite.get(key) for key in ("tests", "failures", "errors")}
     assert counts == {"tests": "3", "failures": "1", "errors": "0"}
     assert (runs.get("tests"), runs.get("errors")) == ("1", "1")

@@ -106,7 +106,7 @@ ROW = {"index": 0, "condition": "a", "stage": "none", "success_once": True, "suc
         ([ROW, {"index": 0}], "line 2 .*condition is None"),
         ([{**ROW, "index": 1.5}], "index is 1.5"),
         ([{**ROW, "condition": 3}], "condition is 3"),
-        ([3], "line 1 of episodes.jsonl is not an episode \\(3\\)"),
+        ([3], "line 1 of .*episodes.jsonl is b'3', not a JSON object"),
         ([ROW, {**ROW, "index": 1}], "has condition 'a' 2 times"),
         ([ROW, {**ROW, "condition": "b"}], "has index 0 2 times"),
     ],

@@ -19,10 +19,13 @@ from s2robot.errors import CorruptFileError, MismatchError, unknown
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.policy import Policy
 from s2robot.utils.io import atomic_path, digest_of
+from s2robot.utils.records import damaged, record_of
 from s2robot.utils.validation import config_from_dict
 
 FORMAT = "s2robot-policy"
 VERSION = 1
+
+_REMEDY = "copy it again from where it was made, or train again"
 
 _MOTIONS = {
     "ee_delta": ("dx", "dy", "dz", "dyaw"),
@@ -76,6 +79,50 @@ class PolicyHeader:
     def level(self) -> str | None:
         """Name of the level, if the environment has one."""
         return self.env_kwargs.get("level")
+
+
+@dataclass(frozen=True)
+class _Version:
+    version: int
+
+
+@dataclass(frozen=True)
+class _StoredEncoder:
+    backbone: str
+
+
+@dataclass(frozen=True)
+class _StoredActions:
+    control: str
+    dim: int
+    low: list[float]
+    high: list[float]
+    meaning: list[str]
+    control_hz: float
+
+    def __post_init__(self) -> None:
+        lengths = {len(self.low), len(self.high), len(self.meaning)}
+        if lengths != {self.dim} or self.control_hz <= 0:
+            raise ValueError(f"the action space has dim {self.dim}, and lists of {lengths} entries")
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Types of a header's entries in a file; ``PolicyHeader`` says what they are."""
+
+    policy_config: dict[str, Any]
+    encoder: _StoredEncoder
+    embedding_shape: list[int]
+    proprio_keys: list[str]
+    action_space: _StoredActions
+    env_kwargs: dict[str, Any]
+    frames: dict[str, Any]
+    demos_digest: str
+    train: dict[str, Any]
+    seed: int
+    head: dict[str, Any]
+    provenance: dict[str, Any]
+    sha256: str = ""
 
 
 def action_space_record(action_space: Box, control: str, control_hz: float) -> dict[str, Any]:
@@ -232,31 +279,29 @@ def _parse_header(path: str | Path, metadata: Mapping[str, str]) -> PolicyHeader
         )
     try:
         values = json.loads(metadata[FORMAT])
-        version = values.pop("version")
-        del values["format"]
-    except (json.JSONDecodeError, KeyError, AttributeError) as error:
-        raise CorruptFileError(f"{path}: its header cannot be read ({error!r})") from None
-    if version != VERSION:
-        raise MismatchError(
-            f"{path} has policy format version {version}, this s2robot reads version {VERSION}; "
-            "use the s2robot that wrote it, or train again"
-        )
-    try:
-        values["policy_config"] = config_from_dict(PolicyConfig, values["policy_config"])
-        return config_from_dict(PolicyHeader, values)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptFileError(f"{path}: its header has wrong fields or values ({error})") from None
+        version = record_of(_Version, values, path, _REMEDY).version
+        if version != VERSION:
+            raise MismatchError(
+                f"{path} has policy format version {version}, this s2robot reads version {VERSION};"
+                " use the s2robot that wrote it, or train again"
+            )
+        record_of(_Stored, values, path, _REMEDY)
+        fields = {key: values[key] for key in values if key not in ("format", "version")}
+        fields["policy_config"] = config_from_dict(PolicyConfig, values["policy_config"])
+        return config_from_dict(PolicyHeader, fields)
+    except (KeyError, TypeError, ValueError, RecursionError) as error:
+        raise damaged(f"the header of {path}", error, _REMEDY) from None
 
 
 def _rebuild(path: str | Path, header: PolicyHeader, tensors: dict[str, torch.Tensor]) -> Policy:
-    proprio_dim = len(tensors["proprio_standardiser.mean"])
-    policy = Policy(
-        header.policy_config, header.embedding_shape, proprio_dim, header.action_space["dim"]
-    )
-    aliases = _aliases(policy)
     try:
+        proprio_dim = len(tensors["proprio_standardiser.mean"])
+        policy = Policy(
+            header.policy_config, header.embedding_shape, proprio_dim, header.action_space["dim"]
+        )
+        aliases = _aliases(policy)
         policy.load_state_dict({**tensors, **{a: tensors[name] for a, name in aliases.items()}})
-    except (RuntimeError, KeyError) as error:
+    except (RuntimeError, KeyError, TypeError, ValueError) as error:
         raise CorruptFileError(f"{path}: its weights do not fit its header ({error})") from None
     return policy.eval()
 

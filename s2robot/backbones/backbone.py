@@ -21,7 +21,7 @@ from s2robot.backbones.intermediate_layers import check_layers
 from s2robot.backbones.introspection import channels_last
 from s2robot.backbones.registry import get_card
 from s2robot.backbones.state_dicts import apply_layout
-from s2robot.errors import MismatchError
+from s2robot.errors import CorruptFileError, MismatchError
 
 
 class Backbone(nn.Module):
@@ -163,9 +163,20 @@ def load_backbone(
         found = published_weights(card, weights, digest)
     else:
         found = _carded_weights(card, weights)
-    backbone = Backbone(card, load_strict(card.architecture, found.state, found.origin))
+    backbone = Backbone(card, _model(card, found))
     found.verify(backbone.weights_digest)
     return backbone
+
+
+def _model(card: BackboneCard, found: Weights) -> nn.Module:
+    try:
+        return load_strict(card.architecture, found.state, found.origin)
+    except (AssertionError, AttributeError, LookupError, RuntimeError, TypeError) as error:
+        if card.origin != "file":
+            raise
+        raise CorruptFileError(
+            f"the architecture in the model card {card.name} cannot be built ({error}); correct it"
+        ) from error
 
 
 def _carded_weights(card: BackboneCard, weights: str | Path | None) -> Weights:

@@ -6,6 +6,7 @@ as well, and ``s2robot pretrain`` still writes it, so that its cards keep their 
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -14,12 +15,69 @@ from s2robot.backbones.card import BackboneCard, Layout, License, Preprocessing,
 from s2robot.backbones.introspection import introspected_card
 from s2robot.errors import CorruptFileError
 from s2robot.utils.io import read_json, sha256_file
+from s2robot.utils.records import damaged, record_of
 
+_REMEDY = "correct it, or copy it again from where it was made (docs/guides/own-weights.md)"
+_LARGEST = 1 << 16
+_BUILDING = (
+    *(ArithmeticError, AssertionError, AttributeError, LookupError, RuntimeError, TypeError),
+    ValueError,
+)
+"""What timm raises for settings that are impossible."""
 _SIZES = ("img_size", "patch_size", "embed_dim", "depth", "num_heads")
 _PIXELS = (
     *("resize", "fit", "interpolation", "resampler", "antialias"),
     *("keeps_base_size", "floors_crop"),
 )
+
+
+@dataclass(frozen=True)
+class _Pixels:
+    """Types of the entries of ``preprocessing``; ``Preprocessing`` says what they are."""
+
+    input_size: int
+    mean: list[float]
+    std: list[float]
+    resize: int | None = None
+    fit: str = ""
+    interpolation: str = ""
+    resampler: str = ""
+    antialias: bool = True
+    keeps_base_size: bool = False
+    floors_crop: bool = False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.input_size <= _LARGEST:
+            raise ValueError(f"input_size is {self.input_size}; allowed: 1 to {_LARGEST} px")
+
+
+@dataclass(frozen=True)
+class _LayoutEntries:
+    """Types of the entries of ``layout``."""
+
+    key: str | int = ""
+    prefix: str = ""
+    dropped: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class _CardFile:
+    """Types of a card's entries; further ones are for people."""
+
+    architecture: dict[str, Any]
+    preprocessing: _Pixels
+    layout: _LayoutEntries | None = None
+    name: str | None = None
+    family: str | None = None
+    citation: str = ""
+    license: str = "not given"
+    licence: str = ""
+    weights: str | None = None
+    sha256: str | None = None
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.architecture.get("timm"), str):
+            raise ValueError("architecture.timm is no name of a model")
 
 
 def read_model_card(path: str | Path, name: str, origin: str = "file") -> BackboneCard:
@@ -37,8 +95,8 @@ def read_model_card(path: str | Path, name: str, origin: str = "file") -> Backbo
     content = _read_card_file(path)
     try:
         return _card(content, name, origin)
-    except (KeyError, TypeError, ValueError) as error:
-        raise CorruptFileError(f"{path} is not a model card of an encoder: {error!r}") from None
+    except _BUILDING as error:
+        raise damaged(_json(path), f"no model card of an encoder: {error}", _REMEDY) from None
 
 
 def _card(content: dict[str, Any], name: str, origin: str) -> BackboneCard:
@@ -47,17 +105,28 @@ def _card(content: dict[str, Any], name: str, origin: str) -> BackboneCard:
     pixels = _preprocessing(content["preprocessing"])
     fields: dict[str, Any] = {
         "license": License(content.get("license", content.get("licence", "not given"))),
-        "layout": _layout(content.get("layout", {})),
+        "layout": _layout(content.get("layout") or {}),
         "family": content.get("family") or content.get("name") or "",
         "citation": content.get("citation", ""),
     }
     if kind != VIT:
         return introspected_card(name, kind, pixels, origin, options=architecture, **fields)
     sizes = [architecture.pop(key) for key in _SIZES]
+    _check_sizes(dict(zip(_SIZES, sizes, strict=True)))
     unknown_options = sorted(set(architecture) - set(VIT_OPTIONS))
     if unknown_options:
         raise ValueError(f"unknown settings {unknown_options}; allowed are {VIT_OPTIONS}")
     return vit_card(name, vit_architecture(*sizes, **architecture), pixels, origin, **fields)
+
+
+def _check_sizes(sizes: dict[str, Any]) -> None:
+    for key, size in sizes.items():
+        if isinstance(size, bool) or not isinstance(size, int) or not 1 <= size <= _LARGEST:
+            raise ValueError(f"{key} is {size!r}; allowed: an integer from 1 to {_LARGEST}")
+    if sizes["embed_dim"] % sizes["num_heads"] or sizes["patch_size"] > sizes["img_size"]:
+        raise ValueError(
+            f"{sizes}: embed_dim must be a multiple of num_heads, and patch_size at most img_size"
+        )
 
 
 def _preprocessing(content: dict[str, Any]) -> Preprocessing:
@@ -80,8 +149,8 @@ def _layout(content: dict[str, Any]) -> Layout:
 
 def weights_path(path: str | Path) -> Path:
     """Return the weights' file that a model card names, else its own name in .safetensors."""
-    card = Path(path).with_suffix(".json")
-    named = read_json(card).get("weights") if card.exists() else None
+    card = _json(path)
+    named = _read_card_file(path).get("weights") if card.exists() else None
     return card.with_name(named) if named else card.with_suffix(".safetensors")
 
 
@@ -104,10 +173,16 @@ def checked_weights_path(path: str | Path) -> Path:
 
 
 def _read_card_file(path: str | Path) -> dict[str, Any]:
-    card = Path(path).with_suffix(".json")
+    card = _json(path)
     if not card.exists():
         raise FileNotFoundError(
             f"no model card at {card}; `s2robot pretrain` writes one beside its weights, and the "
             "docs/guides/own-weights.md shows how to write one"
         )
-    return read_json(card)
+    content = read_json(card, _REMEDY)
+    record_of(_CardFile, content, card, _REMEDY)
+    return content
+
+
+def _json(path: str | Path) -> Path:
+    return Path(path).with_suffix(".json")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +14,17 @@ import h5py
 import numpy as np
 
 from s2robot.envs.controllers import EE_STEP_M, JOINT_STEP_RAD
-from s2robot.errors import CorruptFileError
+from s2robot.envs.levels import get_level
+from s2robot.errors import CorruptFileError, unknown
 from s2robot.utils.io import atomic_path, digest_of, sha256_bytes
+from s2robot.utils.records import record_of
 
 FORMAT = 1
 ENV_TYPE_GYM = 2
 """robomimic's ``EnvType.GYM_TYPE``."""
+_REMEDY = "collect it again (`s2robot collect`), or copy it again from where it was made"
+_READING = (AttributeError, KeyError, OSError, OverflowError, RuntimeError, TypeError, ValueError)
+"""What h5py and NumPy raise for damaged content."""
 _MOTION = {"ee_delta": (3, EE_STEP_M), "joint_delta": (7, JOINT_STEP_RAD)}
 
 
@@ -114,6 +119,36 @@ def digest_episodes(episodes: Sequence[Episode]) -> str:
     return digest.hexdigest()
 
 
+@dataclass(frozen=True)
+class _Meta:
+    """Record of ``s2robot collect`` in the file."""
+
+    format: int
+    digest: str
+
+
+@dataclass(frozen=True)
+class _EnvArgs:
+    """Environment in robomimic's words."""
+
+    env_name: str
+    env_kwargs: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class _EnvKwargs:
+    """Those arguments of the environment that are read here."""
+
+    level: str
+    control: str
+    yaw_range_rad: float = 0.0
+
+    def __post_init__(self) -> None:
+        get_level(self.level)
+        if self.control not in _MOTION:
+            raise unknown("control", self.control, _MOTION)
+
+
 class Demonstrations:
     """Contents of a robomimic HDF5 file that ``s2robot collect`` wrote, checked when opened.
 
@@ -145,32 +180,37 @@ class Demonstrations:
         if digest_episodes(self.episodes) != self.digest:
             raise CorruptFileError(
                 f"{self.path}: its content does not have the recorded digest, so it was altered or "
-                "damaged; collect it again"
+                f"damaged; {_REMEDY}"
             )
 
     def _read(self, file: Any) -> None:
         try:
             data = file["data"]
-            meta = json.loads(data.attrs["s2robot"])
-            env_args = json.loads(data.attrs["env_args"])
-            names = sorted(data.keys(), key=lambda name: int(name.removeprefix("demo_")))
-            self.episodes = [_read_episode(data[name]) for name in names]
-            self.train_episodes = _read_mask(file, "train")
-            self.valid_episodes = _read_mask(file, "valid")
+            meta = _json_attribute(data, "s2robot")
+            if meta.get("format", FORMAT) != FORMAT:
+                raise CorruptFileError(
+                    f"{self.path} has format {meta['format']}; this version reads {FORMAT}"
+                )
+            self.meta: dict[str, Any] = meta
+            self.digest: str = record_of(_Meta, meta, self.path, _REMEDY).digest
+            env = record_of(_EnvArgs, _json_attribute(data, "env_args"), self.path, _REMEDY)
+            self.env_name: str = env.env_name
+            self.env_kwargs: dict[str, Any] = env.env_kwargs
+            record_of(_EnvKwargs, env.env_kwargs, self.path, _REMEDY)
+            self.episodes = [_read_episode(data, name) for name in _names(data)]
+            self.train_episodes = _read_mask(file, "train", len(self.episodes))
+            self.valid_episodes = _read_mask(file, "valid", len(self.episodes))
+            _check_division(self.train_episodes, self.valid_episodes)
             self._join()
-        except (KeyError, ValueError) as error:
+            if int(data.attrs.get("total", self.num_frames)) != self.num_frames:
+                raise ValueError(f"total is {data.attrs['total']}, not {self.num_frames} steps")
+        except CorruptFileError:
+            raise
+        except _READING as error:
             raise CorruptFileError(
-                f"{self.path} is HDF5 but lacks an entry that `s2robot collect` writes ({error}); "
-                "data sets of other programs hold no simulator states of this environment"
+                f"{self.path} is HDF5, but not as `s2robot collect` writes it: it is damaged, or "
+                f"of another program, which has no states of this simulator ({error}); {_REMEDY}"
             ) from None
-        if meta.get("format") != FORMAT:
-            raise CorruptFileError(
-                f"{self.path} has format {meta.get('format')}; this version reads {FORMAT}"
-            )
-        self.digest: str = meta["digest"]
-        self.meta: dict[str, Any] = meta
-        self.env_name: str = env_args["env_name"]
-        self.env_kwargs: dict[str, Any] = env_args["env_kwargs"]
 
     def _join(self) -> None:
         lengths = [len(episode) for episode in self.episodes]
@@ -246,21 +286,74 @@ def _opened(path: Path) -> h5py.File:
     except OSError as error:
         raise CorruptFileError(
             f"{path} cannot be read as HDF5 ({error}); it is truncated or another kind of file; "
-            "collect it again"
+            f"{_REMEDY}"
         ) from None
 
 
-def _read_episode(group: Any) -> Episode:
-    obs, following = group["obs"], group["next_obs"]
-    return Episode(
+def _json_attribute(data: Any, name: str) -> dict[str, Any]:
+    value = data.attrs[name]
+    found = json.loads(value) if isinstance(value, (str, bytes)) else value
+    if not isinstance(found, dict):
+        raise ValueError(f"{name} holds no named entries")
+    return found
+
+
+def _names(data: Any) -> list[str]:
+    """Return the names of the episodes in order; they are numbered without gaps."""
+    names = [f"demo_{number}" for number in range(len(data))]
+    if set(data) != set(names) or not names:
+        raise ValueError(f"episodes {sorted(data)[:8]} instead of demo_0, demo_1, ...")
+    return names
+
+
+def _read_episode(data: Any, name: str) -> Episode:
+    group = data[name]
+    obs, following, rewards = group["obs"], group["next_obs"], group["rewards"][:]
+    for key in obs:
+        if obs[key].shape != following[key].shape:
+            raise ValueError(f"{name}: obs/{key} and next_obs/{key} have different shapes")
+    episode = Episode(
         actions=group["actions"][:],
         executed=group["executed_actions"][:],
         states=group["states"][:],
         obs={key: np.concatenate([obs[key][:], following[key][-1:]]) for key in obs},
-        success=group["rewards"][:] > 0,
+        success=rewards > 0,
     )
+    _check_episode(name, episode, int(group.attrs.get("num_samples", len(episode))))
+    if not np.isfinite(rewards).all():
+        raise ValueError(f"{name}/rewards has NaN or infinities")
+    return episode
 
 
-def _read_mask(file: Any, key: str) -> np.ndarray:
-    names: Iterator[bytes] = iter(file[f"mask/{key}"][:])
-    return np.array([int(name.decode().removeprefix("demo_")) for name in names], dtype=np.int64)
+def _check_episode(name: str, episode: Episode, steps: int) -> None:
+    arrays = {
+        "actions": (episode.actions, steps),
+        "executed_actions": (episode.executed, steps),
+        "states": (episode.states, steps),
+        **{f"obs/{key}": (value, steps + 1) for key, value in episode.obs.items()},
+    }
+    for key, (array, rows) in arrays.items():
+        if array.ndim != 2 or len(array) != rows or array.dtype.kind not in "fiu" or not rows:
+            raise ValueError(
+                f"{name}/{key} is {array.dtype} {array.shape} instead of {rows} rows of numbers"
+            )
+        if not np.isfinite(array).all():
+            raise ValueError(f"{name}/{key} has NaN or infinities")
+    if episode.executed.shape != episode.actions.shape or episode.success.shape != (steps,):
+        raise ValueError(f"{name} has executed_actions or rewards of other lengths than actions")
+
+
+def _read_mask(file: Any, key: str, episodes: int) -> np.ndarray:
+    names = [name.decode() for name in np.asarray(file[f"mask/{key}"][:], dtype="S")]
+    allowed = {f"demo_{number}": number for number in range(episodes)}
+    unknown_names = [name for name in names if name not in allowed]
+    if unknown_names:
+        raise ValueError(f"mask/{key} names {unknown_names[0]!r}, which is no episode")
+    return np.array([allowed[name] for name in names], dtype=np.int64)
+
+
+def _check_division(train: np.ndarray, valid: np.ndarray) -> None:
+    """Check that some episodes are for training, and that each has one use."""
+    both = np.concatenate([train, valid])
+    if not len(train) or len(np.unique(both)) < len(both):
+        raise ValueError("mask/train is empty, or the masks name an episode twice")

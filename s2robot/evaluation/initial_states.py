@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import json
-import zipfile
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,12 +19,14 @@ from typing import Any
 import numpy as np
 
 from s2robot.errors import CorruptFileError, unknown
-from s2robot.utils.io import atomic_path, digest_of, locked, sha256_bytes
+from s2robot.utils.io import atomic_path, digest_of, jsonable, locked, sha256_bytes
+from s2robot.utils.records import damaged, read_arrays, record_of
 
 FIRST_SEEDS = {"selection": 1_000_000, "test": 2_000_000}
 """Environment seed of the first initial state by split; demonstrations use lower seeds."""
 MAX_INITIAL_STATES = 1_000_000
 """Number of states of a split; the next split's seeds begin there."""
+_REMEDY = "delete it, and the next evaluation draws the same states again"
 _APPEARANCE = ("image_camera", "image_size", "render_mode", "quality", "horizon")
 
 
@@ -113,6 +115,17 @@ class InitialStates:
         }
 
 
+@dataclass(frozen=True)
+class _Header:
+    """Header of a file of initial states."""
+
+    level: str
+    split: str
+    env_kwargs: dict[str, Any]
+    sha256: str
+    first: int = 0
+
+
 def condition_of(state: np.ndarray) -> str:
     """Return the hash of one initial state (D,), by which rows of several runs are paired."""
     return sha256_bytes(state.tobytes())[:16]
@@ -166,20 +179,17 @@ def load_initial_states(path: str | Path) -> InitialStates:
         FileNotFoundError: there is no such file.
         CorruptFileError: it is truncated, altered, or of another kind.
     """
+    arrays = read_arrays(path, _REMEDY)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            header, states = json.loads(str(file["header"])), file["states"]
-        recorded = header.pop("sha256")
-        initial_states = InitialStates(**header, states=states)
-    except (ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
-        raise CorruptFileError(
-            f"{path} is not a file of initial states ({error}); delete it to draw them again"
-        ) from None
-    if initial_states.sha256 != recorded:
-        raise CorruptFileError(
-            f"{path}: content has hash {initial_states.sha256[:12]}, recorded is {recorded[:12]}; "
-            "the file was altered or damaged: delete it to draw them again"
+        header = record_of(_Header, json.loads(str(arrays["header"])), path, _REMEDY)
+        initial_states = InitialStates(
+            header.level, header.split, header.env_kwargs, arrays["states"], header.first
         )
+    except (ValueError, KeyError, RecursionError) as error:
+        raise damaged(path, error, _REMEDY) from None
+    if initial_states.sha256 != header.sha256:
+        why = f"its content has hash {initial_states.sha256[:12]}, recorded is {header.sha256[:12]}"
+        raise damaged(path, why, _REMEDY)
     return initial_states
 
 
@@ -193,6 +203,8 @@ def ensure_initial_states(
 ) -> InitialStates:
     """Return the initial states of these arguments from a folder; draw them if they are missing.
 
+    They are drawn again, with a warning, where their file is damaged or holds another set.
+
     Args:
         folder: of the files.
         level: name of the level.
@@ -203,16 +215,27 @@ def ensure_initial_states(
 
     Raises:
         ValueError: an unknown level or split, or `n` or `first` out of range.
-        CorruptFileError: the file is truncated, altered, or of another kind.
     """
     _check_split(split)
     key = digest_of(_physics(level, env_kwargs))[:10]
     block = f"{first}+{n}" if first else str(n)
     path = Path(folder) / f"{level}-{split}-{block}-{key}.npz"
     with locked(path):
-        if not path.exists():
-            save_initial_states(path, make_initial_states(level, split, n, env_kwargs, first))
+        if path.exists():
+            try:
+                return _checked_set(path, (level, split, _physics(level, env_kwargs), first, n))
+            except CorruptFileError as error:
+                warnings.warn(f"{error}. They are drawn again now", stacklevel=2)
+        save_initial_states(path, make_initial_states(level, split, n, env_kwargs, first))
     return load_initial_states(path)
+
+
+def _checked_set(path: Path, wanted: tuple[Any, ...]) -> InitialStates:
+    found = load_initial_states(path)
+    there = (found.level, found.split, dict(found.env_kwargs), found.first, len(found))
+    if jsonable(there) != jsonable(wanted):
+        raise damaged(path, f"it holds the set {there} instead of {wanted}", _REMEDY)
+    return found
 
 
 def _physics(level: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,18 +1,21 @@
-"""Typed reading of JSON: what is missing or of another type is named, with the file and a remedy.
+"""Checked reading of stored files: what is wrong is named, with the file and a remedy.
 
-The expected entries are the fields of a dataclass, whose ``__post_init__`` checks ranges. Entries
-that the dataclass does not have are left alone, so that later versions can add some.
+JSON is read as dataclasses. The expected entries are the fields of a dataclass, whose
+``__post_init__`` checks ranges. Entries that the dataclass does not have are left alone, so that
+later versions can add some.
 """
 
 from __future__ import annotations
 
+import contextlib
 import math
 import typing
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
 import dacite
+import numpy as np
 
 from s2robot.errors import CorruptFileError
 from s2robot.utils.io import read_json
@@ -84,6 +87,69 @@ def check_rows(kind: type, rows: Sequence[Any], path: str | Path, remedy: str) -
     """
     for number, row in enumerate(rows, start=1):
         record_of(kind, row, f"{path}, line {number},", remedy)
+
+
+def read_arrays(path: str | Path, remedy: str) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz file by name; the format has a checksum of each.
+
+    Args:
+        path: the file.
+        remedy: what a user can do where it is damaged.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CorruptFileError: it is damaged, or holds Python objects.
+    """
+    with _reporting_damage(path, remedy), np.load(path, allow_pickle=False) as file:
+        if not isinstance(file, np.lib.npyio.NpzFile):
+            raise ValueError("one array instead of several by name")
+        return {name: file[name] for name in file.files}
+
+
+def read_array(
+    path: str | Path,
+    remedy: str,
+    dtype: type[np.generic],
+    shape: tuple[int | None, ...],
+    mapped: bool = False,
+) -> np.ndarray:
+    """Return the array of an npy file.
+
+    Args:
+        path: the file.
+        remedy: what a user can do where it is damaged.
+        dtype: expected type.
+        shape: expected shape; None stands for any length.
+        mapped: map the array from the file instead of reading it.
+
+    Raises:
+        FileNotFoundError: there is no such file.
+        CorruptFileError: it is damaged, or holds an array of another type or shape.
+    """
+    with _reporting_damage(path, remedy):
+        array = np.load(path, mmap_mode="r" if mapped else None, allow_pickle=False)
+        if not isinstance(array, np.ndarray):
+            raise ValueError("several arrays instead of one")
+        fits = len(shape) == array.ndim and all(
+            wanted in (None, found) for wanted, found in zip(shape, array.shape, strict=True)
+        )
+        if array.dtype != dtype or not fits:
+            wanted = ", ".join("any" if length is None else str(length) for length in shape)
+            raise ValueError(
+                f"{array.dtype} {array.shape} instead of {np.dtype(dtype).name} ({wanted})"
+            )
+    return array
+
+
+@contextlib.contextmanager
+def _reporting_damage(path: str | Path, remedy: str) -> Iterator[None]:
+    """Turn the errors of damaged bytes, which come from zip, zlib and parsers, into one."""
+    try:
+        yield
+    except (FileNotFoundError, PermissionError, MemoryError):
+        raise
+    except Exception as error:
+        raise damaged(path, error, remedy) from None
 
 
 def damaged(where: str | Path, why: object, remedy: str) -> CorruptFileError:

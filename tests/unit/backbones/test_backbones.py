@@ -322,7 +322,7 @@ def test_altered_weights_are_refused(tiny_card: Path) -> None:
             "unknown entries",
         ),
         ({"layout": {"prefx": ""}}, "allowed are"),
-        ({"architecture": None}, "not a model card"),
+        ({"architecture": None}, '"architecture" - should be'),
     ],
 )
 def test_bad_cards(tmp_path: Path, change: dict[str, Any], message: str) -> None:

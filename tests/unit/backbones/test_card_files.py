@@ -9,7 +9,9 @@ from pathlib import Path
 import pytest
 import timm
 import torch
+from support.damage import attempt, damaged_json
 from support.small_published import some_frames
+from support.tiny_models import write_tiny_model
 
 from s2robot import FrameEncoder
 from s2robot.backbones import get_card, load_backbone
@@ -97,3 +99,31 @@ def test_both_spellings_of_the_license_are_read(
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         assert get_card(f"file:{own_card}").license.name == expected
+
+
+def test_every_damage_of_a_card_is_an_error_or_another_encoder(tmp_path: Path) -> None:
+    """A card is written by hand, so a plausible change is another encoder, with another digest."""
+    card = write_tiny_model(tmp_path)
+
+    def read() -> tuple[str, torch.Tensor]:
+        encoder = FrameEncoder.from_name(f"file:{card}", (1,), "mean", device="cpu")
+        return encoder.backbone.weights_digest, encoder(frames)
+
+    frames = some_frames(40, 40)
+    digest, whole = read()
+    for damage in damaged_json(card):
+        found, message = attempt(
+            read, CorruptFileError, MismatchError, FileNotFoundError, ValueError
+        )
+        if found is None:
+            assert "tiny" in message, damage
+        else:
+            assert found[0] != digest or torch.equal(found[1], whole), damage
+
+
+def test_the_settings_that_are_wrong_are_named(own_card: Path) -> None:
+    content = json.loads(own_card.read_text())
+    content["preprocessing"]["mean"] = "0.5"
+    own_card.write_text(json.dumps(content))
+    with pytest.raises(CorruptFileError, match=r"mine\.json.*mean.*own-weights\.md"):
+        get_card(f"file:{own_card}")

@@ -15,6 +15,7 @@ from typing import Any, Literal
 import h5py
 import numpy as np
 import pytest
+from support.damage import attempt, mutations
 
 from s2robot.data.collection import CollectConfig, collect
 from s2robot.data.demonstrations import Demonstrations
@@ -211,8 +212,108 @@ def test_a_foreign_data_set_is_refused(tmp_path):
     foreign = tmp_path / "lift.hdf5"
     with h5py.File(foreign, "w") as file:
         file.create_group("data").attrs["env_args"] = "{}"
-    with pytest.raises(CorruptFileError, match="lacks an entry"):
+    with pytest.raises(CorruptFileError, match="of another program"):
         Demonstrations(foreign)
+
+
+@pytest.mark.parametrize("name", ["s2robot", "env_args"])
+def test_every_damage_of_a_record_is_an_error_or_another_data_set(demos, tmp_path, name):
+    """Settings of the environment may differ: those are another data set, with its own identity."""
+    with opened(demos.path) as file:
+        damages = list(mutations(json.loads(file["data"].attrs[name])))
+    path, errors = tmp_path / "damaged.hdf5", 0
+    path.write_bytes(demos.path.read_bytes())
+    for damage, content in [*damages[:: 1 if name == "env_args" else 5], ("no JSON", None)]:
+        with opened(path, "r+") as file:
+            text = "{" if content is None else json.dumps(content)
+            file["data"].attrs[name] = text
+        found, message = attempt(lambda: Demonstrations(path), CorruptFileError)
+        errors += found is None
+        assert found is not None or str(path) in message, damage
+        if found is not None:
+            assert found.digest == demos.digest, damage
+            assert found.motion_dims, damage
+            same = [repr((each.env_name, each.env_kwargs)) for each in (found, demos)]
+            assert same[0] == same[1] or found.identity_digest != demos.identity_digest, damage
+    assert errors > 10
+
+
+MASKS = [[], [b"demo_0", b"demo_0"], [b"demo_9"], [b"demo_-1"], [b"x"], [1, 2], [1.5]]
+
+
+@pytest.mark.parametrize("names", MASKS)
+def test_masks_that_divide_no_episodes_are_refused(demos, tmp_path, names):
+    def write(file: Any) -> None:
+        del file["mask/train"]
+        file["mask/train"] = np.array(names)
+
+    with pytest.raises(CorruptFileError, match=r"mask/train.*collect it again"):
+        changed_copy(tmp_path / "damaged.hdf5", demos.path, write)
+
+
+def test_an_episode_that_is_trained_on_and_held_out_is_refused(demos, tmp_path):
+    def write(file: Any) -> None:
+        names = file["mask/train"][:]
+        del file["mask/valid"]
+        file["mask/valid"] = names[:1]
+
+    with pytest.raises(CorruptFileError, match="name an episode twice"):
+        changed_copy(tmp_path / "damaged.hdf5", demos.path, write)
+
+
+PARTS = ["actions", "executed_actions", "states", "rewards", "obs/ee_pos", "next_obs/ee_pos"]
+ARRAYS: dict[str, Callable[[np.ndarray], Any]] = {
+    "cut": lambda array: array[:-1],
+    "longer": lambda array: np.concatenate([array, array[-1:]]),
+    "empty": lambda array: array[:0],
+    "flat": lambda array: array.reshape(-1)[:3],
+    "scalar": lambda array: array.reshape(-1)[0],
+    "words": lambda array: np.array([b"x"] * len(array)),
+    "NaN": lambda array: np.full_like(array, np.nan),
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+@pytest.mark.parametrize("damage", ARRAYS)
+def test_arrays_of_other_shapes_or_types_are_refused(demos, tmp_path, part, damage):
+    def write(file: Any) -> None:
+        place = f"data/demo_1/{part}"
+        array = ARRAYS[damage](file[place][:])
+        del file[place]
+        file[place] = array
+
+    with pytest.raises(CorruptFileError, match=r"collect it again"):
+        changed_copy(tmp_path / "damaged.hdf5", demos.path, write)
+
+
+@pytest.mark.parametrize("part", ["", "obs", "next_obs", *PARTS])
+def test_missing_parts_are_refused(demos, tmp_path, part):
+    def write(file: Any) -> None:
+        del file[f"data/demo_1/{part}".rstrip("/")]
+
+    with pytest.raises(CorruptFileError, match=r"collect it again"):
+        changed_copy(tmp_path / "damaged.hdf5", demos.path, write)
+
+
+@pytest.mark.parametrize("place", ["data", "data/demo_1"])
+@pytest.mark.parametrize("value", [0, -1, 10**9, "x"])
+def test_counts_of_steps_that_are_not_those_of_the_file_are_refused(demos, tmp_path, place, value):
+    def write(file: Any) -> None:
+        file[place].attrs["total" if place == "data" else "num_samples"] = value
+
+    with pytest.raises(CorruptFileError, match=r"collect it again"):
+        changed_copy(tmp_path / "damaged.hdf5", demos.path, write)
+
+
+def test_flipped_bits_are_refused_or_change_nothing(demos, tmp_path):
+    path, whole = tmp_path / "damaged.hdf5", demos.path.read_bytes()
+    rng = np.random.default_rng(0)
+    for place in [*rng.integers(4096, size=40), *rng.integers(len(whole), size=40)]:
+        data = bytearray(whole)
+        data[place] ^= 1 << int(rng.integers(8))
+        path.write_bytes(bytes(data))
+        found, _ = attempt(lambda: Demonstrations(path), CorruptFileError)
+        assert found is None or found.digest == demos.digest
 
 
 def test_a_missing_file_says_how_to_make_it(tmp_path):

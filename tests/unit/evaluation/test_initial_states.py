@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from typing import Any
 
 import numpy as np
 import pytest
+from support.damage import attempt, damaged_bytes, mutations
 
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.errors import CorruptFileError
@@ -75,7 +77,7 @@ def test_an_altered_file_is_refused(tmp_path, initial_states):
     moved = dataclasses.replace(initial_states, states=initial_states.states + 1e-9)
     moved.__dict__["sha256"] = initial_states.sha256  # the cached hash of what it was before
     save_initial_states(path, moved)
-    with pytest.raises(CorruptFileError, match="altered or damaged"):
+    with pytest.raises(CorruptFileError, match="its content has hash"):
         load_initial_states(path)
 
 
@@ -84,7 +86,9 @@ def test_a_foreign_or_truncated_file_is_refused(tmp_path, initial_states, conten
     path = tmp_path / "states.npz"
     save_initial_states(path, initial_states)
     path.write_bytes(path.read_bytes()[:200] if content is None else content)
-    with pytest.raises(CorruptFileError, match="not a file of initial states"):
+    with pytest.raises(
+        CorruptFileError, match=r"states\.npz is damaged .* draws the same states again"
+    ):
         load_initial_states(path)
 
 
@@ -128,3 +132,68 @@ def test_states_that_are_not_finite_are_refused(initial_states):
     states[1, 3] = np.nan
     with pytest.raises(ValueError, match="states hold NaN or infinite numbers"):
         dataclasses.replace(initial_states, states=states)
+
+
+def header_of(path) -> Any:
+    with np.load(path) as file:
+        return json.loads(str(file["header"]))
+
+
+def test_every_damage_of_the_header_is_an_error(tmp_path, initial_states):
+    path = tmp_path / "states.npz"
+    save_initial_states(path, initial_states)
+    for damage, content in mutations(header_of(path)):
+        np.savez(path, states=initial_states.states, header=np.array(json.dumps(content)))
+        found, message = attempt(lambda: load_initial_states(path), CorruptFileError)
+        if found is None:
+            assert "delete it" in message, damage
+        else:
+            assert found.sha256 == initial_states.sha256, damage
+            assert found.level == "easy", damage
+
+
+@pytest.mark.parametrize(
+    "states",
+    [np.zeros((2, 3), np.float32), np.zeros(3), np.zeros((0, 3)), np.full((2, 3), np.nan), None],
+)
+def test_states_of_another_kind_are_refused(tmp_path, initial_states, states):
+    path = tmp_path / "states.npz"
+    save_initial_states(path, initial_states)
+    arrays: dict[str, Any] = {"header": np.array(json.dumps(header_of(path))), "states": states}
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+    with pytest.raises(CorruptFileError, match=r"states\.npz is damaged .* delete it"):
+        load_initial_states(path)
+
+
+def test_every_damage_of_the_file_is_an_error(tmp_path, initial_states):
+    path = tmp_path / "states.npz"
+    save_initial_states(path, initial_states)
+    whole, rng = path.read_bytes(), np.random.default_rng(0)
+    flipped = []
+    for place in rng.integers(len(whole), size=100):
+        data = bytearray(whole)
+        data[place] ^= 1 << int(rng.integers(8))
+        flipped.append((f"a bit at {place}", bytes(data)))
+    for damage, content in [*damaged_bytes(whole), *flipped]:
+        path.write_bytes(content)
+        found, message = attempt(lambda: load_initial_states(path), CorruptFileError)
+        assert found is None or found.sha256 == initial_states.sha256, damage
+        assert found is not None or "delete it" in message, damage
+
+
+def test_a_damaged_file_is_drawn_again(tmp_path, initial_states):
+    first = ensure_initial_states(tmp_path, "easy", "test", 2, KWARGS)
+    path = next(tmp_path.glob("*.npz"))
+    path.write_bytes(path.read_bytes()[:-30])
+    with pytest.warns(UserWarning, match="drawn again now"):
+        again = ensure_initial_states(tmp_path, "easy", "test", 2, KWARGS)
+    assert again.sha256 == first.sha256
+    assert load_initial_states(path).sha256 == first.sha256
+
+
+def test_a_file_under_the_name_of_another_set_is_not_taken_for_it(tmp_path, initial_states):
+    first = ensure_initial_states(tmp_path, "easy", "test", 2, KWARGS)
+    path = next(tmp_path.glob("*.npz"))
+    save_initial_states(path, initial_states)  # four states
+    with pytest.warns(UserWarning, match="instead of"):
+        assert ensure_initial_states(tmp_path, "easy", "test", 2, KWARGS).sha256 == first.sha256

@@ -10,6 +10,7 @@ import torch
 from gymnasium.spaces import Box
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
+from support.damage import attempt, damaged_bytes, mutations
 from support.policy_data import make_data
 
 from s2robot.errors import CorruptFileError, MismatchError
@@ -125,8 +126,36 @@ def test_tampered_header(saved: Path, header: dict) -> None:
 @pytest.mark.parametrize("header", [{"surplus": 1}, {"policy_config": {"kind": "x"}}])
 def test_header_of_another_shape(saved: Path, header: dict) -> None:
     rewrite(saved, header)
-    with pytest.raises(CorruptFileError, match="its header has wrong fields or values"):
+    with pytest.raises(CorruptFileError, match=r"the header of .* is damaged .*train again"):
         load_policy(saved)
+
+
+def test_every_damage_of_the_header_is_an_error(saved: Path) -> None:
+    with safe_open(saved, framework="pt") as file:
+        header = json.loads(file.metadata()[FORMAT])
+    tensors, whole = load_file(saved), read_header(saved)
+    tensors = {name: tensor.clone() for name, tensor in tensors.items()}
+    for damage, content in mutations(header):
+        save_file(tensors, saved, metadata={FORMAT: json.dumps(content)})
+        loaded, message = attempt(lambda: load_policy(saved)[1], CorruptFileError, MismatchError)
+        assert loaded == whole or str(saved) in message, damage
+        found, message = attempt(lambda: read_header(saved), CorruptFileError, MismatchError)
+        if found is None:
+            assert loaded is None, damage
+            assert str(saved) in message, damage
+        else:  # it is not verified, but can be used
+            assert isinstance(found.encoder["backbone"], str), damage
+            assert found.level is None or found.env_kwargs, damage
+            assert len(found.action_space["low"]) == found.action_space["dim"], damage
+
+
+def test_every_damage_of_the_file_is_an_error(saved: Path) -> None:
+    data = saved.read_bytes()
+    for damage, content in damaged_bytes(data):
+        saved.write_bytes(content)
+        for read in (load_policy, read_header):
+            _, message = attempt(lambda read=read: read(saved), CorruptFileError)
+            assert str(saved) in message, damage
 
 
 def test_tampered_weights(policy: Policy, saved: Path) -> None:

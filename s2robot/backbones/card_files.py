@@ -71,7 +71,6 @@ class _CardFile:
     family: str | None = None
     citation: str = ""
     license: str = "not given"
-    licence: str = ""
     weights: str | None = None
     sha256: str | None = None
 

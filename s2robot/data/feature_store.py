@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from s2robot.backbones import get_card
+from s2robot.data.feature_entries import FORMAT as FORMAT
 from s2robot.data.feature_entries import Entry
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.layout import EmbeddingLayout

@@ -58,6 +58,7 @@ def as_rgb(image: Image.Image) -> np.ndarray:
         >>> as_rgb(Image.new("L", (2, 1), 7)).tolist()
         [[[7, 7, 7], [7, 7, 7]]]
     """
+    image.load()
     if image.mode == "F" or image.mode.startswith("I"):
         raise PictureError(f"the picture is {DEEP_GRAY} (mode {image.mode})")
     upright = ImageOps.exif_transpose(image)
@@ -151,8 +152,11 @@ def read_animation(path: str | Path) -> Iterator[np.ndarray]:
         if count > 1 and _has_16_bits(image):
             raise PictureError("the picture is animated and has 16 bits a channel; save it with 8")
         first = int(getattr(image, "default_image", False))  # of APNG: for viewers without motion
+        cleared = None
         for number in range(first, count):
             image.seek(number)
+            _require_whole(image, cleared)
+            cleared = _cleared_after(image)
             yield as_rgb(image) if count > 1 else _still(image, path)
 
 
@@ -191,11 +195,32 @@ def _check_header(image: ImageFile.ImageFile, file: IO[bytes]) -> None:
         if not file.read().rstrip(b"\0").endswith(b";"):
             raise OSError("the mark of its end is missing")
         file.seek(place)
-        if image.tile and image.tile[0][1] != (0, 0, *image.size):
-            raise PictureError("the first frame leaves a part of the picture empty; save it anew")
+        _require_whole(image, (0, 0, *image.size))
     key = image.info.get("transparency")
     if image.format == "PNG" and isinstance(key, int):
         image.info["transparency"] = key * _STEPS.get(_raw(image), 1)
+
+
+def _require_whole(image: Any, empty: tuple[int, ...] | None) -> None:
+    """Refuse a frame of a GIF that leaves a part of an empty rectangle as it is.
+
+    Pillow fills it with the color of an index; viewers show what is behind the picture.
+    """
+    if empty is None:
+        return
+    left, top, right, bottom = image.dispose_extent
+    if left > empty[0] or top > empty[1] or right < empty[2] or bottom < empty[3]:
+        raise PictureError(
+            f"frame {image.tell()} (counted from 0) leaves a part of the picture empty, and what "
+            "it shows depends on the background; save whole frames"
+        )
+
+
+def _cleared_after(image: Any) -> tuple[int, ...] | None:
+    """Return the rectangle that is empty when the next frame of a GIF is drawn, or None."""
+    method = getattr(image, "disposal_method", 0)
+    emptied = method == 2 or (method == 3 and image.tell() == 0)  # 3: as before this frame
+    return image.dispose_extent if emptied else None
 
 
 def _frames_in(image: ImageFile.ImageFile) -> int:

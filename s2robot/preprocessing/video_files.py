@@ -12,7 +12,7 @@ from typing import IO
 import imageio_ffmpeg
 import numpy as np
 
-from s2robot.errors import CorruptFileError
+from s2robot.errors import CorruptFileError, S2RobotError
 from s2robot.preprocessing.picture_files import (
     DEEP_GRAY,
     PICTURES,
@@ -36,7 +36,8 @@ _LOCAL = ("-hide_banner", "-nostdin", "-protocol_whitelist", "file,pipe")
 """A file may name others to open; no address on a network is opened."""
 _STRICT = ("-v", "error", "-xerror", "-err_detect", "explode")
 # "passthrough" repeats and drops no frame for a constant rate; frames are numbered anew, because
-# times closer than the rate that a file claims would be an error.
+# times closer than the rate that a file claims would be an error. Without "accurate_rnd" colors
+# depend on the processor.
 _OUTPUT = (
     *("-map", "0:V:0", "-fps_mode", "passthrough"),
     *("-vf", "settb=1/1000,setpts=N", "-enc_time_base", "1:1000"),
@@ -159,7 +160,13 @@ def _next_frame(pipe: IO[bytes]) -> np.ndarray | None:
     return np.frombuffer(data, np.uint8).reshape(shape) if whole else None
 
 
-def _damaged(path: Path, text: str) -> CorruptFileError:
+def _damaged(path: Path, text: str) -> S2RobotError:
+    if "Unrecognized option" in text:
+        return S2RobotError(
+            f"ffmpeg {imageio_ffmpeg.get_ffmpeg_version()} does not know an option that reading "
+            f"needs ({text.splitlines()[0]}); allowed: 5.1 or later. Update imageio-ffmpeg, or "
+            "unset IMAGEIO_FFMPEG_EXE"
+        )
     lines = [line.strip() for line in text.splitlines() if line.strip()]
     return CorruptFileError(
         f"{path} cannot be read as a video (ffmpeg: {lines[0]}). If players show it, write it "

@@ -201,7 +201,7 @@ def _(folder: Path) -> None:
     for time in ("N", "if(lt(N,8),N,2*N)"):
         shown = ("-vf", f"settb=1/90000,setpts='{time}*9000'", "-fps_mode", "passthrough")
         options = (*shown, "-enc_time_base", "1:90000", "-c:v", "libx264", "-qp", "1")
-        same(video(write_video(folder / "a.mp4", ramp(16), *options)), ramp(16), 4)
+        same(video(write_video(folder / "a.mkv", ramp(16), *options)), ramp(16), 4)
 
 
 @row("video", "rotation in the metadata, as phones write it")
@@ -220,7 +220,8 @@ def _(folder: Path) -> None:
     colors = np.broadcast_to(np.array([200, 30, 60], np.uint8), (2, 20, 30, 3)).copy()
     for span in ("tv", "pc"):
         for space in ("smpte170m", "bt709", "bt2020nc"):
-            scale = f"scale=out_color_matrix={space}:out_range={span}:flags=accurate_rnd"
+            matrix = space.removesuffix("nc")
+            scale = f"scale=out_color_matrix={matrix}:out_range={span}:flags=accurate_rnd"
             options = ("-vf", f"{scale},format=yuv444p", "-colorspace", space, *EXACT, "yuv444p")
             path = write_video(folder / "a.mkv", colors, "-color_range", span, *options)
             same(video(path), colors, 3)
@@ -300,6 +301,14 @@ def _(folder: Path) -> None:
         if path.suffix != ".webp":
             same(video(path), np.stack([np.roll(quarter(), 7 * i, axis=1) for i in range(6)]))
         assert len(video(path)) == 6
+
+
+@row("GIF", "animated, with parts that no frame fills")
+def _(folder: Path) -> None:
+    path = animations(folder)[2]
+    data = path.read_bytes()
+    path.write_bytes(data[:6] + bytes([200, 0]) + data[8:])  # a canvas wider than the frames
+    refused(lambda: video(path), "leaves a part of the picture empty")
 
 
 @row("all", "truncated or damaged")

@@ -37,7 +37,9 @@ def test_the_orientation_in_the_metadata_is_applied(tmp_path, ending, orientatio
     options = {"lossless": True} if ending == ".webp" else {}
     path = sideways(tmp_path / f"a{ending}", orientation, **options)
     with Image.open(path) as image:
+        image.load()
         expected = np.asarray(ImageOps.exif_transpose(image))
+    with Image.open(path) as image:
         found = as_rgb(image)
     assert found.shape == ((80, 40, 3) if orientation > 4 else (40, 80, 3))
     assert np.array_equal(found, expected)
@@ -71,13 +73,16 @@ def test_modes_with_colors_come_out_as_pillow_converts_them(mode):
     assert np.abs(as_rgb(Image.fromarray(COLORS).convert("CMYK")).astype(int) - COLORS).max() <= 1
 
 
-@pytest.mark.parametrize("mode", ["LA", "PA", "La", "RGBA", "RGBa"])
+@pytest.mark.parametrize("mode", ["LA", "La", "RGBA", "RGBa"])
 def test_opaque_pictures_with_an_alpha_channel_lose_it(mode):
-    source = Image.fromarray(GRAY).convert("RGBA")
-    straight = {"La": "LA"}.get(mode)
-    image = (source.convert(straight) if straight else source).convert(mode)
+    image = Image.fromarray(GRAY).convert("LA" if mode == "La" else "RGBA").convert(mode)
     assert image.mode == mode
     assert np.array_equal(as_rgb(image), np.dstack([GRAY] * 3))
+
+
+def test_an_opaque_palette_with_an_alpha_channel_gives_its_colors():
+    image = Image.fromarray(COLORS).convert("RGBA").convert("PA")
+    assert np.array_equal(as_rgb(image), np.asarray(image.convert("RGBA"))[..., :3])
 
 
 @pytest.mark.parametrize("mode", ["LA", "RGBA"])

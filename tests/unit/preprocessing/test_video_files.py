@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 from support.media_files import FFMPEG, quarter, ramp, write_png, write_video
 
-from s2robot.errors import CorruptFileError
+from s2robot.errors import CorruptFileError, S2RobotError
 from s2robot.preprocessing import video_files
 from s2robot.preprocessing.picture_files import PictureError
 from s2robot.preprocessing.video_files import read_video
@@ -54,7 +54,7 @@ def test_frames_of_common_codecs_come_once_each(tmp_path, ending):
 
 def test_a_variable_rate_repeats_and_drops_nothing(tmp_path):
     times = [0, 1, 2, 3, 4, 5, 6, 7, 16, 18, 20, 22, 24, 26, 28, 30]
-    assert off_by(with_times(tmp_path / "a.mp4", times, "-c:v", "libx264"), ramp(16)) <= 4
+    assert off_by(with_times(tmp_path / "a.mkv", times, "-c:v", "libx264"), ramp(16)) <= 4
 
 
 def test_frames_close_in_time_are_all_read(tmp_path):
@@ -97,7 +97,9 @@ def test_gray_levels_are_right_in_every_pixel_format(tmp_path, pixels, tolerance
 def test_colors_are_right_in_every_color_space_that_the_file_names(tmp_path, space, span):
     colors = np.array([[200, 30, 60], [20, 180, 90], [40, 70, 220], [128, 128, 0]], np.uint8)
     frames = np.broadcast_to(colors[:, None, None], (4, 20, 30, 3)).copy()
-    matrix = f"scale=out_color_matrix={space}:out_range={span}:flags=accurate_rnd"
+    matrix = (
+        f"scale=out_color_matrix={space.removesuffix('nc')}:out_range={span}:flags=accurate_rnd"
+    )
     tags = ("-colorspace", space, "-color_range", span)
     path = tmp_path / "a.mkv"
     write_video(path, frames, "-vf", f"{matrix},format=yuv444p", *tags, *EXACT, "yuv444p")
@@ -161,7 +163,8 @@ def test_truncated_videos_are_an_error_that_names_the_file(tmp_path, ending, par
 
 
 def test_damage_in_the_middle_is_an_error(tmp_path):
-    path = write_video(tmp_path / "a.mkv", np.concatenate([NOISE] * 4), *EXACT, "bgr0")
+    sums = ("-level", "3", "-slicecrc", "1", *EXACT, "bgr0")
+    path = write_video(tmp_path / "a.mkv", np.concatenate([NOISE] * 4), *sums)
     data = bytearray(path.read_bytes())
     data[len(data) // 2 : len(data) // 2 + 40] = bytes(40)
     path.write_bytes(data)
@@ -186,6 +189,28 @@ def test_a_file_with_sound_alone_is_refused(tmp_path):
 def test_a_missing_video_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"no video .*none\.mp4"):
         frames_of(tmp_path / "none.mp4")
+
+
+def test_other_processors_give_the_same_pixels(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mp4", NOISE, "-c:v", "libx264", "-pix_fmt", "yuv420p")
+    found = frames_of(path)
+    monkeypatch.setattr(video_files, "_LOCAL", (*video_files._LOCAL, "-cpuflags", "0"))
+    assert off_by(path, found) == 0
+
+
+@pytest.mark.parametrize("codec", ["libx264", "libx265", "libvpx-vp9", "libaom-av1", "mpeg4"])
+def test_frames_of_every_codec_of_cameras_and_data_sets_come_once_each(tmp_path, codec):
+    fast = ("-cpu-used", "8") if codec == "libaom-av1" else ()
+    path = write_video(tmp_path / "a.mkv", ramp(16), "-c:v", codec, *fast, "-pix_fmt", "yuv420p")
+    assert off_by(path, ramp(16)) <= 6
+
+
+def test_an_ffmpeg_that_is_too_old_is_named(tmp_path, monkeypatch):
+    path = write_video(tmp_path / "a.mkv", NOISE)
+    unknown = ("-fps_mode_of_later", "passthrough")
+    monkeypatch.setattr(video_files, "_OUTPUT", (*unknown, *video_files._OUTPUT))
+    with pytest.raises(S2RobotError, match=r"ffmpeg .* does not know an option.*imageio-ffmpeg"):
+        frames_of(path)
 
 
 @pytest.mark.parametrize("name", ["-i.mkv", "a b%03d.mkv", "http:x.mkv"])
@@ -238,17 +263,32 @@ def test_a_gray_gif_has_three_channels(tmp_path):
     assert off_by(animated(tmp_path / "a.gif", frames), np.stack([frames] * 3, axis=-1)) == 0
 
 
-@pytest.mark.parametrize("disposal", [0, 1, 2])
-def test_partial_frames_are_drawn_over_what_stays_of_the_one_before(tmp_path, disposal):
+@pytest.mark.parametrize("disposal", [0, 1, 2, [1, 3, 3, 1, 3]])
+def test_partial_frames_are_composed_as_ffmpeg_composes_them(tmp_path, disposal):
     options = {"disposal": disposal, "optimize": True, "duration": [50, 90, 10, 700, 20]}
-    assert off_by(animated(tmp_path / "a.gif", moving(), **options), moving()) == 0
-
-
-def test_frames_that_are_taken_back_are_composed_as_ffmpeg_composes_them(tmp_path):
-    path = animated(tmp_path / "a.gif", moving(), disposal=[1, 3, 3, 1, 3], optimize=True)
+    path = animated(tmp_path / "a.gif", moving(), **options)
     unchanged = ("-fps_mode", "passthrough", *EXACT, "bgr0", str(tmp_path / "b.mkv"))
     subprocess.run([*FFMPEG, "-i", str(path), *unchanged], check=True)
     assert off_by(path, frames_of(tmp_path / "b.mkv")) == 0
+
+
+def test_a_gif_whose_first_frame_leaves_a_part_empty_is_refused(tmp_path):
+    path = animated(tmp_path / "a.gif", moving())
+    data = bytearray(path.read_bytes())
+    data[6:8] = (200).to_bytes(2, "little")  # the canvas is wider than all frames
+    path.write_bytes(data)
+    with pytest.raises(PictureError, match=r"a\.gif: frame 0 .* leaves a part .* empty"):
+        frames_of(path)
+
+
+@pytest.mark.parametrize("disposal", [2, 3])
+def test_a_gif_whose_second_frame_leaves_a_cleared_part_empty_is_refused(tmp_path, disposal):
+    path = animated(tmp_path / "a.gif", moving(), disposal=[1, 1, 1, 1, 1])
+    data = path.read_bytes().replace(b"\x21\xf9\x04\x04", bytes([0x21, 0xF9, 4, 4 * disposal]), 1)
+    assert data != path.read_bytes()
+    path.write_bytes(data)
+    with pytest.raises(PictureError, match=r"a\.gif: frame 1 .* leaves a part .* empty"):
+        frames_of(path)
 
 
 def test_a_gif_with_holes_is_refused(tmp_path):

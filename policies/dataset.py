@@ -45,7 +45,8 @@ class TrajectoryData:
     embedding_shape: tuple[int, ...]
     """Shape of one embedding: a grid ``(gh, gw, C)`` or a vector ``(D,)``."""
     proprio: torch.Tensor
-    """``(N, P)`` float32, as measured (not normalized)."""
+    """``(N, P)`` float32, as measured (not normalized), in m and rad. A channel with a std below
+    5e-4 over the training frames is centered and not scaled."""
     actions: torch.Tensor
     """``(N, A)`` float32 in [-1, 1]; the gripper is the last entry."""
     episode_ends: torch.Tensor

@@ -17,7 +17,12 @@ from torch.nn import functional
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData
 from s2robot.policies.networks import build_network
-from s2robot.policies.pooling import Normalizer, SpatialSoftmaxHead, make_head
+from s2robot.policies.pooling import (
+    SMALLEST_MEASURED_STD,
+    Normalizer,
+    SpatialSoftmaxHead,
+    make_head,
+)
 
 _STORED_NAMES = {
     "embedding_normalizer.": "embedding_standardiser.",
@@ -106,7 +111,7 @@ class Policy(nn.Module):
             policy.embedding_normalizer = copy.deepcopy(normalized_like.embedding_normalizer)
             return policy
         frames = data.frames_of(data.train_episodes)
-        policy.proprio_normalizer.fit(data.proprio[frames])
+        policy.proprio_normalizer.fit(data.proprio[frames], SMALLEST_MEASURED_STD)
         if policy.embedding_dim:
             policy.embedding_normalizer.fit(policy._shaped(data.embedding[frames]))
         return policy

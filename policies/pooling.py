@@ -9,13 +9,22 @@ from torch import nn
 
 from s2robot.policies.config import PolicyConfig
 
-# A channel that hardly varies over the training frames is shifted, but not scaled.
-_SMALLEST_STD = 1e-6
+SMALLEST_STD = 1e-6
+"""Of embeddings, which have no unit."""
+SMALLEST_MEASURED_STD = 5e-4
+"""Of positions [m], angles [rad] and cosines of directions: half a millimeter, 0.03°. What
+pick-cube's tasks move varies by 1.6e-3 and more; what its controller leaves behind, the tilt of the
+gripper on ``easy``, by 3e-4 and less (``benchmarks/channels.py``). robomimic adds 1e-3 to every
+such std."""
 _CHUNK = 256
 
 
 class Normalizer(nn.Module):
     """Normalizer of the last axis to zero mean and unit variance, by stored statistics.
+
+    A channel that hardly varies over the training frames is centered and not scaled: with unit
+    variance its noise would count as much as what the robot does, and a small change of it later
+    would be far from all that was trained on.
 
     Args:
         width: size C of the last axis.
@@ -29,8 +38,14 @@ class Normalizer(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
 
-    def fit(self, values: torch.Tensor) -> None:
-        """Store the statistics of values ``(N, ..., C)`` over all but the last axis."""
+    def fit(self, values: torch.Tensor, smallest_std: float = SMALLEST_STD) -> None:
+        """Store the statistics of values ``(N, ..., C)`` over all but the last axis.
+
+        Args:
+            values: of the training frames.
+            smallest_std: channels with a lower one are not scaled, nor those that vary by no more
+                than their own rounding (half a step of ``values.dtype`` at their root mean square).
+        """
         total = torch.zeros(values.shape[-1], dtype=torch.float64)
         squares = torch.zeros_like(total)
         for chunk in values.split(_CHUNK):  # sums in float64, since values may be float16
@@ -40,8 +55,9 @@ class Normalizer(nn.Module):
         count = values[..., 0].numel()
         mean = total / count
         std = (squares / count - mean.square()).clamp(min=0).sqrt()
+        rounding = torch.finfo(values.dtype).eps / 2 * (squares / count).sqrt()
         self.mean.copy_(mean)
-        self.std.copy_(torch.where(std > _SMALLEST_STD, std, 1.0))
+        self.std.copy_(torch.where(std > rounding.clamp(min=smallest_std), std, 1.0))
 
     def forward(self, values: torch.Tensor) -> torch.Tensor:
         """Return normalized values, float32, in the same shape."""

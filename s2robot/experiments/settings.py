@@ -51,6 +51,8 @@ def policy_settings(job: TrainJob, variant: Variant) -> dict[str, Any]:
         "inference": None if encoder is None else encoder.inference,
         "versions": deciding_versions(),
     }
+    if variant.yaw:  # the gripper's tilt, which hardly varies, was once scaled to unit variance
+        content["policy"]["normalization"] = 2
     return jsonable(content)
 
 

@@ -13,7 +13,12 @@ from torch.nn import functional
 
 from s2robot.analysis.probes.intervals import split_episodes
 from s2robot.policies.config import PolicyConfig
-from s2robot.policies.pooling import Normalizer, SpatialSoftmaxHead, make_head
+from s2robot.policies.pooling import (
+    SMALLEST_MEASURED_STD,
+    Normalizer,
+    SpatialSoftmaxHead,
+    make_head,
+)
 from s2robot.utils.optim import cosine_schedule, parameter_groups, seeded
 from s2robot.utils.validation import require_at_least, require_fractions, require_positive
 
@@ -168,7 +173,8 @@ def fit_localizer(
     learn = torch.from_numpy(np.isin(episode, learn_episodes))
     localizer.normalizer.fit(inputs[learn].unflatten(-1, localizer.shape))
     localizer.target_mean.copy_(targets[learn].mean(dim=0))
-    localizer.target_std.copy_(targets[learn].std(dim=0).clamp(min=1e-6))
+    spread = targets[learn].std(dim=0)
+    localizer.target_std.copy_(torch.where(spread > SMALLEST_MEASURED_STD, spread, 1.0))
     _fit(localizer, inputs, targets, learn, config, seed)
     return localizer.eval()
 

@@ -27,7 +27,7 @@ RIDGE = 1e-6
 channels are redundant, too little to change a loss otherwise."""
 RESOLUTION = 1e-12
 """Lowest l / l0 that is distinguished from 0: about 40 bits."""
-_FLAT = 1e-9  # a channel is constant if its spread over its mean is below this
+_FLAT = 2.0**-24  # a channel with less spread over its mean is constant: float32's rounding
 
 
 # --------------------------------------------------------------------------------------- moments

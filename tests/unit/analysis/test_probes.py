@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from pathlib import Path
 from typing import Any
@@ -132,6 +133,17 @@ def test_embeddings_of_another_path_are_judged_by_the_same_head() -> None:
     clean = localizer.errors_mm(embeddings, spots_m)
     spoilt = localizer.errors_mm(embeddings.roll(3, dims=1), spots_m)  # a cell to the right
     assert spoilt.mean() > clean.mean() + 20
+
+
+def test_a_coordinate_that_hardly_varies_is_not_scaled_up() -> None:
+    """In meters: 2 micrometers of noise along y would count as much as 0.3 m along x."""
+    embeddings, spots_m, episode = blobs(100, seed=0)
+    spots_m[:, 1] = 0.1 + 2e-6 * np.random.default_rng(2).normal(size=100)
+    localizer = fit_localizer(
+        embeddings, (6, 6, 3), spots_m, episode, dataclasses.replace(QUICK, epochs=1)
+    )
+    assert localizer.target_std[1] == 1
+    assert 0.01 < localizer.target_std[0] < 0.3
 
 
 @pytest.mark.slow

@@ -234,6 +234,10 @@ def test_channels_that_tell_nothing() -> None:
     fitted, alone = fit_linear_map(made), moments_of(x, y)
     assert np.all(fitted.weights[-1] == 0)
     assert loss_on(fitted, made) == pytest.approx(loss_on(fit_linear_map(alone), alone), rel=1e-5)
+    level = np.float32(0.1)
+    rounding = np.where(np.arange(300) % 2, level, np.nextafter(level, np.float32(1)))[:, None]
+    rounded = fit_linear_map(moments_of(np.concatenate([x, rounding], axis=1), y))
+    assert np.all(rounded.weights[-1] == 0)
     constant = moments_of(np.ones((50, 3)), y[:50])
     assert loss_on(fit_linear_map(constant), constant) == pytest.approx(baseline_on(constant))
 

@@ -52,6 +52,18 @@ def name_of(demos: Path, **changes: Any) -> str:
     return policy_folder(job, Variant(job.variant)).name
 
 
+def test_policies_whose_normalization_changed_have_new_names_and_no_others(
+    demos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The gripper's tilt, a channel where it turns, is no longer scaled to unit variance."""
+    job, variant = train_job(demos), variant_of(demos)
+    before = policy_settings(job, variant)
+    assert "normalization" not in before["policy"]
+    monkeypatch.setattr(Variant, "yaw", True)
+    policy = {**before["policy"], "normalization": 2}
+    assert policy_settings(job, variant) == {**before, "policy": policy}
+
+
 def run_job(demos: Path, folder: Path, **changes: Any) -> RunJob:
     rollout = EvalConfig(num_envs=2, horizon=2, videos=0)
     job = train_job(demos, runs_dir=folder / "runs", seed=changes.pop("seed", 0))

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import io
 
 import pytest
@@ -46,6 +47,18 @@ def test_acting_gives_the_predictions_that_validation_scores(kind: str, shape: t
         predicted = policy.predict(embedding[found.index], proprio[found.index])[found.mask]
     torch.testing.assert_close(play(policy, data, [5])[:, 0], predicted, atol=1e-5, rtol=0)
     assert predicted.abs().max() <= 1
+
+
+def test_proprioception_that_hardly_varies_is_centered_and_not_scaled_up() -> None:
+    data = make_data((5,))
+    proprio = data.proprio.clone()
+    generator = torch.Generator().manual_seed(0)
+    proprio[:, 0] = 0.3 + 2e-6 * torch.randn(len(proprio), generator=generator)
+    policy = make_policy(small("mlp"), dataclasses.replace(data, proprio=proprio))
+    frames = data.frames_of(data.train_episodes)
+    found = policy.normalize_proprio(proprio[frames])
+    assert found[:, 0].abs().max() < 1e-4
+    assert found[:, 1:].std(dim=0, correction=0) == pytest.approx(1, abs=1e-3)
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -4,7 +4,12 @@ import pytest
 import torch
 
 from s2robot.policies.config import PolicyConfig
-from s2robot.policies.pooling import Normalizer, SpatialSoftmaxHead, make_head
+from s2robot.policies.pooling import (
+    SMALLEST_MEASURED_STD,
+    Normalizer,
+    SpatialSoftmaxHead,
+    make_head,
+)
 
 
 def test_standardizer_gives_zero_mean_and_unit_variance() -> None:
@@ -19,6 +24,41 @@ def test_standardizer_gives_zero_mean_and_unit_variance() -> None:
     torch.testing.assert_close(result.mean(dim=(0, 1)), torch.zeros(3), atol=1e-4, rtol=0)
     std = result.std(dim=(0, 1), correction=0)
     torch.testing.assert_close(std, torch.tensor([1.0, 1.0, 0.0]), atol=1e-4, rtol=0)
+
+
+def normalized_std(values: torch.Tensor, *smallest: float) -> list[float]:
+    normalizer = Normalizer(values.shape[-1])
+    normalizer.fit(values, *smallest)
+    return normalizer(values).std(dim=0, correction=0).tolist()
+
+
+def test_proprioception_below_half_a_millimeter_is_not_scaled_up() -> None:
+    """In m and rad: a tool's path, a gripper, a slight turn, a controller's tilt, solver noise."""
+    stds = torch.tensor([6e-2, 1e-2, 1.6e-3, 3e-4, 2e-6])
+    noise = torch.randn(2000, 5, generator=torch.Generator().manual_seed(0))
+    noise = (noise - noise.mean(dim=0)) / noise.std(dim=0, correction=0)
+    found = normalized_std(0.5 + noise * stds, SMALLEST_MEASURED_STD)
+    assert found == pytest.approx([1, 1, 1, 3e-4, 2e-6], rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("dtype", "level", "step"), [(torch.float16, 1.5, 2**-10), (torch.float32, 1000.0, 2**-14)]
+)
+def test_an_embedding_that_only_rounds_is_not_scaled_up(
+    dtype: torch.dtype, level: float, step: float
+) -> None:
+    """A channel that takes two neighboring numbers of its type, beside one that takes many."""
+    flips = (torch.arange(1000) % 2).double()
+    many = torch.arange(1000).double() / 100
+    values = torch.stack([level + step * flips, level + many], dim=1).to(dtype)
+    assert len(values[:, 0].unique()) == 2
+    assert normalized_std(values) == pytest.approx([step / 2, 1], rel=0.02)
+
+
+def test_a_small_embedding_that_varies_is_scaled() -> None:
+    """Embeddings have no unit: what is small beside others may be all that a channel says."""
+    values = torch.randn(1000, 1, generator=torch.Generator().manual_seed(0)) * 1e-4 + 1e-3
+    assert normalized_std(values.half()) == pytest.approx([1], rel=1e-3)
 
 
 def test_spatial_softmax_finds_a_peak() -> None:

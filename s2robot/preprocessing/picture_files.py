@@ -61,10 +61,27 @@ def as_rgb(image: Image.Image) -> np.ndarray:
     image.load()
     if image.mode == "F" or image.mode.startswith("I"):
         raise PictureError(f"the picture is {DEEP_GRAY} (mode {image.mode})")
-    upright = ImageOps.exif_transpose(image)
     if image.mode in ("LA", "PA", "La", "RGBA", "RGBa") or "transparency" in image.info:
-        require_opaque(np.asarray(_converted(upright, "RGBA"))[..., 3])
-    return np.array(_converted(upright, "RGB"))
+        require_opaque(np.asarray(_converted(image, "RGBA"))[..., 3])
+    return _upright(np.array(_converted(image, "RGB")), _orientation(image))
+
+
+def _orientation(image: Image.Image) -> int:
+    """Return the orientation in the metadata; 1 if there is none, or none that can be read."""
+    try:
+        found = image.getexif().get(_ORIENTATION, 1)
+    except Exception:  # of many kinds, for metadata that viewers ignore
+        return 1
+    return found if found in range(2, 9) else 1
+
+
+def _upright(frame: np.ndarray, orientation: int) -> np.ndarray:
+    """Turn a frame; the picture's other metadata is left out, as odd entries stop Pillow."""
+    if orientation == 1:
+        return frame
+    picture = Image.fromarray(frame)
+    picture.getexif()[_ORIENTATION] = orientation
+    return np.array(ImageOps.exif_transpose(picture))
 
 
 def _converted(image: Image.Image, mode: str) -> Image.Image:
@@ -249,7 +266,7 @@ def _rounded(image: ImageFile.ImageFile, path: str | Path | bytes) -> Image.Imag
         alpha = np.where((values == np.uint16(key)).all(axis=-1), 0, 255).astype(np.uint8)
         rounded = np.dstack([rounded, alpha])
     result = Image.fromarray(rounded)
-    result.getexif()[_ORIENTATION] = image.getexif().get(_ORIENTATION, 1)
+    result.getexif()[_ORIENTATION] = _orientation(image)
     return result
 
 

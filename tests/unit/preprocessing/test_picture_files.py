@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import struct
 
 import numpy as np
 import pytest
@@ -56,6 +57,39 @@ def test_a_picture_to_turn_clockwise_has_its_white_quarter_at_the_upper_right(tm
 @pytest.mark.parametrize("value", [0, 9, 300])
 def test_an_orientation_that_does_not_exist_changes_nothing(tmp_path, value):
     assert np.array_equal(read_picture(sideways(tmp_path / "a.png", value)), quarter())
+
+
+def _exif_of(*entries):
+    """Return EXIF with entries (tag, type, count, four bytes of value)."""
+    head = b"Exif\0\0MM\0*\0\0\0\x08" + struct.pack(">H", len(entries))
+    return head + b"".join(struct.pack(">HHI4s", *entry) for entry in entries) + bytes(4)
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize(
+    "others",
+    [
+        [(0x0132, 1, 1, b"\xff\xff\0\0"), (0x828D, 10, 1, b"\0\0\0\x08")],
+        [(0x9000, 99, 1, bytes(4)), (0x011A, 5, 1, b"\0\0\xff\xff")],
+        [(0x8769, 4, 1, b"\0\0\0\x08"), (0x927C, 7, 900, b"\0\0\0\x08")],
+    ],
+)
+def test_odd_metadata_beside_the_orientation_does_no_harm(tmp_path, ending, others):
+    exif = _exif_of((0x112, 3, 1, b"\0\6\0\0"), *others)
+    Image.fromarray(quarter()).save(tmp_path / f"a{ending}", exif=exif)
+    found = read_picture(tmp_path / f"a{ending}").astype(int)
+    assert np.abs(found - np.rot90(quarter(), -1)).max() < 60
+
+
+@pytest.mark.filterwarnings("ignore::UserWarning")
+@pytest.mark.parametrize("ending", [".jpg", ".png", ".webp"])
+@pytest.mark.parametrize(
+    "exif", [b"Exif\0\0garbage, garbage", b"Exif\0\0MM", _exif_of((0x112, 2, 2, b"6\0\0\0"))]
+)
+def test_metadata_that_cannot_be_read_names_no_orientation(tmp_path, ending, exif):
+    Image.fromarray(quarter()).save(tmp_path / f"a{ending}", exif=exif)
+    assert read_picture(tmp_path / f"a{ending}").shape == (40, 80, 3)
 
 
 def test_a_decoded_picture_is_turned_too_and_is_not_changed(tmp_path):

@@ -62,6 +62,23 @@ def test_too_few_frames_are_refused(tmp_path):
         keep(tmp_path, 63)
 
 
+@pytest.mark.parametrize(
+    "odd", [frame(0, (9, 9)), np.zeros((8, 12), np.uint8), np.zeros((8, 12, 3), np.float32)]
+)
+@pytest.mark.parametrize("place", [0, 1, 300])
+def test_a_frame_unlike_the_others_is_named_with_its_source_and_leaves_no_shard(
+    tmp_path, odd, place
+):
+    frames = [frame(i) for i in range(310)]
+    frames[place] = odd
+    if place == 0 and odd.shape == (9, 9, 3):
+        place = 1  # the first frame is the measure
+    message = rf"test frames: frame {place} \(counted from 0\) is"
+    with pytest.raises(S2RobotError, match=message):
+        kept_shards(tmp_path, "a", lambda: iter(frames), "test frames")
+    assert not [*tmp_path.rglob("*.npy")]
+
+
 def test_frames_of_another_shape_are_refused_and_leave_no_shard(tmp_path):
     with pytest.raises(ValueError):
         write_shard(tmp_path / "s.npy", [frame(0), frame(1, (9, 9))], (2, 8, 12, 3))

@@ -30,8 +30,9 @@ from s2robot.envs.visual_perturbations import (
     draw_appearance,
     perturbed_scene,
 )
-from s2robot.errors import unknown
+from s2robot.errors import MismatchError, unknown
 from s2robot.utils.deprecation import moved_names
+from s2robot.utils.provenance import simulation_change
 
 __all__ = ["CONTROLLERS", "CONTROL_DT_S", "STAGES", "PickCubeEnv"]
 
@@ -292,11 +293,15 @@ class PickCubeEnv(gym.Env):
     # ----------------------------------------------------------------- copies
     def __getstate__(self) -> dict[str, Any]:
         episode = {"state": self.get_state(), "motion": self._sim.motion}
+        episode["mujoco"] = mujoco.__version__
         kept = {name: value for name, value in vars(self).items() if name not in _REBUILT}
         return {**kept, _EPISODE: episode}
 
     def __setstate__(self, saved: dict[str, Any]) -> None:
         episode = saved[_EPISODE]
+        change = simulation_change(episode["mujoco"], mujoco.__version__)
+        if change is not None:
+            raise MismatchError(f"this copy of an environment could not go on as it did: {change}")
         vars(self).update({name: value for name, value in saved.items() if name != _EPISODE})
         self._build()
         self.set_state(episode["state"])

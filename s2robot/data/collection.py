@@ -6,6 +6,7 @@ The file holds the expert's actions without the noise as labels, in robomimic's 
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.utils.io import atomic_path, digest_of, locked, read_json, write_json
 from s2robot.utils.progress import progress_bar
-from s2robot.utils.provenance import provenance
+from s2robot.utils.provenance import RESULTS_VERSION, provenance, simulation_change, versions
 from s2robot.utils.validation import require_fractions
 
 SEEDS_PER_COLLECTION = 10_000
@@ -84,7 +85,8 @@ def collect(config: CollectConfig) -> Demonstrations:
         The data set, opened and checked.
 
     Raises:
-        MismatchError: the file, or the episodes of an interrupted collection, have other settings.
+        MismatchError: the file, or the episodes of an interrupted collection, have other settings
+            or were simulated by a MuJoCo that differs.
         S2RobotError: the expert fails too often in this environment.
     """
     path = config.path
@@ -96,6 +98,12 @@ def collect(config: CollectConfig) -> Demonstrations:
         raise MismatchError(
             f"{path} was collected with {demos.meta['recipe']}, but the settings are "
             f"{config.recipe()}; give another out="
+        )
+    if demos.simulation_change is not None:
+        raise MismatchError(
+            f"{path} was collected under another MuJoCo than the installed one: "
+            f"{demos.simulation_change}. Install the former, or collect again with another out= "
+            "(data_dir= of train and sweep); demos.path= of train takes the file as it is"
         )
     return demos
 
@@ -122,13 +130,31 @@ def _collect_parts(config: CollectConfig, folder: Path) -> None:
 
 def _claim(folder: Path, config: CollectConfig) -> None:
     """Refuse to mix the parts of two collections."""
-    record = folder / "recipe.json"
+    record, made_with = folder / "recipe.json", folder / "made_with.json"
     if record.exists() and read_json(record) != config.recipe():
         raise MismatchError(
             f"{folder} holds episodes of an interrupted collection with other settings "
             f"({read_json(record)}); finish that collection, delete the folder or give another out="
         )
+    now = {"mujoco": versions()["mujoco"], "s2robot_rows": RESULTS_VERSION}
+    if record.exists():
+        _check_made_with(folder, read_json(made_with) if made_with.exists() else {}, now)
+    else:
+        write_json(made_with, now)
     write_json(record, config.recipe())
+
+
+def _check_made_with(folder: Path, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    """Refuse to continue the episodes of another simulation."""
+    before = there.get("mujoco", "of an unknown version")
+    change = simulation_change(before, now["mujoco"])
+    if change is None and there.get("s2robot_rows") != now["s2robot_rows"]:
+        change = "this release of s2robot simulates otherwise than the one before"
+    if change is not None:
+        raise MismatchError(
+            f"{folder} holds episodes of an interrupted collection that must not be continued: "
+            f"{change}. Delete the folder, or give another out="
+        )
 
 
 def _gather(config: CollectConfig, env: PickCubeEnv, folder: Path) -> tuple[list[Episode], int]:

@@ -17,6 +17,7 @@ from s2robot.envs.controllers import EE_STEP_M, JOINT_STEP_RAD
 from s2robot.envs.levels import get_level
 from s2robot.errors import CorruptFileError, unknown
 from s2robot.utils.io import atomic_path, digest_of, sha256_bytes
+from s2robot.utils.provenance import change_since
 from s2robot.utils.records import record_of
 
 FORMAT = 1
@@ -237,6 +238,14 @@ class Demonstrations:
         ]
         masks = [self.train_episodes.tolist(), self.valid_episodes.tolist()]
         return digest_of([self.digest, self.env_name, self.env_kwargs, masks, content])
+
+    @property
+    def simulation_change(self) -> str | None:
+        """What separates the MuJoCo that simulated them from the installed one; None if nothing.
+
+        None also where the file does not name a version.
+        """
+        return change_since(self.meta.get("provenance"))
 
     @property
     def level(self) -> str:

@@ -16,7 +16,7 @@ from s2robot.envs.rendering import select_gl
 from s2robot.errors import CorruptFileError
 from s2robot.utils.io import atomic_path, digest_of, locked
 from s2robot.utils.progress import tracked
-from s2robot.utils.provenance import RESULTS_VERSION, versions
+from s2robot.utils.provenance import RESULTS_VERSION, simulation
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class RenderedFrames:
             "kind": "mujoco",
             "camera": dataclasses.asdict(self._camera),
             "env": self._demos.env_kwargs,
-            "mujoco": versions()["mujoco"],
+            "mujoco": simulation(),
             "gl": select_gl(),
             "scene": RESULTS_VERSION,
         }

@@ -22,7 +22,11 @@ from s2robot.errors import MismatchError, unknown
 from s2robot.evaluation.episode_rows import RunFolder
 from s2robot.evaluation.episode_videos import record_episodes, replay
 from s2robot.evaluation.eval_info import write_eval_info
-from s2robot.evaluation.identity import RECORD_FORMAT, camera_record
+from s2robot.evaluation.identity import (
+    RECORD_FORMAT,
+    camera_record,
+    warn_of_other_simulation,
+)
 from s2robot.evaluation.initial_states import InitialStates, condition_of
 from s2robot.evaluation.latency import batch_latency, single_frame_latency
 from s2robot.evaluation.results import Summary, summarize
@@ -217,6 +221,7 @@ class _Run:
     def claim(self, fresh: bool) -> None:
         """Take the folder for this run, or raise a MismatchError before anything is written."""
         self.check_task()
+        warn_of_other_simulation(self.header.provenance)
         if fresh:
             self.folder.clear()
         self.folder.claim(self.identity(), self.initial_states)

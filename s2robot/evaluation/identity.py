@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
 from s2robot.envs.rendering import select_gl
+from s2robot.utils.provenance import change_since
 
 RECORD_FORMAT = 2
 """Format of ``run.json``, ``cell.json`` and the rows. Those of format 1 name neither the settings
@@ -20,6 +22,24 @@ def camera_record(frames: Mapping[str, Any]) -> dict[str, Any] | None:
         frames: source of the frames, from the header of the policy.
     """
     return {**frames["camera"], "gl": select_gl()} if frames else None
+
+
+def warn_of_other_simulation(trained: Mapping[str, Any]) -> None:
+    """Warn where a policy was trained under another MuJoCo than the one that evaluates it.
+
+    Its results are not pooled with those of other policies, since reports compare versions.
+
+    Args:
+        trained: ``provenance`` of the policy file.
+    """
+    change = change_since(trained)
+    if change is not None:
+        warnings.warn(
+            f"the policy was trained under another MuJoCo than the installed one: {change}. "
+            "Its success may differ from that under its own",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def differences(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -115,7 +116,7 @@ class Variant:
         """Demonstrations; they are collected where there are none."""
         config = self.config
         if config.demos.path is not None:
-            return Demonstrations(config.demos.path)
+            return _opened(config.demos.path)
         return collect(
             CollectConfig(
                 level=config.level,
@@ -228,3 +229,17 @@ class Variant:
         if self.config.scale_weights:
             words.append(f"weights {','.join(f'{w:g}' for w in self.config.scale_weights)}")
         return " ".join(words)
+
+
+def _opened(path: Path) -> Demonstrations:
+    """Open demonstrations that the user names, with a warning where another MuJoCo made them."""
+    demos = Demonstrations(path)
+    if demos.simulation_change is not None:
+        warnings.warn(
+            f"{path} was collected under another MuJoCo than the installed one: "
+            f"{demos.simulation_change}. Frames are drawn by the installed one, and rollouts run "
+            "in it; the labels are those of the other",
+            UserWarning,
+            stacklevel=2,
+        )
+    return demos

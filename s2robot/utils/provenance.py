@@ -1,12 +1,15 @@
-"""Provenance of a result: machine, versions, commit."""
+"""Provenance of a result: machine, versions, commit; which versions may be pooled."""
 
 from __future__ import annotations
 
 import functools
 import os
 import platform
+import re
 import subprocess
 import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -36,6 +39,8 @@ def _version(package: str) -> str:
 def deciding_versions() -> dict[str, Any]:
     """Return the versions that two results must share to be of one run, as short as is safe.
 
+    MuJoCo's is the name of its generation, since not every release changes the simulation.
+
     Examples:
         >>> sorted(deciding_versions())
         ['mujoco', 'pillow', 'robomimic', 's2robot_rows', 'timm', 'torch']
@@ -44,7 +49,18 @@ def deciding_versions() -> dict[str, Any]:
         package: ".".join(_version(package).split("+")[0].split(".")[:numbers])
         for package, numbers in _DECIDING.items()
     }
-    return {"s2robot_rows": RESULTS_VERSION, **found}
+    return {"s2robot_rows": RESULTS_VERSION, **found, "mujoco": simulation()}
+
+
+@functools.cache
+def simulation() -> str:
+    """Return the generation of the installed MuJoCo, which decides frames and motions.
+
+    Examples:
+        >>> simulation() == simulation_generation(versions()["mujoco"])
+        True
+    """
+    return simulation_generation(_version("mujoco").split("+")[0])
 
 
 @functools.cache
@@ -109,3 +125,98 @@ def provenance() -> dict[str, Any]:
         "versions": versions() | optional_versions(),
         "commit": git_commit(),
     }
+
+
+# --------------------------------------------------------------------------- releases of MuJoCo
+@dataclass(frozen=True)
+class Boundary:
+    """A release from which on the simulation differs from the releases before it."""
+
+    first: tuple[int, int, int]
+    """The release."""
+    name: str
+    """Name of the generation in records: one of its releases. A generation may come back."""
+    change: str
+    """What MuJoCo changed there."""
+
+
+BOUNDARIES = (
+    Boundary((3, 3, 3), "3.3.5", "the first release that builds the scene"),
+    Boundary((3, 3, 6), "3.3.7", "warm start of the solver, which is a part of states"),
+    Boundary((3, 4, 0), "3.4.0", "contacts; the release notes name no cause"),
+    Boundary((3, 5, 0), "3.10.0", "velocity derivatives of actuators whose force is clamped"),
+    Boundary((3, 7, 0), "3.8.0", "midpoint integration of free bodies"),
+    Boundary((3, 8, 1), "3.10.0", "midpoint integration restricted; contacts as in 3.5.0 again"),
+    Boundary((3, 11, 0), "3.11.0", "gyroscopic derivatives of free bodies; solver ends earlier"),
+    Boundary((3, 12, 0), "3.14.0", "contacts of boxes; texture coordinates of primitives"),
+    Boundary((3, 15, 0), "3.17.0", "damping of actuators by dampratio"),
+)
+"""Measured by ``benchmarks/mujoco_versions.py``. Within a generation, one control step from equal
+states differs by less than 1e-9 rad or m, and pictures are equal."""
+NEWEST_TESTED = (3, 17, 0)
+"""A later release is a generation of its own until it has been measured."""
+
+
+def simulation_generation(version: str) -> str:
+    """Return the name of the generation of a MuJoCo release: one of its releases.
+
+    Args:
+        version: of MuJoCo, such as ``mujoco.__version__``.
+
+    Returns:
+        The name. A release that was not measured (before the first boundary, after the newest
+        tested one, a pre-release) is a generation of its own, named by itself.
+
+    Examples:
+        >>> simulation_generation("3.15.0"), simulation_generation("3.17.0")
+        ('3.17.0', '3.17.0')
+        >>> simulation_generation("3.12.0"), simulation_generation("3.99.1")
+        ('3.14.0', '3.99.1')
+    """
+    release = _parsed(version)
+    if release is None or not BOUNDARIES[0].first <= release <= NEWEST_TESTED:
+        return version
+    return [b.name for b in BOUNDARIES if b.first <= release][-1]
+
+
+def simulation_change(one: str, other: str) -> str | None:
+    """Return what separates two MuJoCo releases, naming both; None within a generation.
+
+    Args:
+        one: version of the first.
+        other: version of the second.
+
+    Examples:
+        >>> simulation_change("3.16.0", "3.17.0")
+        >>> simulation_change("3.14.0", "3.17.0")
+        'MuJoCo 3.14.0 and 3.17.0 differ (3.15.0: damping of actuators by dampratio)'
+    """
+    if simulation_generation(one) == simulation_generation(other):
+        return None
+    releases = _parsed(one), _parsed(other)
+    if None in releases or max(releases) > NEWEST_TESTED or min(releases) < BOUNDARIES[0].first:  # pyright: ignore[reportOperatorIssue, reportArgumentType, reportCallIssue]
+        return f"MuJoCo {one} and {other} were not compared with each other"
+    low, high = sorted(releases)  # pyright: ignore[reportArgumentType]
+    between = [b for b in BOUNDARIES if low < b.first <= high]
+    listed = "; ".join(f"{'.'.join(map(str, b.first))}: {b.change}" for b in between)
+    return f"MuJoCo {one} and {other} differ ({listed})"
+
+
+def change_since(record: Any) -> str | None:
+    """Return what separates the MuJoCo of a record from the installed one; None if nothing does.
+
+    Args:
+        record: ``provenance()`` of a file; one that names no version counts as the installed one.
+
+    Examples:
+        >>> change_since(provenance())
+        >>> change_since({"versions": "unknown"})
+    """
+    found = record.get("versions") if isinstance(record, Mapping) else None
+    there = found.get("mujoco") if isinstance(found, Mapping) else None
+    return simulation_change(there, versions()["mujoco"]) if isinstance(there, str) else None
+
+
+def _parsed(version: str) -> tuple[int, int, int] | None:
+    found = re.fullmatch(r"(\d+)\.(\d+)\.(\d+)", version)
+    return None if found is None else (int(found[1]), int(found[2]), int(found[3]))

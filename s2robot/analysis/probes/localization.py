@@ -15,7 +15,7 @@ from s2robot.envs.levels import get_level
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.errors import CorruptFileError
 from s2robot.utils.io import atomic_path, digest_of, locked
-from s2robot.utils.provenance import versions
+from s2robot.utils.provenance import simulation
 
 FIRST_SEED = 880_000
 """Seed of the first environment; demonstrations and evaluations use other seeds."""
@@ -89,7 +89,7 @@ def localization_data(
     camera = camera or get_level(level).camera
     env = PickCubeEnv(level=level, image_camera=camera, image_size=size)
     recipe = {"env": env.env_kwargs(), "episodes": episodes, "resets": resets, "seed": seed}
-    key = digest_of({**recipe, "mujoco": versions()["mujoco"]})[:16]
+    key = digest_of({**recipe, "mujoco": simulation()})[:16]
     path = Path(folder) / f"{level}-{camera}-{size}-{key}.npz"
     try:
         with locked(path):

@@ -23,7 +23,7 @@ from s2robot.envs.segmentation import SEGMENTS, segment_of_geom
 from s2robot.errors import CorruptFileError, unknown
 from s2robot.utils.io import atomic_path, digest_of, locked
 from s2robot.utils.progress import tracked
-from s2robot.utils.provenance import versions
+from s2robot.utils.provenance import simulation
 from s2robot.utils.validation import require_at_least
 
 FARTHEST_M = 10.0
@@ -67,9 +67,9 @@ class SceneConfig:
             raise ValueError("episodes and resets are both 0; at least one must be above 0")
 
     def key(self) -> str:
-        """Return the digest of all settings that decide the content, and of MuJoCo's version."""
+        """Return the digest of all settings that decide the content, and of MuJoCo's generation."""
         level = dataclasses.asdict(get_level(self.level))
-        made_with = {"task": level, "format": FORMAT, "mujoco": versions()["mujoco"]}
+        made_with = {"task": level, "format": FORMAT, "mujoco": simulation()}
         return digest_of({**dataclasses.asdict(self), **made_with})[:16]
 
 

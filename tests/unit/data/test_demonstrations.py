@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from support.damage import attempt, mutations
 
+from s2robot.data import collection
 from s2robot.data.collection import CollectConfig, collect
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.data.rendered_frames import CameraConfig, RenderedFrames
@@ -92,6 +93,60 @@ def test_collecting_again_takes_the_file_up(demos):
 def test_other_settings_are_refused(demos):
     with pytest.raises(MismatchError, match="give another out="):
         collect(CollectConfig(level="easy", episodes=5, out=demos.path))
+
+
+def another_mujoco(monkeypatch, version: str) -> None:
+    for module in ("data.collection", "utils.provenance"):
+        monkeypatch.setattr(f"s2robot.{module}.versions", lambda: {"mujoco": version})
+
+
+def recorded(demos: Demonstrations, path: Path, version: str) -> Path:
+    """Return a copy whose record names another release of MuJoCo."""
+    path.write_bytes(demos.path.read_bytes())
+    with h5py.File(path, "r+") as file:
+        meta = json.loads(file["data"].attrs["s2robot"])  # type: ignore[arg-type]
+        meta["provenance"]["versions"]["mujoco"] = version
+        file["data"].attrs["s2robot"] = json.dumps(meta)
+    return path
+
+
+def test_a_file_of_a_mujoco_that_differs_is_not_taken_for_a_collection(
+    demos, tmp_path, monkeypatch
+):
+    another_mujoco(monkeypatch, "3.17.0")
+    settings = CollectConfig(level="easy", episodes=4, out=tmp_path / "a", valid_share=0.25)
+    recorded(demos, tmp_path / "a", "3.14.0")
+    with pytest.raises(MismatchError, match=r"3\.14\.0 and 3\.17\.0 differ .3\.15\.0: damping"):
+        collect(settings)
+    recorded(demos, tmp_path / "a", "3.15.0")
+    assert collect(settings).digest == demos.digest
+
+
+def test_an_interrupted_collection_is_not_continued_by_a_mujoco_that_differs(tmp_path, monkeypatch):
+    settings = CollectConfig(level="easy", episodes=2, out=tmp_path / "a")
+    folder = tmp_path / "a.parts"
+    folder.mkdir()
+    another_mujoco(monkeypatch, "3.11.0")
+    collection._claim(folder, settings)
+    collection._claim(folder, settings)
+    another_mujoco(monkeypatch, "3.17.0")
+    with pytest.raises(MismatchError, match=r"3\.11\.0 and 3\.17\.0 differ .*Delete the folder"):
+        collect(settings)
+    (folder / "made_with.json").unlink()
+    with pytest.raises(MismatchError, match=r"of an unknown version and 3\.17\.0"):
+        collect(settings)
+    assert not settings.path.exists()
+
+
+def test_an_interrupted_collection_is_not_continued_by_code_that_simulates_otherwise(
+    tmp_path, monkeypatch
+):
+    settings = CollectConfig(level="easy", episodes=2, out=tmp_path / "a")
+    (tmp_path / "a.parts").mkdir()
+    collection._claim(tmp_path / "a.parts", settings)
+    monkeypatch.setattr(collection, "RESULTS_VERSION", -1)
+    with pytest.raises(MismatchError, match="this release of s2robot simulates otherwise"):
+        collect(settings)
 
 
 @pytest.mark.process
@@ -200,7 +255,7 @@ def test_frames_name_everything_that_decides_their_pixels(demos, tmp_path, monke
     for name, value in (
         ("RESULTS_VERSION", -1),
         ("select_gl", lambda: "another"),
-        ("versions", lambda: {"mujoco": "0"}),
+        ("simulation", lambda: "0"),
     ):
         with monkeypatch.context() as patched:
             patched.setattr(f"{module}.{name}", value)

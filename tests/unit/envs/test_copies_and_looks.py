@@ -19,6 +19,7 @@ from s2robot.envs import ENV_ID
 from s2robot.envs.domain_randomization import RandomScenes
 from s2robot.envs.expert import JointSpaceExpert, ScriptedExpert
 from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.errors import MismatchError
 
 COPIES: dict[str, Callable[[Any], Any]] = {
     "pickle": lambda env: pickle.loads(pickle.dumps(env)),
@@ -163,6 +164,14 @@ def test_a_pickle_goes_on_in_another_process(tmp_path):
     env.step(env.action_space.sample())
     env.reset()
     assert found == ["5", env.get_state().tobytes().hex()]
+
+
+def test_a_pickle_from_a_mujoco_that_differs_is_refused(monkeypatch):
+    monkeypatch.setattr("mujoco.__version__", "3.14.0")
+    saved = pickle.dumps(PickCubeEnv())
+    monkeypatch.setattr("mujoco.__version__", "3.15.0")
+    with pytest.raises(MismatchError, match=r"could not go on .*3\.14\.0 and 3\.15\.0"):
+        pickle.loads(saved)
 
 
 # ------------------------------------------------------------------------------------------ looks

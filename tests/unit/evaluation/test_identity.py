@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -179,3 +180,21 @@ def test_the_policy_file_counts(tmp_path, initial_states):
     assert made["sha256"] == read_json(tmp_path / "run.json")["policy"]
     with pytest.raises(MismatchError, match="policy differ"):
         take(tmp_path, initial_states, header={"sha256": "policy-2"})
+
+
+def test_a_policy_from_a_mujoco_that_differs_is_evaluated_with_a_warning(
+    tmp_path, initial_states, monkeypatch
+):
+    monkeypatch.setattr("s2robot.utils.provenance.versions", lambda: {"mujoco": "3.17.0"})
+    header = {"provenance": {"versions": {"mujoco": "3.11.0"}}}
+    with pytest.warns(UserWarning, match=r"3\.11\.0 and 3\.17\.0 differ .*texture coordinates"):
+        take(tmp_path / "a", initial_states, header=header)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for found in (
+            {},
+            {"versions": {}},
+            {"versions": ["mujoco"]},
+            {"versions": {"mujoco": "3.16.0"}},
+        ):
+            take(tmp_path / "b", initial_states, header={"provenance": found})

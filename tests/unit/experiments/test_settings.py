@@ -24,6 +24,7 @@ from s2robot.policies.config import PolicyConfig
 from s2robot.training.hyperparameter_search import SearchConfig
 from s2robot.training.trainer import TrainConfig
 from s2robot.utils.io import read_json
+from s2robot.utils.provenance import deciding_versions, simulation_generation
 
 SECTIONS = "task demonstrations camera encoder policy train search rollout inference versions"
 SEARCH = SearchConfig(trials=2, epochs=1, hidden=(8, 16))
@@ -234,3 +235,22 @@ def test_settings_survive_json(demos: Path) -> None:
     assert (
         module.policy_digest(job, Variant(job.variant))[:10] == name_of(demos, search=SEARCH)[-10:]
     )
+
+
+def test_named_demonstrations_of_a_mujoco_that_differs_are_taken_with_a_warning(
+    demos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("s2robot.utils.provenance.versions", lambda: {"mujoco": "3.4.0"})
+    with pytest.warns(UserWarning, match=r"collected under another MuJoCo .* and 3\.4\.0"):
+        assert variant_of(demos).demos.num_episodes == 3
+
+
+def test_policies_of_releases_of_mujoco_that_simulate_alike_have_one_name(
+    demos: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = []
+    for version in ("3.15.0", "3.17.0", "3.14.0"):
+        found = {**deciding_versions(), "mujoco": simulation_generation(version)}
+        monkeypatch.setattr("s2robot.experiments.settings.deciding_versions", lambda f=found: f)
+        names.append(name_of(demos))
+    assert names[0] == names[1] != names[2]

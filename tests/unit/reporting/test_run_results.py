@@ -49,6 +49,7 @@ def test_a_rate_of_several_seeds_is_for_further_seeds_and_of_one_seed_for_this_p
         {"inference": {"runtime": {"name": "int8"}}},
         {"demonstrations": {"digest": "other"}},
         {"versions": {"torch": "2.16"}},
+        {"versions": {"torch": "2.15", "mujoco": "3.14.0"}},
         {"task": {"env": {"level": "precise", "control": "joint_delta"}}},
     ],
 )

@@ -13,6 +13,7 @@ from s2robot.reporting.setting_differences import (
     value,
     words,
 )
+from s2robot.utils.provenance import simulation_generation
 
 
 def settings(backbone: str = "vit", **sections: Any) -> dict[str, Any]:
@@ -56,3 +57,11 @@ def test_a_section_that_one_run_lacks_differs_as_a_whole():
 def test_long_values_and_long_lists_are_cut():
     assert value("x" * 100) == "x" * 24 + "…"
     assert in_short([str(i) for i in range(9)]) == "0; 1; 2; 3; 4; 5; and 3 more"
+
+
+def test_runs_of_two_releases_of_mujoco_are_kept_apart_and_both_are_named():
+    one = settings(versions={"mujoco": simulation_generation("3.11.0")})
+    other = settings(versions={"mujoco": simulation_generation("3.17.0")})
+    assert group_key(one) != group_key(other)
+    assert baseline_key(one) != baseline_key(other)
+    assert words(shared_changes(one, other)) == ["versions.mujoco 3.11.0 against 3.17.0"]

@@ -39,7 +39,8 @@ from s2robot.reporting.run_results import ComparisonGroup, RunResult, group_runs
 from s2robot.reporting.variances import measured_components
 from s2robot.stats.power import LEAST_SEEDS
 from s2robot.stats.sample_sizes import Measured, Question, forecast
-from s2robot.utils.console import OUTPUT
+from s2robot.utils.console import MESSAGES, OUTPUT
+from s2robot.utils.progress import duration
 
 RUNS_DIR = "runs/decide"
 _REFUSED = {
@@ -84,6 +85,7 @@ def main(argv: list[str]) -> int:
     )
     for each in sweep.rounds():
         _print_round(sweep, each)
+        MESSAGES.print(_progress(sweep, each.seed, runs.seconds_per_run()))
     _print_verdicts(sweep)
     if sweep.rates:
         report = make_report(runs_dir / "cells", plan.metric)
@@ -206,6 +208,16 @@ def _print_round(sweep: SequentialSweep, each: Round) -> None:
             f"{_points(evidence.differences)} points (seeds so far: {len(evidence.seeds)}); "
             f"e-value {evidence.e_values[-1]:.3g}, {p_text(evidence.adjusted_p)}: {verdict}"
         )
+
+
+def _progress(sweep: SequentialSweep, seed: int, seconds_per_run: float | None) -> str:
+    """Return how many runs are left at most after a round, and the time that they take."""
+    most = sweep.most_runs_left(seed)
+    text = f"round {seed + 1} of at most {sweep.max_seeds} is done"
+    if not most:
+        return text
+    time = "" if seconds_per_run is None else f", {duration(most * seconds_per_run)}"
+    return f"{text}; left at most: {most} runs{time}; decided pairs end it earlier"
 
 
 def _print_verdicts(sweep: SequentialSweep) -> None:

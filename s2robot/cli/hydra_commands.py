@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shlex
 import shutil
 import traceback
@@ -15,11 +16,12 @@ from rich.text import Text
 
 from s2robot.cli.renamed_keys import with_new_keys
 from s2robot.utils.config import command, from_config, override
-from s2robot.utils.console import OUTPUT
+from s2robot.utils.console import MESSAGES, OUTPUT
 from s2robot.utils.io import write_json
 
 if TYPE_CHECKING:
     from s2robot.experiments.jobs import RunJob
+    from s2robot.experiments.run_progress import RunTimes, SweepProgress
 
 
 def collect(config: DictConfig) -> None:
@@ -81,15 +83,48 @@ def sweep_run(config: DictConfig) -> None:
     from s2robot.experiments.pipeline import execute_run
 
     record = Path(config.runs_dir) / "failed" / _digest(config) / "error.json"
-    try:
-        summary = execute_run(run_job(config))
-    except Exception as error:
-        plain = _nested(config)
-        write_json(record, {"error": f"{type(error).__name__}: {error}", "config": plain})
-        OUTPUT.print(traceback.format_exc())
+    with _times(config) as times:
+        try:
+            summary = execute_run(run_job(config), times=times)
+        except Exception as error:
+            plain = _nested(config)
+            write_json(record, {"error": f"{type(error).__name__}: {error}", "config": plain})
+            OUTPUT.print(traceback.format_exc())
+            return
+        record.unlink(missing_ok=True)
+        OUTPUT.print(str(summary))
+
+
+_progress: list[SweepProgress] = []
+"""Progress of the sweep that this process began; empty in processes of other launchers."""
+
+
+def _times(config: DictConfig) -> contextlib.AbstractContextManager[RunTimes | None]:
+    """Return the context of a run, which shows the progress and takes the run's times."""
+    from s2robot.experiments.run_progress import SweepProgress
+
+    progress = _progress[-1] if _progress else SweepProgress.read(Path(config.runs_dir))
+    plain: Any = OmegaConf.to_container(config, resolve=True)
+    return contextlib.nullcontext() if progress is None else progress.run(plain)
+
+
+def _begin_progress(argv: list[str], together: bool) -> None:
+    """Begin the progress of a sweep's runs; without one where another sweeper chooses them."""
+    from s2robot.experiments.run_progress import SweepProgress, planned_run
+
+    _progress.clear()
+    own = [word for word in argv if not word.startswith(("hydra/", "hydra."))]
+    runs_dir = Path(_setting(argv, "runs_dir", "runs"))
+    (runs_dir / "progress" / "sweep.json").unlink(missing_ok=True)
+    if any(word.startswith("hydra/sweeper") for word in argv):
         return
-    record.unlink(missing_ok=True)
-    OUTPUT.print(str(summary))
+    with contextlib.suppress(ValueError):  # Hydra itself explains it
+        plain: list[Any] = [
+            OmegaConf.to_container(c, resolve=True) for c in expand("sweep", own, {})
+        ]
+        in_turn = not any(word.startswith("hydra/launcher") for word in argv)
+        runs = map(planned_run, plain)
+        _progress.append(SweepProgress.begin(runs_dir, runs, in_turn, together))
 
 
 def run_job(config: DictConfig) -> RunJob:
@@ -148,6 +183,7 @@ def sweep_begin(argv: list[str]) -> list[str]:
     """Delete the records of failures of earlier sweeps; return further arguments for Hydra."""
     shutil.rmtree(Path(_setting(argv, "runs_dir", "runs")) / "failed", ignore_errors=True)
     seeds = _swept_seeds(argv)
+    _begin_progress(argv, bool(seeds) or any(w.startswith("train_together=") for w in argv))
     return [f"train_together=[{','.join(map(str, seeds))}]"] if seeds else []
 
 
@@ -176,6 +212,8 @@ def sweep_finish(argv: list[str]) -> int:
     from s2robot.reporting.report import make_report
 
     runs_dir = Path(_setting(argv, "runs_dir", "runs"))
+    if _progress:
+        MESSAGES.print(_progress.pop().last_line())
     failed = failed_runs(runs_dir)
     for name, message in failed:
         OUTPUT.print(Text("failed", style="red"), f"{name}: {message}")
@@ -208,6 +246,12 @@ def _digest(config: DictConfig) -> str:
 def _setting(argv: list[str], name: str, default: str) -> str:
     """Return a setting as Hydra reads it: without its quotes."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
 
     words = [word for word in argv if word.startswith(f"{name}=")]
-    return str(OverridesParser.create().parse_override(words[-1]).value()) if words else default
+    if not words:
+        return default
+    try:
+        return str(OverridesParser.create().parse_override(words[-1]).value())
+    except HydraException:  # Hydra itself explains it
+        return words[-1].split("=", 1)[1]

@@ -8,6 +8,7 @@ features, hyperparameters, policies and episodes are stored under names made of 
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,12 +26,13 @@ from s2robot.experiments.policy_training import policy_folder as policy_folder
 from s2robot.experiments.policy_training import train_run as train_run
 from s2robot.experiments.run_folders import NOT_DESCRIBED
 from s2robot.experiments.run_folders import failed_runs as failed_runs
-from s2robot.experiments.settings import read_training, run_record, training_record
+from s2robot.experiments.run_progress import RunTimes
+from s2robot.experiments.settings import POLICY, read_training, run_record, training_record
 from s2robot.experiments.variant import Variant
-from s2robot.policies.checkpoint import PolicyHeader, load_policy
+from s2robot.policies.checkpoint import PolicyHeader, load_policy, read_header
 from s2robot.utils.console import MESSAGES, OUTPUT
 from s2robot.utils.devices import resolve_device
-from s2robot.utils.io import write_json
+from s2robot.utils.io import read_jsonl, write_json
 
 
 def initial_states_for(job: EvalJob, env_kwargs: dict[str, Any]) -> InitialStates:
@@ -104,12 +106,15 @@ def _rebuild_encoder(job: EvalJob, spec: EncoderSpec) -> FrameEncoder:
     )
 
 
-def execute_run(job: RunJob, log: Callable[[str], None] = OUTPUT.print) -> Summary:
+def execute_run(
+    job: RunJob, log: Callable[[str], None] = OUTPUT.print, times: RunTimes | None = None
+) -> Summary:
     """Train and evaluate one run; results that exist are reused.
 
     Args:
         job: settings of the run.
         log: gets one line about the run, and one about each level after the first.
+        times: is filled in.
 
     Returns:
         The summary of the first level.
@@ -119,11 +124,24 @@ def execute_run(job: RunJob, log: Callable[[str], None] = OUTPUT.print) -> Summa
         f"run: {variant.config.level}, {variant.label}, {job.train.policy.kind}, "
         f"seed {job.train.seed}"
     )
+    times = RunTimes() if times is None else times
+    times.trained = not (policy_folder(job.train, variant) / POLICY).exists()
+    started = time.monotonic()
     path = train_run(job.train, variant, job.train_together)
+    times.training_s = time.monotonic() - started
+    before = _episodes(path.parent)
     summaries = {level: _evaluate_run(job, variant, path, level) for level in job.levels}
+    times.rollout_s = time.monotonic() - started - times.training_s
+    times.episodes = _episodes(path.parent) - before
+    times.folder = str(eval_folder(EvalJob(path, level=job.levels[0]), read_header(path).level))
     for level in job.levels[1:]:
         log(f"on {level}: {summaries[level]}")
     return summaries[job.levels[0]]
+
+
+def _episodes(folder: Path) -> int:
+    """Return the number of episodes in a policy's folder, of all levels."""
+    return sum(len(read_jsonl(path)) for path in folder.rglob("episodes.jsonl"))
 
 
 def _evaluate_run(job: RunJob, variant: Variant, path: Path, level: str) -> Summary:

@@ -9,6 +9,7 @@ from typing import Any
 from s2robot.errors import MismatchError
 from s2robot.experiments.jobs import EvalJob, RunJob
 from s2robot.experiments.pipeline import eval_folder, execute_run, policy_folder
+from s2robot.experiments.run_progress import RunTimes
 from s2robot.experiments.settings import policy_settings
 from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import read_header
@@ -55,6 +56,8 @@ class SeedRuns:
 
     def __init__(self, jobs: Sequence[RunJob], metric: str) -> None:
         self.jobs, self.metric = jobs, metric
+        self.times: list[RunTimes] = []
+        """What each run of this call did, and how long that took."""
         self._keys: dict[int, str] = {}
 
     def rate(self, variant: int, seed: int, together: Sequence[int]) -> float:
@@ -64,7 +67,9 @@ class SeedRuns:
             MismatchError: the folder of the run holds more initial states.
         """
         job = dataclasses.replace(self._job(variant, seed), train_together=tuple(together))
-        summary = execute_run(job)
+        times = RunTimes()
+        summary = execute_run(job, times=times)
+        self.times.append(times)
         if summary.episodes != job.n:
             raise MismatchError(
                 f"seed {seed} of variant {variant + 1} has {summary.episodes} episodes, not "
@@ -73,6 +78,11 @@ class SeedRuns:
         if variant not in self._keys:
             self._keys[variant] = self._key(job)
         return getattr(summary, self.metric).estimate
+
+    def seconds_per_run(self) -> float | None:
+        """Return the mean time of the runs that were not there before [s]; None without one."""
+        new = [each for each in self.times if each.trained or each.episodes]
+        return sum(each.training_s + each.rollout_s for each in new) / len(new) if new else None
 
     def key(self, variant: int) -> str | None:
         """Return the digest of the settings in a variant's finished runs; None if it has none."""

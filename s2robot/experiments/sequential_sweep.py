@@ -184,6 +184,14 @@ class SequentialSweep:
         """Return the numbers of the variants that failed too often in this call."""
         return [variant for variant, count in enumerate(self._in_a_row) if count >= MOST_FAILURES]
 
+    def most_runs_left(self, seed: int) -> int:
+        """Return the number of runs after a round, if no further pair is decided.
+
+        Args:
+            seed: of the round.
+        """
+        return sum(len(self._wanted(later)) for later in range(seed + 1, self.max_seeds))
+
     def _wanted(self, seed: int) -> list[int]:
         pairs = [self.plan.pairs[number] for number in self.family.undecided]
         given_up = set(self.given_up())

@@ -198,9 +198,9 @@ def control_warnings(group: ComparisonGroup, metric: str) -> list[Problem]:
 
 
 _LOW_GROUND_TRUTH = (
-    "a policy that reads the cube's true position fails as well, so the demonstrations, the budget "
-    "or the policy limit success here, and what an encoder is worth shows little or not at all. "
-    "Give more demonstrations (demos.episodes=) or more training (budget=standard) first"
+    "a policy that reads the cube's true position is not reliable either, so the demonstrations, "
+    "the budget or the policy limit success here, and what an encoder is worth shows little or not "
+    "at all. Give more demonstrations (demos.episodes=) or more training (budget=standard) first"
 )
 _HIGH_BLIND = (
     "a policy without eyes succeeds, so these initial states show less of what an encoder is "

@@ -7,6 +7,8 @@ a command can be copied, and a table in a pipe has the width of its content.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from rich.console import Console, ConsoleDimensions
 
 PIPED_WIDTH = 100_000
@@ -31,6 +33,10 @@ class _Console(Console):
     def size(self, new_size: tuple[int, int]) -> None:
         self._width, self._height = new_size
 
+    def __reduce__(self) -> tuple[Callable[..., Console], tuple[bool, bool, int]]:
+        """Make the console anew in another process, as launchers of sweeps need it."""
+        return _remade, (self.stderr, self.quiet, self.columns)
+
 
 def make_console(*, stderr: bool = False, quiet: bool = False, columns: int = 0) -> Console:
     """Return a console that prints text as it is.
@@ -49,6 +55,10 @@ def make_console(*, stderr: bool = False, quiet: bool = False, columns: int = 0)
     )
     console.columns = columns
     return console
+
+
+def _remade(stderr: bool, quiet: bool, columns: int) -> Console:
+    return make_console(stderr=stderr, quiet=quiet, columns=columns)
 
 
 OUTPUT = make_console()

@@ -120,18 +120,20 @@ class Bar:
             self._lines.close()
 
 
-def live_progress(*columns: ProgressColumn, shown: bool) -> Progress:
+def live_progress(*columns: ProgressColumn, shown: bool, transient: bool = False) -> Progress:
     """Return bars on standard error whose descriptions are no markup; prints go above them.
 
     Args:
         columns: behind the description.
         shown: False shows nothing.
+        transient: leave nothing behind.
     """
     return Progress(
         TextColumn("{task.description}", markup=False),
         *columns,
         console=MESSAGES,
         disable=not shown,
+        transient=transient,
         redirect_stdout=sys.stdout.isatty(),
     )
 

@@ -40,6 +40,9 @@ class SyntheticRuns:
         self.keys[variant] = digest_of(json.loads((run / "cell.json").read_text())["settings"])
         return float(outcomes.mean())
 
+    def seconds_per_run(self) -> float | None:
+        return 60.0
+
     def key(self, variant: int) -> str | None:
         return self.keys.get(variant)
 

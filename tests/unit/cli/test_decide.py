@@ -94,6 +94,17 @@ def test_one_pair_is_decided_in_three_seeds_with_status_zero(capsys):
     assert record()["pairs"][0]["verdict"] == "better"
 
 
+def test_each_round_says_how_much_is_left_at_most(capsys):
+    main(["decide", *PAIR])
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("round")]
+    done = [f"round {number} of at most 32 is done" for number in (1, 2, 3)]
+    assert lines == [
+        f"{done[0]}; left at most: 62 runs, 62 min; decided pairs end it earlier",
+        f"{done[1]}; left at most: 60 runs, 60 min; decided pairs end it earlier",
+        done[2],
+    ]
+
+
 @pytest.mark.slow
 def test_the_report_names_the_test_and_the_seeds_that_failed(diverging, monkeypatch, capsys):
     monkeypatch.setattr(decide, "make_report", MAKE_REPORT)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shlex
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
@@ -11,11 +12,11 @@ from omegaconf import OmegaConf
 from support.synthetic_runs import outcomes, write_run
 
 from s2robot.cli import hydra_commands
-from s2robot.cli.hydra_commands import sweep_finish, train
+from s2robot.cli.hydra_commands import expand, sweep_begin, sweep_finish, sweep_run, train
 from s2robot.cli.main import main
 from s2robot.experiments import pipeline
 from s2robot.utils.config import command, override
-from s2robot.utils.io import write_json
+from s2robot.utils.io import read_json, write_json
 
 FOLDER = "a long folder/" + 12 * "runs[1]/" + "[bold]"
 
@@ -64,3 +65,61 @@ def test_an_error_with_brackets_is_one_line(capsys: pytest.CaptureFixture) -> No
     printed = capsys.readouterr().err
     assert printed.startswith("error: ")
     assert FOLDER in printed.splitlines()[0]
+
+
+def planned(tmp_path: Path, *words: str) -> dict[str, Any] | None:
+    sweep_begin([override("runs_dir", tmp_path / "runs[1]"), *words])
+    path = tmp_path / "runs[1]" / "progress" / "sweep.json"
+    return read_json(path) if path.exists() else None
+
+
+def test_a_sweep_begins_with_a_plan_of_its_runs(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "scales=[1],[1,2]", "encoder=blind,r3m-resnet18", "seed=0,1,2")
+    assert plan is not None
+    assert (len(plan["runs"]), plan["in_turn"], plan["together"]) == (12, True, True)
+    assert sum(run["baseline"] for run in plan["runs"]) == 6
+
+
+def test_runs_of_another_launcher_are_not_in_turn(tmp_path: Path) -> None:
+    plan = planned(tmp_path, "seed=0,1", "hydra/launcher=joblib", "hydra.launcher.n_jobs=2")
+    assert plan is not None
+    assert (len(plan["runs"]), plan["in_turn"], plan["together"]) == (2, False, False)
+
+
+@pytest.mark.parametrize("words", [["hydra/sweeper=optuna"], ["nothing=1"], ["seed=[0"]])
+def test_without_a_list_of_runs_there_is_no_plan(tmp_path: Path, words: list[str]) -> None:
+    assert planned(tmp_path) is not None
+    assert planned(tmp_path, *words) is None
+
+
+@pytest.mark.parametrize("other_process", [False, True])
+def test_each_run_of_a_sweep_shows_how_far_the_sweep_is(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture,
+    other_process: bool,
+) -> None:
+    def fake(job: Any, times: Any) -> str:
+        if job.train.seed == 1:
+            raise ValueError("no [seed] 1")
+        times.folder, times.rollout_s, times.episodes = str(tmp_path), 90.0, job.n
+        return f"seed {job.train.seed} is done"
+
+    monkeypatch.setattr(pipeline, "execute_run", fake)
+    write_json(tmp_path / "summary.json", {})
+    words = ["encoder=blind", "seed=0,1,2", f"runs_dir={tmp_path}"]
+    further = sweep_begin(words)
+    if other_process:
+        hydra_commands._progress.clear()
+    for config in expand("sweep", [*words, *further], {}):
+        sweep_run(config)
+    assert sweep_finish(words) == 1
+    printed = capsys.readouterr()
+    lines = [line for line in printed.err.splitlines() if line.startswith("sweep:")]
+    assert lines[0] == "sweep: 0 of 3 runs finished, time left not known yet"
+    assert lines[1].startswith("sweep: 1 of 3 runs finished, ")
+    assert lines[2].startswith("sweep: 1 of 3 runs finished, 1 failed, ")
+    assert "seed 0 is done\n" in printed.out
+    assert "failed precise, blind (1,2), mlp, seed 1: ValueError: no [seed] 1\n" in printed.out
+    if not other_process:
+        assert lines[3].startswith("sweep: 2 of 3 runs finished, 1 failed after ")

@@ -64,6 +64,18 @@ def test_seeds_are_trained_together_and_evaluated_one_by_one(demos, tmp_path):
     assert list(cells(tmp_path)) == [0]
 
 
+def test_the_time_of_a_run_is_that_of_new_runs(demos, tmp_path):
+    runs = SeedRuns([run_job(demos, tmp_path)], "success_once")
+    assert runs.seconds_per_run() is None
+    runs.rate(0, 0, [0])
+    [first] = runs.times
+    assert (first.trained, first.episodes) == (True, N)
+    assert runs.seconds_per_run() == first.training_s + first.rollout_s > 0
+    runs.rate(0, 0, [0])  # is there already
+    assert (runs.times[1].trained, runs.times[1].episodes) == (False, 0)
+    assert runs.seconds_per_run() == first.training_s + first.rollout_s
+
+
 def test_a_run_with_further_initial_states_is_refused(demos, tmp_path):
     job = run_job(demos, tmp_path)
     execute_run(dataclasses.replace(job, n=2 * N))

@@ -129,7 +129,7 @@ def write_rates(root, rates, seeds=3, **settings):
             "ground-truth position",
             "0.0 % [0 to 2]: a policy that",
         ),
-        ({"state": 0.5, SMALL: 0.3}, "ground-truth position", "fails as well"),
+        ({"state": 0.5, SMALL: 0.3}, "ground-truth position", "is not reliable either"),
         ({"none": 0.5, SMALL: 0.6}, "blind", "a policy without eyes succeeds"),
         ({SMALL: 0.0, LARGE: 0.0}, "every encoder near 0 %", "level=easy"),
         ({SMALL: 1.0, LARGE: 1.0}, "every encoder near 100 %", "level=precise"),

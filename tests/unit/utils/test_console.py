@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import io
+import pickle
 
 import pytest
 from rich.table import Table
@@ -52,3 +53,9 @@ def test_all_output_uses_the_shared_consoles() -> None:
             if name.split(".")[-1] in ("Console", "track") and path.name != "console.py":
                 made.append(f"{path}:{name}")
     assert made == []
+
+
+def test_a_console_reaches_the_processes_of_a_launcher() -> None:
+    copies = [pickle.loads(pickle.dumps(each)) for each in (OUTPUT, MESSAGES)]
+    assert [copy.stderr for copy in copies] == [False, True]
+    assert pickle.loads(pickle.dumps(make_console(columns=130))).columns == 130

@@ -38,6 +38,8 @@ def resize(images: Tensor, shape: tuple[int, int], pixels: Preprocessing) -> Ten
         return pillow(images, shape, pixels.interpolation)
     if pixels.resampler == "uint8" and pixels.antialias:
         return pytorch(images, shape, pixels.interpolation)
+    if shape[1] == 1:  # PyTorch's antialiasing needs it there: findings/torch_one_column.sh
+        images = images.contiguous(memory_format=torch.channels_last)
     floats = F.interpolate(
         images.float(), size=shape, mode=pixels.interpolation, antialias=pixels.antialias
     )
@@ -52,9 +54,9 @@ def to_bytes(images: Tensor) -> Tensor:
 def pytorch(images: Tensor, shape: tuple[int, int], interpolation: str) -> Tensor:
     """Resize as PyTorch's antialiased 8-bit kernel does, bit for bit.
 
-    That kernel is for processors alone; elsewhere the same integer arithmetic is done. One pixel
-    wide or high, it mistakes the order of the image in memory: it stops with AVX2, and has other
-    pixels without.
+    That kernel is for processors alone; elsewhere the same integer arithmetic is done. Where a side
+    is one pixel it mistakes the order of the image in memory: it stops with AVX2, and has wrong
+    pixels without (``findings/torch_one_column.sh``).
 
     Args:
         images: ``(B, C, H, W)`` uint8.

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 
 from s2robot.backbones import Preprocessing
 from s2robot.preprocessing import resize as rules
-from s2robot.preprocessing.fixed_point import resized
+from s2robot.preprocessing.fixed_point import antialiased_weights, resized
 from s2robot.preprocessing.resize import height_comes_first, pillow, pytorch, resize
 
 SHAPES = [(24, 32), (50, 64), (96, 128), (48, 20), (20, 64), (1, 9), (9, 1), (1, 1)]
@@ -76,6 +76,27 @@ def test_the_order_in_memory_changes_no_pixel(resampler: str, order: torch.memor
         assert torch.equal(resize(frames.contiguous(memory_format=order), shape, pixels), expected)
         each = [resize(frames[i : i + 1], shape, pixels) for i in range(2)]
         assert torch.equal(torch.cat(each), expected)
+
+
+@pytest.mark.parametrize("order", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("resampler", ["float", "uint8"])
+@pytest.mark.parametrize("old", [(48, 64), (48, 1), (6, 10)])
+@pytest.mark.parametrize("new", [(9, 1), (80, 1), (1, 1), (1, 9)])
+def test_one_row_or_column_is_right_in_every_order_of_memory(
+    new: tuple[int, int],
+    old: tuple[int, int],
+    resampler: str,
+    interpolation: str,
+    order: torch.memory_format,
+) -> None:
+    frames = (noise(*old) // 2 + 64).contiguous(memory_format=order)
+    down, across = (
+        torch.from_numpy(antialiased_weights(old[i], new[i], interpolation)) for i in range(2)
+    )
+    found = resize(frames, new, Preprocessing(8, interpolation=interpolation, resampler=resampler))
+    tolerance = 0.05 if resampler == "float" else 1.5
+    assert (found - down @ frames.double() @ across.T).abs().max() <= tolerance
 
 
 PIXELS_OF_A_PROCESSOR = """

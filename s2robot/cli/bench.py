@@ -55,6 +55,7 @@ def main(argv: list[str]) -> int:
     frames = frames_from(options.frames_from, height, width, options.count + WARM_UP_FRAMES)
     if options.calibrate:
         _calibrate(encoder, options, console)
+    MESSAGES.print("preparing runtimes")
     paths, left_out = make_paths(encoder, options.runtime, options.reuse, (height, width))
     rows = measure(paths, frames, options.hz, show=not options.json)
     record = {

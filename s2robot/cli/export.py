@@ -11,7 +11,7 @@ from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import ENCODER_OPTIONS, EncoderSpec
 from s2robot.export.onnx import OPSET, Exported, export_encoder
 from s2robot.policies.checkpoint import PolicyHeader, read_header
-from s2robot.utils.console import OUTPUT
+from s2robot.utils.console import MESSAGES, OUTPUT
 
 _DESCRIPTION = """\
 Write an encoder as one ONNX file from camera frames, uint8 RGB (batch, H, W, 3), to embeddings,
@@ -37,6 +37,7 @@ def main(argv: list[str]) -> int:
     header = read_header(options.policy) if options.policy else None
     frame_shape = frame_shape_of(options.frame or _frame_of(header))
     encoder, note = _encoder(options, header, frame_shape)
+    MESSAGES.print("exporting, then comparing the file with PyTorch in each runtime")
     exported = export_encoder(
         encoder, options.out, frame_shape, options.opset, options.half, options.force
     )

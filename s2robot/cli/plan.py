@@ -38,6 +38,7 @@ from s2robot.stats.sample_sizes import (
     smallest_differences,
 )
 from s2robot.utils.console import OUTPUT
+from s2robot.utils.progress import tracked
 
 _EXAMPLES = """\
 examples:
@@ -52,13 +53,14 @@ def main(argv: list[str]) -> int:
     options = _parser().parse_args(argv)
     question = Question(options.difference, options.power, options.alpha, options.comparisons)
     measured = _measured(options)
+    designs = tracked(STATES, "simulating s2robot decide", not options.json)
     found = _Sizes(
         question,
         measured,
         smallest_differences(question, measured),
         cheapest(question, measured),
         least_seeds(question, measured),
-        tuple(forecast(question, measured, states) for states in STATES),
+        tuple(forecast(question, measured, states) for states in designs),
     )
     if options.json:
         OUTPUT.print_json(data=found.record())

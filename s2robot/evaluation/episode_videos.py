@@ -11,6 +11,7 @@ import numpy as np
 from PIL import Image
 
 from s2robot.utils.io import atomic_path
+from s2robot.utils.progress import tracked
 
 CAMERA = "front"  # near the cube, whatever the policy's camera
 STRIP_FRAMES = 8
@@ -97,6 +98,7 @@ def record_episodes(
     count: int,
     replay_frames: Callable[[int], Sequence[np.ndarray]],
     fps: float,
+    progress: bool = False,
 ) -> dict[str, tuple[str, ...]]:
     """Write videos of the first successes and failures, and strips of the failures.
 
@@ -106,12 +108,14 @@ def record_episodes(
         count: of each kind.
         replay_frames: index of an episode to its frames.
         fps: frames per second of the videos.
+        progress: show a progress bar.
 
     Returns:
         "videos" and "strips": paths relative to `folder`.
     """
     videos, strips = [], []
-    for kind, index in pick_episodes(rows, count):
+    picked = list(pick_episodes(rows, count))
+    for kind, index in tracked(picked, "recording videos", progress and bool(picked)):
         video = folder / "videos" / f"{kind}_{index:05d}.mp4"
         strip = folder / "strips" / f"{kind}_{index:05d}.png"
         if not video.exists() or (kind == "failure" and not strip.exists()):

@@ -34,7 +34,7 @@ from s2robot.evaluation.rollout import Actor, Agent, Encoder, episode_row, roll_
 from s2robot.evaluation.vector_env import CameraView, VectorEnv, make_vector_env
 from s2robot.policies.checkpoint import PolicyHeader, check_action_space
 from s2robot.utils.io import locked
-from s2robot.utils.progress import tracked
+from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import deciding_versions, provenance
 from s2robot.utils.validation import require_integers
 
@@ -140,7 +140,7 @@ def evaluate(  # noqa: PLR0913
         run.roll_out(progress)
         summary = summarize(folder.rows(), **run.measure())
         folder.write(summary)  # before the videos, which need a renderer that baselines do not need
-        summary = dataclasses.replace(summary, **run.record())
+        summary = dataclasses.replace(summary, **run.record(progress))
         folder.write(summary)
         info = folder.path / "eval_info.json"
         write_eval_info(info, initial_states.level, folder.rows(), folder.timing(), summary.videos)
@@ -262,16 +262,19 @@ class _Run:
         self.folder.forget_summary()
         envs = make_vector_env(self.env_kwargs, config.num_envs, self.view, config.workers)
         try:
-            for start in tracked(starts, "rolling out", progress):
-                self._roll_out_batch(envs, start)
+            steps = len(starts) * self.env.level.horizon
+            with progress_bar("rolling out, steps of all batches", steps, progress) as bar:
+                for start in starts:
+                    self._roll_out_batch(envs, start, bar.advance)
         finally:
             envs.close()
 
-    def _roll_out_batch(self, envs: VectorEnv, start: int) -> None:
+    def _roll_out_batch(self, envs: VectorEnv, start: int, on_step: Callable[[], None]) -> None:
         states = self.initial_states.states[start : start + self.config.num_envs]
         padding = np.repeat(states[-1:], self.config.num_envs - len(states), axis=0)
         horizon = self.env.level.horizon
-        episodes = roll_out(self._batch_agent(), envs, np.concatenate([states, padding]), horizon)
+        states_and_padding = np.concatenate([states, padding])
+        episodes = roll_out(self._batch_agent(), envs, states_and_padding, horizon, on_step)
         first = self.initial_states.first + start
         rows = [
             {"index": first + i, "condition": condition_of(state), **episode_row(episodes, i)}
@@ -292,11 +295,12 @@ class _Run:
         described = {} if runtime is None else {"runtime": runtime.describe()}
         return {"latency_ms": latency, "provenance": {**provenance(), **described}}
 
-    def record(self) -> dict[str, tuple[str, ...]]:
+    def record(self, progress: bool) -> dict[str, tuple[str, ...]]:
         """Write videos of the first successes and failures, and strips of the failures."""
         rows = self.folder.rows()[: len(self.initial_states)]
         fps = self.env.metadata["render_fps"]
-        return record_episodes(self.folder.path, rows, self.config.videos, self._replay, fps)
+        videos = self.config.videos
+        return record_episodes(self.folder.path, rows, videos, self._replay, fps, progress)
 
     def _replay(self, index: int) -> list[np.ndarray]:
         number = index - self.initial_states.first

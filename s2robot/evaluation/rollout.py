@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -106,7 +106,13 @@ class Episodes:
     """Durations of each step's parts for the whole batch [ms]: encode, policy, env, render."""
 
 
-def roll_out(agent: Agent, envs: VectorEnv, states: np.ndarray, horizon: int) -> Episodes:
+def roll_out(
+    agent: Agent,
+    envs: VectorEnv,
+    states: np.ndarray,
+    horizon: int,
+    on_step: Callable[[], None] = lambda: None,
+) -> Episodes:
     """Run every environment from its initial state to the horizon.
 
     Args:
@@ -114,6 +120,7 @@ def roll_out(agent: Agent, envs: VectorEnv, states: np.ndarray, horizon: int) ->
         envs: B environments.
         states: initial states (B, D), as the environments' ``get_state`` returns them.
         horizon: control steps T.
+        on_step: is called after each control step.
 
     Raises:
         S2RobotError: an action is not finite, or an environment process hung or died.
@@ -134,6 +141,7 @@ def roll_out(agent: Agent, envs: VectorEnv, states: np.ndarray, horizon: int) ->
         durations_s = (encoded - start, selected - encoded, step.env_s, rendered_s)
         for series, seconds in zip(times.values(), durations_s, strict=True):
             series.append(round(1000 * seconds, 3))
+        on_step()
     info = {key: np.stack([s.info[key] for s in steps], axis=1) for key in INFO_KEYS}
     gaps = [np.linalg.norm(s.obs["ee_pos"] - s.obs["cube_pos"], axis=-1) for s in steps]
     return Episodes(np.stack(actions, axis=1), info, np.stack(gaps, axis=1), times)

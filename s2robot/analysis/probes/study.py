@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -23,7 +24,9 @@ from s2robot.data.feature_store import FeatureStore
 from s2robot.encoder.frame_encoder import FrameEncoder, spec_of
 from s2robot.encoder.spec import EncoderOptions, EncoderSpec
 from s2robot.stats.intervals import Interval
+from s2robot.utils.console import MESSAGES
 from s2robot.utils.io import append_jsonl, atomic_path, digest_of, locked, read_jsonl, write_json
+from s2robot.utils.progress import duration
 from s2robot.utils.provenance import provenance
 from s2robot.utils.validation import require_at_least, require_fractions
 
@@ -184,9 +187,15 @@ class Study:
             NonFiniteError: features are NaN or infinite.
         """
         self.config.check_variants()
+        variants, spent_s = list(self.config.variants()), []
         rows = [self._row(get_task(name), None) for name in self.config.tasks]
-        for encoder, layers, scales in self.config.variants():
+        for done, (encoder, layers, scales) in enumerate(variants, start=1):
+            started, known = time.monotonic(), len(self._known)
             rows += self._variant(encoder, layers, scales)
+            if len(self._known) > known:  # what was stored says nothing of the time of others
+                spent_s.append(time.monotonic() - started)
+            if self.progress:
+                MESSAGES.print(_progress(done, len(variants), spent_s))
         return rows
 
     def _variant(self, name: str, layers: tuple[int, ...], scales: tuple[float, ...]) -> list[Row]:
@@ -266,6 +275,14 @@ class Study:
         kept = kept if kept.dtype == np.uint8 else kept.astype(np.float32)
         with atomic_path(self.sample_path(key)) as temporary, temporary.open("wb") as file:
             np.save(file, kept, allow_pickle=False)
+
+
+def _progress(done: int, total: int, spent_s: Sequence[float]) -> str:
+    """Return how many variants are done, and the time left at the mean of the new ones."""
+    text = f"{done} of {total} variants"
+    if not spent_s or done == total:
+        return text
+    return f"{text}, {duration(sum(spent_s) / len(spent_s) * (total - done))} left"
 
 
 def _variant_facts(encoder: FrameEncoder | None, frame_size: int) -> Row:

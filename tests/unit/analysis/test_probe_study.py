@@ -19,7 +19,7 @@ from s2robot.analysis.probes import dense, linear, study
 from s2robot.analysis.probes.scenes import (
     SceneData,
 )
-from s2robot.analysis.probes.study import Study, StudyConfig, differences, mark_of
+from s2robot.analysis.probes.study import Study, StudyConfig, _progress, differences, mark_of
 from s2robot.analysis.probes.tasks import Outcome, get_task
 from s2robot.cli.main import main as s2robot
 from s2robot.errors import CorruptFileError
@@ -237,3 +237,9 @@ def test_a_damaged_row_is_an_error(config: StudyConfig) -> None:
     (config.out / "rows.jsonl").write_text("{broken\n")
     with pytest.raises(CorruptFileError, match="not JSON"):
         Study(config)
+
+
+def test_the_time_left_is_that_of_new_variants() -> None:
+    assert _progress(1, 4, []) == "1 of 4 variants"  # was stored
+    assert _progress(2, 4, [30.0]) == "2 of 4 variants, 60 s left"
+    assert _progress(4, 4, [30.0, 90.0]) == "4 of 4 variants"

@@ -23,6 +23,13 @@ def test_it_names_a_combination_its_cost_and_what_is_assumed(capsys):
     assert "no number of initial states is enough" in shown
 
 
+def test_the_simulation_shows_its_progress_but_not_beside_json(capsys):
+    main(["plan", "--difference", "20"])
+    assert "simulating s2robot decide: " in capsys.readouterr().err
+    main(["plan", "--difference", "20", "--json"])
+    assert capsys.readouterr().err == ""
+
+
 def test_json_holds_the_same_numbers(capsys):
     assert main(["plan", "--difference", "20", "--json"]) == 0
     record = json.loads(capsys.readouterr().out)

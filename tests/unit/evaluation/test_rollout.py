@@ -47,6 +47,14 @@ def test_environments_do_not_disturb_each_other(initial_states):
     assert (quiet.distance_m[1] != busy.distance_m[1]).any()
 
 
+def test_each_control_step_counts_for_the_progress(initial_states):
+    steps: list[int] = []
+    envs = make_vector_env({**ENV_KWARGS, "horizon": 6}, 2, None)
+    agent = Agent(ExpertPolicy(), PROPRIO, baseline="state")
+    roll_out(agent, envs, initial_states.states[:2], 6, lambda: steps.append(1))
+    assert len(steps) == 6
+
+
 def test_pick_episodes_takes_the_first_of_each_kind():
     rows = [{"index": i, "success_once": i in (1, 4, 5)} for i in range(6)]
     picked = [("success", 1), ("success", 4), ("failure", 0), ("failure", 2)]

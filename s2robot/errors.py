@@ -1,10 +1,13 @@
-"""Exceptions, and the wording of errors about names."""
+"""Exceptions, and the wording of errors about names and about packages that are missing."""
 
 from __future__ import annotations
 
 import difflib
+import re
+import shlex
 import warnings
 from collections.abc import Iterable
+from importlib import metadata
 from typing import Any
 
 
@@ -56,6 +59,38 @@ def unknown(kind: str, value: object, allowed: Iterable[str]) -> ValueError:
     near = difflib.get_close_matches(str(value), names, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
     return ValueError(f"unknown {kind} {value!r}; available: {', '.join(names)}{hint}")
+
+
+def install_command(extra: str) -> str:
+    """Return the command that installs the packages of an extra, however s2robot was installed.
+
+    Args:
+        extra: of this package, such as "runtimes".
+
+    Returns:
+        ``pip install`` with the requirements of the extra. Where the package's metadata is not
+        found, the form with the place that s2robot is installed from.
+
+    Raises:
+        KeyError: the package has no such extra.
+
+    Examples:
+        >>> install_command("ros")
+        "pip install 'rosbags>=0.11'"
+    """
+    try:
+        lines = metadata.requires("s2robot") or []
+    except metadata.PackageNotFoundError:
+        return f"pip install 'PATH_OR_ADDRESS_OF_S2ROBOT[{extra}]'"
+    wanted = [line.partition(";") for line in lines]
+    found = [name.strip() for name, _, when in wanted if _marks_extra(when, extra)]
+    if not found:
+        raise KeyError(f"s2robot has no extra {extra!r}")
+    return f"pip install {' '.join(map(shlex.quote, found))}"
+
+
+def _marks_extra(marker: str, extra: str) -> bool:
+    return re.fullmatch(rf"""extra == (['"]){re.escape(extra)}\1""", marker.strip()) is not None
 
 
 def __getattr__(name: str) -> Any:

@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from s2robot.cli.help import help_of
+from s2robot.errors import install_command
 from s2robot.utils.console import OUTPUT
 from s2robot.utils.provenance import git_commit, optional_versions, processor, versions
 
@@ -60,9 +61,15 @@ def check_versions() -> list[Finding]:
     commit = git_commit() or "not a checkout"
     findings = [Finding("commit", "ok", commit)]
     for package, version in versions().items():
-        fix = "pip install s2robot" if version == "absent" else ""
+        fix = _how_to_install(package) if version == "absent" else ""
         findings.append(Finding(package, "missing" if fix else "ok", version, fix))
     return findings
+
+
+def _how_to_install(package: str) -> str:
+    if package == "s2robot":
+        return "pip install path/to/s2robot, a folder with its pyproject.toml"
+    return f"pip install path/to/s2robot, which brings {package} in the right version"
 
 
 def check_renderer() -> list[Finding]:
@@ -96,7 +103,7 @@ def check_runtimes() -> list[Finding]:
     found = ", ".join(f"{package} {version}" for package, version in installed.items())
     if {"openvino", "nncf", "onnxruntime"} <= installed.keys():
         return [Finding("runtimes", "ok", found)]
-    fix = "pip install 's2robot[runtimes]': several times faster on a CPU"
+    fix = f"{install_command('runtimes')}: several times faster on a CPU"
     return [Finding("runtimes", "note", found or "eager PyTorch only", fix)]
 
 
@@ -106,7 +113,7 @@ def check_ros() -> list[Finding]:
     found = ", ".join(installed) or "not installed"
     if {"rospy", "rclpy"} & set(installed):
         return [Finding("ROS", "ok", found)]
-    fix = "needed on a robot only: docs/integrations/ros.md; for bags: 's2robot[ros]'"
+    fix = f"needed on a robot only: docs/integrations/ros.md; for bags: {install_command('ros')}"
     return [Finding("ROS", "note", found, fix)]
 
 

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from s2robot._version import __version__
 from s2robot.encoder.frame_encoder import FrameEncoder
-from s2robot.errors import S2RobotError
+from s2robot.errors import S2RobotError, install_command
 from s2robot.export.module import EmbeddingGraph
 from s2robot.runtimes.base import difference
 from s2robot.runtimes.onnx import OPSET, quietly, session_of
@@ -131,7 +131,7 @@ def _require(package: str) -> Any:
     except ImportError as error:
         raise ExportError(
             f"exporting needs {package}, which cannot be imported ({error}): "
-            "pip install 's2robot[runtimes]'"
+            f"{install_command('runtimes')}"
         ) from None
 
 

@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from s2robot.errors import install_command
 from s2robot.runtimes.base import RuntimeMissingError, TokenModel, refuse_gradients
 
 
@@ -23,7 +24,7 @@ def require(package: str, runtime: str) -> Any:
     except ImportError as error:
         raise RuntimeMissingError(
             f"runtime {runtime} needs {package}, which cannot be imported ({error}): "
-            "pip install 's2robot[runtimes]'"
+            f"{install_command('runtimes')}"
         ) from None
 
 

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from s2robot.backbones.huggingface.families import BY_MODEL, Family
-from s2robot.errors import S2RobotError
+from s2robot.errors import S2RobotError, install_command
 from s2robot.utils.process_state import seeded_generators
 
 
@@ -30,7 +30,7 @@ def _transformers() -> Any:
     except ImportError as error:
         raise MissingLibraryError(
             f"this backbone is built by transformers, which cannot be imported ({error}): "
-            "pip install 's2robot[hf]'"
+            f"{install_command('hf')}"
         ) from None
     return transformers
 

@@ -14,10 +14,10 @@ from __future__ import annotations
 
 import importlib.util
 
-from s2robot.errors import S2RobotError
+from s2robot.errors import S2RobotError, install_command
 
 if importlib.util.find_spec("rosbags") is None:
-    raise S2RobotError("bags need the package rosbags: pip install 's2robot[ros]'")
+    raise S2RobotError(f"bags need the package rosbags: {install_command('ros')}")
 
 from s2robot.data.ros_messages.definitions import ENCODER_TOPIC
 from s2robot.data.rosbag.messages import EMBEDDING

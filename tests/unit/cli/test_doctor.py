@@ -16,8 +16,8 @@ def test_brackets_of_a_fix_are_printed(
     monkeypatch.setattr(doctor, "CHECKS", (doctor.check_ros, doctor.check_runtimes))
     assert main([]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert any("docs/integrations/ros.md; for bags: 's2robot[ros]'" in line for line in lines)
-    assert any("pip install 's2robot[runtimes]'" in line for line in lines)
+    assert any("for bags: pip install 'rosbags>=" in line for line in lines)
+    assert any("pip install 'openvino>=" in line for line in lines)
 
 
 def test_a_message_with_markup_is_printed_whole(

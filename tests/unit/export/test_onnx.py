@@ -234,7 +234,7 @@ def test_a_package_that_is_missing(
     make: Make, package: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    with pytest.raises(ExportError, match=rf"needs {package}, .*pip install 's2robot\[runtimes\]'"):
+    with pytest.raises(ExportError, match=rf"needs {package}, .*pip install 'openvino>="):
         export_encoder(make((1,)), tmp_path / "encoder.onnx", FRAME)
 
 

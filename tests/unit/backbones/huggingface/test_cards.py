@@ -108,7 +108,7 @@ def test_transformers_is_optional(
 
     monkeypatch.setattr(builtins, "__import__", without)
     monkeypatch.delitem(sys.modules, "transformers")
-    with pytest.raises(MissingLibraryError, match=r"pip install 's2robot\[hf\]'"):
+    with pytest.raises(MissingLibraryError, match=r"pip install 'transformers>="):
         get_card("hf/owner/vit")
     assert get_card(hub.add("timm-alone", timm_files(tmp_path))).origin == "timm"
 

@@ -58,5 +58,5 @@ def test_pictures_that_give_no_frame_are_named(tmp_path):
 
 def test_without_rosbags_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(S2RobotError, match=r"pip install 's2robot\[ros\]'"):
+    with pytest.raises(S2RobotError, match=r"pip install 'rosbags>="):
         importlib.reload(sys.modules["s2robot.data.rosbag"])

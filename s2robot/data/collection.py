@@ -6,6 +6,7 @@ The file holds the expert's actions without the noise as labels, in robomimic's 
 from __future__ import annotations
 
 import shutil
+import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,6 +26,7 @@ from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.utils.io import atomic_path, digest_of, locked, read_json, write_json
 from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import RESULTS_VERSION, provenance, simulation_change, versions
+from s2robot.utils.records import damaged, read_arrays
 from s2robot.utils.validation import require_fractions
 
 SEEDS_PER_COLLECTION = 10_000
@@ -94,9 +96,9 @@ def collect(config: CollectConfig) -> Demonstrations:
         if not path.exists():
             _collect_parts(config, path.with_name(path.name + ".parts"))
         demos = Demonstrations(path)
-    if demos.meta["recipe"] != config.recipe():
+    if demos.meta.get("recipe") != config.recipe():
         raise MismatchError(
-            f"{path} was collected with {demos.meta['recipe']}, but the settings are "
+            f"{path} was collected with {demos.meta.get('recipe')}, but the settings are "
             f"{config.recipe()}; give another out="
         )
     if demos.simulation_change is not None:
@@ -131,14 +133,22 @@ def _collect_parts(config: CollectConfig, folder: Path) -> None:
 def _claim(folder: Path, config: CollectConfig) -> None:
     """Refuse to mix the parts of two collections."""
     record, made_with = folder / "recipe.json", folder / "made_with.json"
-    if record.exists() and read_json(record) != config.recipe():
+    advice = "finish that collection, delete the folder or give another out="
+    seen = read_json(record, f"delete {folder} and rerun") if record.exists() else None
+    if seen is None and any(folder.glob("attempt_*.npz")):
+        raise MismatchError(
+            f"{folder} holds episodes of an interrupted collection, but not its settings "
+            f"({record.name}); {advice}"
+        )
+    if seen not in (None, config.recipe()):
         raise MismatchError(
             f"{folder} holds episodes of an interrupted collection with other settings "
-            f"({read_json(record)}); finish that collection, delete the folder or give another out="
+            f"({seen}); {advice}"
         )
     now = {"mujoco": versions()["mujoco"], "s2robot_rows": RESULTS_VERSION}
     if record.exists():
-        _check_made_with(folder, read_json(made_with) if made_with.exists() else {}, now)
+        there = read_json(made_with, f"delete {folder} and rerun") if made_with.exists() else {}
+        _check_made_with(folder, there if isinstance(there, dict) else {}, now)
     else:
         write_json(made_with, now)
     write_json(record, config.recipe())
@@ -146,7 +156,7 @@ def _claim(folder: Path, config: CollectConfig) -> None:
 
 def _check_made_with(folder: Path, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
     """Refuse to continue the episodes of another simulation."""
-    before = there.get("mujoco", "of an unknown version")
+    before = str(there.get("mujoco", "of an unknown version"))
     change = simulation_change(before, now["mujoco"])
     if change is None and there.get("s2robot_rows") != now["s2robot_rows"]:
         change = "this release of s2robot simulates otherwise than the one before"
@@ -198,13 +208,18 @@ def _load_part(folder: Path, attempt: int) -> Episode | None:
     path = _part_path(folder, attempt)
     if not path.exists():
         return None
+    remedy = "it is recorded again now"
     try:
-        with np.load(path, allow_pickle=False) as arrays:
-            obs = {key[4:]: arrays[key] for key in arrays.files if key.startswith("obs/")}
-            names = ("actions", "executed", "states", "success")
-            return Episode(**{name: arrays[name] for name in names}, obs=obs)
-    except (ValueError, KeyError, OSError) as error:
-        raise CorruptFileError(f"{path} is damaged ({error}); delete it and rerun") from None
+        arrays = read_arrays(path, remedy)
+        obs = {key[4:]: arrays[key] for key in arrays if key.startswith("obs/")}
+        names = ("actions", "executed", "states", "success")
+        missing = [name for name in names if name not in arrays]
+        if missing or len({len(arrays[name]) for name in names}) > 1:
+            raise damaged(path, f"without {missing}, or of several lengths", remedy)
+        return Episode(**{name: arrays[name] for name in names}, obs=obs)
+    except CorruptFileError as error:
+        warnings.warn(str(error), stacklevel=2)
+        return None
 
 
 def record_episode(env: PickCubeEnv, seed: int, hold_steps: int) -> Episode:

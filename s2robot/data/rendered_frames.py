@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from s2robot.errors import CorruptFileError
 from s2robot.utils.io import atomic_path, digest_of, locked
 from s2robot.utils.progress import tracked
 from s2robot.utils.provenance import RESULTS_VERSION, simulation
+from s2robot.utils.records import read_array
 
 
 @dataclass(frozen=True)
@@ -74,7 +76,7 @@ class RenderedFrames:
 
         Raises:
             ValueError: ``start`` or ``stop`` is out of range.
-            CorruptFileError: a file of frames is damaged.
+            CorruptFileError: a file of frames is damaged and cannot be rendered again.
         """
         if not 0 <= start <= stop <= len(self):
             raise ValueError(f"frames are {start} to {stop}; allowed: 0 to {len(self)}")
@@ -98,10 +100,21 @@ class RenderedFrames:
     def _ensure(self) -> list[np.ndarray]:
         with locked(self._folder / "render"):
             numbers = range(self._demos.num_episodes)
-            missing = [i for i in numbers if not self._path(i).exists()]
+            missing = [i for i in numbers if not self._is_whole(i)]
             if missing:
                 self._render(missing)
         return [self._open(i) for i in numbers]
+
+    def _is_whole(self, episode: int) -> bool:
+        """Return whether an episode's frames are there; damaged ones are named in a warning."""
+        if not self._path(episode).exists():
+            return False
+        try:
+            self._open(episode, "its frames are rendered again now")
+        except CorruptFileError as error:
+            warnings.warn(str(error), stacklevel=2)
+            return False
+        return True
 
     def _render(self, missing: list[int]) -> None:
         with _replayer(self._demos) as env:
@@ -116,21 +129,9 @@ class RenderedFrames:
                 with atomic_path(self._path(i)) as temporary, temporary.open("wb") as file:
                     np.save(file, frames, allow_pickle=False)
 
-    def _open(self, episode: int) -> np.ndarray:
-        path = self._path(episode)
+    def _open(self, episode: int, remedy: str = "delete it and rerun") -> np.ndarray:
         expected = self._shape(len(self._demos.episodes[episode]))
-        try:
-            frames = np.load(path, mmap_mode="r", allow_pickle=False)
-        except (ValueError, EOFError, OSError) as error:
-            raise CorruptFileError(
-                f"{path} is damaged ({error}); delete {self._folder} and rerun"
-            ) from None
-        if frames.shape != expected:
-            raise CorruptFileError(
-                f"{path} holds {frames.shape} instead of {expected}; delete {self._folder} and "
-                "rerun"
-            )
-        return frames
+        return read_array(self._path(episode), remedy, np.uint8, expected, mapped=True)
 
 
 @contextmanager

@@ -287,8 +287,9 @@ class _Run:
         earlier = self.folder.summary()
         if earlier is not None:
             return {"latency_ms": earlier.latency_ms, "provenance": earlier.provenance}
+        timing = self.folder.timing()
         latency = {
-            **batch_latency(self.folder.timing(), self.config.num_envs),
+            **(batch_latency(timing, self.config.num_envs) if timing else {}),
             "single_frame": single_frame_latency(self.agent, self.env, self.view),
         }
         runtime = getattr(self.encoder, "runtime", None)

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from s2robot.evaluation.rollout import STAGES
 from s2robot.stats.intervals import Interval, wilson
+from s2robot.utils.records import record_of
 
 
 @dataclass(frozen=True)
@@ -32,11 +35,21 @@ class Summary:
     """Machine, versions and commit of the latencies; the runtime of the encoder."""
 
     @classmethod
-    def from_dict(cls, content: Mapping[str, Any]) -> Summary:
-        """Return the summary of a ``summary.json``'s content."""
-        rates = {key: Interval(**content[key]) for key in ("success_once", "success_at_end")}
-        paths = {key: tuple(content[key]) for key in ("videos", "strips")}
-        return cls(**{**content, **rates, **paths})
+    def from_dict(cls, content: Any, where: str | Path, remedy: str) -> Summary:
+        """Return the summary of a ``summary.json``'s content.
+
+        Args:
+            content: of the file.
+            where: path of the file, for messages.
+            remedy: what happens, or can be done, where it is damaged.
+
+        Raises:
+            CorruptFileError: an entry is missing or of another type.
+        """
+        found = record_of(_Stored, content, where, remedy)
+        entries = {each.name: getattr(found, each.name) for each in dataclasses.fields(found)}
+        paths = {key: tuple(entries[key]) for key in ("videos", "strips")}
+        return cls(**{**entries, **paths})
 
     def __str__(self) -> str:
         rates = []
@@ -46,6 +59,20 @@ class Summary:
             rates.append(f"{count} = {100 * rate.estimate:.1f} % {limits} {name}")
         failures = [f"{stage} {n}" for stage, n in self.stages.items() if stage != "none" and n]
         return f"success {', '.join(rates)}; failures: {', '.join(failures) or 'none'}"
+
+
+@dataclass(frozen=True)
+class _Stored:
+    """Types of the entries of ``summary.json``."""
+
+    episodes: int
+    success_once: Interval
+    success_at_end: Interval
+    stages: dict[str, int]
+    latency_ms: dict[str, Any]
+    videos: list[str] = field(default_factory=list)
+    strips: list[str] = field(default_factory=list)
+    provenance: dict[str, Any] = field(default_factory=dict)
 
 
 def summarize(

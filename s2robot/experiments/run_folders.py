@@ -100,10 +100,10 @@ def _is_described(folder: Path) -> bool:
 
 def _arguments(checkpoint: Path, folder: Path, record: dict[str, Any]) -> dict[str, str | Path]:
     """Return the settings of the evaluation that wrote a folder's episodes, as far as known."""
-    states, task = (record.get(name) or {} for name in ("conditions", "task"))
+    states, task = (_entries(record.get(name)) for name in ("conditions", "task"))
     found: dict[str, Any] = {"checkpoint": checkpoint}
     if folder != checkpoint.parent:
-        found["level"] = task.get("level", folder.name)
+        found["level"] = str(task.get("level", folder.name))
     return found | ({"n": str(states["n"])} if "n" in states else {})
 
 
@@ -116,7 +116,7 @@ def _without_episodes(root: Path) -> list[Unused]:
         reason = "the training was interrupted, failed or still runs; repeat the command"
         found.append(Unused(_listed(training, root), reason))
     cells = sorted(root.rglob("cell.json"))
-    names = {path.parent.name for path in cells} | {_read(path).get("name") for path in cells}
+    names = {path.parent.name for path in cells} | {str(_read(path).get("name")) for path in cells}
     folders = [path.parent for path in sorted(root.rglob(POLICY)) if not _has_episodes(path.parent)]
     folders = [folder for folder in folders if folder.name not in names]
     if folders:
@@ -151,7 +151,7 @@ def _name(config: Any) -> str:
     if not isinstance(config, dict) or not isinstance(config.get("variant"), dict):
         return ""
     variant, policy = config["variant"], config.get("policy")
-    scales = ",".join(f"{scale:g}" for scale in variant.get("scales") or ())
+    scales = ",".join(str(scale).removesuffix(".0") for scale in _items(variant.get("scales")))
     kind = policy.get("kind") if isinstance(policy, dict) else policy
     words = [variant.get("level"), f"{variant.get('encoder')} ({scales})", kind]
     return ", ".join([*(str(word) for word in words if word), f"seed {config.get('seed')}"])
@@ -163,7 +163,15 @@ def _read(path: Path) -> dict[str, Any]:
         content = json.loads(path.read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
-    return content if isinstance(content, dict) else {}
+    return _entries(content)
+
+
+def _entries(value: Any) -> dict[str, Any]:
+    return value if isinstance(value, dict) else {}
+
+
+def _items(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []
 
 
 def _below(path: Path, root: Path) -> str:

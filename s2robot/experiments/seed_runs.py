@@ -13,7 +13,16 @@ from s2robot.experiments.run_progress import RunTimes
 from s2robot.experiments.settings import policy_settings
 from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import read_header
-from s2robot.utils.io import digest_of, read_json
+from s2robot.utils.io import digest_of
+from s2robot.utils.records import read_record
+
+
+@dataclasses.dataclass(frozen=True)
+class _Description:
+    """The entry of ``cell.json`` that is read here."""
+
+    settings: dict[str, Any]
+
 
 _CHANGES_NO_ROW = ("workers", "videos", "video_size")
 
@@ -97,4 +106,5 @@ class SeedRuns:
         checkpoint = policy_folder(job.train, Variant(job.train.variant)) / "policy.safetensors"
         episodes = EvalJob(checkpoint, level=job.levels[0])
         folder = eval_folder(episodes, read_header(checkpoint).level)
-        return digest_of(read_json(folder / "cell.json")["settings"])
+        cell = read_record(_Description, folder / "cell.json", "repeat the command")
+        return digest_of(cell.settings)

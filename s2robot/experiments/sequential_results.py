@@ -16,6 +16,8 @@ from typing import Any
 from s2robot.experiments.sequential_sweep import FILE, FORMAT
 from s2robot.stats.sequential_family import UNDECIDED
 
+_UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
+
 
 @dataclass(frozen=True)
 class SequentialTest:
@@ -157,7 +159,14 @@ def read_sequential(folder: str | Path) -> tuple[list[SequentialResults], list[t
             if results.content.get("format") != FORMAT:
                 raise ValueError(f"format {results.content.get('format')}, not {FORMAT}")
             _ = results.pairs, results.metric
-        except (OSError, ValueError, KeyError, TypeError, IndexError, AttributeError) as error:
+        except (
+            OSError,
+            ValueError,
+            LookupError,
+            TypeError,
+            AttributeError,
+            RecursionError,
+        ) as error:
             unusable.append((path, f"{type(error).__name__}: {error}"))
         else:
             found.append(results)

@@ -25,6 +25,7 @@ from s2robot.errors import CorruptFileError, DiskFullError, MismatchError
 from s2robot.evaluation.identity import differences
 from s2robot.stats.sequential_family import SequentialFamily
 from s2robot.utils.io import jsonable, locked, read_json, write_json
+from s2robot.utils.records import damaged, record_of
 
 FILE = "sequential.json"
 FORMAT = 1
@@ -32,6 +33,11 @@ UNTESTED_ROUNDS = 3
 """Rounds of variants that no pair tests, such as baselines."""
 MOST_FAILURES = 3
 """Failed seeds in a row after which a variant is given up until the next call."""
+
+_REMEDY = (
+    "restore it from a copy, or give another folder with runs_dir=: the seeds that were seen and "
+    "their order must not be lost"
+)
 
 
 @dataclass(frozen=True)
@@ -105,6 +111,27 @@ class Round:
     """Numbers of the pairs that got a difference."""
 
 
+@dataclass(frozen=True)
+class _VariantRecord:
+    rates: dict[str, float]
+
+
+@dataclass(frozen=True)
+class _FailureRecord:
+    variant: int
+    seed: int
+    error: str
+
+
+@dataclass(frozen=True)
+class _Record:
+    """Those entries of ``sequential.json`` that a later call reads."""
+
+    plan: dict[str, Any]
+    variants: list[_VariantRecord]
+    failed: list[_FailureRecord]
+
+
 class SequentialSweep:
     """A sequential sweep in a folder of runs.
 
@@ -141,6 +168,7 @@ class SequentialSweep:
         Raises:
             MismatchError: the folder holds another sequential sweep; the message names what
                 differs. Nothing was changed.
+            CorruptFileError: ``sequential.json`` is damaged.
             ValueError: there are more seeds than ``max_seeds`` already.
         """
         wanted = jsonable(dataclasses.asdict(self.plan))
@@ -148,21 +176,27 @@ class SequentialSweep:
             if not self.path.exists():
                 write_json(self.path, self.record())
                 return
-        seen = read_json(self.path)
+        seen = read_json(self.path, _REMEDY)
+        if not isinstance(seen, dict):
+            raise damaged(self.path, "it holds no named entries", _REMEDY)
         if seen.get("format") != FORMAT:
             raise MismatchError(
                 f"{self.path} is of format {seen.get('format')}; this version of s2robot reads "
                 f"format {FORMAT}. Give another folder with runs_dir="
             )
-        _check_same(self.path, seen["plan"], wanted)
-        rounds = 1 + max((int(s) for each in seen["variants"] for s in each["rates"]), default=-1)
+        record = record_of(_Record, seen, self.path, _REMEDY)
+        try:
+            _check_same(self.path, record.plan, wanted)
+            rounds = 1 + max((int(s) for each in record.variants for s in each.rates), default=-1)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise damaged(self.path, error, _REMEDY) from None
         if rounds > self.max_seeds:
             raise ValueError(
                 f"max_seeds is {self.max_seeds}, but {self.path} has {rounds} seeds already, and "
                 f"none that was seen may be left out; allowed: {rounds} or more"
             )
-        for row in seen["failed"]:
-            self.failures[row["variant"], row["seed"]] = row["error"]
+        for row in record.failed:
+            self.failures[row.variant, row.seed] = row.error
 
     def rounds(self) -> Iterator[Round]:
         """Run rounds until every pair is decided or the seeds are used up; yield each one."""

@@ -20,6 +20,7 @@ from s2robot.policies.checkpoint import PolicyHeader, read_header
 from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import digest_of, jsonable, read_json, write_json
 from s2robot.utils.provenance import deciding_versions
+from s2robot.utils.records import record_of
 
 POLICY = "policy.safetensors"
 TRAINING = "training.json"
@@ -100,6 +101,13 @@ def write_training(folder: Path, training: Mapping[str, Any]) -> None:
     write_json(folder / TRAINING, {"format": TRAINING_FORMAT, "policy": sha256, **training})
 
 
+@dataclasses.dataclass(frozen=True)
+class _Training:
+    """The entry of a training's description that is read here."""
+
+    settings: dict[str, Any]
+
+
 def read_training(checkpoint: Path, header: PolicyHeader) -> dict[str, Any] | None:
     """Return the description of a policy's training; None if none of it lies beside the file.
 
@@ -117,6 +125,7 @@ def read_training(checkpoint: Path, header: PolicyHeader) -> dict[str, Any] | No
     known = isinstance(content, dict) and content.pop("format", None) == TRAINING_FORMAT
     if not known or content.pop("policy", None) != header.sha256:
         return None
+    record_of(_Training, content, path, "repeat the `s2robot train` that wrote it")
     return content
 
 

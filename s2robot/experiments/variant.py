@@ -196,8 +196,9 @@ class Variant:
         name = self._stored_encoder
         if self.encoder is None or not name.startswith("file:"):
             return name
-        card = read_json(Path(name.removeprefix("file:")).with_suffix(".json"))
-        return f"{card['name']}@{self.encoder.backbone.weights_digest[:6]}"
+        path = Path(name.removeprefix("file:")).with_suffix(".json")
+        title = read_json(path).get("name") or path.stem
+        return f"{title}@{self.encoder.backbone.weights_digest[:6]}"
 
     @property
     def stored_label(self) -> str:

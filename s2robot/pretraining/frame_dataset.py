@@ -5,8 +5,10 @@ from __future__ import annotations
 import itertools
 import multiprocessing
 import os
+import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
@@ -15,9 +17,10 @@ from numpy.lib.format import open_memmap
 
 from s2robot.errors import CorruptFileError, S2RobotError
 from s2robot.utils.distributed import usable_cores
-from s2robot.utils.io import atomic_path, digest_of, locked, read_json, write_json
+from s2robot.utils.io import atomic_path, digest_of, locked, write_json
 from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import simulation
+from s2robot.utils.records import damaged, read_array, read_record
 
 SHARD_FRAMES = 256
 MIN_FRAMES = 64
@@ -79,19 +82,9 @@ class FrameDataset:
 
 
 def _open_shard(path: Path, dimensions: int) -> np.ndarray:
-    try:
-        shard = np.load(path, mmap_mode="r", allow_pickle=False)
-    except (ValueError, EOFError, OSError) as error:
-        raise CorruptFileError(
-            f"{path} is not a complete frame shard ({error}); delete it"
-        ) from None
-    colors = dimensions == 3 or shard.shape[-1] == 3
-    if shard.ndim != dimensions or not colors or shard.dtype != np.uint8:
-        expected = "(frames, H, W, 3)" if dimensions == 4 else "(frames, h, w)"
-        raise CorruptFileError(
-            f"{path} holds {shard.dtype} {shard.shape}; expected uint8 {expected}"
-        )
-    return shard
+    shape = (None, None, None, 3)[: dimensions if dimensions == 3 else None]
+    remedy = f"delete {path.parent} and rerun the same command"
+    return read_array(path, remedy, np.uint8, shape, mapped=True)
 
 
 # -------------------------------------------------------------------------------------- rendered
@@ -112,13 +105,26 @@ def rendered_shards(
     counts = [min(SHARD_FRAMES, frames - k) for k in range(0, frames, SHARD_FRAMES)]
     paths = [folder / f"{kind}_{k:05d}_{count}.npy" for k, count in enumerate(counts)]
     with locked(folder / kind):
-        missing = [k for k, path in enumerate(paths) if not path.exists()]
+        shape = (size, size, 3) if kind == "frames" else (size // 2, size // 2)
+        missing = [k for k, path in enumerate(paths) if not _is_whole(path, (counts[k], *shape))]
         jobs = [(paths[k], kind, k * SHARD_FRAMES, counts[k], seed, size) for k in missing]
         if jobs:
             with progress_bar(f"rendering {kind}", len(jobs)) as bar:
                 for _ in _done(jobs):
                     bar.advance()
     return paths
+
+
+def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
+    """Return whether a rendered shard is there; a damaged one is named in a warning."""
+    if not path.exists():
+        return False
+    try:
+        read_array(path, "it is rendered again now", np.uint8, shape, mapped=True)
+    except CorruptFileError as error:
+        warnings.warn(str(error), stacklevel=2)
+        return False
+    return True
 
 
 def _done(jobs: list[tuple[Path, str, int, int, int, int]]) -> Iterator[None]:
@@ -145,6 +151,18 @@ def _render_shard(path: Path, kind: str, start: int, count: int, seed: int, size
 
 
 # ----------------------------------------------------------------------------------- any frames
+@dataclass(frozen=True)
+class _Listing:
+    """Content of ``frames.json``."""
+
+    frames: list[int]
+    """Number in each shard."""
+
+    def __post_init__(self) -> None:
+        if sum(self.frames) < MIN_FRAMES or min(self.frames) < 1:
+            raise ValueError(f"frames are {str(self.frames)[:40]}")
+
+
 def kept_shards(
     cache: Path, key: str, make: Callable[[], Iterable[np.ndarray]], what: str
 ) -> list[Path]:
@@ -158,6 +176,7 @@ def kept_shards(
 
     Raises:
         S2RobotError: there are fewer than ``MIN_FRAMES``, or their sizes differ.
+        CorruptFileError: a shard, or the list of them, is damaged.
     """
     folder = cache / f"frames-{key}"
     listing = folder / "frames.json"
@@ -165,7 +184,15 @@ def kept_shards(
         if not listing.exists():
             counts = _written(folder, make(), what)
             write_json(listing, {"frames": counts, "source": what})
-        counts = read_json(listing)["frames"]
+        remedy = f"delete {folder} and rerun the same command"
+        counts = read_record(_Listing, listing, remedy).frames
+        for number, count in enumerate(counts):
+            path = _shard(folder, number)
+            if not path.exists():
+                raise damaged(path, "it is missing", remedy)
+            read_array(path, remedy, np.uint8, (count, None, None, 3), mapped=True)
+        if _shard(folder, len(counts)).exists():
+            raise damaged(listing, "it lists fewer shards than there are", remedy)
     return [_shard(folder, number) for number in range(len(counts))]
 
 

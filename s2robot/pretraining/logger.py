@@ -6,6 +6,7 @@ import json
 import math
 import sys
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
@@ -17,6 +18,15 @@ from s2robot.pretraining.export import export
 from s2robot.pretraining.trainer import Trainer
 from s2robot.utils.io import append_jsonl, atomic_path, read_jsonl
 from s2robot.utils.progress import duration
+from s2robot.utils.records import check_rows
+
+
+@dataclass(frozen=True)
+class _LossRow:
+    """Line of ``loss.jsonl``."""
+
+    step: int
+    loss: float
 
 
 class TrainingLogger:
@@ -86,6 +96,8 @@ class TrainingLogger:
 
 def _trim_log(log: Path, step: int) -> None:
     """Delete rows after the checkpoint; an interruption between two writes can leave them."""
-    rows = [row for row in read_jsonl(log) if row["step"] < step]
+    found = read_jsonl(log)
+    check_rows(_LossRow, found, log, "delete that line, or the file")
+    rows = [row for row in found if row["step"] < step]
     with atomic_path(log) as temporary:
         temporary.write_text("".join(json.dumps(row) + "\n" for row in rows))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import pickle
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,14 @@ from s2robot.pretraining.masked_autoencoder import (
 from s2robot.utils.distributed import ALONE, DistributedContext
 from s2robot.utils.io import atomic_path, jsonable
 from s2robot.utils.optim import parameter_groups, seeded
+from s2robot.utils.records import damaged
+
+_REMEDY = "delete it to train from the start, or give another out="
+_UNREADABLE = (
+    *(AttributeError, EOFError, LookupError, OSError, RuntimeError, TypeError, ValueError),
+    pickle.UnpicklingError,
+)
+"""What PyTorch raises for damaged content."""
 
 
 class Trainer:
@@ -146,18 +155,26 @@ class Trainer:
 
         Raises:
             MismatchError: the checkpoint was written with another recipe.
+            CorruptFileError: the checkpoint is damaged.
         """
-        state = torch.load(path, map_location=self.device, weights_only=True)
-        ours, theirs = jsonable(self.config.recipe()), json.loads(state["recipe"])
+        try:
+            state = torch.load(path, map_location=self.device, weights_only=True)
+            theirs = dict(json.loads(state["recipe"]))
+        except _UNREADABLE as error:
+            raise damaged(path, error, _REMEDY) from None
+        ours = jsonable(self.config.recipe())
         if ours != theirs:
             raise MismatchError(
                 f"{path} was written with another recipe: {_differences(theirs, ours)}; "
                 "give the same settings, or another out="
             )
-        self.model.load_state_dict(state["model"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.step = state["step"]
+        try:
+            self.model.load_state_dict(state["model"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.step = range(self.config.steps + 1)[state["step"]]
+        except _UNREADABLE as error:
+            raise damaged(path, error, _REMEDY) from None
 
 
 def _differences(theirs: dict[str, Any], ours: dict[str, Any]) -> str:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from s2robot.errors import CorruptFileError
 from s2robot.reporting.run_results import ComparisonGroup, RunResult, outcomes
 from s2robot.stats.clustered import VarianceComponents, variance_components
 from s2robot.stats.power import Layout
@@ -62,9 +63,13 @@ def _seconds_per_episode(runs: Sequence[RunResult]) -> float | None:
     """Return the mean duration of a rollout, without training."""
     milliseconds = episodes = 0.0
     for run in runs:
-        batches = read_jsonl(run.path / "timing.jsonl")
-        if batches:
+        try:
+            batches = read_jsonl(run.path / "timing.jsonl")
             series = [v for batch in batches for key, v in batch.items() if key != "start"]
-            milliseconds += sum(sum(values) for values in series)
+            spent = math.fsum(value for values in series for value in values)
+        except (CorruptFileError, OSError, TypeError, ValueError, OverflowError):
+            continue  # the duration of this run is unknown
+        if batches and 0 <= spent < math.inf:
+            milliseconds += spent
             episodes += len(run.rows)
     return milliseconds / 1000 / episodes if episodes else None

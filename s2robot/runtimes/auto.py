@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,9 +18,10 @@ from s2robot.runtimes.eager import CompiledRuntime, CudaGraphRuntime, EagerRunti
 from s2robot.runtimes.int8 import Int8Runtime
 from s2robot.runtimes.onnx import OnnxRuntime
 from s2robot.runtimes.openvino import OpenVinoRuntime
-from s2robot.utils.io import digest_of, locked, read_json, write_json
+from s2robot.utils.io import digest_of, jsonable, locked, read_json, write_json
 from s2robot.utils.paths import home
 from s2robot.utils.provenance import gpu_name, optional_versions, processor, versions
+from s2robot.utils.records import record_of
 
 MAKERS: dict[str, Callable[[TokenModel, bool], Runtime]] = {
     "eager": EagerRuntime,
@@ -72,7 +75,7 @@ def _fastest(model: TokenModel, bf16: bool, batches: Sequence[Tensor]) -> Runtim
     identity = _identity(model, bf16, batches)
     path = home() / "runtimes" / f"{digest_of(identity)[:24]}.json"
     with locked(path):
-        known = _read(path)
+        known = _read(path, identity, model)
         if known is None:
             known = {**identity, **_measure(model, bf16, batches)}
             write_json(path, known)
@@ -80,13 +83,27 @@ def _fastest(model: TokenModel, bf16: bool, batches: Sequence[Tensor]) -> Runtim
     return MAKERS[known["fastest"]](model, bf16)
 
 
-def _read(path: Any) -> dict[str, Any] | None:
-    """Return a stored measurement; None where there is none that can be read."""
+@dataclass(frozen=True)
+class _Measurement:
+    """Those entries of a stored measurement that decide."""
+
+    fastest: str
+    milliseconds: dict[str, float]
+
+
+def _read(path: Path, identity: dict[str, Any], model: TokenModel) -> dict[str, Any] | None:
+    """Return a stored measurement; None where there is none of this model that can be read.
+
+    An approximate runtime, which is no candidate, is never taken from a file.
+    """
     try:
         known = read_json(path)
-        return known if known["fastest"] in MAKERS else None
-    except (FileNotFoundError, CorruptFileError, KeyError, TypeError):
+        times = record_of(_Measurement, known, path, "it is measured again").milliseconds
+    except (FileNotFoundError, CorruptFileError):
         return None
+    same = {key: known.get(key) for key in identity} == jsonable(identity)
+    allowed = times and set(times) <= set(_candidates(model))
+    return known if same and allowed and known["fastest"] in times else None
 
 
 def _identity(model: TokenModel, bf16: bool, batches: Sequence[Tensor]) -> dict[str, Any]:

@@ -16,13 +16,14 @@ from typing import Any
 import numpy as np
 import torch
 
-from s2robot.errors import DivergedError
+from s2robot.errors import CorruptFileError, DivergedError
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData
 from s2robot.training.many_seeds import DivergedSeedsError, fit_many
 from s2robot.training.seed_trainer import FitResult, TrainConfig
 from s2robot.training.stacked_policy import STACKABLE_KINDS
 from s2robot.utils.io import append_jsonl, digest_of, read_jsonl
+from s2robot.utils.records import record_of
 from s2robot.utils.validation import require_at_least
 
 GRIPPER_WEIGHT = 0.02
@@ -152,10 +153,11 @@ def search_many(
         for seed in seeds
         for number, settings in enumerate(_settings(data, search_config, seed))
     }
-    known = {row["key"]: row for path in paths.values() for row in read_jsonl(path)}
+    stored = [row for path in paths.values() for row in read_jsonl(path)]
+    known = {row["key"]: row for row in stored if _is_whole(row)}
     rows = {}
     for group in _groups(trials):
-        missing = [place for place in group if trials[place].key(data) not in known]
+        missing = [place for place in group if not trials[place].is_in(known, data)]
         found = _run([trials[place] for place in missing], data, device)
         fresh = dict(zip(missing, found, strict=True))
         for place in group:
@@ -166,6 +168,32 @@ def search_many(
             if on_trial is not None:
                 on_trial(seed, rows[place])
     return _choices(policy_config, seeds, search_config.trials, rows)
+
+
+def _is_whole(row: Mapping[str, Any]) -> bool:
+    """Return whether a stored trial has all its entries, and a score that is made of the others.
+
+    Another one is tried again, with the same seeds.
+    """
+    try:
+        found = record_of(_StoredTrial, row, "a trial", "it is tried again")
+    except CorruptFileError:
+        return False
+    parts = (found.motion_error, found.gripper_error)
+    if found.score is None or None in parts:
+        return found.score is None and parts == (None, None)
+    return found.score == found.motion_error + GRIPPER_WEIGHT * found.gripper_error  # pyright: ignore[reportOperatorIssue, reportOptionalOperand]
+
+
+@dataclass(frozen=True)
+class _StoredTrial:
+    """Types of a trial's record."""
+
+    key: str
+    settings: dict[str, Any]
+    score: float | None
+    motion_error: float | None
+    gripper_error: float | None
 
 
 def _choices(
@@ -251,6 +279,11 @@ class _Trial:
         """Return a digest of all that the score depends on."""
         runs = [dataclasses.asdict(run) for run in self.runs]
         return digest_of([data.digest, dataclasses.asdict(self.policy), runs])
+
+    def is_in(self, known: Mapping[str, dict[str, Any]], data: TrajectoryData) -> bool:
+        """Return whether the trial is among stored ones, with its settings."""
+        row = known.get(self.key(data))
+        return row is not None and row["settings"] == self.settings
 
     def record(self, data: TrajectoryData, results: Mapping[int, FitResult]) -> dict[str, Any]:
         """Return the trial's record; without scores if a training is not among the results.

@@ -227,7 +227,7 @@ class Trainer:
         try:
             state = torch.load(path, map_location="cpu", weights_only=True)
             key = state["key"]
-        except _UNREADABLE as error:
+        except (*_UNREADABLE, ValueError) as error:
             raise CorruptFileError(
                 f"{path} is not a whole checkpoint ({error}); delete it to train from the start"
             ) from None
@@ -236,10 +236,15 @@ class Trainer:
                 f"{path} belongs to a training with other data, policy or training settings; "
                 "give another run folder, or resume=false to overwrite it"
             )
-        self.policy.load_state_dict(state["policy"])
-        self.average.load_state_dict(state["average"])
-        self.optimizer.load_state_dict(state["optimizer"])
-        self.history = state["history"]
+        try:
+            self.policy.load_state_dict(state["policy"])
+            self.average.load_state_dict(state["average"])
+            self.optimizer.load_state_dict(state["optimizer"])
+            self.history = [{name: float(row[name]) for name in row} for row in state["history"]]
+        except (*_UNREADABLE, AttributeError, ValueError) as error:
+            raise CorruptFileError(
+                f"{path} is not a whole checkpoint ({error}); delete it to train from the start"
+            ) from None
 
 
 def _own_copy(state: Any) -> Any:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,9 +12,9 @@ from s2robot.analysis.probes.intervals import split_episodes
 from s2robot.data.collection import record_episode
 from s2robot.envs.levels import get_level
 from s2robot.envs.pick_cube import PickCubeEnv
-from s2robot.errors import CorruptFileError
 from s2robot.utils.io import atomic_path, digest_of, locked
 from s2robot.utils.provenance import simulation
+from s2robot.utils.records import damaged, read_arrays
 
 FIRST_SEED = 880_000
 """Seed of the first environment; demonstrations and evaluations use other seeds."""
@@ -137,8 +136,8 @@ def _save(path: Path, data: LocalizationData) -> None:
 
 
 def _load(path: Path) -> LocalizationData:
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            return LocalizationData(arrays["frames"], arrays["cube_xy_m"], arrays["episode"])
-    except (ValueError, KeyError, OSError, zipfile.BadZipFile) as error:
-        raise CorruptFileError(f"{path} is damaged ({error}); delete it and run again") from None
+    remedy, names = "delete it and run again", ("frames", "cube_xy_m", "episode")
+    arrays = read_arrays(path, remedy)
+    if any(name not in arrays or len(arrays[name]) != len(arrays["episode"]) for name in names):
+        raise damaged(path, f"it lacks one of {names}, or they have different lengths", remedy)
+    return LocalizationData(*(arrays[name] for name in names))

@@ -29,6 +29,7 @@ from s2robot.analysis.probes.tasks import Measure, Task, get_task
 from s2robot.envs.segmentation import SEGMENTS
 from s2robot.utils.html import DODGE, GRAY, PALETTE
 from s2robot.utils.io import atomic_path
+from s2robot.utils.records import read_array
 
 SEGMENT_COLORS = ("#d5d9de", "#c8ab86", "#3d6fb4", "#f0b429", "#d62728")
 """Color of each class of ``SEGMENTS``."""
@@ -225,7 +226,9 @@ def _draw_page(path: Path, study: Study, name: str, rows: Sequence[Row]) -> None
 
 
 def _sample(study: Study, row: Row) -> np.ndarray:
-    return np.load(study.sample_path(row["key"]), allow_pickle=False)
+    path, remedy = study.sample_path(row["key"]), "delete it and run again"
+    dtype = np.uint8 if row["task"] == "segmentation" else np.float32
+    return read_array(path, remedy, dtype, (len(study.samples), None, None))
 
 
 def _new_figure(size: tuple[float, float]) -> Figure:

@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import functools
 import hashlib
-import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,10 +19,11 @@ from s2robot.analysis.probes.localization import FIRST_SEED, moments
 from s2robot.envs.levels import CAMERAS, get_level
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.envs.segmentation import SEGMENTS, segment_of_geom
-from s2robot.errors import CorruptFileError, unknown
+from s2robot.errors import unknown
 from s2robot.utils.io import atomic_path, digest_of, locked
 from s2robot.utils.progress import tracked
 from s2robot.utils.provenance import simulation
+from s2robot.utils.records import damaged, read_arrays
 from s2robot.utils.validation import require_at_least
 
 FARTHEST_M = 10.0
@@ -262,9 +262,14 @@ def _save(path: Path, data: SceneData) -> None:
 def _load(path: Path) -> SceneData:
     """Read a whole file; the zip format has a checksum of every array."""
     names = [field.name for field in dataclasses.fields(SceneData)]
-    try:
-        with np.load(path, allow_pickle=False) as arrays:
-            content = {name: arrays[name] for name in names}
-    except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-        raise CorruptFileError(f"{path} is damaged ({error}); delete it and run again") from None
+    remedy = "delete it and run again"
+    arrays = read_arrays(path, remedy)
+    missing = [name for name in names if name not in arrays]
+    if missing:
+        raise damaged(path, f"it lacks {', '.join(missing)}", remedy)
+    if len({len(arrays[name]) for name in names if name != "digest"}) > 1:
+        raise damaged(path, "its arrays have different lengths", remedy)
+    if hashlib.sha256(arrays["frames"].data).hexdigest() != str(arrays["digest"]):
+        raise damaged(path, "its frames do not have the recorded digest", remedy)
+    content = {name: arrays[name] for name in names}
     return SceneData(**{**content, "digest": str(content["digest"])})

@@ -19,6 +19,7 @@ import numpy as np
 from s2robot.analysis.probes.grids import TokenGrids
 from s2robot.analysis.probes.intervals import metric_difference, metric_interval, summed_by_episode
 from s2robot.analysis.probes.scenes import SceneConfig, SceneData, scene_data, split_frames
+from s2robot.analysis.probes.stored_rows import is_whole
 from s2robot.analysis.probes.tasks import LINEAR_TASKS, Outcome, Parts, Problem, Task, get_task
 from s2robot.data.feature_store import FeatureStore
 from s2robot.encoder.frame_encoder import FrameEncoder, spec_of
@@ -148,7 +149,7 @@ class Study:
     ) -> None:
         self.config, self.log, self.progress = config, log, progress
         self.path = config.out / "rows.jsonl"
-        self._known = {row["key"]: row for row in read_jsonl(self.path)}
+        self._known = {row["key"]: row for row in read_jsonl(self.path) if is_whole(row)}
 
     @cached_property
     def data(self) -> SceneData:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-import zipfile
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +17,9 @@ from typing import Any
 import numpy as np
 
 from s2robot.analysis.reconstruction.regression import BlockLosses, LinearMap, Moments, less
-from s2robot.errors import CorruptFileError
 from s2robot.utils.io import atomic_path, digest_of, locked
 from s2robot.utils.progress import progress_bar
+from s2robot.utils.records import damaged, read_arrays
 
 ReadsTokens = Callable[[int, int], np.ndarray]
 """Function from the indices (start, stop) of frames to their tokens ``(n, C)``."""
@@ -75,19 +74,18 @@ class Kept(ABC):
         """
         if self.path is None or not self.path.exists():
             return
-        try:
-            with np.load(self.path, allow_pickle=False) as file:
-                arrays = {name: file[name] for name in file.files}
-            frames = int(arrays.pop("frames"))
-            shapes = {name: array.shape for name, array in self.arrays().items()}
-            if {name: array.shape for name, array in arrays.items()} != shapes:
-                raise ValueError(f"not the arrays {shapes}")
-        except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
-            raise CorruptFileError(
-                f"{self.path} is damaged ({error}); delete it and run again"
-            ) from None
+        remedy = "delete it and run again"
+        arrays = read_arrays(self.path, remedy)
+        frames = arrays.pop("frames", np.array(-1))
+        if frames.shape != () or frames.dtype.kind != "i" or frames < 0:
+            raise damaged(self.path, f"frames is {frames}", remedy)
+        shapes = {name: (array.shape, array.dtype) for name, array in self.arrays().items()}
+        if {name: (array.shape, array.dtype) for name, array in arrays.items()} != shapes:
+            raise damaged(self.path, f"it does not hold the arrays {shapes}", remedy)
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise damaged(self.path, "it holds NaN or infinities", remedy)
         self.fill(arrays)
-        self.frames = frames
+        self.frames = int(frames)
 
     def save(self) -> None:
         """Write the file atomically."""

@@ -28,9 +28,10 @@ from s2robot.backbones.checkpoints import (
 from s2robot.backbones.download.download import download
 from s2robot.backbones.state_dicts import StateDict, apply_layout
 from s2robot.errors import CorruptFileError, LicenseWarning, MismatchError
-from s2robot.utils.io import atomic_path, digest_of, locked, read_json, sha256_file, write_json
+from s2robot.utils.io import atomic_path, digest_of, locked, sha256_file, write_json
 from s2robot.utils.paths import home
 from s2robot.utils.process_state import seeded_generators
+from s2robot.utils.records import read_record
 
 FORMAT = 1
 """Raised whenever the same published file would be converted to other tensors."""
@@ -190,11 +191,19 @@ def _convert(card: BackboneCard, path: Path, target: Path) -> None:
         safetensors.torch.save_file(tensors, temporary, metadata=record)
 
 
+@dataclass(frozen=True)
+class _Index:
+    """Index of weights that are divided into several files."""
+
+    weight_map: dict[str, str]
+    """File by name of tensor."""
+
+
 def _content(card: BackboneCard, path: Path) -> Any:
     """Return the content of a published file, or of all files that an index lists."""
     if not path.name.endswith(".safetensors.index.json"):
         return read_weights_file(path)
-    names = sorted(set(read_json(path)["weight_map"].values()))
+    names = sorted(set(read_record(_Index, path, "copy or download it again").weight_map.values()))
     state: dict[str, Tensor] = {}
     for name in names:
         state.update(read_safetensors(_shard(card, path, name)))

@@ -8,16 +8,26 @@ from __future__ import annotations
 
 import http.client
 import re
+from dataclasses import dataclass
 from email.message import Message
 from pathlib import Path
 
 from s2robot.backbones.weight_sources import Source
 from s2robot.errors import CorruptFileError
-from s2robot.utils.io import read_json, write_json
+from s2robot.utils.io import write_json
+from s2robot.utils.records import read_record
 
 
 class TransientError(Exception):
     """Problem that another try may solve."""
+
+
+@dataclass(frozen=True)
+class _Note:
+    """Address of a file that was begun, and the version there."""
+
+    url: str
+    validator: str
 
 
 class Part:
@@ -72,10 +82,10 @@ class Part:
     def _validator(self) -> str | None:
         """Return the server's name of the version begun, empty without one; None if unknown."""
         try:
-            note = read_json(self._note)
+            note = read_record(_Note, self._note, "the file is downloaded from its beginning")
         except (FileNotFoundError, CorruptFileError):
             return None
-        return note.get("validator") if note.get("url") == self._source.url else None
+        return note.validator if note.url == self._source.url else None
 
 
 def _validator(headers: Message) -> str:

@@ -37,10 +37,12 @@ from s2robot.backbones.weight_sources import Source
 from s2robot.errors import DownloadError
 from s2robot.utils.io import read_json
 from s2robot.utils.paths import offline
+from s2robot.utils.records import damaged
 
 WEIGHTS = ("model.safetensors", "model.safetensors.index.json", "pytorch_model.bin")
 """Files that may hold a repository's weights, in order of preference."""
 
+_REMEDY = "delete it, and it is downloaded again; if that does not help, tell its authors"
 _NAME = re.compile(r"hf/(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[\w./-]+))?")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 _LOADERS = frozenset({"pretrained", "pretrained_cfg", "pretrained_cfg_overlay", "checkpoint_path"})
@@ -81,7 +83,7 @@ class Repository:
             DownloadError: the hub could not be asked for such a file.
         """
         try:
-            return read_json(self.fetch(path))
+            return read_json(self.fetch(path), _REMEDY)
         except DownloadError:
             if self._lacks(path):
                 return {}
@@ -128,10 +130,13 @@ def _hub_card(name: str, endpoint: str, cache: str | None) -> BackboneCard:
         raise ValueError(f"{name!r} is not of the form hf/OWNER/MODEL or hf/OWNER/MODEL@REVISION")
     named = Repository(match["repo"], match["revision"] or "main")
     path = named.fetch("config.json")
-    repository, config = named.pinned(path), read_json(path)
-    if "architecture" in config and "pretrained_cfg" in config:
-        return _timm_card(name, repository, config)
-    return _transformers_card(name, repository, config)
+    repository, config = named.pinned(path), read_json(path, _REMEDY)
+    try:
+        if "architecture" in config and "pretrained_cfg" in config:
+            return _timm_card(name, repository, config)
+        return _transformers_card(name, repository, config)
+    except (AttributeError, LookupError, TypeError, ArithmeticError) as error:
+        raise damaged(path, f"it does not describe a model: {error!r}", _REMEDY) from error
 
 
 def _weights_fields(repository: Repository) -> dict[str, Any]:

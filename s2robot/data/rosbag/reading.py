@@ -279,7 +279,7 @@ def _spec_of(reader: AnyReader, model: str) -> dict[str, Any] | None:
         return None
     for connection, _, raw in messages_of(reader, [ENCODER_TOPIC]):
         with _reporting_damage(Path(str(reader.paths[0]))):
-            record = json.loads(decoded(reader, connection, raw).data)
+            record = dict(json.loads(decoded(reader, connection, raw).data))
         if record.get("model") == model:
             return record.get("encoder")
     return None

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.damage import mutations
 from support.probe_scenes import SMALL
 from support.tiny_models import write_tiny_model
 
@@ -19,7 +20,15 @@ from s2robot.analysis.probes import dense, linear, study
 from s2robot.analysis.probes.scenes import (
     SceneData,
 )
-from s2robot.analysis.probes.study import Study, StudyConfig, _progress, differences, mark_of
+from s2robot.analysis.probes.stored_rows import is_whole
+from s2robot.analysis.probes.study import (
+    Study,
+    StudyConfig,
+    _progress,
+    describe,
+    differences,
+    mark_of,
+)
 from s2robot.analysis.probes.tasks import Outcome, get_task
 from s2robot.cli.main import main as s2robot
 from s2robot.errors import CorruptFileError
@@ -230,6 +239,30 @@ def test_json_instead_of_a_table(
     assert [row["scales"] for row in rows] == [[], [1], [1, 2]]
     assert s2robot([*command_line(encoder, folder, tmp_path), "--task", "dept"]) == 2
     assert "did you mean 'depth'" in capsys.readouterr().err
+
+
+def test_every_damage_of_a_stored_row_is_noticed_or_harmless() -> None:
+    row = {
+        "key": "k",
+        "task": "depth",
+        "encoder": "e",
+        "scales": [1.0, 2.0],
+        "taps": [],
+        "gflops": None,
+        "measures": {
+            measure.name: {"estimate": 0.5, "low": 0.4, "high": 0.6}
+            for measure in get_task("depth").measures
+        },
+        "test_frames": 2,
+        "test_episodes": 2,
+        "sums": [[1.0, 2.0], [3.0, 4.0]],
+    }
+    assert is_whole(row)
+    for damage, content in mutations(row):
+        if isinstance(content, dict) and is_whole(content):
+            assert describe(content), damage
+            assert content["key"] is not None, damage
+            assert np.array(content["sums"]).dtype.kind in "fi", damage
 
 
 def test_a_damaged_row_is_an_error(config: StudyConfig) -> None:

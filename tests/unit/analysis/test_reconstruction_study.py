@@ -267,5 +267,5 @@ def test_a_damaged_file_is_an_error(shots: tuple[np.ndarray, np.ndarray], tmp_pa
         reconstruct(*shots, target, [source()], CONFIG, tmp_path)
     with kept.open("wb") as file:
         np.savez(file, frames=np.array(36), count=np.array(576), mean=np.zeros(3))
-    with pytest.raises(CorruptFileError, match="not the arrays"):
+    with pytest.raises(CorruptFileError, match="does not hold the arrays"):
         reconstruct(*shots, target, [source()], CONFIG, tmp_path)

@@ -170,6 +170,35 @@ def test_a_killed_collection_resumes_to_the_same_data(demos, tmp_path):
     assert not parts.exists()
 
 
+def test_a_damaged_part_of_a_killed_collection_is_recorded_again(demos, tmp_path, monkeypatch):
+    config = CollectConfig(level="easy", episodes=4, out=tmp_path / "easy.hdf5", valid_share=0.25)
+    parts = stopped_before_the_file(config, monkeypatch)
+    part = parts / "attempt_00001.npz"
+    part.write_bytes(part.read_bytes()[:-40])
+    with pytest.warns(UserWarning, match=r"attempt_00001\.npz is damaged .* recorded again now"):
+        assert collect(config).digest == demos.digest
+
+
+def test_parts_without_their_settings_are_not_mixed_into_a_collection(tmp_path, monkeypatch):
+    config = CollectConfig(level="easy", episodes=2, out=tmp_path / "easy.hdf5", valid_share=0.4)
+    parts = stopped_before_the_file(config, monkeypatch)
+    (parts / "recipe.json").unlink()
+    with pytest.raises(MismatchError, match=r"not its settings .*delete the folder"):
+        collect(config)
+
+
+def stopped_before_the_file(config: CollectConfig, monkeypatch: pytest.MonkeyPatch) -> Path:
+    with monkeypatch.context() as patched:
+        patched.setattr("s2robot.data.collection.write_demonstrations", stopped)
+        with pytest.raises(KeyboardInterrupt):
+            collect(config)
+    return next(config.path.parent.glob("*.parts"))
+
+
+def stopped(*_: Any, **__: Any) -> None:
+    raise KeyboardInterrupt
+
+
 @pytest.mark.parametrize("control, size", [("joint_delta", 8), ("ee_delta", 5)])
 def test_other_action_spaces_are_collected(control, size, tmp_path):
     yaw = {"yaw_range_rad": 0.5} if size == 5 else {}
@@ -396,9 +425,16 @@ def test_frames_are_those_of_the_states_and_cached(demos, tmp_path):
 
 
 @pytest.mark.render
-def test_damaged_frames_are_refused(demos, tmp_path):
-    RenderedFrames(demos, CameraConfig("front", 32), tmp_path).read(0, 1)
+@pytest.mark.parametrize("damage", ["cut", "empty", "other type", "other size", "objects"])
+def test_damaged_frames_are_rendered_again(demos, tmp_path, damage):
+    whole = RenderedFrames(demos, CameraConfig("front", 32), tmp_path).read(0, 9)
     shard = next(tmp_path.rglob("episode_00000.npy"))
-    shard.write_bytes(shard.read_bytes()[:-10])
-    with pytest.raises(CorruptFileError, match="delete"):
-        RenderedFrames(demos, CameraConfig("front", 32), tmp_path).read(0, 1)
+    frames = np.load(shard)
+    if damage in ("cut", "empty"):
+        shard.write_bytes(shard.read_bytes()[:-10] if damage == "cut" else b"")
+    else:
+        others = {"other type": frames.astype(np.int8), "other size": frames[:, :16]}
+        np.save(shard, others.get(damage, np.array([{}])), allow_pickle=True)
+    again = RenderedFrames(demos, CameraConfig("front", 32), tmp_path)
+    with pytest.warns(UserWarning, match=r"episode_00000\.npy is damaged .* rendered again now"):
+        np.testing.assert_array_equal(again.read(0, 9), whole)

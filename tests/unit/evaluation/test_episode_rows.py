@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
+import warnings
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from support.damage import attempt, damaged_json, mutations
 from support.expert_policies import ENV_KWARGS, ExpertPolicy, PixelPolicy, header, pixel_encoder
 
-from s2robot.errors import MismatchError
+from s2robot.errors import CorruptFileError, MismatchError
 from s2robot.evaluation import evaluate as module
+from s2robot.evaluation.episode_rows import RunFolder
 from s2robot.evaluation.evaluate import EvalConfig, evaluate
+from s2robot.evaluation.identity import differences
 from s2robot.evaluation.initial_states import InitialStates, condition_of, make_initial_states
 from s2robot.utils.io import read_json, read_jsonl
 
@@ -188,3 +193,115 @@ def test_fresh_deletes_the_description_with_the_rows(tmp_path, seven):
     evaluate(*args, header=header("state"), fresh=True, progress=False)
     assert not (tmp_path / "cell.json").exists()
     assert read_json(tmp_path / "run.json")["conditions"]["n"] == 2
+
+
+# ----------------------------------------------------------------------------------------- damage
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory, seven: InitialStates) -> Path:
+    out = tmp_path_factory.mktemp("finished")
+    run(out, seven.beginning(4))
+    return out
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(finished, tmp_path / "run"))
+
+
+def test_every_damage_of_the_identity_is_an_error(copied: Path, seven: InitialStates) -> None:
+    record, states = RunFolder(copied, 2), seven.beginning(4)
+    identity = {k: v for k, v in record.record().items() if k != "conditions"}
+    path = copied / "run.json"
+    whole = read_json(path)
+    for damage in damaged_json(path):
+        before = content(copied)
+        _, message = attempt(
+            lambda: record.claim(identity, states), CorruptFileError, MismatchError
+        )
+        assert content(copied) == before, damage
+        if message:
+            assert "fresh=true" in message, damage
+        else:
+            seen = {**read_json(path), "surplus": 1}
+            names = {name for name, _, _ in differences(seen, {**whole, "surplus": 1})}
+            longer = {"conditions.n", "conditions.hash", "conditions.starts"}  # of a set of which
+            assert names <= longer, damage  # these are the first states: rows are compared instead
+        attempt(record.record, CorruptFileError)
+
+
+def test_episodes_without_their_identity_are_not_taken_for_another_run(
+    copied: Path, seven: InitialStates
+) -> None:
+    (copied / "run.json").unlink()
+    with pytest.raises(CorruptFileError, match=r"run\.json .*nothing tells whose .*fresh=true"):
+        run(copied, seven.beginning(4))
+
+
+def test_every_damage_of_a_row_is_an_error_or_keeps_what_is_counted(copied: Path) -> None:
+    path, folder = copied / "episodes.jsonl", RunFolder(copied, 2)
+    whole = folder.rows()
+    counted = ("index", "success_once", "success_at_end")
+    for damage, row in mutations(whole[1]):
+        lines = [whole[0], row, *whole[2:]]
+        path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+        rows, message = attempt(folder.rows, CorruptFileError)
+        if rows is None:
+            assert str(path) in message, damage
+        else:
+            assert [[row[key] for key in counted] for row in rows] == [
+                [row[key] for key in counted] for row in whole
+            ], damage
+
+
+@pytest.mark.parametrize("order", [(0, 0, 1, 2, 3), (0, 2, 3), (1, 0, 2, 3), (0, 1, 1, 3)])
+def test_doubled_missing_and_turned_rows_are_errors(copied: Path, order: tuple[int, ...]) -> None:
+    rows = RunFolder(copied, 2).rows()
+    lines = [json.dumps(rows[number]) + "\n" for number in order]
+    (copied / "episodes.jsonl").write_text("".join(lines))
+    with pytest.raises(CorruptFileError, match="one is missing or doubled"):
+        RunFolder(copied, 2).rows()
+
+
+def test_a_damaged_summary_is_made_again(copied: Path) -> None:
+    path, folder = copied / "summary.json", RunFolder(copied, 2)
+    whole = folder.summary()
+    assert whole is not None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        for damage in damaged_json(path):
+            found = folder.summary()
+            if found is not None:
+                kept = (found.episodes, found.success_once, found.success_at_end, found.stages)
+                assert kept == (
+                    whole.episodes,
+                    whole.success_once,
+                    whole.success_at_end,
+                    whole.stages,
+                ), damage
+    path.write_text("{}")
+    with pytest.warns(UserWarning, match=r"summary\.json is damaged .*made again"):
+        assert folder.summary() is None
+
+
+def test_a_run_with_a_damaged_summary_and_durations_gives_the_same_counts(
+    copied: Path, seven: InitialStates
+) -> None:
+    whole = RunFolder(copied, 2).summary()
+    assert whole is not None
+    (copied / "summary.json").write_text('{"episodes": 99}')
+    (copied / "timing.jsonl").write_text('{"start": "x"}\n')
+    with pytest.warns(UserWarning, match=r"timing\.jsonl, line 1, is damaged"):
+        again = run(copied, seven.beginning(4))
+    assert (again.episodes, again.success_once) == (whole.episodes, whole.success_once)
+
+
+def test_damaged_actions_are_named(copied: Path) -> None:
+    actions, folder = copied / "actions" / "from_00002.npy", RunFolder(copied, 2)
+    assert folder.actions_of(3).shape == (3, 4)
+    for data in (b"", actions.read_bytes()[:-8]):
+        actions.write_bytes(data)
+        with pytest.raises(CorruptFileError, match=r"from_00002\.npy is damaged .*fresh=true"):
+            folder.actions_of(3)
+    actions.unlink()
+    with pytest.raises(CorruptFileError, match=r"from_00002\.npy is damaged .*missing"):
+        folder.actions_of(3)

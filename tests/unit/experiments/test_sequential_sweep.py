@@ -9,8 +9,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.damage import attempt, damaged_json
 
-from s2robot.errors import DiskFullError, DivergedError, MismatchError
+from s2robot.errors import CorruptFileError, DiskFullError, DivergedError, MismatchError
+from s2robot.experiments.sequential_results import read_sequential
 from s2robot.experiments.sequential_sweep import (
     PlannedPair,
     PlannedVariant,
@@ -118,6 +120,23 @@ def test_a_sweep_that_was_killed_resumes_to_the_same_file(tmp_path):
     play(plan, FakeRunner([0.5, 0.6]), tmp_path / "killed", max_seeds=8)
     files = [tmp_path / name / "sequential.json" for name in ("whole", "killed")]
     assert files[0].read_bytes() == files[1].read_bytes()
+
+
+def test_every_damage_of_the_file_is_an_error_or_changes_no_verdict(tmp_path):
+    plan, file = make_plan(2, [(0, 1)]), tmp_path / "sequential.json"
+    play(plan, FakeRunner([0.5, 0.6]), tmp_path, max_seeds=3)
+    whole = file.read_bytes()
+    for damage in damaged_json(file):
+        left = file.read_bytes()
+        sweep = SequentialSweep(plan, FakeRunner([0.5, 0.6]), tmp_path, max_seeds=3)
+        _, message = attempt(sweep.claim, CorruptFileError, MismatchError, ValueError)
+        assert file.read_bytes() == left, damage
+        if message:
+            assert str(file) in message, damage
+        elif not sweep.failures:
+            list(sweep.rounds())
+            assert file.read_bytes() == whole, damage
+        read_sequential(tmp_path)
 
 
 def test_a_later_call_may_have_more_seeds(tmp_path):

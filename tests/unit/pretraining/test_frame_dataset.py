@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.damage import attempt, damaged_json
 
 from s2robot.errors import CorruptFileError, S2RobotError
 from s2robot.pretraining.frame_dataset import (
@@ -94,11 +95,41 @@ def test_damaged_shards_are_named(tmp_path):
     paths = keep(tmp_path, 64)
     whole = paths[0].read_bytes()
     paths[0].write_bytes(whole[:-100])
-    with pytest.raises(CorruptFileError, match="not a complete frame shard"):
+    with pytest.raises(CorruptFileError, match=r"frames_00000\.npy is damaged .*delete"):
         FrameDataset(paths)
     np.save(paths[0], np.zeros((3, 4), dtype=np.uint8))
-    with pytest.raises(CorruptFileError, match="expected uint8"):
+    with pytest.raises(CorruptFileError, match=r"uint8 \(3, 4\) instead of uint8"):
         FrameDataset(paths)
+
+
+def test_every_damage_of_the_list_of_shards_is_an_error(tmp_path):
+    paths = keep(tmp_path, 300)
+    whole = [np.load(path) for path in paths]
+    for damage in damaged_json(paths[0].with_name("frames.json")):
+        found, message = attempt(lambda: keep(tmp_path, 300), CorruptFileError)
+        if found is None:
+            assert f"delete {paths[0].parent} and rerun" in message, damage
+        else:
+            assert all(np.array_equal(np.load(p), w) for p, w in zip(found, whole, strict=True))
+
+
+@pytest.mark.parametrize("damage", ["cut", "missing", "other type", "fewer frames", "gray"])
+def test_kept_shards_that_are_damaged_are_named(tmp_path, damage):
+    path = keep(tmp_path, 300)[1]
+    frames = np.load(path)
+    others = {
+        "other type": frames.astype(float),
+        "fewer frames": frames[1:],
+        "gray": frames[..., 0],
+    }
+    if damage in others:
+        np.save(path, others[damage])
+    elif damage == "cut":
+        path.write_bytes(path.read_bytes()[:-1])
+    else:
+        path.unlink()
+    with pytest.raises(CorruptFileError, match=r"frames_00001\.npy is damaged .* rerun the same"):
+        keep(tmp_path, 300)
 
 
 @pytest.mark.render
@@ -109,6 +140,10 @@ def test_rendered_frames_are_those_of_their_number(tmp_path):
     pool = FrameDataset(paths)
     scenes = RandomScenes(seed=5, size=32)
     assert all(np.array_equal(pool[i], scenes.frame(i)) for i in range(3))
+    np.save(paths[0], np.load(paths[0])[:, :16])
+    with pytest.warns(UserWarning, match="rendered again now"):
+        rendered_shards(tmp_path, 3, seed=5, size=32)
+    assert all(np.array_equal(FrameDataset(paths)[i], scenes.frame(i)) for i in range(3))
     before = [path.stat().st_mtime_ns for path in paths]
     assert [path.stat().st_mtime_ns for path in rendered_shards(tmp_path, 3, 5, 32)] == before
 

@@ -155,6 +155,29 @@ def test_auto_measures_again_where_the_record_is_damaged(make: Make, fresh_home:
     assert read_json(kept)["fastest"] in choice.MAKERS
 
 
+def test_auto_takes_no_approximate_or_foreign_runtime_from_a_file(
+    make: Make, fresh_home: Path
+) -> None:
+    make(runtime="auto")
+    (kept,) = (fresh_home / "runtimes").glob("*.json")
+    record = read_json(kept)
+    times = record["milliseconds"]
+    for change in (
+        {"fastest": "openvino-int8"},
+        {"fastest": "openvino-int8", "milliseconds": {**times, "openvino-int8": 0.001}},
+        {"fastest": ["eager"]},
+        {"milliseconds": 3},
+        {"milliseconds": {}},
+        {"milliseconds": {name: "1" for name in times}},
+        {"processor": "another"},
+    ):
+        write_json(kept, {**record, **change})
+        encoder = make(runtime="auto")
+        assert encoder.runtime.exact, change
+        assert read_json(kept)["processor"] == record["processor"], change
+        assert encoder.runtime.name in times, change
+
+
 def test_auto_goes_on_without_what_is_not_installed(
     make: Make, fresh_home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from support.damage import mutations
 from support.policy_data import make_data
 
 from s2robot.errors import DivergedError
@@ -52,6 +53,22 @@ def test_the_lowest_score_is_chosen() -> None:
     assert choice.policy_config.hidden == POLICY.hidden
     assert best["score"] == best["motion_error"] + GRIPPER_WEIGHT * best["gripper_error"]
     json.dumps(choice.to_dict())
+
+
+def test_damaged_trials_are_tried_again(tmp_path: Path) -> None:
+    data, path, config = (
+        make_data((5,)),
+        tmp_path / "trials.jsonl",
+        dataclasses.replace(SEARCH, trials=1),
+    )
+    whole = search(data, config, cache_path=path)
+    (row,) = [json.loads(line) for line in path.read_text().splitlines()]
+    for damage, content in mutations(row):
+        if not isinstance(content, dict):
+            continue
+        path.write_text(json.dumps(content) + "\n")
+        again = search(data, config, cache_path=path)
+        assert dataclasses.replace(again, trials=whole.trials) == whole, damage
 
 
 def test_hidden_widths_are_set_together() -> None:

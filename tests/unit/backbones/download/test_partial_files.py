@@ -7,10 +7,27 @@ import json
 from pathlib import Path
 
 import pytest
+from support.damage import damaged_json
 from support.downloads import DATA, SHA256, break_off, get, visible
 from support.file_server import FileServer
 
+from s2robot.backbones.download.partial_files import Part
 from s2robot.backbones.weight_sources import Source
+
+
+def test_a_note_that_is_damaged_starts_over(server: FileServer, folder: Path) -> None:
+    url = server.url("/vit.pth")
+    part = Part(folder / "vit.pth", Source(url))
+    note = folder / "vit.pth.part.json"
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "vit.pth.part").write_bytes(DATA[:1000])
+    note.write_text(json.dumps({"url": url, "validator": '"a"'}))
+    whole = part.range_headers()
+    assert whole["Range"] == "bytes=1000-"
+    for damage in damaged_json(note):
+        found = part.range_headers()
+        assert not found or found["Range"] == whole["Range"], damage
+        assert found == whole or found.get("If-Range") != whole["If-Range"], damage
 
 
 @pytest.mark.parametrize("kept", ["ETag", "Last-Modified"])

@@ -8,19 +8,20 @@ import shutil
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig, OmegaConf
-from omegaconf.errors import OmegaConfBaseException
+from omegaconf import DictConfig
 from rich.text import Text
 
 from s2robot.cli.renamed_keys import with_new_keys
+from s2robot.cli.settings.front import checked_words
+from s2robot.cli.settings.jobs import plain, run_job, train_job
+from s2robot.cli.settings.words import Words
 from s2robot.utils.config import command, from_config, override
 from s2robot.utils.console import MESSAGES, OUTPUT
 from s2robot.utils.io import write_json
 
 if TYPE_CHECKING:
-    from s2robot.experiments.jobs import RunJob
     from s2robot.experiments.run_progress import RunTimes, SweepProgress
 
 
@@ -60,11 +61,10 @@ def pretrain(config: DictConfig) -> None:
 
 def train(config: DictConfig) -> None:
     """Run ``s2robot train`` or ``train-policy``."""
-    from s2robot.experiments.jobs import TrainJob
     from s2robot.experiments.pipeline import train_run
     from s2robot.experiments.variant import Variant
 
-    job = from_config(TrainJob, _nested(config))
+    job = train_job(config)
     path = train_run(job, Variant(job.variant))
     OUTPUT.print(f"{path}\nevaluate it: {command('eval', checkpoint=path)}")
 
@@ -87,8 +87,8 @@ def sweep_run(config: DictConfig) -> None:
         try:
             summary = execute_run(run_job(config), times=times)
         except Exception as error:
-            plain = _nested(config)
-            write_json(record, {"error": f"{type(error).__name__}: {error}", "config": plain})
+            failure = {"error": f"{type(error).__name__}: {error}", "config": plain(config)}
+            write_json(record, failure)
             OUTPUT.print(traceback.format_exc())
             return
         record.unlink(missing_ok=True)
@@ -104,8 +104,7 @@ def _times(config: DictConfig) -> contextlib.AbstractContextManager[RunTimes | N
     from s2robot.experiments.run_progress import SweepProgress
 
     progress = _progress[-1] if _progress else SweepProgress.read(Path(config.runs_dir))
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    return contextlib.nullcontext() if progress is None else progress.run(plain)
+    return contextlib.nullcontext() if progress is None else progress.run(plain(config))
 
 
 def _begin_progress(argv: list[str], together: bool) -> None:
@@ -118,22 +117,10 @@ def _begin_progress(argv: list[str], together: bool) -> None:
     (runs_dir / "progress" / "sweep.json").unlink(missing_ok=True)
     if any(word.startswith("hydra/sweeper") for word in argv):
         return
-    with contextlib.suppress(ValueError):  # Hydra itself explains it
-        plain: list[Any] = [
-            OmegaConf.to_container(c, resolve=True) for c in expand("sweep", own, {})
-        ]
-        in_turn = not any(word.startswith("hydra/launcher") for word in argv)
-        runs = map(planned_run, plain)
+    in_turn = not any(word.startswith("hydra/launcher") for word in argv)
+    with contextlib.suppress(ValueError):  # settings from other files, which are not known here
+        runs = [planned_run(plain(config)) for config in expand("sweep", own, {})]
         _progress.append(SweepProgress.begin(runs_dir, runs, in_turn, together))
-
-
-def run_job(config: DictConfig) -> RunJob:
-    """Return the settings of one run of a sweep."""
-    from s2robot.experiments.jobs import RunJob
-
-    plain = _nested(config)
-    rest = {name: plain.pop(name) for name in _EVAL_KEYS}
-    return from_config(RunJob, {"train": plain, **rest})
 
 
 def expand(
@@ -147,7 +134,7 @@ def expand(
         refused: settings that are not allowed, and why.
 
     Raises:
-        ValueError: an override cannot be read, is unknown, or is refused; Hydra's message is kept.
+        ValueError: a setting is unknown, wrong or refused.
 
     Examples:
         >>> jobs = expand("sweep", ["scales=[1],[1,2]", "n=8"], refused={})
@@ -158,18 +145,16 @@ def expand(
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
 
+    words = with_new_keys(overrides)
+    for word in words:
+        _check_allowed(word.partition("=")[0].lstrip("+~"), refused)
+    words = checked_words("decide", words, schema=config_name, sweeps=True)
+    words = Words("decide", words, config_name).settings
     with initialize_config_module("s2robot.configs", version_base="1.3"):
-        try:
-            parser = OverridesParser.create(GlobalHydra.instance().config_loader())
-            parsed = parser.parse_overrides(with_new_keys(overrides))
-            for override in parsed:
-                _check_allowed(override.key_or_group, refused)
-            (jobs,) = BasicSweeper.split_arguments(parsed, None)
-            return [compose(config_name, overrides=job) for job in jobs]
-        except (HydraException, OmegaConfBaseException) as error:
-            raise ValueError(str(error)) from None
+        parser = OverridesParser.create(GlobalHydra.instance().config_loader())
+        (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(words), None)
+        return [compose(config_name, overrides=job) for job in jobs]
 
 
 def _check_allowed(key: str, refused: Mapping[str, str]) -> None:
@@ -190,15 +175,11 @@ def sweep_begin(argv: list[str]) -> list[str]:
 def _swept_seeds(argv: list[str]) -> list[int]:
     """Return the seeds of a sweep whose runs follow each other in this process, else none."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.errors import HydraException
 
     words = [word for word in argv if word.startswith("seed=")]
     if not words or any(word.startswith(("hydra/", "train_together=")) for word in argv):
         return []  # another launcher may run the jobs elsewhere, at once
-    try:
-        override = OverridesParser.create().parse_override(words[-1])
-    except HydraException:
-        return []  # Hydra itself explains it
+    override = OverridesParser.create().parse_override(words[-1])
     if not override.is_sweep_override():
         return []
     values = list(override.sweep_string_iterator())
@@ -223,24 +204,12 @@ def sweep_finish(argv: list[str]) -> int:
     return int(bool(failed))
 
 
-# Settings of a variant are at the top level of train.yaml and sweep.yaml, so that a user types
-# level=... and not variant.level=...; the dataclasses nest them.
-_EVAL_KEYS = ("n", "first", "split", "rollout", "eval_levels", "train_together")
-_JOB_KEYS = ("policy", "train", "search", "seed", "runs_dir", *_EVAL_KEYS)
-
-
-def _nested(config: DictConfig) -> dict[str, Any]:
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    job = {key: plain.pop(key) for key in _JOB_KEYS if key in plain}
-    return {"variant": plain, **job}
-
-
 def _digest(config: DictConfig) -> str:
     from s2robot.utils.io import digest_of
 
-    plain: Any = OmegaConf.to_container(config, resolve=True)
-    plain.pop("train_together")  # it changes no result
-    return digest_of(plain)[:16]
+    content = plain(config)
+    content.pop("train_together", None)  # it changes no result
+    return digest_of(content)[:16]
 
 
 def _setting(argv: list[str], name: str, default: str) -> str:

@@ -88,15 +88,24 @@ def _run(name: str, argv: list[str]) -> int:
 def _run_hydra(verb: Verb, argv: list[str]) -> int:
     import hydra
 
+    from s2robot.cli.settings.front import checked_words
+    from s2robot.cli.settings.words import only_shows
+
+    argv = checked_words(verb.name, argv, sweeps=verb.begin is not None)
     sys.argv = [f"s2robot {verb.name}", *argv]
-    if verb.begin:
-        sys.argv += [*load(verb.begin)(argv), "--multirun"]
+    runs = not only_shows(argv)
+    if verb.begin and runs:
+        sys.argv += [*load(verb.begin)(argv), *([] if _is_multirun(argv) else ["--multirun"])]
     task = load(verb.task)
     decorate = hydra.main(
         version_base="1.3", config_path="pkg://s2robot.configs", config_name=verb.name
     )
     decorate(_guarded(task))()
-    return load(verb.finish)(argv) if verb.finish else 0
+    return load(verb.finish)(argv) if verb.finish and runs else 0
+
+
+def _is_multirun(argv: list[str]) -> bool:
+    return not {"-m", "--multirun"}.isdisjoint(argv)
 
 
 def _guarded(task: Callable[[Any], None]) -> Callable[[Any], None]:

@@ -21,13 +21,14 @@ from s2robot.envs.expert import (
     ScriptedExpert,
     noisy_execution,
 )
-from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.envs.levels import get_level
+from s2robot.envs.pick_cube import CONTROLLERS, PickCubeEnv
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.utils.io import atomic_path, digest_of, locked, read_json, write_json
 from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import RESULTS_VERSION, provenance, simulation_change, versions
 from s2robot.utils.records import damaged, read_arrays
-from s2robot.utils.validation import require_fractions
+from s2robot.utils.validation import require_fractions, require_integers, require_one_of
 
 SEEDS_PER_COLLECTION = 10_000
 """Environment seeds of collection ``seed`` are ``seed * 10_000 + attempt``."""
@@ -52,6 +53,9 @@ class CollectConfig:
     """Further arguments of ``PickCubeEnv``."""
 
     def __post_init__(self) -> None:
+        get_level(self.level)
+        require_one_of(self, {"control": CONTROLLERS})
+        require_integers(self, 1, "hold_steps")
         if not 2 <= self.episodes <= SEEDS_PER_COLLECTION // 2:
             raise ValueError(
                 f"episodes is {self.episodes}; allowed: 2 to {SEEDS_PER_COLLECTION // 2}"
@@ -111,8 +115,8 @@ def collect(config: CollectConfig) -> Demonstrations:
 
 
 def _collect_parts(config: CollectConfig, folder: Path) -> None:
-    _claim(folder, config)
     env = PickCubeEnv(level=config.level, control=config.control, **config.env)
+    _claim(folder, config)
     try:
         episodes, failures = _gather(config, env, folder)
         meta = {"recipe": config.recipe(), "failures": failures, "provenance": provenance()}

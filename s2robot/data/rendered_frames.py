@@ -20,6 +20,9 @@ from s2robot.utils.progress import tracked
 from s2robot.utils.provenance import RESULTS_VERSION, simulation
 from s2robot.utils.records import read_array
 
+LEAST_CAMERA_SIZE = 16
+"""Smallest side of a camera's frames [px]."""
+
 
 @dataclass(frozen=True)
 class CameraConfig:
@@ -30,8 +33,10 @@ class CameraConfig:
     """Side of the square frames that the camera delivers [px], whatever the scales are."""
 
     def __post_init__(self) -> None:
-        if self.size < 16:
-            raise ValueError(f"camera size is {self.size} px; it must be at least 16 px")
+        if self.size < LEAST_CAMERA_SIZE:
+            raise ValueError(
+                f"camera size is {self.size} px; it must be at least {LEAST_CAMERA_SIZE} px"
+            )
 
 
 class RenderedFrames:

@@ -5,13 +5,18 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from s2robot.envs.levels import levels_of_task
+from s2robot.encoder.spec import DTYPES
+from s2robot.envs.levels import get_level, levels_of_task
 from s2robot.errors import unknown
 from s2robot.evaluation.evaluate import EvalConfig
+from s2robot.evaluation.initial_states import FIRST_SEEDS
 from s2robot.experiments.variant import VariantConfig
 from s2robot.policies.config import PolicyConfig
+from s2robot.runtimes import RUNTIMES
 from s2robot.training.hyperparameter_search import SearchConfig
 from s2robot.training.seed_trainer import TrainConfig
+from s2robot.utils.devices import resolve_device
+from s2robot.utils.validation import require_integers, require_one_of
 
 
 @dataclass(frozen=True)
@@ -28,6 +33,9 @@ class TrainJob:
     """Seed of the training and of its hyperparameter search."""
     runs_dir: Path = Path("runs")
     """Folder of all runs."""
+
+    def __post_init__(self) -> None:
+        require_integers(self, 0, "seed")
 
 
 @dataclass(frozen=True)
@@ -60,6 +68,13 @@ class EvalJob:
     first: int = 0
     """Index of the first initial state in the split."""
 
+    def __post_init__(self) -> None:
+        if self.level is not None:
+            get_level(self.level)
+        _check_initial_states(self)
+        require_one_of(self, {"dtype": ("auto", *DTYPES), "runtime": RUNTIMES})
+        resolve_device(self.device)
+
 
 @dataclass(frozen=True)
 class RunJob:
@@ -83,6 +98,7 @@ class RunJob:
     """Seeds whose policies are trained with this one where they are missing; changes no result."""
 
     def __post_init__(self) -> None:
+        _check_initial_states(self)
         own = self.train.variant.level
         allowed = levels_of_task(own)
         for level in self.eval_levels:
@@ -93,3 +109,9 @@ class RunJob:
     def levels(self) -> list[str]:
         """Levels of the evaluations, each once."""
         return list(dict.fromkeys(self.eval_levels)) or [self.train.variant.level]
+
+
+def _check_initial_states(job: EvalJob | RunJob) -> None:
+    require_one_of(job, {"split": FIRST_SEEDS})
+    require_integers(job, 1, "n")
+    require_integers(job, 0, "first")

@@ -10,13 +10,15 @@ from typing import Any
 
 import torch
 
+from s2robot.backbones.registry import get_card
 from s2robot.data.collection import CollectConfig, collect
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.data.feature_store import FeatureStore
-from s2robot.data.rendered_frames import CameraConfig, RenderedFrames
+from s2robot.data.rendered_frames import LEAST_CAMERA_SIZE, CameraConfig, RenderedFrames
 from s2robot.encoder.frame_encoder import FrameEncoder
-from s2robot.encoder.spec import EncoderChoice
-from s2robot.envs.levels import get_level
+from s2robot.encoder.spec import DTYPES, EncoderChoice, EncoderSpec
+from s2robot.envs.levels import CAMERAS, get_level
+from s2robot.envs.pick_cube import CONTROLLERS
 from s2robot.evaluation.baselines import (
     baseline_embedding,
     baseline_shape,
@@ -25,9 +27,12 @@ from s2robot.evaluation.baselines import (
     stored_name,
 )
 from s2robot.policies.dataset import TrajectoryData, default_proprio_keys
+from s2robot.runtimes import RUNTIMES
 from s2robot.training.frames import assemble
 from s2robot.utils.console import OUTPUT
+from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import read_json
+from s2robot.utils.validation import require_at_least, require_one_of
 
 
 @dataclass(frozen=True)
@@ -38,6 +43,11 @@ class CameraChoice:
     """``front``, ``far`` or ``wrist``; None takes the level's own."""
     size: int = 384
     """Edge of the frames [px]."""
+
+    def __post_init__(self) -> None:
+        if self.name is not None:
+            require_one_of(self, {"name": CAMERAS})
+        require_at_least(self, LEAST_CAMERA_SIZE, "size")
 
 
 @dataclass(frozen=True)
@@ -51,6 +61,9 @@ class DemosChoice:
     seed: int = 0
     """Seed of their collection."""
 
+    def __post_init__(self) -> None:
+        CollectConfig(episodes=self.episodes, seed=self.seed)  # which checks them
+
 
 @dataclass(frozen=True, kw_only=True)
 class VariantConfig(EncoderChoice):
@@ -59,7 +72,7 @@ class VariantConfig(EncoderChoice):
     The options of the encoder are inherited; three of them have another default here.
 
     Raises:
-        ValueError: the level is unknown.
+        ValueError: a name is unknown, or an option of the encoder is out of its range.
 
     Examples:
         >>> config = VariantConfig(level="easy", encoder="blind")
@@ -83,7 +96,18 @@ class VariantConfig(EncoderChoice):
 
     def __post_init__(self) -> None:
         get_level(self.level)
+        require_one_of(self, {"control": CONTROLLERS, "runtime": RUNTIMES})
+        resolve_device(self.device)
         object.__setattr__(self, "encoder", current_name(self.encoder))
+        self._check_encoder()
+
+    def _check_encoder(self) -> None:
+        """Refuse an encoder that would fail only after demonstrations were collected for it."""
+        require_one_of(self, {"dtype": ("auto", *DTYPES)})
+        options: dict[str, Any] = {**self.keywords(), "dtype": DTYPES[0]}
+        EncoderSpec("", "", scales=self.scales, readout=self.readout, **options)
+        if not is_baseline(stored_name(self.encoder)) and not {"/", ":"} & set(self.encoder):
+            get_card(self.encoder)  # the names of hubs and files are looked up when they are used
 
 
 class Variant:

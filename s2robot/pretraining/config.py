@@ -11,10 +11,12 @@ from typing import Any
 from timm.models.vision_transformer import VisionTransformer
 
 from s2robot.pretraining.augmentation import CropConfig
+from s2robot.utils.devices import resolve_device
 from s2robot.utils.optim import cosine_schedule
 from s2robot.utils.validation import (
     require_at_least,
     require_below_one,
+    require_fractions,
     require_one_of,
     require_positive,
 )
@@ -38,6 +40,7 @@ class ModelConfig:
     decoder_heads: int = 4
 
     def __post_init__(self) -> None:
+        require_at_least(self, 1, *(field.name for field in dataclasses.fields(self)))
         if self.img_size % self.patch_size:
             raise ValueError(
                 f"img_size {self.img_size} must be a multiple of patch_size {self.patch_size}"
@@ -125,6 +128,8 @@ class PretrainConfig:
         require_at_least(self, 0, *least_zero)
         require_positive(self, "lr", "clip_norm")
         require_below_one(self, "warmup", "ema")
+        require_fractions(self, "mask_ratio")
+        resolve_device(self.device)
         require_one_of(self, {"precision": PRECISIONS, "compile": ("auto", "on", "off")})
         if not self.source:
             raise ValueError(f"source is empty; give {RENDERED!r}, folders, videos or .hdf5 files")

@@ -8,12 +8,18 @@ import torch
 def resolve_device(device: str | torch.device) -> torch.device:
     """Return the device of a name; ``auto`` is a GPU where there is one, else the CPU.
 
+    Raises:
+        ValueError: there is no such kind of device.
+
     >>> resolve_device("cpu")
     device(type='cpu')
     """
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
-    return torch.device(device)
+    try:
+        return torch.device(device)
+    except RuntimeError:
+        raise ValueError(f"device is {device!r}; allowed: auto, cpu, cuda, cuda:0, ...") from None
 
 
 def resolve_dtype(dtype: str, device: str | torch.device, readout: str) -> str:

@@ -70,7 +70,9 @@ def test_hydra_takes_every_option(option: Option) -> None:
     value = value_of(option)
     text = str(value).replace("(", "[").replace(")", "]").replace(" ", "")
     with initialize_config_module("s2robot.configs", version_base="1.3"):
-        config = from_config(VariantConfig, compose("features", [f"{option.name}={text}"]))
+        words = [f"{option.name}={text}", "geometry=full"]  # which tilings need
+        words = words if option.name == "tilings" else words[:1]
+        config = from_config(VariantConfig, compose("features", words))
     assert getattr(config, option.name) == value
     if option.name not in NAMED:
         assert config.keywords()[option.name] == value

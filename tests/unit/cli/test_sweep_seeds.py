@@ -21,7 +21,6 @@ from s2robot.cli.hydra_commands import sweep_begin
         (["seed=0,1", "hydra/launcher=joblib"], []),
         (["seed=0,1", "train_together=[0]"], []),
         (["seed=a,b"], []),
-        (["seed=0,"], []),
     ],
 )
 def test_seeds_that_follow_each_other_are_trained_together(

@@ -1,0 +1,144 @@
+"""Names and types of the settings of each command, from the dataclasses that it builds."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Iterable, Mapping
+from importlib import import_module, resources
+from typing import Any
+
+from s2robot.errors import S2RobotError
+
+JOBS = {
+    "collect": "s2robot.data.collection:CollectConfig",
+    "features": "s2robot.experiments.variant:VariantConfig",
+    "pretrain": "s2robot.pretraining.config:PretrainConfig",
+    "train": "s2robot.experiments.jobs:TrainJob",
+    "eval": "s2robot.experiments.jobs:EvalJob",
+    "sweep": "s2robot.experiments.jobs:RunJob",
+}
+"""Dataclass of each command that Hydra runs, ``module:class``."""
+_INLINE = ("VariantConfig", "TrainJob")
+"""Dataclasses whose fields a user types without a prefix: ``level=``, not ``variant.level=``."""
+TAKEN = {"train.seed": "seed"}
+"""Fields that no user sets, by the setting that decides them."""
+_ENV = "env"
+_OWN_OF_COLLECT = ("self", "level", "control", "render_mode")
+"""Parameters of the environment that are settings of ``collect`` or have no effect there."""
+
+
+def job_class(verb: str) -> type:
+    """Return the dataclass that a command builds from its settings."""
+    module, name = JOBS[verb].split(":")
+    return getattr(import_module(module), name)
+
+
+@functools.cache
+def settings_of(verb: str) -> dict[str, Any]:
+    """Return the annotation of each setting of a command, by the name that a user types.
+
+    Settings that have others below them are included: ``camera`` beside ``camera.name``.
+
+    Examples:
+        >>> settings_of("sweep")["train.epochs"], "variant.level" in settings_of("sweep")
+        (<class 'int'>, False)
+    """
+    found = dict(_fields(job_class(verb), ""))
+    if verb == "collect":
+        found.update(_environment_arguments())
+    return {name: kind for name, kind in found.items() if name not in TAKEN}
+
+
+def _fields(cls: type, prefix: str) -> Iterable[tuple[str, Any]]:
+    hints = typing.get_type_hints(cls)
+    for field in dataclasses.fields(cls):
+        kind = hints[field.name]
+        nested = nested_dataclass(kind)
+        if nested is not None and nested.__name__ in _INLINE:
+            yield from _fields(nested, prefix)
+            continue
+        yield f"{prefix}{field.name}", kind
+        if nested is not None:
+            yield from _fields(nested, f"{prefix}{field.name}.")
+
+
+def nested_dataclass(kind: Any) -> type | None:
+    """Return the dataclass of an annotation such as ``SearchConfig | None``; None for others."""
+    for each in (kind, *typing.get_args(kind)):
+        if isinstance(each, type) and dataclasses.is_dataclass(each):
+            return each
+    return None
+
+
+def _environment_arguments() -> dict[str, Any]:
+    from s2robot.envs.pick_cube import PickCubeEnv
+
+    hints = typing.get_type_hints(PickCubeEnv.__init__)
+    found = {}
+    for name in inspect.signature(PickCubeEnv.__init__).parameters:
+        if name not in _OWN_OF_COLLECT:
+            found[f"{_ENV}.{name}"] = hints[name]
+            nested = nested_dataclass(hints[name])
+            if nested is not None:
+                found.update(_fields(nested, f"{_ENV}.{name}."))
+    return found
+
+
+def environment_defaults() -> dict[str, Any]:
+    """Return the defaults of the settings ``env.NAME`` of ``collect``."""
+    from s2robot.envs.pick_cube import PickCubeEnv
+
+    parameters = inspect.signature(PickCubeEnv.__init__).parameters
+    found: dict[str, Any] = {}
+    for name, kind in _environment_arguments().items():
+        first, _, below = name.removeprefix(f"{_ENV}.").partition(".")
+        nested = nested_dataclass(_environment_arguments()[f"{_ENV}.{first}"])
+        if below and nested is not None:
+            found[name] = getattr(nested(), below)
+        elif nested_dataclass(kind) is None:
+            found[name] = parameters[first].default
+    return found
+
+
+def groups_of(verb: str) -> dict[str, list[str]]:
+    """Return the choices of each group of a command's settings, such as ``policy``.
+
+    Examples:
+        >>> groups_of("pretrain")
+        {'recipe': ['vitb', 'vitl', 'vits', 'vitt']}
+    """
+    text = (config_folder() / f"{verb}.yaml").read_text()
+    folders = sorted(each.name for each in config_folder().iterdir() if each.is_dir())
+    return {
+        group: sorted(each.name[:-5] for each in (config_folder() / group).iterdir())
+        for group in folders
+        if f"  - {group}:" in text
+    }
+
+
+def config_folder() -> Any:
+    """Return the folder of the YAML files."""
+    return resources.files("s2robot.configs")
+
+
+def flat(config: Mapping[Any, Any], prefix: str = "") -> dict[str, Any]:
+    """Return the values of nested settings by dotted name.
+
+    Examples:
+        >>> flat({"camera": {"name": None}, "n": 2, "env": {}})
+        {'camera.name': None, 'n': 2, 'env': {}}
+    """
+    found: dict[str, Any] = {}
+    for key, value in config.items():
+        if isinstance(value, Mapping) and value:
+            found.update(flat(value, f"{prefix}{key}."))
+        else:
+            found[f"{prefix}{key}"] = value
+    return found
+
+
+class SettingsError(S2RobotError, ValueError):
+    """Settings that cannot be used; the message says what is wrong, what is allowed, and where."""

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 import argparse
 import math
+import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from s2robot.encoder import spec
 from s2robot.encoder.options import Option
 from s2robot.encoder.spec import ENCODER_OPTIONS, tiling
 
 _METAVARS: dict[Any, str] = {int: "N", float: "X", tiling: "RxC"}
+_LIST_METAVARS: dict[Any, tuple[str, str]] = {
+    int: ("[N,N]", "N"),
+    float: ("[X,X]", "X"),
+    tiling: ("[[R,C],[R,C]]", "RxC"),
+}
+"""A list, and the words that are accepted in its place."""
 
 
 def frame_shape(text: str) -> tuple[int, int]:
@@ -97,16 +105,57 @@ def scale_set(text: str) -> tuple[float, ...]:
         argparse.ArgumentTypeError: the text is no such list.
 
     Examples:
-        >>> scale_set("1,2"), scale_set("(1, 2)")
+        >>> scale_set("[1,2]"), scale_set("1,2")
         ((1.0, 2.0), (1.0, 2.0))
     """
     try:
-        scales = tuple(float(part) for part in text.strip("()[] ").split(","))
+        scales = spec.scale_set(text)
     except ValueError:
         scales = ()
     if not scales or not all(0 < scale < math.inf for scale in scales):
-        raise argparse.ArgumentTypeError(f"{text!r} is not a set of scales, such as 1,2,3")
+        raise argparse.ArgumentTypeError(f"{text!r} is not a set of scales, such as [1,2,3]")
     return scales
+
+
+class ScaleSets(argparse.Action):
+    """Scale sets of a study, as '[1],[1,2]', or as the words 1 1,2."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        """Store a list of tuples."""
+        texts = [part for word in values for part in _BRACKETS.findall(word) or [word]]
+        try:
+            setattr(namespace, self.dest, [scale_set(text) for text in texts])
+        except argparse.ArgumentTypeError as error:
+            raise argparse.ArgumentError(self, str(error)) from None
+
+
+class _List(argparse.Action):
+    """A list of one option, as [1,2], as 1,2 or as the words 1 2."""
+
+    def __init__(self, *, item: Any, **rest: Any) -> None:
+        super().__init__(**rest)
+        self.item = item
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        """Store a list of values."""
+        text = ",".join(word.strip(",") for word in values).replace(" ", "")
+        text = text.replace("(", "[").replace(")", "]")
+        inside = text[1:-1] if text.startswith("[[") or text.count("[") == 1 else text
+        parts = [pair[1:-1].replace(",", "x") for pair in _BRACKETS.findall(inside)]
+        if parts and self.item is not tiling:
+            parts = [""]  # a list of lists is none of numbers
+        try:
+            found = [self.item(part) for part in parts or inside.split(",")]
+        except ValueError:
+            example = "[[1,1],[2,3]]" if self.item is tiling else "[1,2]"
+            raise argparse.ArgumentError(
+                self, f"{text!r} is not a list, such as {example}"
+            ) from None
+        setattr(namespace, self.dest, found)
+
+
+_BRACKETS = re.compile(r"\[[^\[\]]*\]|\([^()]*\)")
+"""A list without lists inside."""
 
 
 def add_encoder_options(
@@ -127,13 +176,20 @@ def add_encoder_options(
     for name in names:
         described = ENCODER_OPTIONS[name]
         default = _words((defaults or {}).get(name, described.default))
+        metavar = None if described.choices else _METAVARS.get(described.item)
+        text = _help(described, default)
+        if described.many:
+            how: dict[str, Any] = {"action": _List, "item": described.item, "nargs": "+"}
+            parser.add_argument(
+                described.flag, metavar=_LIST_METAVARS[described.item], help=text, **how
+            )
+            continue
         parser.add_argument(
             described.flag,
             type=described.item,
-            nargs="+" if described.many else None,
             choices=described.user_choices or None,
-            metavar=None if described.choices else _METAVARS.get(described.item),
-            help=_help(described, default),
+            metavar=metavar,
+            help=text,
         )
 
 
@@ -160,8 +216,7 @@ def _help(described: Option, default: str) -> str:
 
 
 def _words(value: Any) -> str:
-    """Write a value as the words of a command line; a tuple of tuples as 1x1 2x3."""
+    """Write a value as the word of a command line; an empty list as ""."""
     if not isinstance(value, tuple):
         return f"{value:g}" if isinstance(value, float) else str(value)
-    pairs = ("x".join(map(str, item)) if isinstance(item, tuple) else item for item in value)
-    return " ".join(_words(item) for item in pairs)
+    return f"[{','.join(_words(item) for item in value)}]" if value else ""

@@ -32,7 +32,7 @@ from s2robot.utils.provenance import provenance
 _EXAMPLES = """\
 examples:
   s2robot bench                                         shipped encoder at (1,2), fastest runtime
-  s2robot bench s2r-vitt16-128 --scales 1 2 3 --hz 30   exit status 1 unless 30 Hz are held
+  s2robot bench s2r-vitt16-128 --scales '[1,2,3]' --hz 30   exit status 1 unless 30 Hz are held
   s2robot bench --runtime eager openvino openvino-int8 --calibrate episode.mp4
   s2robot bench --runtime openvino-int8 --calibrate pick-cube/precise --frame 384x384
   s2robot bench mvp-vits-mae --frame 480x640 --frames-from camera.mp4 --reuse --json

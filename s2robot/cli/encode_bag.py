@@ -29,7 +29,7 @@ complete.
 """
 _EXAMPLES = """\
 examples:
-  s2robot encode-bag run.mcap run.embeddings.mcap --encoder s2r-vitt16-128 --scales 1 2
+  s2robot encode-bag run.mcap run.embeddings.mcap --encoder s2r-vitt16-128 --scales '[1,2]'
   s2robot encode-bag run.bag run.embeddings.bag --topic /wrist/image_raw --copy /joint_states /tf
   s2robot encode-bag rosbag2_folder embeddings --policy policy.safetensors --copy-all
   s2robot encode-bag run.mcap part.mcap --start 10 --end 25.5 --every 3 --reuse

@@ -18,10 +18,11 @@ from s2robot.backbones.download.cache import converted_path
 from s2robot.backbones.download.hub import cached_by_hub
 from s2robot.backbones.flops import card_cost, gflops_of
 from s2robot.backbones.registry import CARDS, OPEN_NAMES, get_card
+from s2robot.cli.arguments import ScaleSets
 from s2robot.cli.help import help_of
 from s2robot.encoder.layout import EmbeddingLayout
 from s2robot.encoder.readout import READOUTS
-from s2robot.encoder.spec import EncoderSpec
+from s2robot.encoder.spec import EncoderSpec, scale_set
 from s2robot.utils.console import OUTPUT, make_console
 
 OUTPUTS = {
@@ -35,7 +36,7 @@ examples:
   s2robot encoders                                  list all
   s2robot encoders --match r3m                      list those with r3m in the name
   s2robot encoders mvp-vitb-egosoup                 show one, with its cost at several scales
-  s2robot encoders timm/vit_base_patch16_224.mae --scales 1 1,2
+  s2robot encoders timm/vit_base_patch16_224.mae --scales '[1],[1,2]'
   s2robot encoders fetch mvp-vitb-egosoup           download and convert it, for offline use
   s2robot encoders verify r3m-resnet50              compare our output with the published one
   s2robot encoders verify vc1-vitb --weights vc1_vitb.pth
@@ -72,8 +73,10 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     parser.add_argument(
         "--scales",
         nargs="+",
-        default=["1", "1,2", "1,2,3"],
-        help="scale sets whose cost is shown (default: 1 1,2 1,2,3)",
+        action=ScaleSets,
+        default=[(1,), (1, 2), (1, 2, 3)],
+        metavar=("[S],[S,S]", "S,S"),
+        help="scale sets whose cost is shown (default: [1],[1,2],[1,2,3])",
     )
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
     return parser.parse_args(argv)
@@ -269,21 +272,17 @@ def describe(card: BackboneCard) -> dict[str, Any]:
     }
 
 
-def cost(card: BackboneCard, scales: str) -> dict[str, Any]:
+def cost(card: BackboneCard, scales: Sequence[float] | str) -> dict[str, Any]:
     """Return the cost of one frame: tiles, operations, widths of the readouts.
 
     Args:
         card: of the backbone.
-        scales: numbers with commas, such as "1,2".
+        scales: such as (1, 2) or "[1,2]".
 
     Raises:
         ValueError: the scales are no numbers, or do not fit the backbone.
     """
-    try:
-        numbers = tuple(float(text) for text in scales.split(","))
-    except ValueError:
-        raise ValueError(f"scales {scales!r} must be numbers with commas, such as 1,2") from None
-    spec = EncoderSpec(card.name, "", scales=numbers, readout="mean")
+    spec = EncoderSpec(card.name, "", scales=scale_set(scales), readout="mean")
     layouts = EmbeddingLayout(spec, card).scales.values()
     weights, at_base = card_cost(card)
     model = card.architecture.build_empty().eval()

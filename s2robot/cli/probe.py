@@ -33,7 +33,7 @@ from s2robot.analysis.probes.study import (
     write_results,
 )
 from s2robot.analysis.probes.tasks import LINEAR_TASKS, TASKS, get_task
-from s2robot.cli.arguments import add_encoder_options, encoder_options, scale_set
+from s2robot.cli.arguments import ScaleSets, add_encoder_options, encoder_options
 from s2robot.cli.help import help_of
 from s2robot.encoder.spec import EncoderOptions
 from s2robot.envs.levels import CAMERAS, LEVELS
@@ -46,7 +46,7 @@ _OPTIONS = [name for name in EncoderOptions.__annotations__ if name != "layers"]
 _EXAMPLES = """\
 examples:
   s2robot probe --quick                      a few minutes: shipped encoder, (1), (1,2), (1,2,3)
-  s2robot probe s2r-vitt16-128 random/vitt16-128 --scales 1 1,2 1,2,3 --level precise --camera far
+  s2robot probe s2r-vitt16-128 random/vitt16-128 --scales '[1],[1,2]' --level precise
   s2robot probe mvp-vitb-egosoup --size 672 --task segmentation depth --layers last 5 5,11
   s2robot probe file:runs/pretrain/encoder.json --task localization-head --head-seeds 8
 """
@@ -105,8 +105,9 @@ def _add_variants(parser: argparse.ArgumentParser) -> None:
     add = group.add_argument
     add("encoders", nargs="*", default=["s2r-vitt16-128"], metavar="NAME",
         help="see `s2robot encoders` (default: s2r-vitt16-128)")  # fmt: skip
-    add("--scales", nargs="+", type=scale_set, default=[(1,), (1, 2), (1, 2, 3)], metavar="S,S",
-        help="scale sets, compared with the first (default: 1 1,2 1,2,3)")  # fmt: skip
+    add("--scales", nargs="+", action=ScaleSets, default=[(1,), (1, 2), (1, 2, 3)],
+        metavar=("[S],[S,S]", "S,S"),
+        help="scale sets, compared with the first (default: [1],[1,2],[1,2,3])")  # fmt: skip
     add("--layers", nargs="+", type=_layers, default=[()], metavar="LAYER,LAYER",
         help="intermediate layers, from 0 (default: last, after the final norm)")  # fmt: skip
     add_encoder_options(group, _OPTIONS)

@@ -19,11 +19,11 @@ from s2robot.analysis.reconstruction.regression import RIDGE
 from s2robot.analysis.reconstruction.sources import TOKENS, Source, source_of
 from s2robot.analysis.reconstruction.study import Recovery, Study, StudyConfig, reconstruct
 from s2robot.cli.arguments import (
+    ScaleSets,
     add_encoder_options,
     count,
     encoder_options,
     frame_shape,
-    scale_set,
 )
 from s2robot.data.frame_sources import GENERATED, expert_episode, frames_from
 from s2robot.encoder.frame_encoder import FrameEncoder
@@ -50,10 +50,10 @@ least squares and evaluated on test frames of other episodes. See docs/guides/re
 _EXAMPLES = """\
 examples:
   s2robot reconstruct --target dinov2-vitl14 --source dinov2-vits14 dinov2-vitb14 \\
-      --scales 1 1,2 1,2,3 --reference timm/vit_giant_patch14_dinov2.lvd142m \\
+      --scales '[1],[1,2],[1,2,3]' --reference timm/vit_giant_patch14_dinov2.lvd142m \\
       --frames episodes/*.mp4 --count 200 --out runs/reconstruct
   s2robot reconstruct --target file:runs/vits/encoder.json --source s2r-vitt16-128 \\
-      random/vitt16-128 --scales 1 1,2 1,2,3 --frames pick-cube/precise
+      random/vitt16-128 --scales '[1],[1,2],[1,2,3]' --frames pick-cube/precise
   s2robot reconstruct --target vc1-vitl --source vc1-vitb --tokens cls --frames camera.mp4
 
 An interrupted run continues with the same --out and frames; sources that you add later are encoded
@@ -127,8 +127,9 @@ def _add_encoders(parser: argparse.ArgumentParser) -> None:
         metavar="NAME",
         help="encoders that they are recovered from",
     )
-    add("--scales", nargs="+", type=scale_set, default=[(1.0,), (1.0, 2.0)], metavar="S,S",
-        help="scale sets of each source (default: 1 1,2)")  # fmt: skip
+    add("--scales", nargs="+", action=ScaleSets, default=[(1.0,), (1.0, 2.0)],
+        metavar=("[S],[S,S]", "S,S"),
+        help="scale sets of each source (default: [1],[1,2])")  # fmt: skip
     add("--reference", metavar="NAME", help="a still larger encoder, at scale 1, for the ratio")
     add("--tokens", choices=TOKENS, default="grid",
         help="all places of the grid (default), the class token, or the grid's mean")  # fmt: skip

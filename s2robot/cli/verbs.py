@@ -146,7 +146,7 @@ VERBS = {
             "bench",
             "Time an encoder frame by frame on this machine; --hz checks a frame rate.",
             (
-                "s2robot bench s2r-vitt16-128 --scales 1 2 --hz 30",
+                "s2robot bench s2r-vitt16-128 --scales '[1,2]' --hz 30",
                 "s2robot bench --runtime eager openvino openvino-int8 --calibrate episode.mp4",
             ),
             "s2robot.cli.bench:main",
@@ -157,7 +157,7 @@ VERBS = {
             "Measure what frozen features encode: position, grasp, segmentation, depth.",
             (
                 "s2robot probe --quick",
-                "s2robot probe s2r-vitt16-128 random/vitt16-128 --scales 1 1,2 --layers last 5",
+                "s2robot probe s2r-vitt16-128 --scales '[1],[1,2]' --layers last 5",
             ),
             "s2robot.cli.probe:main",
             hydra=False,
@@ -166,7 +166,7 @@ VERBS = {
             "export",
             "Export an encoder, preprocessing included, as one checked ONNX file.",
             (
-                "s2robot export s2r-vitt16-128 --scales 1 2 --frame 480x640 --out encoder.onnx",
+                "s2robot export s2r-vitt16-128 --scales '[1,2]' --frame 480x640 --out encoder.onnx",
                 "s2robot export --policy policy.safetensors --frame 480x640 --out encoder.onnx",
             ),
             "s2robot.cli.export:main",
@@ -176,7 +176,7 @@ VERBS = {
             "encode-bag",
             "Convert a ROS 1 or ROS 2 bag of images to a bag of embeddings.",
             (
-                "s2robot encode-bag run.mcap run.embeddings.mcap --scales 1 2 --copy /joint_states",
+                "s2robot encode-bag run.mcap out.mcap --scales '[1,2]' --copy /joint_states",
                 "s2robot encode-bag run.bag run.embeddings.bag --policy policy.safetensors",
             ),
             "s2robot.cli.encode_bag:main",
@@ -186,7 +186,7 @@ VERBS = {
             "reconstruct",
             "Measure how much of a larger encoder's features a smaller one recovers.",
             (
-                "s2robot reconstruct --target vc1-vitl --source vc1-vitb --scales 1 1,2 1,2,3",
+                "s2robot reconstruct --target vc1-vitl --source vc1-vitb --scales '[1],[1,2]'",
                 "s2robot reconstruct --target file:runs/big/encoder.json --source s2r-vitt16-128",
             ),
             "s2robot.cli.reconstruct:main",

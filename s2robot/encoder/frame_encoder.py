@@ -20,7 +20,7 @@ from s2robot.encoder.nonfinite import all_finite, non_finite
 from s2robot.encoder.regions import Region
 from s2robot.encoder.scale_layout import ScaleLayout, aspect_tilings
 from s2robot.encoder.single_frame import SingleFrame
-from s2robot.encoder.spec import RENAMED, EncoderOptions, EncoderSpec
+from s2robot.encoder.spec import RENAMED, EncoderOptions, EncoderSpec, scale_set
 from s2robot.encoder.streaming import FrameStream
 from s2robot.encoder.tile_encoder import TileEncoder
 from s2robot.encoder.tile_selection import SelectiveEncoder
@@ -49,7 +49,7 @@ class FrameEncoder(TileEncoder):
     def from_name(
         cls,
         name: str,
-        scales: Sequence[float] = (1,),
+        scales: Sequence[float] | float | str = (1,),
         readout: str = "published",
         *,
         weights: str | Path | None = None,
@@ -63,7 +63,7 @@ class FrameEncoder(TileEncoder):
 
         Args:
             name: of a backbone, see ``s2robot.backbones.load_backbone``.
-            scales: image sizes as multiples of the base size, such as (1, 2).
+            scales: image sizes as multiples of the base size, such as (1, 2) or "[1,2]".
             readout: "published", "cls", "mean" or "spatial_softmax".
             weights: file with the weights; without it they are downloaded if need be.
             device: "auto" (a GPU where there is one), "cpu", "cuda", ...
@@ -91,7 +91,7 @@ class FrameEncoder(TileEncoder):
         cls,
         module: nn.Module,
         name: str | None = None,
-        scales: Sequence[float] = (1,),
+        scales: Sequence[float] | float | str = (1,),
         readout: str = "published",
         *,
         device: str | torch.device = "auto",
@@ -117,7 +117,7 @@ class FrameEncoder(TileEncoder):
             MismatchError: the module is not the named backbone.
         """
         backbone = backbone_from_module(module, name)
-        content: dict[str, Any] = {"scales": tuple(scales), "readout": readout, **options}
+        content: dict[str, Any] = {"scales": scale_set(scales), "readout": readout, **options}
         content["dtype"] = resolve_dtype(options.get("dtype", "auto"), device, readout)
         spec = EncoderSpec(backbone.card.name, backbone.weights_digest, **content)
         return cls(spec, backbone, device, max_tiles_per_batch, runtime)
@@ -313,7 +313,7 @@ class FrameEncoder(TileEncoder):
 
 def spec_of(
     name: str,
-    scales: Sequence[float] = (1,),
+    scales: Sequence[float] | float | str = (1,),
     readout: str = "published",
     *,
     weights: str | Path | None = None,
@@ -329,14 +329,14 @@ def spec_of(
         ValueError: a name or an option is unknown, or they do not go together.
     """
     card = get_card(name, weights)
-    content: dict[str, Any] = {"scales": tuple(scales), "readout": readout, **options}
+    content: dict[str, Any] = {"scales": scale_set(scales), "readout": readout, **options}
     content["dtype"] = resolve_dtype(options.get("dtype", "auto"), device, readout)
     if aspect_of is not None:
         tilings = tuple(content.get("tilings", ()))
         if tilings:
             raise ValueError(f"give tilings {tilings} or aspect_of {aspect_of}, not both")
         base = card.preprocessing.image_size
-        content["tilings"] = aspect_tilings(tuple(scales), base, aspect_of)
+        content["tilings"] = aspect_tilings(scale_set(scales), base, aspect_of)
     spec = EncoderSpec(name, "", **content)
     EmbeddingLayout(spec, card)
     return spec

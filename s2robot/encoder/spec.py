@@ -6,6 +6,7 @@ import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, TypedDict, cast
 
 from s2robot.backbones.intermediate_layers import LAYER_MERGES
@@ -43,6 +44,30 @@ def tiling(text: str) -> tuple[int, int]:
     """
     rows, _, columns = text.partition("x")
     return int(rows), int(columns)
+
+
+def scale_set(scales: Any) -> tuple[Any, ...]:
+    """Return scales as they may be given: numbers, one number, or a text with commas.
+
+    Raises:
+        ValueError: the text holds something else than numbers.
+
+    Examples:
+        >>> scale_set("[1,2]"), scale_set("1,2"), scale_set(2), scale_set([1, 2])
+        ((1.0, 2.0), (1.0, 2.0), (2,), (1, 2))
+    """
+    if isinstance(scales, Real):
+        return (scales,)
+    found = (scales,) if isinstance(scales, str) else tuple(scales)
+    if not any(isinstance(part, str) for part in found):
+        return found
+    text = ",".join(map(str, found))
+    try:
+        return tuple(float(part) for part in text.strip("()[] ").split(","))
+    except ValueError:
+        raise ValueError(
+            f"scales are {text!r}; allowed: a list of numbers, such as [1,2]"
+        ) from None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -163,7 +188,7 @@ class EncoderSpec(EncoderChoice):
     pixel_path: int = field(default=PIXEL_PATH, kw_only=True)
 
     def __post_init__(self) -> None:
-        self._set(scales=tuple(_whole(scale) for scale in self.scales))
+        self._set(scales=tuple(_whole(scale) for scale in scale_set(self.scales)))
         self._set(layers=tuple(int(layer) for layer in self.layers))
         self._set(tilings=tuple(_pair(pair) for pair in self.tilings))
         self._set(scale_weights=tuple(_whole(weight) for weight in self.scale_weights))
@@ -192,7 +217,9 @@ class EncoderSpec(EncoderChoice):
         scales = self.scales
         different = len(set(scales)) == len(scales)
         if not scales or not different or not all(0 < scale < math.inf for scale in scales):
-            raise ValueError(f"scales {scales} must be different positive numbers, such as (1, 2)")
+            raise ValueError(
+                f"scales are {list(scales)}; allowed: different positive numbers, such as [1,2]"
+            )
         check_index(self.resize_output_to_idx, len(scales))
 
     def _check_tilings(self) -> None:

@@ -14,7 +14,7 @@ def test_valid_texts_are_read():
     assert count("12") == 12
     assert fraction("0.05") == points("5") == 0.05
     assert positive("2.5") == 2.5
-    assert scale_set("1,2") == scale_set("[1, 2]") == (1.0, 2.0)
+    assert scale_set("1,2") == scale_set("[1, 2]") == scale_set("(1,2)") == (1.0, 2.0)
 
 
 @pytest.mark.parametrize(

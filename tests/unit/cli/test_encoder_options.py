@@ -6,27 +6,34 @@ import argparse
 import dataclasses
 import typing
 from pathlib import Path
+from typing import Any
 
 import encoder_options as tool
 import pytest
 from hydra import compose, initialize_config_module
 
-from s2robot.cli import bench, encode_bag, export, probe
+from s2robot.cli import bench, encode_bag, export, probe, reconstruct
 from s2robot.cli.arguments import add_encoder_options, encoder_options
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.options import Option
-from s2robot.encoder.spec import ENCODER_OPTIONS, EncoderChoice, EncoderOptions, EncoderSpec
+from s2robot.encoder.spec import (
+    ENCODER_OPTIONS,
+    EncoderChoice,
+    EncoderOptions,
+    EncoderSpec,
+    scale_set,
+)
 from s2robot.experiments.variant import VariantConfig
 from s2robot.utils.config import from_config
 
 NAMED = {"scales", "readout"}
 """Options that are parameters of their own in ``from_name``."""
 EXAMPLES = {
-    "scales": ("1 2", (1.0, 2.0)),
+    "scales": ("[1,2]", (1.0, 2.0)),
     "resize_output_to_idx": ("-1", -1),
-    "layers": ("5 11", (5, 11)),
-    "tilings": ("1x1 2x3", ((1, 1), (2, 3))),
-    "scale_weights": ("1 0.5", (1.0, 0.5)),
+    "layers": ("[5,11]", (5, 11)),
+    "tilings": ("[[1,1],[2,3]]", ((1, 1), (2, 3))),
+    "scale_weights": ("[1,0.5]", (1.0, 0.5)),
 }
 """Words of the command line and their value, for options without choices."""
 
@@ -98,6 +105,45 @@ def test_commands_take_every_option(command: str, name: str) -> None:
     assert encoder_options(parsed, [name]) == {name: value_of(option)}
 
 
+@pytest.mark.parametrize(
+    "name, spellings",
+    [
+        ("scales", ["[1,2]", "1,2", "1 2", "[1, 2]", "(1,2)", "1, 2"]),
+        ("layers", ["[5,11]", "5,11", "5 11"]),
+        ("tilings", ["[[1,1],[2,3]]", "1x1 2x3", "1x1,2x3", "[1x1,2x3]", "[1,1],[2,3]"]),
+        ("scale_weights", ["[1,0.5]", "1,0.5", "1 0.5"]),
+    ],
+)
+def test_a_list_may_be_written_in_each_way(name: str, spellings: list[str]) -> None:
+    option = ENCODER_OPTIONS[name]
+    parser = argparse.ArgumentParser()
+    add_encoder_options(parser, [name])
+    for words in spellings:
+        parsed = parser.parse_args([option.flag, *words.split()])
+        assert encoder_options(parsed, [name]) == {name: EXAMPLES[name][1]}, words
+
+
+@pytest.mark.parametrize("words", ["[1],[1,2]", "1 1,2", "[1] [1,2]", "(1) (1,2)", "[1] 1,2"])
+@pytest.mark.parametrize(
+    "parse",
+    [
+        lambda argv: probe._parse(argv),
+        lambda argv: reconstruct._parse(["--target", "a", "--source", "b", *argv]),
+    ],
+)
+def test_scale_sets_may_be_written_in_each_way(parse: Any, words: str) -> None:
+    assert parse(["--scales", *words.split()]).scales == [(1.0,), (1.0, 2.0)]
+
+
+def test_python_takes_each_way_of_writing_scales() -> None:
+    given = ("[1,2]", "1,2", "(1, 2)", [1, 2], (1.0, 2.0), ["1", "2"], ["[1,2]"], iter([1, 2]))
+    for scales in given:
+        assert EncoderSpec("x", "y", scales=scale_set(scales)).scales == (1, 2)
+    assert EncoderSpec("x", "y", scales=2).scales == (2,)  # pyright: ignore[reportArgumentType]
+    with pytest.raises(ValueError, match=r"scales are 'a,b'; allowed: a list of numbers, such as"):
+        scale_set("a,b")
+
+
 def test_flags_that_are_not_given_leave_nothing() -> None:
     parser = argparse.ArgumentParser()
     add_encoder_options(parser)
@@ -108,11 +154,13 @@ def test_help_names_default_choices_and_example(capsys: pytest.CaptureFixture[st
     parser = argparse.ArgumentParser()
     add_encoder_options(parser, ("scales", "tilings", "merge"), {"scales": (1, 2)})
     text = " ".join(parser.format_help().split())
-    for words in ("(default: 1 2)", "1x1 2x3", "{concat,sum,mean}", "(default: concat)"):
+    for words in ("(default: [1,2])", "[[1,1],[2,3]]", "{concat,sum,mean}", "(default: concat)"):
         assert words in text
 
 
-@pytest.mark.parametrize("words", [["--tilings", "2by3"], ["--geometry", "half"]])
+@pytest.mark.parametrize(
+    "words", [["--scales", "[1],[1,2]"], ["--tilings", "2by3"], ["--geometry", "half"]]
+)
 def test_a_wrong_value_is_refused(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     parser = argparse.ArgumentParser()
     add_encoder_options(parser)

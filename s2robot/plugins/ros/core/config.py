@@ -247,7 +247,10 @@ def _plain(name: str, value: Any) -> Any:
     if isinstance(value, array):
         value = value.tolist()
     found = list(value) if isinstance(value, (list, tuple, bytes)) else [value]
-    wanted = {"tuple[float, ...]": Real, "tuple[int, ...]": Integral}.get(str(field.type), str)
+    numbers = {"tuple[float, ...]": Real, "tuple[int, ...]": Integral}
+    if isinstance(value, str) and str(field.type) in numbers:
+        return value  # "[1,2]", which is read with the other types
+    wanted = numbers.get(str(field.type), str)
     if not all(isinstance(each, wanted) and not isinstance(each, bool) for each in found):
         what = {Real: "numbers", Integral: "whole numbers"}.get(wanted, "texts")
         raise ValueError(f"{name} is {value!r}; allowed: a list of {what}")

@@ -6,6 +6,7 @@ import argparse
 import dataclasses
 import json
 import re
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -296,7 +297,7 @@ def cost(card: BackboneCard, scales: Sequence[float] | str) -> dict[str, Any]:
         "tiles": sum(scale.tiles for scale in layouts),
         "parameters": weights,
         "gflops": gflops,
-        "embedding_dims": _widths(card, numbers),
+        "embedding_dims": _widths(card, spec.scales),
     }
 
 

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from s2robot.cli.renamed_keys import with_new_keys
 from s2robot.cli.settings.front import checked_words
-from s2robot.cli.settings.jobs import plain, run_job, train_job
+from s2robot.cli.settings.jobs import by_dataclass, plain, run_job, train_job
 from s2robot.cli.settings.words import Words
 from s2robot.utils.config import command, from_config, override
 from s2robot.utils.console import MESSAGES, OUTPUT
@@ -87,7 +87,7 @@ def sweep_run(config: DictConfig) -> None:
         try:
             summary = execute_run(run_job(config), times=times)
         except Exception as error:
-            failure = {"error": f"{type(error).__name__}: {error}", "config": plain(config)}
+            failure = {"error": f"{type(error).__name__}: {error}", "config": by_dataclass(config)}
             write_json(record, failure)
             OUTPUT.print(traceback.format_exc())
             return
@@ -179,7 +179,10 @@ def _swept_seeds(argv: list[str]) -> list[int]:
     words = [word for word in argv if word.startswith("seed=")]
     if not words or any(word.startswith(("hydra/", "train_together=")) for word in argv):
         return []  # another launcher may run the jobs elsewhere, at once
-    override = OverridesParser.create().parse_override(words[-1])
+    try:
+        override = OverridesParser.create().parse_override(words[-1])
+    except HydraException:
+        return []  # Hydra itself explains it
     if not override.is_sweep_override():
         return []
     values = list(override.sweep_string_iterator())

@@ -56,6 +56,13 @@ def plain(config: DictConfig) -> dict[str, Any]:
     return found
 
 
+def by_dataclass(config: DictConfig) -> dict[str, Any]:
+    """Return the settings of a run as records hold them: those of the variant under its name."""
+    content = plain(config)
+    own = {key: content.pop(key) for key in (*_TRAIN_KEYS, *_EVAL_KEYS) if key in content}
+    return {"variant": content, **own}
+
+
 def _train_job(content: Mapping[str, Any]) -> TrainJob:
     from s2robot.experiments.jobs import TrainJob
     from s2robot.experiments.variant import VariantConfig

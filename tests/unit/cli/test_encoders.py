@@ -97,13 +97,18 @@ def test_rules_in_words() -> None:
         (["verify"], "needs a NAME"),
         (["verify", "s2r-vitt16-128"], "no published file to compare with"),
         (["a", "b"], "one NAME at a time"),
-        (["random/vitt16-128", "--scales", "1;2"], "numbers with commas"),
         (["random/vitt16-128", "--scales", "1,0.05"], "less than one cell"),
     ],
 )
 def test_mistakes(argv: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["encoders", *argv]) == 2
     assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_scales_that_are_no_numbers_are_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        main(["encoders", "random/vitt16-128", "--scales", "1;2"])
+    assert "'1;2' is not a set of scales, such as [1,2,3]" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -32,7 +32,9 @@ def test_the_command_after_training_can_be_copied(
     monkeypatch.setattr(hydra_commands, "from_config", lambda cls, config: config)
     monkeypatch.setattr(pipeline, "train_run", lambda job, variant: path)
     monkeypatch.setattr("s2robot.experiments.variant.Variant", lambda config: config)
-    monkeypatch.setattr(hydra_commands, "train_job", lambda config: OmegaConf.create({"variant": 1}))
+    monkeypatch.setattr(
+        hydra_commands, "train_job", lambda config: OmegaConf.create({"variant": 1})
+    )
     train(OmegaConf.create({}))
     first, second = capsys.readouterr().out.splitlines()
     assert first == str(path)

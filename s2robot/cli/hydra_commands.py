@@ -175,6 +175,7 @@ def sweep_begin(argv: list[str]) -> list[str]:
 def _swept_seeds(argv: list[str]) -> list[int]:
     """Return the seeds of a sweep whose runs follow each other in this process, else none."""
     from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.errors import HydraException
 
     words = [word for word in argv if word.startswith("seed=")]
     if not words or any(word.startswith(("hydra/", "train_together=")) for word in argv):

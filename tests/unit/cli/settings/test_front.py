@@ -128,7 +128,7 @@ def test_values_out_of_range_are_refused_before_anything_runs(verb: str, word: s
         ("train", ["--input-mode=native"], "NAME=VALUE: input_mode=native"),
         ("train", ["--zzz"], "train has no option --zzz"),
         ("train", ["scales=1", "2"], "'scales=[1,2]'"),
-        ("train", ["polcy=mlp"], "did you mean policy?"),
+        ("train", ["plicy=mlp"], "did you mean policy?"),
         ("train", ["policy=mpl"], "did you mean 'mlp'?"),
         ("train", ["policy=null"], "unknown policy 'null'; available: gmm, mlp"),
         ("train", ["epochs=3"], "did you mean train.epochs or search.epochs?"),
@@ -228,8 +228,8 @@ def test_a_folder_of_own_settings_is_searched(tmp_path: Path) -> None:
     (tmp_path / "policy" / "small.yaml").write_text("kind: mlp\nhidden: [8]\n")
     words = ["policy=small", "--config-dir", str(tmp_path)]
     assert checked_words("train", words) == words
-    with pytest.raises(SettingsError, match="unknown policy 'smal'"):
-        checked_words("train", ["policy=smal", "--config-dir", str(tmp_path)])
+    with pytest.raises(SettingsError, match="unknown policy 'smaxll'"):
+        checked_words("train", ["policy=smaxll", "--config-dir", str(tmp_path)])
 
 
 def test_other_settings_files_are_left_to_hydra() -> None:
@@ -241,14 +241,14 @@ def test_the_command_ends_with_status_2_and_one_line(
     capsys: pytest.CaptureFixture[str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    for argv in (["eval"], ["train", "polcy=mlp"], ["sweep", "scales=1,2"], ["collect", "env=X"]):
+    for argv in (["eval"], ["train", "plicy=mlp"], ["sweep", "scales=1,2"], ["collect", "env=X"]):
         assert main(argv) == 2
         shown = capsys.readouterr().err
         assert shown.startswith("error: ")
         assert len(shown.splitlines()) == 1
         assert not FOREIGN.search(shown)
-    assert main(["decide", "polcy=mlp"]) == 2
-    assert "decide has no setting polcy" in capsys.readouterr().err
+    assert main(["decide", "plicy=mlp"]) == 2
+    assert "decide has no setting plicy" in capsys.readouterr().err
     assert not list(tmp_path.iterdir())
 
 

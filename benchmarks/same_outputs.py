@@ -110,7 +110,8 @@ def _chain(folder: Path) -> dict[str, str]:
 
 def _digest_of(path: Path, folder: str) -> str | None:
     """Digest of a file's content without clock times; None for files of clock times or locks."""
-    if path.suffix in (".lock", ".png", ".html") or path.name == "timing.jsonl":
+    clocks = path.name == "timing.jsonl" or path.parent.name == "progress"
+    if path.suffix in (".lock", ".png", ".html") or clocks:
         return None  # pictures and pages hold dates and latencies
     if path.name.startswith("events.out.tfevents"):
         return None

@@ -29,7 +29,7 @@ import numpy as np
 import torch
 
 from s2robot.plugins.ros.core import EmbeddingResult, LatestFrameWorker, Level, frame_of
-from s2robot.preprocessing.image_pyramid import as_frames
+from s2robot.preprocessing.frame_input import as_frames
 from s2robot.utils.io import write_json
 from s2robot.utils.provenance import provenance
 

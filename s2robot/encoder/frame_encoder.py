@@ -7,7 +7,6 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
@@ -25,7 +24,7 @@ from s2robot.encoder.streaming import FrameStream
 from s2robot.encoder.tile_encoder import TileEncoder
 from s2robot.encoder.tile_selection import SelectiveEncoder
 from s2robot.multiscale import group_tiles, map_tiles
-from s2robot.preprocessing.image_pyramid import as_frames
+from s2robot.preprocessing.frame_input import Frames, as_frames, frame_chunks
 from s2robot.runtimes import Calibration, calibrate
 from s2robot.utils.deprecation import renamed_keywords
 from s2robot.utils.devices import resolve_dtype
@@ -38,6 +37,7 @@ class FrameEncoder(TileEncoder):
     ``requires_grad_(True)`` is called; then embeddings carry gradients to the weights.
 
     Examples:
+        >>> import numpy as np
         >>> encoder = FrameEncoder.from_name("s2r-vitt16-128", scales=(1, 2), device="cpu")
         >>> frames = np.zeros((2, 480, 640, 3), np.uint8)  # RGB
         >>> tuple(encoder(frames).shape)
@@ -150,7 +150,7 @@ class FrameEncoder(TileEncoder):
         backbone = load_backbone(spec.backbone, weights, spec.weights_digest)
         return cls(spec, backbone, device, max_tiles_per_batch, runtime)
 
-    def calibrate(self, frames: np.ndarray | Tensor) -> dict[str, Calibration]:
+    def calibrate(self, frames: Frames) -> dict[str, Calibration]:
         """Make the int8 model of this encoder from frames and store it for "openvino-int8".
 
         Args:
@@ -173,15 +173,17 @@ class FrameEncoder(TileEncoder):
         made = [calibrate(self.token_model, batch) for batch in batches]
         return dict(zip(names, made, strict=True))
 
-    def forward(self, frames: np.ndarray | Tensor) -> Tensor:
+    def forward(self, frames: Frames) -> Tensor:
         """Embed frames.
 
         Args:
-            frames: uint8 RGB ``(H, W, 3)`` or ``(B, H, W, 3)`` of any size. With the
+            frames: RGB ``(H, W, 3)`` or ``(B, H, W, 3)`` of any size, uint8 or floats in 0-1; or
+                channels first; a Pillow image; the path of a picture or a video; a list or an
+                iterator of single frames, whose sizes may differ. See ``frame_chunks``. With the
                 geometry "published", the square that the authors' rule cuts is embedded.
 
         Returns:
-            ``(B, D)`` float32 on ``self.device``; B = 1 for a single frame.
+            ``(B, D)`` float32 on ``self.device``; B = 1 for a single frame, and 0 for none.
 
         Raises:
             ValueError: the frames have another type or shape.
@@ -189,7 +191,7 @@ class FrameEncoder(TileEncoder):
         """
         return self.merge(self.encode_scales(frames))
 
-    def encode_cameras(self, frames: Mapping[str, np.ndarray | Tensor]) -> dict[str, Tensor]:
+    def encode_cameras(self, frames: Mapping[str, Frames]) -> dict[str, Tensor]:
         """Embed frames of several cameras in shared calls of the backbone.
 
         Results are bit-identical to ``forward`` where arithmetic does not depend on the rest of a
@@ -213,10 +215,12 @@ class FrameEncoder(TileEncoder):
             done = {name: sum(len(chunk[0]) for chunk in chunks[name]) for name in pack}
             for name, features in self._encode(pack, scale_layouts, done).items():
                 chunks[name].append(features)
-        return {name: self.merge(_joined(found, scale_layouts)) for name, found in chunks.items()}
+        return {
+            name: self.merge(self._joined(found, scale_layouts)) for name, found in chunks.items()
+        }
 
     def encode_scales(
-        self, frames: np.ndarray | Tensor, scales: Sequence[float] | None = None
+        self, frames: Frames, scales: Sequence[float] | None = None
     ) -> dict[float, Tensor]:
         """Return the features of each scale, before they are merged.
 
@@ -231,18 +235,17 @@ class FrameEncoder(TileEncoder):
             ValueError: the frames are invalid, or the encoder lacks a scale.
             NonFiniteError: features of a frame are NaN or infinite.
         """
-        images = as_frames(frames)
         wanted = self.spec.scales if scales is None else tuple(scales)
         if not wanted or not set(wanted) <= set(self.spec.scales):
             raise ValueError(f"scales must be some of {self.spec.scales}; got {wanted}")
         scale_layouts = [self.layout.scales[scale] for scale in wanted]
         tiles = sum(scale_layout.tiles for scale_layout in scale_layouts)
         step = max(1, self.max_tiles_per_batch // tiles)
-        chunks = [
-            self._encode({"": chunk}, scale_layouts, {"": i * step})[""]
-            for i, chunk in enumerate(images.split(step))
-        ]
-        return _joined(chunks, scale_layouts)
+        chunks, done = [], 0
+        for chunk in frame_chunks(frames, step):
+            chunks.append(self._encode({"": chunk}, scale_layouts, {"": done})[""])
+            done += len(chunk)
+        return self._joined(chunks, scale_layouts)
 
     def stream(self, tolerance: float = 0.0, refresh_every: int | None = None) -> FrameStream:
         """Return a stream, which encodes only the tiles that changed since the last frame.
@@ -310,6 +313,15 @@ class FrameEncoder(TileEncoder):
             raise non_finite(self, features[name], tiles[name], name, done[name])
         return features
 
+    def _joined(
+        self, chunks: Sequence[Sequence[Tensor]], scale_layouts: Sequence[ScaleLayout]
+    ) -> dict[float, Tensor]:
+        """Join the features of successive chunks of frames, by scale; there may be no chunks."""
+        if not chunks:
+            return self.no_features(scale_layouts)
+        columns = zip(scale_layouts, zip(*chunks, strict=True), strict=True)
+        return {layout.scale: torch.cat(column) for layout, column in columns}
+
 
 def spec_of(
     name: str,
@@ -345,10 +357,3 @@ def spec_of(
 def _shape(frames: Tensor) -> tuple[int, int]:
     """Return the (height, width) of frames ``(B, H, W, 3)``."""
     return frames.shape[1], frames.shape[2]
-
-
-def _joined(
-    chunks: Sequence[Sequence[Tensor]], scale_layouts: Sequence[ScaleLayout]
-) -> dict[float, Tensor]:
-    """Join the features of successive chunks of frames, by scale."""
-    return {p.scale: torch.cat([chunk[i] for chunk in chunks]) for i, p in enumerate(scale_layouts)}

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
 from torch import Tensor
 
-from s2robot.preprocessing.image_pyramid import as_frames
+from s2robot.preprocessing.frame_input import Frames, as_frames
 
 
-def as_cameras(frames: Mapping[str, np.ndarray | Tensor]) -> dict[str, Tensor]:
+def as_cameras(frames: Mapping[str, Frames]) -> dict[str, Tensor]:
     """Return the frames of each camera as checked tensors; see ``as_frames``.
 
     Returns:
@@ -27,7 +26,7 @@ def as_cameras(frames: Mapping[str, np.ndarray | Tensor]) -> dict[str, Tensor]:
     return {name: _named(name, pictures) for name, pictures in frames.items()}
 
 
-def _named(name: str, frames: np.ndarray | Tensor) -> Tensor:
+def _named(name: str, frames: Frames) -> Tensor:
     try:
         return as_frames(frames)
     except ValueError as error:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from s2robot.encoder.nonfinite import all_finite, non_finite
 from s2robot.encoder.tile_encoder import TileEncoder
 from s2robot.multiscale import group_tiles, map_tiles
-from s2robot.preprocessing.image_pyramid import as_frames
+from s2robot.preprocessing.frame_input import Frames, as_frames
 from s2robot.runtimes.eager import EagerRuntime
 
 
@@ -26,6 +25,7 @@ class SingleFrame:
         width: of the frames [px].
 
     Examples:
+        >>> import numpy as np
         >>> from s2robot import FrameEncoder
         >>> encoder = FrameEncoder.from_name("random/vitt16-128", (1, 2), "mean", device="cpu")
         >>> embed = encoder.single_frame(240, 320)
@@ -59,19 +59,20 @@ class SingleFrame:
         return places
 
     @torch.no_grad()
-    def __call__(self, frame: np.ndarray | Tensor) -> Tensor:
-        """Embed one frame ``(H, W, 3)`` uint8: ``(1, D)`` float32 on the encoder's device.
+    def __call__(self, frame: Frames) -> Tensor:
+        """Embed one frame, as ``as_frames`` takes it: ``(1, D)`` float32 on the encoder's device.
 
         Raises:
             ValueError: the frame is invalid or of another size.
             NonFiniteError: the embedding is NaN or infinite.
         """
-        if tuple(frame.shape) != self.shape:
+        images = as_frames(frame)
+        if images.shape != (1, *self.shape):
+            found = tuple(images.shape[1:] if len(images) == 1 else images.shape)
             raise ValueError(
-                f"this path was made for frames of shape {self.shape}; got {tuple(frame.shape)}: "
+                f"this path was made for frames of shape {self.shape}; got {found}: "
                 "make another one for them"
             )
-        images = as_frames(frame)
         if self._graph is not None:
             return self._graph(images)
         return self._through_buffers(images)

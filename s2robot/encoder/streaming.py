@@ -12,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -20,7 +19,7 @@ from s2robot.encoder.nonfinite import all_finite, non_finite
 from s2robot.encoder.scale_layout import ScaleLayout
 from s2robot.encoder.tile_encoder import TileEncoder
 from s2robot.multiscale import map_tiles
-from s2robot.preprocessing.image_pyramid import as_frames
+from s2robot.preprocessing.frame_input import Frames, as_frames
 from s2robot.utils.deprecation import renamed_keywords
 
 _by_old_names = renamed_keywords({"slots": "streams"})
@@ -68,6 +67,7 @@ class FrameStream:
         ValueError: an argument is out of its range.
 
     Examples:
+        >>> import numpy as np
         >>> from s2robot import FrameEncoder
         >>> encoder = FrameEncoder.from_name("random/vitt16-128", (1, 2), "mean", device="cpu")
         >>> stream = encoder.stream()
@@ -100,11 +100,11 @@ class FrameStream:
 
     @_by_old_names
     @torch.no_grad()
-    def __call__(self, frames: np.ndarray | Tensor, streams: Sequence[int] | None = None) -> Tensor:
+    def __call__(self, frames: Frames, streams: Sequence[int] | None = None) -> Tensor:
         """Embed one frame of each of several cameras.
 
         Args:
-            frames: as for the encoder, ``(B, H, W, 3)`` or ``(H, W, 3)`` uint8 RGB.
+            frames: as for ``as_frames``: ``(B, H, W, 3)`` or ``(H, W, 3)`` uint8 RGB, ...
             streams: camera (or environment) of each frame, by index; 0 to B - 1 when not given.
 
         Returns:
@@ -116,6 +116,8 @@ class FrameStream:
             NonFiniteError: the embedding of a frame is NaN or infinite.
         """
         images = as_frames(frames)
+        if not len(images):
+            return self.encoder.merge(self.encoder.no_features(self.encoder.scale_layouts))
         order = self._check(images, streams)
         encoder = self.encoder
         scale_layouts = encoder.scale_layouts

@@ -195,6 +195,14 @@ class TileEncoder(nn.Module):
             for image, scale_layout in zip(images, scale_layouts, strict=True)
         ]
 
+    def no_features(self, scale_layouts: Sequence[ScaleLayout]) -> dict[float, Tensor]:
+        """Return the features of no frames: ``(0, *stored_shape)`` float32 of each scale.
+
+        Args:
+            scale_layouts: some of ``layout.scales``.
+        """
+        return {p.scale: torch.zeros(0, *p.stored_shape, device=self.device) for p in scale_layouts}
+
     def tokens(self, tiles: Tensor) -> Tensor:
         """Run the backbone on tiles.
 

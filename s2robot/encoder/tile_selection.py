@@ -22,7 +22,7 @@ from s2robot.encoder.streaming import TileCache, check_same_size, checked_stream
 from s2robot.encoder.tile_encoder import TileEncoder
 from s2robot.errors import unknown
 from s2robot.multiscale import mean_over_tiles, merge_tiles, resize_grid, split_tiles
-from s2robot.preprocessing.image_pyramid import as_frames
+from s2robot.preprocessing.frame_input import Frames, as_frames
 from s2robot.utils.deprecation import renamed_keywords
 
 CHOICES = ("motion", "attention", "region", "random")
@@ -156,7 +156,7 @@ class SelectiveEncoder:
         self._mass: dict[int, Tensor] = {}
 
     @_by_old_names
-    def look_at(self, weights: np.ndarray | Tensor, streams: Sequence[int] | None = None) -> None:
+    def look_at(self, weights: Frames, streams: Sequence[int] | None = None) -> None:
         """Set the maps of importance that rank the tiles of the next frames.
 
         Args:
@@ -182,13 +182,15 @@ class SelectiveEncoder:
 
     @_by_old_names
     @torch.no_grad()
-    def __call__(self, frames: np.ndarray | Tensor, streams: Sequence[int] | None = None) -> Tensor:
+    def __call__(self, frames: Frames, streams: Sequence[int] | None = None) -> Tensor:
         """Embed one frame of each of several cameras.
 
         Arguments, result and errors are those of ``FrameStream``: frames ``(B, H, W, 3)`` or
         ``(H, W, 3)`` uint8 RGB of ``streams`` to embeddings ``(B, D)`` float32.
         """
         images, encoder = as_frames(frames), self.encoder
+        if not len(images):
+            return encoder.merge(encoder.no_features(encoder.scale_layouts))
         check_same_size(images, self._shape)
         streams = checked_streams(len(images), streams)
         self._shape = tuple(images.shape[1:])

@@ -1,11 +1,9 @@
-"""From camera frames to the images that a backbone sees: checked, resized, cropped."""
+"""From camera frames to the images that a backbone sees: resized and cropped."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-import numpy as np
-import torch
 from torch import Tensor
 
 from s2robot.backbones import Preprocessing
@@ -15,54 +13,6 @@ from s2robot.preprocessing.padding import pad
 from s2robot.preprocessing.resize import resize
 
 GEOMETRIES = ("published", "full", "padded")
-
-
-def as_frames(frames: np.ndarray | Tensor) -> Tensor:
-    """Return frames as a tensor ``(B, H, W, 3)`` uint8, after a check.
-
-    Raises:
-        ValueError: the frames are no array, not uint8, empty, or without three channels last.
-    """
-    if not isinstance(frames, (np.ndarray, Tensor)):
-        raise ValueError(
-            f"frames must be a NumPy array or a tensor; got {type(frames).__name__}: "
-            "use np.stack for a list of frames, np.asarray for an image"
-        )
-    shape, dtype = tuple(frames.shape), str(frames.dtype).removeprefix("torch.")
-    found = f"got {dtype} of shape {shape}"
-    if dtype != "uint8":
-        raise ValueError(f"frames must be uint8 in 0-255; {found}: scale and round them")
-    if len(shape) not in (3, 4) or shape[-1] != 3:
-        raise ValueError(
-            f"frames must be RGB, (H, W, 3) or (B, H, W, 3); {found}: {_advice(shape)}"
-        )
-    if 0 in shape:
-        raise ValueError(f"frames must hold at least one pixel; {found}")
-    if isinstance(frames, np.ndarray):
-        # torch takes neither negative strides (as of BGR frames reversed) nor read-only memory
-        usable = frames.flags.writeable and min(frames.strides) >= 0
-        frames = torch.from_numpy(frames if usable else _copied(frames))
-    return frames.unsqueeze(0) if frames.ndim == 3 else frames
-
-
-def _copied(frames: np.ndarray) -> np.ndarray:
-    """Return a copy in the plain order of memory.
-
-    Channel by channel, which takes an eighth of the time of NumPy's own copy where channels are
-    reversed or all the same memory.
-    """
-    copy = np.empty(frames.shape, frames.dtype)
-    for channel in range(frames.shape[-1]):
-        copy[..., channel] = frames[..., channel]
-    return copy
-
-
-def _advice(shape: Sequence[int]) -> str:
-    if len(shape) in (3, 4) and shape[-3] == 3:
-        return "move the channels last"
-    if len(shape) in (3, 4) and shape[-1] == 4:
-        return "drop the alpha channel, frames[..., :3]"
-    return "repeat a gray channel three times"
 
 
 def image_of(

@@ -81,7 +81,7 @@ def test_packs_keep_every_frame_in_order() -> None:
     [
         ({}, "at least one.*got dict of 0"),
         (np.zeros((2, 8, 8, 3), np.uint8), "must be a mapping.*got ndarray"),
-        ({"front": CAMERAS["front"], "wrist": np.zeros((8, 8, 3))}, "camera 'wrist': .*float64"),
+        ({"front": CAMERAS["front"], "wrist": np.zeros((8, 8, 3), int)}, "camera 'wrist': .*int64"),
         ({"front": np.zeros((8, 8, 4), np.uint8)}, "camera 'front': .*alpha"),
         ({"front": None}, "camera 'front': .*NoneType"),
     ],

@@ -179,7 +179,7 @@ def test_reset_forgets(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
         (np.zeros((96, 96, 3), np.uint8), [0, 1], "must be 1 different"),
         (np.zeros((2, 96, 96, 3), np.uint8), [1, 1], "must be 2 different"),
         (np.zeros((96, 96, 3), np.uint8), [-1], "numbers from 0"),
-        (np.zeros((96, 96, 3), np.float32), None, "must be uint8"),
+        (np.zeros((96, 96, 3), np.int32), None, "must be uint8"),
     ],
 )
 def test_mistakes_lose_nothing(make: Make, frames: Any, streams: Any, message: str) -> None:

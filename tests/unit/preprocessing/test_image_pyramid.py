@@ -12,35 +12,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 
 from s2robot.backbones import Preprocessing
-from s2robot.preprocessing.image_pyramid import as_frames, image_of
-
-
-def test_frames_keep_their_pixels_without_a_copy() -> None:
-    frames = np.arange(2 * 4 * 5 * 3, dtype=np.uint8).reshape(2, 4, 5, 3)
-    tensor = as_frames(frames)
-    assert tensor.data_ptr() == frames.ctypes.data
-    assert torch.equal(as_frames(frames[1]), tensor[1:])
-
-
-@pytest.mark.parametrize(
-    ("frames", "message"),
-    [
-        (np.zeros((8, 8, 3), np.float32), "must be uint8.*got float32"),
-        (torch.zeros(8, 8, 3), "must be uint8.*got float32"),
-        (np.zeros((8, 8), np.uint8), "repeat a gray channel"),
-        (np.zeros((2, 8, 8, 1), np.uint8), "repeat a gray channel"),
-        (np.zeros((8, 8, 4), np.uint8), "drop the alpha channel"),
-        (np.zeros((2, 3, 8, 8), np.uint8), "channels last"),
-        (np.zeros((0, 8, 8, 3), np.uint8), "at least one pixel"),
-        (np.zeros((8, 0, 3), np.uint8), "at least one pixel"),
-        (np.zeros((1, 1, 8, 8, 3), np.uint8), r"\(B, H, W, 3\)"),
-        ([np.zeros((8, 8, 3), np.uint8)], r"got list.*np\.stack"),
-    ],
-)
-def test_bad_frames(frames: Any, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        as_frames(frames)
-
+from s2robot.preprocessing.image_pyramid import image_of
 
 SIZES = [(64, 64), (48, 64), (120, 90), (61, 48), (30, 33), (33, 500)]
 

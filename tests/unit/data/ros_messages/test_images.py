@@ -275,7 +275,7 @@ def test_neither_kind_of_message() -> None:
 
 def test_an_encoder_accepts_the_frames() -> None:
     """Decoded frames may be strided, read-only or mirrored views; ``as_frames`` accepts them."""
-    from s2robot.preprocessing.image_pyramid import as_frames
+    from s2robot.preprocessing.frame_input import as_frames
 
     for encoding in ("rgb8", "bgr8", "mono16", "bayer_grbg8", "yuv422"):
         frame = image_to_rgb(random_message(encoding, 4, 6, 2))

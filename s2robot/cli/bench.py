@@ -35,7 +35,7 @@ examples:
   s2robot bench s2r-vitt16-128 --scales '[1,2,3]' --hz 30   exit status 1 unless 30 Hz are held
   s2robot bench --runtime eager openvino openvino-int8 --calibrate episode.mp4
   s2robot bench --runtime openvino-int8 --calibrate pick-cube/precise --frame 384x384
-  s2robot bench mvp-vits-mae --frame 480x640 --frames-from camera.mp4 --reuse --json
+  s2robot bench mvp-vits-hoi --frame 480x640 --frames-from camera.mp4 --reuse --json
 """
 _PASS, _FAIL = Text("pass", "green"), Text("FAIL", "red")
 _DEFAULTS: dict[str, Any] = {"scales": (1, 2), "readout": "spatial_softmax"}

@@ -34,6 +34,7 @@ VERBS = {
             (
                 "s2robot collect level=precise episodes=120",
                 "s2robot collect level=easy out=data/easy.hdf5 seed=1",
+                "s2robot collect level=easy env.yaw_range_rad=0.5",
             ),
             "s2robot.cli.hydra_commands:collect",
         ),

@@ -141,6 +141,7 @@ NAMES: dict[str, dict[str, str]] = {
         "failed_cells": "failed_runs",
     },
     "pixels": {
+        "as_frames": "preprocessing.frame_input:as_frames",
         "centre_crop": "center_crop",
     },
     "plugins.ros.core.demand": {
@@ -198,6 +199,9 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "report": {
         "STRIPS_PER_ARM": "reporting.run_files:STRIPS_PER_RUN",
+    },
+    "resampling": {
+        "antialiased_weights": "preprocessing.fixed_point:antialiased_weights",
     },
     "reuse": {
         "ReuseStats": "StreamStats",

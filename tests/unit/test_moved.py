@@ -27,6 +27,8 @@ REPLACED = {
     "verdict": {"DETAILED"},
     **{name: {"console"} for name in ("arms", "commands", "demo", "pipeline")},
     "progress": {"frames_bar"},
+    "matrices": {"int16_coefficients"},
+    "resampling": {"PRECISION", "coefficients", "fixed_point", "pillow_arithmetic"},
 }
 """Constants that became entries of a table, or that nothing needs any more, by old module."""
 

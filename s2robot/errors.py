@@ -43,6 +43,14 @@ class LicenseWarning(UserWarning):
     """Terms of downloaded weights that a user should know."""
 
 
+class CalibrationWarning(UserWarning):
+    """Frames that are unlike those that an int8 model was calibrated on."""
+
+
+class PrecisionWarning(UserWarning):
+    """A precision that this machine computes more slowly than float32, or not at all."""
+
+
 def unknown(kind: str, value: object, allowed: Iterable[str]) -> ValueError:
     """Return the error for an unknown name, with the names that are allowed and the nearest one.
 

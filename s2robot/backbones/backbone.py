@@ -47,7 +47,9 @@ class Backbone(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Return the tokens ``(N, P + gh·gw, C)`` of normalized crops ``(N, 3, h, w)``."""
-        features = self._features(x)
+        return self._tokens(self._features(x))
+
+    def _tokens(self, features: Tensor) -> Tensor:
         return features if features.ndim == 3 else self._rows(features)
 
     def _features(self, x: Tensor) -> Tensor:
@@ -69,8 +71,16 @@ class Backbone(nn.Module):
 
     def forward_head(self, x: Tensor) -> Tensor:
         """Return the model's own pooled or projected output ``(N, head_dim)`` of crops."""
+        return self._head(self._features(x))
+
+    def forward_head_and_tokens(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Return ``forward_head`` and ``forward`` of crops, of one pass through the model."""
+        features = self._features(x)
+        return self._head(features), self._tokens(features)
+
+    def _head(self, features: Tensor) -> Tensor:
         classifies = int(getattr(self.model, "num_classes", 0) or 0) > 0
-        return self.model.forward_head(self._features(x), pre_logits=not classifies)  # pyright: ignore[reportCallIssue]
+        return self.model.forward_head(features, pre_logits=not classifies)  # pyright: ignore[reportCallIssue]
 
     def forward_intermediates(
         self, x: Tensor, layers: Sequence[int], merge: str = "concat"

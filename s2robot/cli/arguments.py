@@ -11,6 +11,7 @@ from typing import Any
 from s2robot.encoder import spec
 from s2robot.encoder.options import Option
 from s2robot.encoder.spec import ENCODER_OPTIONS, tiling
+from s2robot.runtimes import checked_name
 
 _METAVARS: dict[Any, str] = {int: "N", float: "X", tiling: "RxC"}
 _LIST_METAVARS: dict[Any, tuple[str, str]] = {
@@ -35,6 +36,22 @@ def frame_shape(text: str) -> tuple[int, int]:
     if len(sides) != 2 or not all(side.isdigit() and int(side) > 0 for side in sides):
         raise argparse.ArgumentTypeError(f"{text!r} is not HEIGHTxWIDTH in pixels, such as 480x640")
     return int(sides[0]), int(sides[1])
+
+
+def runtime(text: str) -> str:
+    """Return the name of a runtime, with a calibration where it takes one.
+
+    Raises:
+        argparse.ArgumentTypeError: no runtime has this name.
+
+    Examples:
+        >>> runtime("openvino-int8:0123456789ab")
+        'openvino-int8:0123456789ab'
+    """
+    try:
+        return checked_name(text)
+    except ValueError as error:
+        raise argparse.ArgumentTypeError(str(error)) from None
 
 
 def count(text: str) -> int:

@@ -20,7 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from s2robot.analysis.latency import WARM_UP_FRAMES, Row, make_paths, measure
-from s2robot.cli.arguments import add_encoder_options, count, encoder_options, frame_shape
+from s2robot.cli.arguments import add_encoder_options, count, encoder_options, frame_shape, runtime
 from s2robot.cli.help import help_of
 from s2robot.data.frame_sources import GENERATED, frames_from
 from s2robot.encoder.frame_encoder import FrameEncoder
@@ -106,7 +106,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help=f"video, folder of images, or {', '.join(GENERATED)} (default: pick-cube)",
     )
     add("--count", type=count, default=200, help="number of frames to time, if there are as many")
-    add("--runtime", nargs="+", default=["auto"], choices=RUNTIMES, metavar="NAME",
+    add("--runtime", nargs="+", default=["auto"], type=runtime, metavar="NAME",
         help=", ".join(RUNTIMES))  # fmt: skip
     add("--reuse", action="store_true", help="also time the encoder with its tile cache")
     add(
@@ -138,7 +138,8 @@ def _calibrate(encoder: FrameEncoder, options: argparse.Namespace, console: Cons
     for shape, record in made.items():
         console.print(
             f"int8 on tiles of {shape} px: {record.tiles} tiles; cosine of held-out tokens "
-            f"{record.cosine_mean:.5f} on average, {record.cosine_min:.5f} at minimum",
+            f"{record.cosine_mean:.5f} on average, {record.cosine_min:.5f} at minimum; "
+            f"runtime=openvino-int8:{record.identity}",
         )
 
 

@@ -103,7 +103,7 @@ def check_runtimes() -> list[Finding]:
     found = ", ".join(f"{package} {version}" for package, version in installed.items())
     if {"openvino", "nncf", "onnxruntime"} <= installed.keys():
         return [Finding("runtimes", "ok", found)]
-    fix = f"{install_command('runtimes')}: several times faster on a CPU"
+    fix = f"{install_command('runtimes')}: often faster on a CPU, which `s2robot bench` measures"
     return [Finding("runtimes", "note", found or "eager PyTorch only", fix)]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.table import Table
 
-from s2robot.cli.arguments import add_encoder_options, encoder_options
+from s2robot.cli.arguments import add_encoder_options, encoder_options, runtime
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import ENCODER_OPTIONS, EncoderSpec
 from s2robot.policies.checkpoint import read_header
@@ -84,7 +84,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--policy", type=Path, help="use the encoder of this policy file, with all its settings")
     add("--weights", type=Path, help="file of the encoder's weights")
     add("--device", default="auto")
-    add("--runtime", default="eager", choices=RUNTIMES, metavar="NAME",
+    add("--runtime", default="eager", type=runtime, metavar="NAME",
         help=f"{', '.join(RUNTIMES)} (default: eager)")  # fmt: skip
     add("--topic", nargs="+", default=[], help="image topics (default: all)")
     add("--every", type=int, default=1, metavar="N", help="encode every Nth message of each topic")

@@ -15,7 +15,13 @@ import s2robot
 from s2robot.cli.help import print_help, print_overview
 from s2robot.cli.renamed_keys import with_new_flags, with_new_keys
 from s2robot.cli.verbs import VERBS, Verb, load
-from s2robot.errors import LicenseWarning, S2RobotError, unknown
+from s2robot.errors import (
+    CalibrationWarning,
+    LicenseWarning,
+    PrecisionWarning,
+    S2RobotError,
+    unknown,
+)
 from s2robot.utils.console import MESSAGES
 from s2robot.utils.deprecation import make_callable
 
@@ -61,8 +67,8 @@ _default_format = warnings.formatwarning
 
 
 def _format_warning(message: Any, category: type[Warning], *where: Any, **rest: Any) -> str:
-    """Return notes on licenses and renamed options without a line of code."""
-    if issubclass(category, (LicenseWarning, FutureWarning)):
+    """Return notes on licenses, runtimes and renamed options without a line of code."""
+    if issubclass(category, (LicenseWarning, CalibrationWarning, PrecisionWarning, FutureWarning)):
         return f"note: {message}\n"
     return _default_format(message, category, *where, **rest)
 

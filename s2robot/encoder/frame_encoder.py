@@ -26,6 +26,8 @@ from s2robot.encoder.tile_selection import SelectiveEncoder
 from s2robot.multiscale import group_tiles, map_tiles
 from s2robot.preprocessing.frame_input import Frames, as_frames, frame_chunks
 from s2robot.runtimes import Calibration, calibrate
+from s2robot.runtimes.calibrations import identity_of, tiles_digest
+from s2robot.runtimes.int8 import parted
 from s2robot.utils.deprecation import renamed_keywords
 from s2robot.utils.devices import resolve_dtype
 
@@ -139,27 +141,40 @@ class FrameEncoder(TileEncoder):
             weights: file to take the weights from; without it they are searched among the
                 weights that this machine has loaded before, then downloaded.
             device: as for ``from_name``.
-            dtype: precision in place of the spec's; most CPUs are slow in bfloat16.
+            dtype: precision in place of the spec's. "auto" is the spec's, but float32 where the
+                spec says bfloat16 and this processor is slower with it, by a measurement.
             max_tiles_per_batch: as for ``from_name``.
             runtime: as for ``from_name``.
 
         Raises:
             MismatchError: the weights are not those of the spec.
         """
-        spec = dataclasses.replace(spec, dtype=dtype or spec.dtype)
         backbone = load_backbone(spec.backbone, weights, spec.weights_digest)
+        if dtype == "auto":
+            dtype = spec.dtype
+            if dtype == "bfloat16":
+                full = dataclasses.replace(spec, dtype="float32")
+                dtype = cls(full, backbone, device, max_tiles_per_batch).faster_dtype(runtime)
+        spec = dataclasses.replace(spec, dtype=dtype or spec.dtype)
         return cls(spec, backbone, device, max_tiles_per_batch, runtime)
 
     def calibrate(self, frames: Frames) -> dict[str, Calibration]:
         """Make the int8 model of this encoder from frames and store it for "openvino-int8".
 
+        A calibration is kept for its frames, beside those on other frames. This encoder's
+        "openvino-int8" is its own; others name it, ``openvino-int8:IDENTITY``, where this machine
+        has several. Frames that are unlike those of the calibration raise a CalibrationWarning,
+        once.
+
         Args:
             frames: ``(B, H, W, 3)`` uint8 of the task and the camera; some hundred frames of
-                several episodes. With frames of another camera a policy may fail on the int8
-                embeddings, even where the returned cosines are high.
+                several episodes. For several cameras, give frames of all. With frames of another
+                camera a policy may fail on the int8 embeddings, even where the returned cosines
+                are high.
 
         Returns:
-            Measurements on held-out tiles, by tile size ("128x128").
+            Measurements on held-out tiles, by tile size ("128x128"); ``identity`` is that of the
+            calibration.
 
         Raises:
             ValueError: too few frames.
@@ -170,7 +185,9 @@ class FrameEncoder(TileEncoder):
         chunks = [self.tiles(chunk, scale_layouts) for chunk in as_frames(frames).split(16)]
         batches = group_tiles([torch.cat(column) for column in zip(*chunks, strict=True)])
         names = ["x".join(map(str, batch.shape[-2:])) for batch in batches]
-        made = [calibrate(self.token_model, batch) for batch in batches]
+        identity = identity_of([tiles_digest(parted(batch)[0]) for batch in batches])
+        made = [calibrate(self.token_model, batch, identity) for batch in batches]
+        self.calibrations = tuple(dict.fromkeys([*self.calibrations, identity]))
         return dict(zip(names, made, strict=True))
 
     def forward(self, frames: Frames) -> Tensor:

@@ -96,6 +96,7 @@ class FrameStream:
         """Forget all frames and counts."""
         self._scales: dict[float, TileCache] = {}
         self._shape: tuple[int, ...] | None = None
+        self._runtime = self.encoder.runtime
         self.stats = StreamStats()
 
     @_by_old_names
@@ -120,6 +121,8 @@ class FrameStream:
             return self.encoder.merge(self.encoder.no_features(self.encoder.scale_layouts))
         order = self._check(images, streams)
         encoder = self.encoder
+        if encoder.runtime is not self._runtime:  # another runtime's tokens may differ
+            self._scales, self._runtime = {}, encoder.runtime
         scale_layouts = encoder.scale_layouts
         tiles = encoder.tiles(images.to(encoder.device), scale_layouts)
         cached = [

@@ -16,7 +16,13 @@ from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import MismatchError
 from s2robot.multiscale import group_tiles, split_tiles
 from s2robot.preprocessing.image_pyramid import pyramid
-from s2robot.runtimes import TokenModel, make_runtime
+from s2robot.runtimes import (
+    RuntimeMissingError,
+    TokenModel,
+    faster_dtype,
+    make_runtime,
+    warn_if_slow,
+)
 from s2robot.utils.devices import resolve_device
 
 
@@ -73,6 +79,8 @@ class TileEncoder(nn.Module):
         self.layout = EmbeddingLayout(spec, backbone.card)
         self.max_tiles_per_batch = max_tiles_per_batch
         self.token_model = TokenModel(backbone, self.layout.pooling, spec.layers, spec.layers_merge)
+        self.calibrations: tuple[str, ...] = ()
+        """Identities of the int8 calibrations that were made with this encoder."""
         self.to(resolve_device(device)).eval()
         self.use_runtime(runtime)
 
@@ -81,9 +89,11 @@ class TileEncoder(nn.Module):
 
         Args:
             name: "eager" (PyTorch), "compile", "cuda-graph", "onnxruntime", "openvino",
-                "openvino-int8" (several times faster and approximate; see
-                ``FrameEncoder.calibrate``), or "auto": the fastest of the exact runtimes that are
-                installed. "auto" measures for some seconds and stores the result on this machine.
+                "openvino-int8" (approximate; see ``FrameEncoder.calibrate``), or "auto": the
+                fastest of the exact runtimes that are installed. "auto" measures for some seconds
+                and stores the result on this machine. "openvino-int8" takes the calibration that
+                was made with this encoder, else the only one on this machine;
+                "openvino-int8:IDENTITY" takes a certain one.
 
         Returns:
             The encoder itself.
@@ -91,19 +101,55 @@ class TileEncoder(nn.Module):
         Raises:
             ValueError: the name is unknown.
             RuntimeMissingError: the runtime is not installed, not for this device, or not
-                calibrated.
+                calibrated, or calibrated several times and none is named.
             RuntimeFailedError: the runtime cannot run this backbone, or gives other numbers than
                 PyTorch.
         """
         bf16 = self.spec.dtype == "bfloat16"
-        base = self.backbone.card.preprocessing.image_size
-        frame = torch.zeros(1, base, base, 3, dtype=torch.uint8, device=self.device)
-        tiles = group_tiles(self.tiles(frame, self.scale_layouts))
-        self.runtime = make_runtime(name, self.token_model, bf16, tiles)
+        tiles = self._tiles_of_a_frame()
+        self.runtime = make_runtime(self._named(name), self.token_model, bf16, tiles)
         if self.runtime.name != "eager":
             for batch in tiles:  # converted now, so that the first frame does not wait for it
                 self.runtime(batch)
+        if bf16 and self.device.type == "cpu" and self.runtime.exact:
+            warn_if_slow(name, self.token_model, tiles)
         return self
+
+    def _tiles_of_a_frame(self) -> list[Tensor]:
+        """Return the tiles of a black frame, one batch for each tile size."""
+        base = self.backbone.card.preprocessing.image_size
+        frame = torch.zeros(1, base, base, 3, dtype=torch.uint8, device=self.device)
+        return group_tiles(self.tiles(frame, self.scale_layouts))
+
+    def _named(self, runtime: str) -> str:
+        """Return the name of a runtime with the calibration that was made with this encoder."""
+        if runtime != "openvino-int8" or not self.calibrations:
+            return runtime
+        first, *more = self.calibrations
+        if more:
+            raise RuntimeMissingError(
+                f"this encoder was calibrated on {len(self.calibrations)} sets of frames; name "
+                "one: " + ", ".join(f"runtime={runtime}:{made}" for made in self.calibrations)
+            )
+        return f"{runtime}:{first}"
+
+    def faster_dtype(self, runtime: str = "eager") -> str:
+        """Return the faster precision of a runtime for one frame on this encoder's device.
+
+        On a processor both are measured once for some seconds, and the result is stored on this
+        machine. int8 does not depend on the precision.
+
+        Args:
+            runtime: see ``use_runtime``.
+
+        Returns:
+            "bfloat16" or "float32".
+        """
+        if self.device.type != "cpu":
+            return "bfloat16"
+        if runtime.startswith("openvino-int8"):
+            return "float32"
+        return faster_dtype(runtime, self.token_model, self._tiles_of_a_frame())
 
     def with_runtime(self, name: str) -> Self:
         """Return another encoder that shares the weights and has a runtime of its own.
@@ -111,7 +157,10 @@ class TileEncoder(nn.Module):
         Args:
             name: see ``use_runtime``.
         """
-        return type(self)(self.spec, self.backbone, self.device, self.max_tiles_per_batch, name)
+        own = (self.spec, self.backbone, self.device, self.max_tiles_per_batch)
+        other = type(self)(*own, self._named(name))
+        other.calibrations = self.calibrations
+        return other
 
     def train(self, mode: bool = True) -> Self:
         """Stay in evaluation mode, whatever ``mode`` is."""

@@ -152,6 +152,7 @@ class SelectiveEncoder:
     def forget(self) -> None:
         """Forget all frames and maps; the counts continue."""
         self._cached: list[TileCache] = []
+        self._runtime = self.encoder.runtime
         self._shape: tuple[int, ...] | None = None
         self._mass: dict[int, Tensor] = {}
 
@@ -196,7 +197,8 @@ class SelectiveEncoder:
         self._shape = tuple(images.shape[1:])
         order = torch.tensor(streams, device=encoder.device)
         tiles = encoder.tiles(images.to(encoder.device), self._scale_layouts)
-        if not self._cached:
+        if not self._cached or encoder.runtime is not self._runtime:
+            self._runtime = encoder.runtime  # another runtime's tokens may differ
             self._cached = [
                 TileCache(p.tiles, t) for p, t in zip(self._scale_layouts, tiles, strict=True)
             ]

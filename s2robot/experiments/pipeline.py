@@ -31,7 +31,6 @@ from s2robot.experiments.settings import POLICY, read_training, run_record, trai
 from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import PolicyHeader, load_policy, read_header
 from s2robot.utils.console import MESSAGES, OUTPUT
-from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import read_jsonl, write_json
 
 
@@ -96,14 +95,13 @@ def evaluate_policy(
 
 
 def _rebuild_encoder(job: EvalJob, spec: EncoderSpec) -> FrameEncoder:
-    """Return the policy's encoder; bfloat16 is several times slower than float32 on a CPU."""
-    dtype = None if job.dtype == "auto" else job.dtype
-    if dtype is None and spec.dtype != "float32" and resolve_device(job.device).type == "cpu":
-        dtype = "float32"
-        OUTPUT.print(f"encoder in float32 on the CPU (trained in {spec.dtype})")
-    return FrameEncoder.from_spec(
-        spec, weights=job.weights, device=job.device, dtype=dtype, runtime=job.runtime
+    """Return the policy's encoder, in the precision that ``job.dtype`` says."""
+    encoder = FrameEncoder.from_spec(
+        spec, weights=job.weights, device=job.device, dtype=job.dtype, runtime=job.runtime
     )
+    if encoder.spec.dtype != spec.dtype:
+        OUTPUT.print(f"encoder in {encoder.spec.dtype} (trained in {spec.dtype})")
+    return encoder
 
 
 def execute_run(

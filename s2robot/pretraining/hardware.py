@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import torch
 from timm.layers import Attention  # pyright: ignore[reportAttributeAccessIssue]
 from torch import nn
 
+from s2robot.runtimes.precision import bfloat16_trains_faster
 from s2robot.utils.devices import resolve_device
 from s2robot.utils.distributed import usable_cores
 
-_FAST_BFLOAT16 = ("avx512_bf16", "amx_bf16")
 _MOST_WORKERS = 12
 
 
@@ -27,26 +25,17 @@ def resolve_precision(name: str, device: torch.device) -> torch.dtype:
     """Return the dtype of a precision.
 
     Args:
-        name: "float32", "bfloat16", or "auto": bfloat16 if the hardware multiplies it natively.
+        name: "float32", "bfloat16", or "auto": bfloat16 if a GPU multiplies it natively, or if a
+            measurement shows that the processor is faster with it (once; it is kept).
         device: device to train on.
     """
     if name != "auto":
         return getattr(torch, name)
     if device.type == "cuda":
-        fast = torch.cuda.is_bf16_supported()
+        fast = torch.cuda.get_device_capability(device) >= (8, 0)  # older ones emulate it
     else:
-        fast = device.type == "cpu" and any(flag in cpu_flags() for flag in _FAST_BFLOAT16)
+        fast = device.type == "cpu" and bfloat16_trains_faster()
     return torch.bfloat16 if fast else torch.float32
-
-
-def cpu_flags() -> frozenset[str]:
-    """Return the processor's instruction sets by their names in Linux; empty on other systems."""
-    cpuinfo = Path("/proc/cpuinfo")
-    if cpuinfo.exists():
-        for line in cpuinfo.read_text().splitlines():
-            if line.startswith(("flags", "Features")):
-                return frozenset(line.split(":", 1)[1].split())
-    return frozenset()
 
 
 def compiles(choice: str, device: torch.device) -> bool:

@@ -1,6 +1,6 @@
 """Runtimes of the backbone behind one switch: PyTorch, CUDA graphs, ONNX Runtime, OpenVINO."""
 
-from s2robot.runtimes.auto import RUNTIMES, make_runtime
+from s2robot.runtimes.auto import RUNTIMES, checked_name, make_runtime
 from s2robot.runtimes.base import (
     Runtime,
     RuntimeFailedError,
@@ -8,7 +8,9 @@ from s2robot.runtimes.base import (
     TokenModel,
     difference,
 )
-from s2robot.runtimes.int8 import Calibration, calibrate
+from s2robot.runtimes.calibrations import Calibration
+from s2robot.runtimes.int8 import calibrate
+from s2robot.runtimes.precision import faster_dtype, warn_if_slow
 
 __all__ = [
     "RUNTIMES",
@@ -18,6 +20,9 @@ __all__ = [
     "RuntimeMissingError",
     "TokenModel",
     "calibrate",
+    "checked_name",
     "difference",
+    "faster_dtype",
     "make_runtime",
+    "warn_if_slow",
 ]

@@ -1,19 +1,15 @@
 """int8 through NNCF and OpenVINO, calibrated on the user's own frames and kept on the machine.
 
-A calibrated model is kept for one function of tiles (weights, layers, tile size), so encoders that
-differ in scales or readout alone share it.
+A calibrated model is kept for one function of tiles (weights, layers, tile size) and one set of
+tiles to calibrate on, so encoders that differ in scales alone share it.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import os
-import shutil
-import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,13 +17,20 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from s2robot.errors import CorruptFileError
-from s2robot.runtimes.base import RuntimeFailedError, RuntimeMissingError, TokenModel
+from s2robot.runtimes.base import RuntimeFailedError, TokenModel
+from s2robot.runtimes.calibrations import (
+    Calibration,
+    function_folder,
+    identity_of,
+    keep,
+    kept,
+    tiles_digest,
+)
 from s2robot.runtimes.cpu_base import ProcessorRuntime, require, require_cpu
+from s2robot.runtimes.live_check import LiveCheck, Ranges
 from s2robot.runtimes.openvino import Request, compiled, converted
-from s2robot.utils.io import digest_of, locked, read_json, sha256_bytes, sha256_file, write_json
-from s2robot.utils.paths import home
 
+NAME = "openvino-int8"
 CALIBRATION_TILES = 300
 """Most tiles that ranges are taken from."""
 CHECKED_TILES = 32
@@ -36,39 +39,74 @@ SMALLEST_COSINE = 0.9
 """A calibrated model whose mean token falls below is of no use and is not kept."""
 
 
-@dataclass(frozen=True)
-class Calibration:
-    """Record of a calibration: its data, and the agreement with float32."""
+class _Watched(TokenModel):
+    """A model with the pooling "head", which also returns the tokens before the head.
 
-    tiles: int
-    """Number of tiles that ranges were taken from."""
-    tiles_digest: str
-    held_out: int
-    """Number of tiles that it was compared on."""
-    cosine_mean: float
-    """Of the tokens of the held-out tiles."""
-    cosine_min: float
-    model_sha256: str
-    versions: dict[str, str]
+    One token a tile is too little to see whether a tile is like those of the calibration.
+    """
+
+    def forward(self, tiles: Tensor) -> tuple[Tensor, Tensor]:  # pyright: ignore
+        crops = (tiles.float() - self.get_buffer("mean")) / self.get_buffer("std")
+        head, tokens = self.backbone.forward_head_and_tokens(crops)
+        return head.unsqueeze(1).float(), tokens.float()
 
 
-def calibrate(model: TokenModel, tiles: Tensor) -> Calibration:
+def calibrate(model: TokenModel, tiles: Tensor, identity: str | None = None) -> Calibration:
     """Quantise the model to int8 with ranges from tiles, and keep it on this machine.
 
     Args:
         model: whose weights and layers.
         tiles: ``(N, 3, h, w)`` in 0-255 as the encoder cuts them from typical frames. Every fifth
             is held out for the comparison.
+        identity: of the calibration; None is the digest of the tiles. An encoder with tiles of
+            several sizes has one identity for all.
+
+    Returns:
+        The record. Its ``identity`` names the calibration: ``openvino-int8:IDENTITY``.
 
     Raises:
         ValueError: fewer than ten tiles.
         RuntimeMissingError: OpenVINO or NNCF is not installed.
         RuntimeFailedError: the result is far from float32.
     """
-    require_cpu("openvino-int8", model)
-    nncf, openvino = require("nncf", "openvino-int8"), require("openvino", "openvino-int8")
-    fitted, held_out = _parted(tiles)
-    height, width = tiles.shape[-2:]
+    require_cpu(NAME, model)
+    nncf, openvino = require("nncf", NAME), require("openvino", NAME)
+    fitted, held_out = parted(tiles)
+    shape = (tiles.shape[-2], tiles.shape[-1])
+    quantized = _quantized(nncf, model, shape, fitted)
+    request = Request(compiled(quantized))
+    tokens, *watched = request.outputs(held_out)
+    cosine = cosines(tokens, reference(model, held_out))
+    mean, least = float(cosine.mean()), float(cosine.min())
+    if not mean >= SMALLEST_COSINE:
+        raise RuntimeFailedError(
+            f"int8 tokens of {model.backbone.card.name} have a mean cosine of {mean:.3f} with "
+            f"float32 ones on {len(held_out)} held-out tiles; at least {SMALLEST_COSINE} is "
+            "wanted: calibrate on more frames like those of the task, or use runtime=openvino"
+        )
+    ranges = Ranges.of(torch.cat([request.outputs(part)[-1] for part in fitted.split(16)]))
+    digest = tiles_digest(fitted)
+    record = Calibration(
+        len(fitted),
+        digest,
+        len(held_out),
+        mean,
+        least,
+        "",
+        {"openvino": openvino.__version__.split("-")[0], "nncf": nncf.__version__},
+        identity or identity_of([digest]),
+        float(ranges.outside([tokens, *watched][-1]).max()),
+    )
+
+    def write(folder: Path) -> None:
+        openvino.save_model(quantized, folder / "model.xml", compress_to_fp16=False)
+        ranges.save(folder / "ranges.safetensors")
+
+    return keep(write, record, function_folder(model, shape))
+
+
+def _quantized(nncf: Any, model: TokenModel, shape: tuple[int, int], fitted: Tensor) -> Any:
+    """Return the ``openvino.Model`` in int8 with ranges from tiles."""
     settings: dict[str, Any] = {}
     if _attends(model):
         # A patch embedding in int8 loses what tells small things apart: left in float32, the error
@@ -77,34 +115,25 @@ def calibrate(model: TokenModel, tiles: Tensor) -> Calibration:
         patches = nncf.IgnoredScope(types=["Convolution"], validate=False)
         settings = {"model_type": nncf.ModelType.TRANSFORMER, "ignored_scope": patches}
     with _quiet(nncf):
-        quantized = nncf.quantize(
-            converted(model, (height, width)),
+        return nncf.quantize(
+            converted(_watched(model), shape),
             nncf.Dataset([tile.unsqueeze(0).float().numpy() for tile in fitted]),
             preset=nncf.QuantizationPreset.MIXED,
             subset_size=len(fitted),
             **settings,
         )
-    cosine = cosines(Request(compiled(quantized))(held_out), reference(model, held_out))
-    mean, least = float(cosine.mean()), float(cosine.min())
-    if not mean >= SMALLEST_COSINE:
-        raise RuntimeFailedError(
-            f"int8 tokens of {model.backbone.card.name} have a mean cosine of {mean:.3f} with "
-            f"float32 ones on {len(held_out)} held-out tiles; at least {SMALLEST_COSINE} is "
-            "wanted: calibrate on more frames like those of the task, or use runtime=openvino"
-        )
-    record = Calibration(
-        len(fitted),
-        sha256_bytes(fitted.to(torch.uint8).numpy().tobytes()),
-        len(held_out),
-        mean,
-        least,
-        "",
-        {"openvino": openvino.__version__.split("-")[0], "nncf": nncf.__version__},
-    )
-    return _keep(quantized, record, folder_of(model, (height, width)))
 
 
-def _parted(tiles: Tensor) -> tuple[Tensor, Tensor]:
+def _watched(model: TokenModel) -> TokenModel:
+    return _Watched(model.backbone, model.pooling) if model.pooling == "head" else model
+
+
+def parted(tiles: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the tiles that ranges are taken from, and those that are held out for a comparison.
+
+    Raises:
+        ValueError: fewer than ten tiles.
+    """
     if len(tiles) < 10:
         raise ValueError(
             f"{len(tiles)} tiles are too few to calibrate int8 on; at least 10 are needed, some "
@@ -150,83 +179,56 @@ def cosines(found: Tensor, expected: Tensor) -> Tensor:
     return torch.nn.functional.cosine_similarity(found.float(), expected.float(), dim=-1)
 
 
-def folder_of(model: TokenModel, shape: Sequence[int]) -> Path:
-    """Return the place of the calibrated model of a function and tile size."""
-    key = {
-        "weights": model.backbone.weights_digest,
-        "stage": model.pooling,
-        "taps": [list(model.layers), model.layers_merge] if model.layers else [],
-        "tile": list(shape),
-    }
-    return home() / "int8" / digest_of(key)[:24]
-
-
-def _keep(quantized: Any, record: Calibration, folder: Path) -> Calibration:
-    """Write model and record; a reader sees the old pair or the new one, whole."""
-    openvino = require("openvino", "openvino-int8")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with (
-        locked(folder),
-        tempfile.TemporaryDirectory(dir=folder.parent, prefix=".making-") as made,
-    ):
-        new = Path(made) / "new"
-        new.mkdir()
-        openvino.save_model(quantized, new / "model.xml", compress_to_fp16=False)
-        record = dataclasses.replace(record, model_sha256=_digest(new))
-        write_json(new / "calibration.json", dataclasses.asdict(record))
-        if folder.exists():
-            shutil.move(str(folder), Path(made) / "old")
-        new.replace(folder)
-    return record
-
-
-def _digest(folder: Path) -> str:
-    return sha256_bytes(
-        (sha256_file(folder / "model.xml") + sha256_file(folder / "model.bin")).encode()
-    )
-
-
-def kept(model: TokenModel, shape: Sequence[int]) -> tuple[Path, Calibration]:
-    """Return the stored calibrated model of a function and tile size, its digest verified.
-
-    Raises:
-        RuntimeMissingError: it was never calibrated on this machine.
-        CorruptFileError: its files were changed or cut short.
-    """
-    folder = folder_of(model, shape)
-    with locked(folder):
-        if not (folder / "calibration.json").exists():
-            raise RuntimeMissingError(
-                f"int8 of {model.backbone.card.name} on tiles of {shape[0]} x {shape[1]} px was "
-                "never calibrated on this machine: call encoder.calibrate(frames) with some "
-                "hundred frames of the task, or give `s2robot bench` --calibrate FRAMES"
-            )
-        record = Calibration(**read_json(folder / "calibration.json"))
-        if record.model_sha256 != _digest(folder):
-            raise CorruptFileError(
-                f"{folder} does not hold the model that was calibrated; delete it and calibrate "
-                "again"
-            )
-    return folder / "model.xml", record
-
-
 class Int8Runtime(ProcessorRuntime):
-    """OpenVINO with int8 weights and activations: several times faster, and approximate."""
+    """OpenVINO with int8 weights and activations, which is approximate.
 
-    name = "openvino-int8"
+    Args:
+        model: to run.
+        bf16: of the spec; without effect.
+        calibration: identity of the calibration, or its beginning; None where this machine has one
+            for the model.
+    """
+
+    name = NAME
     exact = False
 
-    def __init__(self, model: TokenModel, bf16: bool) -> None:
+    def __init__(self, model: TokenModel, bf16: bool, calibration: str | None = None) -> None:
         del bf16  # activations between int8 operations are float32 either way
         super().__init__(model)
         self.version = require("openvino", self.name).__version__.split("-")[0]
+        self.calibration = calibration
         self.records: dict[tuple[int, int], Calibration] = {}
 
-    def make(self, shape: tuple[int, int]) -> Request:
-        path, self.records[shape] = kept(self.model, shape)
-        return Request(compiled(path))
+    def make(self, shape: tuple[int, int]) -> Callable[[Tensor], Tensor]:
+        folder, record = kept(self.model, shape, self.calibration)
+        self.calibration = record.identity  # tiles of other sizes take the same
+        self.records[shape] = record
+        request = Request(compiled(folder / "model.xml"))
+        if not record.ranges_sha256:
+            return request
+        ranges = Ranges.load(folder / "ranges.safetensors")
+        check = LiveCheck(ranges, record.outside, lambda *found: self._warning(record, *found))
+
+        def run(tiles: Tensor) -> Tensor:
+            outputs = request.outputs(tiles)
+            check(tiles, outputs[-1])
+            return outputs[0]
+
+        return run
+
+    def _warning(self, record: Calibration, share: float, count: int) -> str:
+        return (
+            f"{share:.0%} of {count} tiles are out of the ranges that int8 of "
+            f"{self.model.backbone.card.name} was calibrated on (calibration {record.identity}, "
+            f"{record.tiles} tiles), so its embeddings may be far less exact: "
+            "calibrate on frames of this camera with encoder.calibrate(frames) or `s2robot bench "
+            f"--calibrate FRAMES`, then name that calibration, runtime={NAME}:IDENTITY; or use "
+            "runtime=openvino. This warning is shown once for each encoder"
+        )
 
     def describe(self) -> dict[str, Any]:
-        """With the digests of the models that were used so far, by tile size."""
+        """With the calibration, and the digests of the models that were used, by tile size."""
         models = {f"{h}x{w}": record.model_sha256 for (h, w), record in self.records.items()}
-        return {"name": self.name, "openvino": self.version, "models": models}
+        described = {"name": self.name, "openvino": self.version, "models": models}
+        named = {record.identity for record in self.records.values() if record.ranges_sha256}
+        return {**described, "calibration": named.pop()} if named else described

@@ -59,11 +59,15 @@ class Request:
 
     def __call__(self, tiles: Tensor) -> Tensor:
         """float32 tiles ``(N, 3, h, w)`` to tokens ``(N, P + g, C)``."""
+        return self.outputs(tiles)[0]
+
+    def outputs(self, tiles: Tensor) -> list[Tensor]:
+        """All outputs of the model for float32 tiles ``(N, 3, h, w)``."""
         if not hasattr(self.local, "request"):
             self.local.request = self.compiled.create_infer_request()
         given = np.ascontiguousarray(tiles.float().numpy())
         results = self.local.request.infer([given], share_inputs=True)
-        return torch.from_numpy(next(iter(results.values())))
+        return [torch.from_numpy(output) for output in results.values()]
 
 
 class OpenVinoRuntime(ProcessorRuntime):
@@ -75,12 +79,21 @@ class OpenVinoRuntime(ProcessorRuntime):
         super().__init__(model)
         self.version = require("openvino", self.name).__version__.split("-")[0]
         self.bf16 = bf16
+        self.precision: str | None = None  # known once a graph is compiled
 
     def make(self, shape: tuple[int, int]) -> Request:
         request = Request(compiled(converted(self.model, shape), self.bf16))
+        self.precision = request.compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         if not self.bf16:
             check_agreement(self.name, request, self.model, shape)
         return request
 
     def describe(self) -> dict[str, Any]:
-        return {"name": self.name, "openvino": self.version}
+        """With the precision in force, where bfloat16 is asked for.
+
+        Without AVX-512, OpenVINO takes the wish for bfloat16 and computes in float32.
+        """
+        described = {"name": self.name, "openvino": self.version}
+        if self.bf16 and self.precision:
+            described["precision"] = self.precision
+        return described

@@ -105,6 +105,17 @@ def processor() -> str:
     return platform.processor() or platform.machine()
 
 
+@functools.cache
+def cpu_flags() -> frozenset[str]:
+    """Return the processor's instruction sets by their names in Linux; empty on other systems."""
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.exists():
+        for line in cpuinfo.read_text().splitlines():
+            if line.startswith(("flags", "Features")):
+                return frozenset(line.split(":", 1)[1].split())
+    return frozenset()
+
+
 def gpu_name() -> str | None:
     """Return the name of the first CUDA device; None without one, or before torch is imported."""
     torch = sys.modules.get("torch")

@@ -151,6 +151,7 @@ def _record(source: str | Path, encoder: FrameEncoder, work: _BagPass) -> dict[s
         "encoder": encoder.spec.to_dict(),
         "digest": encoder.spec.digest(),
         "runtime": encoder.runtime.name,
+        "inference": encoder.inference,
         "shape": list(encoder.output_shape),
         "topics": {c.count.topic: c.count.embeddings_topic for c in work.cameras.values()},
         "source": Path(source).name,

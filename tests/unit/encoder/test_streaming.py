@@ -208,3 +208,17 @@ def test_close_on_a_gpu(make: Make) -> None:
     stream = encoder.stream()
     for frames in episode(cameras=2):
         torch.testing.assert_close(stream(frames), encoder(frames), rtol=0, atol=1e-4)
+
+
+def test_another_runtime_encodes_all_tiles_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = make((1, 2))
+    stream, frame = encoder.stream(), episode()[0, 0]
+    stream(frame)
+    encoder.use_runtime("eager")
+    monkeypatch.setattr(encoder.runtime, "bf16", True)  # another runtime, other numbers
+    assert torch.equal(stream(frame), encoder(frame))
+    assert stream.stats.hit_rate == 0.0
+    stream(frame)
+    assert stream.stats.hit_rate == pytest.approx(1 / 3)  # from then on they are reused

@@ -404,3 +404,14 @@ def test_close_on_a_gpu(make: Make) -> None:
         fast, slow = choosing(encoder, 3, choose), choosing(plain, 3, choose)
         for batch in noise(3, cameras=2):
             torch.testing.assert_close(fast(batch).cpu(), slow(batch), rtol=0, atol=1e-3)
+
+
+def test_another_runtime_encodes_all_tiles_again(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = make((1, 2))
+    selective, frame = encoder.selective(budget=4), noise(1)[0]
+    selective(frame)
+    encoder.use_runtime("eager")
+    monkeypatch.setattr(encoder.runtime, "bf16", True)  # another runtime, other numbers
+    assert torch.equal(selective(frame), encoder(frame))

@@ -12,15 +12,13 @@ import torch
 from support.helpers import hide
 from support.small_encoders import picture, scenes
 from support.small_published import VITS, small_card
-from support.tiny_models import write_tiny_model
 
 from s2robot.backbones import Backbone, get_card
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import EncoderSpec
-from s2robot.errors import CorruptFileError, S2RobotError
+from s2robot.errors import S2RobotError
 from s2robot.runtimes import RuntimeFailedError, RuntimeMissingError, base, difference
 from s2robot.runtimes import auto as choice
-from s2robot.runtimes.int8 import folder_of
 from s2robot.utils.io import read_json, write_json
 
 Make = Callable[..., FrameEncoder]
@@ -35,18 +33,6 @@ FAMILIES = (
     "d4r-resnet18",
 )
 """One of each kind of network: class token, registers, gated layers, a map of positions, ..."""
-
-
-@pytest.fixture(scope="module")
-def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
-    """Encoders of a tiny ViT: base size 32, patch 8, 24 channels."""
-    card = write_tiny_model(tmp_path_factory.mktemp("tiny"))
-
-    def build(scales: tuple[float, ...] = (1, 2), **settings: Any) -> FrameEncoder:
-        settings = {"device": "cpu", "readout": "spatial_softmax", **settings}
-        return FrameEncoder.from_name(f"file:{card}", scales=scales, **settings)
-
-    return build
 
 
 @pytest.mark.parametrize("runtime", EXACT)
@@ -143,7 +129,7 @@ def test_auto_takes_the_fastest_and_remembers(
     assert record["fastest"] == min(record["milliseconds"], key=record["milliseconds"].get)
     assert encoder.runtime.name == record["fastest"]
     write_json(kept, {**record, "fastest": "onnxruntime"})
-    monkeypatch.setattr(choice, "_measure", lambda *_: pytest.fail("measured again"))
+    monkeypatch.setattr(choice, "measured", lambda *_: pytest.fail("measured again"))
     assert make(runtime="auto").runtime.name == "onnxruntime"
 
 
@@ -248,77 +234,6 @@ def test_a_failed_conversion_is_told(make: Make, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(openvino, "convert_model", broken)
     with pytest.raises(RuntimeFailedError, match=r"cannot take .* over \(operation aten::odd"):
         make(runtime="openvino")
-
-
-# ----------------------------------------------------------------------------------------- int8
-def test_int8_is_calibrated_kept_and_near(make: Make, fresh_home: Path) -> None:
-    encoder = make()
-    (record,) = encoder.calibrate(scenes(40)).values()
-    assert (record.tiles, record.held_out) == (160, 32)
-    # Processors without VNNI saturate some 8-bit products: 0.936 was seen there.
-    assert 0.9 < record.cosine_min <= record.cosine_mean <= 1.0
-    int8 = make(runtime="openvino-int8")  # another encoder of the same weights
-    assert not int8.runtime.exact
-    expected, found = encoder(scenes(3)), int8(scenes(3))
-    assert torch.nn.functional.cosine_similarity(found, expected, dim=-1).min() > 0.99
-    assert not torch.equal(found, expected)
-    assert int8.runtime.describe()["models"] == {"32x32": record.model_sha256}
-
-
-def test_int8_belongs_to_weights_layers_and_tile_size(make: Make, fresh_home: Path) -> None:
-    encoder = make()
-    folders = {
-        folder_of(encoder.token_model, (32, 32)),
-        folder_of(encoder.token_model, (16, 16)),
-        folder_of(make(layers=(0,)).token_model, (32, 32)),
-    }
-    assert len(folders) == 3
-    assert folder_of(make((1, 3)).token_model, (32, 32)) in folders
-
-
-def test_int8_without_calibration(make: Make, fresh_home: Path) -> None:
-    with pytest.raises(RuntimeMissingError, match=r"never calibrated .* encoder.calibrate\(frames"):
-        make(runtime="openvino-int8")
-
-
-def test_int8_of_too_few_frames(make: Make, fresh_home: Path) -> None:
-    with pytest.raises(ValueError, match="5 tiles are too few"):
-        make().calibrate(scenes(1))
-    assert not (fresh_home / "int8").exists()
-
-
-def test_int8_that_is_far_off_is_not_kept(
-    make: Make, fresh_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from s2robot.runtimes import int8
-
-    honest = int8.reference
-    monkeypatch.setattr(int8, "reference", lambda model, tiles: -honest(model, tiles))
-    with pytest.raises(RuntimeFailedError, match="have a mean cosine of -"):
-        make().calibrate(scenes(10))
-    assert not (fresh_home / "int8").exists()
-
-
-def test_changed_int8_files_are_refused(make: Make, fresh_home: Path) -> None:
-    encoder = make()
-    encoder.calibrate(scenes(10))
-    weights = folder_of(encoder.token_model, (32, 32)) / "model.bin"
-    content = bytearray(weights.read_bytes())
-    content[100] ^= 1
-    weights.write_bytes(content)
-    with pytest.raises(CorruptFileError, match="delete it and calibrate again"):
-        make(runtime="openvino-int8")
-
-
-def test_calibrating_again_replaces_the_model(make: Make, fresh_home: Path) -> None:
-    encoder = make()
-    (first,) = encoder.calibrate(scenes(10)).values()
-    (second,) = encoder.calibrate(picture(20, 70, 90)).values()
-    assert first.tiles_digest != second.tiles_digest
-    int8 = make(runtime="openvino-int8")
-    int8(picture(3, 70, 90))
-    assert int8.runtime.describe()["models"] == {"32x32": second.model_sha256}
-    assert not list((fresh_home / "int8").glob(".making-*"))
 
 
 # ------------------------------------------------------------------------------------------ GPU

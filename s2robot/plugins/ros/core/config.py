@@ -22,10 +22,9 @@ from s2robot.plugins.ros.core.encoder_parameters import (
     given_options,
 )
 from s2robot.policies.checkpoint import PolicyHeader, read_header
-from s2robot.runtimes import RUNTIMES
+from s2robot.runtimes import checked_name
 from s2robot.utils.config import from_config
 from s2robot.utils.deprecation import REMOVED_IN
-from s2robot.utils.devices import resolve_device
 from s2robot.utils.validation import require_finite, require_one_of
 
 DEFAULT_ENCODER = "s2r-vitt16-128"
@@ -114,10 +113,10 @@ class NodeConfig(EncoderParameters):
             "output": OUTPUTS,
             "transport": TRANSPORTS,
             "reliability": RELIABILITIES,
-            "runtime": RUNTIMES,
             "generic_order": ORDERS,
         }
         require_one_of(self, allowed)
+        checked_name(self.runtime)
         check_choices(self)
         self._check_numbers()
         self._check_topics()
@@ -314,14 +313,11 @@ def _encoder_of_policy(config: NodeConfig, header: PolicyHeader) -> FrameEncoder
             "a node needs a policy that was trained on an encoder"
         )
     spec = EncoderSpec.from_dict(header.encoder)
-    dtype = None if config.dtype == "auto" else config.dtype
-    if dtype is None and resolve_device(config.device).type == "cpu":
-        dtype = "float32"  # bfloat16 is several times slower on a CPU
     return FrameEncoder.from_spec(
         spec,
         weights=config.weights or None,
         device=config.device,
-        dtype=dtype,
+        dtype=config.dtype,
         runtime=config.runtime,
     )
 

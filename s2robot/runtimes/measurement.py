@@ -1,0 +1,142 @@
+"""Times of runtimes, measured once and kept for the machine, the model and the tiles of a frame."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from s2robot.errors import CorruptFileError
+from s2robot.runtimes.base import Runtime, RuntimeFailedError, RuntimeMissingError, TokenModel
+from s2robot.utils.distributed import usable_cores
+from s2robot.utils.io import digest_of, jsonable, locked, read_json, write_json
+from s2robot.utils.paths import home
+from s2robot.utils.provenance import cpu_flags, optional_versions, processor, versions
+from s2robot.utils.records import record_of
+
+_ROUNDS = 10
+"""Ways are timed in turn and the shortest time counts, so that other work on the machine does not
+decide."""
+_LONGEST_S = 5.0
+"""No further round begins after that time."""
+Makers = Mapping[str, Callable[[], Runtime]]
+
+
+def machine() -> dict[str, Any]:
+    """Return what decides times on this machine besides the model, JSON-able.
+
+    The name of a processor is not enough: in a virtual machine, "AMD EPYC" stands for processors
+    with other instruction sets.
+    """
+    return {
+        "processor": processor(),
+        "instructions": sorted(cpu_flags()),
+        "cores": usable_cores(),
+        "threads": torch.get_num_threads(),
+        "packages": optional_versions(),
+        "torch": versions()["torch"],
+        "s2robot": versions()["s2robot"],
+    }
+
+
+def identity(model: TokenModel, batches: Sequence[Tensor]) -> dict[str, Any]:
+    """Return everything that times and agreement of runtimes depend on, JSON-able."""
+    device = model.device
+    return {
+        **machine(),
+        "gpu": torch.cuda.get_device_name(device) if device.type == "cuda" else None,
+        "architecture": model.backbone.card.architecture.to_dict(),
+        "weights": model.backbone.weights_digest,  # a runtime may differ too much for some
+        "stage": model.pooling,
+        "taps": [list(model.layers), model.layers_merge] if model.layers else [],
+        "tiles": [list(batch.shape) for batch in batches],
+    }
+
+
+@dataclass(frozen=True)
+class _Measurement:
+    """Those entries of a stored measurement that decide."""
+
+    fastest: str
+    milliseconds: dict[str, float]
+    left_out: dict[str, str]
+
+
+def remembered(
+    key: Mapping[str, Any], names: Sequence[str], measure: Callable[[], dict[str, Any]]
+) -> dict[str, Any]:
+    """Return the measurement of a key; without one that can be read, measure and keep it.
+
+    Args:
+        key: everything that the measurement depends on.
+        names: of the ways that are measured. No other is taken from a file.
+        measure: returns the measurement; its entry ``fastest`` names the fastest way.
+    """
+    path = home() / "runtimes" / f"{digest_of(key)[:24]}.json"
+    with locked(path):
+        known = _read(path, key, names)
+        if known is None:
+            known = {**key, **measure()}
+            write_json(path, known)
+    return known
+
+
+def _read(path: Path, key: Mapping[str, Any], names: Sequence[str]) -> dict[str, Any] | None:
+    """Return a stored measurement; None where there is none of this key that can be read."""
+    try:
+        known = read_json(path)
+        times = record_of(_Measurement, known, path, "it is measured again").milliseconds
+    except (FileNotFoundError, CorruptFileError):
+        return None
+    same = {name: known.get(name) for name in key} == jsonable(dict(key))
+    return known if same and set(times) <= set(names) and known["fastest"] in times else None
+
+
+def measured(makers: Makers, batches: Sequence[Tensor]) -> dict[str, Any]:
+    """Return the shortest milliseconds a frame of each way, and why others were left out.
+
+    Args:
+        makers: functions that make the runtime of each way, by name; the first wins a tie.
+        batches: tiles of one frame, one batch for each tile size.
+    """
+    ready: dict[str, Runtime] = {}
+    left_out: dict[str, str] = {}
+    for name, make in makers.items():
+        try:
+            runtime = make()
+            milliseconds_of(runtime, batches)  # converts, sets itself up
+            ready[name] = runtime
+        except (RuntimeMissingError, RuntimeFailedError) as error:
+            left_out[name] = str(error)
+    shortest = _shortest(ready, batches)
+    fastest = min(shortest, key=lambda name: shortest[name]) if shortest else None
+    return {"fastest": fastest, "milliseconds": shortest, "left_out": left_out}
+
+
+def _shortest(ready: Mapping[str, Runtime], batches: Sequence[Tensor]) -> dict[str, float]:
+    rounds: list[dict[str, float]] = []
+    started = time.perf_counter()
+    while len(rounds) < _ROUNDS and (not rounds or time.perf_counter() - started < _LONGEST_S):
+        rounds.append({name: milliseconds_of(runtime, batches) for name, runtime in ready.items()})
+    return {name: min(times[name] for times in rounds) for name in ready}
+
+
+@torch.no_grad()
+def milliseconds_of(runtime: Runtime, batches: Sequence[Tensor]) -> float:
+    """Return the milliseconds that a runtime takes for the tiles of one frame.
+
+    Args:
+        runtime: to be timed.
+        batches: tiles, one batch for each tile size.
+    """
+    started = time.perf_counter()
+    for batch in batches:
+        tokens = runtime(batch)
+        if tokens.is_cuda:
+            torch.cuda.synchronize(tokens.device)
+    return round((time.perf_counter() - started) * 1000, 3)

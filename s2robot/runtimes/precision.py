@@ -1,0 +1,116 @@
+"""bfloat16 or float32 on a processor: decided by a measurement, which is kept on the machine.
+
+Some processors multiply bfloat16 twice as fast as float32, others several times more slowly.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from s2robot.errors import PrecisionWarning
+from s2robot.runtimes.auto import make_runtime
+from s2robot.runtimes.base import Runtime, RuntimeMissingError, TokenModel
+from s2robot.runtimes.measurement import identity, machine, measured, remembered
+
+_TIMED_AS = {"compile": "eager"}
+"""Runtimes that are too slow to set up for a measurement, and which is timed in their place."""
+_ROUNDS = 5
+_PRECISIONS = ("bfloat16", "float32")
+
+
+def precision_times(name: str, model: TokenModel, batches: Sequence[Tensor]) -> dict[str, Any]:
+    """Return the times of a frame in both precisions by a runtime on a processor.
+
+    Args:
+        name: of the runtime, see ``make_runtime``.
+        model: the model to run.
+        batches: tiles of one frame, one batch for each tile size.
+
+    Returns:
+        ``milliseconds`` by precision ("bfloat16", "float32"), ``left_out``: why one is missing, and
+        ``fastest``.
+    """
+    timed = _TIMED_AS.get(name, name)
+
+    def in_bfloat16() -> Runtime:
+        runtime = make_runtime(timed, model, True, batches)
+        for batch in batches:
+            runtime(batch)
+        if runtime.describe().get("precision", "bf16") != "bf16":
+            raise RuntimeMissingError(
+                f"runtime {runtime.name} computes in float32 on this processor, although bfloat16 "
+                "is asked for"
+            )
+        return runtime
+
+    makers = {
+        "bfloat16": in_bfloat16,
+        "float32": lambda: make_runtime(timed, model, False, batches),
+    }
+    key = {**identity(model, batches), "precisions_of": timed}
+    return remembered(key, tuple(makers), lambda: measured(makers, batches))
+
+
+def faster_dtype(name: str, model: TokenModel, batches: Sequence[Tensor]) -> str:
+    """Return "bfloat16" unless a runtime is slower with it on this processor, then "float32".
+
+    Args are those of ``precision_times``.
+    """
+    return precision_times(name, model, batches)["fastest"] or "float32"
+
+
+def warn_if_slow(name: str, model: TokenModel, batches: Sequence[Tensor]) -> None:
+    """Warn if bfloat16 is slower than float32 on this processor, or is not computed at all.
+
+    Args are those of ``precision_times``.
+    """
+    times = precision_times(name, model, batches)
+    if times["fastest"] == "bfloat16":
+        return
+    milliseconds = times["milliseconds"]
+    if "bfloat16" in milliseconds:
+        low, full = milliseconds["bfloat16"], milliseconds["float32"]
+        text = (
+            f"bfloat16 takes {low / full:.1f} times as long as float32 here: {low:.0f} against "
+            f"{full:.0f} ms a frame of {model.backbone.card.name} with runtime {name}, measured on "
+            "this processor; dtype=float32 is faster"
+        )
+    else:
+        text = f"{times['left_out']['bfloat16']}; dtype=float32 says so in the results"
+    warnings.warn(text, PrecisionWarning, stacklevel=2)
+
+
+def bfloat16_trains_faster() -> bool:
+    """Return whether this processor is faster with bfloat16 in a training step's matrix products.
+
+    The products of a small transformer's layer are timed, forward and backward.
+    """
+    key = {**machine(), "measured": "training products"}
+    return remembered(key, _PRECISIONS, _training_products)["fastest"] == "bfloat16"
+
+
+def _training_products() -> dict[str, Any]:
+    shortest: dict[str, float] = {}
+    layers = nn.Sequential(nn.Linear(384, 1536), nn.GELU(), nn.Linear(1536, 384))
+    tokens = torch.ones(1024, 384)
+    for _ in range(_ROUNDS):
+        for name in _PRECISIONS:
+            took = _step_milliseconds(layers, tokens, name == "bfloat16")
+            shortest[name] = min(took, shortest.get(name, took))
+    fastest = min(shortest, key=lambda name: shortest[name])
+    return {"fastest": fastest, "milliseconds": shortest, "left_out": {}}
+
+
+@torch.enable_grad()
+def _step_milliseconds(layers: nn.Module, tokens: Tensor, bf16: bool) -> float:
+    started = time.perf_counter()
+    with torch.autocast("cpu", torch.bfloat16, enabled=bf16):
+        out = layers(tokens)
+    out.float().sum().backward()
+    return round((time.perf_counter() - started) * 1000, 3)

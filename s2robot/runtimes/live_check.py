@@ -15,9 +15,8 @@ from torch import Tensor
 from s2robot.errors import CalibrationWarning
 
 TILE_LIMIT = 0.01
-"""A tile is out of range if more than this share of its token values is. On the task's frames, at
-most 0.8 % of a tile's values were; on another camera's, more than half of the tiles had over 1 %
-(docs/results/int8.md)."""
+"""A tile is out of range if more than this share of its token values is. None of the tiles of the
+calibrated camera were, and 60 % and more of those of another (docs/results/int8.md)."""
 TILES_LIMIT = 0.25
 """Share of the tiles out of range from which to warn."""
 _FEWEST, _MOST = 10, 100

@@ -1,6 +1,6 @@
 """bfloat16 or float32 on a processor: decided by a measurement, which is kept on the machine.
 
-Some processors multiply bfloat16 twice as fast as float32, others several times more slowly.
+Some processors multiply bfloat16 faster than float32, others more slowly.
 """
 
 from __future__ import annotations

@@ -50,7 +50,7 @@ def out_of_range(encoder: FrameEncoder, frames: np.ndarray) -> float:
     int8 = encoder.with_runtime(f"{RUNTIME}:{encoder.calibrations[0]}")
     base = encoder.backbone.card.preprocessing.image_size
     folder, record = kept(encoder.token_model, (base, base), encoder.calibrations[0])
-    check = LiveCheck(Ranges.load(folder / "ranges.safetensors"), record.outside, str)
+    check = LiveCheck(Ranges.load(folder / "ranges.safetensors"), record.outside, "{} {}".format)
     tiles = [t for frame in frames for t in encoder.tiles(as_frames(frame), encoder.scale_layouts)]
     shares = [check.ranges.outside(int8.tokens(batch)) > check.limit for batch in tiles]
     return float(np.concatenate([share.numpy() for share in shares]).mean())

@@ -76,7 +76,9 @@ def main() -> None:
     calibrations = {}
     for name, (level, camera) in CAMERAS.items():
         calibrations[name] = calibrated(spec, level, camera)
-        outcomes[name] = [successes(policy, "openvino-int8", options) for policy in policies]
+        (identity,) = {record["identity"] for record in calibrations[name].values()}
+        runtime = f"openvino-int8:{identity}"
+        outcomes[name] = [successes(policy, runtime, options) for policy in policies]
     rows = [_row(name, found, outcomes["float32"]) for name, found in outcomes.items()]
     for row in rows:
         print(row, flush=True)

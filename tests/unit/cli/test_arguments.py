@@ -6,7 +6,7 @@ import argparse
 
 import pytest
 
-from s2robot.cli.arguments import count, fraction, frame_shape, points, positive, scale_set
+from s2robot.cli.arguments import count, fraction, frame_shape, points, positive, runtime, scale_set
 
 
 def test_valid_texts_are_read():
@@ -43,3 +43,20 @@ def test_valid_texts_are_read():
 def test_invalid_texts_are_refused(kind, text):
     with pytest.raises(argparse.ArgumentTypeError, match="is not"):
         kind(text)
+
+
+def test_a_runtime_may_name_its_calibration() -> None:
+    assert runtime("openvino-int8:0123ab") == "openvino-int8:0123ab"
+
+
+@pytest.mark.parametrize(
+    "text, message",
+    [
+        ("openvin", "did you mean 'openvino'"),
+        ("eager:0123ab", "only openvino-int8 takes the identity of a calibration"),
+        ("openvino-int8:", "only openvino-int8 takes the identity"),
+    ],
+)
+def test_other_names_of_runtimes_are_refused(text: str, message: str) -> None:
+    with pytest.raises(argparse.ArgumentTypeError, match=message):
+        runtime(text)

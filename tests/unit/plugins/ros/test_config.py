@@ -23,6 +23,10 @@ from s2robot.plugins.ros.core import (
 from s2robot.policies.checkpoint import save_policy
 
 
+def test_a_node_may_name_the_calibration_of_its_camera() -> None:
+    assert NodeConfig(runtime="openvino-int8:0123ab").runtime == "openvino-int8:0123ab"
+
+
 def test_parameters_as_ros_gives_them() -> None:
     config = NodeConfig.from_parameters(
         {"encoder": "x", "scales": [1, 2.5], "image_topics": ["l", "r"], "max_rate_hz": 10}

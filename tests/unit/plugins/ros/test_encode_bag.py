@@ -91,6 +91,7 @@ def test_the_record_tells_the_encoder_and_is_latched(tmp_path, encoder):
         (text,) = [m.data for t, _, m in all_messages(tmp_path / name) if t == ENCODER_TOPIC]
         record = json.loads(text)
         assert record["digest"] == encoder.spec.digest()
+        assert record["inference"] == encoder.inference  # names the calibration of int8
         assert record["topics"] == {CAMERA: f"{CAMERA}/embedding"}
         assert record["provenance"]["versions"]["s2robot"]
         with AnyReader([tmp_path / name]) as reader:

@@ -33,7 +33,8 @@ from s2robot.evaluation.results import Summary, summarize
 from s2robot.evaluation.rollout import Actor, Agent, Encoder, episode_row, roll_out
 from s2robot.evaluation.vector_env import CameraView, VectorEnv, make_vector_env
 from s2robot.policies.checkpoint import PolicyHeader, check_action_space
-from s2robot.utils.io import locked
+from s2robot.utils.console import MESSAGES
+from s2robot.utils.io import locked, read_json
 from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import deciding_versions, provenance
 from s2robot.utils.validation import require_integers
@@ -128,6 +129,7 @@ def evaluate(  # noqa: PLR0913
             with other inputs; the message names what differs, and nothing was changed.
         S2RobotError: the policy's actions are not finite, or an environment process hung or died.
     """
+    config = config if fresh else _with_batches_of(Path(out_dir), config)
     folder = RunFolder(Path(out_dir), config.num_envs)
     run = _Run(policy, encoder, initial_states, config, folder, header)
     with locked(folder.path / "evaluate"):
@@ -145,6 +147,23 @@ def evaluate(  # noqa: PLR0913
         info = folder.path / "eval_info.json"
         write_eval_info(info, initial_states.level, folder.rows(), folder.timing(), summary.videos)
     return summary
+
+
+def _with_batches_of(folder: Path, config: EvalConfig) -> EvalConfig:
+    """Return the settings with the size of the batches that a folder's rows were made in.
+
+    The size can change the last digits of an action, so all rows of a run have the same.
+    """
+    path = folder / "run.json"
+    record = read_json(path) if path.exists() else {}
+    there = record.get("rollout", {}).get("num_envs", config.num_envs)
+    if record.get("format") != RECORD_FORMAT or there == config.num_envs:
+        return config
+    MESSAGES.print(
+        f"note: {folder} holds episodes in batches of {there}; num_envs stays {there}, so that all "
+        "rows are made alike"
+    )
+    return dataclasses.replace(config, num_envs=there)
 
 
 @dataclass(frozen=True)

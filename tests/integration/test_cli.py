@@ -143,6 +143,7 @@ def swept(tmp_path_factory) -> Path:
 def test_sweep_makes_runs_and_a_report(swept):
     names = {json.loads((run / "cell.json").read_text())["label"] for run in runs(swept)}
     assert names == {"random/vitt16-128 (1,2)", "state", "none"}
+    assert {path.name for path in swept.iterdir()} == {"data", "runs"}  # nothing beside them
     for run in runs(swept):
         assert len((run / "episodes.jsonl").read_text().splitlines()) == 2
         assert list((run / "videos").iterdir())

@@ -55,6 +55,19 @@ def rows_of(out: Path) -> bytes:
     return (out / "episodes.jsonl").read_bytes()
 
 
+def test_a_rerun_with_other_batches_keeps_the_rows_and_goes_on_in_the_folders_batches(
+    tmp_path, initial_states, capsys
+):
+    whole = run(tmp_path / "whole", initial_states)
+    run(tmp_path / "part", initial_states.beginning(3))
+    again = run(tmp_path / "part", initial_states.beginning(3), num_envs=3)
+    assert again.episodes == 3
+    longer = run(tmp_path / "part", initial_states, num_envs=1)
+    assert longer.episodes == whole.episodes == 5
+    assert rows_of(tmp_path / "part") == rows_of(tmp_path / "whole")
+    assert "num_envs stays 2" in capsys.readouterr().err
+
+
 @pytest.mark.process
 @pytest.mark.render
 def test_the_expert_succeeds_and_an_idle_environment_fails(tmp_path, initial_states):
@@ -146,9 +159,10 @@ def test_another_run_in_the_folder_is_refused_by_name_and_fresh_starts_over(
     other = header("state", sha256="policy-2")
     with pytest.raises(MismatchError, match=r"policy differ(.|\n)*policy-1(.|\n)*policy-2.*"):
         run(tmp_path, initial_states, header=other)
-    with pytest.raises(MismatchError, match=r"rollout\.horizon, rollout\.num_envs differ"):
+    with pytest.raises(MismatchError, match=r"task\.env\.horizon, rollout\.horizon differ"):
         run(tmp_path, initial_states, num_envs=3, horizon=5)
-    run(tmp_path, initial_states, header=other, fresh=True)
+    run(tmp_path, initial_states, header=other, fresh=True, num_envs=3)
+    assert json.loads((tmp_path / "run.json").read_text())["rollout"]["num_envs"] == 3
     assert json.loads((tmp_path / "run.json").read_text())["policy"] == "policy-2"
     assert (tmp_path / "policy.safetensors").exists()
 

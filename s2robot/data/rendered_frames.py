@@ -39,6 +39,16 @@ class CameraConfig:
             )
 
 
+def drawn_with() -> dict[str, Any]:
+    """Return what decides a picture of a state beside the scene: a part of the key of pictures.
+
+    Returns:
+        ``mujoco``: generation of the simulator; ``gl``: backend of the renderer; ``scene``: version
+        of this package's own code.
+    """
+    return {"mujoco": simulation(), "gl": select_gl(), "scene": RESULTS_VERSION}
+
+
 class RenderedFrames:
     """Frames ``(N, S, S, 3)`` uint8 RGB of demonstrations, stored on disk episode by episode.
 
@@ -61,9 +71,7 @@ class RenderedFrames:
             "kind": "mujoco",
             "camera": dataclasses.asdict(self._camera),
             "env": self._demos.env_kwargs,
-            "mujoco": simulation(),
-            "gl": select_gl(),
-            "scene": RESULTS_VERSION,
+            **drawn_with(),
         }
 
     def __len__(self) -> int:

@@ -15,11 +15,11 @@ from typing import Protocol
 import numpy as np
 from numpy.lib.format import open_memmap
 
+from s2robot.data.rendered_frames import drawn_with
 from s2robot.errors import CorruptFileError, S2RobotError
 from s2robot.utils.distributed import usable_cores
 from s2robot.utils.io import atomic_path, digest_of, locked, write_json
 from s2robot.utils.progress import progress_bar
-from s2robot.utils.provenance import simulation
 from s2robot.utils.records import damaged, read_array, read_record
 
 SHARD_FRAMES = 256
@@ -100,7 +100,7 @@ def rendered_shards(
         size: side of a frame [px].
         kind: "frames", or "segments" for the classes, at half the size.
     """
-    key = digest_of({"seed": seed, "size": size, "mujoco": simulation()})[:12]
+    key = digest_of({"seed": seed, "size": size, **drawn_with()})[:12]
     folder = cache / f"rendered-{size}-{key}"
     counts = [min(SHARD_FRAMES, frames - k) for k in range(0, frames, SHARD_FRAMES)]
     paths = [folder / f"{kind}_{k:05d}_{count}.npy" for k, count in enumerate(counts)]

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from s2robot.data.bag_paths import BAGS, bag_and_topic
 from s2robot.data.frame_sources import pictures_in
+from s2robot.data.rendered_frames import CameraConfig, RenderedFrames, drawn_with
 from s2robot.errors import CorruptFileError, unknown
 from s2robot.preprocessing.picture_files import (
     PICTURES,
@@ -78,6 +79,7 @@ def _shards(source: str, config: PretrainConfig, console: Console) -> list[Path]
     if kind in (*VIDEOS, *PICTURES):
         return kept_shards(config.cache, key, lambda: _video(path, config), source)
     if kind in DEMONSTRATIONS:
+        key = digest_of({"file": _identity(path), **settings, **drawn_with()})[:16]
         return kept_shards(config.cache, key, lambda: _demonstrations(path, config), source)
     known = (*VIDEOS, *BAGS, *DEMONSTRATIONS, "a folder of pictures")
     raise unknown("kind of source", path.suffix, known)
@@ -217,7 +219,6 @@ def _whole(frame: np.ndarray, short_side: int) -> np.ndarray:
 
 def _demonstrations(path: Path, config: PretrainConfig) -> Iterator[np.ndarray]:
     from s2robot.data.demonstrations import Demonstrations
-    from s2robot.data.rendered_frames import CameraConfig, RenderedFrames
     from s2robot.envs.levels import get_level
 
     demos = Demonstrations(path)

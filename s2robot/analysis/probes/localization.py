@@ -10,10 +10,10 @@ import numpy as np
 
 from s2robot.analysis.probes.intervals import split_episodes
 from s2robot.data.collection import record_episode
+from s2robot.data.rendered_frames import drawn_with
 from s2robot.envs.levels import get_level
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.utils.io import atomic_path, digest_of, locked
-from s2robot.utils.provenance import simulation
 from s2robot.utils.records import damaged, read_arrays
 
 FIRST_SEED = 880_000
@@ -88,7 +88,7 @@ def localization_data(
     camera = camera or get_level(level).camera
     env = PickCubeEnv(level=level, image_camera=camera, image_size=size)
     recipe = {"env": env.env_kwargs(), "episodes": episodes, "resets": resets, "seed": seed}
-    key = digest_of({**recipe, "mujoco": simulation()})[:16]
+    key = digest_of({**recipe, **drawn_with()})[:16]
     path = Path(folder) / f"{level}-{camera}-{size}-{key}.npz"
     try:
         with locked(path):

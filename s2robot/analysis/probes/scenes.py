@@ -16,13 +16,13 @@ import numpy as np
 
 from s2robot.analysis.probes.intervals import split_episodes
 from s2robot.analysis.probes.localization import FIRST_SEED, moments
+from s2robot.data.rendered_frames import drawn_with
 from s2robot.envs.levels import CAMERAS, get_level
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.envs.segmentation import SEGMENTS, segment_of_geom
 from s2robot.errors import unknown
 from s2robot.utils.io import atomic_path, digest_of, locked
 from s2robot.utils.progress import tracked
-from s2robot.utils.provenance import simulation
 from s2robot.utils.records import damaged, read_arrays
 from s2robot.utils.validation import require_at_least
 
@@ -67,9 +67,9 @@ class SceneConfig:
             raise ValueError("episodes and resets are both 0; at least one must be above 0")
 
     def key(self) -> str:
-        """Return the digest of all settings that decide the content, and of MuJoCo's generation."""
+        """Return the digest of all settings that decide the content, and of what draws it."""
         level = dataclasses.asdict(get_level(self.level))
-        made_with = {"task": level, "format": FORMAT, "mujoco": simulation()}
+        made_with = {"task": level, "format": FORMAT, **drawn_with()}
         return digest_of({**dataclasses.asdict(self), **made_with})[:16]
 
 

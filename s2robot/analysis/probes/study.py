@@ -26,9 +26,10 @@ from s2robot.encoder.frame_encoder import FrameEncoder, spec_of
 from s2robot.encoder.spec import EncoderOptions, EncoderSpec
 from s2robot.stats.intervals import Interval
 from s2robot.utils.console import MESSAGES
+from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import append_jsonl, atomic_path, digest_of, locked, read_jsonl, write_json
 from s2robot.utils.progress import duration
-from s2robot.utils.provenance import provenance
+from s2robot.utils.provenance import deciding_versions, provenance
 from s2robot.utils.validation import require_at_least, require_fractions
 
 VERSION = 1
@@ -113,7 +114,7 @@ class StudyConfig:
             spec_of(encoder, device=self.device, **self.spec_settings(layers, scales))
 
     def row_key(self, spec: EncoderSpec | None, task: str) -> str:
-        """Return the digest of all settings that decide a row.
+        """Return the digest of all that decides a row: settings, device, versions of packages.
 
         Args:
             spec: of the encoder; None for the row without features.
@@ -127,6 +128,7 @@ class StudyConfig:
             "parts": [self.test_share, self.valid_share, self.split_seed],
             "spec": None if spec is None else spec.to_dict(),
             "task": task,
+            "computed_with": [deciding_versions(), resolve_device(self.device).type, self.runtime],
             **seeds,
         }
         return digest_of(content)[:32]

@@ -41,6 +41,7 @@ from s2robot.analysis.reconstruction.regression import (
 from s2robot.analysis.reconstruction.sources import Source, common_grid, tokens_of
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.stats.intervals import Interval
+from s2robot.utils.provenance import deciding_versions
 
 _FORMAT = 1
 
@@ -203,8 +204,9 @@ class _Work:
         self._key = {
             "format": _FORMAT,
             "frames": _digest(frames),
-            "target": target.spec.to_dict(),
+            "target": _identity(target),
             "grid": self.grid,
+            "versions": deciding_versions(),
         }
 
     def moments(self, trained: np.ndarray) -> list[Moments]:
@@ -248,7 +250,7 @@ class _Work:
         return [part.losses() for part in kept]
 
     def _key_of(self, source: Source, numbers: np.ndarray) -> dict[str, Any]:
-        return {**self._key, "source": source.encoder.spec.to_dict(), "numbers": numbers.tolist()}
+        return {**self._key, "source": _identity(source.encoder), "numbers": numbers.tolist()}
 
     def _encode(self, name: str, numbers: np.ndarray, kept: Sequence[Kept]) -> None:
         def reader(encoder: FrameEncoder) -> ReadsTokens:
@@ -263,6 +265,10 @@ class _Work:
             self._config.save_every_s,
             name if self._progress else "",
         )
+
+
+def _identity(encoder: FrameEncoder) -> dict[str, Any]:
+    return {**encoder.spec.to_dict(), "inference": encoder.inference}
 
 
 def _digest(frames: np.ndarray) -> str:

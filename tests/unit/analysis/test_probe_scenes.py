@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from scipy.ndimage import binary_dilation
+from support.other_pictures import OTHER_PICTURES
 from support.probe_scenes import SMALL
 
 from s2robot.analysis.probes.scenes import (
@@ -76,6 +77,16 @@ def test_labels_follow_cameras_that_appearances_move(tmp_path: Path) -> None:
         assert gap > 25
         elsewhere = np.roll(cube, (8, 8), (0, 1)) & table
         assert np.linalg.norm(frame[elsewhere].mean(axis=0) - frame[near].mean(axis=0)) < gap / 2
+
+
+@pytest.mark.parametrize("change", OTHER_PICTURES)
+def test_scenes_of_another_renderer_simulator_or_code_have_another_key(
+    monkeypatch: pytest.MonkeyPatch, change: tuple[str, Any]
+) -> None:
+    before = SMALL.key()
+    assert SceneConfig(**dataclasses.asdict(SMALL)).key() == before
+    monkeypatch.setattr(*change)
+    assert SMALL.key() != before
 
 
 def test_classes_follow_names() -> None:

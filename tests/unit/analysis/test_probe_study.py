@@ -55,6 +55,18 @@ def config(encoder: str, data: SceneData, folder: Path, tmp_path: Path) -> Study
     )
 
 
+def test_rows_of_other_versions_devices_or_runtimes_are_computed_anew(
+    config: StudyConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def key(**changes: str) -> str:
+        return dataclasses.replace(config, **changes).row_key(None, "depth")
+
+    assert key() == key(out="elsewhere")
+    keys = {key(), key(device="cuda"), key(runtime="openvino")}
+    monkeypatch.setattr("s2robot.analysis.probes.study.deciding_versions", lambda: {"torch": "0"})
+    assert len({*keys, key()}) == 4
+
+
 def test_every_variant_has_a_row_a_task(config: StudyConfig) -> None:
     tasks = ("localization", "depth")
     rows = Study(dataclasses.replace(config, tasks=tasks)).run()

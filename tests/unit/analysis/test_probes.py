@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from support.other_pictures import OTHER_PICTURES
 
 from s2robot.analysis.probes import (
     FIRST_SEED,
@@ -72,6 +73,20 @@ def test_data_are_found_again_and_others_are_not(
     np.testing.assert_array_equal(again.frames, data.frames)
     with pytest.raises(RuntimeError, match="rendered again"):
         localization_data(**{**SMALL, "size": 24}, folder=folder)
+
+
+@pytest.mark.parametrize("change", OTHER_PICTURES)
+def test_data_of_another_renderer_simulator_or_code_are_not_taken(
+    data: LocalizationData, folder: Path, monkeypatch: pytest.MonkeyPatch, change: tuple[str, Any]
+) -> None:
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("rendered again")
+
+    monkeypatch.setattr(PickCubeEnv, "render_frame", refuse)
+    assert len(localization_data(**SMALL, folder=folder)) == len(data)
+    monkeypatch.setattr(*change)
+    with pytest.raises(RuntimeError, match="rendered again"):
+        localization_data(**SMALL, folder=folder)
 
 
 def test_a_damaged_file_is_told(folder: Path, data: LocalizationData, tmp_path: Path) -> None:

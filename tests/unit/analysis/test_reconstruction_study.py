@@ -257,6 +257,22 @@ def test_stored_results_are_not_encoded_again(
     assert counted.frames == {"registers": 48, "one prefix": 48}
 
 
+def test_results_of_other_versions_or_another_runtime_are_not_pooled(
+    shots: tuple[np.ndarray, np.ndarray], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    target, counted = encoder_of("registers", scales=(1,), **FULL), Counted(monkeypatch)
+    reconstruct(*shots, target, [source()], CONFIG, tmp_path)
+    for name, value in (
+        ("deciding_versions", lambda: {"torch": "0"}),
+        ("FrameEncoder.inference", {"runtime": "another"}),
+    ):
+        counted.frames = {}
+        with monkeypatch.context() as patched:
+            patched.setattr(f"{reconstruct_study.__name__}.{name}", value)
+            reconstruct(*shots, target, [source()], CONFIG, tmp_path)
+        assert counted.frames == {"registers": 48, "one prefix": 48}
+
+
 def test_a_damaged_file_is_an_error(shots: tuple[np.ndarray, np.ndarray], tmp_path: Path) -> None:
     target = encoder_of("registers", scales=(1,), **FULL)
     reconstruct(*shots, target, [source()], CONFIG, tmp_path)

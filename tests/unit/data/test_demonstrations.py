@@ -16,6 +16,7 @@ import h5py
 import numpy as np
 import pytest
 from support.damage import attempt, mutations
+from support.other_pictures import OTHER_PICTURES
 
 from s2robot.data import collection
 from s2robot.data.collection import CollectConfig, collect
@@ -280,14 +281,9 @@ def test_frames_name_everything_that_decides_their_pixels(demos, tmp_path, monke
     source = RenderedFrames(demos, CameraConfig("front", 32), tmp_path).source
     assert source.keys() == {"kind", "camera", "env", "mujoco", "gl", "scene"}
     names = {folder()}
-    module = "s2robot.data.rendered_frames"
-    for name, value in (
-        ("RESULTS_VERSION", -1),
-        ("select_gl", lambda: "another"),
-        ("simulation", lambda: "0"),
-    ):
+    for change in OTHER_PICTURES:
         with monkeypatch.context() as patched:
-            patched.setattr(f"{module}.{name}", value)
+            patched.setattr(*change)
             names.add(folder())
     assert len(names) == 4
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 from support.damage import attempt, damaged_json
+from support.other_pictures import OTHER_PICTURES
 
 from s2robot.errors import CorruptFileError, S2RobotError
 from s2robot.pretraining.frame_dataset import (
@@ -146,6 +147,20 @@ def test_rendered_frames_are_those_of_their_number(tmp_path):
     assert all(np.array_equal(FrameDataset(paths)[i], scenes.frame(i)) for i in range(3))
     before = [path.stat().st_mtime_ns for path in paths]
     assert [path.stat().st_mtime_ns for path in rendered_shards(tmp_path, 3, 5, 32)] == before
+
+
+@pytest.mark.parametrize("change", OTHER_PICTURES)
+def test_frames_of_another_renderer_simulator_or_code_are_not_mixed_in(
+    tmp_path, monkeypatch, change
+):
+    def draw(path, _kind, _start, count, _seed, size):
+        write_shard(path, [frame(i, (size, size)) for i in range(count)], (count, size, size, 3))
+
+    monkeypatch.setattr("s2robot.pretraining.frame_dataset._render_shard", draw)
+    before = rendered_shards(tmp_path, 3, seed=5, size=32)
+    assert rendered_shards(tmp_path, 3, seed=5, size=32) == before
+    monkeypatch.setattr(*change)
+    assert rendered_shards(tmp_path, 3, seed=5, size=32) != before
 
 
 @pytest.mark.render

@@ -11,6 +11,7 @@ import pytest
 from PIL import Image
 from rich.console import Console
 from support.media_files import ramp, write_video
+from support.other_pictures import OTHER_PICTURES
 
 from s2robot.data.collection import CollectConfig, collect
 from s2robot.errors import CorruptFileError, S2RobotError
@@ -159,6 +160,19 @@ def test_demonstrations_are_rendered_by_their_levels_camera(prepare, tmp_path):
     assert len(pool) == demos.num_frames
     assert pool[0].shape == (48, 48, 3)
     assert pool[0].std() > 10
+
+
+@pytest.mark.render
+@pytest.mark.parametrize("change", OTHER_PICTURES)
+def test_demonstrations_of_another_renderer_are_rendered_again(
+    prepare, tmp_path, monkeypatch, change
+):
+    collect(CollectConfig(level="easy", episodes=5, out=tmp_path / "demos.hdf5"))
+    prepare(tmp_path / "demos.hdf5")
+    kept = {path.parent for path in tmp_path.rglob("frames.json")}
+    monkeypatch.setattr(*change)
+    prepare(tmp_path / "demos.hdf5")
+    assert kept < {path.parent for path in tmp_path.rglob("frames.json")}
 
 
 @pytest.mark.process

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 import tarfile
 import zipfile
+from importlib import metadata
 from pathlib import Path
 
 import pytest
 from support.paths import ROOT
+from support.source_files import library_files
 
 if sys.version_info >= (3, 11):
     import tomllib
 else:  # pragma: no cover
     import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
+OF_DEPENDENCIES = {"omegaconf": "hydra-core", "markupsafe": "jinja2"}
+"""Packages whose values a declared one hands out, and that one."""
 HOMES = {"envs": "s2robot.envs", "policies": "s2robot.policies", "configs": "s2robot.configs"}
 
 
@@ -38,6 +44,41 @@ def found_packages() -> set[str]:
 
 def test_declared_packages_are_those_found(project):
     assert set(project["tool"]["setuptools"]["packages"]) == found_packages()
+
+
+def imports_at_the_top() -> dict[str, str]:
+    """Packages that modules import when they are imported themselves, and one such module each."""
+    found = {}
+    for path in library_files():
+        if {"ros", "rosbag"} & set(path.relative_to(ROOT).parts):
+            continue  # imported only where ROS or the extra is there
+        pending: list[ast.AST] = [ast.parse(path.read_text(encoding="utf-8"))]
+        while pending:
+            node = pending.pop()
+            if isinstance(node, ast.Import):
+                found.update((alias.name.split(".")[0], str(path)) for alias in node.names)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                found[node.module.split(".")[0]] = str(path)
+            elif not isinstance(node, (ast.FunctionDef, ast.If, ast.Try)):
+                pending += ast.iter_child_nodes(node)
+    return found
+
+
+def test_what_is_imported_is_declared(project):
+    declared = {
+        re.split(r"[^\w.-]", requirement)[0].lower().replace("_", "-")
+        for requirement in project["project"]["dependencies"]
+    }
+    homes = metadata.packages_distributions()
+    assert declared.issuperset(OF_DEPENDENCIES.values())
+    known = {*sys.stdlib_module_names, "s2robot", *OF_DEPENDENCIES}
+    undeclared = {
+        name: path
+        for name, path in imports_at_the_top().items()
+        if name not in known
+        and declared.isdisjoint(home.lower().replace("_", "-") for home in homes.get(name, []))
+    }
+    assert undeclared == {}
 
 
 def test_links_inside_the_package_lead_to_the_real_folders():

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -29,6 +28,7 @@ from s2robot.runtimes.calibrations import (
 from s2robot.runtimes.cpu_base import ProcessorRuntime, require, require_cpu
 from s2robot.runtimes.live_check import LiveCheck, Ranges
 from s2robot.runtimes.openvino import Request, compiled, converted
+from s2robot.utils.process_state import one_at_a_time, without_output
 
 NAME = "openvino-int8"
 CALIBRATION_TILES = 300
@@ -158,14 +158,15 @@ def _attends(model: TokenModel) -> bool:
 @contextlib.contextmanager
 def _quiet(nncf: Any) -> Iterator[None]:
     """NNCF reports every step on the log; keep its errors."""
-    logger = logging.getLogger("nncf")
-    level = logger.level
-    nncf.set_log_level(logging.ERROR)
-    try:
-        with open(os.devnull, "w") as nowhere, contextlib.redirect_stdout(nowhere):
+    with one_at_a_time(), without_output():
+        logger = logging.getLogger("nncf")
+        levels = [(each, each.level) for each in (logger, *logger.handlers)]  # it changes them all
+        nncf.set_log_level(logging.ERROR)
+        try:
             yield
-    finally:
-        logger.setLevel(level)
+        finally:
+            for each, level in levels:
+                each.setLevel(level)
 
 
 def reference(model: TokenModel, tiles: Tensor) -> Tensor:

@@ -42,7 +42,6 @@ OF_THE_PROCESS = {
 MAY_CHANGE_THE_PROCESS = {
     "s2robot/utils/process_state.py",  # for a moment, one thread at a time
     "s2robot/utils/distributed.py",  # in a process that it started
-    "s2robot/runtimes/int8.py",  # NNCF's lines
     *(f"s2robot/plugins/ros/{node}.py" for node in ("ros1", "ros2")),  # a node is a process
 }
 

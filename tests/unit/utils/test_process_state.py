@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import random
 import sys
 import threading
@@ -18,6 +19,7 @@ from torch.distributions import Distribution
 
 from s2robot import FrameEncoder
 from s2robot.reporting.plots import _plot_style
+from s2robot.runtimes.int8 import _quiet as int8_quietly
 from s2robot.runtimes.onnx import quietly
 from s2robot.utils.optim import seeded
 from s2robot.utils.process_state import (
@@ -26,6 +28,18 @@ from s2robot.utils.process_state import (
     without_output,
     without_warnings,
 )
+
+
+NNCF_LOG = logging.getLogger("nncf")
+
+
+class Nncf:
+    """What ``nncf.set_log_level`` does, without NNCF."""
+
+    @staticmethod
+    def set_log_level(level: int) -> None:
+        for each in (NNCF_LOG, *NNCF_LOG.handlers):
+            each.setLevel(level)
 
 
 def shared_state() -> dict[str, Any]:
@@ -44,6 +58,7 @@ def shared_state() -> dict[str, Any]:
         "gradients": torch.is_grad_enabled(),
         "dtype": torch.get_default_dtype(),
         "plots": dict(matplotlib.rcParams),
+        "log": [each.level for each in (NNCF_LOG, *NNCF_LOG.handlers)],
     }
 
 
@@ -56,7 +71,11 @@ def watched() -> Iterator[None]:
         torch.get_num_threads(),
         Distribution._validate_args,
     )
+    NNCF_LOG.addHandler(handler := logging.StreamHandler())
+    level = NNCF_LOG.level
     yield
+    NNCF_LOG.removeHandler(handler)
+    NNCF_LOG.setLevel(level)
     sys.stdout, sys.stderr = out, err
     current: Any = warnings.filters
     current[:] = filters
@@ -76,8 +95,9 @@ def watched() -> Iterator[None]:
         lambda: seeded_generators(3),
         lambda: seeded(3, 1),
         lambda: _plot_style("salt"),
+        lambda: int8_quietly(Nncf),
     ],
-    ids=["quietly", "output", "warnings", "threads", "generators", "seeded", "plots"],
+    ids=["quietly", "output", "warnings", "threads", "generators", "seeded", "plots", "int8"],
 )
 def test_threads_that_overlap_leave_nothing_behind(
     change: Callable[[], AbstractContextManager[None]],

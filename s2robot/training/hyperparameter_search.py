@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,7 +22,9 @@ from s2robot.policies.dataset import TrajectoryData
 from s2robot.training.many_seeds import DivergedSeedsError, fit_many
 from s2robot.training.seed_trainer import FitResult, TrainConfig
 from s2robot.training.stacked_policy import STACKABLE_KINDS
+from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import append_jsonl, digest_of, read_jsonl
+from s2robot.utils.provenance import deciding_versions
 from s2robot.utils.records import record_of
 from s2robot.utils.validation import require_at_least
 
@@ -100,7 +102,8 @@ def search_hyperparameters(
         train_config: shared by all trials, which replace epochs, lr and seed.
         search_config: budget and range.
         seed: of the order of settings and of the trials.
-        cache_path: file of JSON lines, one per finished trial, from which a search resumes.
+        cache_path: file of JSON lines, one per finished trial, from which a search resumes. Trials
+            of other versions (``deciding_versions``) or another kind of device are tried again.
         on_trial: called with each trial's record.
         device: as in ``fit``.
 
@@ -153,8 +156,8 @@ def search_many(
         for seed in seeds
         for number, settings in enumerate(_settings(data, search_config, seed))
     }
-    stored = [row for path in paths.values() for row in read_jsonl(path)]
-    known = {row["key"]: row for row in stored if _is_whole(row)}
+    made_with = {"versions": deciding_versions(), "device": resolve_device(device).type}
+    known = _stored(paths.values(), made_with)
     rows = {}
     for group in _groups(trials):
         missing = [place for place in group if not trials[place].is_in(known, data)]
@@ -164,10 +167,17 @@ def search_many(
             seed, _ = place
             rows[place] = fresh.get(place) or known[trials[place].key(data)]
             if place in fresh and seed in paths:
-                append_jsonl(paths[seed], [fresh[place]])
+                append_jsonl(paths[seed], [{**fresh[place], "made_with": made_with}])
             if on_trial is not None:
                 on_trial(seed, rows[place])
     return _choices(policy_config, seeds, search_config.trials, rows)
+
+
+def _stored(paths: Iterable[str | Path], made_with: Mapping[str, Any]) -> dict[str, dict[str, Any]]:
+    """Return whole trials by key; those of other versions or another device are tried again."""
+    rows = [row for path in paths for row in read_jsonl(path) if _is_whole(row)]
+    found = [(row.pop("made_with", None), row) for row in rows]
+    return {row["key"]: row for seen, row in found if seen == made_with}
 
 
 def _is_whole(row: Mapping[str, Any]) -> bool:
@@ -276,7 +286,7 @@ class _Trial:
         return cls(settings, _with(policy, settings), runs)
 
     def key(self, data: TrajectoryData) -> str:
-        """Return a digest of all that the score depends on."""
+        """Return a digest of all that the score depends on besides versions and device."""
         runs = [dataclasses.asdict(run) for run in self.runs]
         return digest_of([data.digest, dataclasses.asdict(self.policy), runs])
 

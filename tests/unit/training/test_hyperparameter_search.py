@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -26,6 +27,9 @@ from s2robot.training.trainer import TrainConfig
 POLICY = PolicyConfig(hidden=(8, 8), keypoint_features=1)
 TRAIN = TrainConfig(batch_size=16)
 SEARCH = SearchConfig(trials=4, epochs=2, lrs=(1e-3, 1e-2), keypoints=(2, 3), hidden=(4, 8))
+
+
+NO_ERRORS = {"motion_error": None, "gripper_error": None}
 
 
 def search(data: TrajectoryData, config: SearchConfig = SEARCH, **options) -> HyperparameterChoice:
@@ -94,6 +98,37 @@ def test_killed_search_resumes_from_its_trials(tmp_path: Path) -> None:
     cache.write_bytes(b"".join(lines[:2]) + lines[2][:20])  # killed while writing the third
     assert search(make_data(), cache_path=cache) == whole
     assert cache.read_bytes() == b"".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("deciding_versions", lambda: {"torch": "0"}),
+        ("resolve_device", lambda _: torch.device("cuda")),
+    ],
+)
+def test_trials_of_other_versions_or_another_device_are_tried_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str, value: Any
+) -> None:
+    cache = tmp_path / "trials.jsonl"
+    whole = search(make_data(), cache_path=cache)
+    with monkeypatch.context() as patched:
+        patched.setattr(f"s2robot.training.hyperparameter_search.{name}", value)
+        assert search(make_data(), cache_path=cache) == whole
+        lines = cache.read_text().splitlines()
+        assert len(lines) == 2 * SEARCH.trials
+        assert search(make_data(), cache_path=cache) == whole
+    assert search(make_data(), cache_path=cache) == whole
+    assert cache.read_text().splitlines() == lines  # those of both are found again
+
+
+def test_trials_of_earlier_versions_of_the_file_are_tried_again(tmp_path: Path) -> None:
+    cache = tmp_path / "trials.jsonl"
+    whole = search(make_data(), cache_path=cache)
+    rows = [json.loads(line) for line in cache.read_text().splitlines()]
+    old = [{k: v for k, v in row.items() if k != "made_with"} for row in rows]
+    cache.write_text("".join(json.dumps({**row, "score": None, **NO_ERRORS}) + "\n" for row in old))
+    assert search(make_data(), cache_path=cache) == whole
 
 
 def test_other_data_does_not_reuse_trials(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -14,7 +15,7 @@ from torch import Tensor
 from s2robot.preprocessing.picture_files import PICTURES, as_rgb, read_picture
 from s2robot.preprocessing.video_files import read_video
 
-Frames: TypeAlias = "np.ndarray | Tensor | Image.Image | str | Path | Iterable[Any]"
+Frames: TypeAlias = "np.ndarray | Tensor | Image.Image | str | os.PathLike[str] | Iterable[Any]"
 """Frames as ``as_frames`` or ``frame_chunks`` takes them."""
 
 _FLOATS = ("float16", "float32", "float64")  # bfloat16 cannot hold 256 levels
@@ -48,7 +49,7 @@ def as_frames(frames: Any) -> Tensor:
         return _stacked(frames)
     if isinstance(frames, Image.Image):
         frames = as_rgb(frames)
-    elif isinstance(frames, (str, Path)):
+    elif isinstance(frames, (str, os.PathLike)):
         frames = _picture(Path(frames))
     if not isinstance(frames, (np.ndarray, Tensor)):
         raise ValueError(
@@ -77,8 +78,8 @@ def frame_chunks(frames: Any, most: int) -> Iterator[Tensor]:
     Raises:
         ValueError: as for ``as_frames``; the message names the frame.
     """
-    if isinstance(frames, (str, Path)) and not _is_picture(Path(frames)):
-        frames = read_video(frames)
+    if isinstance(frames, (str, os.PathLike)) and not _is_picture(Path(frames)):
+        frames = read_video(Path(frames))
     if not isinstance(frames, (list, tuple, Iterator)):
         images = as_frames(frames)
         yield from images.split(most) if len(images) else ()
@@ -130,9 +131,9 @@ def _is_picture(path: Path) -> bool:
 
 
 def _picture(path: Path) -> np.ndarray:
-    if not _is_picture(path):
+    if path.suffix.lower() not in PICTURES and not path.is_dir():
         raise ValueError(
-            f"{path} is not a picture ({', '.join(_LIKE_PICTURES)}). A video goes to the encoder "
+            f"{path} is not a picture ({', '.join(PICTURES)}). A video goes to the encoder "
             "itself, encoder(path), or frame by frame: s2robot.preprocessing.video_files.read_video"
         )
     return read_picture(path)
@@ -193,7 +194,7 @@ def _from_floats(frames: Tensor) -> Tensor:
     low, high = (float(value) for value in frames.aminmax())
     if not (low >= 0 and high <= 1):
         raise ValueError(
-            f"frames of floats must lie in 0-1; got values from {low:g} to {high:g}: "
+            f"frames of floats must lie in 0-1; got values from {low:.9g} to {high:.9g}: "
             f"{_advice_on_range(low, high)}"
         )
     if high == 1 and bool(((frames == 0) | (frames == 1)).all()):
@@ -208,6 +209,8 @@ def _from_floats(frames: Tensor) -> Tensor:
 def _advice_on_range(low: float, high: float) -> str:
     if not np.isfinite([low, high]).all():
         return "NaN and infinite values have no color"
+    if low >= -0.25 and high <= 1.25:
+        return "clip what interpolation put a little outside, frames.clip(0, 1)"
     if low >= 0 and high <= 255:
         return "values in 0-255 are given as uint8, np.rint(frames).astype(np.uint8)"
     return "undo the normalization (mean and std), or clip"
@@ -230,6 +233,13 @@ def _advice_on_type(frames: Any) -> str:
         return "frames of several cameras go to encoder.encode_cameras"
     if isinstance(frames, Iterator):
         return "an iterator of frames goes to the encoder itself, encoder(frames)"
+    if isinstance(frames, bytes):
+        return (
+            "the bytes of a picture file are decoded by "
+            "s2robot.preprocessing.picture_files.read_picture"
+        )
+    if isinstance(frames, Iterable) or hasattr(frames, "__getitem__"):
+        return "list(frames) makes a list of single frames, and iter(frames) an iterator"
     return "np.asarray makes an array of most pictures"
 
 

@@ -137,6 +137,7 @@ def read_picture(path: str | Path | bytes) -> np.ndarray:
 
     Raises:
         FileNotFoundError: there is no such file.
+        IsADirectoryError: it is a folder.
         CorruptFileError: the file is truncated or not a picture.
         PictureError: the picture is animated, or ``as_rgb`` refuses it.
     """
@@ -161,6 +162,7 @@ def read_animation(path: str | Path) -> Iterator[np.ndarray]:
 
     Raises:
         FileNotFoundError: there is no such file.
+        IsADirectoryError: it is a folder.
         CorruptFileError: the file is truncated or not a picture.
         PictureError: ``as_rgb`` refuses a frame.
     """
@@ -187,6 +189,8 @@ def _opened(path: str | Path | bytes) -> Iterator[ImageFile.ImageFile]:
     name = f"a file of {len(path)} bytes" if isinstance(path, bytes) else str(path)
     if not isinstance(path, bytes) and not Path(path).exists():
         raise FileNotFoundError(f"there is no picture {path}")
+    if not isinstance(path, bytes) and Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the path of one picture")
     try:
         with _file(path) as file, Image.open(file, formats=_FORMATS) as image:
             _check_header(image, file)

@@ -27,6 +27,11 @@ VIDEOS = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".gif", ".apng")
 _STREAM = re.compile(r"Stream #0:\d+.*?: Video: [^,]*, (\w+)")
 _ALPHA = re.compile(r"yuva|rgba|argb|bgra|abgr|gbrap|ya8|pal8|ayuv|vuya|uyva")
 _DEEP = re.compile(r"gray(?!$|8)|ya16|y16|yaf")
+_PICTURE = re.compile(
+    r"Input #0, (\w*_pipe|image2\w*|ico|webp_anim)\b"
+    r"|major_brand\s*: (hei\w|hev\w|mi[af]\w|msf1|avi[fs])\b"
+)
+"""Containers of pictures: ffmpeg would take one tile of a large one, or one of several sizes."""
 _HDR = re.compile(r"smpte2084|arib-std-b67")
 _TO_SDR = (
     "ffmpeg -i IN -vf zscale=t=linear:npl=100,tonemap=hable,zscale=p=bt709:t=bt709:m=bt709,"
@@ -68,12 +73,16 @@ def read_video(path: str | Path) -> Iterator[np.ndarray]:
 
     Raises:
         FileNotFoundError: there is no such file.
+        IsADirectoryError: it is a folder.
         CorruptFileError: the file is truncated or not a video.
-        PictureError: the frames have no certain meaning in RGB.
+        PictureError: the frames have no certain meaning in RGB, or it is a picture of another
+            format.
     """
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"there is no video {path}")
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the path of one video or picture")
     if path.suffix.lower() in (*PICTURES, ".apng"):
         yield from read_animation(path)
         return
@@ -102,15 +111,16 @@ def _may_be_transparent(path: Path) -> bool:
 
     Raises:
         CorruptFileError: there is no video in the file.
-        PictureError: the video is of a kind that is refused.
+        PictureError: the video is of a kind that is refused, or a picture.
     """
     command = [imageio_ffmpeg.get_ffmpeg_exe(), *_LOCAL, "-i", f"file:{path}"]
     run = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
     text = run.stderr.decode(errors="replace")  # its exit status is 1, as there is no output
+    _refuse_pictures(path, text)
     found = [_STREAM.search(line) for line in text.splitlines() if "attached pic" not in line]
     stream = next(filter(None, found), None)
     if stream is None:
-        raise _damaged(path, text.replace("At least one output file must be specified", ""))
+        raise _damaged(path, "it holds no video" if "Input #0" in text else text)
     curve, pixels = _HDR.search(stream.string), stream[1]
     if curve:
         raise PictureError(f"{path} is HDR ({curve[0]}); convert it first, for example: {_TO_SDR}")
@@ -119,6 +129,16 @@ def _may_be_transparent(path: Path) -> bool:
     if re.search(r"alpha_mode\s*: 1", text):
         raise PictureError(f"{path} has an alpha channel that is not decoded; save it without")
     return bool(_ALPHA.match(pixels))
+
+
+def _refuse_pictures(path: Path, text: str) -> None:
+    found = _PICTURE.search(text)
+    if found:
+        raise PictureError(
+            f"{path} holds a picture ({found[1] or found[2]}), not a video; pictures are read from "
+            f"PNG, JPEG, BMP, WebP and GIF files that end in {', '.join(PICTURES)}: save it as one "
+            "of these, or give it its ending"
+        )
 
 
 def _decoded(path: Path, pixels: str) -> Iterator[np.ndarray]:

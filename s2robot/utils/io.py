@@ -46,8 +46,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     mode = _make_empty(temporary, like=final)
     try:
         yield temporary
-        _set_mode(temporary, mode)  # the writer may have put a file of its own there
         _fsync(temporary)
+        _set_mode(temporary, mode)  # the writer may have put a file of its own there
         temporary.replace(final)
         _fsync(final.parent)
     except Exception as error:  # writers in C++ report a full disk in several ways
@@ -72,8 +72,9 @@ def _disk_full(path: Path) -> DiskFullError:
 
 
 def _make_empty(path: Path, like: Path) -> int:
-    """Make an empty file with the permissions of ``like``, where that exists; return them.
+    """Make an empty file and return the permissions that it shall get: of ``like``, if it exists.
 
+    Until then its owner may read and write it, also where ``like`` or the umask is read-only.
     The system applies the umask, or the folder's own rule, to a new file. Asking for the umask
     would mean to change it for all threads.
     """
@@ -81,9 +82,9 @@ def _make_empty(path: Path, like: Path) -> int:
     os.close(
         os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o666 if wanted is None else wanted)
     )
-    if wanted is not None:
-        _set_mode(path, wanted)
-    return stat.S_IMODE(path.stat().st_mode)
+    mode = stat.S_IMODE(path.stat().st_mode) if wanted is None else wanted
+    _set_mode(path, mode | 0o600)
+    return mode
 
 
 def _set_mode(path: Path, mode: int) -> None:

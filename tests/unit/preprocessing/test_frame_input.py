@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,24 @@ def test_paths_of_pictures_are_read(tmp_path: Path) -> None:
     assert np.array_equal(as_frames([str(path), path])[1].numpy(), NOISE[0])
 
 
+def test_path_objects_of_any_kind_are_paths(tmp_path: Path) -> None:
+    Image.fromarray(NOISE[0]).save(tmp_path / "a.png")
+    (entry,) = os.scandir(tmp_path)
+    assert np.array_equal(as_frames(entry)[0].numpy(), NOISE[0])
+    assert sizes([entry, NOISE[1]], 2) == [(2, 6, 5)]
+
+
+def test_a_gif_of_one_frame_is_a_picture(tmp_path: Path) -> None:
+    Image.fromarray(np.full((8, 6), 85, np.uint8)).save(tmp_path / "a.gif")
+    assert as_frames([tmp_path / "a.gif"]).unique().tolist() == [85]
+
+
+def test_a_folder_is_neither_picture_nor_video(tmp_path: Path) -> None:
+    for read in (as_frames, lambda path: list(frame_chunks(path, 2))):
+        with pytest.raises(IsADirectoryError, match="is a folder"):
+            read(tmp_path)
+
+
 def test_a_list_may_mix_what_it_holds() -> None:
     first = torch.from_numpy(NOISE[1]).permute(2, 0, 1)
     mixed = [Image.fromarray(NOISE[0]), first, NOISE[0] / 255]
@@ -110,6 +129,9 @@ VIDEO = r"frames\.reshape\(-1, 8, 9, 3\).*embeddings\.reshape\(4, 2, -1\)"
         (BLACK.astype(np.int64), r"got int64 .*astype\(np\.uint8\)"),
         (BLACK.astype(object), "as a list"),
         (BLACK.astype(complex), "got complex128"),
+        (np.full((8, 8, 3), 1 + 2e-7), r"to 1\.0000002: .*frames\.clip\(0, 1\)"),
+        (b"\xff\xd8", "picture_files.read_picture"),
+        ({"front": BLACK}.values(), r"list\(frames\) makes a list .*iter\(frames\)"),
         ([], r"empty.*\(0, H, W, 3\)"),
         ([BLACK, BLACK[:4]], r"frame 1 has the shape \(4, 8, 3\), frame 0 \(8, 8, 3\)"),
         ([BLACK, BLACK[None]], r"frame 1 of the sequence: .*batch of shape \(1, 8, 8, 3\)"),

@@ -179,10 +179,40 @@ def test_other_files_are_refused_whatever_their_ending(tmp_path, content):
         frames_of(tmp_path / "a.mp4")
 
 
+@pytest.mark.parametrize(
+    ("form", "kind"),
+    [
+        ("TIFF", "tiff_pipe"),
+        ("JPEG", "jpeg_pipe"),
+        ("ICO", "ico"),
+        ("TGA", "image2"),
+        ("PPM", "ppm"),
+    ],
+)
+def test_pictures_of_other_formats_and_endings_are_refused_as_pictures(tmp_path, form, kind):
+    path = tmp_path / f"a.{form.lower() if form != 'JPEG' else 'mp4'}"
+    Image.fromarray(NOISE[0]).save(path, format=form)
+    with pytest.raises(PictureError, match=rf"a\.\w+ holds a picture \({kind}.*save it as one"):
+        frames_of(path)
+
+
+@pytest.mark.parametrize("brand", [b"heic", b"mif1", b"avif"])
+def test_pictures_in_a_container_of_videos_are_refused(tmp_path, brand):
+    data = write_video(tmp_path / "a.mp4", NOISE[:1], "-c:v", "mpeg4").read_bytes()
+    (tmp_path / "a.heic").write_bytes(data.replace(b"ftypisom", b"ftyp" + brand, 1))
+    with pytest.raises(PictureError, match=rf"holds a picture \({brand.decode()}\)"):
+        frames_of(tmp_path / "a.heic")
+
+
+def test_a_folder_is_no_video(tmp_path):
+    with pytest.raises(IsADirectoryError, match=r"is a folder; give the path of one video"):
+        frames_of(tmp_path)
+
+
 def test_a_file_with_sound_alone_is_refused(tmp_path):
     sound = ("-f", "lavfi", "-i", "sine=duration=1", str(tmp_path / "a.mp4"))
     subprocess.run([*FFMPEG, *sound], check=True)
-    with pytest.raises(CorruptFileError, match=r"a\.mp4 cannot be read as a video"):
+    with pytest.raises(CorruptFileError, match=r"a\.mp4 cannot be read .*it holds no video"):
         frames_of(tmp_path / "a.mp4")
 
 

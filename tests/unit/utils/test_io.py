@@ -66,6 +66,25 @@ def test_a_file_that_was_there_keeps_its_permissions(tmp_path, umask, mode):
     assert (path.read_text(), mode_of(path)) == ("new", mode)
 
 
+def test_a_read_only_file_is_replaced_by_writers_that_open_it(tmp_path, umask):
+    """Root may write anything, so the temporary file's own permissions are looked at."""
+    umask(0o022)
+    path = tmp_path / "a.json"
+    path.write_text("{}")
+    path.chmod(0o444)
+    with atomic_path(path) as temporary:
+        assert mode_of(temporary) == 0o644
+        temporary.write_text("{}")
+    assert mode_of(path) == 0o444
+
+
+def test_a_umask_without_writing_stops_no_writer(tmp_path, umask):
+    umask(0o277)
+    with atomic_path(tmp_path / "a.json") as temporary:
+        assert mode_of(temporary) == 0o600
+    assert mode_of(tmp_path / "a.json") == 0o400
+
+
 def test_a_writer_that_replaces_the_file_leaves_the_same_permissions(tmp_path, umask):
     umask(0o022)
     with atomic_path(tmp_path / "a.bag") as temporary:

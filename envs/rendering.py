@@ -381,8 +381,8 @@ def renderer() -> Renderer:
         if _shared:
             raise RenderingError(
                 "this process was forked from one that had already drawn pictures, and GL does not "
-                "survive a fork. Start workers with context='spawn' (AsyncVectorEnv, "
-                "multiprocessing), or draw nothing before they start"
+                "survive a fork. Start workers by 'spawn' (AsyncVectorEnv(context='spawn'), "
+                "multiprocessing.get_context('spawn')), or draw nothing before they start"
             )
         _shared[process] = Renderer()
         atexit.register(_free, process)

@@ -236,7 +236,7 @@ class Policy(nn.Module):
         if not isinstance(self.head, SpatialSoftmaxHead):
             raise ValueError(
                 f"a policy with embeddings of shape {self.embedding_shape} has no attention "
-                "map; train one on readout=spatial_softmax"
+                "map; train one on the readout spatial_softmax"
             )
         embedding = embedding.to(self.proprio_normalizer.mean.device)
         return self.head.attention(self.normalize_embedding(embedding))

@@ -99,7 +99,7 @@ def _image_sizes(
     if not sizes or min(sizes) < 1:
         raise ValueError(
             f"scales {scales} and img_sizes {img_sizes} give images of sides {sizes} px; "
-            "give at least one, such as scales=(1, 2), each making an image of at least 1 px"
+            "give at least one, such as scales (1, 2), each making an image of at least 1 px"
         )
     return sizes
 

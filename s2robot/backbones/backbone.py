@@ -167,7 +167,9 @@ def load_backbone(
     card = get_card(name, weights)
     if card.origin == "random":
         if weights is not None:
-            raise ValueError(f"{name} is randomly initialized and takes no weights={weights}")
+            raise ValueError(
+                f"{name} is randomly initialized and takes no weights; given: {weights}"
+            )
         return Backbone(card, card.architecture.build())
     if card.origin in ("published", "timm", "hub"):
         found = published_weights(card, weights, digest)

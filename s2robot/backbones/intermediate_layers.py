@@ -22,7 +22,7 @@ def layer_shapes(card: BackboneCard) -> tuple[tuple[int, int], ...]:
     """
     shapes = _shapes(_Described(card.architecture))
     if not shapes:
-        raise ValueError(f"{card.name} has no intermediate layers; give layers=[]")
+        raise ValueError(f"{card.name} has no intermediate layers; give no layers")
     return shapes
 
 
@@ -97,8 +97,8 @@ def with_layers(card: BackboneCard, layers: Sequence[int], merge: str = "concat"
     widths = [width for width, _ in chosen]
     if merge == "mean" and len(set(widths)) > 1:
         raise ValueError(
-            f"layers {tuple(layers)} of {card.name} are {widths} wide and cannot be averaged; take "
-            "layers_merge=concat"
+            f"layers {tuple(layers)} of {card.name} are {widths} wide and cannot be averaged; "
+            "merge them by concat"
         )
     dim = sum(widths) if merge == "concat" else widths[0]
     return dataclasses.replace(card, dim=dim, stride=chosen[-1][1], published="mean", head_dim=None)

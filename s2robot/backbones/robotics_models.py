@@ -77,7 +77,7 @@ def _mvp_cards() -> list[BackboneCard]:
             license=License("none given"),
             family=_MVP_FAMILIES.get(key.split("-")[1], "mvp"),
             citation=f"MVP, {_MVP_PAPERS.get(key.split('-')[1], 'arXiv:2210.03109')}",
-            note="layers=(-1,) with readout cls gives the class token before the final norm, which "
+            note="layer -1 with readout cls gives the class token before the final norm, which "
             "MVP's own 'frozen' policies train.",
         )
         for key, (shape, size, file, digest) in _MVP.items()
@@ -329,7 +329,7 @@ def _data4robotics_cards() -> list[BackboneCard]:
         filename="d4r-vitb.pth",
         license=license,
         citation=citation,
-        note="SOUP_1M_DH, the strongest of the archive's; give another of its files as weights=.",
+        note="SOUP_1M_DH, the strongest of the archive's; give another of its files as weights.",
     )
     resnet = resnet_card(
         "d4r-resnet18",

@@ -22,6 +22,7 @@ from rich.text import Text
 from s2robot.analysis.latency import WARM_UP_FRAMES, Row, make_paths, measure
 from s2robot.cli.arguments import add_encoder_options, count, encoder_options, frame_shape, runtime
 from s2robot.cli.help import help_of
+from s2robot.cli.settings.flags import CommandParser
 from s2robot.data.frame_sources import GENERATED, frames_from
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.runtimes import RUNTIMES
@@ -81,12 +82,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="s2robot bench",
-        description=help_of(__doc__),
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser("bench", help_of(__doc__), _EXAMPLES)
     add = parser.add_argument
     add("encoder", nargs="?", default="s2r-vitt16-128", help="see `s2robot encoders`")
     add_encoder_options(parser, defaults=_DEFAULTS)
@@ -117,7 +113,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--hz", type=_rate, help="frame rate that the encoder must keep up with")
     add("--out", type=Path, help="JSON file for the result")
     add("--json", action="store_true", help="JSON instead of a table")
-    return parser.parse_args(argv)
+    return parser.parse(argv)
 
 
 def _rate(text: str) -> float:
@@ -139,7 +135,7 @@ def _calibrate(encoder: FrameEncoder, options: argparse.Namespace, console: Cons
         console.print(
             f"int8 on tiles of {shape} px: {record.tiles} tiles; cosine of held-out tokens "
             f"{record.cosine_mean:.5f} on average, {record.cosine_min:.5f} at minimum; "
-            f"runtime=openvino-int8:{record.identity}",
+            f"--runtime openvino-int8:{record.identity}",
         )
 
 

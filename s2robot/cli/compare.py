@@ -17,6 +17,7 @@ from typing import Any
 from s2robot.cli.arguments import points
 from s2robot.cli.help import help_of
 from s2robot.cli.report import add_metric, print_problems, verdicts, write_text
+from s2robot.cli.settings.flags import CommandParser
 from s2robot.errors import S2RobotError, unknown
 from s2robot.evaluation.baselines import displayed_name
 from s2robot.experiments.sequential_results import read_sequential
@@ -61,7 +62,7 @@ exit status:
 
 def main(argv: list[str]) -> int:
     """Run the command and return the exit status, as the help lists them."""
-    options = _parser().parse_args(argv)
+    options = _parse(argv)
     try:
         pair, problems = _compare(options)
     except S2RobotError as error:
@@ -72,13 +73,8 @@ def main(argv: list[str]) -> int:
     return 0 if pair.verdict in options.accept else STATUS[pair.verdict]
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="s2robot compare",
-        description=help_of(__doc__),
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = CommandParser("compare", help_of(__doc__), _EPILOG)
     add = parser.add_argument
     add("what", nargs="+", metavar="RUNS [A B]",
         help="a folder of runs and labels of two of its variants, or two folders")  # fmt: skip
@@ -96,7 +92,7 @@ def _parser() -> argparse.ArgumentParser:
         help="write the verdict as JUnit XML; it fails unless --accept names it")  # fmt: skip
     add("--markdown", type=Path, metavar="FILE", help="write a table for a pull-request comment")
     add("--json", type=Path, metavar="FILE", help="write the numbers")
-    return parser
+    return parser.parse(argv)
 
 
 def _compare(options: argparse.Namespace) -> tuple[Comparison, list[Problem]]:

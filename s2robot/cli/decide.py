@@ -22,6 +22,7 @@ from s2robot.cli.compare import STATUS
 from s2robot.cli.help import help_of
 from s2robot.cli.hydra_commands import expand, run_job
 from s2robot.cli.report import add_metric, write
+from s2robot.cli.settings.flags import CommandParser
 from s2robot.experiments.jobs import RunJob
 from s2robot.experiments.seed_runs import SeedRuns, planned_record
 from s2robot.experiments.sequential_sweep import (
@@ -70,7 +71,7 @@ LEAST_DISTANCE = 0.001
 
 def main(argv: list[str]) -> int:
     """Run the command and return the exit status, as the help lists them."""
-    options = _parser().parse_intermixed_args(argv)
+    options = _parse(argv)
     overrides = [f"runs_dir={RUNS_DIR}", *options.settings]
     jobs = [run_job(config) for config in expand("sweep", overrides, _REFUSED)]
     _check_shared(jobs)
@@ -97,13 +98,8 @@ def main(argv: list[str]) -> int:
     return _status(sweep)
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="s2robot decide",
-        description=help_of(__doc__),
-        epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = CommandParser("decide", help_of(__doc__), _EPILOG, schema="sweep")
     add = parser.add_argument
     add("settings", nargs="*", metavar="NAME=VALUE[,VALUE]", help="settings of a sweep")
     add("--max-seeds", type=_seeds, default=32, metavar="N",
@@ -116,7 +112,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--at-once", type=count, default=4, metavar="N",
         help="seeds of a variant that are trained together (default: 4)")  # fmt: skip
     add_metric(parser)
-    return parser
+    return parser.parse(argv)
 
 
 def _seeds(text: str) -> int:

@@ -16,9 +16,17 @@ from pathlib import Path
 from rich.text import Text
 
 from s2robot.cli.help import help_of
+from s2robot.cli.settings.flags import CommandParser
+from s2robot.envs.levels import LEVELS
 from s2robot.utils.config import override
 from s2robot.utils.console import OUTPUT
 from s2robot.utils.progress import duration
+
+_EXAMPLES = """examples:
+  s2robot demo
+  s2robot demo --quick
+  s2robot demo --level easy
+"""
 
 
 @dataclass(frozen=True)
@@ -60,17 +68,7 @@ def commands(size: DemoSize, level: str, folder: Path) -> list[list[str]]:
 
 def main(argv: list[str]) -> int:
     """Run the demo and return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="s2robot demo",
-        description=help_of(__doc__),
-        epilog="examples: s2robot demo | s2robot demo --quick | s2robot demo --level easy",
-    )
-    parser.add_argument("--quick", action="store_true", help="a third of the time, wider intervals")
-    parser.add_argument("--level", default="precise", help="easy or precise (default)")
-    parser.add_argument(
-        "--out", type=Path, default=Path("runs/demo"), help="folder of results (default: runs/demo)"
-    )
-    options = parser.parse_args(argv)
+    options = _parse(argv)
     folder = options.out / ("quick" if options.quick else "full")
     size = QUICK if options.quick else FULL
     started = time.monotonic()
@@ -83,6 +81,17 @@ def main(argv: list[str]) -> int:
     report = folder / "runs" / "report" / "report.html"
     OUTPUT.print(f"done in {duration(time.monotonic() - started)}; open {report}")
     return 0
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = CommandParser("demo", help_of(__doc__), _EXAMPLES)
+    add = parser.add_argument
+    add("--quick", action="store_true", help="a third of the time, wider intervals")
+    add("--level", choices=tuple(LEVELS), default="precise", help="default: precise")
+    add(
+        "--out", type=Path, default=Path("runs/demo"), help="folder of results (default: runs/demo)"
+    )
+    return parser.parse(argv)
 
 
 def _run(command: list[str], step: str) -> int:

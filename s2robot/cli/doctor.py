@@ -13,6 +13,7 @@ from rich.table import Table
 from rich.text import Text
 
 from s2robot.cli.help import help_of
+from s2robot.cli.settings.flags import CommandParser
 from s2robot.errors import install_command
 from s2robot.utils.console import OUTPUT
 from s2robot.utils.provenance import git_commit, optional_versions, processor, versions
@@ -33,10 +34,7 @@ class Finding:
 
 def main(argv: list[str]) -> int:
     """Print the findings and return 1 if something required is missing."""
-    parser = argparse.ArgumentParser(
-        prog="s2robot doctor", description=help_of(__doc__), epilog="example: s2robot doctor"
-    )
-    parser.parse_args(argv)
+    _parse(argv)
     findings = [finding for check in CHECKS for finding in _run(check)]
     table = Table(box=None, padding=(0, 2))
     for name in ("", "subject", "found", "how to fix"):
@@ -45,6 +43,10 @@ def main(argv: list[str]) -> int:
         table.add_row(_MARKS[finding.state], finding.subject, finding.found, finding.fix)
     OUTPUT.print(table)
     return int(any(finding.state == "missing" for finding in findings))
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    return CommandParser("doctor", help_of(__doc__), "example:\n  s2robot doctor").parse(argv)
 
 
 def _run(check: Callable[[], list[Finding]]) -> list[Finding]:

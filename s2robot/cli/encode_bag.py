@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rich.table import Table
 
 from s2robot.cli.arguments import add_encoder_options, encoder_options, runtime
+from s2robot.cli.settings.flags import CommandParser
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import ENCODER_OPTIONS, EncoderSpec
 from s2robot.policies.checkpoint import read_header
@@ -70,12 +71,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="s2robot encode-bag",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser("encode-bag", _DESCRIPTION, _EXAMPLES)
     add = parser.add_argument
     add("source", metavar="IN", type=Path, help="bag to read")
     add("out", metavar="OUT", type=Path, help="bag to write: NAME.mcap, NAME or NAME.bag")
@@ -96,7 +92,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--reuse", action="store_true", help="encode only tiles that changed since the last frame")
     add("--strict", action="store_true", help="stop at a message that cannot be decoded")
     add("--force", action="store_true", help="overwrite an existing bag")
-    return parser.parse_args(argv)
+    return parser.parse(argv)
 
 
 def _encoder(options: argparse.Namespace) -> FrameEncoder:

@@ -21,6 +21,7 @@ from s2robot.backbones.flops import card_cost, gflops_of
 from s2robot.backbones.registry import CARDS, OPEN_NAMES, get_card
 from s2robot.cli.arguments import ScaleSets
 from s2robot.cli.help import help_of
+from s2robot.cli.settings.flags import CommandParser
 from s2robot.encoder.layout import EmbeddingLayout
 from s2robot.encoder.readout import READOUTS
 from s2robot.encoder.spec import EncoderSpec, scale_set
@@ -60,12 +61,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="s2robot encoders",
-        description=help_of(__doc__),
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser("encoders", help_of(__doc__), _EXAMPLES)
     parser.add_argument(
         "words", nargs="*", metavar="[fetch | verify] NAME", help="default: list all"
     )
@@ -80,7 +76,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="scale sets whose cost is shown (default: [1],[1,2],[1,2,3])",
     )
     parser.add_argument("--json", action="store_true", help="JSON instead of a table")
-    return parser.parse_args(argv)
+    return parser.parse(argv)
 
 
 def _action(words: list[str]) -> tuple[str, list[str]]:

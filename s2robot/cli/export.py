@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 
 from s2robot.cli.arguments import add_encoder_options, encoder_options
+from s2robot.cli.settings.flags import CommandParser
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import ENCODER_OPTIONS, EncoderSpec
 from s2robot.export.onnx import OPSET, Exported, export_encoder
@@ -48,12 +49,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="s2robot export",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser("export", _DESCRIPTION, _EXAMPLES)
     add = parser.add_argument
     add("name", nargs="?", help="name of an encoder, see `s2robot encoders`")
     add("--policy", type=Path, help="use the encoder of this policy file instead of NAME")
@@ -66,7 +62,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--opset", type=int, default=OPSET, help=f"ONNX opset, at least {OPSET} (default)")
     add("--half", action="store_true", help="weights in half precision: half the file size")
     add("--force", action="store_true", help="overwrite an existing file")
-    return parser.parse_args(argv)
+    return parser.parse(argv)
 
 
 def frame_shape_of(text: str) -> tuple[int, int]:

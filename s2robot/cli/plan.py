@@ -20,6 +20,7 @@ from rich.text import Text
 from s2robot.cli.arguments import count, fraction, points, positive
 from s2robot.cli.help import help_of
 from s2robot.cli.report import add_metric
+from s2robot.cli.settings.flags import CommandParser
 from s2robot.errors import S2RobotError
 from s2robot.reporting.run_files import load_runs
 from s2robot.reporting.run_results import group_runs
@@ -50,7 +51,7 @@ examples:
 
 def main(argv: list[str]) -> int:
     """Run the command and return the exit status."""
-    options = _parser().parse_args(argv)
+    options = _parse(argv)
     question = Question(options.difference, options.power, options.alpha, options.comparisons)
     measured = _measured(options)
     designs = tracked(STATES, "simulating s2robot decide", not options.json)
@@ -69,13 +70,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(
-        prog="s2robot plan",
-        description=help_of(__doc__),
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = CommandParser("plan", help_of(__doc__), _EXAMPLES)
     add = parser.add_argument
     add("--difference", type=points, required=True, metavar="POINTS",
         help="difference of success rates to show [percentage points]")  # fmt: skip
@@ -91,7 +87,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--seconds-per-episode", type=positive, metavar="S",
         help="of a rollout, for the hours (default: as timed in --runs)")  # fmt: skip
     add("--json", action="store_true", help="JSON instead of tables")
-    return parser
+    return parser.parse(argv)
 
 
 def _measured(options: argparse.Namespace) -> Measured:

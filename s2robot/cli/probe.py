@@ -35,6 +35,7 @@ from s2robot.analysis.probes.study import (
 from s2robot.analysis.probes.tasks import LINEAR_TASKS, TASKS, get_task
 from s2robot.cli.arguments import ScaleSets, add_encoder_options, encoder_options
 from s2robot.cli.help import help_of
+from s2robot.cli.settings.flags import CommandParser
 from s2robot.encoder.spec import EncoderOptions
 from s2robot.envs.levels import CAMERAS, LEVELS
 from s2robot.runtimes import RUNTIMES
@@ -75,12 +76,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="s2robot probe",
-        description=help_of(__doc__),
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser("probe", help_of(__doc__), _EXAMPLES)
     _add_variants(parser)
     _add_frames(parser)
     add = parser.add_argument
@@ -97,7 +93,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--out", type=Path, default=Path("runs/probes"), metavar="DIR",
         help="folder of results (default: runs/probes)")  # fmt: skip
     add("--json", action="store_true", help="JSON instead of a table")
-    return parser.parse_args(argv)
+    return parser.parse(argv)
 
 
 def _add_variants(parser: argparse.ArgumentParser) -> None:

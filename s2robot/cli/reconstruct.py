@@ -25,6 +25,7 @@ from s2robot.cli.arguments import (
     encoder_options,
     frame_shape,
 )
+from s2robot.cli.settings.flags import CommandParser
 from s2robot.data.frame_sources import GENERATED, expert_episode, frames_from
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.envs.levels import get_level
@@ -98,12 +99,7 @@ def main(argv: list[str]) -> int:
 
 
 def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        prog="s2robot reconstruct",
-        description=_DESCRIPTION,
-        epilog=_EXAMPLES,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = CommandParser("reconstruct", _DESCRIPTION, _EXAMPLES)
     add = parser.add_argument
     _add_encoders(parser)
     _add_frames(parser)
@@ -113,7 +109,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="one bias and baseline for each place of the grid: only changes count")  # fmt: skip
     add("--out", type=Path, default=Path("runs/reconstruct"), help="folder of the results")
     add("--json", action="store_true", help="JSON instead of a table")
-    return parser.parse_args(argv)
+    return parser.parse(argv)
 
 
 def _add_encoders(parser: argparse.ArgumentParser) -> None:

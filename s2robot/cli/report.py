@@ -12,6 +12,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from s2robot.cli.help import help_of
+from s2robot.cli.settings.flags import CommandParser
 from s2robot.reporting.comparisons import VERDICTS
 from s2robot.reporting.html_report import TITLE, write_files
 from s2robot.reporting.junit import junit
@@ -21,15 +22,29 @@ from s2robot.reporting.run_files import Problem
 from s2robot.reporting.run_results import METRICS
 from s2robot.utils.io import atomic_path
 
+_EXAMPLES = """examples:
+  s2robot report runs/cells --out runs/report
+  s2robot report runs/cells --junit report.xml --fail-on worse --markdown report.md
+"""
+
 
 def main(argv: list[str]) -> int:
     """Run the command and return the exit status."""
-    parser = argparse.ArgumentParser(
-        prog="s2robot report",
-        description=help_of(__doc__),
-        epilog="examples: s2robot report runs/cells --out runs/report | "
-        "s2robot report runs/cells --junit report.xml --fail-on worse --markdown report.md",
-    )
+    options = _parse(argv)
+    report = make_report(options.runs, options.metric)
+    for path in write(report, options.out, options.title):
+        print(path)
+    if options.junit:
+        text = junit(report.families, report.problems, report.metric, options.fail_on)
+        write_text(options.junit, text)
+    if options.markdown:
+        content = (report.families, report.problems, report.metric, report.groups)
+        write_text(options.markdown, markdown(*content))
+    return 0
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
+    parser = CommandParser("report", help_of(__doc__), _EXAMPLES)
     add = parser.add_argument
     add("runs", type=Path, nargs="?", default=Path("runs/cells"),
         help="folder of runs (default: runs/cells)")  # fmt: skip
@@ -41,17 +56,7 @@ def main(argv: list[str]) -> int:
         help="verdicts that fail in --junit, of better, worse, equivalent, not-shown"
         " (default: worse)")  # fmt: skip
     add("--markdown", type=Path, metavar="FILE", help="write a table for a pull-request comment")
-    options = parser.parse_args(argv)
-    report = make_report(options.runs, options.metric)
-    for path in write(report, options.out, options.title):
-        print(path)
-    if options.junit:
-        text = junit(report.families, report.problems, report.metric, options.fail_on)
-        write_text(options.junit, text)
-    if options.markdown:
-        content = (report.families, report.problems, report.metric, report.groups)
-        write_text(options.markdown, markdown(*content))
-    return 0
+    return parser.parse(argv)
 
 
 def write(report: Report, out: Path, title: str = TITLE) -> Sequence[Path]:

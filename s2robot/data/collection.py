@@ -100,7 +100,7 @@ def collect(config: CollectConfig) -> Demonstrations:
         if not path.exists():
             _collect_parts(config, path.with_name(path.name + ".parts"))
         demos = Demonstrations(path)
-    if demos.meta.get("recipe") != config.recipe():
+    if not _same_recipe(demos.meta.get("recipe"), config.recipe()):
         raise MismatchError(
             f"{path} was collected with {demos.meta.get('recipe')}, but the settings are "
             f"{config.recipe()}; give another out="
@@ -144,7 +144,7 @@ def _claim(folder: Path, config: CollectConfig) -> None:
             f"{folder} holds episodes of an interrupted collection, but not its settings "
             f"({record.name}); {advice}"
         )
-    if seen not in (None, config.recipe()):
+    if seen is not None and not _same_recipe(seen, config.recipe()):
         raise MismatchError(
             f"{folder} holds episodes of an interrupted collection with other settings "
             f"({seen}); {advice}"
@@ -156,6 +156,23 @@ def _claim(folder: Path, config: CollectConfig) -> None:
     else:
         write_json(made_with, now)
     write_json(record, config.recipe())
+
+
+def _same_recipe(seen: Any, wanted: dict[str, Any]) -> bool:
+    """Return whether two recipes give the same file, however their environments are spelled."""
+    if seen == wanted or not isinstance(seen, dict) or not isinstance(seen.get("env"), dict):
+        return seen == wanted
+    if {**seen, "env": None} != {**wanted, "env": None}:
+        return False
+    built = []
+    for each in (seen, wanted):
+        try:
+            env = PickCubeEnv(level=each["level"], control=each["control"], **each["env"])
+        except (TypeError, ValueError, OSError):  # of another version or machine
+            return False
+        built.append(env.env_kwargs())
+        env.close()
+    return built[0] == built[1]
 
 
 def _check_made_with(folder: Path, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:

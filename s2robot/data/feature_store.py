@@ -247,7 +247,7 @@ def _check_exact(encoder: FrameEncoder) -> None:
     if not encoder.runtime.exact:
         raise MismatchError(
             f"runtime {encoder.runtime.name} is approximate, but stored features must be those "
-            "of the encoder's specification exactly; use runtime=auto, or another exact runtime"
+            "of the encoder's specification exactly; use runtime auto, or another exact runtime"
         )
 
 

@@ -61,9 +61,9 @@ def _cause(encoder: TileEncoder, tiles: Sequence[Tensor]) -> str:
     if layer is None:
         return (
             f"eager PyTorch gives finite features for the same tiles, so the cause is the runtime "
-            f"{encoder.runtime.name!r}; use runtime=eager"
+            f"{encoder.runtime.name!r}; use runtime eager"
         )
-    advice = "use dtype=float32" if encoder.spec.dtype == "bfloat16" else "use other weights"
+    advice = "use dtype float32" if encoder.spec.dtype == "bfloat16" else "use other weights"
     return f"the first output of {name} with such values is that of {layer}; {advice}"
 
 

@@ -72,7 +72,7 @@ class TileEncoder(nn.Module):
             raise MismatchError(
                 f"the weights of {spec.backbone} are not those of the spec: digest "
                 f"{backbone.weights_digest[:12]} instead of {spec.weights_digest[:12]}; "
-                "give the file that the spec was made with as weights=PATH"
+                "give the file that the spec was made with as weights=PATH (or --weights PATH)"
             )
         self.spec = spec
         self.backbone = backbone

@@ -131,8 +131,8 @@ class SelectiveEncoder:
             raise ValueError(f"refresh_every must be at least 1 frame; got {refresh_every}")
         if (region is None) == (choose == "region"):
             raise ValueError(
-                f"choose={choose!r} with region={'None' if region is None else 'given'}: a region "
-                "is needed for choose='region' and for nothing else"
+                f"choose is {choose!r} and region is {'None' if region is None else 'given'}: a "
+                "region is needed for choose 'region' and for nothing else"
             )
         self.encoder = encoder
         self._scale_layouts = _ascending(encoder)
@@ -169,7 +169,7 @@ class SelectiveEncoder:
             ValueError: the maps or streams are invalid, or ``choose`` is not "attention".
         """
         if self.choose != "attention":
-            raise ValueError(f"look_at is for choose='attention'; this one has {self.choose!r}")
+            raise ValueError(f"look_at is for choose 'attention'; this one has {self.choose!r}")
         maps = torch.as_tensor(weights).float().cpu()
         if maps.ndim != 3 or 0 in maps.shape or not (maps.isfinite() & (maps >= 0)).all():
             raise ValueError(
@@ -354,7 +354,7 @@ def _ascending(encoder: TileEncoder) -> list[ScaleLayout]:
     if len(scale_layouts) < 2:
         raise ValueError(
             f"the encoder has one scale, {scale_layouts[0].scale:g}, which is always "
-            "encoded: nothing is left to choose; give two scales or more, such as scales=(1, 2)"
+            "encoded: nothing is left to choose; give two scales or more, such as (1, 2)"
         )
     return scale_layouts
 

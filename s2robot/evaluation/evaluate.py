@@ -91,7 +91,7 @@ class EvalConfig:
         if self.tile_choice not in TILE_CHOICES:
             raise unknown("tile_choice", self.tile_choice, TILE_CHOICES)
         if self.reuse and self.tile_budget is not None:
-            raise ValueError("a tile_budget reuses tiles by itself: leave reuse=false")
+            raise ValueError("a tile_budget reuses tiles by itself: leave rollout.reuse=false")
 
 
 def evaluate(  # noqa: PLR0913
@@ -156,8 +156,11 @@ def _with_batches_of(folder: Path, config: EvalConfig) -> EvalConfig:
     """
     path = folder / "run.json"
     record = read_json(path) if path.exists() else {}
-    there = record.get("rollout", {}).get("num_envs", config.num_envs)
-    if record.get("format") != RECORD_FORMAT or there == config.num_envs:
+    if not isinstance(record, dict) or record.get("format") != RECORD_FORMAT:
+        return config  # RunFolder.claim says what is wrong
+    rollout = record.get("rollout")
+    there = rollout.get("num_envs") if isinstance(rollout, dict) else None
+    if not isinstance(there, int) or there in (0, config.num_envs):
         return config
     MESSAGES.print(
         f"note: {folder} holds episodes in batches of {there}; num_envs stays {there}, so that all "

@@ -263,13 +263,13 @@ class SubprocessVectorEnv:
             self._kill()
             raise S2RobotError(
                 f"an environment process did not answer for {self._watchdog_s:.0f} s, most likely "
-                "because it hung in its renderer. Run again with workers=0, fewer workers, or "
-                "another MUJOCO_GL (egl, osmesa); finished episodes are kept"
+                "because it hung in its renderer. Run again with rollout.workers=0, fewer workers, "
+                "or another MUJOCO_GL (egl, osmesa); finished episodes are kept"
             ) from None
         except BrokenProcessPool as error:
             raise S2RobotError(
                 "an environment process was killed or ran out of memory. Run again with fewer "
-                "workers or workers=0; finished episodes are kept"
+                "workers or rollout.workers=0; finished episodes are kept"
             ) from error
 
     def _kill(self) -> None:

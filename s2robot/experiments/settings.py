@@ -36,7 +36,7 @@ def policy_settings(job: TrainJob, variant: Variant) -> dict[str, Any]:
         variant: its inputs.
     """
     demos, encoder = variant.demos, variant.encoder
-    train = dataclasses.asdict(job.train)
+    train = job.train.recipe()
     del train["seed"]  # ``job.seed`` is used
     content = {
         "demonstrations": {

@@ -236,7 +236,7 @@ class EmbeddingGraph(nn.Module):
         if encoder.spec.dtype != "float32" or encoder.device.type != "cpu":
             raise ValueError(
                 f"the encoder computes in {encoder.spec.dtype} on {encoder.device}; a graph is "
-                "made of one with dtype='float32' and device='cpu'"
+                "made of one with dtype float32 on the device cpu"
             )
         if height < 1 or width < 1:
             raise ValueError(f"frames must be at least 1 x 1 px; got {height} x {width}")

@@ -122,7 +122,7 @@ def _check_target(target: Path, force: bool) -> None:
     if target.is_dir():
         raise ValueError(f"{target} is a folder; name a file, such as {target / 'encoder.onnx'}")
     if target.exists() and not force:
-        raise ExportError(f"{target} is there already; give --force to replace it")
+        raise ExportError(f"{target} is there already; give force=True (--force) to replace it")
 
 
 def _require(package: str) -> Any:
@@ -138,7 +138,11 @@ def _require(package: str) -> Any:
 def _check_size(encoder: FrameEncoder, half: bool) -> None:
     size = encoder.parameters_count * (2 if half else 4)
     if size > MOST_BYTES:
-        advice = "take a smaller backbone" if half else "give --half, or take a smaller backbone"
+        advice = (
+            "take a smaller backbone"
+            if half
+            else "give half=True (--half), or take a smaller backbone"
+        )
         raise ExportError(
             f"the weights of {encoder.spec.backbone} take {size / 1e9:.1f} GB; one ONNX file "
             f"holds at most {MOST_BYTES / 1e9:.0f} GB: {advice}"

@@ -95,7 +95,7 @@ def refuse_gradients(name: str, model: TokenModel) -> None:
     if model.trains:
         raise S2RobotError(
             f"runtime {name} gives no gradients and a weight of the encoder asks for them; "
-            "use runtime=eager, or call it under torch.no_grad()"
+            "use runtime eager, or call it under torch.no_grad()"
         )
 
 
@@ -145,5 +145,5 @@ def check_agreement(
     if not distance <= AGREEMENT:
         raise RuntimeFailedError(
             f"runtime {name} differs from eager PyTorch by {distance:.1e} of the tokens' std on "
-            f"tiles of {shape[0]} x {shape[1]} px; allowed is {AGREEMENT:.0e}: use runtime=eager"
+            f"tiles of {shape[0]} x {shape[1]} px; allowed is {AGREEMENT:.0e}: use runtime eager"
         )

@@ -180,7 +180,7 @@ def _chosen(
     else:
         problem = f"{what} has no calibration {identity!r} on this machine"
     raise RuntimeMissingError(
-        f"{problem}. Name that of your camera, such as runtime=openvino-int8:{shown[0]}, "
+        f"{problem}. Name that of your camera, such as runtime openvino-int8:{shown[0]}, "
         f"or call encoder.calibrate(frames) on this encoder. There are: {listed}"
     )
 

@@ -33,7 +33,7 @@ def require_cpu(runtime: str, model: TokenModel) -> None:
     if model.device.type != "cpu":
         raise RuntimeMissingError(
             f"runtime {runtime} runs on the processor; the encoder is on {model.device}: "
-            "use device=cpu, or runtime=auto"
+            "use device cpu, or runtime auto"
         )
 
 

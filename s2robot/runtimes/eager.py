@@ -71,7 +71,7 @@ class CudaGraphRuntime:
         if model.device.type != "cuda":
             raise RuntimeMissingError(
                 f"runtime cuda-graph needs a CUDA device; the encoder is on {model.device}: "
-                "use device=cuda, or runtime=auto"
+                "use device cuda, or runtime auto"
             )
         self.model = model
         self.eager = EagerRuntime(model, bf16)

@@ -82,7 +82,7 @@ def calibrate(model: TokenModel, tiles: Tensor, identity: str | None = None) -> 
         raise RuntimeFailedError(
             f"int8 tokens of {model.backbone.card.name} have a mean cosine of {mean:.3f} with "
             f"float32 ones on {len(held_out)} held-out tiles; at least {SMALLEST_COSINE} is "
-            "wanted: calibrate on more frames like those of the task, or use runtime=openvino"
+            "wanted: calibrate on more frames like those of the task, or use runtime openvino"
         )
     ranges = Ranges.of(torch.cat([request.outputs(part)[-1] for part in fitted.split(16)]))
     digest = tiles_digest(fitted)
@@ -223,8 +223,8 @@ class Int8Runtime(ProcessorRuntime):
             f"{self.model.backbone.card.name} was calibrated on (calibration {record.identity}, "
             f"{record.tiles} tiles), so its embeddings may be far less exact: "
             "calibrate on frames of this camera with encoder.calibrate(frames) or `s2robot bench "
-            f"--calibrate FRAMES`, then name that calibration, runtime={NAME}:IDENTITY; or use "
-            "runtime=openvino. This warning is shown once for each encoder"
+            f"--calibrate FRAMES`, then name that calibration, runtime {NAME}:IDENTITY; or use "
+            "runtime openvino. This warning is shown once for each encoder"
         )
 
     def describe(self) -> dict[str, Any]:

@@ -44,7 +44,7 @@ class OnnxRuntime(ProcessorRuntime):
         if bf16:
             raise RuntimeMissingError(
                 "runtime onnxruntime computes in float32 and the encoder is bfloat16: "
-                "use dtype=float32, or runtime=auto"
+                "use dtype float32, or runtime auto"
             )
         self.version = require("onnxruntime", self.name).__version__
         require("onnxscript", self.name)
@@ -98,5 +98,5 @@ def export_tokens(model: TokenModel, shape: tuple[int, int], path: Path) -> None
     except Exception as error:
         raise RuntimeFailedError(
             f"{model.backbone.card.name} cannot be exported to ONNX ({type(error).__name__}: "
-            f"{str(error).splitlines()[0] if str(error) else ''}); use runtime=eager"
+            f"{str(error).splitlines()[0] if str(error) else ''}); use runtime eager"
         ) from error

@@ -35,7 +35,7 @@ def converted(model: TokenModel, shape: tuple[int, int]) -> Any:
             )
     except Exception as error:
         raise RuntimeFailedError(
-            f"OpenVINO cannot take {model.backbone.card.name} over ({error}); use runtime=eager"
+            f"OpenVINO cannot take {model.backbone.card.name} over ({error}); use runtime eager"
         ) from error
 
 

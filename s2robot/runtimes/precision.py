@@ -79,10 +79,10 @@ def warn_if_slow(name: str, model: TokenModel, batches: Sequence[Tensor]) -> Non
         text = (
             f"bfloat16 takes {low / full:.1f} times as long as float32 here: {low:.0f} against "
             f"{full:.0f} ms a frame of {model.backbone.card.name} with runtime {name}, measured on "
-            "this processor; dtype=float32 is faster"
+            "this processor; dtype float32 is faster"
         )
     else:
-        text = f"{times['left_out']['bfloat16']}; dtype=float32 says so in the results"
+        text = f"{times['left_out']['bfloat16']}; dtype float32 says so in the results"
     warnings.warn(text, PrecisionWarning, stacklevel=2)
 
 

@@ -97,7 +97,9 @@ class Outcomes:
         """
         matrix = np.asarray(matrix)
         if matrix.ndim != 2:
-            raise ValueError(f"the matrix must have the shape (seeds, conditions), {matrix.shape=}")
+            raise ValueError(
+                f"the matrix must have the shape (seeds, conditions), got {matrix.shape}"
+            )
         seed, condition = np.indices(matrix.shape)
         return cls(matrix.ravel(), seed.ravel(), condition.ravel())
 

@@ -287,7 +287,7 @@ class _Trial:
 
     def key(self, data: TrajectoryData) -> str:
         """Return a digest of all that the score depends on besides versions and device."""
-        runs = [dataclasses.asdict(run) for run in self.runs]
+        runs = [run.recipe() for run in self.runs]
         return digest_of([data.digest, dataclasses.asdict(self.policy), runs])
 
     def is_in(self, known: Mapping[str, dict[str, Any]], data: TrajectoryData) -> bool:

@@ -74,6 +74,13 @@ class TrainConfig:
         require_positive(self, "lr")
         require_below_one(self, "ema_decay", "warmup")
 
+    def recipe(self) -> dict[str, Any]:
+        """Return the settings that can change a policy, by name.
+
+        How often checkpoints are written changes none, so it has its default here.
+        """
+        return {**dataclasses.asdict(self), "checkpoint_every": TrainConfig.checkpoint_every}
+
 
 @dataclass(frozen=True, eq=False)
 class FitResult:
@@ -107,9 +114,7 @@ class Trainer:
     ) -> None:
         self.config = config
         self.device = device
-        self.key = digest_of(
-            [data.digest, dataclasses.asdict(policy_config), dataclasses.asdict(config)]
-        )
+        self.key = digest_of([data.digest, dataclasses.asdict(policy_config), config.recipe()])
         with seeded(config.seed, 0):
             policy = Policy.for_data(policy_config, data, beside and beside.policy)
         self.policy = policy.to(device)
@@ -234,7 +239,7 @@ class Trainer:
         if key != self.key:
             raise MismatchError(
                 f"{path} belongs to a training with other data, policy or training settings; "
-                "give another run folder, or resume=false to overwrite it"
+                "delete that file to train from the start, or give another runs_dir"
             )
         try:
             self.policy.load_state_dict(state["policy"])

@@ -87,7 +87,7 @@ class TokenGrids:
             listed = ", ".join(map(str, broken[:8])) + ", ..." * (len(broken) > 8)
             raise NonFiniteError(
                 f"features of frames {listed} (counted from 0) are NaN or infinite; delete them "
-                "from the feature store and encode again with dtype=float32"
+                "from the feature store and encode again with dtype float32"
             )
 
 

@@ -63,7 +63,10 @@ def _next_steps(sources: Sequence[Source]) -> str:
         f"{source.page} (unpack {source.member} from it)" if source.member else source.page
         for source in sources
     )
-    return f"To continue, {again}; or get it by hand from {by_hand} and give it as weights=PATH"
+    return (
+        f"To continue, {again}; or get it by hand from {by_hand} and give it as weights=PATH "
+        "(or --weights PATH)"
+    )
 
 
 def _get(source: Source, target: Path, progress: bool) -> Path:

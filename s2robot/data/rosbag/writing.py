@@ -72,7 +72,9 @@ def check_place(out: Path, force: bool) -> None:
             f"{out} exists and is not a bag of the kind that its name says; give another name"
         )
     if not force:
-        raise ValueError(f"{out} exists already; give another name, or --force to replace it")
+        raise ValueError(
+            f"{out} exists already; give another name, or force=True (--force) to replace it"
+        )
 
 
 @contextmanager

@@ -114,7 +114,7 @@ def test_measured_times_are_the_paths_own() -> None:
         (["--frame", "640"], "'640' is not HEIGHTxWIDTH"),
         (["--hz", "0"], "'0' is not a rate in Hz"),
         (["--count", "-3"], "'-3' is not a whole number of at least 1"),
-        (["--runtime", "tensorrt"], "invalid choice"),
+        (["--runtime", "tensorrt"], "unknown runtime"),
     ],
 )
 def test_bad_words(words: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -126,7 +126,7 @@ def test_bad_words(words: list[str], message: str, capsys: pytest.CaptureFixture
 def test_help_has_examples(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         s2robot(["bench", "--help"])
-    assert "s2robot bench s2r-vitt16-128 --scales 1 2 3 --hz 30" in capsys.readouterr().out
+    assert "s2robot bench s2r-vitt16-128 --scales '[1,2,3]' --hz 30" in capsys.readouterr().out
 
 
 # -------------------------------------------------------------------------------- single frames

@@ -126,7 +126,7 @@ def test_cautions(study: Study) -> None:
         (["--scales", "0"], "'0' is not a set of scales"),
         (["--count", "0"], "'0' is not a whole number of at least 1"),
         (["--frame", "64"], "'64' is not HEIGHTxWIDTH"),
-        (["--tokens", "all"], "invalid choice"),
+        (["--tokens", "all"], "unknown --tokens 'all'; available"),
     ],
 )
 def test_bad_arguments(

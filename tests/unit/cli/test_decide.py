@@ -210,7 +210,7 @@ def test_wrong_settings_are_one_clear_error(argv, message, capsys):
         ("--margin=0", "percentage points"),
         ("--alpha=nan", "between 0 and 1"),
         ("--at-once=0", "at least 1"),
-        ("--metric=success", "invalid choice"),
+        ("--metric=success", "unknown --metric 'success'; available"),
     ],
 )
 def test_wrong_options_are_refused(flag, message, capsys):

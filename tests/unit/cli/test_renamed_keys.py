@@ -57,11 +57,11 @@ def test_commands_take_the_old_flags(argv: list[str], capsys: pytest.CaptureFixt
     old = argv[-2]
     with pytest.warns(FutureWarning, match=f"{old} is now called"), pytest.raises(SystemExit):
         main(argv)
-    assert f"argument {FLAGS[old]}" in capsys.readouterr().err
+    assert f"error: {FLAGS[old]}" in capsys.readouterr().err
 
 
 def test_old_keys_have_new_ones_that_are_documented(capsys: pytest.CaptureFixture[str]) -> None:
     main(["features", "--help"])
     shown = capsys.readouterr().out
-    assert all(f"{new}:" in shown for new in KEYS.values())
+    assert all(f"{new}=" in shown for new in KEYS.values())
     assert VERBS["features"].hydra

@@ -22,6 +22,7 @@ from s2robot.data import collection
 from s2robot.data.collection import CollectConfig, collect
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.data.rendered_frames import CameraConfig, RenderedFrames
+from s2robot.envs.levels import get_level
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.errors import CorruptFileError, MismatchError
 
@@ -89,6 +90,14 @@ def test_collecting_again_takes_the_file_up(demos):
     again = collect(CollectConfig(level="easy", episodes=4, out=demos.path, valid_share=0.25))
     assert again.digest == demos.digest
     assert demos.path.stat().st_mtime_ns == before
+
+
+def test_a_collection_is_found_again_with_its_environment_spelled_otherwise(demos):
+    own = {"horizon": get_level("easy").horizon, "quality": {}}
+    settings = {"level": "easy", "episodes": 4, "out": demos.path, "valid_share": 0.25}
+    assert collect(CollectConfig(**settings, env=own)).digest == demos.digest
+    with pytest.raises(MismatchError, match="give another out="):
+        collect(CollectConfig(**settings, env={"horizon": own["horizon"] + 1}))
 
 
 def test_other_settings_are_refused(demos):

@@ -87,7 +87,7 @@ def test_a_runtime_alone_may_be_at_fault(monkeypatch: pytest.MonkeyPatch) -> Non
             return eager(tiles) / 0
 
     monkeypatch.setattr(encoder, "runtime", Broken())
-    with pytest.raises(NonFiniteError, match="runtime 'broken'; use runtime=eager"):
+    with pytest.raises(NonFiniteError, match="runtime 'broken'; use runtime eager"):
         encoder(picture(1, 40, 40))
 
 
@@ -140,5 +140,5 @@ def test_other_runtimes_refuse_gradients() -> None:
     frames = picture(1, 40, 40)
     assert not encoder(frames).requires_grad
     encoder.requires_grad_(True)
-    with pytest.raises(S2RobotError, match="openvino gives no gradients.*use runtime=eager"):
+    with pytest.raises(S2RobotError, match="openvino gives no gradients.*use runtime eager"):
         encoder(frames)

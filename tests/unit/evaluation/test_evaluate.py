@@ -23,7 +23,7 @@ from support.expert_policies import (
 from s2robot.envs.levels import get_level
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.envs.rendering import RenderingError
-from s2robot.errors import MismatchError, S2RobotError
+from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.evaluation import evaluate as module
 from s2robot.evaluation.evaluate import EvalConfig, evaluate
 from s2robot.evaluation.initial_states import InitialStates, make_initial_states
@@ -165,6 +165,21 @@ def test_another_run_in_the_folder_is_refused_by_name_and_fresh_starts_over(
     assert json.loads((tmp_path / "run.json").read_text())["rollout"]["num_envs"] == 3
     assert json.loads((tmp_path / "run.json").read_text())["policy"] == "policy-2"
     assert (tmp_path / "policy.safetensors").exists()
+
+
+@pytest.mark.parametrize("content", ["[]", '{"format": 2, "rollout": []}', '{"format": 2}'])
+def test_a_damaged_record_is_named_whatever_it_holds(tmp_path, initial_states, content):
+    run(tmp_path, initial_states)
+    (tmp_path / "run.json").write_text(content)
+    with pytest.raises(CorruptFileError, match=r"run\.json"):
+        run(tmp_path, initial_states)
+
+
+def test_the_levels_own_horizon_may_be_written_out(tmp_path, initial_states):
+    own = get_level("easy").horizon
+    few = initial_states.beginning(1)
+    run(tmp_path, few, horizon=None)
+    assert run(tmp_path, few, horizon=own).episodes == 1
 
 
 @pytest.mark.process

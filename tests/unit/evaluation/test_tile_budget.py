@@ -95,7 +95,7 @@ def test_a_folder_with_another_budget_is_refused(
 def test_bad_budgets(tmp_path: Path, initial_states: InitialStates, scaled: Any) -> None:
     with pytest.raises(ValueError, match="unknown tile_choice 'region'"):
         EvalConfig(tile_choice="region")
-    with pytest.raises(ValueError, match="leave reuse=false"):
+    with pytest.raises(ValueError, match="leave rollout.reuse=false"):
         EvalConfig(reuse=True, tile_budget=1)
     with pytest.raises(ValueError, match="from 0 to 4"):
         budgeted(tmp_path / "many", initial_states, scaled, tile_budget=9)

@@ -29,7 +29,7 @@ def initial_states() -> InitialStates:
 def test_a_hung_worker_is_reported_and_killed(initial_states, monkeypatch):
     envs = SubprocessVectorEnv(ENV_KWARGS, 2, CameraView("front", SIZE, SIZE), workers=1)
     envs._watchdog_s = 0.0
-    with pytest.raises(S2RobotError, match="hung in its renderer.*workers=0"):
+    with pytest.raises(S2RobotError, match="hung in its renderer.*rollout.workers=0"):
         envs.reset(initial_states.states[:2])
     envs.close()  # returns, as the process is gone
 

@@ -112,6 +112,7 @@ def test_a_policy_is_not_taken_up_once_its_data_changed(
 def test_settings_are_in_the_name_of_a_policy(demos: Path) -> None:
     same = name_of(demos, train=TrainConfig(epochs=1, seed=7))  # the job's own seed counts
     assert same == name_of(demos)
+    assert same == name_of(demos, train=TrainConfig(epochs=1, checkpoint_every=3))
     changed = [
         name_of(demos, seed=1),
         name_of(demos, train=TrainConfig(epochs=2)),

@@ -208,7 +208,7 @@ def test_bad_targets(make: Make, tmp_path: Path) -> None:
         export_encoder(encoder, tmp_path, FRAME)
     there = tmp_path / "there.onnx"
     there.write_text("mine")
-    with pytest.raises(ExportError, match="there already; give --force"):
+    with pytest.raises(ExportError, match="there already; give force=True"):
         export_encoder(encoder, there, FRAME)
     assert there.read_text() == "mine"
     export_encoder(encoder, there, FRAME, force=True)
@@ -224,7 +224,7 @@ def test_weights_beyond_one_file(
     make: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(export, "MOST_BYTES", 10_000)
-    with pytest.raises(ExportError, match="at most .* give --half, or take a smaller"):
+    with pytest.raises(ExportError, match="at most .* give half=True .--half., or take a smaller"):
         export_encoder(make((1,)), tmp_path / "encoder.onnx", FRAME)
     assert list(tmp_path.iterdir()) == []
 
@@ -254,7 +254,7 @@ def test_command(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     )
     assert answer.stdout.startswith("(1, 48)")
     assert main(words.split()) == 2
-    assert "give --force" in capsys.readouterr().err
+    assert "(--force) to replace" in capsys.readouterr().err
 
 
 def test_command_with_a_policy(

@@ -193,7 +193,7 @@ def test_cuda_graphs_need_a_gpu(make: Make) -> None:
 
 
 def test_onnxruntime_has_no_bfloat16(make: Make) -> None:
-    with pytest.raises(RuntimeMissingError, match="use dtype=float32"):
+    with pytest.raises(RuntimeMissingError, match="use dtype float32"):
         make(dtype="bfloat16", runtime="onnxruntime")
 
 
@@ -252,5 +252,5 @@ def test_cuda_graphs_give_eagers_embeddings(make: Make, dtype: str) -> None:
 @pytest.mark.gpu
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="no CUDA device")
 def test_processors_runtimes_refuse_a_gpu(make: Make) -> None:
-    with pytest.raises(RuntimeMissingError, match="use device=cpu"):
+    with pytest.raises(RuntimeMissingError, match="use device cpu"):
         make(device="cuda", runtime="openvino")

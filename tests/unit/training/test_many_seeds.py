@@ -179,7 +179,7 @@ def test_checkpoints_hold_their_own_seed_alone(tmp_path: Path) -> None:
 def test_checkpoint_of_another_training_is_refused(tmp_path: Path) -> None:
     train([0, 1], run_dirs={0: tmp_path})
     other = dataclasses.replace(CONFIG, lr=1e-4)
-    with pytest.raises(MismatchError, match="resume=false"):
+    with pytest.raises(MismatchError, match="delete that file"):
         train([0, 1], config=other, run_dirs={0: tmp_path})
     assert train([0], config=other, run_dirs={0: tmp_path}, resume=False)[0].resumed_from == 0
 

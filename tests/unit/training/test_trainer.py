@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 import os
 import subprocess
@@ -94,10 +95,18 @@ def test_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert same_weights(again.policy, whole.policy)
 
 
+def test_a_run_goes_on_with_checkpoints_written_more_or_less_often(tmp_path: Path) -> None:
+    whole = train(run_dir=tmp_path)
+    other = dataclasses.replace(CONFIG, checkpoint_every=CONFIG.checkpoint_every + 3)
+    again = train(config=other, run_dir=tmp_path)
+    assert again.resumed_from == CONFIG.epochs
+    assert same_weights(again.policy, whole.policy)
+
+
 def test_another_runs_checkpoint_is_refused_unless_told_to_begin_again(tmp_path: Path) -> None:
     train(run_dir=tmp_path)
     other = TrainConfig(epochs=6, batch_size=16, lr=1e-4)
-    with pytest.raises(MismatchError, match="resume=false"):
+    with pytest.raises(MismatchError, match="delete that file"):
         train(config=other, run_dir=tmp_path)
     assert train(config=other, run_dir=tmp_path, resume=False).resumed_from == 0
 

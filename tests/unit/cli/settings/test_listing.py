@@ -60,17 +60,15 @@ def test_examples_inside_of_settings_are_accepted(verb: str) -> None:
             checked_words(verb, [*needed, example.rstrip(";)")], sweeps=verb == "sweep")
 
 
-PARSED = [
-    verb for verb in VERBS.values() if not verb.hydra and hasattr(module_of(verb.task), "_parse")
-]
+PARSED = [verb for verb in VERBS.values() if not verb.hydra]
 
 
 def shown_examples(verb: str, text: str) -> list[list[str]]:
     """Words of the examples in a help text; what follows three spaces explains them."""
     lines = text.replace("\\\n", " ").splitlines()
-    begin = f"  s2robot {verb} "
+    begin = f"  s2robot {verb}"
     found = [re.split(r"\s{3,}", re.sub(r" {4,}(?=-)", " ", line.strip()))[0] for line in lines
-             if line.startswith(begin)]  # fmt: skip
+             if f"{line} ".startswith(f"{begin} ")]  # fmt: skip
     return [shlex.split(one, comments=True)[2:] for one in found]
 
 
@@ -84,7 +82,8 @@ def test_examples_with_flags_are_parsed_and_name_encoders_that_exist(
     examples = [*own, *shown_examples(verb.name, capsys.readouterr().out)]
     assert len(examples) > len(own)
     for words in examples:
-        module_of(verb.task)._parse(words)
+        options = module_of(verb.task)._parse(words)
+        checked_words(verb.name, getattr(options, "settings", []), schema="sweep", sweeps=True)
         for word in words:
             if re.fullmatch(r"(mvp|r3m|vc1|dinov2|s2r|random|mae)[-/][\w/-]+", word):
                 get_card(word)

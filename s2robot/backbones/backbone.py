@@ -14,7 +14,12 @@ from torch import Tensor, nn
 
 from s2robot.backbones.card import BackboneCard
 from s2robot.backbones.card_files import checked_weights_path, read_model_card
-from s2robot.backbones.checkpoints import load_strict, model_digest, read_weights_file
+from s2robot.backbones.checkpoints import (
+    fingerprint,
+    load_strict,
+    model_digest,
+    read_weights_file,
+)
 from s2robot.backbones.download.cache import Weights, published_weights
 from s2robot.backbones.flops import gflops_of, parameters_of
 from s2robot.backbones.intermediate_layers import check_layers
@@ -34,11 +39,30 @@ class Backbone(nn.Module):
         super().__init__()
         self.card = card
         self.model = model.eval().requires_grad_(False)
-        self.weights_digest = model_digest(
-            card.architecture, card.preprocessing.to_dict(), model.state_dict()
-        )
-        """SHA-256 of architecture, preprocessing and weights."""
+        self._digest, self._digest_of = self._new_digest(), self._fingerprint()
+        self.loaded_digest = self._digest
+        """``weights_digest`` of the weights that the backbone was made with."""
         self._gflops: dict[int, float] = {}  # by tile size [px]
+
+    @property
+    def weights_digest(self) -> str:
+        """SHA-256 of architecture, preprocessing and the weights as they are now.
+
+        It is computed again where the weights were changed since, by training or by hand. To see
+        whether they were, all weights are read once, which takes milliseconds.
+        """
+        found = self._fingerprint()
+        if found != self._digest_of:
+            self._digest, self._digest_of = self._new_digest(), found
+        return self._digest
+
+    def _new_digest(self) -> str:
+        card = self.card
+        rules = card.preprocessing.to_dict()
+        return model_digest(card.architecture, rules, self.model.state_dict())
+
+    def _fingerprint(self) -> tuple[Any, ...]:
+        return fingerprint(self.model.state_dict())
 
     def train(self, mode: bool = True) -> Backbone:
         """Return this module, which stays in evaluation mode."""

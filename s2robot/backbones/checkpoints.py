@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import pickle
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from s2robot.backbones.architectures import BuildsModel
 from s2robot.backbones.state_dicts import StateDict, shorten
 from s2robot.errors import CorruptFileError, MismatchError
 from s2robot.utils.io import digest_of
+
+_WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8)
 
 
 def read_weights_file(path: str | Path) -> Any:
@@ -168,3 +170,36 @@ def model_digest(
             "tensors": digest.hexdigest(),
         }
     )
+
+
+def changes_of(tensors: Iterable[Tensor]) -> tuple[tuple[int, int], ...]:
+    """Return what differs after weights were changed in place or replaced; no value is read.
+
+    It is the place of each tensor in memory and PyTorch's count of its changes, which
+    optimizers and ``load_state_dict`` raise. ``tensor.data.mul_`` raises none.
+    """
+    return tuple((t.data_ptr(), 0 if t.is_inference() else t._version) for t in tensors)
+
+
+@torch.no_grad()
+def fingerprint(state: Mapping[str, Tensor]) -> tuple[Any, ...]:
+    """Return what differs after any change of weights; much faster than a digest.
+
+    Besides what ``changes_of`` sees, it holds a sum of all values.
+
+    Args:
+        state: tensors by name.
+    """
+    tensors = [tensor.detach() for tensor in state.values()]
+    sums = [_sum_of_bits(tensor) for tensor in tensors]
+    values = [int(found) for found in torch.stack([s.cpu() for s in sums])] if sums else []
+    return tuple(state), changes_of(state.values()), tuple(values)
+
+
+def _sum_of_bits(tensor: Tensor) -> Tensor:
+    """Return the sum of a tensor's bytes, read as large integers, times the number of their row."""
+    rows = tensor.contiguous().reshape(len(tensor) if tensor.ndim and tensor.numel() else 1, -1)
+    width, start = rows.shape[1] * rows.element_size(), rows.storage_offset() * rows.element_size()
+    whole = next(kind for kind in _WHOLE if width % kind.itemsize == start % kind.itemsize == 0)
+    numbers = torch.arange(1, len(rows) + 1, device=rows.device)
+    return (rows.view(whole).sum(dim=1, dtype=torch.int64) * numbers).sum()

@@ -131,7 +131,7 @@ class FeatureStore:
         """
         _check_lengths(demos, frames)
         _check_exact(encoder)
-        entries = self._entries(demos, frames, encoder.layout, encoder.inference)
+        entries = self._entries(demos, frames, *_function_of(encoder))
         if refresh:
             for entry in entries.values():
                 with entry.lock():
@@ -194,12 +194,17 @@ class FeatureStore:
     ) -> tuple[EmbeddingLayout, dict[float, Entry]]:
         """Return the layout and entries of an encoder; of a spec, those that eager PyTorch made."""
         if isinstance(encoder, FrameEncoder):
-            entries = self._entries(demos, frames, encoder.layout, encoder.inference)
-            return encoder.layout, entries
+            return encoder.layout, self._entries(demos, frames, *_function_of(encoder))
         layout = EmbeddingLayout(encoder, get_card(encoder.backbone))
         runtime = {"name": "eager", "exact": True}
         found = [
-            self._entries(demos, frames, layout, {"runtime": runtime, "device": device})
+            self._entries(
+                demos,
+                frames,
+                layout,
+                encoder.weights_digest,
+                {"runtime": runtime, "device": device},
+            )
             for device in ("cuda", "cpu")
         ]
         whole = [each for each in found if all(entry.complete for entry in each.values())]
@@ -210,13 +215,14 @@ class FeatureStore:
         demos: DataSet,
         frames: FrameReader,
         layout: EmbeddingLayout,
+        weights: str,
         inference: dict[str, Any],
     ) -> dict[float, Entry]:
         spec = layout.spec
         common = {
             "demos": demos.digest,
             "frames": frames.source,
-            "weights": spec.weights_digest,  # covers architecture and preprocessing
+            "weights": weights,  # covers architecture and preprocessing
             "pixel_path": spec.pixel_path,
             "stage": layout.pooling,
             "geometry": spec.geometry,
@@ -241,6 +247,11 @@ class FeatureStore:
             )
             for scale, part in layout.scales.items()
         }
+
+
+def _function_of(encoder: FrameEncoder) -> tuple[EmbeddingLayout, str, dict[str, Any]]:
+    """Return what decides features: layout, digest of the weights as they are now, inference."""
+    return encoder.layout, encoder.backbone.weights_digest, encoder.inference
 
 
 def _check_exact(encoder: FrameEncoder) -> None:

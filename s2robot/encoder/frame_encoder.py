@@ -252,9 +252,10 @@ class FrameEncoder(TileEncoder):
             ValueError: the frames are invalid, or the encoder lacks a scale.
             NonFiniteError: features of a frame are NaN or infinite.
         """
-        wanted = self.spec.scales if scales is None else tuple(scales)
-        if not wanted or not set(wanted) <= set(self.spec.scales):
-            raise ValueError(f"scales must be some of {self.spec.scales}; got {wanted}")
+        known = self.layout.spec.scales
+        wanted = known if scales is None else tuple(scales)
+        if not wanted or not set(wanted) <= set(known):
+            raise ValueError(f"scales must be some of {known}; got {wanted}")
         scale_layouts = [self.layout.scales[scale] for scale in wanted]
         tiles = sum(scale_layout.tiles for scale_layout in scale_layouts)
         step = max(1, self.max_tiles_per_batch // tiles)

@@ -51,7 +51,7 @@ def non_finite(
 
 def _cause(encoder: TileEncoder, tiles: Sequence[Tensor]) -> str:
     """Return why features of these tiles are not finite, and how to fix it."""
-    model, name = encoder.token_model.backbone.model, encoder.spec.backbone
+    model, name = encoder.token_model.backbone.model, encoder.layout.spec.backbone
     weight = _broken_weight(model)
     if weight is not None:
         return (
@@ -63,7 +63,8 @@ def _cause(encoder: TileEncoder, tiles: Sequence[Tensor]) -> str:
             f"eager PyTorch gives finite features for the same tiles, so the cause is the runtime "
             f"{encoder.runtime.name!r}; use runtime eager"
         )
-    advice = "use dtype float32" if encoder.spec.dtype == "bfloat16" else "use other weights"
+    lower = encoder.layout.spec.dtype == "bfloat16"
+    advice = "use dtype float32" if lower else "use other weights"
     return f"the first output of {name} with such values is that of {layer}; {advice}"
 
 
@@ -77,7 +78,7 @@ def _broken_weight(model: nn.Module) -> str | None:
 
 def _broken_layer(encoder: TileEncoder, tiles: Sequence[Tensor]) -> str | None:
     """Return the first module whose output is not finite, or None if all tokens are finite."""
-    run = EagerRuntime(encoder.token_model, encoder.spec.dtype == "bfloat16")
+    run = EagerRuntime(encoder.token_model, encoder.layout.spec.dtype == "bfloat16")
     with torch.no_grad(), _watched(encoder.token_model.backbone.model) as found:
         for batch in tiles:
             for chunk in batch.split(encoder.max_tiles_per_batch):

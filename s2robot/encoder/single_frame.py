@@ -112,7 +112,7 @@ class _RecordedFrame:
     def _embed(self) -> Tensor:
         encoder = self.encoder
         scale_layouts = encoder.scale_layouts
-        eager = EagerRuntime(encoder.token_model, encoder.spec.dtype == "bfloat16")
+        eager = EagerRuntime(encoder.token_model, encoder.layout.spec.dtype == "bfloat16")
         tokens = map_tiles(eager, encoder.tiles(self.given, scale_layouts))
         shape = self.given.shape[1], self.given.shape[2]
         features = {

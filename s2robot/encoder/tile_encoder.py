@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import warnings
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -74,8 +76,8 @@ class TileEncoder(nn.Module):
                 f"{backbone.weights_digest[:12]} instead of {spec.weights_digest[:12]}; "
                 "give the file that the spec was made with as weights=PATH (or --weights PATH)"
             )
-        self.spec = spec
         self.backbone = backbone
+        self._warned = backbone.loaded_digest
         self.layout = EmbeddingLayout(spec, backbone.card)
         self.max_tiles_per_batch = max_tiles_per_batch
         self.token_model = TokenModel(backbone, self.layout.pooling, spec.layers, spec.layers_merge)
@@ -105,7 +107,7 @@ class TileEncoder(nn.Module):
             RuntimeFailedError: the runtime cannot run this backbone, or gives other numbers than
                 PyTorch.
         """
-        bf16 = self.spec.dtype == "bfloat16"
+        bf16 = self.layout.spec.dtype == "bfloat16"
         tiles = self._tiles_of_a_frame()
         self.runtime = make_runtime(self._named(name), self.token_model, bf16, tiles)
         if self.runtime.name != "eager":
@@ -167,6 +169,28 @@ class TileEncoder(nn.Module):
         del mode
         return super().train(False)
 
+    @property
+    def spec(self) -> EncoderSpec:
+        """Every option that decides the embeddings, and the digest of the weights as they are now.
+
+        Weights that were trained further or edited are no longer those of the encoder's name: a
+        warning tells so once for each state of them, since what is saved with such a spec cannot
+        make the encoder again. ``layout.spec`` is the spec at the encoder's making.
+        """
+        spec, digest = self.layout.spec, self.backbone.weights_digest
+        if digest not in (self.backbone.loaded_digest, self._warned):
+            self._warned = digest
+            warnings.warn(
+                f"the weights of {spec.backbone} were changed after they were loaded: their digest "
+                f"is {digest[:12]} instead of {self.backbone.loaded_digest[:12]}. What is saved "
+                "with this encoder (policies, features, records) names weights that cannot be "
+                "found by that name. To use it again, save encoder.backbone.model.state_dict() as "
+                "a safetensors file with a model card, and load file:CARD.json",
+                UserWarning,
+                stacklevel=2,
+            )
+        return dataclasses.replace(spec, weights_digest=digest)
+
     # -------------------------------------------------------------------------------------- sizes
     @property
     def device(self) -> torch.device:
@@ -187,7 +211,7 @@ class TileEncoder(nn.Module):
             described["resizing"] = "int32"
         return {
             "runtime": {**described, "exact": self.runtime.exact},
-            "dtype": self.spec.dtype,
+            "dtype": self.layout.spec.dtype,
             "device": self.device.type,
         }
 
@@ -236,7 +260,7 @@ class TileEncoder(nn.Module):
             ``(n · B, 3, h, w)`` in 0-255 for each scale. Tiles run row by row as the slow index,
             frames as the fast one.
         """
-        pixels, spec = self.backbone.card.preprocessing, self.spec
+        pixels, spec = self.backbone.card.preprocessing, self.layout.spec
         shapes = [scale_layout.image_shape for scale_layout in scale_layouts]
         images = pyramid(frames.permute(0, 3, 1, 2), shapes, pixels, spec.input_mode, spec.geometry)
         return [

@@ -18,7 +18,6 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from s2robot.backbones.checkpoints import model_digest
 from s2robot.errors import CorruptFileError
 from s2robot.runtimes.base import RuntimeMissingError, TokenModel
 from s2robot.utils.io import digest_of, locked, read_json, sha256_bytes, sha256_file, write_json
@@ -67,14 +66,10 @@ def identity_of(digests: Sequence[str]) -> str:
 def function_folder(model: TokenModel, shape: Sequence[int]) -> Path:
     """Return the folder of all calibrations of a function and tile size.
 
-    The weights are read anew: those of a model that was trained further are others.
+    Weights that were trained further are others.
     """
-    backbone = model.backbone
-    card = backbone.card
     key = {
-        "weights": model_digest(
-            card.architecture, card.preprocessing.to_dict(), backbone.model.state_dict()
-        ),
+        "weights": model.backbone.weights_digest,
         "stage": model.pooling,
         "taps": [list(model.layers), model.layers_merge] if model.layers else [],
         "tile": list(shape),

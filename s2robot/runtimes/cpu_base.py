@@ -9,6 +9,7 @@ from typing import Any
 
 from torch import Tensor
 
+from s2robot.backbones.checkpoints import changes_of
 from s2robot.errors import install_command
 from s2robot.runtimes.base import RuntimeMissingError, TokenModel, refuse_gradients
 
@@ -50,8 +51,7 @@ class ProcessorRuntime:
         require_cpu(self.name, model)
         self.model = model
         self._graphs: dict[tuple[int, int], Callable[[Tensor], Tensor]] = {}
-        self._weights = [*model.parameters(), *model.buffers()]
-        self._changes = self._count_changes()
+        self._changes = self._seen_changes()
         self._lock = threading.Lock()
 
     def __call__(self, tiles: Tensor) -> Tensor:
@@ -59,17 +59,17 @@ class ProcessorRuntime:
         refuse_gradients(self.name, self.model)
         height, width = tiles.shape[-2:]
         with self._lock:
-            if self._count_changes() != self._changes:  # graphs hold the weights of their making
+            changes = self._seen_changes()
+            if changes != self._changes:  # graphs hold the weights of their making
                 self._graphs.clear()
-                self._changes = self._count_changes()
+                self._changes = changes
             if (height, width) not in self._graphs:
                 self._graphs[height, width] = self.make((height, width))
             graph = self._graphs[height, width]
         return graph(tiles)
 
-    def _count_changes(self) -> int:
-        """Return a number that grows when weights are changed in place, as an optimizer does."""
-        return sum(w._version for w in self._weights if not w.is_inference())
+    def _seen_changes(self) -> tuple[tuple[int, int], ...]:
+        return changes_of([*self.model.parameters(), *self.model.buffers()])
 
     def make(self, shape: tuple[int, int]) -> Callable[[Tensor], Tensor]:
         """Return the graph for tiles of ``shape`` (h, w) [px].

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import copy
 import json
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import timm.data
 import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
+from support.changed_weights import CHANGES, scale_in_place
 from support.file_server import FileServer, use_hub
 from support.tiny_models import write_tiny_model
 
@@ -119,6 +122,38 @@ def test_random_is_repeatable_and_leaves_the_rng_alone(random_vit: Backbone) -> 
     again = load_backbone("random/vitt16-128")
     assert again.weights_digest == random_vit.weights_digest
     assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_changed_weights_have_another_digest(change: Callable[[Backbone], None]) -> None:
+    backbone = load_backbone("random/vitt16-128")
+    loaded = backbone.weights_digest
+    change(backbone)
+    again = Backbone(backbone.card, copy.deepcopy(backbone.model))
+    assert backbone.weights_digest == again.weights_digest != loaded
+    assert backbone.loaded_digest == loaded
+
+
+def test_weights_that_are_changed_back_or_moved_have_their_first_digest() -> None:
+    backbone = load_backbone("random/vitt16-128")
+    loaded, kept = backbone.weights_digest, copy.deepcopy(backbone.model.state_dict())
+    scale_in_place(backbone)
+    assert backbone.weights_digest != loaded
+    backbone.model.load_state_dict(kept)
+    assert backbone.weights_digest == loaded
+    for weight in backbone.model.parameters():
+        weight.data = weight.data.clone()
+    assert backbone.weights_digest == loaded
+    assert copy.deepcopy(backbone).weights_digest == loaded
+
+
+def test_a_digest_of_untouched_weights_is_computed_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    backbone = load_backbone("random/vitt16-128")
+    monkeypatch.setattr(backbone, "_new_digest", lambda: pytest.fail("computed again"))
+    assert backbone.weights_digest == backbone.loaded_digest
+    scale_in_place(backbone)
+    with pytest.raises(pytest.fail.Exception, match="computed again"):
+        assert backbone.weights_digest
 
 
 def test_random_takes_no_weights() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from safetensors.torch import load_file, save_file
 from support.published_files import write_published
 
 from s2robot.backbones import load_backbone
+from s2robot.backbones.checkpoints import fingerprint
 from s2robot.errors import CorruptFileError, MismatchError
 
 pytestmark = pytest.mark.usefixtures("fresh_home")
@@ -142,3 +144,21 @@ def test_other_parts_of_a_training_module_are_left_out(tmp_path: Path, shrink: A
     save_file({**tensors, "model.img_backbone.surplus": torch.zeros(2)}, path)
     with pytest.raises(MismatchError, match="unknown: surplus"):
         load_backbone("spa-vitb", weights=path)
+
+
+@pytest.mark.parametrize(
+    "dtype", [torch.float32, torch.bfloat16, torch.float64, torch.int64, torch.bool]
+)
+@pytest.mark.parametrize("shape", [(), (0, 3), (3,), (3, 4), (2, 3, 5)])
+def test_a_fingerprint_sees_each_value_of_any_type_and_place(
+    dtype: torch.dtype, shape: tuple[int, ...]
+) -> None:
+    buffer = torch.zeros(1 + math.prod(shape), dtype=dtype)
+    tensor = buffer[1:].view(shape)  # does not begin at the beginning of its memory
+    seen = [fingerprint({"a": tensor})]
+    for place in range(tensor.numel()):
+        tensor.data.view(-1)[place] = 1
+        seen.append(fingerprint({"a": tensor}))
+    assert len(set(seen)) == len(seen)
+    assert fingerprint({"a": tensor}) == seen[-1]
+    assert fingerprint({"b": tensor}) != seen[-1]

@@ -18,9 +18,11 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from support.changed_weights import CHANGES
 from support.paths import ROOT, TESTS
 from support.tiny_models import write_tiny_model
 
+from s2robot.backbones import Backbone
 from s2robot.data.feature_store import FeatureStore
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
@@ -91,6 +93,23 @@ def fill(store: FeatureStore, encoder: FrameEncoder, **settings: Any) -> Frames:
 
 def entries(store: FeatureStore) -> list[Path]:
     return sorted(path.parent for path in store.root.glob("*/meta.json"))
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_features_of_changed_weights_are_computed_anew(
+    store: FeatureStore, make: Make, change: Callable[[Backbone], None]
+) -> None:
+    encoder = make()
+    frames = fill(store, encoder)
+    before = store.load(Demos(), frames, encoder)
+    change(encoder.backbone)
+    with pytest.raises(FileNotFoundError):
+        store.load(Demos(), frames, encoder)
+    store.ensure(Demos(), frames, encoder, progress=False)
+    live = encoder(frames.read(0, FRAMES))
+    found = store.load(Demos(), frames, encoder)
+    torch.testing.assert_close(found.float(), live, rtol=1e-3, atol=1e-3)
+    assert torch.equal(store.load(Demos(), frames, make()), before)
 
 
 @pytest.mark.parametrize("readout", ["cls", "mean", "spatial_softmax"])

@@ -14,6 +14,7 @@ import onnx
 import onnxruntime
 import pytest
 import torch
+from support.changed_weights import scale_in_place
 from support.published_files import write_published
 from support.small_published import difference, some_frames
 from support.tiny_models import write_tiny_model
@@ -119,6 +120,16 @@ def test_numpy_and_onnxruntime_are_enough(exported: Exported, make: Make, tmp_pa
     subprocess.run([sys.executable, "-c", _ALONE, *words], check=True, cwd=tmp_path)
     found = torch.from_numpy(np.load(tmp_path / "found.npy"))
     assert difference(found, make(readout="spatial_softmax")(frames)) <= EXACT
+
+
+def test_a_file_of_changed_weights_names_them(make: Make) -> None:
+    encoder = make(readout="spatial_softmax")
+    loaded = encoder.spec.digest()
+    scale_in_place(encoder.backbone)
+    with pytest.warns(UserWarning, match="were changed after they were loaded"):
+        facts = export.metadata_of(encoder, FRAME)
+    assert facts["s2robot.spec_digest"] == encoder.spec.digest() != loaded
+    assert json.loads(facts["s2robot.spec"]) == encoder.spec.to_dict()
 
 
 def test_the_file_says_what_it_is(exported: Exported, make: Make) -> None:

@@ -39,3 +39,12 @@ def test_weights_that_were_trained_further_make_a_new_graph(make: Make) -> None:
     with torch.no_grad():
         next(encoder.backbone.parameters()).add_(0.1)
     assert [int(runtime(tiles)) for _ in range(2)] == [2, 2]
+
+
+def test_weights_that_were_replaced_make_a_new_graph(make: Make) -> None:
+    encoder = make()
+    runtime, tiles = Counting(encoder.token_model), torch.zeros(1, 3, 32, 32)
+    assert int(runtime(tiles)) == 1
+    weight = next(encoder.backbone.parameters())
+    weight.data = weight + 0.1
+    assert [int(runtime(tiles)) for _ in range(2)] == [2, 2]

@@ -29,7 +29,6 @@ from s2robot.utils.process_state import (
     without_warnings,
 )
 
-
 NNCF_LOG = logging.getLogger("nncf")
 
 

@@ -23,7 +23,7 @@ from s2robot.training.seed_stack import SeedStack, SingleSeed
 from s2robot.training.seed_trainer import CHECKPOINT, FitResult, TrainConfig, Trainer, scalar_log
 from s2robot.training.stacked_policy import STACKABLE_KINDS
 from s2robot.utils.devices import resolve_device
-from s2robot.utils.process_state import one_thread_an_operation
+from s2robot.utils.process_state import join_one_thread_an_operation, one_thread_an_operation
 
 OnEpoch = Callable[[int, dict[str, float]], None]
 """Function that is called with a seed and each new row of its history, one call at a time."""
@@ -150,7 +150,7 @@ def _run(
         for stack in stacks:
             train(stack)
         return
-    with ThreadPoolExecutor(workers) as pool:
+    with ThreadPoolExecutor(workers, initializer=join_one_thread_an_operation) as pool:
         tasks = [pool.submit(train, stack) for stack in stacks]
         try:
             done = wait(tasks, return_when=FIRST_EXCEPTION).done

@@ -19,6 +19,7 @@ from torch.distributions import Distribution
 
 _moment = threading.RLock()
 _training = threading.RLock()  # held for long, and taken before the other
+_joined = threading.local()
 
 
 @contextlib.contextmanager
@@ -65,7 +66,13 @@ def without_output() -> Iterator[None]:
 
 @contextlib.contextmanager
 def one_thread_an_operation() -> Iterator[None]:
-    """Let PyTorch's operations use one thread, and check no distributions, inside the block."""
+    """Let PyTorch's operations use one thread, and check no distributions, inside the block.
+
+    In a thread that joined such a block (``join_one_thread_an_operation``), all is set already.
+    """
+    if getattr(_joined, "yes", False):
+        yield
+        return
     with _training:
         threads, checks = torch.get_num_threads(), Distribution._validate_args
         torch.set_num_threads(1)
@@ -75,3 +82,11 @@ def one_thread_an_operation() -> Iterator[None]:
         finally:
             torch.set_num_threads(threads)
             Distribution.set_default_validate_args(checks)
+
+
+def join_one_thread_an_operation() -> None:
+    """Make the calling thread a part of the block that waits for it, to its end.
+
+    The block's own thread holds the lock, so a further block in this thread would wait for ever.
+    """
+    _joined.yes = True

@@ -119,6 +119,25 @@ def test_sequence_policies_are_trained_one_by_one() -> None:
     assert len(data.actions)
 
 
+@pytest.mark.process
+def test_a_training_may_be_started_from_a_callback_of_another() -> None:
+    """In a process of its own, since a fault would hang this one."""
+    script = """
+import torch
+from unit.training.test_many_seeds import train
+
+torch.set_num_threads(2)
+found = []
+train([0, 1], on_epoch=lambda seed, row: found or found.append(train([7, 8])))
+print(sorted(found[0]), torch.get_num_threads(), torch.distributions.Distribution._validate_args)
+"""
+    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{TESTS}"}
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=environment
+    )
+    assert done.stdout == "[7, 8] 2 True\n", done.stderr
+
+
 def test_global_randomness_stays() -> None:
     torch.manual_seed(5)
     expected = torch.rand(3)

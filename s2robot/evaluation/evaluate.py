@@ -86,8 +86,8 @@ class EvalConfig:
         require_integers(self, 16, "video_size")
         if self.video_size % 2:
             raise ValueError(f"video_size is {self.video_size}; H.264 needs an even number")
-        if self.horizon is not None and self.horizon < 1:
-            raise ValueError(f"horizon is {self.horizon}; allowed: 1 step or more, or null")
+        if self.horizon is not None:
+            require_integers(self, 1, "horizon")
         if self.tile_choice not in TILE_CHOICES:
             raise unknown("tile_choice", self.tile_choice, TILE_CHOICES)
         if self.reuse and self.tile_budget is not None:

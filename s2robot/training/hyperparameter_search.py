@@ -26,7 +26,7 @@ from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import append_jsonl, digest_of, read_jsonl
 from s2robot.utils.provenance import deciding_versions
 from s2robot.utils.records import record_of
-from s2robot.utils.validation import require_at_least
+from s2robot.utils.validation import require_integers
 
 GRIPPER_WEIGHT = 0.02
 """Cost of a wrong gripper command in the score, as meters of motion error."""
@@ -58,7 +58,7 @@ class SearchConfig:
     """Vector embeddings and blind policies: widths of the network's hidden layers."""
 
     def __post_init__(self) -> None:
-        require_at_least(self, 1, "trials", "epochs", "seeds")
+        require_integers(self, 1, "trials", "epochs", "seeds")
         for field in ("lrs", "softmax_scales", "keypoints", "vector_widths", "hidden"):
             if not getattr(self, field):
                 raise ValueError(f"{field} is empty; give at least one value to try")

@@ -23,7 +23,12 @@ from s2robot.training.frames import DeviceFrames
 from s2robot.training.validation import validate
 from s2robot.utils.io import atomic_path, digest_of
 from s2robot.utils.optim import cosine_schedule, parameter_groups, seeded, set_learning_rate
-from s2robot.utils.validation import require_at_least, require_below_one, require_positive
+from s2robot.utils.validation import (
+    require_at_least,
+    require_below_one,
+    require_integers,
+    require_positive,
+)
 
 CHECKPOINT = "checkpoint.pt"
 
@@ -69,8 +74,9 @@ class TrainConfig:
     """Seed of initial weights, order of frames, noise and dropout."""
 
     def __post_init__(self) -> None:
-        require_at_least(self, 1, "epochs", "batch_size", "checkpoint_every")
-        require_at_least(self, 0, "weight_decay", "grad_clip", "proprio_noise", "seed")
+        require_integers(self, 1, "epochs", "batch_size", "checkpoint_every")
+        require_integers(self, 0, "seed")
+        require_at_least(self, 0, "weight_decay", "grad_clip", "proprio_noise")
         require_positive(self, "lr")
         require_below_one(self, "ema_decay", "warmup")
 

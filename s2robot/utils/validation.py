@@ -89,7 +89,7 @@ def require_integers(config: object, least: int, *names: str) -> None:
     """
     for name in names:
         value = getattr(config, name)
-        if not isinstance(value, int) or value < least:
+        if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name} is {value!r}; allowed: an integer of {least} or more")
 
 

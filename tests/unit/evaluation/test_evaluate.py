@@ -234,6 +234,9 @@ def test_nothing_is_rendered_for_a_baseline(tmp_path, initial_states, monkeypatc
         ({"videos": 1.5}, "videos is 1.5"),
         ({"video_size": 33}, "even"),
         ({"horizon": 0}, "horizon is 0"),
+        ({"horizon": 2.5}, r"horizon is 2\.5; allowed: an integer"),
+        ({"horizon": True}, "horizon is True; allowed: an integer"),
+        ({"num_envs": True}, "num_envs is True; allowed: an integer"),
     ],
 )
 def test_settings_are_checked(settings, message):

@@ -194,3 +194,16 @@ def test_a_search_without_a_finished_trial_is_named_and_the_others_are_kept(
         search_many(make_data(), POLICY, TRAIN, SEARCH, [0, 1, 2], device="cpu")
     assert list(caught.value.errors) == [1]
     assert sorted(caught.value.results) == [0, 2]
+
+
+@pytest.mark.parametrize("value", [2.5, 2.0, True])
+@pytest.mark.parametrize(
+    ("kind", "name"),
+    [
+        *((SearchConfig, name) for name in ("trials", "epochs", "seeds")),
+        *((TrainConfig, name) for name in ("epochs", "batch_size", "checkpoint_every", "seed")),
+    ],
+)
+def test_counts_and_seeds_are_whole_numbers(kind: type, name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} is {value}; allowed: an integer"):
+        kind(**{name: value})

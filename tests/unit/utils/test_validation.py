@@ -26,6 +26,11 @@ class Settings:
         (lambda s: validation.require_positive(s, "value"), 0.0, "is 0.0; it must be positive"),
         (lambda s: validation.require_integers(s, 1, "value"), 0, "is 0; allowed: an integer of 1"),
         (lambda s: validation.require_integers(s, 1, "value"), 2.0, "is 2.0; allowed: an integer"),
+        (
+            lambda s: validation.require_integers(s, 1, "value"),
+            True,
+            "is True; allowed: an integer",
+        ),
         (lambda s: validation.require_below_one(s, "value"), 1, r"is 1; it must lie in \[0, 1\)"),
         (lambda s: validation.require_below_one(s, "value"), -0.1, "is -0.1; it must lie in"),
         (lambda s: validation.require_fractions(s, "value"), 0, "is 0; it must lie between 0 and"),

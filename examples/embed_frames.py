@@ -31,7 +31,7 @@ def main() -> None:
     parser.add_argument("--count", type=int, default=32, help="largest number of frames")
     parser.add_argument("--height", type=int, default=384, help="resize frames to this height [px]")
     parser.add_argument("--width", type=int, default=384, help="resize frames to this width [px]")
-    parser.add_argument("--scales", type=float, nargs="+", default=[1, 2])
+    parser.add_argument("--scales", nargs="+", default=[1, 2], help="such as '[1,2]'")
     parser.add_argument("--out", default="embeddings.npy")
     args = parser.parse_args()
 

@@ -27,7 +27,7 @@ def main() -> None:
     )
     parser.add_argument("--height", type=int, default=240, help="of the camera's frames [px]")
     parser.add_argument("--width", type=int, default=320, help="of the camera's frames [px]")
-    parser.add_argument("--scales", type=float, nargs="+", default=[1, 2])
+    parser.add_argument("--scales", nargs="+", default=[1, 2], help="such as '[1,2]'")
     parser.add_argument("--out", default="encoder.onnx")
     args = parser.parse_args()
 

@@ -18,6 +18,7 @@ import argparse
 import json
 import shutil
 
+from s2robot.encoder.spec import scale_set
 from s2robot.experiments.pipeline import TrainJob, train_run
 from s2robot.experiments.variant import CameraChoice, DemosChoice, Variant, VariantConfig
 from s2robot.policies.config import PolicyConfig
@@ -32,14 +33,14 @@ def main() -> None:
     parser.add_argument("--episodes", type=int, default=16, help="number of demonstrations")
     parser.add_argument("--epochs", type=int, default=20)
     parser.add_argument("--size", type=int, default=256, help="edge of a camera frame [px]")
-    parser.add_argument("--scales", type=float, nargs="+", default=[1])
+    parser.add_argument("--scales", nargs="+", default=[1], help="such as '[1,2]'")
     parser.add_argument("--out", default="policy.safetensors")
     args = parser.parse_args()
 
     config = VariantConfig(
         level="easy",
         encoder="s2r-vitt16-128",
-        scales=tuple(args.scales),
+        scales=scale_set(args.scales),
         camera=CameraChoice(size=args.size),
         demos=DemosChoice(episodes=args.episodes),
     )

@@ -123,7 +123,12 @@ def _seeds(text: str) -> int:
 
 
 def _check_shared(jobs: Sequence[RunJob]) -> None:
-    """Raise a ValueError where a setting that all variants share has several values."""
+    """Raise a ValueError where there is one variant, or what all share has several values."""
+    if len(jobs) == 1:
+        raise ValueError(
+            "there is no pair to decide: one variant is given. Give several values of a setting, "
+            "such as 'scales=[1],[1,2]'"
+        )
     shared = {
         "n": {job.n for job in jobs},
         "split": {job.split for job in jobs},

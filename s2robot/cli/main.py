@@ -25,7 +25,16 @@ from s2robot.errors import (
 from s2robot.utils.console import MESSAGES
 from s2robot.utils.deprecation import make_callable
 
-USER_ERRORS = (S2RobotError, ValueError, KeyError, FileNotFoundError)
+USER_ERRORS = (
+    S2RobotError,
+    ValueError,
+    KeyError,
+    FileNotFoundError,
+    FileExistsError,
+    IsADirectoryError,
+    NotADirectoryError,
+    PermissionError,
+)
 """Errors that a user can fix; printed without a traceback unless S2ROBOT_DEBUG is set."""
 
 

@@ -96,6 +96,8 @@ def collect(config: CollectConfig) -> Demonstrations:
         S2RobotError: the expert fails too often in this environment.
     """
     path = config.path
+    if path.is_dir():
+        raise ValueError(f"{path} is a folder; name a file, such as {path / 'demos.hdf5'}")
     with locked(path):
         if not path.exists():
             _collect_parts(config, path.with_name(path.name + ".parts"))

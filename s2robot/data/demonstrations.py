@@ -171,6 +171,8 @@ class Demonstrations:
 
     def __init__(self, path: str | Path) -> None:
         self.path = Path(path)
+        if self.path.is_dir():
+            raise ValueError(f"{self.path} is a folder; give a file of demonstrations")
         if not self.path.exists():
             raise FileNotFoundError(
                 f"no demonstrations at {self.path}; make them with "
@@ -294,8 +296,8 @@ def _opened(path: Path) -> h5py.File:
         return h5py.File(path, "r")
     except OSError as error:
         raise CorruptFileError(
-            f"{path} cannot be read as HDF5 ({error}); it is truncated or another kind of file; "
-            f"{_REMEDY}"
+            f"{path} cannot be read as HDF5 ({str(error).splitlines()[0]}); it is truncated or "
+            f"another kind of file; {_REMEDY}"
         ) from None
 
 

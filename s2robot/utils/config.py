@@ -268,10 +268,18 @@ def override(name: str, value: str | Path) -> str:
         ('out=runs/a-b_1', 'out="runs[1]/a,b"')
     """
     text = str(value)
-    if _PLAIN.fullmatch(text):
-        return f"{name}={text}"
+    return f"{name}={text if _PLAIN.fullmatch(text) else quoted(text)}"
+
+
+def quoted(text: str) -> str:
+    r"""Return a text in quotes, in which Hydra reads no letter as one of its own.
+
+    Examples:
+        >>> print(quoted('epoch=3/a"b'))
+        "epoch=3/a\"b"
+    """
     escaped = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + "\\" * bool(m[2]) + m[2], text)
-    return f'{name}="{escaped}"'
+    return f'"{escaped}"'
 
 
 def command(verb: str, **settings: str | Path) -> str:

@@ -168,7 +168,7 @@ def test_own_dataset_reports_an_error_and_no_success(run: Runner) -> None:
 @pytest.mark.runtime
 def test_export_onnx_equals_the_encoder(run: Runner) -> None:
     pytest.importorskip("onnxruntime")
-    out = run("export_onnx.py", "--height", 96, "--width", 128, "--scales", 1)
+    out = run("export_onnx.py", "--height", 96, "--width", 128, "--scales", "[1]")
     assert (run.folder / "encoder.onnx").stat().st_size > 1e6
     assert "embeddings (1, 192)" in out
     assert numbers(r"from the encoder: (\S+)", out)[0] < 1e-4

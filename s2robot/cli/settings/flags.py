@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import argparse
 import difflib
+import os
 import re
 import shlex
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, NoReturn
 
 from rich.text import Text
@@ -60,6 +62,9 @@ class CommandParser(argparse.ArgumentParser):
         found, rest = parse(list(argv))
         if rest:
             self.error(f"{rest[0]!r} is one word too many; {self._help()}")
+        for name, value in vars(found).items():
+            if isinstance(value, Path):  # a shell leaves the ~ of --out=~/folder to us
+                setattr(found, name, Path(os.path.expanduser(value)))
         return found
 
     def error(self, message: str) -> NoReturn:

@@ -45,7 +45,7 @@ def checked_words(
 
     Examples:
         >>> checked_words("features", ["scales=1,2", "data_dir=a=b"])
-        ['scales=[1,2]', "data_dir='a=b'"]
+        ['scales=[1,2]', 'data_dir="a=b"']
     """
     words = Words(verb, argv, schema)
     if words.has_other_files:

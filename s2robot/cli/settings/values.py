@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 import typing
 from collections.abc import Mapping, Sequence
@@ -17,7 +18,7 @@ from s2robot.cli.settings.names import is_list, unknown_setting
 from s2robot.cli.settings.schema import SettingsError, groups_of, nested_dataclass, settings_of
 from s2robot.cli.settings.words import Words
 from s2robot.errors import unknown
-from s2robot.utils.config import allowed_values, converted
+from s2robot.utils.config import allowed_values, converted, quoted
 
 _PREFIX = re.compile(r"^(\+\+|\+|~)?")
 
@@ -124,17 +125,6 @@ def _parsed(word: str) -> Override | str:
         return str(error).splitlines()[0]
 
 
-def quoted(text: str) -> str:
-    r"""Return a text as Hydra reads it without a meaning of its own.
-
-    Examples:
-        >>> print(quoted("epoch=3/a'b"))
-        'epoch=3/a\'b'
-    """
-    escaped = re.sub(r"(\\*)('|$)", lambda m: 2 * m[1] + "\\" * bool(m[2]) + m[2], text)
-    return f"'{escaped}'"
-
-
 def split_at_commas(text: str) -> list[str]:
     """Return the parts of a text between commas outside of brackets and quotes.
 
@@ -216,6 +206,8 @@ class _Reader:
     def _written(self, text: str) -> str:
         """Return one value as Hydra reads it; the value is checked."""
         text = text.strip()
+        if self.is_path:
+            text = os.path.expanduser(text)  # a shell leaves the ~ of NAME=~/folder to us
         if is_list(self.kind) and text.startswith("("):
             text = f"[{text[1:].removesuffix(')')}]"
         if self.is_text and text != "null" and not _is_quoted(text):

@@ -98,13 +98,14 @@ class Words:
                 return f"no space may stand around '='; write {_setting(known, word, [value])}"
             return unknown_setting(self.verb, word, value, self.schema)
         if word in known:
-            return f"{word} has no value; write {_setting(known, word, [])}"
+            value = rest[:1] if rest and "=" not in rest[0] and not rest[0].startswith("-") else []
+            return f"{word} has no value; write {_setting(known, word, value)}"
         before = self.settings[-1].partition("=") if self.settings else ("", "", "")
         if before[0] in known and is_list(known[before[0]]):
             right = _setting(known, before[0], [before[2], word])
             return f"{word!r} stands alone; a list is written in brackets: {right}"
         near = near_names(word, known)
-        meant = f"; did you mean {near[0]}=VALUE?" if near else ""
+        meant = f"; did you mean {near[0]}=VALUE?" if near else "."
         return (
             f"{word!r} is no setting; settings of {self.verb} are written NAME=VALUE{meant} "
             f"All settings: {_help(self.schema)}"

@@ -100,6 +100,16 @@ def test_a_collection_is_found_again_with_its_environment_spelled_otherwise(demo
         collect(CollectConfig(**settings, env={"horizon": own["horizon"] + 1}))
 
 
+def test_a_folder_in_place_of_a_file_is_named_and_nothing_is_written_beside_it(tmp_path):
+    folder = tmp_path / "folder"
+    folder.mkdir()
+    with pytest.raises(ValueError, match="folder is a folder; name a file"):
+        collect(CollectConfig(level="easy", episodes=2, out=folder))
+    with pytest.raises(ValueError, match="folder is a folder; give a file"):
+        Demonstrations(folder)
+    assert list(tmp_path.rglob("*")) == [folder]
+
+
 def test_other_settings_are_refused(demos):
     with pytest.raises(MismatchError, match="give another out="):
         collect(CollectConfig(level="easy", episodes=5, out=demos.path))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 
 import pytest
 
 from s2robot.cli.main import main
+from s2robot.cli.settings.flags import CommandParser
 from s2robot.cli.verbs import VERBS
 
 FLAG_VERBS = [verb.name for verb in VERBS.values() if not verb.hydra]
@@ -88,3 +90,10 @@ def test_a_wrong_value_is_named_with_what_is_allowed(
 def test_the_value_of_a_flag_may_look_like_a_setting(capsys: pytest.CaptureFixture[str]) -> None:
     line = refused(["report", "nowhere", "--title", "out=1"], capsys)
     assert line.startswith("no runs under nowhere")
+
+
+def test_paths_of_flags_may_begin_with_a_tilde(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", "/home/a")
+    parser = CommandParser("report", None)
+    parser.add_argument("--out", type=Path)
+    assert parser.parse(["--out=~/x"]).out == Path("/home/a/x")

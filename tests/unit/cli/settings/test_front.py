@@ -172,12 +172,12 @@ def test_eval_without_a_policy_says_what_it_needs() -> None:
 @pytest.mark.parametrize(
     "verb, given, expected",
     [
-        ("eval", "checkpoint=epoch=3/p.st", "checkpoint='epoch=3/p.st'"),
-        ("eval", "checkpoint=a,b(1).st", "checkpoint='a,b(1).st'"),
+        ("eval", "checkpoint=epoch=3/p.st", 'checkpoint="epoch=3/p.st"'),
+        ("eval", "checkpoint=a,b(1).st", 'checkpoint="a,b(1).st"'),
         ("eval", "checkpoint=my runs/p.st", "checkpoint=my runs/p.st"),
         ("eval", "checkpoint='epoch=3'", "checkpoint='epoch=3'"),
-        ("features", "weights=2024", "weights='2024'"),
-        ("features", "data_dir=1e3", "data_dir='1e3'"),
+        ("features", "weights=2024", 'weights="2024"'),
+        ("features", "data_dir=1e3", 'data_dir="1e3"'),
         ("features", "scales=2", "scales=[2]"),
         ("features", "scales=1,2", "scales=[1,2]"),
         ("features", "scales=(1,2)", "scales=[1,2]"),
@@ -187,8 +187,8 @@ def test_eval_without_a_policy_says_what_it_needs() -> None:
         ("features", "camera={name:front}", "camera={name:front}"),
         ("features", "data_dir=${oc.env:HOME}/x", "data_dir=${oc.env:HOME}/x"),
         ("pretrain", "source=photos", "source=[photos]"),
-        ("pretrain", "source=run=1.mp4", "source=['run=1.mp4']"),
-        ("pretrain", "source=[a,run=1.mp4]", "source=['a','run=1.mp4']"),
+        ("pretrain", "source=run=1.mp4", 'source=["run=1.mp4"]'),
+        ("pretrain", "source=[a,run=1.mp4]", 'source=["a","run=1.mp4"]'),
         ("pretrain", "views=1e6", "views=1e6"),
         ("collect", "env.yaw_range_rad=0.5", "++env.yaw_range_rad=0.5"),
         ("collect", "+env.yaw_range_rad=0.5", "++env.yaw_range_rad=0.5"),
@@ -199,7 +199,7 @@ def test_eval_without_a_policy_says_what_it_needs() -> None:
         ("sweep", "encoder=blind,privileged_state", "encoder=blind,privileged_state"),
         ("sweep", "seed=range(0,3)", "seed=range(0,3)"),
         ("sweep", "policy=glob(*)", "policy=glob(*)"),
-        ("sweep", "data_dir=a=1", "data_dir='a=1'"),
+        ("sweep", "data_dir=a=1", 'data_dir="a=1"'),
         ("sweep", "hydra/launcher=basic", "hydra/launcher=basic"),
         ("sweep", "hydra.verbose=true", "hydra.verbose=true"),
     ],
@@ -266,3 +266,29 @@ def _content(config: Any) -> dict[str, Any]:
 
     found: Any = OmegaConf.to_container(config)
     return found
+
+
+def test_paths_may_begin_with_a_tilde_and_hold_letters_of_any_language(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("HOME", "/home/a")
+    words = checked_words("train", ["data_dir=~/x", "runs_dir=Läufe", "weights=~/ä b.pth"])
+    assert words == ["data_dir=/home/a/x", 'runs_dir="Läufe"', 'weights="/home/a/ä b.pth"']
+
+
+def test_a_file_in_place_of_a_folder_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("file.txt").write_text("x")
+    with pytest.raises(SystemExit, match="2"):
+        main(["collect", "out=file.txt/a.hdf5", "episodes=2", "level=easy"])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith("error: ")
+    assert "file.txt" in line
+    assert [path.name for path in tmp_path.rglob("*")] == ["file.txt"]
+
+
+def test_a_value_after_a_space_is_shown_with_its_name() -> None:
+    with pytest.raises(SettingsError, match="level has no value; write level=easy"):
+        checked_words("train", ["level", "easy"])

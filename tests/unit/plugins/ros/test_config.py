@@ -27,6 +27,11 @@ def test_a_node_may_name_the_calibration_of_its_camera() -> None:
     assert NodeConfig(runtime="openvino-int8:0123ab").runtime == "openvino-int8:0123ab"
 
 
+@pytest.mark.parametrize("scales", ["[1,2]", "[1, 2]", "1,2"])
+def test_scales_of_a_node_may_be_a_text(scales: str) -> None:
+    assert NodeConfig.from_parameters({"encoder": "x", "scales": scales}).scales == (1.0, 2.0)
+
+
 def test_parameters_as_ros_gives_them() -> None:
     config = NodeConfig.from_parameters(
         {"encoder": "x", "scales": [1, 2.5], "image_topics": ["l", "r"], "max_rate_hz": 10}

@@ -1,4 +1,4 @@
-"""Every example of README, CONTRIBUTING and the pages runs, or says above why it does not."""
+"""Every example of README, CONTRIBUTING and other pages runs, or says above why it does not."""
 
 from __future__ import annotations
 
@@ -183,6 +183,7 @@ def test_a_reason_stands_directly_above_its_block() -> None:
         "pip install '=='",
         "python benchmarks/encoders_compared.py runs --into x.json",
         "VIEW=3 bash benchmarks/ladder.sh",
+        "findings/run_all.sh nothing",
         "export S2ROBOT_ONLINE=1",
         "roslaunch s2robot_ros encoder.launch picture:=/image_raw",
         "ros2 launch s2robot_ros encoder.launch.py picture:=/image_raw",
@@ -207,7 +208,7 @@ def test_a_command_that_names_what_is_not_there_is_found(line: str) -> None:
         ["bench", "mvp-vits-mae"],
         ["probe", "--size", "wide"],
         ["evaluate"],
-        ["sweep", "seed=0,1", "hydra/launcher=joblib", "polcy=mlp"],
+        ["sweep", "seed=0,1", "hydra/launcher=joblib", "policies=mlp"],
     ],
 )
 def test_a_command_that_is_refused_is_found(

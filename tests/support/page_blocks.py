@@ -1,4 +1,4 @@
-"""Fenced blocks of README, CONTRIBUTING and the pages in docs, and the commands in them."""
+"""Fenced blocks of README, CONTRIBUTING and other pages, and the commands in them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ from pathlib import Path
 
 from support.paths import ROOT
 
-PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+PAGES = [
+    *(ROOT / name for name in ("README.md", "CONTRIBUTING.md", "findings/README.md")),
+    *sorted((ROOT / "docs").rglob("*.md")),
+]
 SHOWN = "text"
 """Language of blocks that show output or a drawing, and nothing to type."""
 LANGUAGES = ("python", "bash", "json", SHOWN)

@@ -47,7 +47,7 @@ class PageShell:
             assert known, f"nothing reads the variable {name}"
         program, *words = command.words
         name = program.rpartition("/")[2]
-        if "/" in program:
+        if "/" in program and not (ROOT / program).is_file():
             self._made(program)
         assert name in CHECKS, f"{name}: no check for this program in tests/support/page_shell.py"
         CHECKS[name](self, words)
@@ -108,6 +108,10 @@ class PageShell:
 
     def bash(self, words: Sequence[str]) -> None:
         assert (ROOT / words[0]).is_file(), words[0]
+
+    def findings(self, words: Sequence[str]) -> None:
+        for word in words:
+            assert (ROOT / f"findings/{word}.sh").is_file(), word
 
     def loop(self, words: Sequence[str]) -> None:
         assert words[1] == "in"
@@ -263,6 +267,7 @@ CHECKS: dict[str, Callable[[PageShell, Sequence[str]], None]] = {
     "python3": PageShell.python,
     "bash": PageShell.bash,
     "for": PageShell.loop,
+    "run_all.sh": PageShell.findings,
     "colcon": PageShell.colcon,
     "roslaunch": PageShell.roslaunch,
     "rostopic": PageShell.rostopic,

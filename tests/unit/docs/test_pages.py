@@ -25,6 +25,7 @@ SOURCES = [
     *PAGES,
 ]
 FENCE = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INLINE = re.compile(r"`((?:s2robot|train-policy) [a-z][^`\n]*)`")
 ANY_LINK = re.compile(r"\]\(([^()\s]+)\)")
 GROUPS = ("policy", "budget", "recipe")
 
@@ -90,7 +91,9 @@ def test_python_blocks_import_what_there_is(path: Path) -> None:
 
 def commands(path: Path) -> Iterator[list[str]]:
     """The words of each `s2robot` command of a page, without the program's name."""
-    for block in blocks(path, "bash"):
+    history = path.name == "CHANGELOG.md"  # which names old flags too
+    inline = [] if history else INLINE.findall(path.read_text(encoding="utf-8"))
+    for block in (*blocks(path, "bash"), *inline):
         for line in block.replace("\\\n", " ").splitlines():
             words = shlex.split(line, comments=True)
             if words and words[0] == "train-policy":

@@ -19,7 +19,7 @@ from support.page_files import FOLLOWED, MODULES, PREPARED, fill, make_cards_sma
 from support.page_shell import PageShell
 from support.paths import ROOT
 
-SHAPE = re.compile(r"#.*?(\((?:\d+|[A-Z])(?:, (?:\d+|[A-Z]))*,?\))(?: (float32|uint8|int64)\b)?")
+SHAPE = re.compile(r"#\s+(\((?:\d+|[A-Z])(?:, (?:\d+|[A-Z]))*,?\))(?: (float32|uint8|int64)\b)?")
 VALUE = re.compile(r"#\s+(\(\(.*\)|[A-Z]\w+\(.*\))$")
 WITH_BLOCKS = [path for path in PAGES if page_blocks(path)]
 

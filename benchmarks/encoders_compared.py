@@ -9,7 +9,7 @@ by episode, from the rows that it keeps. The shipped encoder against the one tha
     s2robot pretrain out=runs/vitt
     s2robot pretrain out=runs/segments segments_weight=1.0 views=204800
     s2robot probe file:runs/first/s2r-vitt16-128.json file:runs/segments/encoder.json \\
-        random/vitt16-128 file:runs/vitt/encoder.json --scales 1 --task localisation \\
+        random/vitt16-128 file:runs/vitt/encoder.json --scales '[1]' --task localization \\
         --episodes 260 --resets 1200 --runtime openvino --out runs/probes-old-new
     python benchmarks/encoders_compared.py runs/probes-old-new
 """

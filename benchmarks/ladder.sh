@@ -16,12 +16,12 @@ for size in "${sizes[@]}"; do
 done
 joined=$(IFS=,; echo "${cards[*]}")
 
-s2robot probe "${cards[@]}" --scales 1 1,2 1,2,3 --level "$level" --out "$out/probes"
+s2robot probe "${cards[@]}" --scales '[1]' '[1,2]' '[1,2,3]' --level "$level" --out "$out/probes"
 if ((${#cards[@]} > 1)); then
   reference=()
   if ((${#cards[@]} > 2)); then reference=(--reference "${cards[2]}"); fi
   s2robot reconstruct --source "${cards[0]}" --target "${cards[1]}" "${reference[@]}" \
-    --scales 1 1,2 1,2,3 --frames "pick-cube/$level" --count 1200 --per-place --out "$out/reconstruct"
+    --scales '[1]' '[1,2]' '[1,2,3]' --frames "pick-cube/$level" --count 1200 --per-place --out "$out/reconstruct"
 fi
 s2robot sweep encoder="$joined" 'scales=[1],[1,2],[1,2,3]' seed=0,1,2 level="$level" \
   runs_dir="$out/sweep"

@@ -172,6 +172,9 @@ NAMES: dict[str, dict[str, str]] = {
     "pretrain_sources": {
         "open_pool": "open_dataset",
     },
+    "pretrain_machine": {
+        "cpu_flags": "utils.provenance:cpu_flags",
+    },
     "probes.intervals": {
         "LocalisationError": "LocalizationError",
     },
@@ -210,6 +213,9 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "rollout": {
         "Pilot": "Agent",
+    },
+    "runtimes.choice": {
+        "milliseconds_of": "runtimes.measurement:milliseconds_of",
     },
     "side_by_side": {
         "SideBySide": "Generalization",

@@ -54,6 +54,8 @@ class PrecisionWarning(UserWarning):
 def unknown(kind: str, value: object, allowed: Iterable[str]) -> ValueError:
     """Return the error for an unknown name, with the names that are allowed and the nearest one.
 
+    The nearest one comes first where many are allowed.
+
     Args:
         kind: what the name stands for, such as "level".
         value: the name seen.
@@ -66,7 +68,11 @@ def unknown(kind: str, value: object, allowed: Iterable[str]) -> ValueError:
     names = sorted(str(name) for name in allowed)
     near = difflib.get_close_matches(str(value), names, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return ValueError(f"unknown {kind} {value!r}; available: {', '.join(names)}{hint}")
+    before, after = (hint, "") if len(names) > _FEW_NAMES else ("", hint)
+    return ValueError(f"unknown {kind} {value!r}{before}; available: {', '.join(names)}{after}")
+
+
+_FEW_NAMES = 12
 
 
 def install_command(extra: str) -> str:

@@ -25,7 +25,7 @@ _EXAMPLES = """\
 examples:
   s2robot export s2r-vitt16-128 --scales '[1,2]' --readout spatial_softmax --frame 480x640 \\
       --out encoder.onnx --half
-  s2robot export --policy runs/cells/NAME/policy.safetensors --frame 480x640 --out encoder.onnx
+  s2robot export --policy runs/cells/NAME/policy.safetensors --frame 480x640 --out policy.onnx
   s2robot export r3m-resnet50 --frame 720x1280 --geometry full --out r3m.onnx
 """
 

@@ -168,7 +168,7 @@ VERBS = {
             "Export an encoder, preprocessing included, as one checked ONNX file.",
             (
                 "s2robot export s2r-vitt16-128 --scales '[1,2]' --frame 480x640 --out encoder.onnx",
-                "s2robot export --policy policy.safetensors --frame 480x640 --out encoder.onnx",
+                "s2robot export --policy policy.safetensors --frame 480x640 --out policy.onnx",
             ),
             "s2robot.cli.export:main",
             hydra=False,

@@ -19,7 +19,13 @@ from s2robot.encoder.nonfinite import all_finite, non_finite
 from s2robot.encoder.regions import Region
 from s2robot.encoder.scale_layout import ScaleLayout, aspect_tilings
 from s2robot.encoder.single_frame import SingleFrame
-from s2robot.encoder.spec import RENAMED, EncoderOptions, EncoderSpec, scale_set
+from s2robot.encoder.spec import (
+    RENAMED,
+    EncoderOptions,
+    EncoderSpec,
+    check_option_names,
+    scale_set,
+)
 from s2robot.encoder.streaming import FrameStream
 from s2robot.encoder.tile_encoder import TileEncoder
 from s2robot.encoder.tile_selection import SelectiveEncoder
@@ -45,6 +51,16 @@ class FrameEncoder(TileEncoder):
         >>> tuple(encoder(frames).shape)
         (2, 384)
     """
+
+    def __repr__(self) -> str:
+        """Describe the encoder in one line; ``encoder.backbone`` has its layers."""
+        spec = self.layout.spec
+        scales = ",".join(f"{scale:g}" for scale in spec.scales)
+        return (
+            f"FrameEncoder({spec.backbone!r}, scales [{scales}], readout {spec.readout}, "
+            f"{self.embedding_dim} values a frame, {spec.dtype}, runtime {self.runtime.name}, "
+            f"{self.device})"
+        )
 
     @classmethod
     @renamed_keywords(RENAMED)
@@ -118,6 +134,7 @@ class FrameEncoder(TileEncoder):
             ValueError: no such module is known.
             MismatchError: the module is not the named backbone.
         """
+        check_option_names(options)
         backbone = backbone_from_module(module, name)
         content: dict[str, Any] = {"scales": scale_set(scales), "readout": readout, **options}
         content["dtype"] = resolve_dtype(options.get("dtype", "auto"), device, readout)
@@ -358,6 +375,7 @@ def spec_of(
     Raises:
         ValueError: a name or an option is unknown, or they do not go together.
     """
+    check_option_names(options)
     card = get_card(name, weights)
     content: dict[str, Any] = {"scales": scale_set(scales), "readout": readout, **options}
     content["dtype"] = resolve_dtype(options.get("dtype", "auto"), device, readout)

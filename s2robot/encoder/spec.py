@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any, TypedDict, cast
@@ -12,7 +12,7 @@ from typing import Any, TypedDict, cast
 from s2robot.backbones.intermediate_layers import LAYER_MERGES
 from s2robot.encoder import readout as readouts
 from s2robot.encoder.options import option, options_of
-from s2robot.errors import MismatchError
+from s2robot.errors import MismatchError, unknown
 from s2robot.multiscale import check_index
 from s2robot.preprocessing.image_pyramid import GEOMETRIES
 from s2robot.utils.deprecation import renamed_keywords
@@ -163,6 +163,26 @@ class EncoderOptions(TypedDict, total=False):
 
 ENCODER_OPTIONS = options_of(EncoderChoice)
 """Description of each option by name."""
+
+
+def check_option_names(names: Iterable[str]) -> None:
+    """Raise an error for a keyword that is no option of an encoder.
+
+    Args:
+        names: of the keywords given.
+
+    Raises:
+        TypeError: a name is unknown; the nearest one is named.
+
+    Examples:
+        >>> check_option_names(["geometri"])
+        Traceback (most recent call last):
+        TypeError: unknown option 'geometri'...did you mean 'geometry'...available: ...device, dtype, ...
+    """  # noqa: E501
+    for name in names:
+        if name not in ENCODER_OPTIONS:
+            taken = [*ENCODER_OPTIONS, "weights", "device", "runtime"]
+            raise TypeError(unknown("option", name, taken).args[0])
 
 
 @dataclass(frozen=True)

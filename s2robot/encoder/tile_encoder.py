@@ -25,7 +25,7 @@ from s2robot.runtimes import (
     make_runtime,
     warn_if_slow,
 )
-from s2robot.utils.devices import resolve_device
+from s2robot.utils.devices import present_device
 
 
 class TileEncoder(nn.Module):
@@ -83,7 +83,7 @@ class TileEncoder(nn.Module):
         self.token_model = TokenModel(backbone, self.layout.pooling, spec.layers, spec.layers_merge)
         self.calibrations: tuple[str, ...] = ()
         """Identities of the int8 calibrations that were made with this encoder."""
-        self.to(resolve_device(device)).eval()
+        self.to(present_device(device)).eval()
         self.use_runtime(runtime)
 
     def use_runtime(self, name: str) -> Self:

@@ -22,7 +22,7 @@ from s2robot.policies.dataset import TrajectoryData
 from s2robot.training.seed_stack import SeedStack, SingleSeed
 from s2robot.training.seed_trainer import CHECKPOINT, FitResult, TrainConfig, Trainer, scalar_log
 from s2robot.training.stacked_policy import STACKABLE_KINDS
-from s2robot.utils.devices import resolve_device
+from s2robot.utils.devices import present_device
 from s2robot.utils.process_state import join_one_thread_an_operation, one_thread_an_operation
 
 OnEpoch = Callable[[int, dict[str, float]], None]
@@ -93,7 +93,7 @@ def fit_many(
     trainers: dict[int, Trainer] = {}
     for seed, config in configs.items():
         beside = next(iter(trainers.values()), None)
-        trainer = Trainer(data, policy_config, config, resolve_device(device), beside)
+        trainer = Trainer(data, policy_config, config, present_device(device), beside)
         if seed in folders and resume and (folders[seed] / CHECKPOINT).exists():
             trainer.load(folders[seed] / CHECKPOINT)
         trainers[seed] = trainer

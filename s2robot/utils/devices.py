@@ -22,6 +22,28 @@ def resolve_device(device: str | torch.device) -> torch.device:
         raise ValueError(f"device is {device!r}; allowed: auto, cpu, cuda, cuda:0, ...") from None
 
 
+def present_device(device: str | torch.device) -> torch.device:
+    """Return the device of a name, which this machine has.
+
+    Settings are read by ``resolve_device`` instead, since jobs run on other machines.
+
+    Raises:
+        ValueError: there is no such kind of device, or no such GPU here.
+
+    >>> present_device("cpu")
+    device(type='cpu')
+    """
+    found = resolve_device(device)
+    gpus = torch.cuda.device_count() if found.type == "cuda" else 0
+    if found.type == "cuda" and (found.index or 0) >= gpus:
+        listed = ", ".join(f"cuda:{number}" for number in range(gpus)) or "none"
+        raise ValueError(
+            f"device is {str(device)!r}, but PyTorch finds no such GPU here (found: {listed}); "
+            "give device cpu or auto"
+        )
+    return found
+
+
 def resolve_dtype(dtype: str, device: str | torch.device, readout: str) -> str:
     """Return the precision of a name.
 

@@ -27,6 +27,7 @@ REPLACED = {
     "verdict": {"DETAILED"},
     **{name: {"console"} for name in ("arms", "commands", "demo", "pipeline")},
     "progress": {"frames_bar"},
+    "runtimes.int8": {"folder_of"},
     "matrices": {"int16_coefficients"},
     "resampling": {"PRECISION", "coefficients", "fixed_point", "pillow_arithmetic"},
 }

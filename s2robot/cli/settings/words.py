@@ -102,7 +102,7 @@ class Words:
             return f"{word} has no value; write {_setting(known, word, value)}"
         before = self.settings[-1].partition("=") if self.settings else ("", "", "")
         if before[0] in known and is_list(known[before[0]]):
-            right = _setting(known, before[0], [before[2], word])
+            right = _setting(known, before[0], [before[2].rstrip(","), word.lstrip(",")])
             return f"{word!r} stands alone; a list is written in brackets: {right}"
         near = near_names(word, known)
         meant = f"; did you mean {near[0]}=VALUE?" if near else "."

@@ -195,6 +195,16 @@ def _(folder: Path) -> None:
             refused(lambda path=path: read_picture(path), "cannot be read", CorruptFileError)
 
 
+@row("others", "TIFF, HEIC, AVIF, JPEG 2000, ICO and the like, whatever their ending")
+def _(folder: Path) -> None:
+    image = Image.fromarray(NOISE[0])
+    for kind in ("TIFF", "ICO", "PPM", "TGA"):
+        for ending in ("png", "jpg"):
+            path = folder / f"{kind}.{ending}"
+            image.save(path, format=kind)
+            refused(lambda path=path: read_picture(path), "cannot be read", CorruptFileError)
+
+
 # ------------------------------------------------------------------------------------------ videos
 @row("video", "constant or variable rate")
 def _(folder: Path) -> None:

@@ -18,7 +18,7 @@ from torch import Tensor
 
 from s2robot.backbones.backbone import packaged_card
 from s2robot.backbones.card_files import weights_path
-from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.encoder.frame_encoder import FrameEncoder, spec_of
 from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import MismatchError
 from s2robot.multiscale import multiscale_forward
@@ -81,6 +81,20 @@ def test_interpolated_base_frames_give_the_papers_operator(
     torch.testing.assert_close(grid(frames), tokens[:, 1:].flatten(1), rtol=0, atol=1e-4)
     first = make(scales, readout="cls", **settings)
     torch.testing.assert_close(first(frames), tokens[:, 0], rtol=0, atol=1e-4)
+
+
+def test_an_encoder_is_described_in_one_line(make: Make) -> None:
+    shown = repr(make((1, 2), readout="mean"))
+    assert shown.startswith("FrameEncoder('")
+    assert "scales [1,2], readout mean, " in shown
+    assert "\n" not in shown
+
+
+def test_an_unknown_option_gets_the_nearest_one() -> None:
+    with pytest.raises(TypeError, match="unknown option 'geometri'.*did you mean 'geometry'"):
+        spec_of("s2r-vitt16-128", **{"geometri": "full"})  # pyright: ignore[reportArgumentType]
+    with pytest.raises(TypeError, match="unknown option 'scale'.*scales"):
+        spec_of("s2r-vitt16-128", **{"scale": (1, 2)})  # pyright: ignore[reportArgumentType]
 
 
 def test_native_tiles_are_cut_from_the_native_frame(make: Make) -> None:

@@ -342,7 +342,7 @@ def test_mistakes_lose_nothing(make: Make) -> None:
         ({"choose": "motoin"}, "did you mean 'motion'"),
         ({"stale": "old"}, "unknown stale"),
         ({"refresh_every": 0}, "at least 1 frame"),
-        ({"choose": "region"}, "a region is needed for choose='region'"),
+        ({"choose": "region"}, "a region is needed for choose 'region'"),
         ({"region": TOP_LEFT}, "and for nothing else"),
         ({"choose": "region", "region": (0, 0, 1.2, 1)}, "in fractions of the image"),
         ({"choose": "region", "region": (0.5, 0, 0.5, 1)}, "left < right"),
@@ -374,7 +374,7 @@ def test_bad_maps(make: Make, weights: np.ndarray, message: str) -> None:
     selective = make((1, 2)).selective(1, "attention")
     with pytest.raises(ValueError, match=message):
         selective.look_at(weights)
-    with pytest.raises(ValueError, match="look_at is for choose='attention'"):
+    with pytest.raises(ValueError, match="look_at is for choose 'attention'"):
         make((1, 2)).selective(1).look_at(np.ones((1, 4, 4)))
 
 

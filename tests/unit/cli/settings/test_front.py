@@ -292,3 +292,7 @@ def test_a_file_in_place_of_a_folder_is_one_line(
 def test_a_value_after_a_space_is_shown_with_its_name() -> None:
     with pytest.raises(SettingsError, match="level has no value; write level=easy"):
         checked_words("train", ["level", "easy"])
+
+
+def test_a_list_with_a_space_is_shown_without() -> None:
+    assert "'scales=[1,2]'" in refusal("train", "scales=[1,", "2]")

@@ -42,6 +42,7 @@ class StandIn:
 
     output_shape = (2,)
     runtime = SimpleNamespace(name="eager")
+    inference = "eager"
 
     def __init__(self, dies_at: int = 0) -> None:
         self.spec = encoder_of().spec

@@ -22,7 +22,7 @@ from torch import Tensor
 from s2robot import FrameEncoder
 from s2robot.data.frame_sources import expert_episode
 from s2robot.errors import CalibrationWarning
-from s2robot.preprocessing.image_pyramid import as_frames
+from s2robot.preprocessing.frame_input import as_frames
 from s2robot.runtimes.calibrations import kept
 from s2robot.runtimes.live_check import LiveCheck, Ranges
 from s2robot.utils.io import write_json

@@ -23,7 +23,7 @@ from s2robot.envs.levels import CAMERAS, Level, get_level
 from s2robot.envs.pick_cube_sim import LOW_DIM, STAGES, PickCubeSimulation
 from s2robot.envs.rendering import PixelLabels, RenderQuality, renderer
 from s2robot.envs.scene import build_scene, compiled_scene
-from s2robot.envs.state_checks import checked_integer, checked_options
+from s2robot.envs.state_checks import checked_options
 from s2robot.envs.visual_perturbations import (
     NOMINAL,
     Appearance,
@@ -33,6 +33,7 @@ from s2robot.envs.visual_perturbations import (
 from s2robot.errors import MismatchError, unknown
 from s2robot.utils.deprecation import moved_names
 from s2robot.utils.provenance import simulation_change
+from s2robot.utils.validation import checked_integer
 
 __all__ = ["CONTROLLERS", "CONTROL_DT_S", "STAGES", "PickCubeEnv"]
 

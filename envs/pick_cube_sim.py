@@ -18,13 +18,9 @@ from s2robot.envs.kinematics import ArmKinematics, joint_body
 from s2robot.envs.levels import Level
 from s2robot.envs.panda import ARM_JOINTS, FINGER_JOINTS, GRIPPER_ACTUATOR, PREFIX, TCP_SITE
 from s2robot.envs.scene import CUBE, HOME_JOINTS_RAD
-from s2robot.envs.state_checks import (
-    STATE_KIND,
-    checked_action,
-    checked_integer,
-    checked_state,
-)
+from s2robot.envs.state_checks import STATE_KIND, checked_action, checked_state
 from s2robot.envs.visual_perturbations import NOMINAL, draw_number
+from s2robot.utils.validation import checked_integer
 
 STAGES = ("none", "reach", "grasp", "lift", "success")
 """Progress through the task, in order."""

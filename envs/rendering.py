@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from s2robot.errors import S2RobotError, unknown
+from s2robot.utils.validation import checked_integer
 
 if TYPE_CHECKING:
     import mujoco
@@ -228,9 +229,7 @@ def _checked_camera(model: mujoco.MjModel, camera: str, height: int, width: int)
     if camera not in camera_names:
         raise unknown("camera", camera, camera_names)
     for name, size in (("height", height), ("width", width)):
-        whole = isinstance(size, (int, np.integer)) and not isinstance(size, bool)
-        if not whole or not 1 <= size <= _MAX_SIZE_PX:
-            raise ValueError(f"image {name} is {size!r}; allowed: 1 to {_MAX_SIZE_PX} px, whole")
+        checked_integer(f"image {name} [px]", size, 1, _MAX_SIZE_PX)
     return camera_names.index(camera)
 
 

@@ -8,7 +8,6 @@ Each raises before anything has changed, so that a refused value leaves the epis
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -145,25 +144,3 @@ def checked_options(options: Mapping[str, Any] | None, allowed: Sequence[str]) -
         if name not in allowed:
             raise unknown("option of reset", name, allowed)
     return dict(options)
-
-
-def checked_integer(name: str, value: Any, low: int, high: int | None = None) -> int:
-    """Return an integer in a range; numpy's integers are taken, booleans are not.
-
-    Args:
-        name: of the value, with its unit in brackets where it has one.
-        value: to check.
-        low: the smallest allowed.
-        high: the largest allowed; None for no limit.
-
-    Raises:
-        ValueError: it is not an integer, or out of range.
-    """
-    allowed = f"an integer of {low} or more" if high is None else f"an integer of {low} to {high}"
-    try:
-        number = operator.index(value)
-    except TypeError:
-        number = None
-    if number is None or isinstance(value, bool) or number < low or number > (high or number):
-        raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
-    return number

@@ -18,7 +18,7 @@ from rich.text import Text
 from s2robot.cli.help import help_of
 from s2robot.cli.settings.flags import CommandParser
 from s2robot.envs.levels import LEVELS
-from s2robot.utils.config import override
+from s2robot.utils.command_lines import override
 from s2robot.utils.console import OUTPUT
 from s2robot.utils.progress import duration
 

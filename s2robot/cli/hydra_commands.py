@@ -17,7 +17,8 @@ from s2robot.cli.renamed_keys import with_new_keys
 from s2robot.cli.settings.front import checked_words
 from s2robot.cli.settings.jobs import by_dataclass, plain, run_job, train_job
 from s2robot.cli.settings.words import Words
-from s2robot.utils.config import command, from_config, override
+from s2robot.utils.command_lines import command, override
+from s2robot.utils.config import from_config
 from s2robot.utils.console import MESSAGES, OUTPUT
 from s2robot.utils.io import write_json
 

@@ -31,8 +31,8 @@ from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.envs.levels import get_level
 from s2robot.stats.intervals import Interval
 from s2robot.utils.console import OUTPUT, make_console
-from s2robot.utils.html import GRAY, MARKERS, PALETTE
 from s2robot.utils.io import atomic_path, write_json
+from s2robot.utils.plotting import GRAY, MARKERS, PALETTE
 from s2robot.utils.provenance import provenance
 
 TOKENS_A_CHANNEL = 10

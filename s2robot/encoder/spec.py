@@ -17,6 +17,7 @@ from s2robot.multiscale import check_index
 from s2robot.preprocessing.image_pyramid import GEOMETRIES
 from s2robot.utils.deprecation import renamed_keywords
 from s2robot.utils.io import digest_of
+from s2robot.utils.validation import numbers_in
 
 INPUT_MODES = ("native", "interpolate")
 DTYPES = ("float32", "bfloat16")
@@ -63,7 +64,7 @@ def scale_set(scales: Any) -> tuple[Any, ...]:
         return found
     text = ",".join(map(str, found))
     try:
-        return tuple(float(part) for part in text.strip("()[] ").split(","))
+        return numbers_in(text)
     except ValueError:
         raise ValueError(
             f"scales are {text!r}; allowed: a list of numbers, such as [1,2]"

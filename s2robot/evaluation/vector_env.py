@@ -17,8 +17,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from s2robot.envs.pick_cube import PickCubeEnv
-from s2robot.envs.state_checks import checked_integer
 from s2robot.errors import S2RobotError
+from s2robot.utils.validation import checked_integer
 
 WATCHDOG_S = 300.0
 """A worker without an answer for this long counts as hung, as happens with software renderers."""
@@ -109,7 +109,7 @@ class InProcessVectorEnv:
 
     def reset(self, states: np.ndarray) -> VectorStep:
         """Start every environment from its row of `states` (B, D)."""
-        _check_states(self._envs[0], states, len(self._envs))
+        _check_rows("state", states, len(self._envs), self._envs[0].check_state)
         return self._gather(
             lambda: [
                 env.reset(seed=0, options={"state": state})
@@ -124,7 +124,7 @@ class InProcessVectorEnv:
             results = (env.step(a) for env, a in zip(self._envs, actions, strict=True))
             return [(obs, info) for obs, _, _, _, info in results]
 
-        _check_actions(self._envs[0], actions, len(self._envs))
+        _check_rows("action", actions, len(self._envs), self._envs[0].check_action)
         return self._gather(advance)
 
     def close(self) -> None:
@@ -151,30 +151,25 @@ class InProcessVectorEnv:
         )
 
 
-def _check_states(env: PickCubeEnv, states: np.ndarray, count: int) -> None:
-    """Refuse states of another number than `count`, and any that `env` would refuse."""
-    if np.ndim(states) != 2 or len(states) != count:
-        raise ValueError(
-            f"states have shape {np.shape(states)}; allowed: one state for each of the {count} "
-            f"environments, ({count}, D)"
-        )
-    for index, state in enumerate(states):
-        try:
-            env.check_state(state)
-        except ValueError as error:
-            raise ValueError(f"environment {index}: {error}") from None
+def _check_rows(
+    name: str, rows: np.ndarray, count: int, check: Callable[[np.ndarray], None]
+) -> None:
+    """Refuse rows of another number than `count`, and any that `check` refuses.
 
-
-def _check_actions(env: PickCubeEnv, actions: np.ndarray, count: int) -> None:
-    """Refuse actions of another number than `count`, and any that `env` would refuse."""
-    if np.ndim(actions) != 2 or len(actions) != count:
+    Args:
+        name: of one row, "state" or "action".
+        rows: one for each environment.
+        count: number of environments.
+        check: raises a ValueError for a wrong row.
+    """
+    if np.ndim(rows) != 2 or len(rows) != count:
         raise ValueError(
-            f"actions have shape {np.shape(actions)}; allowed: one action for each of the {count} "
-            f"environments, ({count}, A)"
+            f"{name}s have shape {np.shape(rows)}; allowed: one {name} for each of the {count} "
+            f"environments, ({count}, length of one)"
         )
-    for index, action in enumerate(actions):
+    for index, row in enumerate(rows):
         try:
-            env.check_action(action)
+            check(row)
         except ValueError as error:
             raise ValueError(f"environment {index}: {error}") from None
 
@@ -236,12 +231,12 @@ class SubprocessVectorEnv:
 
     def reset(self, states: np.ndarray) -> VectorStep:
         """Start every environment from its row of `states` (B, D)."""
-        _check_states(self._checker, states, self._count)
+        _check_rows("state", states, self._count, self._checker.check_state)
         return self._everywhere("reset", states)
 
     def step(self, actions: np.ndarray) -> VectorStep:
         """Carry out each environment's row of `actions` (B, A)."""
-        _check_actions(self._checker, actions, self._count)
+        _check_rows("action", actions, self._count, self._checker.check_action)
         return self._everywhere("step", actions)
 
     def close(self) -> None:

@@ -16,7 +16,7 @@ from s2robot.errors import S2RobotError
 from s2robot.evaluation.identity import RECORD_FORMAT
 from s2robot.experiments.sequential_sweep import FILE as SEQUENTIAL
 from s2robot.experiments.settings import POLICY, TRAINING
-from s2robot.utils.config import command
+from s2robot.utils.command_lines import command
 
 NOT_DESCRIBED = (
     f"no {TRAINING} of this policy lies beside its file, so its training is not known. Repeat the "

@@ -159,14 +159,7 @@ def read_sequential(folder: str | Path) -> tuple[list[SequentialResults], list[t
             if results.content.get("format") != FORMAT:
                 raise ValueError(f"format {results.content.get('format')}, not {FORMAT}")
             _ = results.pairs, results.metric
-        except (
-            OSError,
-            ValueError,
-            LookupError,
-            TypeError,
-            AttributeError,
-            RecursionError,
-        ) as error:
+        except _UNREADABLE as error:
             unusable.append((path, f"{type(error).__name__}: {error}"))
         else:
             found.append(results)

@@ -22,7 +22,7 @@ from s2robot.reporting.generalization import Generalization
 from s2robot.reporting.label_placement import band_labels, keep_best, obstacles, point_labels
 from s2robot.reporting.report import distinction
 from s2robot.reporting.run_results import ComparisonGroup, VariantResults
-from s2robot.utils.html import DODGE, GRAY, MARKERS, PALETTE
+from s2robot.utils.plotting import DODGE, GRAY, MARKERS, PALETTE
 from s2robot.utils.process_state import one_at_a_time
 
 INK = "#16181d"

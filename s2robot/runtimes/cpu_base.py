@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import threading
+from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -38,7 +39,7 @@ def require_cpu(runtime: str, model: TokenModel) -> None:
         )
 
 
-class ProcessorRuntime:
+class ProcessorRuntime(ABC):
     """A runtime that makes a graph for each tile size when it first meets one.
 
     Any thread may call it.
@@ -71,10 +72,10 @@ class ProcessorRuntime:
     def _seen_changes(self) -> tuple[tuple[int, int], ...]:
         return changes_of([*self.model.parameters(), *self.model.buffers()])
 
+    @abstractmethod
     def make(self, shape: tuple[int, int]) -> Callable[[Tensor], Tensor]:
         """Return the graph for tiles of ``shape`` (h, w) [px].
 
         Raises:
             RuntimeFailedError: the model cannot be taken over, or gives other numbers.
         """
-        raise NotImplementedError

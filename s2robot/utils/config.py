@@ -6,10 +6,10 @@ it, with the value seen and what is allowed.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import math
 import re
-import shlex
 import types
 import typing
 from collections.abc import Callable, Collection, Mapping
@@ -19,13 +19,12 @@ from typing import Any, TypeVar, Union
 from omegaconf import DictConfig, OmegaConf
 
 from s2robot.errors import unknown
+from s2robot.utils.validation import numbers_in
 
 T = TypeVar("T")
 
 MISSING = "???"
 """A mandatory setting without a value, as Hydra writes it."""
-_PLAIN = re.compile(r"[A-Za-z0-9_./@+-]+")
-"""Values that Hydra reads without quotes."""
 _UNIONS = (Union, types.UnionType)
 
 
@@ -190,7 +189,8 @@ def _tuple(kind: Any, value: Any, name: str) -> tuple[Any, ...]:
     items = typing.get_args(kind)
     endless = items[-1] is Ellipsis
     if isinstance(value, str) and items[0] in (int, float):
-        value = _numbers(value)
+        with contextlib.suppress(ValueError):
+            value = [int(number) if number.is_integer() else number for number in numbers_in(value)]
     elif endless and isinstance(value, (str, int, float, Path)):
         value = [value]
     if not isinstance(value, (list, tuple)) or not (endless or len(value) == len(items)):
@@ -200,15 +200,6 @@ def _tuple(kind: Any, value: Any, name: str) -> tuple[Any, ...]:
         return tuple(converted(each, v, name) for each, v in zip(kinds, value, strict=True))
     except ValueError:
         raise _wrong(name, value, kind) from None
-
-
-def _numbers(text: str) -> Any:
-    """Return the numbers of "1,2", "[1,2]" or "(1, 2)"; the text itself where it holds others."""
-    try:
-        found = [float(part) for part in text.strip("()[] ").split(",")]
-    except ValueError:
-        return text
-    return [int(number) if number.is_integer() else number for number in found]
 
 
 def _dataclass(cls: type[T], value: Any, name: str) -> T:
@@ -254,43 +245,3 @@ def in_users_words(message: str, fields: Collection[str], name: str) -> str:
     if message.startswith(named):
         return f"{name}.{message}"
     return f"{name}.{named}: {message}"
-
-
-def override(name: str, value: str | Path) -> str:
-    """Return ``NAME=VALUE`` for Hydra, which needs quotes around brackets, commas, "=" and others.
-
-    Args:
-        name: of the setting.
-        value: a path or other text.
-
-    Examples:
-        >>> override("out", "runs/a-b_1"), override("out", "runs[1]/a,b")
-        ('out=runs/a-b_1', 'out="runs[1]/a,b"')
-    """
-    text = str(value)
-    return f"{name}={text if _PLAIN.fullmatch(text) else quoted(text)}"
-
-
-def quoted(text: str) -> str:
-    r"""Return a text in quotes, in which Hydra reads no letter as one of its own.
-
-    Examples:
-        >>> print(quoted('epoch=3/a"b'))
-        "epoch=3/a\"b"
-    """
-    escaped = re.sub(r'(\\*)("|$)', lambda m: 2 * m[1] + "\\" * bool(m[2]) + m[2], text)
-    return f'"{escaped}"'
-
-
-def command(verb: str, **settings: str | Path) -> str:
-    """Return a command that a shell and Hydra read as it is meant, to be copied.
-
-    Args:
-        verb: such as "eval".
-        settings: paths and other text by name.
-
-    Examples:
-        >>> print(command("eval", checkpoint="runs[1]/policy.safetensors"))
-        s2robot eval 'checkpoint="runs[1]/policy.safetensors"'
-    """
-    return shlex.join(["s2robot", verb, *(override(*each) for each in settings.items())])

@@ -1,12 +1,14 @@
-"""Checks of configuration dataclasses, each with one wording of its error message.
+"""Checks of settings and arguments, each with one wording of its error message.
 
-A dataclass calls them in ``__post_init__`` with itself and the names of the fields to check.
+A dataclass calls those named ``require`` in ``__post_init__`` with itself and the names of the
+fields to check.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import math
+import operator
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
@@ -91,6 +93,44 @@ def require_integers(config: object, least: int, *names: str) -> None:
         value = getattr(config, name)
         if not isinstance(value, int) or isinstance(value, bool) or value < least:
             raise ValueError(f"{name} is {value!r}; allowed: an integer of {least} or more")
+
+
+def checked_integer(name: str, value: Any, low: int, high: int | None = None) -> int:
+    """Return an integer in a range; numpy's integers are taken, booleans are not.
+
+    Args:
+        name: of the value, with its unit in brackets where it has one.
+        value: to check.
+        low: the smallest allowed.
+        high: the largest allowed; None for no limit.
+
+    Raises:
+        ValueError: it is not an integer, or out of range.
+    """
+    allowed = f"an integer of {low} or more" if high is None else f"an integer of {low} to {high}"
+    try:
+        number = operator.index(value)
+    except TypeError:
+        number = None
+    if number is None or isinstance(value, bool) or number < low or number > (high or number):
+        raise ValueError(f"{name} is {value!r}; allowed: {allowed}")
+    return number
+
+
+def numbers_in(text: str) -> tuple[float, ...]:
+    """Return the numbers of a list that is written as text.
+
+    Args:
+        text: with commas, in brackets or without.
+
+    Raises:
+        ValueError: it holds something else than numbers.
+
+    Examples:
+        >>> numbers_in("[1,2]"), numbers_in("1, 2")
+        ((1.0, 2.0), (1.0, 2.0))
+    """
+    return tuple(float(part) for part in text.strip("()[] ").split(","))
 
 
 def require_below_one(config: object, *names: str) -> None:

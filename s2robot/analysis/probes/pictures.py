@@ -27,8 +27,8 @@ from s2robot.analysis.probes.study import (
 )
 from s2robot.analysis.probes.tasks import Measure, Task, get_task
 from s2robot.envs.segmentation import SEGMENTS
-from s2robot.utils.html import DODGE, GRAY, PALETTE
 from s2robot.utils.io import atomic_path
+from s2robot.utils.plotting import DODGE, GRAY, PALETTE
 from s2robot.utils.records import read_array
 
 SEGMENT_COLORS = ("#d5d9de", "#c8ab86", "#3d6fb4", "#f0b429", "#d62728")

@@ -27,7 +27,7 @@ class Source:
     """True for the still larger model that the others are divided by, as a ratio."""
 
     def __post_init__(self) -> None:
-        have = self.encoder.spec.scales
+        have = self.encoder.layout.spec.scales
         for scales in self.scale_sets:
             if not scales or len(set(scales)) < len(scales) or not set(scales) <= set(have):
                 raise ValueError(f"scales {scales} must be different ones of {self.name}'s {have}")
@@ -35,7 +35,7 @@ class Source:
     @property
     def width(self) -> int:
         """Number of channels of one scale."""
-        return self.total_width // len(self.encoder.spec.scales)
+        return self.total_width // len(self.encoder.layout.spec.scales)
 
     @property
     def total_width(self) -> int:
@@ -44,7 +44,7 @@ class Source:
 
     def channels(self, scales: Sequence[float]) -> np.ndarray:
         """Return the indices of the channels of some scales."""
-        first = [self.encoder.spec.scales.index(scale) * self.width for scale in scales]
+        first = [self.encoder.layout.spec.scales.index(scale) * self.width for scale in scales]
         return np.concatenate([np.arange(start, start + self.width) for start in first])
 
     def gflops(self, scales: Sequence[float]) -> float:
@@ -101,7 +101,7 @@ def common_grid(encoders: Sequence[FrameEncoder]) -> tuple[int, int] | None:
         MismatchError: the encoders have different readouts, or a geometry other than "full".
     """
     stages = {encoder.layout.pooling for encoder in encoders}
-    geometries = {encoder.spec.geometry for encoder in encoders}
+    geometries = {encoder.layout.spec.geometry for encoder in encoders}
     if len(stages) > 1 or geometries != {"full"}:
         raise MismatchError(
             f"encoders can be compared only with the same readout and geometry 'full'; "

@@ -18,7 +18,8 @@ from s2robot.cli.settings.names import is_list, unknown_setting
 from s2robot.cli.settings.schema import SettingsError, groups_of, nested_dataclass, settings_of
 from s2robot.cli.settings.words import Words
 from s2robot.errors import unknown
-from s2robot.utils.config import allowed_values, converted, quoted
+from s2robot.utils.command_lines import quoted
+from s2robot.utils.config import allowed_values, converted
 
 _PREFIX = re.compile(r"^(\+\+|\+|~)?")
 

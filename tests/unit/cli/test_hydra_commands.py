@@ -15,7 +15,7 @@ from s2robot.cli import hydra_commands
 from s2robot.cli.hydra_commands import expand, sweep_begin, sweep_finish, sweep_run, train
 from s2robot.cli.main import main
 from s2robot.experiments import pipeline
-from s2robot.utils.config import command, override
+from s2robot.utils.command_lines import command, override
 from s2robot.utils.io import read_json, write_json
 
 FOLDER = "a long folder/" + 12 * "runs[1]/" + "[bold]"

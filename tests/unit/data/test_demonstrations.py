@@ -1,13 +1,8 @@
-"""Collection, the data set on disk, and frames rendered from its states."""
+"""The data set on disk: its layout, its identity, and every damage of it."""
 
 from __future__ import annotations
 
 import json
-import os
-import signal
-import subprocess
-import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -16,21 +11,10 @@ import h5py
 import numpy as np
 import pytest
 from support.damage import attempt, mutations
-from support.other_pictures import OTHER_PICTURES
 
-from s2robot.data import collection
-from s2robot.data.collection import CollectConfig, collect
 from s2robot.data.demonstrations import Demonstrations
-from s2robot.data.rendered_frames import CameraConfig, RenderedFrames
-from s2robot.envs.levels import get_level
 from s2robot.envs.pick_cube import PickCubeEnv
-from s2robot.errors import CorruptFileError, MismatchError
-
-
-@pytest.fixture(scope="module")
-def demos(tmp_path_factory) -> Demonstrations:
-    out = tmp_path_factory.mktemp("demos") / "easy.hdf5"
-    return collect(CollectConfig(level="easy", episodes=4, out=out, valid_share=0.25))
+from s2robot.errors import CorruptFileError
 
 
 def opened(path: Path, mode: Literal["r", "r+"] = "r") -> Any:
@@ -61,21 +45,6 @@ def test_robomimic_reads_it(demos):
     assert meta["env_kwargs"]["level"] == "easy"
 
 
-def test_every_demonstration_ends_with_the_cube_up(demos):
-    assert all(episode.success[-1] for episode in demos.episodes)
-    assert [len(demos.train_episodes), len(demos.valid_episodes)] == [3, 1]
-
-
-def test_labels_are_clean_and_execution_is_noisy(demos):
-    from s2robot.envs.expert import ScriptedExpert
-
-    episode = demos.episodes[0]
-    expert = ScriptedExpert(PickCubeEnv(**demos.env_kwargs).level)
-    obs = {key: value[3] for key, value in episode.obs.items()}
-    np.testing.assert_allclose(episode.actions[3], expert.action(obs), atol=1e-6)
-    assert any(not np.array_equal(e.actions, e.executed) for e in demos.episodes)
-
-
 def test_states_replay_to_the_recorded_observations(demos):
     env = PickCubeEnv(**demos.env_kwargs)
     episode = demos.episodes[1]
@@ -83,152 +52,6 @@ def test_states_replay_to_the_recorded_observations(demos):
     for t, action in enumerate(episode.executed):
         obs = env.step(action)[0]
         np.testing.assert_array_equal(obs["joint_pos"], episode.obs["joint_pos"][t + 1])
-
-
-def test_collecting_again_takes_the_file_up(demos):
-    before = demos.path.stat().st_mtime_ns
-    again = collect(CollectConfig(level="easy", episodes=4, out=demos.path, valid_share=0.25))
-    assert again.digest == demos.digest
-    assert demos.path.stat().st_mtime_ns == before
-
-
-def test_a_collection_is_found_again_with_its_environment_spelled_otherwise(demos):
-    own = {"horizon": get_level("easy").horizon, "quality": {}}
-    settings = {"level": "easy", "episodes": 4, "out": demos.path, "valid_share": 0.25}
-    assert collect(CollectConfig(**settings, env=own)).digest == demos.digest
-    with pytest.raises(MismatchError, match="give another out="):
-        collect(CollectConfig(**settings, env={"horizon": own["horizon"] + 1}))
-
-
-def test_a_folder_in_place_of_a_file_is_named_and_nothing_is_written_beside_it(tmp_path):
-    folder = tmp_path / "folder"
-    folder.mkdir()
-    with pytest.raises(ValueError, match="folder is a folder; name a file"):
-        collect(CollectConfig(level="easy", episodes=2, out=folder))
-    with pytest.raises(ValueError, match="folder is a folder; give a file"):
-        Demonstrations(folder)
-    assert list(tmp_path.rglob("*")) == [folder]
-
-
-def test_other_settings_are_refused(demos):
-    with pytest.raises(MismatchError, match="give another out="):
-        collect(CollectConfig(level="easy", episodes=5, out=demos.path))
-
-
-def another_mujoco(monkeypatch, version: str) -> None:
-    for module in ("data.collection", "utils.provenance"):
-        monkeypatch.setattr(f"s2robot.{module}.versions", lambda: {"mujoco": version})
-
-
-def recorded(demos: Demonstrations, path: Path, version: str) -> Path:
-    """Return a copy whose record names another release of MuJoCo."""
-    path.write_bytes(demos.path.read_bytes())
-    with h5py.File(path, "r+") as file:
-        meta = json.loads(file["data"].attrs["s2robot"])  # type: ignore[arg-type]
-        meta["provenance"]["versions"]["mujoco"] = version
-        file["data"].attrs["s2robot"] = json.dumps(meta)
-    return path
-
-
-def test_a_file_of_a_mujoco_that_differs_is_not_taken_for_a_collection(
-    demos, tmp_path, monkeypatch
-):
-    another_mujoco(monkeypatch, "3.17.0")
-    settings = CollectConfig(level="easy", episodes=4, out=tmp_path / "a", valid_share=0.25)
-    recorded(demos, tmp_path / "a", "3.14.0")
-    with pytest.raises(MismatchError, match=r"3\.14\.0 and 3\.17\.0 differ .3\.15\.0: damping"):
-        collect(settings)
-    recorded(demos, tmp_path / "a", "3.15.0")
-    assert collect(settings).digest == demos.digest
-
-
-def test_an_interrupted_collection_is_not_continued_by_a_mujoco_that_differs(tmp_path, monkeypatch):
-    settings = CollectConfig(level="easy", episodes=2, out=tmp_path / "a")
-    folder = tmp_path / "a.parts"
-    folder.mkdir()
-    another_mujoco(monkeypatch, "3.11.0")
-    collection._claim(folder, settings)
-    collection._claim(folder, settings)
-    another_mujoco(monkeypatch, "3.17.0")
-    with pytest.raises(MismatchError, match=r"3\.11\.0 and 3\.17\.0 differ .*Delete the folder"):
-        collect(settings)
-    (folder / "made_with.json").unlink()
-    with pytest.raises(MismatchError, match=r"of an unknown version and 3\.17\.0"):
-        collect(settings)
-    assert not settings.path.exists()
-
-
-def test_an_interrupted_collection_is_not_continued_by_code_that_simulates_otherwise(
-    tmp_path, monkeypatch
-):
-    settings = CollectConfig(level="easy", episodes=2, out=tmp_path / "a")
-    (tmp_path / "a.parts").mkdir()
-    collection._claim(tmp_path / "a.parts", settings)
-    monkeypatch.setattr(collection, "RESULTS_VERSION", -1)
-    with pytest.raises(MismatchError, match="this release of s2robot simulates otherwise"):
-        collect(settings)
-
-
-@pytest.mark.process
-@pytest.mark.slow
-def test_a_killed_collection_resumes_to_the_same_data(demos, tmp_path):
-    out = tmp_path / "easy.hdf5"
-    words = ["collect", "level=easy", "episodes=4", f"out={out}", "valid_share=0.25"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "s2robot.cli.main", *words], stdout=subprocess.DEVNULL
-    )
-    parts = out.with_name(out.name + ".parts")
-    deadline = time.monotonic() + 120
-    while len(list(parts.glob("attempt_*.npz"))) < 2 and time.monotonic() < deadline:
-        time.sleep(0.005)
-    os.kill(process.pid, signal.SIGKILL)
-    process.wait()
-    assert not out.exists()
-    assert len(list(parts.glob("attempt_*.npz"))) >= 2
-    resumed = collect(CollectConfig(level="easy", episodes=4, out=out, valid_share=0.25))
-    assert resumed.digest == demos.digest
-    assert not parts.exists()
-
-
-def test_a_damaged_part_of_a_killed_collection_is_recorded_again(demos, tmp_path, monkeypatch):
-    config = CollectConfig(level="easy", episodes=4, out=tmp_path / "easy.hdf5", valid_share=0.25)
-    parts = stopped_before_the_file(config, monkeypatch)
-    part = parts / "attempt_00001.npz"
-    part.write_bytes(part.read_bytes()[:-40])
-    with pytest.warns(UserWarning, match=r"attempt_00001\.npz is damaged .* recorded again now"):
-        assert collect(config).digest == demos.digest
-
-
-def test_parts_without_their_settings_are_not_mixed_into_a_collection(tmp_path, monkeypatch):
-    config = CollectConfig(level="easy", episodes=2, out=tmp_path / "easy.hdf5", valid_share=0.4)
-    parts = stopped_before_the_file(config, monkeypatch)
-    (parts / "recipe.json").unlink()
-    with pytest.raises(MismatchError, match=r"not its settings .*delete the folder"):
-        collect(config)
-
-
-def stopped_before_the_file(config: CollectConfig, monkeypatch: pytest.MonkeyPatch) -> Path:
-    with monkeypatch.context() as patched:
-        patched.setattr("s2robot.data.collection.write_demonstrations", stopped)
-        with pytest.raises(KeyboardInterrupt):
-            collect(config)
-    return next(config.path.parent.glob("*.parts"))
-
-
-def stopped(*_: Any, **__: Any) -> None:
-    raise KeyboardInterrupt
-
-
-@pytest.mark.parametrize("control, size", [("joint_delta", 8), ("ee_delta", 5)])
-def test_other_action_spaces_are_collected(control, size, tmp_path):
-    yaw = {"yaw_range_rad": 0.5} if size == 5 else {}
-    settings = CollectConfig(
-        level="easy", control=control, episodes=2, data_dir=tmp_path, env=yaw, seed=3
-    )
-    other = collect(settings)
-    assert other.actions.shape[1] == size
-    assert other.control == control
-    assert np.abs(other.actions).max() <= 1
 
 
 def test_a_file_cut_in_half_is_refused(demos, tmp_path):
@@ -293,20 +116,6 @@ def test_a_copy_has_the_same_identity(demos, tmp_path):
     assert again.identity_digest == demos.identity_digest
 
 
-def test_frames_name_everything_that_decides_their_pixels(demos, tmp_path, monkeypatch):
-    def folder() -> str:
-        return RenderedFrames(demos, CameraConfig("front", 32), tmp_path)._folder.name
-
-    source = RenderedFrames(demos, CameraConfig("front", 32), tmp_path).source
-    assert source.keys() == {"kind", "camera", "env", "mujoco", "gl", "scene"}
-    names = {folder()}
-    for change in OTHER_PICTURES:
-        with monkeypatch.context() as patched:
-            patched.setattr(*change)
-            names.add(folder())
-    assert len(names) == 4
-
-
 def test_a_foreign_data_set_is_refused(tmp_path):
     foreign = tmp_path / "lift.hdf5"
     with h5py.File(foreign, "w") as file:
@@ -361,6 +170,8 @@ def test_an_episode_that_is_trained_on_and_held_out_is_refused(demos, tmp_path):
 
 
 PARTS = ["actions", "executed_actions", "states", "rewards", "obs/ee_pos", "next_obs/ee_pos"]
+
+
 ARRAYS: dict[str, Callable[[np.ndarray], Any]] = {
     "cut": lambda array: array[:-1],
     "longer": lambda array: np.concatenate([array, array[-1:]]),
@@ -423,33 +234,3 @@ def test_a_missing_file_says_how_to_make_it(tmp_path):
 def test_an_unknown_observation_lists_the_known(demos):
     with pytest.raises(KeyError, match="ee_pos"):
         demos.low_dim("pose")
-
-
-@pytest.mark.render
-def test_frames_are_those_of_the_states_and_cached(demos, tmp_path):
-    frames = RenderedFrames(demos, CameraConfig("front", 64), tmp_path)
-    middle = demos.episode_ends[0] - 1
-    read = frames.read(int(middle), int(middle) + 2)  # across two episodes
-    env = PickCubeEnv(**demos.env_kwargs)
-    env.reset(seed=0)
-    for frame, state in zip(read, demos.states[middle : middle + 2], strict=True):
-        env.set_state(state)
-        np.testing.assert_array_equal(frame, env.render_frame("front", 64, 64))
-    again = RenderedFrames(demos, CameraConfig("front", 64), tmp_path)
-    np.testing.assert_array_equal(again.read(0, len(again)), frames.read(0, len(frames)))
-
-
-@pytest.mark.render
-@pytest.mark.parametrize("damage", ["cut", "empty", "other type", "other size", "objects"])
-def test_damaged_frames_are_rendered_again(demos, tmp_path, damage):
-    whole = RenderedFrames(demos, CameraConfig("front", 32), tmp_path).read(0, 9)
-    shard = next(tmp_path.rglob("episode_00000.npy"))
-    frames = np.load(shard)
-    if damage in ("cut", "empty"):
-        shard.write_bytes(shard.read_bytes()[:-10] if damage == "cut" else b"")
-    else:
-        others = {"other type": frames.astype(np.int8), "other size": frames[:, :16]}
-        np.save(shard, others.get(damage, np.array([{}])), allow_pickle=True)
-    again = RenderedFrames(demos, CameraConfig("front", 32), tmp_path)
-    with pytest.warns(UserWarning, match=r"episode_00000\.npy is damaged .* rendered again now"):
-        np.testing.assert_array_equal(again.read(0, 9), whole)

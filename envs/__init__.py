@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import gymnasium as _gymnasium
 
-from s2robot.envs.rendering import select_gl
+from s2robot.envs.gl import select_gl
 
 ENV_ID = "s2robot/PickCube-v0"
 

@@ -29,8 +29,8 @@ from s2robot.envs.scene import (
     CameraPose,
     build_scene,
     look_at,
+    segment_of_geom,
 )
-from s2robot.envs.segmentation import segment_of_geom
 
 _CUBES_OF = ("easy", "precise")  # levels; another level here would change every frame
 _EXTRA_BOXES = 3

@@ -24,12 +24,7 @@ from s2robot.envs.pick_cube_sim import LOW_DIM, STAGES, PickCubeSimulation
 from s2robot.envs.rendering import PixelLabels, RenderQuality, renderer
 from s2robot.envs.scene import build_scene, compiled_scene
 from s2robot.envs.state_checks import checked_options
-from s2robot.envs.visual_perturbations import (
-    NOMINAL,
-    Appearance,
-    draw_appearance,
-    perturbed_scene,
-)
+from s2robot.envs.visual_perturbations import NOMINAL, Appearance, draw_appearance, perturbed_scene
 from s2robot.errors import MismatchError, unknown
 from s2robot.utils.deprecation import moved_names
 from s2robot.utils.provenance import simulation_change
@@ -246,23 +241,26 @@ class PickCubeEnv(gym.Env):
             "horizon": self.level.horizon,
         }
 
-    def render_frame(self, camera: str, height: int, width: int) -> np.ndarray:
+    def render_frame(
+        self, camera: str, height: int, width: int, out: np.ndarray | None = None
+    ) -> np.ndarray:
         """Draw the present state.
 
         Args:
             camera: ``front``, ``far`` or ``wrist``.
             height: of the picture [px].
             width: of the picture [px].
+            out: (height, width, 3) uint8 in C order to draw into; None returns a new array.
 
         Returns:
-            (height, width, 3) uint8 RGB.
+            (height, width, 3) uint8 RGB: ``out``, where it is given.
 
         Raises:
-            ValueError: an unknown camera or an impossible size.
+            ValueError: an unknown camera, an impossible size or an unfit ``out``.
             RenderingError: this machine cannot draw.
         """
         with self._model_to_draw() as model:
-            return renderer().render(model, self.data, camera, height, width)
+            return renderer().render(model, self.data, camera, height, width, out)
 
     def render_labels(self, camera: str, height: int, width: int) -> PixelLabels:
         """Return the geom and the distance of each pixel of ``render_frame``'s picture.

@@ -1,7 +1,6 @@
 """Rendering of MuJoCo scenes without a display, with one GL context per process.
 
-``import s2robot.envs`` calls ``select_gl`` before MuJoCo is imported, since MuJoCo does not import
-with a wrong ``MUJOCO_GL``. This module therefore imports MuJoCo only inside functions.
+This module imports MuJoCo only inside functions: ``s2robot.envs.gl`` says why.
 """
 
 # MuJoCo's bindings carry no type stubs.
@@ -10,12 +9,7 @@ with a wrong ``MUJOCO_GL``. This module therefore imports MuJoCo only inside fun
 from __future__ import annotations
 
 import atexit
-import contextlib
-import ctypes.util
-import importlib
-import importlib.util
 import os
-import sys
 from collections import OrderedDict
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
@@ -23,62 +17,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from s2robot.errors import S2RobotError, unknown
+from s2robot.envs.gl import RenderingError, describe_context, make_context, select_gl
+from s2robot.errors import unknown
 from s2robot.utils.validation import checked_integer
 
 if TYPE_CHECKING:
     import mujoco
 
-_LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
-_OTHER_BACKENDS = ("glfw", "disable")
-_SYNONYMS = ("glx", "enable", "enabled", "on", "true", "1", "disabled", "off", "false", "0")
-_FIX = (
-    "Install a software renderer (Debian, Ubuntu: `apt-get install libegl1 libgl1-mesa-dri`, or "
-    "`apt-get install libosmesa6`) and set MUJOCO_GL=egl or MUJOCO_GL=osmesa, or unset it to let "
-    "s2robot choose"
-)
-_SOFTWARE_NAMES = ("llvmpipe", "softpipe", "swrast", "software rasterizer")
+__all__ = [
+    "PixelLabels", "RenderQuality", "Renderer", "RenderingError", "gl_info", "renderer",
+    "select_gl",
+]  # fmt: skip
 _MAX_SIZE_PX = 4096
-
-
-class RenderingError(S2RobotError):
-    """This machine cannot draw; the message states what to install or set."""
-
-
-def select_gl() -> str:
-    """Choose MuJoCo's GL backend, unless ``MUJOCO_GL`` names one.
-
-    Returns:
-        The backend in use: ``egl`` where libEGL is found, else ``osmesa``, else ``""`` (physics
-        works; rendering raises).
-
-    Raises:
-        ValueError: ``MUJOCO_GL`` is not a name that MuJoCo knows.
-        RenderingError: ``MUJOCO_GL`` names a backend whose library is missing.
-    """
-    chosen = os.environ.get("MUJOCO_GL", "").strip().lower()
-    if sys.platform != "linux":
-        return chosen
-    if not chosen:
-        return _select_found()
-    if chosen not in (*_LIBRARIES, *_OTHER_BACKENDS, *_SYNONYMS):
-        error = unknown("MUJOCO_GL", chosen, (*_LIBRARIES, *_OTHER_BACKENDS))
-        raise ValueError(f"{error}. Unset it to let s2robot choose")
-    if chosen in _LIBRARIES and not _has_library(chosen):
-        raise RenderingError(f"MUJOCO_GL={chosen}, but lib{_LIBRARIES[chosen]} is missing. {_FIX}")
-    return chosen
-
-
-def _select_found() -> str:
-    for backend in _LIBRARIES:
-        if _has_library(backend):
-            os.environ["MUJOCO_GL"] = backend
-            return backend
-    return ""
-
-
-def _has_library(backend: str) -> bool:
-    return ctypes.util.find_library(_LIBRARIES[backend]) is not None
 
 
 @dataclass(frozen=True)
@@ -138,7 +88,7 @@ class Renderer:
     """
 
     def __init__(self, max_models: int = 4) -> None:
-        self._gl = _make_gl_context()
+        self._gl = make_context()
         self._max_models = max_models
         self._canvases: OrderedDict[tuple[int, int], _Canvas] = OrderedDict()
 
@@ -149,6 +99,7 @@ class Renderer:
         camera: str,
         height: int,
         width: int,
+        out: np.ndarray | None = None,
     ) -> np.ndarray:
         """Draw a state through a named camera.
 
@@ -158,17 +109,22 @@ class Renderer:
             camera: its name in the model.
             height: of the picture [px].
             width: of the picture [px].
+            out: (height, width, 3) uint8 to draw into, in C order, such as a slice of shared
+                memory; None returns a new array.
 
         Returns:
-            (height, width, 3) uint8 RGB.
+            (height, width, 3) uint8 RGB: ``out``, where it is given.
 
         Raises:
-            ValueError: an unknown camera, or an impossible size.
+            ValueError: an unknown camera, an impossible size, or an ``out`` that cannot hold the
+                picture. Nothing was drawn.
         """
         camera_id = _checked_camera(model, camera, height, width)
+        picture = np.empty((height, width, 3), np.uint8) if out is None else out
+        _check_out(picture, height, width)
         self._gl.make_current()
-        canvas = self._canvas(model, model.vis.quality.offsamples)
-        return canvas.draw(data, camera_id, height, width)
+        self._canvas(model, model.vis.quality.offsamples).draw(data, camera_id, picture)
+        return picture
 
     def render_labels(
         self,
@@ -204,13 +160,8 @@ class Renderer:
 
     def info(self) -> dict[str, Any]:
         """Return the renderer's name, MuJoCo's backend, and whether it draws in software."""
-        from OpenGL import GL
-
         self._gl.make_current()
-        name = bytes(GL.glGetString(GL.GL_RENDERER) or b"unknown").decode()
-        backend = os.environ.get("MUJOCO_GL", "")
-        software = any(word in name.lower() for word in _SOFTWARE_NAMES)
-        return {"renderer": name, "backend": backend, "software": software}
+        return describe_context()
 
     def close(self) -> None:
         """Free every canvas and the GL context."""
@@ -233,6 +184,18 @@ def _checked_camera(model: mujoco.MjModel, camera: str, height: int, width: int)
     return camera_names.index(camera)
 
 
+def _check_out(out: np.ndarray, height: int, width: int) -> None:
+    """Raise a ValueError unless an array can hold a picture."""
+    allowed = f"allowed: ({height}, {width}, 3) uint8, in C order and writable"
+    if not isinstance(out, np.ndarray):
+        raise ValueError(f"out is a {type(out).__name__}; {allowed}")
+    if out.shape != (height, width, 3) or out.dtype != np.uint8:
+        raise ValueError(f"out is {out.shape} {out.dtype}; {allowed}")
+    if not (out.flags.c_contiguous and out.flags.writeable):
+        state = "read-only" if out.flags.c_contiguous else "not in C order"
+        raise ValueError(f"out is {state}; {allowed}")
+
+
 class _Canvas:
     """GL resources of one model; it holds the model, so that no other model gets its id."""
 
@@ -252,12 +215,14 @@ class _Canvas:
             quality.offsamples = before
         self._context.readDepthMap = mujoco.mjtDepthMap.mjDEPTH_ZEROFAR
         self._size = (0, 0)
+        self._rows = np.empty((0, 0, 3), np.uint8)  # of the last picture, bottom row first
 
-    def draw(self, data: mujoco.MjData, camera_id: int, height: int, width: int) -> np.ndarray:
-        """Return the picture, (height, width, 3) uint8 RGB."""
-        frame = np.empty((height, width, 3), dtype=np.uint8)
-        self._draw(data, camera_id, frame, None)
-        return np.ascontiguousarray(frame[::-1])  # GL's rows run bottom up
+    def draw(self, data: mujoco.MjData, camera_id: int, picture: np.ndarray) -> None:
+        """Fill the picture, (height, width, 3) uint8 RGB."""
+        if self._rows.shape != picture.shape:
+            self._rows = np.empty(picture.shape, np.uint8)
+        self._draw(data, camera_id, self._rows, None)
+        picture[:] = self._rows[::-1]  # GL's rows run bottom up
 
     def draw_labels(
         self, data: mujoco.MjData, camera_id: int, height: int, width: int
@@ -326,44 +291,6 @@ class _Canvas:
     def close(self) -> None:
         """Free the GL resources."""
         self._context.free()
-
-
-def _make_gl_context() -> Any:
-    import mujoco
-
-    backend = select_gl()
-    _load_triton_first()
-    try:
-        context = _context_class(backend)(64, 64)
-        context.make_current()
-        empty = mujoco.MjModel.from_xml_string("<mujoco/>")
-        mujoco.MjrContext(empty, mujoco.mjtFontScale.mjFONTSCALE_100).free()  # check that it draws
-    except Exception as error:  # each backend raises its own types
-        cause = f"{type(error).__name__}: {error}"
-        raise RenderingError(
-            f"no GL context with MUJOCO_GL={backend or '(unset)'} ({cause}). {_FIX}"
-        ) from error
-    return context
-
-
-def _load_triton_first() -> None:
-    """Import Triton, where it is installed, before Mesa's software renderer is loaded.
-
-    Both contain their own LLVM. A process that draws first and then imports PyTorch (hence Triton)
-    crashes with a segmentation fault; the other order works.
-    """
-    if importlib.util.find_spec("triton") is not None:
-        with contextlib.suppress(ImportError):
-            importlib.import_module("triton")
-
-
-def _context_class(backend: str) -> Any:
-    """Return the class of the backend's own module; ``mujoco.GLContext`` is fixed at import."""
-    import mujoco
-
-    if backend in _LIBRARIES:
-        return importlib.import_module(f"mujoco.{backend}").GLContext
-    return mujoco.GLContext
 
 
 _shared: dict[int, Renderer] = {}  # by process id, so that a forked child recognizes its parent's

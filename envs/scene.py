@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,9 @@ import mujoco
 import numpy as np
 from numpy.typing import ArrayLike
 
+from s2robot.envs.kinematics import joint_body
 from s2robot.envs.levels import Level
-from s2robot.envs.panda import HAND_BODY, PREFIX, attach_arm
+from s2robot.envs.panda import FINGER_JOINTS, HAND_BODY, PREFIX, attach_arm
 from s2robot.envs.rendering import RenderQuality
 from s2robot.envs.textures import add_patterns
 from s2robot.utils.deprecation import moved_names
@@ -34,6 +36,11 @@ COLORS = {
     "floor": (0.36, 0.40, 0.44, 1.0),
     "wall": (0.68, 0.72, 0.75, 1.0),
 }
+
+SEGMENTS = ("background", "table", "arm", "gripper", "cube")
+"""Classes of pixels in the task's scenes; "background" is floor, wall and empty space."""
+ALL_SEGMENTS = (*SEGMENTS, "box")
+"""Classes of pixels in randomized scenes, which have further boxes."""
 
 
 @dataclass(frozen=True)
@@ -202,6 +209,35 @@ def _add_cameras(spec: mujoco.MjSpec) -> None:
         quat=look_at(pose.position, pose.target, (1, 0, 0)),
         fovy=pose.fovy_deg,
     )
+
+
+def segment_of_geom(model: mujoco.MjModel) -> np.ndarray:
+    """Return the class of each geom, by the names of geoms and bodies.
+
+    Returns:
+        (ngeom,) uint8, indices into ``ALL_SEGMENTS``.
+    """
+    hand = model.body(PREFIX + HAND_BODY).id
+    fingers = {joint_body(model, PREFIX + joint) for joint in FINGER_JOINTS}
+    classes = np.zeros(model.ngeom, dtype=np.uint8)
+    for geom in range(model.ngeom):
+        name, body = model.geom(geom).name, int(model.geom_bodyid[geom])
+        if name in (CUBE, TABLE):
+            classes[geom] = ALL_SEGMENTS.index(name)
+        elif name.startswith(EXTRA_BOX):
+            classes[geom] = ALL_SEGMENTS.index("box")
+        elif not {hand, *fingers}.isdisjoint(_ancestors(model, body)):
+            classes[geom] = ALL_SEGMENTS.index("gripper")
+        elif model.body(body).name.startswith(PREFIX):
+            classes[geom] = ALL_SEGMENTS.index("arm")
+    return classes
+
+
+def _ancestors(model: mujoco.MjModel, body: int) -> Iterator[int]:
+    """Yield a body and all its ancestors but the world."""
+    while body:
+        yield body
+        body = int(model.body_parentid[body])
 
 
 __getattr__ = moved_names(__name__, {"COLOURS": "s2robot.envs.scene:COLORS"})

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from s2robot.data.demonstrations import Demonstrations
-from s2robot.envs.rendering import select_gl
+from s2robot.envs.gl import select_gl
 from s2robot.errors import CorruptFileError
 from s2robot.utils.io import atomic_path, digest_of, locked
 from s2robot.utils.progress import tracked

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from s2robot.envs.rendering import select_gl
+from s2robot.envs.gl import select_gl
 from s2robot.utils.provenance import change_since
 
 RECORD_FORMAT = 2

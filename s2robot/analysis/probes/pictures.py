@@ -26,7 +26,7 @@ from s2robot.analysis.probes.study import (
     scales_label,
 )
 from s2robot.analysis.probes.tasks import Measure, Task, get_task
-from s2robot.envs.segmentation import SEGMENTS
+from s2robot.envs.scene import SEGMENTS
 from s2robot.utils.io import atomic_path
 from s2robot.utils.plotting import DODGE, GRAY, PALETTE
 from s2robot.utils.records import read_array

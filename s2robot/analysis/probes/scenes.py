@@ -19,7 +19,7 @@ from s2robot.analysis.probes.localization import FIRST_SEED, moments
 from s2robot.data.rendered_frames import drawn_with
 from s2robot.envs.levels import CAMERAS, get_level
 from s2robot.envs.pick_cube import PickCubeEnv
-from s2robot.envs.segmentation import SEGMENTS, segment_of_geom
+from s2robot.envs.scene import SEGMENTS, segment_of_geom
 from s2robot.errors import unknown
 from s2robot.utils.io import atomic_path, digest_of, locked
 from s2robot.utils.progress import tracked

@@ -14,7 +14,7 @@ from s2robot.analysis.probes.grids import TokenGrids
 from s2robot.analysis.probes.intervals import Metric
 from s2robot.analysis.probes.localizer import ProbeConfig, fit_localizer
 from s2robot.analysis.probes.scenes import SceneData
-from s2robot.envs.segmentation import SEGMENTS
+from s2robot.envs.scene import SEGMENTS
 from s2robot.errors import unknown
 from s2robot.stats.intervals import Interval
 

@@ -25,7 +25,7 @@ from s2robot.analysis.probes.scenes import (
 )
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.envs.rendering import renderer
-from s2robot.envs.segmentation import SEGMENTS, segment_of_geom
+from s2robot.envs.scene import SEGMENTS, segment_of_geom
 from s2robot.errors import CorruptFileError
 
 

@@ -166,7 +166,7 @@ def test_frames_of_another_renderer_simulator_or_code_are_not_mixed_in(
 @pytest.mark.render
 def test_segments_are_those_of_the_frames(tmp_path):
     from s2robot.envs.domain_randomization import RandomScenes
-    from s2robot.envs.segmentation import ALL_SEGMENTS
+    from s2robot.envs.scene import ALL_SEGMENTS
 
     frames = rendered_shards(tmp_path, 6, seed=0, size=96)
     segments = rendered_shards(tmp_path, 6, seed=0, size=96, kind="segments")

@@ -9,7 +9,7 @@ from s2robot.encoder.nonfinite import all_finite, non_finite
 from s2robot.encoder.tile_encoder import TileEncoder
 from s2robot.multiscale import group_tiles, map_tiles
 from s2robot.preprocessing.frame_input import Frames, as_frames
-from s2robot.runtimes.eager import EagerRuntime
+from s2robot.runtimes.cuda_graph import GraphRecorder, RecordableModel, Recording
 
 
 class SingleFrame:
@@ -33,6 +33,7 @@ class SingleFrame:
         (1, 384)
     """
 
+    @torch.inference_mode(False)  # buffers that are made in it cannot be written outside of it
     def __init__(self, encoder: TileEncoder, height: int, width: int) -> None:
         self.encoder = encoder
         self.shape: tuple[int, int, int] = (height, width, 3)
@@ -97,37 +98,42 @@ class _RecordedFrame:
 
     def __init__(self, encoder: TileEncoder, blank: Tensor) -> None:
         self.encoder = encoder
-        self.pinned = blank.pin_memory()
-        self.given = blank.to(encoder.device)
-        stream = torch.cuda.Stream()
-        stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(stream), torch.no_grad():
-            for _ in range(3):  # libraries and constant tables are set up before the recording
-                self._embed()
-        torch.cuda.current_stream().wait_stream(stream)
-        self.graph = torch.cuda.CUDAGraph()
-        with torch.cuda.graph(self.graph), torch.no_grad():
-            self.embedding = self._embed()
+        self.model = RecordableModel(encoder.token_model, encoder.layout.spec.dtype == "bfloat16")
+        self.recorder = GraphRecorder(encoder.device)
+        self.pinned, self.given = self.recorder.buffers(blank)
+        self._recording: Recording | None = None
+        with self.recorder.turn():
+            self._recorded()
 
-    def _embed(self) -> Tensor:
+    def _recorded(self) -> Recording:
+        """Return the graph, which is recorded again after weights were moved."""
+        if self.model.refresh() or self._recording is None:
+            self._recording = None  # frees its memory for the next one
+            self._recording = self.recorder.record(self._embed)
+        return self._recording
+
+    def _embed(self) -> tuple[Tensor, Tensor]:
+        """Return the embedding of ``given``, and whether it is finite."""
         encoder = self.encoder
         scale_layouts = encoder.scale_layouts
-        eager = EagerRuntime(encoder.token_model, encoder.layout.spec.dtype == "bfloat16")
-        tokens = map_tiles(eager, encoder.tiles(self.given, scale_layouts))
+        tokens = map_tiles(self.model, encoder.tiles(self.given, scale_layouts))
         shape = self.given.shape[1], self.given.shape[2]
         features = {
             p.scale: encoder.pool(t, p, shape) for t, p in zip(tokens, scale_layouts, strict=True)
         }
-        return encoder.merge(features)
+        embedding = encoder.merge(features)
+        return embedding, embedding.isfinite().all()
 
     def __call__(self, images: Tensor) -> Tensor:
-        self.pinned.copy_(images)
-        self.given.copy_(self.pinned, non_blocking=True)
-        self.graph.replay()
-        embedding = self.embedding.clone()
-        if not all_finite([embedding]):
-            return self._embed_again(images)
-        return embedding
+        with self.recorder.turn():
+            recording = self._recorded()
+            if images.device.type == "cpu":
+                self.pinned.copy_(images)
+                images = self.pinned
+            self.given.copy_(images, non_blocking=True)
+            recording.replay()
+            embedding, finite = (result.clone() for result in recording.results)
+        return embedding if finite else self._embed_again(images)
 
     def _embed_again(self, images: Tensor) -> Tensor:
         """Embed by the usual path, which names the cause where features are not finite."""

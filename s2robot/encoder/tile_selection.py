@@ -183,6 +183,7 @@ class SelectiveEncoder:
 
     @_by_old_names
     @torch.no_grad()
+    @torch.inference_mode(False)  # what is cached in it could not be written outside of it
     def __call__(self, frames: Frames, streams: Sequence[int] | None = None) -> Tensor:
         """Embed one frame of each of several cameras.
 

@@ -10,7 +10,8 @@ from torch import Tensor
 
 from s2robot.errors import unknown
 from s2robot.runtimes.base import Runtime, TokenModel
-from s2robot.runtimes.eager import CompiledRuntime, CudaGraphRuntime, EagerRuntime
+from s2robot.runtimes.cuda_graph import CudaGraphRuntime
+from s2robot.runtimes.eager import CompiledRuntime, EagerRuntime
 from s2robot.runtimes.int8 import Int8Runtime
 from s2robot.runtimes.measurement import identity, measured, remembered
 from s2robot.runtimes.onnx import OnnxRuntime

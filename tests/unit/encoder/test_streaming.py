@@ -210,6 +210,16 @@ def test_close_on_a_gpu(make: Make) -> None:
         torch.testing.assert_close(stream(frames), encoder(frames), rtol=0, atol=1e-4)
 
 
+@pytest.mark.parametrize("kind", ["stream", "selective", "single_frame"])
+def test_what_begins_in_inference_mode_goes_on_outside_of_it(make: Make, kind: str) -> None:
+    encoder, frames = make((1, 2)), episode()[:, 0]
+    arguments = {"stream": (), "selective": (4,), "single_frame": frames.shape[1:3]}[kind]
+    with torch.inference_mode():
+        path = getattr(encoder, kind)(*arguments)
+        path(frames[0])
+    assert torch.equal(path(frames[1]), encoder(frames[1]))
+
+
 def test_another_runtime_encodes_all_tiles_again(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:

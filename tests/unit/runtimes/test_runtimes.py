@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable
 from pathlib import Path
@@ -234,6 +235,18 @@ def test_a_failed_conversion_is_told(make: Make, monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr(openvino, "convert_model", broken)
     with pytest.raises(RuntimeFailedError, match=r"cannot take .* over \(operation aten::odd"):
         make(runtime="openvino")
+
+
+def test_a_failed_compilation_is_told_with_what_it_needs(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(*_: Any) -> Any:
+        raise RuntimeError("Failed to find C compiler")
+
+    monkeypatch.setattr(torch, "compile", functools.partial(torch.compile, backend=broken))
+    torch.compiler.reset()
+    with pytest.raises(RuntimeFailedError, match=r"(?s)Failed to find C compiler.*apt-get install"):
+        make(runtime="compile")
 
 
 # ------------------------------------------------------------------------------------------ GPU

@@ -34,6 +34,11 @@ class RenderingError(S2RobotError):
     """This machine cannot draw; the message states what to install or set."""
 
 
+torch_follows = True
+"""Whether this process may import PyTorch after it has drawn; see ``_load_triton_first``. Processes
+that never do set it to False and save 75 MB."""
+
+
 def select_gl() -> str:
     """Choose MuJoCo's GL backend, unless ``MUJOCO_GL`` names one.
 
@@ -99,7 +104,7 @@ def _load_triton_first() -> None:
     Both contain their own LLVM. A process that draws first and then imports PyTorch (hence Triton)
     crashes with a segmentation fault; the other order works.
     """
-    if importlib.util.find_spec("triton") is not None:
+    if torch_follows and importlib.util.find_spec("triton") is not None:
         with contextlib.suppress(ImportError):
             importlib.import_module("triton")
 

@@ -26,6 +26,7 @@ from s2robot.utils.io import (
     append_jsonl,
     atomic_path,
     jsonable,
+    jsonl_length,
     read_json,
     read_jsonl,
     write_json,
@@ -246,7 +247,7 @@ class RunFolder:
             actions: (episodes, T, A) float32.
             times_ms: durations of each step's parts [ms].
         """
-        kept = len(self.rows()) - start
+        kept = jsonl_length(self.path / "episodes.jsonl") - start
         if kept:
             actions = np.concatenate([self._actions(start)[:kept], actions[kept:]])
         with atomic_path(self._actions_path(start)) as temporary, temporary.open("wb") as file:

@@ -7,9 +7,11 @@ as an uninterrupted one. Rows hold no durations; latencies are in a separate fil
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,10 +32,19 @@ from s2robot.evaluation.identity import (
 from s2robot.evaluation.initial_states import InitialStates, condition_of
 from s2robot.evaluation.latency import batch_latency, single_frame_latency
 from s2robot.evaluation.results import Summary, summarize
-from s2robot.evaluation.rollout import Actor, Agent, Encoder, episode_row, roll_out
-from s2robot.evaluation.vector_env import CameraView, VectorEnv, make_vector_env
+from s2robot.evaluation.rollout import (
+    Actor,
+    Agent,
+    Batch,
+    Encoder,
+    Episodes,
+    episode_row,
+    roll_out,
+)
+from s2robot.evaluation.vector_env import CameraView, make_vector_env
 from s2robot.policies.checkpoint import PolicyHeader, check_action_space
 from s2robot.utils.console import MESSAGES
+from s2robot.utils.distributed import usable_cores
 from s2robot.utils.io import locked, read_json
 from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import deciding_versions, provenance
@@ -63,8 +74,10 @@ class EvalConfig:
 
     num_envs: int = 16
     """Environments of a batch: one encoder call and one policy call serve all of them."""
-    workers: int = 0
-    """Processes for physics and rendering; 0 simulates in this process."""
+    workers: int | None = None
+    """Processes for physics and rendering, which work while frames are encoded; 0 simulates in this
+    process. None takes a share of the cores: most where the encoder is on a GPU, a quarter
+    otherwise, and none without an encoder."""
     videos: int = 2
     """Number of first successes, and of first failures, to record as videos."""
     video_size: int = 384
@@ -82,7 +95,9 @@ class EvalConfig:
 
     def __post_init__(self) -> None:
         require_integers(self, 1, "num_envs")
-        require_integers(self, 0, "workers", "videos")
+        require_integers(self, 0, "videos")
+        if self.workers is not None:
+            require_integers(self, 0, "workers")
         require_integers(self, 16, "video_size")
         if self.video_size % 2:
             raise ValueError(f"video_size is {self.video_size}; H.264 needs an even number")
@@ -199,27 +214,21 @@ class _Run:
         yaw = self.env.level.yaw_range_rad > 0
         return Agent(self.policy, self.header.proprio_keys, self.encoder, baseline, yaw)
 
-    @functools.cached_property
-    def rollout_agent(self) -> Agent:
-        """The agent of all batches; its encoder may be a stream, one stream per environment."""
-        if not self.config.reuse or self.encoder is None:
-            return self.agent
-        stream = getattr(self.encoder, "stream", None)
-        if stream is None:
-            raise ValueError("reuse needs an encoder with stream(), as FrameEncoder has")
-        return dataclasses.replace(self.agent, encoder=stream())
-
-    def _batch_agent(self) -> Agent:
-        """Return the agent of a batch; a choice of tiles starts again with each batch."""
+    def _batch_agent(self, policy: Actor) -> Agent:
+        """Return the agent of a batch; what it remembers of frames begins with the batch."""
+        agent = dataclasses.replace(self.agent, policy=policy)
         budget, choice = self.config.tile_budget, self.config.tile_choice
-        if budget is None or self.encoder is None:
-            return self.rollout_agent
-        selective = getattr(self.encoder, "selective", None)
-        if selective is None:
-            raise ValueError("tile_budget needs an encoder with selective(), as FrameEncoder has")
-        return dataclasses.replace(
-            self.agent, encoder=selective(budget, choice), sends_attention=choice == "attention"
-        )
+        if self.encoder is None or (budget is None and not self.config.reuse):
+            return agent
+        method = "stream" if budget is None else "selective"
+        make = getattr(self.encoder, method, None)
+        if make is None:
+            setting = "reuse" if budget is None else "tile_budget"
+            raise ValueError(f"{setting} needs an encoder with {method}(), as FrameEncoder has")
+        if budget is None:
+            return dataclasses.replace(agent, encoder=make())
+        attentive = choice == "attention"
+        return dataclasses.replace(agent, encoder=make(budget, choice), sends_attention=attentive)
 
     @functools.cached_property
     def view(self) -> CameraView | None:
@@ -282,21 +291,40 @@ class _Run:
         if not starts:
             return
         self.folder.forget_summary()
-        envs = make_vector_env(self.env_kwargs, config.num_envs, self.view, config.workers)
+        kwargs, horizon = self.env_kwargs, self.env.level.horizon
+        envs = make_vector_env(kwargs, config.num_envs, self.view, self._workers())
         try:
-            steps = len(starts) * self.env.level.horizon
-            with progress_bar("rolling out, steps of all batches", steps, progress) as bar:
-                for start in starts:
-                    self._roll_out_batch(envs, start, bar.advance)
+            text, steps = "rolling out, steps of all batches", len(starts) * horizon
+            with progress_bar(text, steps, progress) as bar:
+                batches = self._batches(starts, envs.groups)
+                for start, episodes in zip(
+                    starts, roll_out(batches, envs, horizon, bar.advance), strict=True
+                ):
+                    self._write(start, episodes)
         finally:
             envs.close()
 
-    def _roll_out_batch(self, envs: VectorEnv, start: int, on_step: Callable[[], None]) -> None:
+    def _workers(self) -> int:
+        """Return the number of processes beside this one."""
+        if self.config.workers is not None:
+            return self.config.workers
+        cores = usable_cores()
+        if self.encoder is None or cores == 1:
+            return 0
+        device = getattr(self.encoder, "device", None)
+        busy = device is None or device.type == "cpu"  # with encoding
+        return min(self.config.num_envs, max(1, cores // 4 if busy else cores - 1))
+
+    def _batches(self, starts: range, under_way: int) -> Iterator[Batch]:
+        """Yield batches; so many at a time have policies with a state of their own."""
+        policies = [self.policy, *(copy.deepcopy(self.policy) for _ in range(1, under_way))]
+        for start, policy in zip(starts, itertools.cycle(policies), strict=False):
+            states = self.initial_states.states[start : start + self.config.num_envs]
+            padding = np.repeat(states[-1:], self.config.num_envs - len(states), axis=0)
+            yield Batch(self._batch_agent(policy), np.concatenate([states, padding]))
+
+    def _write(self, start: int, episodes: Episodes) -> None:
         states = self.initial_states.states[start : start + self.config.num_envs]
-        padding = np.repeat(states[-1:], self.config.num_envs - len(states), axis=0)
-        horizon = self.env.level.horizon
-        states_and_padding = np.concatenate([states, padding])
-        episodes = roll_out(self._batch_agent(), envs, states_and_padding, horizon, on_step)
         first = self.initial_states.first + start
         rows = [
             {"index": first + i, "condition": condition_of(state), **episode_row(episodes, i)}

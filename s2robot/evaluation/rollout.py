@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -106,45 +108,105 @@ class Episodes:
     """Durations of each step's parts for the whole batch [ms]: encode, policy, env, render."""
 
 
+@dataclass(frozen=True)
+class Batch:
+    """Episodes that run together."""
+
+    agent: Agent
+    """Is reset first; batches that run at the same time need agents with a state of their own."""
+    states: np.ndarray
+    """Initial states (B, D), as the environments' ``get_state`` returns them."""
+
+
 def roll_out(
-    agent: Agent,
+    batches: Iterable[Batch],
     envs: VectorEnv,
-    states: np.ndarray,
     horizon: int,
     on_step: Callable[[], None] = lambda: None,
-) -> Episodes:
-    """Run every environment from its initial state to the horizon.
+) -> Iterator[Episodes]:
+    """Run batches of episodes from their initial states to the horizon.
+
+    As many batches are under way as ``envs`` has groups: while one is simulated and drawn, another
+    is encoded. What a batch computes does not depend on the others.
 
     Args:
-        agent: is reset first.
-        envs: B environments.
-        states: initial states (B, D), as the environments' ``get_state`` returns them.
+        batches: are taken one by one, when a group is free.
+        envs: groups of B environments.
         horizon: control steps T.
-        on_step: is called after each control step.
+        on_step: is called after each control step of a batch.
+
+    Yields:
+        The episodes of each batch, in the order of the batches.
 
     Raises:
-        S2RobotError: an action is not finite, or an environment process hung or died.
+        S2RobotError: an action is not finite, or environment processes hang or die repeatedly.
     """
-    step = envs.reset(states)
-    agent.policy.reset(len(states))
-    actions, steps = [], []
-    times: dict[str, list[float]] = {"encode": [], "policy": [], "env": [], "render": []}
-    for _ in range(horizon):
+    waiting, under_way = iter(batches), deque[_BatchRun]()
+
+    def begin(group: int) -> None:
+        batch = next(waiting, None)
+        if batch is not None:
+            under_way.append(_BatchRun(batch, envs, group, horizon))
+
+    for group in range(envs.groups):
+        begin(group)
+    while under_way:
+        run = under_way.popleft()
+        if run.advance():
+            under_way.append(run)
+            on_step()
+        else:
+            begin(run.group)
+            yield run.episodes()
+
+
+class _BatchRun:
+    """A batch on its way through one group of environments."""
+
+    def __init__(self, batch: Batch, envs: VectorEnv, group: int, horizon: int) -> None:
+        self.group = group
+        self._agent, self._envs, self._horizon = batch.agent, envs, horizon
+        self._actions: list[np.ndarray] = []
+        self._steps: list[VectorStep] = []
+        self._times: dict[str, list[float]] = {p: [] for p in ("encode", "policy", "env", "render")}
+        self._agent.policy.reset(len(batch.states))
+        envs.reset_async(batch.states, group)
+
+    @property
+    def finished(self) -> bool:
+        return len(self._steps) == self._horizon
+
+    def advance(self) -> bool:
+        """Take the result of a step and begin the next; return whether there is a next one."""
+        step = self._envs.wait(self.group)
+        if self._actions:
+            self._steps.append(dataclasses.replace(step, frames=None))
+            self._times["env"].append(_milliseconds(step.env_s))
+        if self.finished:
+            return False
         start = time.perf_counter()
-        embedding = agent.encode(step)
+        embedding = self._agent.encode(step)
         encoded = time.perf_counter()
-        actions.append(agent.select_action(embedding, step))
+        actions = self._agent.select_action(embedding, step)
         selected = time.perf_counter()
-        rendered_s = step.render_s
-        step = envs.step(actions[-1])
-        steps.append(step)
-        durations_s = (encoded - start, selected - encoded, step.env_s, rendered_s)
-        for series, seconds in zip(times.values(), durations_s, strict=True):
-            series.append(round(1000 * seconds, 3))
-        on_step()
-    info = {key: np.stack([s.info[key] for s in steps], axis=1) for key in INFO_KEYS}
-    gaps = [np.linalg.norm(s.obs["ee_pos"] - s.obs["cube_pos"], axis=-1) for s in steps]
-    return Episodes(np.stack(actions, axis=1), info, np.stack(gaps, axis=1), times)
+        self._actions.append(actions)
+        is_last = len(self._actions) == self._horizon
+        self._envs.step_async(actions, self.group, render=not is_last)
+        durations_s = (encoded - start, selected - encoded, step.render_s)
+        for part, seconds in zip(("encode", "policy", "render"), durations_s, strict=True):
+            self._times[part].append(_milliseconds(seconds))
+        return True
+
+    def episodes(self) -> Episodes:
+        steps = self._steps
+        info = {key: np.stack([s.info[key] for s in steps], axis=1) for key in INFO_KEYS}
+        gaps = [np.linalg.norm(s.obs["ee_pos"] - s.obs["cube_pos"], axis=-1) for s in steps]
+        distance_m = np.stack(gaps, axis=1)
+        return Episodes(np.stack(self._actions, axis=1), info, distance_m, self._times)
+
+
+def _milliseconds(seconds: float) -> float:
+    return round(1000 * seconds, 3)
 
 
 def episode_row(episodes: Episodes, index: int) -> dict[str, Any]:

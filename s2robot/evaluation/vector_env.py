@@ -1,97 +1,100 @@
-"""Vector environments: several environments that step together, in one process or in workers."""
+"""Vector environments: several environments that step together, in one process or in workers.
+
+They hold one or more groups of environments. A group that has begun a step computes it while the
+caller works on another one. Frames of workers lie in memory that all processes share.
+"""
 
 from __future__ import annotations
 
-import multiprocessing
+import mmap
 import os
-import signal
-import threading
-import time
-from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures import TimeoutError as FutureTimeout
-from concurrent.futures.process import BrokenProcessPool
-from dataclasses import dataclass
-from typing import Any, Protocol
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 
 from s2robot.envs.pick_cube import PickCubeEnv
-from s2robot.errors import S2RobotError
+from s2robot.evaluation.env_group import INFO_KEYS as INFO_KEYS
+from s2robot.evaluation.env_group import CameraView, EnvGroup, VectorStep, check_rows
+from s2robot.evaluation.env_worker import WATCHDOG_S, Worker, WorkerSetup, frame_array
+from s2robot.utils.distributed import usable_cores
 from s2robot.utils.validation import checked_integer
 
-WATCHDOG_S = 300.0
-"""A worker without an answer for this long counts as hung, as happens with software renderers."""
-INFO_KEYS = ("is_success", "reached", "grasped", "cube_height_m")
-"""Entries of the environments' info that a ``VectorStep`` holds."""
 
-
-@dataclass(frozen=True)
-class VectorStep:
-    """Observations, info and frames of B environments after a step, with its durations."""
-
-    obs: Mapping[str, np.ndarray]
-    """Low-dimensional observations, (B, d) each."""
-    info: Mapping[str, np.ndarray]
-    """``INFO_KEYS``, (B,) each."""
-    frames: np.ndarray | None
-    """(B, H, W, 3) uint8 RGB; None without a camera."""
-    env_s: float
-    """Duration of the physics [s]."""
-    render_s: float
-    """Duration of the rendering [s]."""
-
-
-@dataclass(frozen=True)
-class CameraView:
-    """Camera and size [px] of the frames."""
-
-    camera: str
-    height: int
-    width: int
-
-
-class VectorEnv(Protocol):
-    """Interface of B environments that start from given states and step together.
+class VectorEnv(ABC):
+    """Groups of B environments each, which start from given states and step together.
 
     A row that an environment refuses raises a ValueError, and no environment has changed then.
+
+    Attributes:
+        groups: number of groups; each has its own B environments.
     """
 
-    def reset(self, states: np.ndarray) -> VectorStep:
-        """Start every environment from its row of `states` (B, D)."""
-        ...
+    groups: int = 1
 
-    def step(self, actions: np.ndarray) -> VectorStep:
-        """Carry out each environment's row of `actions` (B, A)."""
-        ...
+    def reset(self, states: np.ndarray, group: int = 0) -> VectorStep:
+        """Start every environment of a group from its row of `states` (B, D)."""
+        self.reset_async(states, group)
+        return self.wait(group)
 
+    def step(self, actions: np.ndarray, group: int = 0) -> VectorStep:
+        """Carry out each environment's row of `actions` (B, A) in a group."""
+        self.step_async(actions, group)
+        return self.wait(group)
+
+    @abstractmethod
+    def reset_async(self, states: np.ndarray, group: int = 0) -> None:
+        """Begin ``reset``; ``wait`` returns its result."""
+
+    @abstractmethod
+    def step_async(self, actions: np.ndarray, group: int = 0, render: bool = True) -> None:
+        """Begin ``step``; ``wait`` returns its result.
+
+        Args:
+            actions: (B, A), in [-1, 1].
+            group: whose environments step.
+            render: draw the frames; without, those of the result are of no use.
+        """
+
+    @abstractmethod
+    def wait(self, group: int = 0) -> VectorStep:
+        """Return the result of what a group began last."""
+
+    @abstractmethod
     def close(self) -> None:
         """Close every environment."""
-        ...
 
 
 def make_vector_env(
-    env_kwargs: Mapping[str, Any], count: int, view: CameraView | None, workers: int = 0
+    env_kwargs: Mapping[str, Any],
+    count: int,
+    view: CameraView | None,
+    workers: int = 0,
+    groups: int = 2,
 ) -> VectorEnv:
     """Return a vector environment.
 
     Args:
         env_kwargs: of ``PickCubeEnv``.
-        count: number of environments.
+        count: number B of environments of a group.
         view: camera of the frames; None renders none.
-        workers: processes; 0 keeps the environments, and one GL context, in this process.
+        workers: processes; 0 keeps the environments, and one GL context, in this process, which
+            then has a single group.
+        groups: number of groups with workers.
 
     Raises:
-        ValueError: `count`, `workers` or an argument of the environment is not allowed.
+        ValueError: a number or an argument of the environment is not allowed.
     """
     checked_integer("workers", workers, 0)
     if workers == 0:
         return InProcessVectorEnv(env_kwargs, count, view)
-    return SubprocessVectorEnv(env_kwargs, count, view, min(workers, count))
+    return SubprocessVectorEnv(env_kwargs, count, view, min(workers, count), groups)
 
 
-class InProcessVectorEnv:
-    """Vector environment in this process.
+class InProcessVectorEnv(VectorEnv):
+    """Vector environment of one group in this process; a step is finished when it begins.
 
     Args:
         env_kwargs: of ``PickCubeEnv``.
@@ -103,110 +106,52 @@ class InProcessVectorEnv:
     """
 
     def __init__(self, env_kwargs: Mapping[str, Any], count: int, view: CameraView | None) -> None:
-        checked_integer("count", count, 1)
-        self._envs = [PickCubeEnv(**env_kwargs) for _ in range(count)]
-        self._view = view
+        self._group = EnvGroup(env_kwargs, count, view)
+        self._shape = None if view is None else (count, view.height, view.width, 3)
+        self._step: VectorStep | None = None
 
-    def reset(self, states: np.ndarray) -> VectorStep:
+    def reset_async(self, states: np.ndarray, group: int = 0) -> None:
         """Start every environment from its row of `states` (B, D)."""
-        _check_rows("state", states, len(self._envs), self._envs[0].check_state)
-        return self._gather(
-            lambda: [
-                env.reset(seed=0, options={"state": state})
-                for env, state in zip(self._envs, states, strict=True)
-            ]
-        )
+        self._group.check_states(states)
+        self._step = self._group.reset(states, self._frames())
 
-    def step(self, actions: np.ndarray) -> VectorStep:
+    def step_async(self, actions: np.ndarray, group: int = 0, render: bool = True) -> None:
         """Carry out each environment's row of `actions` (B, A)."""
+        self._group.check_actions(actions)
+        self._step = self._group.step(actions, self._frames() if render else None)
 
-        def advance() -> list[tuple[Mapping[str, np.ndarray], Mapping[str, Any]]]:
-            results = (env.step(a) for env, a in zip(self._envs, actions, strict=True))
-            return [(obs, info) for obs, _, _, _, info in results]
-
-        _check_rows("action", actions, len(self._envs), self._envs[0].check_action)
-        return self._gather(advance)
+    def wait(self, group: int = 0) -> VectorStep:
+        """Return the result of the last reset or step."""
+        if self._step is None:
+            raise RuntimeError("call reset_async or step_async before wait")
+        step, self._step = self._step, None
+        return step
 
     def close(self) -> None:
         """Close every environment."""
-        for env in self._envs:
-            env.close()
-
-    def _gather(self, act: Callable[[], Sequence[tuple[Mapping, Mapping]]]) -> VectorStep:
-        start = time.perf_counter()
-        results = act()
-        acted = time.perf_counter()
-        frames = self._frames()
-        done = time.perf_counter()
-        obs = {key: np.stack([o[key] for o, _ in results]) for key in results[0][0]}
-        info = {key: np.array([i[key] for _, i in results]) for key in INFO_KEYS}
-        return VectorStep(obs, info, frames, acted - start, done - acted)
+        self._group.close()
 
     def _frames(self) -> np.ndarray | None:
-        view = self._view
-        if view is None:
-            return None
-        return np.stack(
-            [env.render_frame(view.camera, view.height, view.width) for env in self._envs]
-        )
+        return None if self._shape is None else np.empty(self._shape, np.uint8)
 
 
-def _check_rows(
-    name: str, rows: np.ndarray, count: int, check: Callable[[np.ndarray], None]
-) -> None:
-    """Refuse rows of another number than `count`, and any that `check` refuses.
-
-    Args:
-        name: of one row, "state" or "action".
-        rows: one for each environment.
-        count: number of environments.
-        check: raises a ValueError for a wrong row.
-    """
-    if np.ndim(rows) != 2 or len(rows) != count:
-        raise ValueError(
-            f"{name}s have shape {np.shape(rows)}; allowed: one {name} for each of the {count} "
-            f"environments, ({count}, length of one)"
-        )
-    for index, row in enumerate(rows):
-        try:
-            check(row)
-        except ValueError as error:
-            raise ValueError(f"environment {index}: {error}") from None
-
-
-_own: InProcessVectorEnv | None = None  # the environments of a worker process
-
-
-def _start(env_kwargs: Mapping[str, Any], count: int, view: CameraView | None) -> None:
-    global _own
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _own = InProcessVectorEnv(env_kwargs, count, view)
-
-
-def _end_with_parent() -> None:
-    """End this worker when its parent ends; a parent that is killed cannot end its workers."""
-    parent = multiprocessing.parent_process()
-    if parent is not None:
-        parent.join()
-        os._exit(1)
-
-
-def _call(method: str, rows: np.ndarray) -> VectorStep:
-    return getattr(_own, method)(rows)
-
-
-class SubprocessVectorEnv:
+class SubprocessVectorEnv(VectorEnv):
     """Vector environment over worker processes, each with its own GL context.
+
+    Frames lie in memory that this process and its workers share; the steps of a group are computed
+    while this process does something else. A worker that dies or hangs is replaced, and the
+    episodes under way go on exactly as they would have.
 
     Args:
         env_kwargs: of ``PickCubeEnv``.
-        count: number of environments.
+        count: number of environments of a group.
         view: camera of the frames; None renders none.
-        workers: processes, between which the environments are divided.
-        watchdog_s: an answer that takes longer is an error [s].
+        workers: processes, between which the environments of each group are divided.
+        groups: number of groups.
+        watchdog_s: an answer that takes longer counts as hung [s].
 
     Raises:
-        ValueError: `count`, `workers` or an argument of the environment is not allowed.
+        ValueError: a number or an argument of the environment is not allowed.
     """
 
     def __init__(
@@ -215,72 +160,98 @@ class SubprocessVectorEnv:
         count: int,
         view: CameraView | None,
         workers: int,
+        groups: int = 1,
         watchdog_s: float = WATCHDOG_S,
     ) -> None:
         checked_integer("count", count, 1)
         checked_integer("workers", workers, 1, count)
-        self._watchdog_s, self._count = watchdog_s, count
+        self.groups = checked_integer("groups", groups, 1)
+        self._count = count
         self._checker = PickCubeEnv(**env_kwargs)  # checks rows before any worker acts on one
-        self._counts = [len(part) for part in np.array_split(np.arange(count), workers)]
-        spawn = multiprocessing.get_context("spawn")  # a GL context does not survive a fork
-        self._pools = [
-            ProcessPoolExecutor(1, spawn, _start, (dict(env_kwargs), each, view))
-            for each in self._counts
+        self._memory = _shared_memory(groups * count, view)
+        self._frames: Any = [None] * groups
+        if view is not None and self._memory is not None:
+            self._frames = frame_array(mmap.mmap(self._memory, 0), groups, count, view)
+        parts = [len(part) for part in np.array_split(np.arange(count), workers)]
+        self._bounds = np.cumsum([0, *parts])
+        threads = max(1, usable_cores() // workers)
+        self._workers = [
+            Worker(
+                WorkerSetup(
+                    env_kwargs, view, groups, int(first), part, count, self._memory, threads
+                ),
+                watchdog_s,
+            )
+            for first, part in zip(self._bounds, parts, strict=False)
         ]
-        self._pids: list[int] = self._wait([pool.submit(os.getpid) for pool in self._pools])
 
-    def reset(self, states: np.ndarray) -> VectorStep:
-        """Start every environment from its row of `states` (B, D)."""
-        _check_rows("state", states, self._count, self._checker.check_state)
-        return self._everywhere("reset", states)
+    @property
+    def pids(self) -> list[int]:
+        """Process ids of the workers."""
+        return [worker.pid for worker in self._workers]
 
-    def step(self, actions: np.ndarray) -> VectorStep:
-        """Carry out each environment's row of `actions` (B, A)."""
-        _check_rows("action", actions, self._count, self._checker.check_action)
-        return self._everywhere("step", actions)
+    def reset_async(self, states: np.ndarray, group: int = 0) -> None:
+        """Begin to start every environment from its row of `states` (B, D)."""
+        check_rows("state", states, self._count, self._checker.check_state)
+        for worker, rows in zip(self._workers, self._split(states), strict=True):
+            worker.reset(group, rows)
+
+    def step_async(self, actions: np.ndarray, group: int = 0, render: bool = True) -> None:
+        """Begin to carry out each environment's row of `actions` (B, A)."""
+        check_rows("action", actions, self._count, self._checker.check_action)
+        for worker, rows in zip(self._workers, self._split(actions), strict=True):
+            worker.step(group, rows, render)
+
+    def wait(self, group: int = 0) -> VectorStep:
+        """Return the result of what a group began last.
+
+        Raises:
+            S2RobotError: one process after another died or hung.
+        """
+        steps, errors = [], []
+        for worker in self._workers:
+            try:
+                steps.append(worker.wait(group))
+            except Exception as error:  # the others' results are taken before it is raised
+                errors.append(error)
+        if errors:
+            raise errors[0]
+        return _joined(steps, self._frames[group])
 
     def close(self) -> None:
         """End the worker processes."""
-        for pool in self._pools:
-            pool.shutdown(wait=True, cancel_futures=True)
+        for worker in self._workers:
+            worker.end()
+        if self._memory is not None:
+            os.close(self._memory)
+            self._memory = None
 
-    def _everywhere(self, method: str, rows: np.ndarray) -> VectorStep:
-        parts = np.split(rows, np.cumsum(self._counts)[:-1])
-        futures = [
-            pool.submit(_call, method, part) for pool, part in zip(self._pools, parts, strict=True)
-        ]
-        return _joined(self._wait(futures))
-
-    def _wait(self, futures: Sequence[Future]) -> list[Any]:
-        try:
-            return [future.result(timeout=self._watchdog_s) for future in futures]
-        except FutureTimeout:
-            self._kill()
-            raise S2RobotError(
-                f"an environment process did not answer for {self._watchdog_s:.0f} s, most likely "
-                "because it hung in its renderer. Run again with rollout.workers=0, fewer workers, "
-                "or another MUJOCO_GL (egl, osmesa); finished episodes are kept"
-            ) from None
-        except BrokenProcessPool as error:
-            raise S2RobotError(
-                "an environment process was killed or ran out of memory. Run again with fewer "
-                "workers or rollout.workers=0; finished episodes are kept"
-            ) from error
-
-    def _kill(self) -> None:
-        for pid in getattr(self, "_pids", []):
-            try:
-                os.kill(pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+    def _split(self, rows: np.ndarray) -> list[np.ndarray]:
+        return np.split(rows, self._bounds[1:-1])
 
 
-def _joined(parts: Sequence[VectorStep]) -> VectorStep:
-    frames = [part.frames for part in parts if part.frames is not None]
+def _shared_memory(frames: int, view: CameraView | None) -> int | None:
+    """Return the file descriptor of memory for so many frames; it has no name, so nothing is left.
+
+    Where the system has no such memory, it is a file without a name in the temporary folder.
+    """
+    if view is None:
+        return None
+    size = frames * view.height * view.width * 3
+    if hasattr(os, "memfd_create"):
+        descriptor = os.memfd_create("s2robot-frames")
+    else:
+        with tempfile.TemporaryFile() as file:
+            descriptor = os.dup(file.fileno())
+    os.ftruncate(descriptor, size)
+    return descriptor
+
+
+def _joined(parts: Sequence[VectorStep], frames: np.ndarray | None) -> VectorStep:
     return VectorStep(
         {key: np.concatenate([part.obs[key] for part in parts]) for key in parts[0].obs},
         {key: np.concatenate([part.info[key] for part in parts]) for key in parts[0].info},
-        np.concatenate(frames) if frames else None,
+        frames,
         max(part.env_s for part in parts),
         max(part.render_s for part in parts),
     )

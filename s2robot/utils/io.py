@@ -192,6 +192,14 @@ def read_jsonl(path: str | Path) -> list[dict[str, Any]]:
     ]
 
 
+def jsonl_length(path: str | Path) -> int:
+    """Return the number of rows that ``read_jsonl`` would return, without reading their content."""
+    target = Path(path)
+    if not target.exists():
+        return 0
+    return sum(1 for line in target.read_bytes().split(b"\n")[:-1] if line.strip())
+
+
 def _json_row(line: bytes, where: str) -> dict[str, Any]:
     try:
         row = json.loads(line)

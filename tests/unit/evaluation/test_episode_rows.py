@@ -6,6 +6,7 @@ import dataclasses
 import json
 import shutil
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from s2robot.evaluation.episode_rows import RunFolder
 from s2robot.evaluation.evaluate import EvalConfig, evaluate
 from s2robot.evaluation.identity import differences
 from s2robot.evaluation.initial_states import InitialStates, condition_of, make_initial_states
+from s2robot.evaluation.rollout import Episodes
 from s2robot.utils.io import read_json, read_jsonl
 
 
@@ -30,7 +32,7 @@ def seven() -> InitialStates:
 
 def run(out: Path, initial_states: InitialStates, *, pixels: bool = False, videos: int = 0) -> Any:
     """Evaluate briefly, 2 initial states at a time, 3 steps."""
-    config = EvalConfig(num_envs=2, horizon=3, videos=videos, video_size=32)
+    config = EvalConfig(num_envs=2, workers=0, horizon=3, videos=videos, video_size=32)
     policy, made = (
         (PixelPolicy(), header("random/tiny")) if pixels else (ExpertPolicy(), header("state"))
     )
@@ -89,13 +91,13 @@ def test_a_killed_extension_resumes(tmp_path, seven, monkeypatch, batches):
     out = tmp_path / "killed"
     run(out, seven.beginning(3), pixels=True)
     finished = rows_of(out)
-    real, calls = module.roll_out, []
+    real = module.roll_out
 
-    def killed(*arguments: Any) -> Any:
-        if len(calls) == batches:
-            raise KeyboardInterrupt
-        calls.append(1)
-        return real(*arguments)
+    def killed(*arguments: Any) -> Iterator[Episodes]:
+        for number, episodes in enumerate(real(*arguments)):
+            if number == batches:
+                raise KeyboardInterrupt
+            yield episodes
 
     monkeypatch.setattr(module, "roll_out", killed)
     with pytest.raises(KeyboardInterrupt):
@@ -188,7 +190,7 @@ def test_fresh_deletes_the_description_with_the_rows(tmp_path, seven):
     """What ``cell.json`` says of the deleted rows would be wrong of the new ones."""
     run(tmp_path, seven)
     (tmp_path / "cell.json").write_text("{}")
-    config = EvalConfig(num_envs=2, horizon=3, videos=0)
+    config = EvalConfig(num_envs=2, workers=0, horizon=3, videos=0)
     args = (ExpertPolicy(), None, seven.beginning(2), config, tmp_path)
     evaluate(*args, header=header("state"), fresh=True, progress=False)
     assert not (tmp_path / "cell.json").exists()

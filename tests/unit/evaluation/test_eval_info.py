@@ -49,7 +49,7 @@ def test_keys_and_units_are_those_of_lerobot():
 
 def test_an_evaluation_writes_it_beside_its_summary(tmp_path):
     initial_states = make_initial_states("easy", "test", 3, ENV_KWARGS)
-    config = EvalConfig(num_envs=2, videos=0)
+    config = EvalConfig(num_envs=2, workers=0, videos=0)
     evaluate(
         ExpertPolicy(fails=(1,)),
         None,

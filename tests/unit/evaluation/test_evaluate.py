@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import math
+import os
+import signal
 from pathlib import Path
 from typing import Any
 
 import imageio.v3 as imageio
+import numpy as np
 import pytest
 import torch
 from PIL import Image
@@ -27,6 +30,7 @@ from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.evaluation import evaluate as module
 from s2robot.evaluation.evaluate import EvalConfig, evaluate
 from s2robot.evaluation.initial_states import InitialStates, make_initial_states
+from s2robot.evaluation.vector_env import SubprocessVectorEnv, VectorEnv
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +40,7 @@ def initial_states() -> InitialStates:
 
 def run(out: Path, initial_states: InitialStates, *, pixels: bool = False, **settings: Any) -> Any:
     """Evaluate briefly: 5 initial states, 2 at a time, 4 steps."""
-    options = {"num_envs": 2, "horizon": 4, "videos": 0, **settings}
+    options = {"num_envs": 2, "workers": 0, "horizon": 4, "videos": 0, **settings}
     fresh, made = options.pop("fresh", False), options.pop("header", None)
     policy = options.pop("policy", None) or (PixelPolicy() if pixels else ExpertPolicy())
     return evaluate(
@@ -109,12 +113,76 @@ def test_the_same_run_twice_gives_the_same_bytes(tmp_path, initial_states, pixel
     assert rows_of(tmp_path / "a") == rows_of(tmp_path / "b")
 
 
+@pytest.mark.process
 @pytest.mark.render
-@pytest.mark.slow
-def test_worker_processes_give_the_same_bytes(tmp_path, initial_states):
+@pytest.mark.parametrize("workers", [1, 2, None])
+def test_worker_processes_give_the_same_bytes(tmp_path, initial_states, workers):
     run(tmp_path / "here", initial_states, pixels=True)
-    run(tmp_path / "workers", initial_states, pixels=True, workers=2)
+    run(tmp_path / "workers", initial_states, pixels=True, workers=workers)
     assert rows_of(tmp_path / "here") == rows_of(tmp_path / "workers")
+    for path in (tmp_path / "here/actions").iterdir():
+        assert path.read_bytes() == (tmp_path / "workers/actions" / path.name).read_bytes()
+
+
+class LosingVectorEnv(SubprocessVectorEnv):
+    """Kills one of its workers in mid-run, and stops the other."""
+
+    begun = 0
+
+    def step_async(self, actions: np.ndarray, group: int = 0, render: bool = True) -> None:
+        super().step_async(actions, group, render)
+        self.begun += 1
+        if self.begun in (3, 11):
+            os.kill(self.pids[0], signal.SIGKILL)
+        if self.begun == 7:
+            os.kill(self.pids[1], signal.SIGSTOP)
+
+
+@pytest.mark.process
+@pytest.mark.render
+def test_killed_and_hung_workers_lose_and_repeat_no_episode(
+    tmp_path, initial_states, monkeypatch, capsys
+):
+    run(tmp_path / "here", initial_states, pixels=True)
+
+    def losing(env_kwargs: Any, count: int, view: Any, workers: int) -> VectorEnv:
+        return LosingVectorEnv(env_kwargs, count, view, workers, groups=2, watchdog_s=3.0)
+
+    monkeypatch.setattr(module, "make_vector_env", losing)
+    summary = run(tmp_path / "lost", initial_states, pixels=True, workers=2)
+    assert summary.episodes == 5
+    assert capsys.readouterr().err.count("another one takes over") == 3
+    assert rows_of(tmp_path / "lost") == rows_of(tmp_path / "here")
+
+
+@pytest.mark.parametrize(
+    ("cores", "device", "expected"),
+    [(1, "cpu", 0), (2, "cpu", 1), (16, "cpu", 4), (16, "cuda", 15), (64, "cuda", 16)],
+)
+def test_workers_are_a_share_of_the_cores(
+    tmp_path, initial_states, monkeypatch, cores, device, expected
+):
+    asked: list[int] = []
+
+    def refuse(_kwargs: Any, _count: int, _view: Any, workers: int) -> VectorEnv:
+        asked.append(workers)
+        raise S2RobotError("enough")
+
+    class Encoder:
+        def __init__(self) -> None:
+            self.device = torch.device(device)
+
+        def __call__(self, frames: Any) -> torch.Tensor:
+            return pixel_encoder(frames)
+
+    monkeypatch.setattr(module, "usable_cores", lambda: cores)
+    monkeypatch.setattr(module, "make_vector_env", refuse)
+    config = EvalConfig(videos=0)
+    with pytest.raises(S2RobotError, match="enough"):
+        evaluate(
+            PixelPolicy(), Encoder(), initial_states, config, tmp_path, header=header("random/tiny")
+        )
+    assert asked == [expected]
 
 
 @pytest.mark.render

@@ -42,7 +42,7 @@ class Taken(Exception):
 def take(out: Path, initial_states: InitialStates, encoder: Any = None, **settings: Any) -> None:
     """Claim a folder, which rolls nothing out."""
     made = header("random/tiny" if encoder else "state", **settings.pop("header", {}))
-    config = EvalConfig(num_envs=2, horizon=2, videos=0, **settings)
+    config = EvalConfig(num_envs=2, workers=0, horizon=2, videos=0, **settings)
     policy = PixelPolicy() if encoder else ExpertPolicy()
 
     def stop(_record: dict[str, Any]) -> None:
@@ -134,7 +134,7 @@ def test_another_camera_and_another_renderer_are_named(tmp_path, initial_states,
 @pytest.mark.render
 def test_rows_of_two_precisions_never_become_one_run(tmp_path, initial_states):
     def run(dtype: str, states: InitialStates) -> Any:
-        config = EvalConfig(num_envs=2, horizon=2, videos=0)
+        config = EvalConfig(num_envs=2, workers=0, horizon=2, videos=0)
         made = header("random/tiny")
         args = (PixelPolicy(), encoder_of(dtype=dtype), states, config, tmp_path)
         return evaluate(*args, header=made, progress=False)

@@ -52,7 +52,7 @@ def test_a_policy_is_rolled_out_on_the_other_appearance_from_the_same_starts(tmp
     rows = {}
     for level in ("easy", "easy-hard"):
         initial_states = make_initial_states(level, "test", 2, PickCubeEnv(level).env_kwargs())
-        config = EvalConfig(num_envs=2, videos=1, video_size=SIZE)
+        config = EvalConfig(num_envs=2, workers=0, videos=1, video_size=SIZE)
         out = tmp_path / level
         evaluate(ExpertPolicy(), None, initial_states, config, out, header=header("state"))
         assert read_json(out / "run.json")["task"]["env"]["level"] == level

@@ -8,8 +8,8 @@ from support.expert_policies import ENV_KWARGS, PROPRIO, ExpertPolicy
 
 from s2robot.evaluation.episode_videos import pick_episodes
 from s2robot.evaluation.initial_states import InitialStates, make_initial_states
-from s2robot.evaluation.rollout import Agent, failure_stage, roll_out
-from s2robot.evaluation.vector_env import make_vector_env
+from s2robot.evaluation.rollout import Agent, Batch, Episodes, failure_stage, roll_out
+from s2robot.evaluation.vector_env import VectorEnv, make_vector_env
 
 
 @pytest.fixture(scope="module")
@@ -33,25 +33,44 @@ def test_failure_stage(stage, success, reached, grasped):
     assert failure_stage({key: np.array(value, bool) for key, value in info.items()}) == stage
 
 
+def rolled_out(agent: Agent, envs: VectorEnv, states: np.ndarray, on_step=lambda: None) -> Episodes:
+    (episodes,) = roll_out([Batch(agent, states)], envs, 6, on_step)
+    return episodes
+
+
+def expert(*arguments) -> Agent:
+    return Agent(ExpertPolicy(*arguments), PROPRIO, baseline="state")
+
+
 def test_environments_do_not_disturb_each_other(initial_states):
     """An episode is the same, whatever the other environments do."""
     kwargs = {**ENV_KWARGS, "horizon": 6}
     pair = make_vector_env(kwargs, 2, None)
-    quiet = roll_out(
-        Agent(ExpertPolicy((1,)), PROPRIO, baseline="state"), pair, initial_states.states[:2], 6
-    )
-    busy = roll_out(
-        Agent(ExpertPolicy(), PROPRIO, baseline="state"), pair, initial_states.states[:2], 6
-    )
+    quiet = rolled_out(expert((1,)), pair, initial_states.states[:2])
+    busy = rolled_out(expert(), pair, initial_states.states[:2])
     np.testing.assert_array_equal(quiet.distance_m[0], busy.distance_m[0])
     assert (quiet.distance_m[1] != busy.distance_m[1]).any()
+
+
+@pytest.mark.process
+def test_batches_that_run_at_the_same_time_give_what_each_gives_alone(initial_states):
+    kwargs = {**ENV_KWARGS, "horizon": 6}
+    parts = [initial_states.states[i : i + 2] for i in (0, 2, 3)]
+    with_workers = make_vector_env(kwargs, 2, None, workers=2, groups=2)
+    together = list(roll_out([Batch(expert(), part) for part in parts], with_workers, 6))
+    with_workers.close()
+    alone = make_vector_env(kwargs, 2, None)
+    for part, found in zip(parts, together, strict=True):
+        expected = rolled_out(expert(), alone, part)
+        np.testing.assert_array_equal(found.actions, expected.actions)
+        np.testing.assert_array_equal(found.distance_m, expected.distance_m)
+        assert {k: len(v) for k, v in found.times_ms.items()} == dict.fromkeys(found.times_ms, 6)
 
 
 def test_each_control_step_counts_for_the_progress(initial_states):
     steps: list[int] = []
     envs = make_vector_env({**ENV_KWARGS, "horizon": 6}, 2, None)
-    agent = Agent(ExpertPolicy(), PROPRIO, baseline="state")
-    roll_out(agent, envs, initial_states.states[:2], 6, lambda: steps.append(1))
+    rolled_out(expert(), envs, initial_states.states[:2], lambda: steps.append(1))
     assert len(steps) == 6
 
 

@@ -46,7 +46,7 @@ def budgeted(
     out: Path, initial_states: InitialStates, encoder: Any, **settings: Any
 ) -> LookingPolicy:
     policy = LookingPolicy()
-    config = EvalConfig(num_envs=2, horizon=4, videos=0, **settings)
+    config = EvalConfig(num_envs=2, workers=0, horizon=4, videos=0, **settings)
     made = header("random/tiny")
     evaluate(policy, encoder, initial_states, config, out, header=made, progress=False)
     return policy

@@ -1,10 +1,14 @@
-"""Vector environments: worker processes answer like one process, and end with their parent."""
+"""Vector environments: workers answer like one process, are replaced, and end with their parent."""
 
 from __future__ import annotations
 
+import dataclasses
+import os
+import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -12,10 +16,12 @@ import pytest
 from support.expert_policies import ENV_KWARGS, SIZE
 
 from s2robot.errors import S2RobotError
+from s2robot.evaluation import env_worker
 from s2robot.evaluation.initial_states import InitialStates, make_initial_states
 from s2robot.evaluation.vector_env import (
     CameraView,
     SubprocessVectorEnv,
+    VectorEnv,
     VectorStep,
     make_vector_env,
 )
@@ -26,21 +32,102 @@ def initial_states() -> InitialStates:
     return make_initial_states("easy", "test", 5, ENV_KWARGS)
 
 
-def test_a_hung_worker_is_reported_and_killed(initial_states, monkeypatch):
-    envs = SubprocessVectorEnv(ENV_KWARGS, 2, CameraView("front", SIZE, SIZE), workers=1)
-    envs._watchdog_s = 0.0
-    with pytest.raises(S2RobotError, match="hung in its renderer.*rollout.workers=0"):
+VIEW = CameraView("front", SIZE, SIZE)
+
+
+@pytest.fixture
+def shown(monkeypatch) -> list[str]:
+    """Messages about workers."""
+    messages: list[str] = []
+    monkeypatch.setattr(env_worker.MESSAGES, "print", messages.append)
+    return messages
+
+
+def steps_of(envs: VectorEnv, states: np.ndarray, disturb=lambda _: None) -> list[VectorStep]:
+    """Run two groups at the same time for four steps, with a disturbance before each step."""
+    actions = np.random.default_rng(0).uniform(-1, 1, (4, len(states), 4))
+    found: list[VectorStep] = []
+    for group in range(envs.groups):
+        envs.reset_async(states[::-1] if group else states, group)
+    for number, action in enumerate(actions):
+        disturb(number)
+        for group in range(envs.groups):
+            found.append(copied(envs.wait(group)))
+            envs.step_async(action, group)
+    return [*found, *(copied(envs.wait(group)) for group in range(envs.groups))]
+
+
+def copied(step: VectorStep) -> VectorStep:
+    assert step.frames is not None
+    return dataclasses.replace(step, frames=step.frames.copy())
+
+
+def assert_same(first: list[VectorStep], second: list[VectorStep]) -> None:
+    assert len(first) == len(second)
+    for one, other in zip(first, second, strict=True):
+        np.testing.assert_array_equal(one.frames, other.frames)  # pyright: ignore[reportArgumentType]
+        assert_same_steps(one, other)
+        for key, value in one.info.items():
+            np.testing.assert_array_equal(value, other.info[key])
+
+
+@pytest.mark.process
+@pytest.mark.render
+@pytest.mark.parametrize(
+    ("how", "losses"),
+    [(signal.SIGKILL, (0, 2)), (signal.SIGSTOP, (2,))],  # 0: before the first answer
+    ids=["killed", "hung"],
+)
+def test_a_lost_worker_is_replaced_and_the_episodes_go_on_exactly(
+    initial_states, shown, how, losses
+):
+    states = initial_states.states[:3]
+
+    def run(disturb: Callable[[SubprocessVectorEnv, int], None]) -> list[VectorStep]:
+        envs = SubprocessVectorEnv(ENV_KWARGS, 3, VIEW, workers=2, groups=2, watchdog_s=3.0)
+        try:
+            return steps_of(envs, states, lambda number: disturb(envs, number))
+        finally:
+            envs.close()
+
+    def lose(envs: SubprocessVectorEnv, number: int) -> None:
+        if number in losses:
+            os.kill(envs.pids[0], how)
+
+    assert_same(run(lose), run(lambda *_: None))
+    assert len(shown) == len(losses)
+    assert "another one takes over its environments where they are" in shown[-1]
+
+
+@pytest.mark.process
+def test_a_worker_that_dies_again_and_again_is_an_error(initial_states, shown, monkeypatch):
+    monkeypatch.setattr(env_worker, "_PROGRAM", "raise SystemExit(7)")
+    envs = SubprocessVectorEnv(ENV_KWARGS, 2, None, workers=1)
+    with pytest.raises(S2RobotError, match=r"status 7\), 4 times.*rollout.workers=0"):
         envs.reset(initial_states.states[:2])
-    envs.close()  # returns, as the process is gone
+    envs.close()
+    assert len(shown) == env_worker.MAX_RESTARTS
+
+
+@pytest.mark.process
+def test_an_error_in_a_worker_is_raised_here_and_the_next_step_is_right(initial_states):
+    envs = SubprocessVectorEnv(ENV_KWARGS, 2, CameraView("frnt", SIZE, SIZE), workers=2)
+    with pytest.raises(ValueError, match="unknown camera 'frnt'"):
+        envs.reset(initial_states.states[:2])
+    envs.step_async(np.zeros((2, 4)), render=False)
+    step = envs.wait()
+    envs.close()
+    local = make_vector_env(ENV_KWARGS, 2, None)
+    local.reset(initial_states.states[:2])
+    assert_same_steps(step, local.step(np.zeros((2, 4))))
 
 
 @pytest.mark.process
 def test_workers_end_when_their_parent_is_killed():
     script = (
         "import time; from s2robot.evaluation.vector_env import SubprocessVectorEnv\n"
-        "if __name__ == '__main__':\n"
-        "    envs = SubprocessVectorEnv({'level': 'easy'}, 1, None, workers=1)\n"
-        "    print(*envs._pids, flush=True); time.sleep(60)\n"
+        "envs = SubprocessVectorEnv({'level': 'easy'}, 1, None, workers=1)\n"
+        "print(*envs.pids, flush=True); time.sleep(60)\n"
     )
     parent = subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
     assert parent.stdout is not None
@@ -64,16 +151,28 @@ def _alive(pid: int) -> bool:
 @pytest.mark.render
 @pytest.mark.slow
 def test_workers_give_the_steps_of_one_process(initial_states):
-    view = CameraView("front", SIZE, SIZE)
-    steps: list[VectorStep] = []
-    for workers in (0, 2):
-        envs = make_vector_env(ENV_KWARGS, 3, view, workers)
-        steps.append(envs.reset(initial_states.states[:3]))
+    states = initial_states.states[:3]
+    found = []
+    for workers, groups in ((0, 1), (2, 1), (3, 1)):
+        envs = make_vector_env(ENV_KWARGS, 3, VIEW, workers, groups)
+        found.append(steps_of(envs, states))
         envs.close()
-    local, remote = steps
-    np.testing.assert_array_equal(local.frames, remote.frames)  # pyright: ignore[reportArgumentType]
-    for key in local.obs:
-        np.testing.assert_array_equal(local.obs[key], remote.obs[key])
+    assert_same(found[0], found[1])
+    assert_same(found[0], found[2])
+
+
+@pytest.mark.render
+def test_a_step_that_is_not_drawn_moves_the_environments_the_same(initial_states):
+    states, action = initial_states.states[:2], np.full((2, 4), 0.5)
+    seen = []
+    for render in (True, False):
+        envs = make_vector_env(ENV_KWARGS, 2, VIEW)
+        envs.reset(states)
+        envs.step_async(action, render=render)
+        seen.append(envs.wait())
+    assert seen[0].frames is not None
+    assert seen[1].frames is None
+    assert_same_steps(*seen)
 
 
 @pytest.fixture(scope="module", params=[0, 2], ids=["in process", "two workers"])

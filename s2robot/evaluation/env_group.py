@@ -1,0 +1,154 @@
+"""Environments of one process that step together, and what a step of theirs returns."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.utils.validation import checked_integer
+
+INFO_KEYS = ("is_success", "reached", "grasped", "cube_height_m")
+"""Entries of the environments' info that a ``VectorStep`` holds."""
+
+
+@dataclass(frozen=True)
+class VectorStep:
+    """Observations, info and frames of B environments after a step, with its durations."""
+
+    obs: Mapping[str, np.ndarray]
+    """Low-dimensional observations, (B, d) each."""
+    info: Mapping[str, np.ndarray]
+    """``INFO_KEYS``, (B,) each."""
+    frames: np.ndarray | None
+    """(B, H, W, 3) uint8 RGB; None without a camera. They may be overwritten as soon as the
+    environments begin their next step."""
+    env_s: float
+    """Duration of the physics [s]."""
+    render_s: float
+    """Duration of the rendering [s]."""
+
+
+@dataclass(frozen=True)
+class CameraView:
+    """Camera and size [px] of the frames."""
+
+    camera: str
+    height: int
+    width: int
+
+
+class EnvGroup:
+    """B environments of this process that step together.
+
+    Args:
+        env_kwargs: of ``PickCubeEnv``.
+        count: number of environments.
+        view: camera of the frames; None renders none.
+
+    Raises:
+        ValueError: `count` or an argument of the environment is not allowed.
+    """
+
+    def __init__(self, env_kwargs: Mapping[str, Any], count: int, view: CameraView | None) -> None:
+        checked_integer("count", count, 1)
+        self._envs = [PickCubeEnv(**env_kwargs) for _ in range(count)]
+        self._view = view
+
+    def reset(self, states: np.ndarray, frames: np.ndarray | None) -> VectorStep:
+        """Start every environment from its row of `states` (B, D).
+
+        Args:
+            states: (B, D).
+            frames: (B, H, W, 3) uint8, to be drawn into; None draws nothing.
+        """
+        start = time.perf_counter()
+        results = [
+            env.reset(seed=0, options={"state": state})
+            for env, state in zip(self._envs, states, strict=True)
+        ]
+        return self._gather(results, start, frames)
+
+    def step(self, actions: np.ndarray, frames: np.ndarray | None) -> VectorStep:
+        """Carry out each environment's row of `actions` (B, A).
+
+        Args:
+            actions: (B, A).
+            frames: (B, H, W, 3) uint8, to be drawn into; None draws nothing.
+        """
+        start = time.perf_counter()
+        stepped = [env.step(action) for env, action in zip(self._envs, actions, strict=True)]
+        return self._gather([(obs, info) for obs, _, _, _, info in stepped], start, frames)
+
+    def replay(
+        self, states: np.ndarray, actions: list[np.ndarray], frames: np.ndarray | None
+    ) -> VectorStep:
+        """Repeat an episode from its start, and draw after its last step alone.
+
+        Args:
+            states: (B, D).
+            actions: (B, A) of each step so far.
+            frames: (B, H, W, 3) uint8, to be drawn into; None draws nothing.
+        """
+        if not actions:
+            return self.reset(states, frames)
+        self.reset(states, None)
+        for earlier in actions[:-1]:
+            self.step(earlier, None)
+        return self.step(actions[-1], frames)
+
+    def check_states(self, states: np.ndarray) -> None:
+        """Raise a ValueError where ``reset`` would refuse `states`."""
+        check_rows("state", states, len(self._envs), self._envs[0].check_state)
+
+    def check_actions(self, actions: np.ndarray) -> None:
+        """Raise a ValueError where ``step`` would refuse `actions`."""
+        check_rows("action", actions, len(self._envs), self._envs[0].check_action)
+
+    def close(self) -> None:
+        """Close every environment."""
+        for env in self._envs:
+            env.close()
+
+    def _gather(
+        self,
+        results: list[tuple[dict[str, np.ndarray], dict[str, Any]]],
+        start: float,
+        frames: np.ndarray | None,
+    ) -> VectorStep:
+        acted = time.perf_counter()
+        view = self._view
+        if view is not None and frames is not None:
+            for env, frame in zip(self._envs, frames, strict=True):
+                env.render_frame(view.camera, view.height, view.width, out=frame)
+        done = time.perf_counter()
+        obs = {key: np.stack([o[key] for o, _ in results]) for key in results[0][0]}
+        info = {key: np.array([i[key] for _, i in results]) for key in INFO_KEYS}
+        return VectorStep(obs, info, frames, acted - start, done - acted)
+
+
+def check_rows(
+    name: str, rows: np.ndarray, count: int, check: Callable[[np.ndarray], None]
+) -> None:
+    """Refuse rows of another number than `count`, and any that `check` refuses.
+
+    Args:
+        name: of one row, "state" or "action".
+        rows: one for each environment.
+        count: number of environments.
+        check: raises a ValueError for a wrong row.
+    """
+    if np.ndim(rows) != 2 or len(rows) != count:
+        raise ValueError(
+            f"{name}s have shape {np.shape(rows)}; allowed: one {name} for each of the {count} "
+            f"environments, ({count}, length of one)"
+        )
+    for index, row in enumerate(rows):
+        try:
+            check(row)
+        except ValueError as error:
+            raise ValueError(f"environment {index}: {error}") from None

@@ -137,8 +137,7 @@ class Glide:
 
     def rest(self, joints: np.ndarray) -> None:
         """Keep targets (7,) [rad] from now on."""
-        self._start = self._goal = np.array(joints)
-        self._next = self.substeps
+        self.progress = joints, joints, self.substeps
 
     def begin(self, start: np.ndarray, goal: np.ndarray) -> None:
         """Move between two targets in the physics steps that follow.
@@ -147,7 +146,7 @@ class Glide:
             start: first targets (7,) [rad].
             goal: last targets (7,) [rad].
         """
-        self._start, self._goal, self._next = np.array(start), np.array(goal), 0
+        self.progress = start, goal, 0
 
     @property
     def progress(self) -> tuple[np.ndarray, np.ndarray, int]:
@@ -158,12 +157,13 @@ class Glide:
     def progress(self, progress: tuple[np.ndarray, np.ndarray, int]) -> None:
         start, goal, self._next = progress
         self._start, self._goal = np.array(start), np.array(goal)
+        self._path = self._start + self._coverage * (self._goal - self._start)  # (substeps, 7)
 
     def targets(self) -> np.ndarray:
         """Return the targets (7,) [rad] of the next physics step."""
-        step = min(self._next, self.substeps - 1)
+        step = min(self._next, len(self._path) - 1)
         self._next += 1
-        return self._start + self._coverage[step] * (self._goal - self._start)
+        return self._path[step]
 
 
 def _shorten(vector: np.ndarray, longest: float) -> np.ndarray:

@@ -14,7 +14,7 @@ import mujoco
 import numpy as np
 
 from s2robot.envs.controllers import Controller, EndEffectorDelta, Glide, JointDelta
-from s2robot.envs.kinematics import ArmKinematics, joint_body
+from s2robot.envs.kinematics import ArmKinematics, consecutive, joint_body
 from s2robot.envs.levels import Level
 from s2robot.envs.panda import ARM_JOINTS, FINGER_JOINTS, GRIPPER_ACTUATOR, PREFIX, TCP_SITE
 from s2robot.envs.scene import CUBE, HOME_JOINTS_RAD
@@ -79,7 +79,7 @@ class PickCubeSimulation:
         joints = [model.joint(PREFIX + name) for name in (*ARM_JOINTS, *FINGER_JOINTS)]
         self._qpos = np.array([joint.qposadr[0] for joint in joints])  # (9,): arm, fingers
         self._qvel = np.array([joint.dofadr[0] for joint in joints])
-        self._arm_ctrl = np.array([model.actuator(PREFIX + n).id for n in ARM_JOINTS])
+        self._arm_ctrl = consecutive(np.array([model.actuator(PREFIX + n).id for n in ARM_JOINTS]))
         self._grip_ctrl = model.actuator(PREFIX + GRIPPER_ACTUATOR).id
         self._finger_bodies = [joint_body(model, PREFIX + name) for name in FINGER_JOINTS]
         self._tcp = model.site(PREFIX + TCP_SITE).id
@@ -191,10 +191,11 @@ class PickCubeSimulation:
 
         The arm moves for 0.2 s after ``begin``; then it rests at the targets of the action.
         """
+        model, data, ctrl = self.model, self.data, self.data.ctrl
         for _ in range(checked_integer("substeps", substeps, 0)):
-            self.data.ctrl[self._arm_ctrl] = self._glide.targets()
-            mujoco.mj_step(self.model, self.data)
-        mujoco.mj_forward(self.model, self.data)  # poses and contacts of the final state
+            ctrl[self._arm_ctrl] = self._glide.targets()
+            mujoco.mj_step(model, data)
+        mujoco.mj_forward(model, data)  # poses and contacts of the final state
         self._stage = max(self._stage, self._current_stage())
 
     def checked_action(self, action: np.ndarray) -> np.ndarray:

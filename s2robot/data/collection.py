@@ -5,9 +5,10 @@ The file holds the expert's actions without the noise as labels, in robomimic's 
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,11 +29,18 @@ from s2robot.utils.io import atomic_path, digest_of, locked, read_json, write_js
 from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import RESULTS_VERSION, provenance, simulation_change, versions
 from s2robot.utils.records import damaged, read_arrays
-from s2robot.utils.validation import require_fractions, require_integers, require_one_of
+from s2robot.utils.validation import (
+    checked_integer,
+    require_fractions,
+    require_integers,
+    require_one_of,
+)
+from s2robot.utils.workers import in_order, worthwhile_workers
 
 SEEDS_PER_COLLECTION = 10_000
 """Environment seeds of collection ``seed`` are ``seed * 10_000 + attempt``."""
 _MAX_FAILURES = 50
+_LEAST_EPISODES = 20  # which a worker records in about the time that it takes to start
 
 
 @dataclass(frozen=True)
@@ -51,6 +59,9 @@ class CollectConfig:
     data_dir: Path = Path("data")
     env: dict[str, Any] = field(default_factory=dict)
     """Further arguments of ``PickCubeEnv``."""
+    workers: int | None = None
+    """Processes that simulate; 0 for none beside this one, None for as many as shorten the work.
+    The file does not depend on it."""
 
     def __post_init__(self) -> None:
         get_level(self.level)
@@ -63,6 +74,8 @@ class CollectConfig:
         if not 0 <= self.seed < 100:
             raise ValueError(f"seed is {self.seed}; allowed: 0 to 99 (others seed evaluations)")
         require_fractions(self, "valid_share")
+        if self.workers is not None:
+            checked_integer("workers", self.workers, 0)
 
     @property
     def path(self) -> Path:
@@ -117,10 +130,10 @@ def collect(config: CollectConfig) -> Demonstrations:
 
 
 def _collect_parts(config: CollectConfig, folder: Path) -> None:
-    env = PickCubeEnv(level=config.level, control=config.control, **config.env)
+    env = _make_env(config)
     _claim(folder, config)
     try:
-        episodes, failures = _gather(config, env, folder)
+        episodes, failures = _gather(config, folder)
         meta = {"recipe": config.recipe(), "failures": failures, "provenance": provenance()}
         write_demonstrations(
             config.path,
@@ -134,6 +147,10 @@ def _collect_parts(config: CollectConfig, folder: Path) -> None:
     finally:
         env.close()
     shutil.rmtree(folder)
+
+
+def _make_env(config: CollectConfig) -> PickCubeEnv:
+    return PickCubeEnv(level=config.level, control=config.control, **config.env)
 
 
 def _claim(folder: Path, config: CollectConfig) -> None:
@@ -190,41 +207,60 @@ def _check_made_with(folder: Path, there: Mapping[str, Any], now: Mapping[str, A
         )
 
 
-def _gather(config: CollectConfig, env: PickCubeEnv, folder: Path) -> tuple[list[Episode], int]:
+def _gather(config: CollectConfig, folder: Path) -> tuple[list[Episode], int]:
     """Return the successful episodes in the order of their seeds and the number of failures."""
     episodes: list[Episode] = []
     attempt = failures = 0
     with progress_bar(f"collecting {config.level}", config.episodes) as bar:
-        while len(episodes) < config.episodes:
-            episode = _load_part(folder, attempt) or _record_part(config, env, folder, attempt)
-            attempt += 1
-            if episode.success[-1]:
-                episodes.append(episode)
-                bar.advance()
-                continue
-            failures += 1
-            if failures > _MAX_FAILURES + 0.1 * attempt:
-                raise S2RobotError(
-                    f"the expert failed in {failures} of {attempt} episodes in this environment "
-                    f"({config.env or 'defaults'}); it is written for the levels' own settings, so "
-                    "change env= back towards them"
-                )
+        while missing := config.episodes - len(episodes):  # so many attempts, and no more
+            for episode in _attempts(config, folder, range(attempt, attempt + missing)):
+                attempt += 1
+                if episode.success[-1]:
+                    episodes.append(episode)
+                    bar.advance()
+                    continue
+                failures += 1
+                if failures > _MAX_FAILURES + 0.1 * attempt:
+                    raise S2RobotError(
+                        f"the expert failed in {failures} of {attempt} episodes in this "
+                        f"environment ({config.env or 'defaults'}); it is written for the levels' "
+                        "own settings, so change env= back towards them"
+                    )
     return episodes, failures
+
+
+def _attempts(config: CollectConfig, folder: Path, numbers: range) -> Iterator[Episode]:
+    """Yield attempts in their order: from disk, or recorded now."""
+    stored = {number: _load_part(folder, number) for number in numbers}
+    missing = [number for number, episode in stored.items() if episode is None]
+    workers = config.workers
+    if workers is None:
+        workers = worthwhile_workers(len(missing), _LEAST_EPISODES)
+    recorded = in_order(_recorder, (config, folder), missing, workers)
+    with contextlib.closing(recorded):
+        for episode in stored.values():
+            yield episode or next(recorded)
 
 
 def _part_path(folder: Path, attempt: int) -> Path:
     return folder / f"attempt_{attempt:05d}.npz"
 
 
-def _record_part(config: CollectConfig, env: PickCubeEnv, folder: Path, attempt: int) -> Episode:
-    seed = config.seed * SEEDS_PER_COLLECTION + attempt
-    episode = record_episode(env, seed, config.hold_steps)
-    arrays = {f"obs/{key}": value for key, value in episode.obs.items()}
-    for name in ("actions", "executed", "states", "success"):
-        arrays[name] = getattr(episode, name)
-    with atomic_path(_part_path(folder, attempt)) as temporary, temporary.open("wb") as file:
-        np.savez(file, allow_pickle=False, **arrays)
-    return episode
+def _recorder(config: CollectConfig, folder: Path) -> Callable[[int], Episode]:
+    """Return a function that records an attempt and keeps it in the folder."""
+    env = _make_env(config)
+
+    def record(attempt: int) -> Episode:
+        seed = config.seed * SEEDS_PER_COLLECTION + attempt
+        episode = record_episode(env, seed, config.hold_steps)
+        arrays = {f"obs/{key}": value for key, value in episode.obs.items()}
+        for name in ("actions", "executed", "states", "success"):
+            arrays[name] = getattr(episode, name)
+        with atomic_path(_part_path(folder, attempt)) as temporary, temporary.open("wb") as file:
+            np.savez(file, allow_pickle=False, **arrays)
+        return episode
+
+    return record
 
 
 def _load_part(folder: Path, attempt: int) -> Episode | None:

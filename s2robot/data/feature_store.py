@@ -9,7 +9,11 @@ last digits depend on them.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+import itertools
+from collections import deque
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -23,7 +27,7 @@ from s2robot.data.feature_entries import Entry
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.layout import EmbeddingLayout
 from s2robot.encoder.spec import EncoderSpec
-from s2robot.errors import MismatchError
+from s2robot.errors import CorruptFileError, MismatchError
 from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import deciding_versions
 
@@ -147,22 +151,56 @@ class FeatureStore:
     def _encode(
         self, frames: FrameReader, encoder: FrameEncoder, missing: Sequence[Entry], progress: bool
     ) -> None:
-        total = len(frames)
-        names = ", ".join(f"{entry.scale:g}" for entry in missing)
-        done = min(start for entry in missing for start, _ in entry.gaps())
-        with progress_bar(f"encoding scales ({names})", total, progress, done) as bar:
-            while gaps := {entry: gap for entry in missing for gap in [*entry.gaps()][:1]}:
-                start = min(first for first, _ in gaps.values())
-                behind = [entry for entry, (first, _) in gaps.items() if first == start]
-                ahead = [first for first, _ in gaps.values() if first > start]
-                ends = [gaps[entry][1] for entry in behind]
-                stop = min(start + self.block_frames, *ends, *ahead)
-                bar.update(start)
-                block = frames.read(start, stop)
-                parts = encoder.encode_scales(block, [entry.scale for entry in behind])
-                for entry in behind:
-                    entry.write(start, parts[entry.scale])
-            bar.update(total)
+        """Encode all gaps, block by block; a thread reads the next block meanwhile.
+
+        The first block is read here: a reader may draw all frames then, and GL stays in a thread.
+        """
+        blocks = list(_blocks(missing, self.block_frames))
+        text = f"encoding scales ({', '.join(f'{entry.scale:g}' for entry in missing)})"
+        pixels = frames.read(blocks[0].start, blocks[0].stop)
+        with (
+            progress_bar(text, len(frames), progress, blocks[0].start) as bar,
+            ThreadPoolExecutor(1) as reader,
+        ):
+            for block, following in itertools.zip_longest(blocks, blocks[1:]):
+                bar.update(block.start)
+                ahead = following and reader.submit(frames.read, following.start, following.stop)
+                parts = encoder.encode_scales(pixels, [entry.scale for entry in block.entries])
+                for entry in block.entries:
+                    entry.write(block.start, parts[entry.scale])
+                if ahead is not None:
+                    pixels = ahead.result()
+            bar.update(len(frames))
+
+    def load_or_encode(
+        self,
+        demos: DataSet,
+        frames: FrameReader,
+        encoder: FrameEncoder,
+        progress: bool = True,
+    ) -> Tensor:
+        """Load the embeddings of all frames; encode those first that are missing or damaged.
+
+        Whole features are read and verified once; ``ensure`` and ``load`` do so twice.
+
+        Args:
+            demos: the data set.
+            frames: reader of its frames.
+            encoder: the encoder; each of its scales is stored.
+            progress: whether to show a progress bar.
+
+        Returns:
+            ``(N, D)`` float16.
+
+        Raises:
+            MismatchError: as in ``ensure``.
+        """
+        _check_lengths(demos, frames)
+        _check_exact(encoder)
+        with contextlib.suppress(FileNotFoundError, CorruptFileError):
+            return self.load(demos, frames, encoder)
+        self.ensure(demos, frames, encoder, progress)
+        return self.load(demos, frames, encoder)
 
     def load(
         self, demos: DataSet, frames: FrameReader, encoder: FrameEncoder | EncoderSpec
@@ -247,6 +285,31 @@ class FeatureStore:
             )
             for scale, part in layout.scales.items()
         }
+
+
+@dataclass(frozen=True)
+class _Block:
+    """Frames that are encoded together, and the entries that lack them."""
+
+    start: int
+    stop: int
+    entries: list[Entry]
+
+
+def _blocks(missing: Sequence[Entry], most: int) -> Iterator[_Block]:
+    """Yield the blocks of all gaps in the order of their frames, of `most` frames or fewer."""
+    gaps = {entry: deque(entry.gaps()) for entry in missing}
+    while any(gaps.values()):
+        first = {entry: own[0] for entry, own in gaps.items() if own}
+        start = min(begin for begin, _ in first.values())
+        behind = [entry for entry, (begin, _) in first.items() if begin == start]
+        ahead = [begin for begin, _ in first.values() if begin > start]
+        stop = min(start + most, *(first[entry][1] for entry in behind), *ahead)
+        yield _Block(start, stop, behind)
+        for entry in behind:
+            _, end = gaps[entry].popleft()
+            if stop < end:
+                gaps[entry].appendleft((stop, end))
 
 
 def _function_of(encoder: FrameEncoder) -> tuple[EmbeddingLayout, str, dict[str, Any]]:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,14 @@ from s2robot.data.demonstrations import Demonstrations
 from s2robot.envs.gl import select_gl
 from s2robot.errors import CorruptFileError
 from s2robot.utils.io import atomic_path, digest_of, locked
-from s2robot.utils.progress import tracked
+from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import RESULTS_VERSION, simulation
 from s2robot.utils.records import read_array
+from s2robot.utils.workers import in_order, worthwhile_workers
 
 LEAST_CAMERA_SIZE = 16
 """Smallest side of a camera's frames [px]."""
+_LEAST_FRAMES = 400  # which a worker draws in about the time that it takes to start
 
 
 @dataclass(frozen=True)
@@ -130,30 +132,38 @@ class RenderedFrames:
         return True
 
     def _render(self, missing: list[int]) -> None:
-        with _replayer(self._demos) as env:
-            for i in tracked(missing, f"rendering {self._camera.name}"):
-                states = self._demos.episodes[i].states
-                frames = np.empty(self._shape(len(states)), dtype=np.uint8)
-                for t, state in enumerate(states):
-                    env.set_state(state)
-                    frames[t] = env.render_frame(
-                        self._camera.name, self._camera.size, self._camera.size
-                    )
-                with atomic_path(self._path(i)) as temporary, temporary.open("wb") as file:
-                    np.save(file, frames, allow_pickle=False)
+        frames = sum(len(self._demos.episodes[i]) for i in missing)
+        workers = worthwhile_workers(frames, _LEAST_FRAMES)
+        tasks = [(self._path(i), self._demos.episodes[i].states) for i in missing]
+        drawn = in_order(_drawer, (self._demos.env_kwargs, self._camera), tasks, workers)
+        with (
+            contextlib.closing(drawn),
+            progress_bar(f"rendering {self._camera.name}", len(missing)) as bar,
+        ):
+            for _ in drawn:
+                bar.advance()
 
     def _open(self, episode: int, remedy: str = "delete it and rerun") -> np.ndarray:
         expected = self._shape(len(self._demos.episodes[episode]))
         return read_array(self._path(episode), remedy, np.uint8, expected, mapped=True)
 
 
-@contextmanager
-def _replayer(demos: Demonstrations) -> Iterator[Any]:
+def _drawer(
+    env_kwargs: Mapping[str, Any], camera: CameraConfig
+) -> Callable[[tuple[Path, np.ndarray]], None]:
+    """Return a function that writes the frames of states (T, S) to a file."""
     from s2robot.envs.pick_cube import PickCubeEnv
 
-    env = PickCubeEnv(**demos.env_kwargs)
+    env = PickCubeEnv(**env_kwargs)
     env.reset(seed=0)
-    try:
-        yield env
-    finally:
-        env.close()
+
+    def draw(task: tuple[Path, np.ndarray]) -> None:
+        path, states = task
+        frames = np.empty((len(states), camera.size, camera.size, 3), dtype=np.uint8)
+        for frame, state in zip(frames, states, strict=True):
+            env.set_state(state)
+            env.render_frame(camera.name, camera.size, camera.size, out=frame)
+        with atomic_path(path) as temporary, temporary.open("wb") as file:
+            np.save(file, frames, allow_pickle=False)
+
+    return draw

@@ -200,9 +200,7 @@ class Variant:
             low_dim = {key: self.demos.low_dim(key) for key in ("cube_pos", "cube_quat")}
             return torch.from_numpy(baseline_embedding(self._stored_encoder, low_dim, self.yaw))
         store = FeatureStore(self.config.data_dir / "features")
-        frames = self.frames
-        store.ensure(self.demos, frames, self.encoder)
-        return store.load(self.demos, frames, self.encoder)
+        return store.load_or_encode(self.demos, self.frames, self.encoder)
 
     @functools.cached_property
     def proprio_keys(self) -> tuple[str, ...]:

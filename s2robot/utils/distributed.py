@@ -20,6 +20,7 @@ import torch.multiprocessing as mp
 
 from s2robot.errors import S2RobotError
 from s2robot.utils.devices import resolve_device
+from s2robot.utils.workers import usable_cores as usable_cores
 
 _MOST_ON_A_CPU = 8  # more would spend their time on exchanging gradients
 
@@ -81,11 +82,6 @@ def count_processes(wanted: int, device: str, batch_size: int) -> int:
         raise ValueError(f"batch_size {batch_size} is not a multiple of processes {wanted}")
     available = most if cuda else min(most, usable_cores())
     return wanted or max(n for n in range(1, available + 1) if batch_size % n == 0)
-
-
-def usable_cores() -> int:
-    """Return the number of cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def launch(work: Callable[..., Any], processes: int, *arguments: Any) -> None:

@@ -15,7 +15,7 @@ from support.source_files import FOLDERS, library_files
 
 MOST_LINES = 400
 MOST_MODULES = 14
-LARGER_PACKAGES = {"s2robot/backbones": 15, "s2robot/cli": 18, "s2robot/utils": 16}
+LARGER_PACKAGES = {"s2robot/backbones": 15, "s2robot/cli": 18, "s2robot/utils": 17}
 """Packages that hold more modules: fifteen named by the layout for backbones, one a command, and
 what all others share, each module one idea."""
 LONGEST_FUNCTION = 50

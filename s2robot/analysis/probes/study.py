@@ -222,8 +222,7 @@ class Study:
 
     def _problem(self, encoder: FrameEncoder) -> Problem:
         store = FeatureStore(self.config.data_dir / "features")
-        store.ensure(self.data, self.data, encoder, self.progress)
-        embeddings = store.load(self.data, self.data, encoder)
+        embeddings = store.load_or_encode(self.data, self.data, encoder, self.progress)
         shape, parts = encoder.output_shape, self.parts
         grids = TokenGrids(embeddings, shape, parts.training)
         return Problem(self.data, parts, embeddings, shape, grids, self.config.head_seeds)

@@ -143,6 +143,57 @@ def test_a_killed_collection_resumes_to_the_same_data(demos, tmp_path):
     assert not parts.exists()
 
 
+@pytest.mark.process
+def test_the_data_do_not_depend_on_the_number_of_workers(demos, tmp_path, monkeypatch):
+    settings = CollectConfig(
+        level="easy", episodes=4, out=tmp_path / "easy.hdf5", valid_share=0.25, workers=2
+    )
+    parts = stopped_before_the_file(settings, monkeypatch)
+    assert len(list(parts.glob("attempt_*.npz"))) == 4  # no attempt more than was needed
+    (parts / "attempt_00001.npz").unlink()  # of an interruption between the others
+    assert collect(settings).identity_digest == demos.identity_digest
+
+
+@pytest.mark.process
+def test_failures_are_counted_and_replaced_by_the_next_attempts(tmp_path):
+    env = {"horizon": 10}  # too short for some starts
+    files = [
+        collect(CollectConfig(level="easy", episodes=4, out=tmp_path / str(n), env=env, workers=n))
+        for n in (0, 2)
+    ]
+    assert files[0].meta["failures"] == files[1].meta["failures"] > 0
+    assert files[0].identity_digest == files[1].identity_digest
+    assert all(episode.success[-1] for episode in files[0].episodes)
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_a_collection_that_was_stopped_by_ctrl_c_resumes_to_the_same_data(tmp_path):
+    out = tmp_path / "easy.hdf5"
+    words = ["collect", "level=easy", "episodes=60", f"out={out}", "workers=2"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "s2robot.cli.main", *words],
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's "&" ignores it
+    )
+    parts = out.with_name(out.name + ".parts")
+    deadline = time.monotonic() + 120
+    while len(list(parts.glob("attempt_*.npz"))) < 3 and time.monotonic() < deadline:
+        time.sleep(0.005)
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=60) != 0
+    assert not out.exists()
+    assert not list(parts.glob(".*"))  # nothing half written
+    whole = CollectConfig(level="easy", episodes=60, out=tmp_path / "whole.hdf5", workers=0)
+    resumed = collect(CollectConfig(level="easy", episodes=60, out=out, workers=0))
+    assert resumed.digest == collect(whole).digest
+
+
+@pytest.mark.parametrize("workers", [-1, 1.5, True])
+def test_a_number_of_workers_that_cannot_be_is_refused(workers):
+    with pytest.raises(ValueError, match=r"workers is .*; allowed: an integer of 0 or more"):
+        CollectConfig(workers=workers)
+
+
 def test_a_damaged_part_of_a_killed_collection_is_recorded_again(demos, tmp_path, monkeypatch):
     config = CollectConfig(level="easy", episodes=4, out=tmp_path / "easy.hdf5", valid_share=0.25)
     parts = stopped_before_the_file(config, monkeypatch)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,17 +13,20 @@ import torch
 import torch.nn.functional as F
 from support.changed_weights import CHANGES
 from support.stored_features import (
+    BLOCK,
     FRAMES,
     Demos,
     Frames,
     Interrupted,
     Make,
+    assert_same,
     entries,
     fill,
 )
 from support.tiny_models import write_tiny_model
 
 from s2robot.backbones import Backbone
+from s2robot.data.feature_entries import Entry
 from s2robot.data.feature_store import FeatureStore
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.errors import MismatchError, S2RobotError
@@ -195,3 +199,67 @@ def test_exact_runtimes_have_entries_of_their_own(store: FeatureStore, make: Mak
     frames = fill(store, make())
     assert frames.reads
     assert len(entries(store)) == 4
+
+
+def test_the_next_block_is_read_while_this_one_is_encoded(
+    store: FeatureStore, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    begun = [threading.Event() for _ in range(FRAMES)]
+
+    class Watched(Frames):
+        def read(self, start: int, stop: int) -> np.ndarray:
+            begun[start].set()
+            return super().read(start, stop)
+
+    encoder, frames = make((1,)), Watched()
+    encode, waited = encoder.encode_scales, []
+
+    def encode_late(pixels: np.ndarray, scales: list[float]) -> dict[float, torch.Tensor]:
+        start = BLOCK * len(waited)
+        waited.append(start + BLOCK >= FRAMES or begun[start + BLOCK].wait(timeout=20))
+        assert not any(event.is_set() for event in begun[start + 2 * BLOCK :])  # memory is bounded
+        return encode(pixels, scales)
+
+    monkeypatch.setattr(encoder, "encode_scales", encode_late)
+    store.ensure(Demos(), frames, encoder, progress=False)
+    assert waited == [True] * 4
+    assert frames.reads == [(0, 3), (3, 6), (6, 9), (9, 11)]
+
+
+def test_whole_features_are_verified_once_when_they_are_taken(
+    store: FeatureStore, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder, frames, read = make((1, 2)), Frames(), []
+    first = store.load_or_encode(Demos(), frames, encoder, progress=False)
+    assert len(frames.reads) == 4
+    original = Entry._read_shard
+    monkeypatch.setattr(
+        Entry, "_read_shard", lambda self, shard: read.append(shard) or original(self, shard)
+    )
+    again = store.load_or_encode(Demos(), frames, encoder, progress=False)
+    torch.testing.assert_close(again, first, rtol=0, atol=0)
+    assert len(read) == 2 * 4  # shards of both scales
+    assert len(frames.reads) == 4
+
+
+def test_damaged_features_are_mended_when_they_are_taken(store: FeatureStore, make: Make) -> None:
+    encoder, frames = make((1,)), Frames()
+    first = store.load_or_encode(Demos(), frames, encoder, progress=False)
+    shard = next(store.root.rglob("0000003.npy"))
+    shard.write_bytes(shard.read_bytes()[:-2])
+    with pytest.warns(UserWarning, match="3 of 11 frames are encoded again now"):
+        again = store.load_or_encode(Demos(), frames, encoder, progress=False)
+    assert_same(again, first)
+    assert frames.reads[4:] == [(3, 6)]
+
+
+def test_an_approximate_runtime_is_refused_before_stored_features_are_read(
+    store: FeatureStore, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = make((1,))
+    store.load_or_encode(Demos(), Frames(), encoder, progress=False)
+    monkeypatch.setattr(type(encoder.runtime), "exact", False)
+    with pytest.raises(MismatchError, match="is approximate"):
+        store.load_or_encode(Demos(), Frames(), encoder, progress=False)
+    with pytest.raises(MismatchError, match="the same number"):
+        store.load_or_encode(Demos(num_frames=FRAMES + 1), Frames(), encoder, progress=False)

@@ -63,9 +63,11 @@ def test_processes_that_write_one_store_at_once(
 def test_kill_and_resume(store: FeatureStore, make: Make, card: Path, tmp_path: Path) -> None:
     assert run_apart(card, store.root, kill_at=7) == -signal.SIGKILL
     encoder = make((1, 2))
-    with pytest.raises(FileNotFoundError, match=r"6 of 11 frames .* `s2robot features`"):
+    with pytest.raises(FileNotFoundError, match=r"[36] of 11 frames .* `s2robot features`"):
         store.load(Demos(), Frames(), encoder)
-    assert fill(store, encoder).reads == [(6, 9), (9, 11)]
+    reads = fill(store, encoder).reads  # it was killed while it encoded 3 to 6, or after
+    assert reads[-2:] == [(6, 9), (9, 11)]
+    assert reads[:-2] in ([(3, 6)], [])
     whole = FeatureStore(tmp_path / "whole", block_frames=BLOCK)
     fill(whole, encoder)
     resumed = store.load(Demos(), Frames(), encoder)

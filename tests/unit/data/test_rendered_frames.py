@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from support.other_pictures import OTHER_PICTURES
 
+from s2robot.data import rendered_frames
 from s2robot.data.rendered_frames import CameraConfig, RenderedFrames
 from s2robot.envs.pick_cube import PickCubeEnv
 
@@ -36,6 +37,16 @@ def test_frames_are_those_of_the_states_and_cached(demos, tmp_path):
         np.testing.assert_array_equal(frame, env.render_frame("front", 64, 64))
     again = RenderedFrames(demos, CameraConfig("front", 64), tmp_path)
     np.testing.assert_array_equal(again.read(0, len(again)), frames.read(0, len(frames)))
+
+
+@pytest.mark.render
+@pytest.mark.process
+def test_frames_that_workers_draw_are_those_of_one_process(demos, tmp_path, monkeypatch):
+    alone = RenderedFrames(demos, CameraConfig("front", 64), tmp_path / "alone")
+    expected = alone.read(0, len(alone))
+    monkeypatch.setattr(rendered_frames, "worthwhile_workers", lambda work, least: 2)
+    beside = RenderedFrames(demos, CameraConfig("front", 64), tmp_path / "beside")
+    np.testing.assert_array_equal(beside.read(0, len(beside)), expected)
 
 
 @pytest.mark.render

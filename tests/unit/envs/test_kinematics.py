@@ -1,0 +1,69 @@
+"""Forward and inverse kinematics of the arm."""
+
+from __future__ import annotations
+
+import mujoco
+import numpy as np
+import pytest
+
+from s2robot.envs import kinematics
+from s2robot.envs.kinematics import consecutive, down_quat
+from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.envs.scene import HOME_JOINTS_RAD
+
+
+def plain_inverse(arm, start, position, quat) -> np.ndarray:
+    """Return the solution by the formula, with new arrays and operators throughout."""
+    model, data = arm._model, mujoco.MjData(arm._model)  # type: ignore[attr-defined]
+    joints, jacobian, dofs = np.array(start), np.zeros((6, model.nv)), np.arange(7)
+    for _ in range(30):
+        data.qpos[dofs] = joints
+        mujoco.mj_kinematics(model, data)  # type: ignore[attr-defined]
+        here, inverse, turn, error = np.empty(4), np.empty(4), np.empty(4), np.empty(6)
+        mujoco.mju_mat2Quat(here, data.site_xmat[arm._site])  # type: ignore[attr-defined]
+        error[:3] = position - data.site_xpos[arm._site]
+        mujoco.mju_negQuat(inverse, here)  # type: ignore[attr-defined]
+        mujoco.mju_mulQuat(turn, quat, inverse)  # type: ignore[attr-defined]
+        mujoco.mju_quat2Vel(error[3:], turn, 1.0)  # type: ignore[attr-defined]
+        if np.linalg.norm(error[:3]) < 1e-5 and np.linalg.norm(error[3:]) < 1e-4:
+            break
+        mujoco.mj_comPos(model, data)  # type: ignore[attr-defined]
+        mujoco.mj_jacSite(model, data, jacobian[:3], jacobian[3:], arm._site)  # type: ignore[attr-defined]
+        own = jacobian[:, dofs]
+        posture = 0.05 * (np.array(HOME_JOINTS_RAD) - joints)
+        damped = own @ own.T + 1e-4 * np.eye(6)
+        step = posture + own.T @ np.linalg.solve(damped, error - own @ posture)
+        step = step * min(1.0, 0.3 / max(np.abs(step).max(), 1e-9))
+        joints = np.clip(joints + step, *arm.limits_rad)
+    return joints
+
+
+@pytest.mark.parametrize("reach", [0.02, 0.3, 2.0])  # the last is out of reach
+def test_the_inverse_has_the_bits_of_its_formula(reach):
+    arm = PickCubeEnv("easy").kinematics
+    rng = np.random.default_rng(0)
+    home, _ = arm.forward(np.array(HOME_JOINTS_RAD))
+    for _ in range(10):
+        start = np.array(HOME_JOINTS_RAD) + rng.uniform(-0.1, 0.1, 7)
+        position = home + rng.uniform(-reach, reach, 3)
+        quat = down_quat(rng.uniform(-1, 1))
+        found = arm.inverse(start, position, quat)
+        np.testing.assert_array_equal(found, plain_inverse(arm, start, position, quat))
+
+
+def test_the_inverse_reaches_a_pose_and_leaves_its_arguments_alone():
+    arm = PickCubeEnv("easy").kinematics
+    start = np.array(HOME_JOINTS_RAD)
+    home, _ = arm.forward(start)
+    position = home + (0.05, -0.05, 0.03)
+    found = arm.inverse(start, position, down_quat(0.4))
+    reached, quat = arm.forward(found)
+    np.testing.assert_allclose(reached, position, atol=2e-5)
+    assert kinematics.quat_to_yaw(quat) == pytest.approx(0.4, abs=2e-4)
+    np.testing.assert_array_equal(start, HOME_JOINTS_RAD)
+
+
+def test_indices_with_gaps_stay_indices():
+    assert consecutive(np.array([3, 4, 5])) == slice(3, 6)
+    np.testing.assert_array_equal(consecutive(np.array([3, 5])), [3, 5])
+    np.testing.assert_array_equal(consecutive(np.array([5, 4, 3])), [5, 4, 3])

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from s2robot.data.demonstrations import Demonstrations
+from s2robot.envs import gl
 from s2robot.envs.gl import select_gl
 from s2robot.errors import CorruptFileError
 from s2robot.utils.io import atomic_path, digest_of, locked
@@ -135,7 +136,8 @@ class RenderedFrames:
         frames = sum(len(self._demos.episodes[i]) for i in missing)
         workers = worthwhile_workers(frames, _LEAST_FRAMES)
         tasks = [(self._path(i), self._demos.episodes[i].states) for i in missing]
-        drawn = in_order(_drawer, (self._demos.env_kwargs, self._camera), tasks, workers)
+        prepare = _drawer_without_torch if workers else _drawer
+        drawn = in_order(prepare, (self._demos.env_kwargs, self._camera), tasks, workers)
         with (
             contextlib.closing(drawn),
             progress_bar(f"rendering {self._camera.name}", len(missing)) as bar,
@@ -167,3 +169,11 @@ def _drawer(
             np.save(file, frames, allow_pickle=False)
 
     return draw
+
+
+def _drawer_without_torch(
+    env_kwargs: Mapping[str, Any], camera: CameraConfig
+) -> Callable[[tuple[Path, np.ndarray]], None]:
+    """Return the function of ``_drawer`` in a process that will not import PyTorch."""
+    gl.torch_follows = False
+    return _drawer(env_kwargs, camera)

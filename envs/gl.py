@@ -10,11 +10,17 @@ with a wrong ``MUJOCO_GL``. This module therefore imports MuJoCo only inside fun
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import ctypes.util
 import importlib
 import importlib.util
+import multiprocessing
 import os
 import sys
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from s2robot.errors import S2RobotError, unknown
@@ -27,6 +33,15 @@ _FIX = (
     "`apt-get install libosmesa6`) and set MUJOCO_GL=egl or MUJOCO_GL=osmesa, or unset it to let "
     "s2robot choose"
 )
+GPU_FIX = (
+    "Install the EGL driver of the GPU (NVIDIA on Debian, Ubuntu: `apt-get install "
+    "libnvidia-gl-VERSION` with the driver's version; AMD, Intel: `libgl1-mesa-dri`); a container "
+    "needs NVIDIA_DRIVER_CAPABILITIES=all, a user the group render"
+)
+"""What to do where a GPU does not draw."""
+_DEVICE = "MUJOCO_EGL_DEVICE_ID"
+_EXTENSIONS, _CUDA_DEVICE = 0x3055, 0x323A  # EGL_EXTENSIONS, EGL_CUDA_DEVICE_NV
+_VENDORS = ("0x10de", "0x1002", "0x8086")  # NVIDIA, AMD, Intel
 _SOFTWARE_NAMES = ("llvmpipe", "softpipe", "swrast", "software rasterizer")
 
 
@@ -81,21 +96,133 @@ def make_context() -> Any:
     Raises:
         RenderingError: no context can be made.
     """
-    import mujoco
-
     backend = select_gl()
     _load_triton_first()
     try:
-        context = _context_class(backend)(64, 64)
-        context.make_current()
-        empty = mujoco.MjModel.from_xml_string("<mujoco/>")
-        mujoco.MjrContext(empty, mujoco.mjtFontScale.mjFONTSCALE_100).free()  # check that it draws
+        context = _egl_context() if backend == "egl" else _drawing(_context_class(backend))
     except Exception as error:  # each backend raises its own types
         cause = f"{type(error).__name__}: {error}"
         raise RenderingError(
             f"no GL context with MUJOCO_GL={backend or '(unset)'} ({cause}). {_FIX}"
         ) from error
+    _warn_of_software()
     return context
+
+
+def _drawing(make: Callable[[int, int], Any]) -> Any:
+    """Return a context that is current and draws."""
+    import mujoco
+
+    context = make(64, 64)
+    context.make_current()
+    empty = mujoco.MjModel.from_xml_string("<mujoco/>")
+    mujoco.MjrContext(empty, mujoco.mjtFontScale.mjFONTSCALE_100).free()
+    return context
+
+
+def _egl_context() -> Any:
+    """Return a context on the best EGL device that draws; MUJOCO_EGL_DEVICE_ID names another."""
+    egl = importlib.import_module("mujoco.egl")
+    opened = getattr(egl, "EGL_DISPLAY", None) is not None  # by a program's own renderer
+    if opened or os.environ.get(_DEVICE):
+        return _drawing(egl.GLContext)
+    devices = _egl_devices()
+    for number in device_order(devices, os.environ.get("CUDA_VISIBLE_DEVICES"))[:-1]:
+        os.environ[_DEVICE] = str(number)  # MuJoCo reads it as it makes the context
+        try:
+            return _drawing(egl.GLContext)
+        except Exception:  # each driver raises its own types; the next device may draw
+            egl.EGL_DISPLAY = None
+        finally:
+            del os.environ[_DEVICE]
+    return _drawing(egl.GLContext)  # the last one, or what MuJoCo takes by itself
+
+
+@dataclass(frozen=True)
+class EglDevice:
+    """An EGL device, as its driver describes it."""
+
+    software: bool
+    cuda: int | None = None
+    """Number of the GPU for CUDA; None where it has none."""
+
+
+def device_order(devices: Sequence[EglDevice], visible: str | None) -> list[int]:
+    """Return the order in which EGL devices are tried: GPUs, then software.
+
+    Args:
+        devices: by their EGL number.
+        visible: ``CUDA_VISIBLE_DEVICES``. Its first GPU comes first. Where it hides all GPUs,
+            software comes first.
+
+    Examples:
+        >>> devices = [EglDevice(True), EglDevice(False, 0), EglDevice(False, 1)]
+        >>> device_order(devices, None), device_order(devices, "1"), device_order(devices, "")
+        ([1, 2, 0], [2, 1, 0], [0, 1, 2])
+    """
+    first = (visible or "").split(",")[0].strip()
+    wanted = int(first) if first.isdigit() else None
+
+    def rank(number: int) -> tuple[bool, bool, int]:
+        device = devices[number]
+        other = wanted is not None and device.cuda != wanted
+        last = device.software != hides_gpus(visible)
+        return last, other, number if device.cuda is None else device.cuda
+
+    return sorted(range(len(devices)), key=rank)
+
+
+def hides_gpus(visible: str | None) -> bool:
+    """Return whether a value of ``CUDA_VISIBLE_DEVICES`` hides all GPUs."""
+    return visible is not None and visible.strip() in ("", "-1")
+
+
+def _egl_devices() -> list[EglDevice]:
+    """Return the EGL devices; none where the driver does not describe them."""
+    from mujoco.egl import egl_ext as egl
+
+    kinds = (egl.EGLDeviceEXT, egl.EGLint)
+    ask_string = _function(egl, "eglQueryDeviceStringEXT", ctypes.c_char_p, *kinds)
+    pointer = ctypes.POINTER(ctypes.c_ssize_t)
+    ask_number = _function(egl, "eglQueryDeviceAttribEXT", ctypes.c_uint, *kinds, pointer)
+    if ask_string is None or ask_number is None:
+        return []
+    found = []
+    for device in egl.eglQueryDevicesEXT():
+        extensions = (ask_string(device, _EXTENSIONS) or b"").decode().split()
+        number = ctypes.c_ssize_t()
+        has_cuda = "EGL_NV_device_cuda" in extensions
+        known = has_cuda and ask_number(device, _CUDA_DEVICE, ctypes.byref(number))
+        software = "EGL_MESA_device_software" in extensions
+        found.append(EglDevice(software, int(number.value) if known else None))
+    return found
+
+
+def _function(egl: Any, name: str, *kinds: Any) -> Any:
+    """Return an extension's function by its name, with types of result and arguments; or None."""
+    address = ctypes.cast(egl.eglGetProcAddress(name), ctypes.c_void_p).value
+    return ctypes.CFUNCTYPE(*kinds)(address) if address else None
+
+
+def gpu_for_drawing() -> bool:
+    """Return whether this machine has a GPU that is not hidden, by its device files."""
+    if hides_gpus(os.environ.get("CUDA_VISIBLE_DEVICES")):
+        return False
+    vendors = Path("/sys/class/drm").glob("render*/device/vendor")
+    cards = any(path.read_text().strip() in _VENDORS for path in vendors)
+    return cards or any(Path("/dev").glob("nvidia[0-9]*"))
+
+
+def _warn_of_software() -> None:
+    """Warn, in one of sibling processes, where a GPU is there and software draws."""
+    first = multiprocessing.parent_process() is None
+    first = first or multiprocessing.current_process().name.endswith("-1")
+    if first and gpu_for_drawing() and describe_context()["software"]:
+        warnings.warn(
+            f"pictures are drawn in software although this machine has a GPU. {GPU_FIX}",
+            UserWarning,
+            stacklevel=2,
+        )
 
 
 def _load_triton_first() -> None:

@@ -76,12 +76,13 @@ def _how_to_install(package: str) -> str:
 
 def check_renderer() -> list[Finding]:
     """Return the renderer of camera frames."""
+    from s2robot.envs.gl import GPU_FIX, gpu_for_drawing
     from s2robot.envs.rendering import gl_info
 
     info = gl_info()
     found = f"{info['renderer']} (MUJOCO_GL={info['backend']})"
     if info["software"]:
-        fix = "software rendering; on a machine with a GPU, install its EGL driver"
+        fix = f"in software. {GPU_FIX}" if gpu_for_drawing() else "in software; there is no GPU"
         return [Finding("renderer", "note", found, fix)]
     return [Finding("renderer", "ok", found)]
 

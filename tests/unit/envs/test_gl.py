@@ -25,6 +25,86 @@ def test_chosen_backend_without_its_library_says_what_to_install(monkeypatch):
         select_gl()
 
 
+SOFTWARE, CARD = gl.EglDevice(True), gl.EglDevice(False)
+GPUS = [gl.EglDevice(False, number) for number in range(3)]
+
+
+@pytest.mark.parametrize(
+    ("devices", "visible", "order"),
+    [
+        ([SOFTWARE, *GPUS], None, [1, 2, 3, 0]),
+        ([SOFTWARE, *GPUS], "2,0", [3, 1, 2, 0]),
+        ([*GPUS[::-1], SOFTWARE], "7", [2, 1, 0, 3]),  # numbers of the process, not the machine
+        ([SOFTWARE, *GPUS], "GPU-8932f937", [1, 2, 3, 0]),
+        ([GPUS[0], SOFTWARE], "-1", [1, 0]),
+        ([SOFTWARE, CARD], None, [1, 0]),
+        ([], "0", []),
+    ],
+)
+def test_gpus_are_tried_before_software_and_the_visible_one_first(devices, visible, order):
+    assert gl.device_order(devices, visible) == order
+
+
+@pytest.fixture
+def egl(monkeypatch):
+    """MuJoCo's EGL module with a stand-in for its context; notes the devices that are tried."""
+    pytest.importorskip("mujoco.egl")
+    import mujoco.egl as module
+
+    tried = []
+
+    class Context:
+        def __init__(self, *_):
+            tried.append(os.environ.get("MUJOCO_EGL_DEVICE_ID"))
+            if tried[-1] in Context.broken:
+                module.EGL_DISPLAY = "no display"
+                raise ImportError("Cannot initialize a EGL device display")
+
+    Context.broken, Context.tried = set(), tried
+    monkeypatch.setattr(module, "EGL_DISPLAY", None)
+    monkeypatch.setattr(module, "GLContext", Context)
+    monkeypatch.setattr(gl, "_drawing", lambda make: make(64, 64))
+    monkeypatch.setattr(gl, "_egl_devices", lambda: [SOFTWARE, *GPUS[:2]])
+    monkeypatch.delenv("MUJOCO_EGL_DEVICE_ID", raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    return Context
+
+
+def test_a_device_that_does_not_draw_is_passed_over(egl):
+    egl.broken = {"1"}
+    gl._egl_context()
+    assert egl.tried == ["1", "2"]
+    assert "MUJOCO_EGL_DEVICE_ID" not in os.environ  # children choose for themselves
+
+
+def test_software_draws_where_no_gpu_does(egl):
+    egl.broken = {"1", "2"}
+    gl._egl_context()
+    assert egl.tried == ["1", "2", None]
+
+
+def test_a_device_that_the_user_names_is_the_only_one(egl, monkeypatch):
+    monkeypatch.setenv("MUJOCO_EGL_DEVICE_ID", "0")
+    gl._egl_context()
+    assert egl.tried == ["0"]
+
+
+@pytest.mark.parametrize(("gpu", "software"), [(True, True), (True, False), (False, True)])
+def test_software_beside_a_gpu_is_told_with_the_remedy(gpu, software, monkeypatch, recwarn):
+    monkeypatch.setattr(gl, "gpu_for_drawing", lambda: gpu)
+    monkeypatch.setattr(gl, "describe_context", lambda: {"software": software})
+    gl._warn_of_software()
+    assert [("NVIDIA_DRIVER_CAPABILITIES=all" in str(w.message)) for w in recwarn] == (
+        [True] if gpu and software else []
+    )
+
+
+def test_hidden_gpus_are_no_gpus_for_drawing(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.setattr(gl.Path, "glob", lambda *_: pytest.fail("looked"))
+    assert not gl.gpu_for_drawing()
+
+
 def _run(code: str, **variables: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-c", code],

@@ -68,7 +68,7 @@ def frames_of(level: str, episodes: int) -> np.ndarray:
 @torch.no_grad()
 def embedded(name: str, readout: str, frames: np.ndarray) -> dict[str, Any]:
     """The smallest std of a channel, as stored in float16, alone and over its root mean square."""
-    encoder = FrameEncoder.from_name(name, (1, 2), readout, device="cpu")
+    encoder = FrameEncoder.from_name(name, (1, 2), readout, device="cpu", runtime="eager")
     values = encoder(frames).reshape(-1, encoder.output_shape[-1]).half().double()
     std, rms = values.std(dim=0, correction=0), values.square().mean(dim=0).sqrt()
     return {

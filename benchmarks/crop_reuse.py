@@ -102,7 +102,9 @@ def main() -> None:
     rows = []
     for name in options.encoders:
         for scales in ((1, 2), (1, 2, 3)):
-            encoder = FrameEncoder.from_name(name, scales, "spatial_softmax", device="cpu")
+            encoder = FrameEncoder.from_name(
+                name, scales, "spatial_softmax", device="cpu", runtime="eager"
+            )
             size = max(options.size, *encoder.layout.scales[max(scales)].image_shape)
             episodes = [
                 np.stack(list(expert_episode(options.level, options.camera, (size, size), seed)))

@@ -46,7 +46,9 @@ def case(
         level, camera, episodes=CALIBRATION_EPISODES, resets=0, seed=CALIBRATION_SEED, folder=folder
     )
     train, test = data.split()
-    float32 = FrameEncoder.from_name(ENCODER, scales, "spatial_softmax", device="cpu")
+    float32 = FrameEncoder.from_name(
+        ENCODER, scales, "spatial_softmax", device="cpu", runtime="eager"
+    )
     float32.use_runtime("openvino")
     calibration = float32.calibrate(known.frames)
     int8 = float32.with_runtime("openvino-int8")

@@ -39,7 +39,7 @@ def calibrated(spec: EncoderSpec, level: str, camera: str) -> dict[str, Any]:
     seeds = range(FIRST_SEED, FIRST_SEED + EPISODES)
     episodes = [expert_episode(level, camera, (SIZE, SIZE), seed) for seed in seeds]
     frames = np.stack([frame for episode in episodes for frame in episode])
-    made = FrameEncoder.from_spec(spec, device="cpu").calibrate(frames)
+    made = FrameEncoder.from_spec(spec, device="cpu", runtime="eager").calibrate(frames)
     return {shape: vars(record) for shape, record in made.items()}
 
 

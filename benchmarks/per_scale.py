@@ -157,7 +157,7 @@ def products_share(encoder: FrameEncoder, frame: np.ndarray, repeats: int) -> di
 def case(name: str, scales: tuple[int, ...], options: argparse.Namespace) -> dict[str, Any]:
     """All paths of one encoder and scale set."""
     encoder = FrameEncoder.from_name(
-        name, scales, "spatial_softmax", input_mode="interpolate", device="cpu"
+        name, scales, "spatial_softmax", input_mode="interpolate", device="cpu", runtime="eager"
     )
     size = options.size
     frames = frames_from("pick-cube", size, size, CALIBRATION_FRAMES + options.count)

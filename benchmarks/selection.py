@@ -200,7 +200,9 @@ class Bench:
     def encoder(self, scales: tuple[int, ...], remember: bool = True) -> FrameEncoder:
         """The encoder under test."""
         name = self.options.encoder
-        encoder = FrameEncoder.from_name(name, scales, "spatial_softmax", device="cpu")
+        encoder = FrameEncoder.from_name(
+            name, scales, "spatial_softmax", device="cpu", runtime="eager"
+        )
         if remember:
             encoder.runtime = Remembered(encoder.runtime, self.tokens)  # pyright: ignore[reportAttributeAccessIssue]
         return encoder

@@ -38,7 +38,7 @@ FRAMES = 64
 
 def times_by_tiles(name: str, repeats: int) -> list[dict[str, Any]]:
     """Median milliseconds by number of tiles, runtimes in turn, and the fitted lines."""
-    encoder = FrameEncoder.from_name(name, (1,), "mean", device="cpu")
+    encoder = FrameEncoder.from_name(name, (1,), "mean", device="cpu", runtime="eager")
     side = encoder.backbone.card.preprocessing.image_size
     rng = np.random.default_rng(0)
     encoder.calibrate(rng.integers(0, 256, (100, side, side, 3), dtype=np.uint8))
@@ -82,7 +82,9 @@ def peak_memory(name: str) -> list[dict[str, Any]]:
 
 def _print_growth(name: str, chunk: int) -> None:
     """In the process that is measured: how far embedding raises the highest memory use [MB]."""
-    encoder = FrameEncoder.from_name(name, (1, 2), "mean", device="cpu", max_tiles_per_batch=chunk)
+    encoder = FrameEncoder.from_name(
+        name, (1, 2), "mean", device="cpu", max_tiles_per_batch=chunk, runtime="eager"
+    )
     frames = np.zeros((FRAMES, 256, 256, 3), dtype=np.uint8)
     encoder(frames[0])
     Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here

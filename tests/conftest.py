@@ -60,6 +60,25 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         os.environ["S2ROBOT_HOME"] = before
 
 
+@pytest.fixture(scope="session", autouse=True)
+def eager_runtime() -> Iterator[None]:
+    """No test measures what runtime "auto" would take; commands that tests start inherit it."""
+    before = os.environ.get("S2ROBOT_RUNTIME")
+    os.environ["S2ROBOT_RUNTIME"] = "eager"
+    yield
+    if before is None:
+        del os.environ["S2ROBOT_RUNTIME"]
+    else:
+        os.environ["S2ROBOT_RUNTIME"] = before
+
+
+@pytest.fixture
+def measured_runtimes(fresh_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Let runtime "auto" measure; returns the folder of the measurements."""
+    monkeypatch.delenv("S2ROBOT_RUNTIME")
+    return fresh_home / "runtimes"
+
+
 @pytest.fixture
 def fresh_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A home of each test's own; license warnings appear there each time."""

@@ -73,6 +73,7 @@ def make_paths(
             continue
         label = name if name in named else "eager (baseline)"
         if name == "auto":
+            own = own.for_batches_of(1)
             label = f"auto: {own.runtime.name}"
         paths[label] = own.single_frame(*shape)
         if reuse and name in named:

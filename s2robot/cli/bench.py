@@ -50,6 +50,7 @@ def main(argv: list[str]) -> int:
         options.encoder,
         weights=options.weights,
         device=options.device,
+        runtime="eager",
         **{**_DEFAULTS, **encoder_options(options)},
     )
     height, width = options.frame

@@ -80,8 +80,8 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--policy", type=Path, help="use the encoder of this policy file, with all its settings")
     add("--weights", type=Path, help="file of the encoder's weights")
     add("--device", default="auto")
-    add("--runtime", default="eager", type=runtime, metavar="NAME",
-        help=f"{', '.join(RUNTIMES)} (default: eager)")  # fmt: skip
+    add("--runtime", default="auto", type=runtime, metavar="NAME",
+        help=f"{', '.join(RUNTIMES)} (default: auto)")  # fmt: skip
     add("--topic", nargs="+", default=[], help="image topics (default: all)")
     add("--every", type=int, default=1, metavar="N", help="encode every Nth message of each topic")
     add("--start", type=float, default=0.0, metavar="S", help="[s] after the first message")

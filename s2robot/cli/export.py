@@ -93,6 +93,7 @@ def _encoder(
             options.name,
             weights=options.weights,
             device="cpu",
+            runtime="eager",
             aspect_of=frame_shape if options.aspect else None,
             dtype="float32",
             **chosen,
@@ -107,7 +108,7 @@ def _encoder(
             "has no encoder to export"
         )
     spec = EncoderSpec.from_dict(header.encoder)
-    encoder = FrameEncoder.from_spec(spec, options.weights, device="cpu", dtype="float32")
+    encoder = FrameEncoder.from_spec(spec, options.weights, "cpu", "float32", runtime="eager")
     note = f"the policy was trained with {spec.dtype}; this file computes in float32"
     return encoder, "" if spec.dtype == "float32" else note
 

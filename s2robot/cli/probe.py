@@ -85,7 +85,7 @@ def _parse(argv: list[str]) -> argparse.Namespace:
     add("--head-seeds", type=int, default=5, metavar="N",
         help="training seeds of localization-head (default: 5)")  # fmt: skip
     add("--device", default="auto", help="default: auto")
-    add("--runtime", choices=RUNTIMES, default="eager", help="must be exact (default: eager)")
+    add("--runtime", choices=RUNTIMES, default="auto", help="must be exact (default: auto)")
     add("--quick", action="store_true",
         help=f"{QUICK_EPISODES} episodes and {QUICK_RESETS} resets: wider intervals")  # fmt: skip
     add("--data-dir", type=Path, default=Path("data"), metavar="DIR",

@@ -28,6 +28,7 @@ from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.layout import EmbeddingLayout
 from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import CorruptFileError, MismatchError
+from s2robot.runtimes import AUTO, exact_descriptions
 from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import deciding_versions
 
@@ -135,6 +136,7 @@ class FeatureStore:
         """
         _check_lengths(demos, frames)
         _check_exact(encoder)
+        encoder = self.with_one_runtime(demos, frames, encoder)
         entries = self._entries(demos, frames, *_function_of(encoder))
         if refresh:
             for entry in entries.values():
@@ -202,6 +204,29 @@ class FeatureStore:
         self.ensure(demos, frames, encoder, progress)
         return self.load(demos, frames, encoder)
 
+    def with_one_runtime(
+        self, demos: DataSet, frames: FrameReader, encoder: FrameEncoder
+    ) -> FrameEncoder:
+        """Return the encoder with the runtime of all its features here, also with runtime "auto".
+
+        That is the runtime that most of the wanted features were made with; where there are none,
+        the fastest one for full batches. So scales are shared between encoders, and an interrupted
+        call goes on with the runtime that it began with.
+
+        Args:
+            demos: the data set.
+            frames: reader of its frames.
+            encoder: the encoder.
+        """
+        if encoder.runtime.name != AUTO:
+            return encoder
+        stored = []
+        for other in encoder.alternatives():
+            entries = self._entries(demos, frames, *_function_of(other)).values()
+            stored.append((sum(entry.frames for entry in entries), other))
+        most, there = max(stored, key=lambda each: each[0])
+        return there if most else encoder.for_batches_of()
+
     def load(
         self, demos: DataSet, frames: FrameReader, encoder: FrameEncoder | EncoderSpec
     ) -> Tensor:
@@ -210,7 +235,7 @@ class FeatureStore:
         Args:
             demos: the data set.
             frames: reader of its frames.
-            encoder: the encoder, or its specification, for features that eager PyTorch made.
+            encoder: the encoder, or its specification, for features that any exact runtime made.
 
         Returns:
             ``(N, D)`` float16.
@@ -230,20 +255,20 @@ class FeatureStore:
     def _stored(
         self, demos: DataSet, frames: FrameReader, encoder: FrameEncoder | EncoderSpec
     ) -> tuple[EmbeddingLayout, dict[float, Entry]]:
-        """Return the layout and entries of an encoder; of a spec, those that eager PyTorch made."""
+        """Return the layout and entries of an encoder; of a spec, those of any exact runtime."""
         if isinstance(encoder, FrameEncoder):
+            encoder = self.with_one_runtime(demos, frames, encoder)
             return encoder.layout, self._entries(demos, frames, *_function_of(encoder))
         layout = EmbeddingLayout(encoder, get_card(encoder.backbone))
-        runtime = {"name": "eager", "exact": True}
         found = [
             self._entries(
                 demos,
                 frames,
                 layout,
                 encoder.weights_digest,
-                {"runtime": runtime, "device": device},
+                {"runtime": {**described, "exact": True}, "device": device},
             )
-            for device in ("cuda", "cpu")
+            for device, described in exact_descriptions()
         ]
         whole = [each for each in found if all(entry.complete for entry in each.values())]
         return layout, [*whole, *found][0]

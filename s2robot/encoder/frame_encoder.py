@@ -31,7 +31,7 @@ from s2robot.encoder.tile_encoder import TileEncoder
 from s2robot.encoder.tile_selection import SelectiveEncoder
 from s2robot.multiscale import group_tiles, map_tiles
 from s2robot.preprocessing.frame_input import Frames, as_frames, frame_chunks
-from s2robot.runtimes import Calibration, calibrate
+from s2robot.runtimes import Calibration, Runtime, calibrate
 from s2robot.runtimes.calibrations import identity_of, tiles_digest
 from s2robot.runtimes.int8 import parted
 from s2robot.utils.deprecation import renamed_keywords
@@ -72,7 +72,7 @@ class FrameEncoder(TileEncoder):
         *,
         weights: str | Path | None = None,
         device: str | torch.device = "auto",
-        runtime: str = "eager",
+        runtime: str = "auto",
         max_tiles_per_batch: int = 128,
         aspect_of: tuple[int, int] | None = None,
         **options: Unpack[EncoderOptions],
@@ -113,7 +113,7 @@ class FrameEncoder(TileEncoder):
         readout: str = "published",
         *,
         device: str | torch.device = "auto",
-        runtime: str = "eager",
+        runtime: str = "auto",
         max_tiles_per_batch: int = 128,
         **options: Unpack[EncoderOptions],
     ) -> FrameEncoder:
@@ -149,7 +149,7 @@ class FrameEncoder(TileEncoder):
         device: str | torch.device = "auto",
         dtype: str | None = None,
         max_tiles_per_batch: int = 128,
-        runtime: str = "eager",
+        runtime: str = "auto",
     ) -> FrameEncoder:
         """Make the encoder that a spec describes.
 
@@ -171,7 +171,8 @@ class FrameEncoder(TileEncoder):
             dtype = spec.dtype
             if dtype == "bfloat16":
                 full = dataclasses.replace(spec, dtype="float32")
-                dtype = cls(full, backbone, device, max_tiles_per_batch).faster_dtype(runtime)
+                made = cls(full, backbone, device, max_tiles_per_batch)
+                dtype = made.faster_dtype(runtime)
         spec = dataclasses.replace(spec, dtype=dtype or spec.dtype)
         return cls(spec, backbone, device, max_tiles_per_batch, runtime)
 
@@ -228,9 +229,9 @@ class FrameEncoder(TileEncoder):
     def encode_cameras(self, frames: Mapping[str, Frames]) -> dict[str, Tensor]:
         """Embed frames of several cameras in shared calls of the backbone.
 
-        Results are bit-identical to ``forward`` where arithmetic does not depend on the rest of a
-        batch, as with transformers in float32 on the processors tried; convolutions differ in the
-        last bits.
+        With a named runtime, results are bit-identical to ``forward`` where arithmetic does not
+        depend on the rest of a batch, as with transformers in float32 on the processors tried;
+        convolutions differ in the last bits.
 
         Args:
             frames: of each camera, as for ``forward``; sizes and numbers may differ.
@@ -245,9 +246,10 @@ class FrameEncoder(TileEncoder):
         cameras = as_cameras(frames)
         scale_layouts = self.scale_layouts
         chunks: dict[str, list[list[Tensor]]] = {name: [] for name in cameras}
+        runtime = self.runtime_for(sum(len(images) for images in cameras.values()))
         for pack in packs(cameras, max(1, self.max_tiles_per_batch // self.tiles_per_frame)):
             done = {name: sum(len(chunk[0]) for chunk in chunks[name]) for name in pack}
-            for name, features in self._encode(pack, scale_layouts, done).items():
+            for name, features in self._encode(pack, scale_layouts, done, runtime).items():
                 chunks[name].append(features)
         return {
             name: self.merge(self._joined(found, scale_layouts)) for name, found in chunks.items()
@@ -276,9 +278,10 @@ class FrameEncoder(TileEncoder):
         scale_layouts = [self.layout.scales[scale] for scale in wanted]
         tiles = sum(scale_layout.tiles for scale_layout in scale_layouts)
         step = max(1, self.max_tiles_per_batch // tiles)
-        chunks, done = [], 0
+        chunks, done, runtime = [], 0, None
         for chunk in frame_chunks(frames, step):
-            chunks.append(self._encode({"": chunk}, scale_layouts, {"": done})[""])
+            runtime = runtime or self.runtime_for(len(chunk))  # one for all chunks
+            chunks.append(self._encode({"": chunk}, scale_layouts, {"": done}, runtime)[""])
             done += len(chunk)
         return self._joined(chunks, scale_layouts)
 
@@ -328,6 +331,7 @@ class FrameEncoder(TileEncoder):
         cameras: Mapping[str, Tensor],
         scale_layouts: Sequence[ScaleLayout],
         done: Mapping[str, int],
+        runtime: Runtime,
     ) -> dict[str, list[Tensor]]:
         """Encode frames of some cameras to the features of each scale, in shared calls.
 
@@ -335,7 +339,8 @@ class FrameEncoder(TileEncoder):
         """
         tiles = {name: self.tiles(f.to(self.device), scale_layouts) for name, f in cameras.items()}
         batches = [batch for of_camera in tiles.values() for batch in of_camera]
-        tokens = iter(map_tiles(self.tokens, batches, self.max_tiles_per_batch))
+        limit = self.max_tiles_per_batch
+        tokens = iter(map_tiles(lambda batch: self.tokens(batch, runtime), batches, limit))
         features = {
             name: [
                 self.pool(next(tokens), scale_layout, _shape(frames))

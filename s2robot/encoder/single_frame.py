@@ -35,7 +35,7 @@ class SingleFrame:
 
     @torch.inference_mode(False)  # buffers that are made in it cannot be written outside of it
     def __init__(self, encoder: TileEncoder, height: int, width: int) -> None:
-        self.encoder = encoder
+        self.encoder = encoder = encoder.for_batches_of(1)
         self.shape: tuple[int, int, int] = (height, width, 3)
         self.scale_layouts = encoder.scale_layouts
         blank = torch.zeros(1, *self.shape, dtype=torch.uint8)

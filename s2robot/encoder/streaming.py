@@ -9,7 +9,8 @@ embeddings are bit-identical to the encoder's own.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import functools
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import torch
@@ -20,6 +21,7 @@ from s2robot.encoder.scale_layout import ScaleLayout
 from s2robot.encoder.tile_encoder import TileEncoder
 from s2robot.multiscale import map_tiles
 from s2robot.preprocessing.frame_input import Frames, as_frames
+from s2robot.runtimes import Runtime
 from s2robot.utils.deprecation import renamed_keywords
 
 _by_old_names = renamed_keywords({"slots": "streams"})
@@ -97,6 +99,7 @@ class FrameStream:
         self._scales: dict[float, TileCache] = {}
         self._shape: tuple[int, ...] | None = None
         self._runtime = self.encoder.runtime
+        self._named: Runtime | None = None  # with "auto", one for all tiles of the stream
         self.stats = StreamStats()
 
     @_by_old_names
@@ -123,7 +126,8 @@ class FrameStream:
         order = self._check(images, streams)
         encoder = self.encoder
         if encoder.runtime is not self._runtime:  # another runtime's tokens may differ
-            self._scales, self._runtime = {}, encoder.runtime
+            self._scales, self._runtime, self._named = {}, encoder.runtime, None
+        self._named = self._named or encoder.runtime_for(len(images))
         scale_layouts = encoder.scale_layouts
         tiles = encoder.tiles(images.to(encoder.device), scale_layouts)
         cached = [
@@ -131,7 +135,8 @@ class FrameStream:
             for scale_layout, new in zip(scale_layouts, tiles, strict=True)
         ]
         changed = [k.changed(new, order, self) for k, new in zip(cached, tiles, strict=True)]
-        encode_some(encoder, cached, tiles, changed, order)
+        tokens = functools.partial(encoder.tokens, runtime=self._named)
+        encode_some(tokens, encoder.max_tiles_per_batch, cached, tiles, changed, order)
         self._count(scale_layouts, cached, changed, order)
         shape = images.shape[1], images.shape[2]
         features = [
@@ -207,7 +212,8 @@ def checked_streams(frames: int, streams: Sequence[int] | None) -> list[int]:
 
 
 def encode_some(
-    encoder: TileEncoder,
+    tokens_of: Callable[[Tensor], Tensor],
+    limit: int,
     cached: Sequence[TileCache],
     tiles: Sequence[Tensor],
     wanted: Sequence[Tensor],
@@ -216,7 +222,8 @@ def encode_some(
     """Encode some tiles of all scales, in as few calls as possible, and cache their tokens.
 
     Args:
-        encoder: the encoder that cut the tiles.
+        tokens_of: tiles ``(N, 3, h, w)`` to tokens ``(N, P + g, C)``.
+        limit: most tiles in one call.
         cached: cache of each scale.
         tiles: ``(n · B, 3, h, w)`` of each scale.
         wanted: ``(n, B)`` booleans of each scale, true for tiles to encode.
@@ -224,7 +231,7 @@ def encode_some(
     """
     new = [tile[mask.flatten()] for tile, mask in zip(tiles, wanted, strict=True)]
     some = [i for i, batch in enumerate(new) if len(batch)]
-    tokens = map_tiles(encoder.tokens, [new[i] for i in some], encoder.max_tiles_per_batch)
+    tokens = map_tiles(tokens_of, [new[i] for i in some], limit)
     for i, found in zip(some, tokens, strict=True):
         cached[i].store(found, tiles[i], wanted[i], order)
 

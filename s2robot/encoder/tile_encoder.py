@@ -19,6 +19,9 @@ from s2robot.errors import MismatchError
 from s2robot.multiscale import group_tiles, split_tiles
 from s2robot.preprocessing.image_pyramid import pyramid
 from s2robot.runtimes import (
+    AUTO,
+    AutoRuntime,
+    Runtime,
     RuntimeMissingError,
     TokenModel,
     faster_dtype,
@@ -65,7 +68,7 @@ class TileEncoder(nn.Module):
         backbone: Backbone,
         device: str | torch.device = "auto",
         max_tiles_per_batch: int = 128,
-        runtime: str = "eager",
+        runtime: str = "auto",
     ) -> None:
         super().__init__()
         if max_tiles_per_batch < 1:
@@ -83,6 +86,8 @@ class TileEncoder(nn.Module):
         self.token_model = TokenModel(backbone, self.layout.pooling, spec.layers, spec.layers_merge)
         self.calibrations: tuple[str, ...] = ()
         """Identities of the int8 calibrations that were made with this encoder."""
+        self.chosen_by_auto = False
+        """Whether the runtime was chosen for a certain number of frames; see ``for_batches_of``."""
         self.to(present_device(device)).eval()
         self.use_runtime(runtime)
 
@@ -92,9 +97,10 @@ class TileEncoder(nn.Module):
         Args:
             name: "eager" (PyTorch), "compile", "cuda-graph", "onnxruntime", "openvino",
                 "openvino-int8" (approximate; see ``FrameEncoder.calibrate``), or "auto": the
-                fastest of the exact runtimes that are installed. "auto" measures for some seconds
-                and stores the result on this machine. "openvino-int8" takes the calibration that
-                was made with this encoder, else the only one on this machine;
+                fastest of the exact runtimes that are installed, for each number of frames in a
+                call. "auto" measures at the first call of a size, for some seconds, and stores
+                the result on this machine; see ``for_batches_of``. "openvino-int8" takes the
+                calibration that was made with this encoder, else the only one on this machine;
                 "openvino-int8:IDENTITY" takes a certain one.
 
         Returns:
@@ -108,14 +114,67 @@ class TileEncoder(nn.Module):
                 PyTorch.
         """
         bf16 = self.layout.spec.dtype == "bfloat16"
-        tiles = self._tiles_of_a_frame()
-        self.runtime = make_runtime(self._named(name), self.token_model, bf16, tiles)
-        if self.runtime.name != "eager":
-            for batch in tiles:  # converted now, so that the first frame does not wait for it
+        self.runtime = make_runtime(self._named(name), self.token_model, bf16)
+        if self.runtime.name not in ("eager", AUTO):
+            for batch in self._tiles_of_a_frame():  # converted now: the first frame does not wait
                 self.runtime(batch)
         if bf16 and self.device.type == "cpu" and self.runtime.exact:
-            warn_if_slow(name, self.token_model, tiles)
+            warn_if_slow(name, self.token_model, self._tiles_of_a_frame())
         return self
+
+    def runtime_for(self, frames: int | None = None) -> Runtime:
+        """Return the runtime of calls with some frames: the encoder's own, or what "auto" takes.
+
+        Args:
+            frames: number of frames in a call; None for as many as the backbone takes at once.
+        """
+        if not isinstance(self.runtime, AutoRuntime):
+            return self.runtime
+        tiles: dict[tuple[int, int], int] = {}
+        for scale_layout in self.scale_layouts:
+            shape = scale_layout.tile_shape
+            tiles[shape] = tiles.get(shape, 0) + scale_layout.tiles
+        most = max(1, self.max_tiles_per_batch // self.tiles_per_frame)
+        frames = most if frames is None else min(frames, most)
+        return self.runtime.for_tiles(
+            [
+                (min(frames * count, self.max_tiles_per_batch), height, width)
+                for (height, width), count in tiles.items()
+            ]
+        )
+
+    def for_batches_of(self, frames: int | None = None) -> Self:
+        """Return an encoder whose runtime has a name, so that all that it embeds is made alike.
+
+        With runtime "auto", embeddings of different calls may come from different runtimes and
+        differ in the last digits. What is stored or compared is made by the returned encoder.
+
+        Args:
+            frames: number of frames in a call; None for as many as the backbone takes at once.
+
+        Returns:
+            The encoder itself, unless its runtime is "auto": then one that shares its weights.
+        """
+        return self._over(self.runtime_for(frames))
+
+    def alternatives(self) -> list[Self]:
+        """Return the encoder with each runtime that it may have: with "auto", each exact one.
+
+        Nothing is measured or converted.
+        """
+        if not isinstance(self.runtime, AutoRuntime):
+            return [self]
+        return [self._over(runtime) for runtime in self.runtime.usable()]
+
+    def _over(self, runtime: Runtime) -> Self:
+        """Return an encoder over a runtime of this encoder's model."""
+        if runtime is self.runtime:
+            return self
+        own = (self.spec, self.backbone, self.device, self.max_tiles_per_batch, AUTO)
+        other = type(self)(*own)
+        other.runtime, other.calibrations = runtime, self.calibrations
+        other.chosen_by_auto = True
+        return other
 
     def _tiles_of_a_frame(self) -> list[Tensor]:
         """Return the tiles of a black frame, one batch for each tile size."""
@@ -276,17 +335,19 @@ class TileEncoder(nn.Module):
         """
         return {p.scale: torch.zeros(0, *p.stored_shape, device=self.device) for p in scale_layouts}
 
-    def tokens(self, tiles: Tensor) -> Tensor:
+    def tokens(self, tiles: Tensor, runtime: Runtime | None = None) -> Tensor:
         """Run the backbone on tiles.
 
         Args:
             tiles: ``(N, 3, h, w)`` in 0-255.
+            runtime: as ``runtime_for`` returns it; None for the encoder's own.
 
         Returns:
             ``(N, P + gh · gw, C)`` float32: P prefix tokens, then the grid row by row.
         """
         # In one memory layout, or a patch embedding's last bits depend on how tiles were picked.
-        return self.runtime(tiles.contiguous())
+        runtime = self.runtime if runtime is None else runtime
+        return runtime(tiles.contiguous())
 
     def pool(
         self,

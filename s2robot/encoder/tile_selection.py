@@ -8,6 +8,7 @@ at the same place, enlarged. With budget 0 all scales show the smallest scale.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -152,7 +153,7 @@ class SelectiveEncoder:
     def forget(self) -> None:
         """Forget all frames and maps; the counts continue."""
         self._cached: list[TileCache] = []
-        self._runtime = self.encoder.runtime
+        self._runtime = self._named = self.encoder.runtime
         self._shape: tuple[int, ...] | None = None
         self._mass: dict[int, Tensor] = {}
 
@@ -200,12 +201,14 @@ class SelectiveEncoder:
         tiles = encoder.tiles(images.to(encoder.device), self._scale_layouts)
         if not self._cached or encoder.runtime is not self._runtime:
             self._runtime = encoder.runtime  # another runtime's tokens may differ
+            self._named = encoder.runtime_for(len(images))
             self._cached = [
                 TileCache(p.tiles, t) for p, t in zip(self._scale_layouts, tiles, strict=True)
             ]
         changes = [k.change(t, order) for k, t in zip(self._cached, tiles, strict=True)]
         wanted = self._wanted(changes, streams, order)
-        encode_some(encoder, self._cached, tiles, wanted, order)
+        tokens = functools.partial(encoder.tokens, runtime=self._named)
+        encode_some(tokens, encoder.max_tiles_per_batch, self._cached, tiles, wanted, order)
         self._count(changes, wanted, order)
         return self._embed(changes, wanted, order)
 

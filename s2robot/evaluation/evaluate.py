@@ -29,6 +29,7 @@ from s2robot.evaluation.identity import (
     camera_record,
     warn_of_other_simulation,
 )
+from s2robot.evaluation.inference import encoder_of_run, for_one_frame
 from s2robot.evaluation.initial_states import InitialStates, condition_of
 from s2robot.evaluation.latency import batch_latency, single_frame_latency
 from s2robot.evaluation.results import Summary, summarize
@@ -146,6 +147,7 @@ def evaluate(  # noqa: PLR0913
     """
     config = config if fresh else _with_batches_of(Path(out_dir), config)
     folder = RunFolder(Path(out_dir), config.num_envs)
+    encoder = encoder_of_run(encoder, folder, fresh)
     run = _Run(policy, encoder, initial_states, config, folder, header)
     with locked(folder.path / "evaluate"):
         run.claim(fresh)
@@ -338,12 +340,13 @@ class _Run:
         if earlier is not None:
             return {"latency_ms": earlier.latency_ms, "provenance": earlier.provenance}
         timing = self.folder.timing()
+        alone = dataclasses.replace(self.agent, encoder=for_one_frame(self.encoder))
         latency = {
             **(batch_latency(timing, self.config.num_envs) if timing else {}),
-            "single_frame": single_frame_latency(self.agent, self.env, self.view),
+            "single_frame": single_frame_latency(alone, self.env, self.view),
         }
-        runtime = getattr(self.encoder, "runtime", None)
-        described = {} if runtime is None else {"runtime": runtime.describe()}
+        runtimes = {"runtime": self.encoder, "single_frame_runtime": alone.encoder}
+        described = {k: e.runtime.describe() for k, e in runtimes.items() if hasattr(e, "runtime")}  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
         return {"latency_ms": latency, "provenance": {**provenance(), **described}}
 
     def record(self, progress: bool) -> dict[str, tuple[str, ...]]:

@@ -13,6 +13,8 @@ RECORD_FORMAT = 2
 """Format of ``run.json``, ``cell.json`` and the rows. Those of format 1 name neither the settings
 of a run nor the runtime, device and versions of its rows, and do not count the steps with the cube
 lifted; they are not compared with later ones."""
+_OF_NUMBERS = ("precision", "resizing")
+"""Entries of a runtime's description that stand for other numbers than rounding gives."""
 
 
 def camera_record(frames: Mapping[str, Any]) -> dict[str, Any] | None:
@@ -63,3 +65,39 @@ def differences(
             yield from differences(one, other, f"{prefix}{key}.")
         elif one != other:
             yield f"{prefix}{key}", one, other
+
+
+def comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return settings of a run with all exact runtimes as one, for comparisons between runs.
+
+    Exact runtimes agree to the rounding of float32, so which one the measurement of runtime "auto"
+    took on a machine does not tell two variants apart. A run's own identity names it all the same.
+
+    Args:
+        settings: ``settings`` of ``cell.json``.
+
+    Examples:
+        >>> runtime = {"name": "openvino", "openvino": "2026.4.1", "exact": True}
+        >>> comparable({"inference": {"runtime": runtime, "device": "cpu"}})
+        {'inference': {'runtime': {'name': 'eager', 'exact': True}, 'device': 'cpu'}}
+    """
+    if exact_runtime(settings) is None:
+        return dict(settings)
+    inference = settings["inference"]
+    runtime = {k: v for k, v in inference["runtime"].items() if k in _OF_NUMBERS and v != "bf16"}
+    runtime = {"name": "eager", **runtime, "exact": True}
+    return {**settings, "inference": {**inference, "runtime": runtime}}
+
+
+def exact_runtime(settings: Mapping[str, Any]) -> str | None:
+    """Return the name of the runtime that a run's rows were made with; None if it is not exact.
+
+    Args:
+        settings: ``settings`` of ``cell.json``.
+    """
+    found: Any = settings
+    for name in ("inference", "runtime"):
+        found = found.get(name) if isinstance(found, Mapping) else None
+    if not isinstance(found, Mapping) or found.get("exact") is not True:
+        return None
+    return str(found.get("name"))

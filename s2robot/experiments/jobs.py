@@ -59,8 +59,9 @@ class EvalJob:
     device: str = "auto"
     dtype: str = "auto"
     """Precision of the encoder; ``auto``: as in training on a GPU, float32 on a CPU."""
-    runtime: str = "eager"
-    """Runtime of the encoder; see ``FrameEncoder.use_runtime``."""
+    runtime: str = "auto"
+    """Runtime of the encoder; see ``FrameEncoder.use_runtime``. With "auto" all rows of a folder
+    are made by one: that of its earlier rows, else the fastest for ``rollout.num_envs`` frames."""
     data_dir: Path = Path("data")
     """Folder with the initial states."""
     fresh: bool = False

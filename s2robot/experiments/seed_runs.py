@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from s2robot.errors import MismatchError
+from s2robot.evaluation.identity import comparable
 from s2robot.experiments.jobs import EvalJob, RunJob
 from s2robot.experiments.pipeline import eval_folder, execute_run, policy_folder
 from s2robot.experiments.run_progress import RunTimes
@@ -107,4 +108,4 @@ class SeedRuns:
         episodes = EvalJob(checkpoint, level=job.levels[0])
         folder = eval_folder(episodes, read_header(checkpoint).level)
         cell = read_record(_Description, folder / "cell.json", "repeat the command")
-        return digest_of(cell.settings)
+        return digest_of(comparable(cell.settings))

@@ -27,7 +27,7 @@ from s2robot.evaluation.baselines import (
     stored_name,
 )
 from s2robot.policies.dataset import TrajectoryData, default_proprio_keys
-from s2robot.runtimes import RUNTIMES
+from s2robot.runtimes import AUTO, RUNTIMES
 from s2robot.training.frames import assemble
 from s2robot.utils.console import OUTPUT
 from s2robot.utils.devices import resolve_device
@@ -91,7 +91,7 @@ class VariantConfig(EncoderChoice):
     camera: CameraChoice = field(default_factory=CameraChoice)
     demos: DemosChoice = field(default_factory=DemosChoice)
     device: str = "auto"
-    runtime: str = "eager"
+    runtime: str = "auto"
     data_dir: Path = Path("data")
 
     def __post_init__(self) -> None:
@@ -166,6 +166,8 @@ class Variant:
             runtime=config.runtime,
             **config.keywords(),
         )
+        if encoder.runtime.name == AUTO:  # one for all features, which digests of policies name
+            encoder = self._store.with_one_runtime(self.demos, self.frames, encoder)
         how = f"{encoder.spec.dtype}, runtime {encoder.runtime.name}"
         OUTPUT.print(f"{config.encoder} on {encoder.device}, {how}")
         return encoder
@@ -199,8 +201,11 @@ class Variant:
         if self.encoder is None:
             low_dim = {key: self.demos.low_dim(key) for key in ("cube_pos", "cube_quat")}
             return torch.from_numpy(baseline_embedding(self._stored_encoder, low_dim, self.yaw))
-        store = FeatureStore(self.config.data_dir / "features")
-        return store.load_or_encode(self.demos, self.frames, self.encoder)
+        return self._store.load_or_encode(self.demos, self.frames, self.encoder)
+
+    @property
+    def _store(self) -> FeatureStore:
+        return FeatureStore(self.config.data_dir / "features")
 
     @functools.cached_property
     def proprio_keys(self) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from s2robot.evaluation.identity import comparable
 from s2robot.reporting.comparisons import MARGIN, Comparison, adjusted, compare_pair
 from s2robot.reporting.run_results import ComparisonGroup, RunResult, VariantResults
 from s2robot.utils.io import digest_of
@@ -71,7 +72,8 @@ def _pairable(nominal: ComparisonGroup, perturbed: ComparisonGroup) -> bool:
 
 def _but_level(variant: VariantResults, *further: str) -> str:
     """Return the digest of the settings without the level, and without further sections."""
-    settings = {name: found for name, found in variant.settings.items() if name not in further}
+    every = comparable(variant.settings)
+    settings = {name: found for name, found in every.items() if name not in further}
     env = {k: v for k, v in (settings["task"].get("env") or {}).items() if k != "level"}
     return digest_of({**settings, "task": {**settings["task"], "level": None, "env": env}})
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from s2robot.errors import S2RobotError, unknown
+from s2robot.evaluation.identity import exact_runtime
 from s2robot.experiments.sequential_results import SequentialResults, read_sequential
 from s2robot.reporting.comparisons import Comparison, compare_groups
 from s2robot.reporting.conclusions import CEILING, FLOOR
@@ -95,7 +97,7 @@ def make_report(runs_dir: str | Path, metric: str = "success_once") -> Report:
         [with_sequential(pair, sequential, metric) for pair in pairs]
         for pairs in compare_groups(groups, metric)
     ]
-    problems += _mixed_settings(groups)
+    problems += [*_mixed_settings(groups), *_mixed_runtimes(groups)]
     for group, pairs in zip(groups, comparisons, strict=True):
         problems += [*_without_shared_states(group, pairs), *_too_few_seeds(group)]
     problems += [warning for group in groups for warning in control_warnings(group, metric)]
@@ -145,6 +147,19 @@ def _mixed_settings(groups: Sequence[ComparisonGroup]) -> list[Problem]:
             lines = words(shared_changes(first.settings, second.settings))
             text = f"{in_short(lines)}: not compared with each other"
             found.append(Problem(f"level {first.level}", text, left_out=False))
+    return found
+
+
+def _mixed_runtimes(groups: Sequence[ComparisonGroup]) -> list[Problem]:
+    """Name the exact runtimes of a group's runs, where there are several."""
+    found = []
+    for group in groups:
+        runs = [run for variant in group.variants for run in variant.runs]
+        used = Counter(filter(None, (exact_runtime(run.settings) for run in runs)))
+        if len(used) > 1:
+            listed = ", ".join(f"{name} ({count} runs)" for name, count in sorted(used.items()))
+            text = f"exact runtimes {listed}: equal to rounding, so these runs are compared"
+            found.append(Problem(f"level {group.level}", text, left_out=False))
     return found
 
 

@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from s2robot.evaluation.baselines import BASELINE_TITLES, is_baseline
+from s2robot.evaluation.identity import comparable
 from s2robot.reporting.setting_differences import baseline_key, group_key
 from s2robot.stats.clustered import Outcomes, clustered_rate
 from s2robot.stats.intervals import Interval, wilson
@@ -75,8 +76,8 @@ class RunResult:
 
     @functools.cached_property
     def variant_key(self) -> str:
-        """Digest of the settings."""
-        return digest_of(self.settings)
+        """Digest of the settings, the exact runtimes as one."""
+        return digest_of(comparable(self.settings))
 
     def count(self, metric: str) -> tuple[int, int]:
         """Return successes and episodes."""

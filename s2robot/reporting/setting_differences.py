@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from s2robot.evaluation.baselines import displayed_name, is_baseline
-from s2robot.evaluation.identity import differences
+from s2robot.evaluation.identity import comparable, differences
 from s2robot.utils.io import digest_of
 
 Settings = Mapping[str, Any]
@@ -21,8 +21,11 @@ _MOST_NAMED = 6
 
 
 def without_encoder(settings: Settings) -> dict[str, Any]:
-    """Return the settings that the variants of a comparison group share."""
-    return {name: value for name, value in settings.items() if name != "encoder"}
+    """Return the settings that the variants of a comparison group share.
+
+    Exact runtimes count as one, see ``comparable``.
+    """
+    return {name: value for name, value in comparable(settings).items() if name != "encoder"}
 
 
 def without_pixels(settings: Settings) -> dict[str, Any]:

@@ -1,6 +1,13 @@
 """Runtimes of the backbone behind one switch: PyTorch, CUDA graphs, ONNX Runtime, OpenVINO."""
 
-from s2robot.runtimes.auto import RUNTIMES, checked_name, make_runtime
+from s2robot.runtimes.auto import (
+    AUTO,
+    RUNTIMES,
+    AutoRuntime,
+    checked_name,
+    exact_descriptions,
+    make_runtime,
+)
 from s2robot.runtimes.base import (
     Runtime,
     RuntimeFailedError,
@@ -13,7 +20,9 @@ from s2robot.runtimes.int8 import calibrate
 from s2robot.runtimes.precision import faster_dtype, warn_if_slow
 
 __all__ = [
+    "AUTO",
     "RUNTIMES",
+    "AutoRuntime",
     "Calibration",
     "Runtime",
     "RuntimeFailedError",
@@ -22,6 +31,7 @@ __all__ = [
     "calibrate",
     "checked_name",
     "difference",
+    "exact_descriptions",
     "faster_dtype",
     "make_runtime",
     "warn_if_slow",

@@ -22,8 +22,10 @@ from s2robot.utils.records import record_of
 _ROUNDS = 10
 """Ways are timed in turn and the shortest time counts, so that other work on the machine does not
 decide."""
-_LONGEST_S = 5.0
+_LONGEST_S = 3.0
 """No further round begins after that time."""
+_CLEARLY_SLOWER = 1.25
+"""A way that took that many times as long as the fastest so far is not timed again."""
 Makers = Mapping[str, Callable[[], Runtime]]
 
 
@@ -44,8 +46,13 @@ def machine() -> dict[str, Any]:
     }
 
 
-def identity(model: TokenModel, batches: Sequence[Tensor]) -> dict[str, Any]:
-    """Return everything that times and agreement of runtimes depend on, JSON-able."""
+def identity(model: TokenModel, tiles: Sequence[Sequence[int]]) -> dict[str, Any]:
+    """Return everything that times and agreement of runtimes depend on, JSON-able.
+
+    Args:
+        model: the model to run.
+        tiles: (number, 3, height, width) of each batch of tiles.
+    """
     device = model.device
     return {
         **machine(),
@@ -54,7 +61,7 @@ def identity(model: TokenModel, batches: Sequence[Tensor]) -> dict[str, Any]:
         "weights": model.backbone.weights_digest,  # a runtime may differ too much for some
         "stage": model.pooling,
         "taps": [list(model.layers), model.layers_merge] if model.layers else [],
-        "tiles": [list(batch.shape) for batch in batches],
+        "tiles": [list(shape) for shape in tiles],
     }
 
 
@@ -97,16 +104,23 @@ def _read(path: Path, key: Mapping[str, Any], names: Sequence[str]) -> dict[str,
     return known if same and set(times) <= set(names) and known["fastest"] in times else None
 
 
-def measured(makers: Makers, batches: Sequence[Tensor]) -> dict[str, Any]:
+def measured(
+    makers: Makers, batches: Sequence[Tensor], stand_ins: Mapping[str, str] | None = None
+) -> dict[str, Any]:
     """Return the shortest milliseconds a frame of each way, and why others were left out.
 
     Args:
         makers: functions that make the runtime of each way, by name; the first wins a tie.
         batches: tiles of one frame, one batch for each tile size.
+        stand_ins: ways that are tried only where another one fails; that one's name by theirs.
     """
     ready: dict[str, Runtime] = {}
     left_out: dict[str, str] = {}
     for name, make in makers.items():
+        instead_of = (stand_ins or {}).get(name)
+        if instead_of in ready:
+            left_out[name] = f"{instead_of} can be used and was never slower"
+            continue
         try:
             runtime = make()
             milliseconds_of(runtime, batches)  # converts, sets itself up
@@ -119,11 +133,18 @@ def measured(makers: Makers, batches: Sequence[Tensor]) -> dict[str, Any]:
 
 
 def _shortest(ready: Mapping[str, Runtime], batches: Sequence[Tensor]) -> dict[str, float]:
-    rounds: list[dict[str, float]] = []
+    shortest: dict[str, float] = {}
+    running = list(ready)
     started = time.perf_counter()
-    while len(rounds) < _ROUNDS and (not rounds or time.perf_counter() - started < _LONGEST_S):
-        rounds.append({name: milliseconds_of(runtime, batches) for name, runtime in ready.items()})
-    return {name: min(times[name] for times in rounds) for name in ready}
+    for _ in range(_ROUNDS):
+        for name in running:
+            took = milliseconds_of(ready[name], batches)
+            shortest[name] = min(took, shortest.get(name, took))
+        best = min(shortest.values(), default=0.0)
+        running = [name for name in running if shortest[name] <= _CLEARLY_SLOWER * best]
+        if len(running) < 2 or time.perf_counter() - started > _LONGEST_S:
+            break
+    return shortest
 
 
 @torch.no_grad()

@@ -50,6 +50,13 @@ def compiled(model: Any, bf16: bool = False) -> Any:
     return openvino.Core().compile_model(model, "CPU", settings)
 
 
+def _precision() -> str:
+    """Return the precision in which this processor computes where bfloat16 is asked for."""
+    openvino = require("openvino", "openvino")
+    able = openvino.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
+    return "bf16" if "BF16" in able else "f32"
+
+
 class Request:
     """A compiled model that any thread may call."""
 
@@ -79,7 +86,7 @@ class OpenVinoRuntime(ProcessorRuntime):
         super().__init__(model)
         self.version = require("openvino", self.name).__version__.split("-")[0]
         self.bf16 = bf16
-        self.precision: str | None = None  # known once a graph is compiled
+        self.precision = _precision() if bf16 else "f32"
 
     def make(self, shape: tuple[int, int]) -> Request:
         request = Request(compiled(converted(self.model, shape), self.bf16))
@@ -94,6 +101,6 @@ class OpenVinoRuntime(ProcessorRuntime):
         Without AVX-512, OpenVINO takes the wish for bfloat16 and computes in float32.
         """
         described = {"name": self.name, "openvino": self.version}
-        if self.bf16 and self.precision:
+        if self.bf16:
             described["precision"] = self.precision
         return described

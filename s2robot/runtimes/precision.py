@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from s2robot.errors import PrecisionWarning
-from s2robot.runtimes.auto import make_runtime
+from s2robot.runtimes.auto import AutoRuntime, make_runtime
 from s2robot.runtimes.base import Runtime, RuntimeMissingError, TokenModel
 from s2robot.runtimes.measurement import identity, machine, measured, remembered
 
@@ -39,7 +39,7 @@ def precision_times(name: str, model: TokenModel, batches: Sequence[Tensor]) -> 
     timed = _TIMED_AS.get(name, name)
 
     def in_bfloat16() -> Runtime:
-        runtime = make_runtime(timed, model, True, batches)
+        runtime = _named(timed, model, True, batches)
         for batch in batches:
             runtime(batch)
         if runtime.describe().get("precision", "bf16") != "bf16":
@@ -51,10 +51,18 @@ def precision_times(name: str, model: TokenModel, batches: Sequence[Tensor]) -> 
 
     makers = {
         "bfloat16": in_bfloat16,
-        "float32": lambda: make_runtime(timed, model, False, batches),
+        "float32": lambda: _named(timed, model, False, batches),
     }
-    key = {**identity(model, batches), "precisions_of": timed}
+    key = {**identity(model, [batch.shape for batch in batches]), "precisions_of": timed}
     return remembered(key, tuple(makers), lambda: measured(makers, batches))
+
+
+def _named(name: str, model: TokenModel, bf16: bool, batches: Sequence[Tensor]) -> Runtime:
+    """Return the runtime of a name; for "auto", the one that it takes for these batches."""
+    runtime = make_runtime(name, model, bf16)
+    if not isinstance(runtime, AutoRuntime):
+        return runtime
+    return runtime.for_tiles([(len(b), b.shape[-2], b.shape[-1]) for b in batches])
 
 
 def faster_dtype(name: str, model: TokenModel, batches: Sequence[Tensor]) -> str:

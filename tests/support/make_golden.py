@@ -27,7 +27,12 @@ def golden_frame(size: int = 300) -> np.ndarray:
 def golden_embedding() -> list[float]:
     """Mean-pooled tokens at scales 1 and 2, rounded."""
     encoder = FrameEncoder.from_name(
-        "s2r-vitt16-128", scales=(1, 2), readout="mean", device="cpu", dtype="float32"
+        "s2r-vitt16-128",
+        scales=(1, 2),
+        readout="mean",
+        device="cpu",
+        dtype="float32",
+        runtime="eager",
     )
     return [round(value, 5) for value in encoder(golden_frame())[0].tolist()]
 

@@ -94,7 +94,9 @@ def verify_file(card: BackboneCard, path: Path, weights: Path | None) -> list[Ch
     """
     checks = [_digest(card, path)]
     expectations = _expectations(card, path)  # before a download is converted, and deleted
-    encoder = FrameEncoder.from_name(card.name, weights=weights, device="cpu", dtype="float32")
+    encoder = FrameEncoder.from_name(
+        card.name, weights=weights, device="cpu", dtype="float32", runtime="eager"
+    )
     tensors = len(encoder.backbone.model.state_dict())
     seen = f"{tensors} tensors, {encoder.parameters_count:,} weights, none missing or left over"
     checks.append(Check("strict load", True, seen))

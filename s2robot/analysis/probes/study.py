@@ -23,7 +23,7 @@ from s2robot.analysis.probes.stored_rows import is_whole
 from s2robot.analysis.probes.tasks import LINEAR_TASKS, Outcome, Parts, Problem, Task, get_task
 from s2robot.data.feature_store import FeatureStore
 from s2robot.encoder.frame_encoder import FrameEncoder, spec_of
-from s2robot.encoder.spec import EncoderOptions, EncoderSpec
+from s2robot.encoder.spec import EncoderOptions
 from s2robot.stats.intervals import Interval
 from s2robot.utils.console import MESSAGES
 from s2robot.utils.devices import resolve_device
@@ -73,7 +73,7 @@ class StudyConfig:
     out: Path = Path("runs/probes")
     """Folder of results."""
     device: str = "auto"
-    runtime: str = "eager"
+    runtime: str = "auto"
     """An exact runtime of ``FrameEncoder.use_runtime``."""
 
     def __post_init__(self) -> None:
@@ -113,22 +113,23 @@ class StudyConfig:
         for encoder, layers, scales in self.variants():
             spec_of(encoder, device=self.device, **self.spec_settings(layers, scales))
 
-    def row_key(self, spec: EncoderSpec | None, task: str) -> str:
+    def row_key(self, encoder: FrameEncoder | None, task: str) -> str:
         """Return the digest of all that decides a row: settings, device, versions of packages.
 
         Args:
-            spec: of the encoder; None for the row without features.
+            encoder: with a named runtime; None for the row without features.
             task: name or key of the task.
         """
+        runtime = "eager" if encoder is None else encoder.runtime.name
         task = get_task(task).key
         seeds = {"head_seeds": self.head_seeds} if task == "localisation-head" else {}
         content = {
             "version": VERSION,
             "scenes": self.scenes.key(),
             "parts": [self.test_share, self.valid_share, self.split_seed],
-            "spec": None if spec is None else spec.to_dict(),
+            "spec": None if encoder is None else encoder.spec.to_dict(),
             "task": task,
-            "computed_with": [deciding_versions(), resolve_device(self.device).type, self.runtime],
+            "computed_with": [deciding_versions(), resolve_device(self.device).type, runtime],
             **seeds,
         }
         return digest_of(content)[:32]
@@ -206,18 +207,18 @@ class Study:
         settings = config.spec_settings(layers, scales)
         encoder = FrameEncoder.from_name(
             name, **settings, device=config.device, runtime=config.runtime
-        )
+        ).for_batches_of()
         problem: Problem | None = None
         rows = []
         for task in map(get_task, config.tasks):
-            if not self._is_stored(task, encoder.spec):
+            if not self._is_stored(task, encoder):
                 problem = problem or self._problem(encoder)
             rows.append(self._row(task, encoder, problem))
         return rows
 
-    def _is_stored(self, task: Task, spec: EncoderSpec | None) -> bool:
-        key = self.config.row_key(spec, task.key)
-        drawn = spec is None or not task.dense or self.sample_path(key).exists()
+    def _is_stored(self, task: Task, encoder: FrameEncoder | None) -> bool:
+        key = self.config.row_key(encoder, task.key)
+        drawn = encoder is None or not task.dense or self.sample_path(key).exists()
         return key in self._known and drawn
 
     def _problem(self, encoder: FrameEncoder) -> Problem:
@@ -228,9 +229,8 @@ class Study:
         return Problem(self.data, parts, embeddings, shape, grids, self.config.head_seeds)
 
     def _row(self, task: Task, encoder: FrameEncoder | None, problem: Problem | None = None) -> Row:
-        spec = None if encoder is None else encoder.spec
-        key = self.config.row_key(spec, task.key)
-        stored = self._is_stored(task, spec)
+        key = self.config.row_key(encoder, task.key)
+        stored = self._is_stored(task, encoder)
         if not stored:
             self._compute(key, task, encoder, problem)
         row = self._known[key]

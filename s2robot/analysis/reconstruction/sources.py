@@ -90,7 +90,7 @@ def source_of(
         resize_output_to_idx=union.index(1.0) if 1.0 in union else 0,
         layers=layers,
         **options,
-    )
+    ).for_batches_of()
     return Source(name, encoder, sets, reference)
 
 

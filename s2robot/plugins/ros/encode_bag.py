@@ -132,6 +132,7 @@ def encode_bag(
         >>> made = encode_bag("run.mcap", "run.embeddings.mcap", encoder)  # doctest: +SKIP
     """
     settings = settings or BagSettings()
+    encoder = encoder.for_batches_of(settings.batch)
     place = Path(out)
     check_place(place, force)
     if place.resolve() == Path(source).resolve():

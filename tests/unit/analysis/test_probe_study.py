@@ -31,6 +31,7 @@ from s2robot.analysis.probes.study import (
 )
 from s2robot.analysis.probes.tasks import Outcome, get_task
 from s2robot.cli.main import main as s2robot
+from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.errors import CorruptFileError
 from s2robot.utils.io import append_jsonl, read_jsonl
 
@@ -58,11 +59,16 @@ def config(encoder: str, data: SceneData, folder: Path, tmp_path: Path) -> Study
 def test_rows_of_other_versions_devices_or_runtimes_are_computed_anew(
     config: StudyConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def key(**changes: str) -> str:
-        return dataclasses.replace(config, **changes).row_key(None, "depth")
+    (name,) = config.encoders
+    encoder = FrameEncoder.from_name(name, (1,), device="cpu")
 
-    assert key() == key(out="elsewhere")
-    keys = {key(), key(device="cuda"), key(runtime="openvino")}
+    def key(**changes: str) -> str:
+        return dataclasses.replace(config, **changes).row_key(encoder, "depth")
+
+    assert key() == key(out="elsewhere") == key(runtime="auto")
+    keys = {key(), key(device="cuda")}
+    monkeypatch.setattr(encoder.runtime, "name", "openvino")
+    keys.add(key())
     monkeypatch.setattr("s2robot.analysis.probes.study.deciding_versions", lambda: {"torch": "0"})
     assert len({*keys, key()}) == 4
 

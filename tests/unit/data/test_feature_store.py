@@ -23,6 +23,7 @@ from support.stored_features import (
     entries,
     fill,
 )
+from support.timed_runtimes import give_times
 from support.tiny_models import write_tiny_model
 
 from s2robot.backbones import Backbone
@@ -263,3 +264,44 @@ def test_an_approximate_runtime_is_refused_before_stored_features_are_read(
         store.load_or_encode(Demos(), Frames(), encoder, progress=False)
     with pytest.raises(MismatchError, match="the same number"):
         store.load_or_encode(Demos(num_frames=FRAMES + 1), Frames(), encoder, progress=False)
+
+
+def test_an_interrupted_store_goes_on_with_its_runtime_whatever_is_faster_today(
+    store: FeatureStore, make: Make, measured_runtimes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_times(monkeypatch, {"eager": lambda n: 2.0 * n, "openvino": lambda n: 1.0 * n})
+    encoder = make((1, 2), runtime="auto")
+    with pytest.raises(InterruptedError):
+        store.ensure(Demos(), Interrupted(6), encoder, progress=False)
+    for record in measured_runtimes.glob("*.json"):
+        record.unlink()
+    give_times(monkeypatch, {"eager": lambda n: 1.0 * n, "openvino": lambda n: 2.0 * n})
+    again = make((1, 2), runtime="auto")
+    assert store.with_one_runtime(Demos(), Frames(), again).runtime.name == "openvino"
+    frames = fill(store, again)
+    assert frames.reads[0][0] > 0
+    assert torch.equal(
+        store.load(Demos(), frames, again),
+        store.load(Demos(), frames, make((1, 2), runtime="openvino")),
+    )
+    with pytest.raises(FileNotFoundError):
+        store.load(Demos(), frames, make((1, 2), runtime="eager"))
+
+
+def test_encoders_that_share_a_scale_share_its_runtime(
+    store: FeatureStore, make: Make, measured_runtimes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_times(monkeypatch, {"eager": lambda n: 1.0, "openvino": lambda n: 1.0 * n})
+    fill(store, make((1,), runtime="eager"))
+    both = make((1, 2), runtime="auto", max_tiles_per_batch=1)  # OpenVINO would be chosen
+    assert store.with_one_runtime(Demos(), Frames(), both).runtime.name == "eager"
+
+
+@pytest.mark.runtime
+def test_a_specification_finds_the_features_of_any_exact_runtime(
+    store: FeatureStore, make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    encoder = make((1, 2), runtime="openvino")
+    frames = fill(store, encoder)
+    expected = store.load(Demos(), frames, encoder)
+    assert torch.equal(store.load(Demos(), frames, encoder.spec), expected)

@@ -13,6 +13,30 @@ from s2robot.errors import S2RobotError
 from s2robot.reporting.report import make_report
 
 
+def test_exact_runtimes_are_compared_and_pooled_with_a_note(tmp_path):
+    for seed in range(4):
+        runtime = {"name": "openvino", "openvino": "2026.4.1"} if seed % 2 else {"name": "eager"}
+        inference = {"runtime": {**runtime, "exact": True}, "dtype": "float32", "device": "cpu"}
+        settings = {"inference": inference}
+        write_run(tmp_path, outcomes(0.2, seed), seed=seed, settings=settings)
+        write_run(tmp_path, outcomes(0.9, seed), SMALL, (1, 2), seed=seed, settings=settings)
+    content = make_report(tmp_path)
+    ((pair,),) = content.comparisons
+    assert pair.seeds == ((0, 1, 2, 3), (0, 1, 2, 3))
+    (problem,) = content.problems
+    assert not problem.left_out
+    assert "eager (4 runs), openvino (4 runs): equal to rounding" in problem.text
+
+
+def test_an_approximate_runtime_is_not_compared_with_an_exact_one(tmp_path):
+    for seed in range(3):
+        for scales, name in (((1,), "eager"), ((1, 2), "openvino-int8")):
+            runtime = {"name": name, "exact": name == "eager"}
+            settings = {"inference": {"runtime": runtime}}
+            write_run(tmp_path, outcomes(0.2, seed), SMALL, scales, seed=seed, settings=settings)
+    assert [len(pairs) for pairs in make_report(tmp_path).comparisons] == [0, 0]
+
+
 def test_mixed_settings_are_named_and_not_compared(tmp_path):
     for seed in range(3):
         write_run(tmp_path, outcomes(0.2, seed), seed=seed)

@@ -19,7 +19,7 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Make:
     card = write_tiny_model(tmp_path_factory.mktemp("tiny"))
 
     def build(scales: tuple[float, ...] = (1, 2), **settings: Any) -> FrameEncoder:
-        settings = {"device": "cpu", "readout": "spatial_softmax", **settings}
+        settings = {"device": "cpu", "runtime": "eager", "readout": "spatial_softmax", **settings}
         return FrameEncoder.from_name(f"file:{card}", scales=scales, **settings)
 
     return build

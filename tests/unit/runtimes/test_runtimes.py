@@ -5,7 +5,6 @@ from __future__ import annotations
 import functools
 import threading
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,8 +18,6 @@ from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import S2RobotError
 from s2robot.runtimes import RuntimeFailedError, RuntimeMissingError, base, difference
-from s2robot.runtimes import auto as choice
-from s2robot.utils.io import read_json, write_json
 
 Make = Callable[..., FrameEncoder]
 EXACT = ("openvino", "onnxruntime")
@@ -117,61 +114,6 @@ def test_threads_may_share_an_encoder(make: Make) -> None:
     for thread in threads:
         thread.join()
     assert found == dict.fromkeys(range(len(frames)), True)
-
-
-# ---------------------------------------------------------------------------------------- auto
-def test_auto_takes_the_fastest_and_remembers(
-    make: Make, fresh_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    encoder = make(runtime="auto")
-    (kept,) = (fresh_home / "runtimes").glob("*.json")
-    record = read_json(kept)
-    assert set(record["milliseconds"]) == {"eager", "openvino", "onnxruntime"}
-    assert record["fastest"] == min(record["milliseconds"], key=record["milliseconds"].get)
-    assert encoder.runtime.name == record["fastest"]
-    write_json(kept, {**record, "fastest": "onnxruntime"})
-    monkeypatch.setattr(choice, "measured", lambda *_: pytest.fail("measured again"))
-    assert make(runtime="auto").runtime.name == "onnxruntime"
-
-
-def test_auto_measures_again_where_the_record_is_damaged(make: Make, fresh_home: Path) -> None:
-    make(runtime="auto")
-    (kept,) = (fresh_home / "runtimes").glob("*.json")
-    kept.write_text("{")
-    make(runtime="auto")
-    assert read_json(kept)["fastest"] in choice.MAKERS
-
-
-def test_auto_takes_no_approximate_or_foreign_runtime_from_a_file(
-    make: Make, fresh_home: Path
-) -> None:
-    make(runtime="auto")
-    (kept,) = (fresh_home / "runtimes").glob("*.json")
-    record = read_json(kept)
-    times = record["milliseconds"]
-    for change in (
-        {"fastest": "openvino-int8"},
-        {"fastest": "openvino-int8", "milliseconds": {**times, "openvino-int8": 0.001}},
-        {"fastest": ["eager"]},
-        {"milliseconds": 3},
-        {"milliseconds": {}},
-        {"milliseconds": {name: "1" for name in times}},
-        {"processor": "another"},
-    ):
-        write_json(kept, {**record, **change})
-        encoder = make(runtime="auto")
-        assert encoder.runtime.exact, change
-        assert read_json(kept)["processor"] == record["processor"], change
-        assert encoder.runtime.name in times, change
-
-
-def test_auto_goes_on_without_what_is_not_installed(
-    make: Make, fresh_home: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hide(monkeypatch, "openvino", "onnxruntime")
-    assert make(runtime="auto").runtime.name == "eager"
-    (kept,) = (fresh_home / "runtimes").glob("*.json")
-    assert set(read_json(kept)["left_out"]) == {"openvino", "onnxruntime"}
 
 
 # --------------------------------------------------------------------------------------- errors

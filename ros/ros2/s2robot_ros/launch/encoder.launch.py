@@ -28,7 +28,7 @@ OVERRIDES = {
     "encoder": "Name of a backbone (s2robot encoders).",
     "policy": "A policy file: the node uses its encoder and publishes actions besides embeddings.",
     "device": "auto, cpu, cuda, cuda:1 ...",
-    "runtime": "eager, auto, compile, onnxruntime, openvino ...",
+    "runtime": "auto, eager, compile, onnxruntime, openvino ...",
     "output": "stamped, or float32multiarray, which does not need s2robot_msgs.",
     "reliability": "Reliability of images: best_effort or reliable.",
     "lazy": "false: encode also while nobody subscribes to embeddings.",

@@ -22,7 +22,7 @@ from s2robot.plugins.ros.core.encoder_parameters import (
     given_options,
 )
 from s2robot.policies.checkpoint import PolicyHeader, read_header
-from s2robot.runtimes import checked_name
+from s2robot.runtimes import AUTO, checked_name
 from s2robot.utils.config import from_config
 from s2robot.utils.deprecation import REMOVED_IN
 from s2robot.utils.validation import require_finite, require_one_of
@@ -66,7 +66,7 @@ class NodeConfig(EncoderParameters):
     weights: str = ""
     """File of the encoder's weights; "" finds them by name and downloads them if necessary."""
     device: str = "auto"
-    runtime: str = "eager"
+    runtime: str = "auto"
     """See ``FrameEncoder.use_runtime``; auto measures for some seconds at its first start."""
     reuse: bool = True
     """Whether to encode only the tiles that changed since the last frame."""
@@ -296,7 +296,15 @@ def build_encoder(config: NodeConfig) -> FrameEncoder:
         MismatchError: the policy does not read frames.
     """
     if config.policy:
-        return _encoder_of_policy(config, read_header(config.policy))
+        encoder = _encoder_of_policy(config, read_header(config.policy))
+    else:
+        encoder = _encoder_by_name(config)
+    if encoder.runtime.name == AUTO:  # chosen and converted now, for one frame at a time
+        encoder.use_runtime(encoder.for_batches_of(1).runtime.name)
+    return encoder
+
+
+def _encoder_by_name(config: NodeConfig) -> FrameEncoder:
     return FrameEncoder.from_name(
         config.encoder or DEFAULT_ENCODER,
         weights=config.weights or None,

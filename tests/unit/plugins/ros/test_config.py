@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from support.ros_policies import make_policy
 from support.small_encoders import picture
+from support.timed_runtimes import give_times
 from support.tiny_models import write_tiny_model
 
 from s2robot.encoder.spec import ENCODER_OPTIONS
@@ -144,3 +145,11 @@ def test_a_policy_that_reads_no_frames_is_refused(tmp_path: Path) -> None:
     save_policy(tmp_path / "blind.safetensors", policy, head)
     with pytest.raises(MismatchError, match="reads 'state', not frames"):
         build_encoder(NodeConfig(policy=str(tmp_path / "blind.safetensors")))
+
+
+def test_a_node_names_its_runtime_at_its_start(
+    tiny: str, measured_runtimes: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    give_times(monkeypatch, {"eager": lambda n: 2.0 * n, "openvino": lambda n: 1.0 * n})
+    encoder = build_encoder(NodeConfig(tiny, scales=(1,), readout="mean", device="cpu"))
+    assert encoder.runtime.name == "openvino"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import itertools
-import multiprocessing
 import os
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -17,14 +15,16 @@ from numpy.lib.format import open_memmap
 
 from s2robot.data.rendered_frames import drawn_with
 from s2robot.errors import CorruptFileError, S2RobotError
-from s2robot.utils.distributed import usable_cores
 from s2robot.utils.io import atomic_path, digest_of, locked, write_json
 from s2robot.utils.progress import progress_bar
 from s2robot.utils.records import damaged, read_array, read_record
+from s2robot.utils.workers import in_order, usable_cores
 
 SHARD_FRAMES = 256
 MIN_FRAMES = 64
 """Minimum number of frames; fewer are probably a mistake."""
+_Job = tuple[Path, str, int, int, int, int]
+"""Arguments of ``_render_shard``."""
 
 
 class FrameGenerator(Protocol):
@@ -127,15 +127,14 @@ def _is_whole(path: Path, shape: tuple[int, ...]) -> bool:
     return True
 
 
-def _done(jobs: list[tuple[Path, str, int, int, int, int]]) -> Iterator[None]:
-    """Render shards in several processes; they are spawned, because OpenGL fails after a fork."""
-    processes = min(usable_cores(), len(jobs))
-    if processes < 2:
-        yield from (_render_shard(*job) for job in jobs)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(processes, mp_context=context) as pool:
-        yield from pool.map(_render_shard, *zip(*jobs, strict=True))
+def _done(jobs: Sequence[_Job]) -> Iterator[None]:
+    """Render shards, in worker processes where there are several cores and shards."""
+    cores = usable_cores()
+    return in_order(_shard_renderer, (), jobs, cores if min(cores, len(jobs)) > 1 else 0)
+
+
+def _shard_renderer() -> Callable[[_Job], None]:
+    return lambda job: _render_shard(*job)
 
 
 def _render_shard(path: Path, kind: str, start: int, count: int, seed: int, size: int) -> None:

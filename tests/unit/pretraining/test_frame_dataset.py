@@ -191,3 +191,17 @@ def test_more_frames_keep_the_whole_shards(tmp_path, monkeypatch):
     assert few[0] == many[0]
     assert len(FrameDataset(many)) == 5
     assert np.array_equal(FrameDataset(few)[2], FrameDataset(many)[2])
+
+
+@pytest.mark.render
+@pytest.mark.process
+def test_shards_that_workers_render_are_those_of_one_process(tmp_path, monkeypatch):
+    from s2robot.pretraining import frame_dataset
+
+    monkeypatch.setattr(frame_dataset, "SHARD_FRAMES", 2)
+    found = []
+    for cores in (1, 2):
+        monkeypatch.setattr(frame_dataset, "usable_cores", lambda cores=cores: cores)
+        shards = rendered_shards(tmp_path / str(cores), 5, seed=0, size=16)
+        found.append([path.read_bytes() for path in shards])
+    assert found[0] == found[1]

@@ -197,7 +197,8 @@ class AutoRuntime:
     def _tell(self, known: dict[str, Any], tiles: int) -> None:
         times = sorted(known["milliseconds"].items(), key=lambda item: item[1])
         listed = ", ".join(f"{name} {milliseconds:.0f} ms" for name, milliseconds in times)
-        text = f"runtime auto: {listed} for {tiles} tiles of {self.model.backbone.card.name}"
+        count = "1 tile" if tiles == 1 else f"{tiles} tiles"
+        text = f"runtime auto: {listed} for {count} of {self.model.backbone.card.name}"
         if "cannot be imported" in known["left_out"].get("openvino", ""):
             text += f"; OpenVINO is often faster: {install_command('runtimes')}"
         MESSAGES.print(f"{text}; kept for this machine")

@@ -1,4 +1,4 @@
-"""How fast are rollouts, and how much memory do they take, against an earlier build and a plain loop?
+"""How fast are rollouts, and how much memory do they take, against earlier ones and a plain loop?
 
 The same policy, encoder and initial states are rolled out by this build (as it is by default, and
 with the runtime of the earlier build), by the build of CHECKOUT, and by a plain loop of one
@@ -64,7 +64,8 @@ from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.evaluation.initial_states import make_initial_states
 from s2robot.policies.checkpoint import load_policy
 policy, header = load_policy(Path(options["policy"]))
-encoder = FrameEncoder.from_spec(EncoderSpec.from_dict(header.encoder), None, "cpu", runtime="eager")
+spec = EncoderSpec.from_dict(header.encoder)
+encoder = FrameEncoder.from_spec(spec, None, "cpu", runtime="eager")
 states = make_initial_states(header.level, "test", options["n"], header.env_kwargs).states
 env = PickCubeEnv(**{**header.env_kwargs, "image_camera": None, "render_mode": None})
 camera = header.frames["camera"]

@@ -8,19 +8,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import json
 import math
 import mmap
-import os
-import pickle
-import signal
 import subprocess
-import sys
-import threading
-import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from multiprocessing.connection import Connection, Pipe
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -29,18 +22,12 @@ from s2robot.envs import gl
 from s2robot.errors import S2RobotError
 from s2robot.evaluation.env_group import CameraView, EnvGroup, VectorStep
 from s2robot.utils.console import MESSAGES
+from s2robot.utils.workers import START_S, end_with, sendable, start_worker
 
 WATCHDOG_S = 60.0
 """A worker without an answer for this long counts as hung, as happens with software renderers."""
-START_S = 300.0
-"""The same for the first answer of a process, which imports packages and makes a GL context."""
 MAX_RESTARTS = 3
 """Restarts for the same step; after that the cause is taken to be in the step."""
-_PROGRAM = (
-    "import json, sys; connection, parent, sys.path[:] = json.loads(sys.argv[1]); "
-    "from s2robot.evaluation.env_worker import serve; serve(connection, parent)"
-)
-"""The main module of a caller is not imported again, as `multiprocessing` would do."""
 _NOBODY = 0
 """Number of a command whose answer nobody waits for."""
 
@@ -83,8 +70,7 @@ def serve(connection: int, parent: int) -> None:
         connection: file descriptor of the setup, the commands and the answers.
         parent: process that started this one.
     """
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C: the parent ends its workers
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    end_with(parent)
     gl.torch_follows = False
     pipe = Connection(connection)
     setup: WorkerSetup = pipe.recv()
@@ -98,23 +84,8 @@ def serve(connection: int, parent: int) -> None:
                 step = getattr(groups[group], method)(*arguments, into)
                 answer: Any = dataclasses.replace(step, frames=None)
             except Exception as error:  # raised in the parent
-                answer = _sendable(error)
+                answer = sendable(error)
             pipe.send((number, group, answer))
-
-
-def _sendable(error: Exception) -> Exception:
-    try:
-        pickle.loads(pickle.dumps(error))
-    except Exception:
-        return S2RobotError(f"{type(error).__name__}: {error}")
-    return error
-
-
-def _end_with_parent(parent: int) -> None:
-    """End this worker when its parent ends; a parent that is killed cannot end its workers."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
 
 
 # ------------------------------------------------------------------ in the parent
@@ -198,14 +169,8 @@ class Worker:
 
     def _start(self) -> None:
         setup = self._setup
-        self._pipe, theirs = Pipe()
-        arguments = json.dumps([theirs.fileno(), os.getpid(), sys.path])
-        self._process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, arguments],
-            pass_fds=[theirs.fileno(), *([] if setup.memory is None else [setup.memory])],
-            env={"LP_NUM_THREADS": str(setup.threads), **os.environ},
-        )
-        theirs.close()
+        memory = [] if setup.memory is None else [setup.memory]
+        self._process, self._pipe = start_worker(__name__, setup.threads, memory)
         self._is_new = True
         self._send(setup)
 

@@ -45,11 +45,11 @@ from s2robot.evaluation.rollout import (
 from s2robot.evaluation.vector_env import CameraView, make_vector_env
 from s2robot.policies.checkpoint import PolicyHeader, check_action_space
 from s2robot.utils.console import MESSAGES
-from s2robot.utils.distributed import usable_cores
 from s2robot.utils.io import locked, read_json
 from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import deciding_versions, provenance
 from s2robot.utils.validation import require_integers
+from s2robot.utils.workers import usable_cores
 
 __all__ = ["EvalConfig", "Summary", "evaluate"]
 

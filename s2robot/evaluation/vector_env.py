@@ -19,8 +19,8 @@ from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.evaluation.env_group import INFO_KEYS as INFO_KEYS
 from s2robot.evaluation.env_group import CameraView, EnvGroup, VectorStep, check_rows
 from s2robot.evaluation.env_worker import WATCHDOG_S, Worker, WorkerSetup, frame_array
-from s2robot.utils.distributed import usable_cores
 from s2robot.utils.validation import checked_integer
+from s2robot.utils.workers import usable_cores
 
 
 class VectorEnv(ABC):

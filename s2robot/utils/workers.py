@@ -30,8 +30,8 @@ START_S = 300.0
 MAX_TRIES = 3
 """Processes that one task may cost; after that the cause is taken to be in the task."""
 _PROGRAM = (
-    "import json, sys; connection, parent, sys.path[:] = json.loads(sys.argv[1]); "
-    "from s2robot.utils.workers import serve; serve(connection, parent)"
+    "import importlib, json, sys; module, *given, sys.path[:] = json.loads(sys.argv[1]); "
+    "importlib.import_module(module).serve(*given)"
 )
 _END_S = 5.0  # to finish a task, after which a worker is killed
 
@@ -99,7 +99,7 @@ def serve(connection: int, parent: int) -> None:
         connection: file descriptor of the tasks and the answers.
         parent: process that started this one.
     """
-    threading.Thread(target=_end_with_parent, args=(parent,), daemon=True).start()
+    end_with(parent)
     pipe = Connection(connection)
     with contextlib.suppress(EOFError, OSError):  # the parent closed the connection
         prepare, arguments = pipe.recv()
@@ -115,14 +115,18 @@ def _answer(function: Callable[..., Any], *arguments: Any) -> Any:
     try:
         return function(*arguments)
     except Exception as error:
-        return _Raised(_sendable(error))
+        return _Raised(sendable(error))
 
 
-def _end_with_parent(parent: int) -> None:
+def end_with(parent: int) -> None:
     """End this worker when its parent ends; a parent that is killed cannot end its workers."""
-    while os.getppid() == parent:
-        time.sleep(0.5)
-    os._exit(1)
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @dataclass(frozen=True)
@@ -132,7 +136,8 @@ class _Raised:
     error: Exception
 
 
-def _sendable(error: Exception) -> Exception:
+def sendable(error: Exception) -> Exception:
+    """Return an error that can be pickled: itself, or one with its message."""
     try:
         pickle.loads(pickle.dumps(error))
     except Exception:
@@ -141,6 +146,35 @@ def _sendable(error: Exception) -> Exception:
 
 
 # ------------------------------------------------------------------ in the parent
+def start_worker(
+    module: str, threads: int, memory: Sequence[int] = ()
+) -> tuple[subprocess.Popen, Connection]:
+    """Start a process that runs ``serve(connection, parent)`` of a module.
+
+    It has a session of its own, so that Ctrl-C in a terminal reaches the parent alone, and does not
+    import the caller's main module.
+
+    Args:
+        module: its dotted name.
+        threads: of its renderer and of its numerical libraries.
+        memory: further file descriptors that it inherits.
+
+    Returns:
+        The process, and the connection to it.
+    """
+    pipe, theirs = Pipe()
+    arguments = [module, theirs.fileno(), os.getpid(), sys.path]
+    process = subprocess.Popen(
+        [sys.executable, "-c", _PROGRAM, json.dumps(arguments)],
+        pass_fds=[theirs.fileno(), *memory],
+        env={"LP_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads), **os.environ},
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+    theirs.close()
+    return process, pipe
+
+
 @dataclass(eq=False)
 class _Worker:
     """A process, and what it does."""
@@ -199,20 +233,8 @@ class _Crew:
         self._workers.clear()
 
     def _hire(self) -> None:
-        """Start a worker and give it a task.
-
-        It has a session of its own, so that Ctrl-C in a terminal reaches the parent alone.
-        """
-        pipe, theirs = Pipe()
-        arguments, threads = [theirs.fileno(), os.getpid(), sys.path], str(self._threads)
-        process = subprocess.Popen(
-            [sys.executable, "-c", _PROGRAM, json.dumps(arguments)],
-            pass_fds=[theirs.fileno()],
-            env={"LP_NUM_THREADS": threads, "OMP_NUM_THREADS": threads, **os.environ},
-            stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )
-        theirs.close()
+        """Start a worker and give it a task."""
+        process, pipe = start_worker("s2robot.utils.workers", self._threads)
         worker = _Worker(process, pipe)
         self._workers.append(worker)
         with contextlib.suppress(OSError):  # it is dead, which `_listen` will see

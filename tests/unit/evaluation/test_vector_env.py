@@ -25,6 +25,7 @@ from s2robot.evaluation.vector_env import (
     VectorStep,
     make_vector_env,
 )
+from s2robot.utils import workers as worker_processes
 
 
 @pytest.fixture(scope="module")
@@ -101,7 +102,7 @@ def test_a_lost_worker_is_replaced_and_the_episodes_go_on_exactly(
 
 @pytest.mark.process
 def test_a_worker_that_dies_again_and_again_is_an_error(initial_states, shown, monkeypatch):
-    monkeypatch.setattr(env_worker, "_PROGRAM", "raise SystemExit(7)")
+    monkeypatch.setattr(worker_processes, "_PROGRAM", "raise SystemExit(7)")
     envs = SubprocessVectorEnv(ENV_KWARGS, 2, None, workers=1)
     with pytest.raises(S2RobotError, match=r"status 7\), 4 times.*rollout.workers=0"):
         envs.reset(initial_states.states[:2])

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from s2robot.errors import unknown
 
 CAMERAS = ("front", "far", "wrist")
+CONTROLLERS = ("ee_delta", "joint_delta")
 MAX_OPENING_M = 0.08  # the Panda hand's stroke, both fingers together
 
 

@@ -19,7 +19,7 @@ from gymnasium import spaces
 
 from s2robot.envs.controllers import CONTROL_DT_S
 from s2robot.envs.kinematics import ArmKinematics
-from s2robot.envs.levels import CAMERAS, Level, get_level
+from s2robot.envs.levels import CAMERAS, CONTROLLERS, Level, get_level
 from s2robot.envs.pick_cube_sim import LOW_DIM, STAGES, PickCubeSimulation
 from s2robot.envs.rendering import PixelLabels, RenderQuality, renderer
 from s2robot.envs.scene import build_scene, compiled_scene
@@ -32,7 +32,6 @@ from s2robot.utils.validation import checked_integer
 
 __all__ = ["CONTROLLERS", "CONTROL_DT_S", "STAGES", "PickCubeEnv"]
 
-CONTROLLERS = ("ee_delta", "joint_delta")
 _RESET_OPTIONS = ("state",)
 _REBUILT = ("model", "_sim")  # attributes that a copy builds again
 _EPISODE = "_episode"  # key of the simulator's state in a pickle

@@ -14,6 +14,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from s2robot.utils.validation import check_place
+
 OUTPUT_SHAPES = ("bnc", "bchw")
 
 
@@ -106,11 +108,7 @@ def _image_sizes(
 
 def check_index(index: int, scales: int) -> None:
     """Raise ValueError unless ``index`` picks one of so many scales; -1 is the last."""
-    if not -scales <= index < scales:
-        raise ValueError(
-            f"resize_output_to_idx {index} picks none of {scales} scales; "
-            f"allowed are {-scales} to {scales - 1}"
-        )
+    check_place("resize_output_to_idx", index, scales, "scales")
 
 
 def count_splits(size: int, max_split_size: int) -> int:

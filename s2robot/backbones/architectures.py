@@ -5,16 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import timm
-import torch
-from timm.layers import GluMlp, GroupNorm, RmsNorm
-from timm.models.vision_transformer import VisionTransformer
-from torch import nn
-
-from s2robot.backbones.voltron import VoltronBlock
 from s2robot.utils.process_state import seeded_generators
+
+if TYPE_CHECKING:
+    from torch import nn
 
 VIT = "vision_transformer.VisionTransformer"
 """Name of the class that plain vision transformers are built from, spelled out in numbers."""
@@ -89,6 +85,8 @@ class Architecture:
         They lie on the ``meta`` device, or, where the model computes tables itself (rotary
         positions), in memory that is not touched before something is written there.
         """
+        import torch
+
         with torch.device("meta"):
             model = self.create()
         saved = model.state_dict()
@@ -118,6 +116,10 @@ class Architecture:
 
     def create(self) -> nn.Module:
         """Build the model on the current device, with whatever random state there is."""
+        import timm
+        from timm.layers import GroupNorm
+        from timm.models.vision_transformer import VisionTransformer
+
         if self.timm == VIT:
             return VisionTransformer(**_vit_arguments(self.options))
         options = {"num_classes": 0, **self.options}
@@ -133,13 +135,19 @@ class Architecture:
 
 def _vit_arguments(options: Mapping[str, Any]) -> dict[str, Any]:
     """Return options of a card as arguments of timm's class."""
+    from timm.layers import GluMlp, RmsNorm
+    from torch import nn
+
+    from s2robot.backbones.voltron import VoltronBlock
+
     arguments = {"num_classes": 0, "dynamic_img_size": True, **options}
     norm = RmsNorm if arguments.pop("rms_norm", False) else nn.LayerNorm
     arguments["norm_layer"] = partial(norm, eps=arguments.pop("norm_eps", 1e-6))
     if arguments.pop("swiglu", False):
         arguments.update(mlp_layer=partial(GluMlp, gate_last=True), act_layer=nn.SiLU)
     if arguments.pop("voltron_attention", False):
-        arguments["block_fn"] = VoltronBlock
+        language_tokens = arguments.get("reg_tokens", 0)
+        arguments["block_fn"] = partial(VoltronBlock, language_tokens=language_tokens)
     if arguments.get("class_token", True):
         arguments.setdefault("global_pool", "token")
     else:  # timm would name the final norm otherwise

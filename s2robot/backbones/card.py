@@ -5,14 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
-
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from s2robot.backbones.architectures import VIT_SIZES, Architecture, BuildsModel, vit_architecture
 from s2robot.backbones.weight_sources import Source
 from s2robot.errors import unknown
 from s2robot.utils.validation import require_one_of
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -87,7 +88,7 @@ class Preprocessing:
         return fields if self.floors_crop else {k: fields[k] for k in fields if k != "floors_crop"}
 
 
-Convert = Callable[[dict[str, Tensor]], dict[str, Tensor]]
+Convert = Callable[[dict[str, "Tensor"]], dict[str, "Tensor"]]
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,6 @@ from typing import Any
 
 from s2robot.backbones.architectures import VIT, VIT_OPTIONS, vit_architecture
 from s2robot.backbones.card import BackboneCard, Layout, License, Preprocessing, vit_card
-from s2robot.backbones.introspection import introspected_card
 from s2robot.errors import CorruptFileError
 from s2robot.utils.io import read_json, sha256_file
 from s2robot.utils.records import damaged, record_of
@@ -109,6 +108,8 @@ def _card(content: dict[str, Any], name: str, origin: str) -> BackboneCard:
         "citation": content.get("citation", ""),
     }
     if kind != VIT:
+        from s2robot.backbones.introspection import introspected_card
+
         return introspected_card(name, kind, pixels, origin, options=architecture, **fields)
     sizes = [architecture.pop(key) for key in _SIZES]
     _check_sizes(dict(zip(_SIZES, sizes, strict=True)))

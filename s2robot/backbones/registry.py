@@ -11,7 +11,6 @@ from pathlib import Path
 from s2robot.backbones.card import BackboneCard, own_cards
 from s2robot.backbones.card_files import read_model_card
 from s2robot.backbones.general_models import general_cards
-from s2robot.backbones.introspection import timm_card
 from s2robot.backbones.robotics_models import robotics_cards
 from s2robot.errors import unknown
 
@@ -44,6 +43,8 @@ def get_card(name: str, weights: str | Path | None = None) -> BackboneCard:
     if name in CARDS:
         return CARDS[name]
     if name.startswith("timm/"):
+        from s2robot.backbones.introspection import timm_card
+
         return timm_card(name)
     if name.startswith("hf/"):
         from s2robot.backbones.huggingface.cards import hub_card

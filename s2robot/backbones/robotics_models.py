@@ -14,8 +14,14 @@ from s2robot.backbones.card import (
     resnet_card,
     vit_card,
 )
-from s2robot.backbones.state_dicts import CLIP_RESNET_NAMES, HF_VIT_NAMES, join_qkv
-from s2robot.backbones.voltron import LANGUAGE_TOKENS, VOLTRON_NAMES, fold_language
+from s2robot.backbones.state_dicts import (
+    CLIP_RESNET_NAMES,
+    HF_VIT_NAMES,
+    LANGUAGE_TOKENS,
+    VOLTRON_NAMES,
+    fold_language,
+    join_qkv,
+)
 from s2robot.backbones.weight_sources import Source
 
 CC_BY_NC = License("CC-BY-NC-4.0", non_commercial=True)

@@ -6,16 +6,15 @@ import re
 from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
-
-import torch
-import torch.nn.functional as F
-from torch import Tensor
+from typing import TYPE_CHECKING, Any
 
 from s2robot.backbones.card import Layout
 from s2robot.errors import CorruptFileError, MismatchError
 
-StateDict = Mapping[str, Tensor]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+StateDict = Mapping[str, "Tensor"]
 
 
 def apply_layout(content: Any, layout: Layout, path: str | Path) -> dict[str, Tensor]:
@@ -48,6 +47,8 @@ def apply_layout(content: Any, layout: Layout, path: str | Path) -> dict[str, Te
 
 
 def _entry(content: Any, layout: Layout, path: str | Path) -> Mapping[str, Tensor]:
+    from torch import Tensor
+
     found = content
     if layout.keys:
         keys = [key for key in layout.keys if _has(content, key)]
@@ -72,6 +73,8 @@ def _has(content: Any, key: str | int) -> bool:
 def _describe(found: Any) -> str:
     if not isinstance(found, Mapping):
         return type(found).__name__
+    from torch import Tensor
+
     others = [k for k, v in found.items() if not isinstance(v, Tensor)]
     return f"other things under {shorten([str(k) for k in others])}"
 
@@ -130,6 +133,8 @@ HF_VIT_NAMES = (
 
 def join_qkv(state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Join ``….attn.{query,key,value}`` of Hugging Face's ViT to timm's ``….attn.qkv``."""
+    import torch
+
     joined = {k: v for k, v in state.items() if not re.search(r"\.(query|key|value)\.", k)}
     for name in [k for k in state if ".query." in k]:
         parts = [state[name.replace(".query.", f".{part}.")] for part in ("query", "key", "value")]
@@ -148,6 +153,9 @@ def resample_dinov2(state: dict[str, Tensor], side: int) -> dict[str, Tensor]:
         state: tensors under timm's names.
         side: of the grid [tokens].
     """
+    import torch
+    from torch.nn import functional as F
+
     resampled = dict(state)
     registers = "reg_token" in state
     cls_position, grid = state["pos_embed"].float().split([1, state["pos_embed"].shape[1] - 1], 1)
@@ -174,3 +182,78 @@ def dinov2_layout(side: int) -> Layout:
         renamed=((r"^register_tokens$", "reg_token"),),
         convert=partial(resample_dinov2, side=side),
     )
+
+
+LANGUAGE_TOKENS = 20
+"""[CLS] and 19 paddings, which come before Voltron's patches here."""
+_CLS_ID = 101
+_EPS = 1e-12
+VOLTRON_NAMES = (
+    (r"^patch2embed\.", "patch_embed."),
+    (r"^encoder_pe$", "pos_embed"),
+    (r"^encoder_blocks\.", "blocks."),
+    (r"^encoder_norm\.g$", "norm.weight"),
+    (r"\.pre_norm_attn\.g$", ".norm1.weight"),
+    (r"\.pre_norm_mlp\.g$", ".norm2.weight"),
+    (r"\.layer_scale_attn\.", ".ls1."),
+    (r"\.layer_scale_mlp\.", ".ls2."),
+    (r"\.mlp\.0\.project\.", ".mlp.fc1."),
+    (r"\.mlp\.2\.", ".mlp.fc2."),
+)
+"""From Voltron's encoder to timm's; ``fold_language`` does the rest."""
+
+
+def fold_language(state: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Replace the language model by the tokens that it computes for an empty sentence.
+
+    ``img_token``, which every patch gets, is added to the position embedding.
+    """
+    used = ("lm.", "lang2encoder.", "lang_token", "img_token")
+    kept = {name: tensor for name, tensor in state.items() if not name.startswith(used)}
+    kept["pos_embed"] = state["pos_embed"] + state["img_token"]
+    words = _linear(state, "lang2encoder", empty_sentence(state))
+    kept["reg_token"] = (words + state["lang_token"]).float()
+    return kept
+
+
+def empty_sentence(state: Mapping[str, Tensor], stem: str = "lm.") -> Tensor:
+    """Return DistilBERT's output for [CLS] and 19 paddings: ``(1, 20, 768)``.
+
+    Only [CLS] may be attended to, so every token receives its value whatever the weights are.
+
+    Args:
+        state: tensors of the published file.
+        stem: beginning of the language model's names.
+    """
+    import torch
+
+    ids = torch.tensor([_CLS_ID] + [0] * (LANGUAGE_TOKENS - 1))
+    positions = state[f"{stem}embeddings.position_embeddings.weight"][:LANGUAGE_TOKENS]
+    x = state[f"{stem}embeddings.word_embeddings.weight"][ids] + positions
+    x = _norm(state, f"{stem}embeddings.LayerNorm", x[None])
+    layer = 0
+    while f"{stem}transformer.layer.{layer}.ffn.lin1.weight" in state:
+        x = _language_layer(state, f"{stem}transformer.layer.{layer}", x)
+        layer += 1
+    return x
+
+
+def _language_layer(state: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
+    from torch.nn import functional as F
+
+    seen = _linear(state, f"{name}.attention.v_lin", x[:, :1]).expand_as(x)
+    x = _norm(state, f"{name}.sa_layer_norm", x + _linear(state, f"{name}.attention.out_lin", seen))
+    hidden = F.gelu(_linear(state, f"{name}.ffn.lin1", x))
+    return _norm(state, f"{name}.output_layer_norm", x + _linear(state, f"{name}.ffn.lin2", hidden))
+
+
+def _linear(state: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
+    from torch.nn import functional as F
+
+    return F.linear(x, state[f"{name}.weight"], state[f"{name}.bias"])
+
+
+def _norm(state: Mapping[str, Tensor], name: str, x: Tensor) -> Tensor:
+    from torch.nn import functional as F
+
+    return F.layer_norm(x, x.shape[-1:], state[f"{name}.weight"], state[f"{name}.bias"], eps=_EPS)

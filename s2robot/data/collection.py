@@ -9,12 +9,12 @@ import contextlib
 import shutil
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from s2robot.data.config import SEEDS_PER_COLLECTION, CollectConfig
 from s2robot.data.demonstrations import Demonstrations, Episode, write_demonstrations
 from s2robot.envs.expert import (
     EXECUTION_NOISE,
@@ -22,76 +22,16 @@ from s2robot.envs.expert import (
     ScriptedExpert,
     noisy_execution,
 )
-from s2robot.envs.levels import get_level
-from s2robot.envs.pick_cube import CONTROLLERS, PickCubeEnv
+from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
-from s2robot.utils.io import atomic_path, digest_of, locked, read_json, write_json
+from s2robot.utils.io import atomic_path, locked, read_json, write_json
 from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import RESULTS_VERSION, provenance, simulation_change, versions
 from s2robot.utils.records import damaged, read_arrays
-from s2robot.utils.validation import (
-    checked_integer,
-    require_fractions,
-    require_integers,
-    require_one_of,
-)
 from s2robot.utils.workers import in_order, worthwhile_workers
 
-SEEDS_PER_COLLECTION = 10_000
-"""Environment seeds of collection ``seed`` are ``seed * 10_000 + attempt``."""
 _MAX_FAILURES = 50
 _LEAST_EPISODES = 20  # which a worker records in about the time that it takes to start
-
-
-@dataclass(frozen=True)
-class CollectConfig:
-    """Settings of one collection of demonstrations."""
-
-    level: str = "precise"
-    control: str = "ee_delta"
-    episodes: int = 120
-    seed: int = 0
-    valid_share: float = 0.1
-    """Share of the episodes held out for validation."""
-    hold_steps: int = 4
-    """Steps recorded after the cube is lifted, so that a policy learns to hold it."""
-    out: Path | None = None
-    data_dir: Path = Path("data")
-    env: dict[str, Any] = field(default_factory=dict)
-    """Further arguments of ``PickCubeEnv``."""
-    workers: int | None = None
-    """Processes that simulate; 0 for none beside this one, None for as many as shorten the work.
-    The file does not depend on it."""
-
-    def __post_init__(self) -> None:
-        get_level(self.level)
-        require_one_of(self, {"control": CONTROLLERS})
-        require_integers(self, 1, "hold_steps")
-        if not 2 <= self.episodes <= SEEDS_PER_COLLECTION // 2:
-            raise ValueError(
-                f"episodes is {self.episodes}; allowed: 2 to {SEEDS_PER_COLLECTION // 2}"
-            )
-        if not 0 <= self.seed < 100:
-            raise ValueError(f"seed is {self.seed}; allowed: 0 to 99 (others seed evaluations)")
-        require_fractions(self, "valid_share")
-        if self.workers is not None:
-            checked_integer("workers", self.workers, 0)
-
-    @property
-    def path(self) -> Path:
-        """Path of the data set: ``out``, or a name made of the settings."""
-        if self.out is not None:
-            return self.out
-        extra = f"-{digest_of(self.env)[:8]}" if self.env else ""
-        name = f"{self.level}-{self.control}-{self.episodes}-seed{self.seed}{extra}.hdf5"
-        return self.data_dir / "demos" / name
-
-    def recipe(self) -> dict[str, Any]:
-        """Return the settings that determine the content of the file, as the file records them."""
-        return {
-            name: getattr(self, name)
-            for name in ("level", "control", "episodes", "seed", "valid_share", "hold_steps", "env")
-        }
 
 
 def collect(config: CollectConfig) -> Demonstrations:

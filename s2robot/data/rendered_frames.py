@@ -6,12 +6,12 @@ import contextlib
 import dataclasses
 import warnings
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from s2robot.data.config import CameraConfig
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.envs import gl
 from s2robot.envs.gl import select_gl
@@ -22,24 +22,7 @@ from s2robot.utils.provenance import RESULTS_VERSION, simulation
 from s2robot.utils.records import read_array
 from s2robot.utils.workers import in_order, worthwhile_workers
 
-LEAST_CAMERA_SIZE = 16
-"""Smallest side of a camera's frames [px]."""
 _LEAST_FRAMES = 400  # which a worker draws in about the time that it takes to start
-
-
-@dataclass(frozen=True)
-class CameraConfig:
-    """Camera of the policy and the size of its frames."""
-
-    name: str = "front"
-    size: int = 384
-    """Side of the square frames that the camera delivers [px], whatever the scales are."""
-
-    def __post_init__(self) -> None:
-        if self.size < LEAST_CAMERA_SIZE:
-            raise ValueError(
-                f"camera size is {self.size} px; it must be at least {LEAST_CAMERA_SIZE} px"
-            )
 
 
 def drawn_with() -> dict[str, Any]:

@@ -12,12 +12,9 @@ import torch
 from torch import Tensor
 
 from s2robot.backbones import BackboneCard
+from s2robot.encoder.spec import READOUTS
 from s2robot.errors import unknown
 from s2robot.multiscale import resize_grid
-
-READOUTS = ("published", "cls", "mean", "spatial_softmax")
-SCALE_MERGES = ("concat", "sum", "mean")
-"""Ways to merge the features of all scales to one embedding."""
 
 
 def pooling_of(readout: str, card: BackboneCard) -> str:

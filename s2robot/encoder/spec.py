@@ -10,17 +10,18 @@ from numbers import Real
 from typing import Any, TypedDict, cast
 
 from s2robot.backbones.intermediate_layers import LAYER_MERGES
-from s2robot.encoder import readout as readouts
 from s2robot.encoder.options import option, options_of
 from s2robot.errors import MismatchError, unknown
-from s2robot.multiscale import check_index
-from s2robot.preprocessing.image_pyramid import GEOMETRIES
+from s2robot.preprocessing import GEOMETRIES
 from s2robot.utils.deprecation import renamed_keywords
 from s2robot.utils.io import digest_of
-from s2robot.utils.validation import numbers_in
+from s2robot.utils.validation import check_place, numbers_in
 
 INPUT_MODES = ("native", "interpolate")
 DTYPES = ("float32", "bfloat16")
+READOUTS = ("published", "cls", "mean", "spatial_softmax")
+SCALE_MERGES = ("concat", "sum", "mean")
+"""Ways to merge the features of all scales to one embedding."""
 RENAMED = {"taps": "layers", "taps_merge": "layers_merge"}
 """Options by the names that they had before: stored specs hold these, and ``EncoderSpec`` takes
 them with a warning."""
@@ -93,7 +94,7 @@ class EncoderChoice:
     readout: str = option(
         "published",
         "spatial_softmax: the token grid | published: the model's own output | cls | mean",
-        readouts.READOUTS,
+        READOUTS,
     )
     resize_output_to_idx: int = option(
         0, "index of the scale whose grid all scales are resized to; -1: the last one", item=int
@@ -130,7 +131,7 @@ class EncoderChoice:
     )
     """As in dynamic S² (NVILA): the whole frame is brought to as many tiles of the size that the
     scale has anyway."""
-    merge: str = option("concat", "how scales are merged", readouts.SCALE_MERGES)
+    merge: str = option("concat", "how scales are merged", SCALE_MERGES)
     """"concat" is on channels."""
     scale_weights: tuple[float, ...] = option(
         (),
@@ -241,7 +242,7 @@ class EncoderSpec(EncoderChoice):
             raise ValueError(
                 f"scales are {list(scales)}; allowed: different positive numbers, such as [1,2]"
             )
-        check_index(self.resize_output_to_idx, len(scales))
+        check_place("resize_output_to_idx", self.resize_output_to_idx, len(scales), "scales")
 
     def _check_tilings(self) -> None:
         tilings = self.tilings

@@ -20,7 +20,8 @@ import numpy as np
 
 from s2robot.envs.levels import levels_of_task
 from s2robot.envs.pick_cube import PickCubeEnv
-from s2robot.errors import MismatchError, unknown
+from s2robot.errors import MismatchError
+from s2robot.evaluation.config import EvalConfig
 from s2robot.evaluation.episode_rows import RunFolder
 from s2robot.evaluation.episode_videos import record_episodes, replay
 from s2robot.evaluation.eval_info import write_eval_info
@@ -48,66 +49,12 @@ from s2robot.utils.console import MESSAGES
 from s2robot.utils.io import locked, read_json
 from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import deciding_versions, provenance
-from s2robot.utils.validation import require_integers
 from s2robot.utils.workers import usable_cores
 
 __all__ = ["EvalConfig", "Summary", "evaluate"]
 
-TILE_CHOICES = ("motion", "attention", "random")
 _REPEATS = ("cpu", "float32")
 """Device and precision whose arithmetic does not depend on the other tiles of a batch."""
-
-
-@dataclass(frozen=True)
-class EvalConfig:
-    """Settings of the rollouts; `workers` and `videos` cannot change a row.
-
-    Raises:
-        ValueError: a field is out of range, or `reuse` and `tile_budget` are both set.
-
-    Examples:
-        >>> EvalConfig(num_envs=8, tile_budget=4).tile_choice
-        'motion'
-        >>> EvalConfig(num_envs=0)
-        Traceback (most recent call last):
-        ValueError: num_envs is 0; allowed: an integer of 1 or more
-    """
-
-    num_envs: int = 16
-    """Environments of a batch: one encoder call and one policy call serve all of them."""
-    workers: int | None = None
-    """Processes for physics and rendering, which work while frames are encoded; 0 simulates in this
-    process. None takes a share of the cores: most where the encoder is on a GPU, a quarter
-    otherwise, and none without an encoder."""
-    videos: int = 2
-    """Number of first successes, and of first failures, to record as videos."""
-    video_size: int = 384
-    """Edge of the videos' square frames [px]."""
-    horizon: int | None = None
-    """Control steps of an episode; None takes the level's own."""
-    reuse: bool = False
-    """Encode only the tiles that changed since an environment's last frame. This is exact; on a
-    GPU and in bfloat16 the last digits of an embedding may differ, so there it counts as another
-    run."""
-    tile_budget: int | None = None
-    """Largest number of tiles above the smallest scale to encode per frame; None encodes all."""
-    tile_choice: str = "motion"
-    """How a tile budget chooses tiles: "motion", "attention" (the policy's), "random"."""
-
-    def __post_init__(self) -> None:
-        require_integers(self, 1, "num_envs")
-        require_integers(self, 0, "videos")
-        if self.workers is not None:
-            require_integers(self, 0, "workers")
-        require_integers(self, 16, "video_size")
-        if self.video_size % 2:
-            raise ValueError(f"video_size is {self.video_size}; H.264 needs an even number")
-        if self.horizon is not None:
-            require_integers(self, 1, "horizon")
-        if self.tile_choice not in TILE_CHOICES:
-            raise unknown("tile_choice", self.tile_choice, TILE_CHOICES)
-        if self.reuse and self.tile_budget is not None:
-            raise ValueError("a tile_budget reuses tiles by itself: leave rollout.reuse=false")
 
 
 def evaluate(  # noqa: PLR0913

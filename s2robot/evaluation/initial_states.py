@@ -19,11 +19,10 @@ from typing import Any
 import numpy as np
 
 from s2robot.errors import CorruptFileError, unknown
+from s2robot.evaluation.config import FIRST_SEEDS
 from s2robot.utils.io import atomic_path, digest_of, jsonable, locked, sha256_bytes
 from s2robot.utils.records import damaged, read_arrays, record_of
 
-FIRST_SEEDS = {"selection": 1_000_000, "test": 2_000_000}
-"""Environment seed of the first initial state by split; demonstrations use lower seeds."""
 MAX_INITIAL_STATES = 1_000_000
 """Number of states of a split; the next split's seeds begin there."""
 _REMEDY = "delete it, and the next evaluation draws the same states again"

@@ -8,14 +8,12 @@ from pathlib import Path
 from s2robot.encoder.spec import DTYPES
 from s2robot.envs.levels import get_level, levels_of_task
 from s2robot.errors import unknown
-from s2robot.evaluation.evaluate import EvalConfig
-from s2robot.evaluation.initial_states import FIRST_SEEDS
-from s2robot.experiments.variant import VariantConfig
+from s2robot.evaluation.config import FIRST_SEEDS, EvalConfig
+from s2robot.experiments.config import VariantConfig
 from s2robot.policies.config import PolicyConfig
 from s2robot.runtimes import RUNTIMES
-from s2robot.training.hyperparameter_search import SearchConfig
-from s2robot.training.seed_trainer import TrainConfig
-from s2robot.utils.devices import resolve_device
+from s2robot.training.config import SearchConfig, TrainConfig
+from s2robot.utils.devices import check_device
 from s2robot.utils.validation import require_integers, require_one_of
 
 
@@ -74,7 +72,7 @@ class EvalJob:
             get_level(self.level)
         _check_initial_states(self)
         require_one_of(self, {"dtype": ("auto", *DTYPES), "runtime": RUNTIMES})
-        resolve_device(self.device)
+        check_device(self.device)
 
 
 @dataclass(frozen=True)

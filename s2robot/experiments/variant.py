@@ -4,110 +4,32 @@ from __future__ import annotations
 
 import functools
 import warnings
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from s2robot.backbones.registry import get_card
-from s2robot.data.collection import CollectConfig, collect
+from s2robot.data.collection import collect
+from s2robot.data.config import CameraConfig, CollectConfig
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.data.feature_store import FeatureStore
-from s2robot.data.rendered_frames import LEAST_CAMERA_SIZE, CameraConfig, RenderedFrames
+from s2robot.data.rendered_frames import RenderedFrames
 from s2robot.encoder.frame_encoder import FrameEncoder
-from s2robot.encoder.spec import DTYPES, EncoderChoice, EncoderSpec
-from s2robot.envs.levels import CAMERAS, get_level
-from s2robot.envs.pick_cube import CONTROLLERS
+from s2robot.envs.levels import get_level
 from s2robot.evaluation.baselines import (
     baseline_embedding,
     baseline_shape,
-    current_name,
     is_baseline,
     stored_name,
 )
+from s2robot.experiments.config import CameraChoice, DemosChoice, VariantConfig
 from s2robot.policies.dataset import TrajectoryData, default_proprio_keys
-from s2robot.runtimes import AUTO, RUNTIMES
+from s2robot.runtimes import AUTO
 from s2robot.training.frames import assemble
 from s2robot.utils.console import OUTPUT
-from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import read_json
-from s2robot.utils.validation import require_at_least, require_one_of
 
-
-@dataclass(frozen=True)
-class CameraChoice:
-    """Camera of a variant."""
-
-    name: str | None = None
-    """``front``, ``far`` or ``wrist``; None takes the level's own."""
-    size: int = 384
-    """Edge of the frames [px]."""
-
-    def __post_init__(self) -> None:
-        if self.name is not None:
-            require_one_of(self, {"name": CAMERAS})
-        require_at_least(self, LEAST_CAMERA_SIZE, "size")
-
-
-@dataclass(frozen=True)
-class DemosChoice:
-    """Demonstrations of a variant: a file, or settings of their collection."""
-
-    path: Path | None = None
-    """File of demonstrations; None collects them where they are missing."""
-    episodes: int = 120
-    """Number of demonstrations to collect."""
-    seed: int = 0
-    """Seed of their collection."""
-
-    def __post_init__(self) -> None:
-        CollectConfig(episodes=self.episodes, seed=self.seed)  # which checks them
-
-
-@dataclass(frozen=True, kw_only=True)
-class VariantConfig(EncoderChoice):
-    """Settings of a variant, and the folder of its inputs; ``configs/variant.yaml`` explains them.
-
-    The options of the encoder are inherited; three of them have another default here.
-
-    Raises:
-        ValueError: a name is unknown, or an option of the encoder is out of its range.
-
-    Examples:
-        >>> config = VariantConfig(level="easy", encoder="blind")
-        >>> variant = Variant(config)
-        >>> variant.label, variant.is_baseline, variant.camera.name
-        ('blind', True, 'front')
-    """
-
-    level: str = "precise"
-    control: str = "ee_delta"
-    encoder: str = "s2r-vitt16-128"
-    weights: Path | None = None
-    scales: tuple[float, ...] = (1.0, 2.0)
-    readout: str = "spatial_softmax"
-    dtype: str = "auto"
-    camera: CameraChoice = field(default_factory=CameraChoice)
-    demos: DemosChoice = field(default_factory=DemosChoice)
-    device: str = "auto"
-    runtime: str = "auto"
-    data_dir: Path = Path("data")
-
-    def __post_init__(self) -> None:
-        get_level(self.level)
-        require_one_of(self, {"control": CONTROLLERS, "runtime": RUNTIMES})
-        resolve_device(self.device)
-        object.__setattr__(self, "encoder", current_name(self.encoder))
-        self._check_encoder()
-
-    def _check_encoder(self) -> None:
-        """Refuse an encoder that would fail only after demonstrations were collected for it."""
-        require_one_of(self, {"dtype": ("auto", *DTYPES)})
-        options: dict[str, Any] = {**self.keywords(), "dtype": DTYPES[0]}
-        EncoderSpec("", "", scales=self.scales, readout=self.readout, **options)
-        if not is_baseline(stored_name(self.encoder)) and not {"/", ":"} & set(self.encoder):
-            get_card(self.encoder)  # the names of hubs and files are looked up when they are used
+__all__ = ["CameraChoice", "DemosChoice", "Variant", "VariantConfig"]
 
 
 class Variant:

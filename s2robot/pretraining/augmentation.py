@@ -2,48 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch.utils.data import Dataset
 
+from s2robot.pretraining.config import CropConfig
 from s2robot.pretraining.frame_dataset import FrameDataset
 from s2robot.utils.distributed import ALONE, DistributedContext
-
-
-@dataclass(frozen=True)
-class CropConfig:
-    """Settings of random crops.
-
-    Examples:
-        >>> CropConfig(scales=(1.0,), weights=(1.0,)).jitter
-        0.2
-    """
-
-    scales: tuple[float, ...] = (1.0, 2.0, 3.0)
-    """A crop at scale s spans 1/s of the frame's shorter side, like a tile of scale s."""
-    weights: tuple[float, ...] = (0.4, 0.35, 0.25)
-    """Relative frequency of each scale."""
-    jitter: float = 0.2
-    """The side of a crop is multiplied by a random factor in [1 - jitter, 1]."""
-    flip: float = 0.5
-    """Probability of a left-right flip."""
-
-    def __post_init__(self) -> None:
-        if len(self.scales) != len(self.weights) or not self.scales:
-            raise ValueError(
-                f"scales {self.scales} and weights {self.weights} must have the same length"
-            )
-        if min(self.scales) < 1:
-            raise ValueError(f"scales must be at least 1; got {self.scales}")
-        if min(self.weights) < 0 or sum(self.weights) <= 0:
-            raise ValueError(f"weights {self.weights} must not be negative, nor all zero")
-        if not 0 <= self.jitter < 1:
-            raise ValueError(f"jitter must lie in [0, 1); got {self.jitter}")
-        if not 0 <= self.flip <= 1:
-            raise ValueError(f"flip must lie in [0, 1]; got {self.flip}")
 
 
 class CropSampler(Dataset):

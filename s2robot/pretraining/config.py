@@ -6,12 +6,9 @@ import dataclasses
 import math
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from timm.models.vision_transformer import VisionTransformer
-
-from s2robot.pretraining.augmentation import CropConfig
-from s2robot.utils.devices import resolve_device
+from s2robot.utils.devices import check_device
 from s2robot.utils.optim import cosine_schedule
 from s2robot.utils.validation import (
     require_at_least,
@@ -21,9 +18,45 @@ from s2robot.utils.validation import (
     require_positive,
 )
 
+if TYPE_CHECKING:
+    from timm.models.vision_transformer import VisionTransformer
+
 RENDERED = "rendered"
 """The source that needs no files: randomized scenes of the task family."""
 PRECISIONS = ("auto", "float32", "bfloat16")
+
+
+@dataclass(frozen=True)
+class CropConfig:
+    """Settings of random crops.
+
+    Examples:
+        >>> CropConfig(scales=(1.0,), weights=(1.0,)).jitter
+        0.2
+    """
+
+    scales: tuple[float, ...] = (1.0, 2.0, 3.0)
+    """A crop at scale s spans 1/s of the frame's shorter side, like a tile of scale s."""
+    weights: tuple[float, ...] = (0.4, 0.35, 0.25)
+    """Relative frequency of each scale."""
+    jitter: float = 0.2
+    """The side of a crop is multiplied by a random factor in [1 - jitter, 1]."""
+    flip: float = 0.5
+    """Probability of a left-right flip."""
+
+    def __post_init__(self) -> None:
+        if len(self.scales) != len(self.weights) or not self.scales:
+            raise ValueError(
+                f"scales {self.scales} and weights {self.weights} must have the same length"
+            )
+        if min(self.scales) < 1:
+            raise ValueError(f"scales must be at least 1; got {self.scales}")
+        if min(self.weights) < 0 or sum(self.weights) <= 0:
+            raise ValueError(f"weights {self.weights} must not be negative, nor all zero")
+        if not 0 <= self.jitter < 1:
+            raise ValueError(f"jitter must lie in [0, 1); got {self.jitter}")
+        if not 0 <= self.flip <= 1:
+            raise ValueError(f"flip must lie in [0, 1]; got {self.flip}")
 
 
 @dataclass(frozen=True)
@@ -52,6 +85,8 @@ class ModelConfig:
 
     def build(self) -> VisionTransformer:
         """Return the timm encoder: class token, final norm, no output projection."""
+        from timm.models.vision_transformer import VisionTransformer
+
         return VisionTransformer(
             img_size=self.img_size,
             patch_size=self.patch_size,
@@ -129,7 +164,7 @@ class PretrainConfig:
         require_positive(self, "lr", "clip_norm")
         require_below_one(self, "warmup", "ema")
         require_fractions(self, "mask_ratio")
-        resolve_device(self.device)
+        check_device(self.device)
         require_one_of(self, {"precision": PRECISIONS, "compile": ("auto", "on", "off")})
         if not self.source:
             raise ValueError(f"source is empty; give {RENDERED!r}, folders, videos or .hdf5 files")

@@ -14,12 +14,13 @@ import torch
 from torch import Tensor
 
 from s2robot.backbones.checkpoints import changes_of
-from s2robot.errors import S2RobotError, install_command, unknown
+from s2robot.errors import S2RobotError, install_command
 from s2robot.runtimes.base import Runtime, RuntimeMissingError, TokenModel
 from s2robot.runtimes.cuda_graph import CudaGraphRuntime
 from s2robot.runtimes.eager import CompiledRuntime, EagerRuntime
 from s2robot.runtimes.int8 import Int8Runtime
 from s2robot.runtimes.measurement import identity, measured, remembered
+from s2robot.runtimes.names import AUTO, checked_name
 from s2robot.runtimes.onnx import OnnxRuntime
 from s2robot.runtimes.openvino import OpenVinoRuntime
 from s2robot.utils.console import MESSAGES
@@ -33,9 +34,6 @@ MAKERS: dict[str, Callable[[TokenModel, bool], Runtime]] = {
     "openvino": OpenVinoRuntime,
     "openvino-int8": Int8Runtime,
 }
-RUNTIMES = ("auto", *MAKERS)
-"""Names of all runtimes."""
-AUTO = "auto"
 CANDIDATES = {"cpu": ("eager", "openvino", "onnxruntime"), "cuda": ("eager", "cuda-graph")}
 """What "auto" measures: exact, and ready within seconds, which ``torch.compile`` is not."""
 _STAND_INS = {"onnxruntime": "openvino"}
@@ -77,23 +75,6 @@ def make_runtime(name: str, model: TokenModel, bf16: bool) -> Runtime:
     if calibration:
         return Int8Runtime(model, bf16, calibration)
     return MAKERS[kind](model, bf16)
-
-
-def checked_name(name: str) -> str:
-    """Return the name of a runtime, such as "auto" or "openvino-int8:CALIBRATION".
-
-    Raises:
-        ValueError: no runtime has this name, or it takes no calibration.
-    """
-    kind, colon, calibration = name.partition(":")
-    if kind not in RUNTIMES:
-        raise unknown("runtime", kind, RUNTIMES)
-    if colon and (kind != Int8Runtime.name or not calibration):
-        raise ValueError(
-            f"runtime {name!r}: only {Int8Runtime.name} takes the identity of a calibration, as "
-            f"{Int8Runtime.name}:IDENTITY; `encoder.calibrate(frames)` returns it"
-        )
-    return name
 
 
 class AutoRuntime:

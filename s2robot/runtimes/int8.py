@@ -27,10 +27,10 @@ from s2robot.runtimes.calibrations import (
 )
 from s2robot.runtimes.cpu_base import ProcessorRuntime, require, require_cpu
 from s2robot.runtimes.live_check import LiveCheck, Ranges
+from s2robot.runtimes.names import INT8
 from s2robot.runtimes.openvino import Request, compiled, converted
 from s2robot.utils.process_state import one_at_a_time, without_output
 
-NAME = "openvino-int8"
 CALIBRATION_TILES = 300
 """Most tiles that ranges are taken from."""
 CHECKED_TILES = 32
@@ -69,8 +69,8 @@ def calibrate(model: TokenModel, tiles: Tensor, identity: str | None = None) -> 
         RuntimeMissingError: OpenVINO or NNCF is not installed.
         RuntimeFailedError: the result is far from float32.
     """
-    require_cpu(NAME, model)
-    nncf, openvino = require("nncf", NAME), require("openvino", NAME)
+    require_cpu(INT8, model)
+    nncf, openvino = require("nncf", INT8), require("openvino", INT8)
     fitted, held_out = parted(tiles)
     shape = (tiles.shape[-2], tiles.shape[-1])
     quantized = _quantized(nncf, model, shape, fitted)
@@ -190,7 +190,7 @@ class Int8Runtime(ProcessorRuntime):
             for the model.
     """
 
-    name = NAME
+    name = INT8
     exact = False
 
     def __init__(self, model: TokenModel, bf16: bool, calibration: str | None = None) -> None:
@@ -223,7 +223,7 @@ class Int8Runtime(ProcessorRuntime):
             f"{self.model.backbone.card.name} was calibrated on (calibration {record.identity}, "
             f"{record.tiles} tiles), so its embeddings may be far less exact: "
             "calibrate on frames of this camera with encoder.calibrate(frames) or `s2robot bench "
-            f"--calibrate FRAMES`, then name that calibration, runtime {NAME}:IDENTITY; or use "
+            f"--calibrate FRAMES`, then name that calibration, runtime {INT8}:IDENTITY; or use "
             "runtime openvino. This warning is shown once for each encoder"
         )
 

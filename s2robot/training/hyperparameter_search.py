@@ -19,49 +19,17 @@ import torch
 from s2robot.errors import CorruptFileError, DivergedError
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData
+from s2robot.training.config import SearchConfig, TrainConfig
 from s2robot.training.many_seeds import DivergedSeedsError, fit_many
-from s2robot.training.seed_trainer import FitResult, TrainConfig
+from s2robot.training.seed_trainer import FitResult
 from s2robot.training.stacked_policy import STACKABLE_KINDS
 from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import append_jsonl, digest_of, read_jsonl
 from s2robot.utils.provenance import deciding_versions
 from s2robot.utils.records import record_of
-from s2robot.utils.validation import require_integers
 
 GRIPPER_WEIGHT = 0.02
 """Cost of a wrong gripper command in the score, as meters of motion error."""
-
-
-@dataclass(frozen=True)
-class SearchConfig:
-    """Budget and range of the search; the same for every variant.
-
-    Raises:
-        ValueError: a number is too small, or a range is empty.
-    """
-
-    trials: int = 8
-    """Number of settings to try."""
-    epochs: int = 20
-    """Epochs of each trial."""
-    seeds: int = 1
-    """Number of training seeds of each trial, whose scores are averaged."""
-    lrs: tuple[float, ...] = (1e-3, 3e-3, 1e-2)
-    """Peak learning rates."""
-    softmax_scales: tuple[float, ...] = (1.0, 3.0, 10.0)
-    """Grid embeddings: initial factors on the logits of the spatial softmax."""
-    keypoints: tuple[int, ...] = (16, 32)
-    """Grid embeddings: numbers of keypoints."""
-    vector_widths: tuple[int, ...] = (0, 64, 256)
-    """Vector embeddings: widths of the layer before the network; 0 for none."""
-    hidden: tuple[int, ...] = (128, 256)
-    """Vector embeddings and blind policies: widths of the network's hidden layers."""
-
-    def __post_init__(self) -> None:
-        require_integers(self, 1, "trials", "epochs", "seeds")
-        for field in ("lrs", "softmax_scales", "keypoints", "vector_widths", "hidden"):
-            if not getattr(self, field):
-                raise ValueError(f"{field} is empty; give at least one value to try")
 
 
 @dataclass(frozen=True)

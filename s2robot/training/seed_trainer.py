@@ -19,73 +19,17 @@ from s2robot.errors import CorruptFileError, DivergedError, MismatchError
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData, acting_windows, training_windows
 from s2robot.policies.policy import Policy
+from s2robot.training.config import TrainConfig
 from s2robot.training.frames import DeviceFrames
 from s2robot.training.validation import validate
 from s2robot.utils.io import atomic_path, digest_of
 from s2robot.utils.optim import cosine_schedule, parameter_groups, seeded, set_learning_rate
-from s2robot.utils.validation import (
-    require_at_least,
-    require_below_one,
-    require_integers,
-    require_positive,
-)
 
 CHECKPOINT = "checkpoint.pt"
 
 # Windows of a sequence policy overlap: an epoch draws so many that it has each frame about twice.
 _WINDOW_COVERAGE = 2
 _UNREADABLE = (RuntimeError, OSError, EOFError, KeyError, TypeError, pickle.UnpicklingError)
-
-
-@dataclass(frozen=True)
-class TrainConfig:
-    """Settings of a training; its result is the last weights, not the best of several evaluations.
-
-    Raises:
-        ValueError: a field is out of range; the message states what is allowed.
-
-    Examples:
-        >>> TrainConfig(epochs=30).batch_size
-        128
-        >>> TrainConfig(lr=0.0)
-        Traceback (most recent call last):
-        ValueError: lr is 0.0; it must be positive
-    """
-
-    epochs: int = 60
-    """Passes over the training frames."""
-    batch_size: int = 128
-    """Frames per step; sequence policies take as many windows as contain about these."""
-    lr: float = 3e-3
-    """Peak learning rate; it decays to zero along a cosine."""
-    warmup: float = 0.05
-    """Share of all steps in which the learning rate rises linearly."""
-    weight_decay: float = 1e-2
-    """Weight decay (AdamW) of matrices."""
-    grad_clip: float = 1.0
-    """Largest norm of the gradient; 0 disables clipping."""
-    ema_decay: float = 0.99
-    """Decay per step of the moving average of the weights, which is the result; 0 for none."""
-    proprio_noise: float = 0.0
-    """Noise on proprioception in training, as a share of its standard deviation."""
-    checkpoint_every: int = 10
-    """Epochs between checkpoints."""
-    seed: int = 0
-    """Seed of initial weights, order of frames, noise and dropout."""
-
-    def __post_init__(self) -> None:
-        require_integers(self, 1, "epochs", "batch_size", "checkpoint_every")
-        require_integers(self, 0, "seed")
-        require_at_least(self, 0, "weight_decay", "grad_clip", "proprio_noise")
-        require_positive(self, "lr")
-        require_below_one(self, "ema_decay", "warmup")
-
-    def recipe(self) -> dict[str, Any]:
-        """Return the settings that can change a policy, by name.
-
-        How often checkpoints are written changes none, so it has its default here.
-        """
-        return {**dataclasses.asdict(self), "checkpoint_every": TrainConfig.checkpoint_every}
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,7 +2,24 @@
 
 from __future__ import annotations
 
-import torch
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    import torch
+
+
+def check_device(device: str) -> None:
+    """Refuse a device that no machine has; the usual names are known without PyTorch.
+
+    Raises:
+        ValueError: there is no such kind of device.
+
+    >>> check_device("processor")
+    Traceback (most recent call last):
+    ValueError: device is 'processor'; allowed: auto, cpu, cuda, cuda:0, ...
+    """
+    if device not in ("auto", "cpu", "cuda"):
+        resolve_device(device)
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -14,6 +31,8 @@ def resolve_device(device: str | torch.device) -> torch.device:
     >>> resolve_device("cpu")
     device(type='cpu')
     """
+    import torch
+
     if device == "auto":
         device = "cuda" if torch.cuda.is_available() else "cpu"
     try:
@@ -33,6 +52,8 @@ def present_device(device: str | torch.device) -> torch.device:
     >>> present_device("cpu")
     device(type='cpu')
     """
+    import torch
+
     found = resolve_device(device)
     gpus = torch.cuda.device_count() if found.type == "cuda" else 0
     if found.type == "cuda" and (found.index or 0) >= gpus:

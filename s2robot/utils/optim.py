@@ -5,13 +5,15 @@ from __future__ import annotations
 import contextlib
 import math
 from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from torch import nn
 
 from s2robot.utils.process_state import seeded_generators
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
 
 
 def cosine_schedule(step: int, steps: int, warmup: int) -> float:

@@ -14,9 +14,6 @@ import threading
 import warnings
 from collections.abc import Iterator
 
-import torch
-from torch.distributions import Distribution
-
 _moment = threading.RLock()
 _training = threading.RLock()  # held for long, and taken before the other
 _joined = threading.local()
@@ -37,6 +34,8 @@ def seeded_generators(seed: int, processor_only: bool = False) -> Iterator[None]
         seed: of the generators.
         processor_only: leave the generators of GPUs alone.
     """
+    import torch
+
     with _moment, torch.random.fork_rng(devices=[] if processor_only else None):
         if processor_only:  # torch.manual_seed would reseed the GPUs too
             torch.default_generator.manual_seed(seed)
@@ -73,6 +72,9 @@ def one_thread_an_operation() -> Iterator[None]:
     if getattr(_joined, "yes", False):
         yield
         return
+    import torch
+    from torch.distributions import Distribution
+
     with _training:
         threads, checks = torch.get_num_threads(), Distribution._validate_args
         torch.set_num_threads(1)

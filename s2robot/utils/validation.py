@@ -117,6 +117,29 @@ def checked_integer(name: str, value: Any, low: int, high: int | None = None) ->
     return number
 
 
+def check_place(name: str, index: int, count: int, of: str) -> None:
+    """Refuse an index that picks none of so many things; -1 picks the last.
+
+    Args:
+        name: of the setting.
+        index: its value.
+        count: number of things.
+        of: what they are, in the plural.
+
+    Raises:
+        ValueError: it picks none.
+
+    Examples:
+        >>> check_place("column", 3, 2, "columns")
+        Traceback (most recent call last):
+        ValueError: column 3 picks none of 2 columns; allowed are -2 to 1
+    """
+    if not -count <= index < count:
+        raise ValueError(
+            f"{name} {index} picks none of {count} {of}; allowed are {-count} to {count - 1}"
+        )
+
+
 def numbers_in(text: str) -> tuple[float, ...]:
     """Return the numbers of a list that is written as text.
 

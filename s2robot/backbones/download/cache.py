@@ -25,16 +25,14 @@ from s2robot.backbones.checkpoints import (
     read_safetensors,
     read_weights_file,
 )
+from s2robot.backbones.download.converted import FORMAT, converted_path, slug
 from s2robot.backbones.download.download import download
 from s2robot.backbones.state_dicts import StateDict, apply_layout
 from s2robot.errors import CorruptFileError, LicenseWarning, MismatchError
-from s2robot.utils.io import atomic_path, digest_of, locked, sha256_file, write_json
+from s2robot.utils.io import atomic_path, locked, sha256_file, write_json
 from s2robot.utils.paths import home
 from s2robot.utils.process_state import seeded_generators
 from s2robot.utils.records import read_record
-
-FORMAT = 1
-"""Raised whenever the same published file would be converted to other tensors."""
 
 
 @dataclass(frozen=True)
@@ -114,45 +112,6 @@ def fetch(card: BackboneCard, progress: bool = True) -> Path:
         DownloadError: no source gives the file.
     """
     return download(card.sources, home() / "downloads" / slug(card.name), card.filename, progress)
-
-
-def slug(name: str) -> str:
-    """Return a backbone's name as a file name.
-
-    >>> slug("timm/resnet18.a1_in1k")
-    'timm--resnet18.a1_in1k'
-    """
-    return name.replace("/", "--").replace(":", "--")
-
-
-def converted_path(card: BackboneCard, weights: str | Path | None = None) -> Path:
-    """Return the path of a card's converted weights, whether they exist or not.
-
-    The name covers everything that the conversion depends on: the card, and the path, size and time
-    of change of a user's file.
-
-    Args:
-        card: of the backbone.
-        weights: the published file, where the user has it.
-    """
-    key: dict[str, Any] = {
-        "format": FORMAT,
-        "architecture": card.architecture.to_dict(),
-        "preprocessing": card.preprocessing.to_dict(),
-        "layout": _describe(card.layout or Layout()),
-        "sources": [dataclasses.asdict(source) for source in card.sources],
-    }
-    if weights is not None:
-        path = Path(weights).resolve()
-        stat = path.stat()
-        key["file"] = [str(path), stat.st_size, stat.st_mtime_ns]
-    return home() / "weights" / f"{slug(card.name)}-{digest_of(key)[:12]}.safetensors"
-
-
-def _describe(layout: Layout) -> dict[str, Any]:
-    convert = layout.convert
-    name = getattr(convert, "__name__", None) or repr(getattr(convert, "keywords", None))
-    return {**dataclasses.asdict(dataclasses.replace(layout, convert=None)), "convert": name}
 
 
 def _direct(card: BackboneCard, path: Path) -> Weights | None:

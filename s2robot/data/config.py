@@ -1,0 +1,87 @@
+"""Settings of a collection and of a camera; imports no simulator."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from s2robot.envs.levels import CONTROLLERS, get_level
+from s2robot.utils.io import digest_of
+from s2robot.utils.validation import (
+    checked_integer,
+    require_fractions,
+    require_integers,
+    require_one_of,
+)
+
+SEEDS_PER_COLLECTION = 10_000
+"""Environment seeds of collection ``seed`` are ``seed * 10_000 + attempt``."""
+LEAST_CAMERA_SIZE = 16
+"""Smallest side of a camera's frames [px]."""
+
+
+@dataclass(frozen=True)
+class CameraConfig:
+    """Camera of the policy and the size of its frames."""
+
+    name: str = "front"
+    size: int = 384
+    """Side of the square frames that the camera delivers [px], whatever the scales are."""
+
+    def __post_init__(self) -> None:
+        if self.size < LEAST_CAMERA_SIZE:
+            raise ValueError(
+                f"camera size is {self.size} px; it must be at least {LEAST_CAMERA_SIZE} px"
+            )
+
+
+@dataclass(frozen=True)
+class CollectConfig:
+    """Settings of one collection of demonstrations."""
+
+    level: str = "precise"
+    control: str = "ee_delta"
+    episodes: int = 120
+    seed: int = 0
+    valid_share: float = 0.1
+    """Share of the episodes held out for validation."""
+    hold_steps: int = 4
+    """Steps recorded after the cube is lifted, so that a policy learns to hold it."""
+    out: Path | None = None
+    data_dir: Path = Path("data")
+    env: dict[str, Any] = field(default_factory=dict)
+    """Further arguments of ``PickCubeEnv``."""
+    workers: int | None = None
+    """Processes that simulate; 0 for none beside this one, None for as many as shorten the work.
+    The file does not depend on it."""
+
+    def __post_init__(self) -> None:
+        get_level(self.level)
+        require_one_of(self, {"control": CONTROLLERS})
+        require_integers(self, 1, "hold_steps")
+        if not 2 <= self.episodes <= SEEDS_PER_COLLECTION // 2:
+            raise ValueError(
+                f"episodes is {self.episodes}; allowed: 2 to {SEEDS_PER_COLLECTION // 2}"
+            )
+        if not 0 <= self.seed < 100:
+            raise ValueError(f"seed is {self.seed}; allowed: 0 to 99 (others seed evaluations)")
+        require_fractions(self, "valid_share")
+        if self.workers is not None:
+            checked_integer("workers", self.workers, 0)
+
+    @property
+    def path(self) -> Path:
+        """Path of the data set: ``out``, or a name made of the settings."""
+        if self.out is not None:
+            return self.out
+        extra = f"-{digest_of(self.env)[:8]}" if self.env else ""
+        name = f"{self.level}-{self.control}-{self.episodes}-seed{self.seed}{extra}.hdf5"
+        return self.data_dir / "demos" / name
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the settings that determine the content of the file, as the file records them."""
+        return {
+            name: getattr(self, name)
+            for name in ("level", "control", "episodes", "seed", "valid_share", "hold_steps", "env")
+        }

@@ -1,0 +1,92 @@
+"""Settings of a variant: camera, demonstrations, encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from s2robot.backbones.registry import get_card
+from s2robot.data.config import LEAST_CAMERA_SIZE, CollectConfig
+from s2robot.encoder.spec import DTYPES, EncoderChoice, EncoderSpec
+from s2robot.envs.levels import CAMERAS, CONTROLLERS, get_level
+from s2robot.evaluation.baselines import current_name, is_baseline, stored_name
+from s2robot.runtimes import RUNTIMES
+from s2robot.utils.devices import check_device
+from s2robot.utils.validation import require_at_least, require_one_of
+
+
+@dataclass(frozen=True)
+class CameraChoice:
+    """Camera of a variant."""
+
+    name: str | None = None
+    """``front``, ``far`` or ``wrist``; None takes the level's own."""
+    size: int = 384
+    """Edge of the frames [px]."""
+
+    def __post_init__(self) -> None:
+        if self.name is not None:
+            require_one_of(self, {"name": CAMERAS})
+        require_at_least(self, LEAST_CAMERA_SIZE, "size")
+
+
+@dataclass(frozen=True)
+class DemosChoice:
+    """Demonstrations of a variant: a file, or settings of their collection."""
+
+    path: Path | None = None
+    """File of demonstrations; None collects them where they are missing."""
+    episodes: int = 120
+    """Number of demonstrations to collect."""
+    seed: int = 0
+    """Seed of their collection."""
+
+    def __post_init__(self) -> None:
+        CollectConfig(episodes=self.episodes, seed=self.seed)  # which checks them
+
+
+@dataclass(frozen=True, kw_only=True)
+class VariantConfig(EncoderChoice):
+    """Settings of a variant, and the folder of its inputs; ``configs/variant.yaml`` explains them.
+
+    The options of the encoder are inherited; three of them have another default here.
+
+    Raises:
+        ValueError: a name is unknown, or an option of the encoder is out of its range.
+
+    Examples:
+        >>> config = VariantConfig(level="easy", encoder="blind")
+        >>> from s2robot.experiments.variant import Variant
+        >>> variant = Variant(config)
+        >>> variant.label, variant.is_baseline, variant.camera.name
+        ('blind', True, 'front')
+    """
+
+    level: str = "precise"
+    control: str = "ee_delta"
+    encoder: str = "s2r-vitt16-128"
+    weights: Path | None = None
+    scales: tuple[float, ...] = (1.0, 2.0)
+    readout: str = "spatial_softmax"
+    dtype: str = "auto"
+    camera: CameraChoice = field(default_factory=CameraChoice)
+    demos: DemosChoice = field(default_factory=DemosChoice)
+    device: str = "auto"
+    runtime: str = "auto"
+    data_dir: Path = Path("data")
+
+    def __post_init__(self) -> None:
+        get_level(self.level)
+        require_one_of(self, {"control": CONTROLLERS, "runtime": RUNTIMES})
+        check_device(self.device)
+        object.__setattr__(self, "encoder", current_name(self.encoder))
+        self._check_encoder()
+
+    def _check_encoder(self) -> None:
+        """Refuse an encoder that would fail only after demonstrations were collected for it."""
+        require_one_of(self, {"dtype": ("auto", *DTYPES)})
+        options: dict[str, Any] = {**self.keywords(), "dtype": DTYPES[0]}
+        EncoderSpec("", "", scales=self.scales, readout=self.readout, **options)
+        if not is_baseline(stored_name(self.encoder)) and not {"/", ":"} & set(self.encoder):
+            get_card(self.encoder)  # the names of hubs and files are looked up when they are used

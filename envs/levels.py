@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 
+from s2robot.envs.rendering import RenderQuality
 from s2robot.errors import unknown
 
 CAMERAS = ("front", "far", "wrist")
@@ -123,3 +125,19 @@ def levels_of_task(name: str) -> list[str]:
     """
     level = get_level(name)
     return [other.name for other in LEVELS.values() if level.same_task(other)]
+
+
+@dataclass(frozen=True)
+class EnvironmentArguments:
+    """Arguments of ``PickCubeEnv`` besides level, control and render mode, with their defaults.
+
+    The command line takes them as settings ``env.NAME``, known before MuJoCo is imported. A test
+    compares them with the environment's own.
+    """
+
+    image_camera: str | None = None
+    image_size: int | tuple[int, int] = 384
+    quality: RenderQuality | Mapping[str, int] | None = None
+    arm_path: str | None = None
+    yaw_range_rad: float | None = None
+    horizon: int | None = None

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,11 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from s2robot.backbones.card import BackboneCard
-from s2robot.backbones.card_files import checked_weights_path, read_model_card
+from s2robot.backbones.card_files import (
+    checked_weights_path,
+    packaged_card,
+    read_model_card,
+)
 from s2robot.backbones.checkpoints import (
     fingerprint,
     load_strict,
@@ -231,8 +234,3 @@ def _carded_weights(card: BackboneCard, weights: str | Path | None) -> Weights:
         )
     path = checked_weights_path(model_card)
     return Weights(read_weights_file(path), str(path))
-
-
-def packaged_card() -> Path:
-    """Return the path of the model card of the encoder that ships with the package."""
-    return Path(str(resources.files("s2robot.backbones"))) / "weights" / "s2r-vitt16-128.json"

@@ -7,6 +7,7 @@ as well, and ``s2robot pretrain`` still writes it, so that its cards keep their 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from importlib import resources
 from pathlib import Path
 from typing import Any
 
@@ -186,3 +187,8 @@ def _read_card_file(path: str | Path) -> dict[str, Any]:
 
 def _json(path: str | Path) -> Path:
     return Path(path).with_suffix(".json")
+
+
+def packaged_card() -> Path:
+    """Return the path of the model card of the encoder that ships with the package."""
+    return Path(str(resources.files("s2robot.backbones"))) / "weights" / "s2r-vitt16-128.json"

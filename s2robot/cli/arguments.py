@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from s2robot.backbones.registry import get_card
 from s2robot.encoder import spec
 from s2robot.encoder.options import Option
 from s2robot.encoder.spec import ENCODER_OPTIONS, tiling
@@ -132,6 +133,22 @@ def scale_set(text: str) -> tuple[float, ...]:
     if not scales or not all(0 < scale < math.inf for scale in scales):
         raise argparse.ArgumentTypeError(f"{text!r} is not a set of scales, such as [1,2,3]")
     return scales
+
+
+def check_encoders(*names: str | None) -> None:
+    """Refuse names of encoders that there are not; those of hubs and files are left for later.
+
+    Raises:
+        ValueError: there is no such encoder; the nearest ones are named.
+
+    Examples:
+        >>> check_encoders("s2r-vitt16", "timm/resnet18")
+        Traceback (most recent call last):
+        ValueError: unknown backbone 's2r-vitt16' ...
+    """
+    for name in names:
+        if name is not None and not {"/", ":"} & set(name):
+            get_card(name)
 
 
 class ScaleSets(argparse.Action):

@@ -1,12 +1,4 @@
-"""``s2robot decide``: train seed after seed until each pair of variants is decided, then stop.
-
-Settings are those of `s2robot sweep` without the seed. In each round, every variant that is still
-undecided gets one more training seed, on initial states of its own, and all pairs are tested. The
-test stays valid however often one looks, so a decided pair gets no more seeds. Pairs are variants
-that differ in one setting, such as scales, or any two variants that are given alone; further
-variants and baselines get three seeds. Run the same command again to continue after an
-interruption, with a larger --max-seeds if you like.
-"""
+"""Work of ``s2robot decide``: training seeds run until each pair of variants is decided."""
 
 from __future__ import annotations
 
@@ -17,12 +9,10 @@ from pathlib import Path
 from rich.table import Table
 from rich.text import Text
 
-from s2robot.cli.arguments import count, fraction, points
 from s2robot.cli.compare import STATUS
-from s2robot.cli.help import help_of
 from s2robot.cli.hydra_commands import expand, run_job
-from s2robot.cli.report import add_metric, write
-from s2robot.cli.settings.flags import CommandParser
+from s2robot.cli.parsers.decide import REFUSED, RUNS_DIR, parse
+from s2robot.cli.report import write
 from s2robot.experiments.jobs import RunJob
 from s2robot.experiments.seed_runs import SeedRuns, planned_record
 from s2robot.experiments.sequential_sweep import (
@@ -38,31 +28,10 @@ from s2robot.reporting.conclusions import p_text, signed
 from s2robot.reporting.report import distinction, make_report
 from s2robot.reporting.run_results import ComparisonGroup, RunResult, group_runs
 from s2robot.reporting.variances import measured_components
-from s2robot.stats.power import LEAST_SEEDS
 from s2robot.stats.sample_sizes import Measured, Question, forecast
 from s2robot.utils.console import MESSAGES, OUTPUT
 from s2robot.utils.progress import duration
 
-RUNS_DIR = "runs/decide"
-_REFUSED = {
-    "seed": "decide runs the training seeds 0, 1, 2, ... by itself (--max-seeds: how many)",
-    "first": "decide gives each seed a block of initial states of its own",
-    "train_together": "decide has --at-once for it",
-    "eval_levels": "decide evaluates on the variants' own level; `s2robot sweep` has others",
-}
-_EPILOG = f"""
-Settings: see `s2robot sweep --help`. runs_dir is {RUNS_DIR} where it is not given.
-
-examples:
-  s2robot decide 'scales=[1],[1,2]'
-  s2robot decide 'scales=[1],[1,2]' encoder=s2r-vitt16-128,random/vitt16-128,blind n=32
-  s2robot decide 'scales=[1],[1,2]' level=easy budget=quick --max-seeds 8 --margin 10
-
-exit status:
-  with one pair: 0 better   3 worse   4 equivalent   5 not shown; with several pairs: 0
-  1  runs failed; they are named
-  2  wrong use, or the folder holds another sequential test
-"""
 MOST_SEEDS = 256
 """Largest number of seeds that is simulated for a pair that is not shown."""
 LEAST_DISTANCE = 0.001
@@ -71,9 +40,9 @@ LEAST_DISTANCE = 0.001
 
 def main(argv: list[str]) -> int:
     """Run the command and return the exit status, as the help lists them."""
-    options = _parse(argv)
+    options = parse(argv)
     overrides = [f"runs_dir={RUNS_DIR}", *options.settings]
-    jobs = [run_job(config) for config in expand("sweep", overrides, _REFUSED)]
+    jobs = [run_job(config) for config in expand("sweep", overrides, REFUSED)]
     _check_shared(jobs)
     plan, jobs = make_plan(jobs, options)
     runs_dir = jobs[0].train.runs_dir
@@ -96,30 +65,6 @@ def main(argv: list[str]) -> int:
         for path in write(report, runs_dir / "report"):
             _say(str(path))
     return _status(sweep)
-
-
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = CommandParser("decide", help_of(__doc__), _EPILOG, schema="sweep")
-    add = parser.add_argument
-    add("settings", nargs="*", metavar="NAME=VALUE[,VALUE]", help="settings of a sweep")
-    add("--max-seeds", type=_seeds, default=32, metavar="N",
-        help="seeds after which a pair stays undecided (default: 32)")  # fmt: skip
-    add("--margin", type=points, default=0.05, metavar="POINTS",
-        help="difference of success rates that is too small to matter [percentage points]"
-        " (default: 5)")  # fmt: skip
-    add("--alpha", type=fraction, default=0.05, metavar="P",
-        help="probability of any wrong better or worse (default: 0.05)")  # fmt: skip
-    add("--at-once", type=count, default=4, metavar="N",
-        help="seeds of a variant that are trained together (default: 4)")  # fmt: skip
-    add_metric(parser)
-    return parser.parse(argv)
-
-
-def _seeds(text: str) -> int:
-    number = count(text)
-    if number < LEAST_SEEDS:
-        raise argparse.ArgumentTypeError(f"{text} seeds give no verdict; it takes {LEAST_SEEDS}")
-    return number
 
 
 def _check_shared(jobs: Sequence[RunJob]) -> None:

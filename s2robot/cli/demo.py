@@ -68,7 +68,7 @@ def commands(size: DemoSize, level: str, folder: Path) -> list[list[str]]:
 
 def main(argv: list[str]) -> int:
     """Run the demo and return the exit status."""
-    options = _parse(argv)
+    options = parse(argv)
     folder = options.out / ("quick" if options.quick else "full")
     size = QUICK if options.quick else FULL
     started = time.monotonic()
@@ -83,7 +83,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the values of the words after the command's name; a wrong one ends with status 2."""
     parser = CommandParser("demo", help_of(__doc__), _EXAMPLES)
     add = parser.add_argument
     add("--quick", action="store_true", help="a third of the time, wider intervals")

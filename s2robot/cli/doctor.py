@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import math
+import os
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -14,11 +18,19 @@ from rich.text import Text
 
 from s2robot.cli.help import help_of
 from s2robot.cli.settings.flags import CommandParser
-from s2robot.errors import install_command
+from s2robot.errors import S2RobotError, install_command
 from s2robot.utils.console import OUTPUT
 from s2robot.utils.provenance import git_commit, optional_versions, processor, versions
 
 _MARKS = {"ok": Text("ok", "green"), "note": Text("note", "yellow"), "missing": Text("no", "red")}
+
+_DRIVERS = ("/proc/driver/nvidia", "/dev/nvhost-gpu", "/dev/dxg", "/dev/kfd")
+"""Where drivers of GPUs are found: NVIDIA's on Linux, on Jetson and in WSL, and AMD's."""
+_ASK_PYTORCH = (
+    "import torch\n"
+    "if torch.cuda.is_available():\n"
+    "    print(f'{torch.cuda.get_device_name(0)} (CUDA {torch.version.cuda})')\n"
+)
 
 
 @dataclass(frozen=True)
@@ -34,7 +46,7 @@ class Finding:
 
 def main(argv: list[str]) -> int:
     """Print the findings and return 1 if something required is missing."""
-    _parse(argv)
+    parse(argv)
     findings = [finding for check in CHECKS for finding in _run(check)]
     table = Table(box=None, padding=(0, 2))
     for name in ("", "subject", "found", "how to fix"):
@@ -45,7 +57,8 @@ def main(argv: list[str]) -> int:
     return int(any(finding.state == "missing" for finding in findings))
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
+def parse(argv: list[str]) -> argparse.Namespace:
+    """Return the values of the words after the command's name; a wrong one ends with status 2."""
     return CommandParser("doctor", help_of(__doc__), "example:\n  s2robot doctor").parse(argv)
 
 
@@ -88,16 +101,36 @@ def check_renderer() -> list[Finding]:
 
 
 def check_device() -> list[Finding]:
-    """Return the device that networks run on."""
-    import torch
+    """Return the device that networks run on.
 
-    if torch.cuda.is_available():
-        return [
-            Finding("GPU", "ok", f"{torch.cuda.get_device_name(0)} (CUDA {torch.version.cuda})")
-        ]
+    PyTorch takes seconds to import; it is asked only where there is a GPU's driver.
+    """
+    gpu = _gpu() if _has_driver() else ""
+    if gpu:
+        return [Finding("GPU", "ok", gpu)]
     fix = "encoders run in float32 on the CPU; use a CUDA GPU for large encoders"
-    found = f"none; {processor()}, {torch.get_num_threads()} threads"
-    return [Finding("GPU", "note", found, fix)]
+    return [Finding("GPU", "note", f"none; {processor()}, {_cores()} cores", fix)]
+
+
+def _has_driver() -> bool:
+    return any(Path(path).exists() for path in _DRIVERS) or shutil.which("nvidia-smi") is not None
+
+
+def _gpu() -> str:
+    """Return the name of PyTorch's first GPU, found in a process of its own; "" without one."""
+    found = subprocess.run(
+        [sys.executable, "-c", _ASK_PYTORCH], check=False, capture_output=True, text=True
+    )
+    if found.returncode:
+        said = found.stderr.strip().splitlines()
+        raise S2RobotError(said[-1] if said else "PyTorch cannot be imported")
+    return found.stdout.strip()
+
+
+def _cores() -> int:
+    """Return the number of cores that this process may use."""
+    allowed = getattr(os, "sched_getaffinity", None)
+    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def check_runtimes() -> list[Finding]:
@@ -121,11 +154,14 @@ def check_ros() -> list[Finding]:
 
 
 def check_weights() -> list[Finding]:
-    """Load the shipped encoder and verify its digest; count the downloaded ones."""
-    from s2robot.backbones import load_backbone
+    """Compare the shipped encoder with its digest; count the downloaded ones."""
+    from safetensors import safe_open
 
-    backbone = load_backbone("s2r-vitt16-128")
-    millions = backbone.parameters_count / 1e6
+    from s2robot.backbones.card_files import checked_weights_path, packaged_card
+
+    with safe_open(checked_weights_path(packaged_card()), "np") as file:
+        shapes = [file.get_slice(name).get_shape() for name in file.keys()]
+    millions = sum(map(math.prod, shapes)) / 1e6
     return [
         Finding("s2r-vitt16-128", "ok", f"{millions:.1f} M parameters, digest verified"),
         Finding("published encoders", "ok", _stored_weights()),

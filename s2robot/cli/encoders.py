@@ -1,4 +1,4 @@
-"""``s2robot encoders``: list all encoders; show, download or verify one."""
+"""Work of ``s2robot encoders``: encoders listed, shown, downloaded or verified."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import dataclasses
 import json
 import re
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -15,16 +14,11 @@ from rich.table import Table
 from rich.text import Text
 
 from s2robot.backbones.card import BackboneCard, Preprocessing
-from s2robot.backbones.download.cache import converted_path
+from s2robot.backbones.download.converted import converted_path
 from s2robot.backbones.download.hub import cached_by_hub
-from s2robot.backbones.flops import card_cost, gflops_of
 from s2robot.backbones.registry import CARDS, OPEN_NAMES, get_card
-from s2robot.cli.arguments import ScaleSets
-from s2robot.cli.help import help_of
-from s2robot.cli.settings.flags import CommandParser
-from s2robot.encoder.layout import EmbeddingLayout
-from s2robot.encoder.readout import READOUTS
-from s2robot.encoder.spec import EncoderSpec, scale_set
+from s2robot.cli.parsers.encoders import parse
+from s2robot.encoder.spec import READOUTS, EncoderSpec, scale_set
 from s2robot.utils.console import OUTPUT, make_console
 
 OUTPUTS = {
@@ -33,21 +27,11 @@ OUTPUTS = {
     "grid": "all grid tokens",
     "head": "learned pooling or projection",
 }
-_EXAMPLES = """\
-examples:
-  s2robot encoders                                  list all
-  s2robot encoders --match r3m                      list those with r3m in the name
-  s2robot encoders mvp-vitb-egosoup                 show one, with its cost at several scales
-  s2robot encoders timm/vit_base_patch16_224.mae --scales '[1],[1,2]'
-  s2robot encoders fetch mvp-vitb-egosoup           download and convert it, for offline use
-  s2robot encoders verify r3m-resnet50              compare our output with the published one
-  s2robot encoders verify vc1-vitb --weights vc1_vitb.pth
-"""
 
 
 def main(argv: list[str]) -> int:
     """Run the command and return the exit status."""
-    options = _parse(argv)
+    options = parse(argv)
     action, names = _action(options.words)
     if action == "list":
         return _list(options)
@@ -58,25 +42,6 @@ def main(argv: list[str]) -> int:
     from s2robot.analysis.parity.verify import verify
 
     return max(verify(name, options.weights, as_json=options.json) for name in names)
-
-
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = CommandParser("encoders", help_of(__doc__), _EXAMPLES)
-    parser.add_argument(
-        "words", nargs="*", metavar="[fetch | verify] NAME", help="default: list all"
-    )
-    parser.add_argument("--match", default="", help="list only encoders whose name contains this")
-    parser.add_argument("--weights", type=Path, help="file of the published weights")
-    parser.add_argument(
-        "--scales",
-        nargs="+",
-        action=ScaleSets,
-        default=[(1,), (1, 2), (1, 2, 3)],
-        metavar=("[S],[S,S]", "S,S"),
-        help="scale sets whose cost is shown (default: [1],[1,2],[1,2,3])",
-    )
-    parser.add_argument("--json", action="store_true", help="JSON instead of a table")
-    return parser.parse(argv)
 
 
 def _action(words: list[str]) -> tuple[str, list[str]]:
@@ -279,6 +244,9 @@ def cost(card: BackboneCard, scales: Sequence[float] | str) -> dict[str, Any]:
     Raises:
         ValueError: the scales are no numbers, or do not fit the backbone.
     """
+    from s2robot.backbones.flops import card_cost, gflops_of
+    from s2robot.encoder.layout import EmbeddingLayout
+
     spec = EncoderSpec(card.name, "", scales=scale_set(scales), readout="mean")
     layouts = EmbeddingLayout(spec, card).scales.values()
     weights, at_base = card_cost(card)
@@ -298,6 +266,8 @@ def cost(card: BackboneCard, scales: Sequence[float] | str) -> dict[str, Any]:
 
 
 def _widths(card: BackboneCard, scales: tuple[float, ...]) -> dict[str, int]:
+    from s2robot.encoder.layout import EmbeddingLayout
+
     widths = {}
     for readout in READOUTS:
         if readout == "cls" and not card.num_prefix_tokens:

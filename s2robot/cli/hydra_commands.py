@@ -10,11 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from omegaconf import DictConfig
 from rich.text import Text
 
-from s2robot.cli.renamed_keys import with_new_keys
-from s2robot.cli.settings.front import checked_words
 from s2robot.cli.settings.jobs import by_dataclass, plain, run_job, train_job
 from s2robot.cli.settings.words import Words
 from s2robot.utils.command_lines import command, override
@@ -23,13 +20,15 @@ from s2robot.utils.console import MESSAGES, OUTPUT
 from s2robot.utils.io import write_json
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from s2robot.experiments.run_progress import RunTimes, SweepProgress
 
 
 def collect(config: DictConfig) -> None:
     """Run ``s2robot collect``."""
-    from s2robot.data.collection import CollectConfig
     from s2robot.data.collection import collect as run
+    from s2robot.data.config import CollectConfig
 
     demos = run(from_config(CollectConfig, config))
     OUTPUT.print(
@@ -41,7 +40,8 @@ def collect(config: DictConfig) -> None:
 
 def features(config: DictConfig) -> None:
     """Run ``s2robot features``."""
-    from s2robot.experiments.variant import Variant, VariantConfig
+    from s2robot.experiments.config import VariantConfig
+    from s2robot.experiments.variant import Variant
 
     variant = Variant(from_config(VariantConfig, config))
     shape = tuple(variant.embeddings().shape)
@@ -147,22 +147,14 @@ def expand(
     from hydra.core.global_hydra import GlobalHydra
     from hydra.core.override_parser.overrides_parser import OverridesParser
 
-    words = with_new_keys(overrides)
-    for word in words:
-        _check_allowed(word.partition("=")[0].lstrip("+~"), refused)
-    words = checked_words("decide", words, schema=config_name, sweeps=True)
+    from s2robot.cli.settings.front import allowed_words
+
+    words = allowed_words(config_name, overrides, refused)
     words = Words("decide", words, config_name).settings
     with initialize_config_module("s2robot.configs", version_base="1.3"):
         parser = OverridesParser.create(GlobalHydra.instance().config_loader())
         (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(words), None)
         return [compose(config_name, overrides=job) for job in jobs]
-
-
-def _check_allowed(key: str, refused: Mapping[str, str]) -> None:
-    if key in refused:
-        raise ValueError(f"{key}= is not allowed here: {refused[key]}; leave it out")
-    if key.replace("/", ".").split(".")[0] == "hydra":
-        raise ValueError(f"{key}= has no effect here, since no jobs are launched; leave it out")
 
 
 def sweep_begin(argv: list[str]) -> list[str]:

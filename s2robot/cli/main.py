@@ -97,12 +97,12 @@ def _run(name: str, argv: list[str]) -> int:
         return 0
     if verb.hydra:
         return _run_hydra(verb, argv)
+    if verb.parse:
+        load(verb.parse)(argv)
     return int(load(verb.task)(argv) or 0)
 
 
 def _run_hydra(verb: Verb, argv: list[str]) -> int:
-    import hydra
-
     from s2robot.cli.settings.front import checked_words
     from s2robot.cli.settings.words import only_shows
 
@@ -111,6 +111,8 @@ def _run_hydra(verb: Verb, argv: list[str]) -> int:
     runs = not only_shows(argv)
     if verb.begin and runs:
         sys.argv += [*load(verb.begin)(argv), *([] if _is_multirun(argv) else ["--multirun"])]
+    import hydra
+
     task = load(verb.task)
     decorate = hydra.main(
         version_base="1.3", config_path="pkg://s2robot.configs", config_name=verb.name

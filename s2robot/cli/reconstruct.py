@@ -1,4 +1,4 @@
-"""``s2robot reconstruct``: measure how much of a larger encoder's features others recover."""
+"""Work of ``s2robot reconstruct``: a study of recovered features, in words and pictures."""
 
 from __future__ import annotations
 
@@ -15,18 +15,13 @@ from matplotlib.figure import Figure
 from rich.console import Console
 from rich.table import Table
 
-from s2robot.analysis.reconstruction.regression import RIDGE
-from s2robot.analysis.reconstruction.sources import TOKENS, Source, source_of
+from s2robot.analysis.reconstruction.sources import Source, source_of
 from s2robot.analysis.reconstruction.study import Recovery, Study, StudyConfig, reconstruct
 from s2robot.cli.arguments import (
-    ScaleSets,
-    add_encoder_options,
-    count,
     encoder_options,
-    frame_shape,
 )
-from s2robot.cli.settings.flags import CommandParser
-from s2robot.data.frame_sources import GENERATED, expert_episode, frames_from
+from s2robot.cli.parsers.reconstruct import OPTIONS, parse
+from s2robot.data.frame_sources import expert_episode, frames_from
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.envs.levels import get_level
 from s2robot.stats.intervals import Interval
@@ -39,32 +34,11 @@ TOKENS_A_CHANNEL = 10
 """Minimum number of training tokens for each input channel; with fewer a map may overfit."""
 FEW_BLOCKS = 10
 """Minimum number of test blocks; with fewer the intervals are too narrow."""
-_OPTIONS = ("input_mode", "dtype")
-"""Options of encoders that do not follow from the study."""
-_DESCRIPTION = """\
-Fit a linear map from the tokens of a source encoder, at one or several scales, to those of a
-larger target encoder on your frames, and print how much it recovers, as in Table 2 of the S² paper:
-the loss l (mean squared error), I = -log2(l / l0) with l0 the loss of the best constant, and the
-ratio of I to that of a still larger reference encoder. The map is fitted on training frames by
-least squares and evaluated on test frames of other episodes. See docs/guides/reconstruct.md.
-"""
-_EXAMPLES = """\
-examples:
-  s2robot reconstruct --target dinov2-vitl14 --source dinov2-vits14 dinov2-vitb14 \\
-      --scales '[1],[1,2],[1,2,3]' --reference timm/vit_giant_patch14_dinov2.lvd142m \\
-      --frames episodes/*.mp4 --count 200 --out runs/reconstruct
-  s2robot reconstruct --target file:runs/vits/encoder.json --source s2r-vitt16-128 \\
-      random/vitt16-128 --scales '[1],[1,2],[1,2,3]' --frames pick-cube/precise
-  s2robot reconstruct --target vc1-vitl --source vc1-vitb --tokens cls --frames camera.mp4
-
-An interrupted run continues with the same --out and frames; sources that you add later are encoded
-alone. `s2robot encoders fetch NAME` downloads published encoders in advance.
-"""
 
 
 def main(argv: list[str]) -> int:
     """Run the command and return the exit status."""
-    options = _parse(argv)
+    options = parse(argv)
     console = make_console(stderr=options.json, columns=130)
     config = StudyConfig(
         options.ridge, options.per_place, options.test_share, options.seed, options.batch
@@ -98,71 +72,8 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _parse(argv: list[str]) -> argparse.Namespace:
-    parser = CommandParser("reconstruct", _DESCRIPTION, _EXAMPLES)
-    add = parser.add_argument
-    _add_encoders(parser)
-    _add_frames(parser)
-    add("--ridge", type=float, default=RIDGE, metavar="R",
-        help=f"share of each channel's variance added to it (default: {RIDGE:g})")  # fmt: skip
-    add("--per-place", action="store_true",
-        help="one bias and baseline for each place of the grid: only changes count")  # fmt: skip
-    add("--out", type=Path, default=Path("runs/reconstruct"), help="folder of the results")
-    add("--json", action="store_true", help="JSON instead of a table")
-    return parser.parse(argv)
-
-
-def _add_encoders(parser: argparse.ArgumentParser) -> None:
-    group = parser.add_argument_group("encoders")
-    add = group.add_argument
-    add("--target", required=True, metavar="NAME", help="encoder whose features are recovered")
-    add(
-        "--source",
-        required=True,
-        nargs="+",
-        metavar="NAME",
-        help="encoders that they are recovered from",
-    )
-    add("--scales", nargs="+", action=ScaleSets, default=[(1.0,), (1.0, 2.0)],
-        metavar=("[S],[S,S]", "S,S"),
-        help="scale sets of each source (default: [1],[1,2])")  # fmt: skip
-    add("--reference", metavar="NAME", help="a still larger encoder, at scale 1, for the ratio")
-    add("--tokens", choices=TOKENS, default="grid",
-        help="all places of the grid (default), the class token, or the grid's mean")  # fmt: skip
-    add("--target-layer", type=int, metavar="LAYER",
-        help="a layer instead of the target's output (-1: the last, before its norm)")  # fmt: skip
-    add_encoder_options(group, _OPTIONS, {"dtype": "float32"})
-    add("--device", default="auto")
-    add("--batch", type=count, default=16, help="number of frames encoded together (default: 16)")
-
-
-def _add_frames(parser: argparse.ArgumentParser) -> None:
-    add = parser.add_argument_group("frames").add_argument
-    add("--frames", nargs="+", default=["pick-cube"], metavar="SOURCE",
-        help=f"videos, folders of images, or {', '.join(GENERATED)} (default pick-cube; "
-        "also pick-cube/LEVEL)")  # fmt: skip
-    add(
-        "--count",
-        type=count,
-        default=400,
-        help="maximum number of frames from each source (default: 400)",
-    )
-    add("--frame", type=frame_shape, metavar="HxW",
-        help="size that frames are resized to [px] (default: of the largest scale)")  # fmt: skip
-    add("--block", type=count, default=20, metavar="N",
-        help="N consecutive frames of videos and folders are all for training or all for test "
-        "(default: 20); for pick-cube, whole episodes are")  # fmt: skip
-    add(
-        "--test-share",
-        type=float,
-        default=0.25,
-        help="share of the blocks for test (default: 0.25)",
-    )
-    add("--seed", type=int, default=0, help="seed of the split into training and test")
-
-
 def _encoders(options: argparse.Namespace) -> tuple[Source, list[Source]]:
-    how = {"tokens": options.tokens, "device": options.device, **encoder_options(options, _OPTIONS)}
+    how = {"tokens": options.tokens, "device": options.device, **encoder_options(options, OPTIONS)}
     layers = () if options.target_layer is None else (options.target_layer,)
     sources = [source_of(name, options.scales, **how) for name in dict.fromkeys(options.source)]
     if options.reference:

@@ -18,6 +18,9 @@ class Verb:
     task: str
     """``module:function``; takes a Hydra configuration if ``hydra`` is set, else the arguments."""
     hydra: bool = True
+    parse: str | None = None
+    """``module:function`` called with the arguments before the task is imported, which prints the
+    help or refuses a wrong word; its module needs no PyTorch. None where Hydra reads them."""
     begin: str | None = None
     """``module:function`` called with the arguments first, which returns further arguments; makes
     the command a Hydra multirun."""
@@ -94,6 +97,7 @@ VERBS = {
             ),
             "s2robot.cli.decide:main",
             hydra=False,
+            parse="s2robot.cli.parsers.decide:parse",
         ),
         Verb(
             "plan",
@@ -104,6 +108,7 @@ VERBS = {
             ),
             "s2robot.cli.plan:main",
             hydra=False,
+            parse="s2robot.cli.parsers.plan:parse",
         ),
         Verb(
             "report",
@@ -114,6 +119,7 @@ VERBS = {
             ),
             "s2robot.cli.report:main",
             hydra=False,
+            parse="s2robot.cli.parsers.report:parse",
         ),
         Verb(
             "compare",
@@ -124,6 +130,7 @@ VERBS = {
             ),
             "s2robot.cli.compare:main",
             hydra=False,
+            parse="s2robot.cli.parsers.compare:parse",
         ),
         Verb(
             "demo",
@@ -131,6 +138,7 @@ VERBS = {
             ("s2robot demo", "s2robot demo --quick"),
             "s2robot.cli.demo:main",
             hydra=False,
+            parse="s2robot.cli.demo:parse",
         ),
         Verb(
             "encoders",
@@ -142,6 +150,7 @@ VERBS = {
             ),
             "s2robot.cli.encoders:main",
             hydra=False,
+            parse="s2robot.cli.parsers.encoders:parse",
         ),
         Verb(
             "bench",
@@ -152,6 +161,7 @@ VERBS = {
             ),
             "s2robot.cli.bench:main",
             hydra=False,
+            parse="s2robot.cli.parsers.bench:parse",
         ),
         Verb(
             "probe",
@@ -162,6 +172,7 @@ VERBS = {
             ),
             "s2robot.cli.probe:main",
             hydra=False,
+            parse="s2robot.cli.parsers.probe:parse",
         ),
         Verb(
             "export",
@@ -172,6 +183,7 @@ VERBS = {
             ),
             "s2robot.cli.export:main",
             hydra=False,
+            parse="s2robot.cli.parsers.export:parse",
         ),
         Verb(
             "encode-bag",
@@ -182,6 +194,7 @@ VERBS = {
             ),
             "s2robot.cli.encode_bag:main",
             hydra=False,
+            parse="s2robot.cli.parsers.encode_bag:parse",
         ),
         Verb(
             "reconstruct",
@@ -192,6 +205,7 @@ VERBS = {
             ),
             "s2robot.cli.reconstruct:main",
             hydra=False,
+            parse="s2robot.cli.parsers.reconstruct:parse",
         ),
         Verb(
             "doctor",
@@ -199,6 +213,7 @@ VERBS = {
             ("s2robot doctor",),
             "s2robot.cli.doctor:main",
             hydra=False,
+            parse="s2robot.cli.doctor:parse",
         ),
     )
 }

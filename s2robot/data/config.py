@@ -1,4 +1,4 @@
-"""Settings of a collection and of a camera; imports no simulator."""
+"""Settings of a collection, of a camera, and names of drawn frames; imports no simulator."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from s2robot.utils.validation import (
     require_one_of,
 )
 
+GENERATED = ("pick-cube", "noise")
+"""Sources of frames that need no file."""
 SEEDS_PER_COLLECTION = 10_000
 """Environment seeds of collection ``seed`` are ``seed * 10_000 + attempt``."""
 LEAST_CAMERA_SIZE = 16

@@ -12,12 +12,10 @@ import numpy as np
 from PIL import Image
 
 from s2robot.data.bag_paths import BAGS, bag_and_topic
+from s2robot.data.config import GENERATED
 from s2robot.errors import CorruptFileError
 from s2robot.preprocessing.picture_files import PICTURES, read_picture
 from s2robot.preprocessing.video_files import VIDEOS, read_video
-
-GENERATED = ("pick-cube", "noise")
-"""Sources that need no file."""
 
 
 def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:

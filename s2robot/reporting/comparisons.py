@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from s2robot.experiments.sequential_results import SequentialTest
+from s2robot.reporting import MARGIN
 from s2robot.reporting.run_results import (
     ComparisonGroup,
     RunResult,
@@ -32,12 +33,8 @@ from s2robot.stats.power import LEAST_SEEDS
 
 ALPHA = 0.05
 """Level of significance."""
-MARGIN = 0.05
-"""Difference of two success rates that is too small to matter, for equivalence."""
 SAME_SIZE = 1.1
 """Encoders whose numbers of parameters differ by less than this factor have the same size."""
-VERDICTS = ("better", "worse", "equivalent", "not shown")
-"""Verdicts on the second variant of a comparison."""
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from PIL import Image
 
 from s2robot._version import __version__
 from s2robot.experiments.sequential_results import SequentialResults
+from s2robot.reporting import TITLE
 from s2robot.reporting.comparisons import Comparison
 from s2robot.reporting.conclusions import conclusions, differs_text, p_text, signed
 from s2robot.reporting.generalization import Generalization
@@ -27,8 +28,6 @@ from s2robot.stats.power import LEAST_SEEDS
 from s2robot.utils.html import render_page
 from s2robot.utils.io import atomic_path, write_json
 
-TITLE = "Larger encoder or more scales?"
-"""Title of a page."""
 STRIP_WIDTH_PX = 800
 STAGES = {
     "none": "held at the end",

@@ -11,10 +11,11 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from s2robot.experiments.sequential_results import SequentialResults
+from s2robot.reporting import METRICS
 from s2robot.reporting.comparisons import Comparison
 from s2robot.reporting.generalization import Generalization
 from s2robot.reporting.report import Report
-from s2robot.reporting.run_results import METRICS, ComparisonGroup, VariantResults
+from s2robot.reporting.run_results import ComparisonGroup, VariantResults
 
 FORMAT = 2
 """Format of ``report.json``; 2: rates and comparisons of the clustered model, with verdicts."""

@@ -12,11 +12,12 @@ from pathlib import Path
 from s2robot.errors import S2RobotError, unknown
 from s2robot.evaluation.identity import exact_runtime
 from s2robot.experiments.sequential_results import SequentialResults, read_sequential
+from s2robot.reporting import METRICS
 from s2robot.reporting.comparisons import Comparison, compare_groups
 from s2robot.reporting.conclusions import CEILING, FLOOR
 from s2robot.reporting.generalization import Generalization, generalization
 from s2robot.reporting.run_files import Problem, read_runs
-from s2robot.reporting.run_results import METRICS, ComparisonGroup, VariantResults, group_runs
+from s2robot.reporting.run_results import ComparisonGroup, VariantResults, group_runs
 from s2robot.reporting.setting_differences import in_short, shared_changes, value, words
 from s2robot.stats.power import LEAST_SEEDS
 

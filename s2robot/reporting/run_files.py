@@ -16,7 +16,8 @@ from PIL import Image
 from s2robot.errors import CorruptFileError, S2RobotError
 from s2robot.evaluation.identity import RECORD_FORMAT, differences
 from s2robot.experiments.run_folders import find_runs, unused
-from s2robot.reporting.run_results import METRICS, RunResult
+from s2robot.reporting import METRICS
+from s2robot.reporting.run_results import RunResult
 from s2robot.utils.io import read_jsonl
 
 STRIPS_PER_RUN = 2

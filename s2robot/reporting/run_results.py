@@ -27,7 +27,6 @@ from s2robot.stats.intervals import Interval, wilson
 from s2robot.utils.deprecation import moved_names
 from s2robot.utils.io import digest_of
 
-METRICS = ("success_once", "success_at_end")
 KEY_LENGTH = 6
 """Digits of a variant's key in texts."""
 __getattr__ = moved_names(__name__, {"load_runs": "s2robot.reporting.run_files"})

@@ -1,4 +1,4 @@
-"""Names of the runtimes, which settings and command lines check before PyTorch is imported."""
+"""Names of the runtimes and the opset, checked by settings and command lines without PyTorch."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ AUTO = "auto"
 INT8 = "openvino-int8"
 RUNTIMES = (AUTO, "eager", "compile", "cuda-graph", "onnxruntime", "openvino", INT8)
 """Names of all runtimes."""
+OPSET = 18
+"""Lowest version of ONNX's operators that is written; also the default."""
 
 
 def checked_name(name: str) -> str:

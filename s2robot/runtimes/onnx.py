@@ -21,10 +21,8 @@ from s2robot.runtimes.base import (
     tiles_like,
 )
 from s2robot.runtimes.cpu_base import ProcessorRuntime, require
+from s2robot.runtimes.names import OPSET
 from s2robot.utils.process_state import without_output, without_warnings
-
-OPSET = 18
-"""Lowest version of ONNX's operators that is written; also the default."""
 
 
 @contextlib.contextmanager

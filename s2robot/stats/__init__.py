@@ -7,6 +7,8 @@ from typing import Any
 
 from s2robot.utils.deprecation import moved_names
 
+LEAST_SEEDS = 3
+"""Fewer seeds give no verdict."""
 _HOMES = {
     "ClusteredDifference": "s2robot.stats.clustered",
     "Interval": "s2robot.stats.intervals",

@@ -14,14 +14,13 @@ from typing import Literal
 
 from scipy import stats as sps
 
+from s2robot.stats import LEAST_SEEDS
 from s2robot.stats.clustered import VarianceComponents
 from s2robot.stats.intervals import check_fraction
 
 Layout = Literal["crossed", "nested"]
 """Whether all seeds run on the same conditions, or each on as many of its own."""
 MOST_SEEDS = 1024
-LEAST_SEEDS = 3
-"""Fewer seeds give no verdict."""
 STEPS = 1000
 NEGLIGIBLE = 5.0
 """Noncentrality above which a significant difference of the wrong sign does not occur."""

@@ -14,12 +14,13 @@ import types
 import typing
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
-from typing import Any, TypeVar, Union
-
-from omegaconf import DictConfig, OmegaConf
+from typing import TYPE_CHECKING, Any, TypeVar, Union
 
 from s2robot.errors import unknown
 from s2robot.utils.validation import numbers_in
+
+if TYPE_CHECKING:
+    from omegaconf import DictConfig
 
 T = TypeVar("T")
 
@@ -51,8 +52,11 @@ def from_config(cls: type[T], config: DictConfig | Mapping[str, Any]) -> T:
         ValueError: context is 'many'; allowed: a whole number
     """
     plain: Any = config
-    if isinstance(config, DictConfig):
-        plain = OmegaConf.to_container(config, resolve=True)
+    if not isinstance(config, dict):
+        from omegaconf import DictConfig, OmegaConf
+
+        if isinstance(config, DictConfig):
+            plain = OmegaConf.to_container(config, resolve=True)
     return _dataclass(cls, plain, "")
 
 

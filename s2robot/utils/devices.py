@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import torch
 
 
+KINDS = (
+    *("cpu", "cuda", "ipu", "xpu", "mkldnn", "opengl", "opencl", "ideep", "hip", "ve", "fpga"),
+    *("maia", "xla", "lazy", "vulkan", "mps", "meta", "hpu", "mtia", "privateuseone"),
+)
+"""Kinds of devices of PyTorch, known before it is imported."""
+_DEVICE = re.compile(rf"({'|'.join(KINDS)})(:(0|[1-9]\d?))?")
+
+
 def check_device(device: str) -> None:
-    """Refuse a device that no machine has; the usual names are known without PyTorch.
+    """Refuse a device that no machine has; their names are known without PyTorch.
 
     Raises:
         ValueError: there is no such kind of device.
@@ -18,8 +27,8 @@ def check_device(device: str) -> None:
     Traceback (most recent call last):
     ValueError: device is 'processor'; allowed: auto, cpu, cuda, cuda:0, ...
     """
-    if device not in ("auto", "cpu", "cuda"):
-        resolve_device(device)
+    if device != "auto" and not _DEVICE.fullmatch(device):
+        raise _unknown_device(device)
 
 
 def resolve_device(device: str | torch.device) -> torch.device:
@@ -38,7 +47,11 @@ def resolve_device(device: str | torch.device) -> torch.device:
     try:
         return torch.device(device)
     except RuntimeError:
-        raise ValueError(f"device is {device!r}; allowed: auto, cpu, cuda, cuda:0, ...") from None
+        raise _unknown_device(device) from None
+
+
+def _unknown_device(device: object) -> ValueError:
+    return ValueError(f"device is {device!r}; allowed: auto, cpu, cuda, cuda:0, ...")
 
 
 def present_device(device: str | torch.device) -> torch.device:

@@ -12,11 +12,12 @@ import shutil
 import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
-
-import filelock
+from typing import TYPE_CHECKING, Any
 
 from s2robot.errors import CorruptFileError, DiskFullError
+
+if TYPE_CHECKING:
+    import filelock
 
 _NO_ROOM_BYTES = 64 * 1024
 _MEND_LINE = "delete that line, or the file, and rerun"
@@ -250,4 +251,6 @@ def locked(path: str | Path) -> filelock.BaseFileLock:
     """Return a lock between processes, as a context manager; ``<path>.lock`` stays on disk."""
     target = Path(path)
     target.parent.mkdir(parents=True, exist_ok=True)
+    import filelock
+
     return filelock.FileLock(f"{target}.lock")

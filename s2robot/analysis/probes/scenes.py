@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from s2robot.analysis.probes import EPISODES, RESETS
 from s2robot.analysis.probes.intervals import split_episodes
 from s2robot.analysis.probes.localization import FIRST_SEED, moments
 from s2robot.data.rendered_frames import drawn_with
@@ -43,9 +44,9 @@ class SceneConfig:
     """Side of a square frame [px]."""
     label_size: int = 96
     """Side of the label maps [px]; it divides ``size``."""
-    episodes: int = 120
+    episodes: int = EPISODES
     """Number of episodes of the expert with execution noise; every frame is used."""
-    resets: int = 500
+    resets: int = RESETS
     """Number of further frames of random scenes: the arm near home, the cube anywhere."""
     seed: int = FIRST_SEED
     """Seed of the first episode; the others follow."""

@@ -16,11 +16,12 @@ from typing import Any
 
 import numpy as np
 
+from s2robot.analysis.probes import LINEAR_TASKS
 from s2robot.analysis.probes.grids import TokenGrids
 from s2robot.analysis.probes.intervals import metric_difference, metric_interval, summed_by_episode
 from s2robot.analysis.probes.scenes import SceneConfig, SceneData, scene_data, split_frames
 from s2robot.analysis.probes.stored_rows import is_whole
-from s2robot.analysis.probes.tasks import LINEAR_TASKS, Outcome, Parts, Problem, Task, get_task
+from s2robot.analysis.probes.tasks import Outcome, Parts, Problem, Task, get_task
 from s2robot.data.feature_store import FeatureStore
 from s2robot.encoder.frame_encoder import FrameEncoder, spec_of
 from s2robot.encoder.spec import EncoderOptions

@@ -305,5 +305,3 @@ TASKS: dict[str, Task] = {
         ),
     )
 }
-LINEAR_TASKS = tuple(name for name in TASKS if name != "localization-head")
-"""Tasks with convex fits: fast, and without seeds to average over."""

@@ -19,12 +19,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import linalg
 
+from s2robot.analysis.reconstruction import RIDGE
 from s2robot.errors import NonFiniteError, S2RobotError
 from s2robot.stats.intervals import Interval, block_draws, limits
 
-RIDGE = 1e-6
-"""Share of each input channel's variance that is added to it: enough to make the sums invertible if
-channels are redundant, too little to change a loss otherwise."""
 RESOLUTION = 1e-12
 """Lowest l / l0 that is distinguished from 0: about 40 bits."""
 _FLAT = 2.0**-24  # a channel with less spread over its mean is constant: float32's rounding

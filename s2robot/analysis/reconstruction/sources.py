@@ -8,12 +8,10 @@ from typing import Any
 
 import numpy as np
 
+from s2robot.analysis.reconstruction import TOKENS
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.errors import MismatchError, unknown
 from s2robot.multiscale import resize_grid
-
-TOKENS = {"grid": "spatial_softmax", "cls": "cls", "mean": "mean"}
-"""Readouts by kind of token: all places of the grid, the class token, or the grid's average."""
 
 
 @dataclass(frozen=True)

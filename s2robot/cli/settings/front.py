@@ -15,6 +15,7 @@ from hydra.errors import HydraException, MissingConfigException
 from omegaconf import DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from s2robot.cli.renamed_keys import with_new_keys
 from s2robot.cli.settings.jobs import job_of
 from s2robot.cli.settings.schema import SettingsError, flat, groups_of, settings_of
 from s2robot.cli.settings.values import GivenSetting, read_setting
@@ -56,6 +57,32 @@ def checked_words(
         if not only_shows(words.options):
             _check(words, given)
     return [*(each.word for each in given), *words.options]
+
+
+def allowed_words(
+    config_name: str, overrides: Sequence[str], refused: Mapping[str, str]
+) -> list[str]:
+    """Return the words of ``decide`` as Hydra takes them, or say what is wrong.
+
+    Args:
+        config_name: file in ``configs``, without its ending.
+        overrides: of the command line, such as ``scales=[1],[1,2]``.
+        refused: settings that are not allowed, and why.
+
+    Raises:
+        ValueError: a setting is unknown, wrong or refused.
+    """
+    words = with_new_keys(overrides)
+    for word in words:
+        _check_allowed(word.partition("=")[0].lstrip("+~"), refused)
+    return checked_words("decide", words, schema=config_name, sweeps=True)
+
+
+def _check_allowed(key: str, refused: Mapping[str, str]) -> None:
+    if key in refused:
+        raise ValueError(f"{key}= is not allowed here: {refused[key]}; leave it out")
+    if key.replace("/", ".").split(".")[0] == "hydra":
+        raise ValueError(f"{key}= has no effect here, since no jobs are launched; leave it out")
 
 
 @contextlib.contextmanager

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
-from omegaconf import DictConfig, OmegaConf
-
 from s2robot.cli.settings.schema import job_class, settings_of
 from s2robot.errors import unknown
 from s2robot.utils.config import converted, from_config, in_users_words
 
 if TYPE_CHECKING:
+    from omegaconf import DictConfig
+
     from s2robot.experiments.jobs import RunJob, TrainJob
 
 # Settings of a variant are at the top level of train.yaml and sweep.yaml, so that a user types
@@ -52,6 +52,8 @@ def train_job(config: DictConfig) -> TrainJob:
 
 def plain(config: DictConfig) -> dict[str, Any]:
     """Return a configuration as dictionaries, with its interpolations resolved."""
+    from omegaconf import OmegaConf
+
     found: Any = OmegaConf.to_container(config, resolve=True)
     return found
 
@@ -64,8 +66,8 @@ def by_dataclass(config: DictConfig) -> dict[str, Any]:
 
 
 def _train_job(content: Mapping[str, Any]) -> TrainJob:
+    from s2robot.experiments.config import VariantConfig
     from s2robot.experiments.jobs import TrainJob
-    from s2robot.experiments.variant import VariantConfig
 
     own = {key: content[key] for key in _TRAIN_KEYS if key in content}
     rest = {key: value for key, value in content.items() if key not in own}

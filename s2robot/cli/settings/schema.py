@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import inspect
 import typing
 from collections.abc import Iterable, Mapping
 from importlib import import_module, resources
@@ -13,8 +12,8 @@ from typing import Any
 from s2robot.errors import S2RobotError
 
 JOBS = {
-    "collect": "s2robot.data.collection:CollectConfig",
-    "features": "s2robot.experiments.variant:VariantConfig",
+    "collect": "s2robot.data.config:CollectConfig",
+    "features": "s2robot.experiments.config:VariantConfig",
     "pretrain": "s2robot.pretraining.config:PretrainConfig",
     "train": "s2robot.experiments.jobs:TrainJob",
     "eval": "s2robot.experiments.jobs:EvalJob",
@@ -26,8 +25,6 @@ _INLINE = ("VariantConfig", "TrainJob")
 TAKEN = {"train.seed": "seed"}
 """Fields that no user sets, by the setting that decides them."""
 _ENV = "env"
-_OWN_OF_COLLECT = ("self", "level", "control", "render_mode")
-"""Parameters of the environment that are settings of ``collect`` or have no effect there."""
 
 
 def job_class(verb: str) -> type:
@@ -74,32 +71,25 @@ def nested_dataclass(kind: Any) -> type | None:
 
 
 def _environment_arguments() -> dict[str, Any]:
-    from s2robot.envs.pick_cube import PickCubeEnv
+    from s2robot.envs.levels import EnvironmentArguments
 
-    hints = typing.get_type_hints(PickCubeEnv.__init__)
-    found = {}
-    for name in inspect.signature(PickCubeEnv.__init__).parameters:
-        if name not in _OWN_OF_COLLECT:
-            found[f"{_ENV}.{name}"] = hints[name]
-            nested = nested_dataclass(hints[name])
-            if nested is not None:
-                found.update(_fields(nested, f"{_ENV}.{name}."))
-    return found
+    return {f"{_ENV}.{name}": kind for name, kind in _fields(EnvironmentArguments, "")}
 
 
 def environment_defaults() -> dict[str, Any]:
     """Return the defaults of the settings ``env.NAME`` of ``collect``."""
-    from s2robot.envs.pick_cube import PickCubeEnv
+    from s2robot.envs.levels import EnvironmentArguments
 
-    parameters = inspect.signature(PickCubeEnv.__init__).parameters
+    defaults = {each.name: each.default for each in dataclasses.fields(EnvironmentArguments)}
     found: dict[str, Any] = {}
-    for name, kind in _environment_arguments().items():
+    kinds = _environment_arguments()
+    for name, kind in kinds.items():
         first, _, below = name.removeprefix(f"{_ENV}.").partition(".")
-        nested = nested_dataclass(_environment_arguments()[f"{_ENV}.{first}"])
+        nested = nested_dataclass(kinds[f"{_ENV}.{first}"])
         if below and nested is not None:
             found[name] = getattr(nested(), below)
         elif nested_dataclass(kind) is None:
-            found[name] = parameters[first].default
+            found[name] = defaults[first]
     return found
 
 

@@ -6,8 +6,6 @@ import shlex
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hydra._internal.utils import get_args_parser
-
 from s2robot.cli.settings.names import is_list, near_names, unknown_setting
 from s2robot.cli.settings.schema import SettingsError, settings_of
 
@@ -150,6 +148,8 @@ def _help(schema: str) -> str:
 
 def _arities() -> dict[str, bool]:
     """Return whether each option of Hydra takes a value, by its flags."""
+    from hydra._internal.utils import get_args_parser
+
     found = {}
     for action in get_args_parser()._actions:
         for flag in action.option_strings:

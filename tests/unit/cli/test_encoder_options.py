@@ -12,8 +12,8 @@ import encoder_options as tool
 import pytest
 from hydra import compose, initialize_config_module
 
-from s2robot.cli import bench, encode_bag, export, probe, reconstruct
 from s2robot.cli.arguments import add_encoder_options, encoder_options
+from s2robot.cli.parsers import bench, encode_bag, export, probe, reconstruct
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.options import Option
 from s2robot.encoder.spec import (
@@ -101,7 +101,7 @@ COMMANDS = {
 def test_commands_take_every_option(command: str, name: str) -> None:
     module, argv, _ = COMMANDS[command]
     option = ENCODER_OPTIONS[name]
-    parsed = module._parse([*argv, option.flag, *words_of(option)])
+    parsed = module.parse([*argv, option.flag, *words_of(option)])
     assert encoder_options(parsed, [name]) == {name: value_of(option)}
 
 
@@ -127,8 +127,8 @@ def test_a_list_may_be_written_in_each_way(name: str, spellings: list[str]) -> N
 @pytest.mark.parametrize(
     "parse",
     [
-        lambda argv: probe._parse(argv),
-        lambda argv: reconstruct._parse(["--target", "a", "--source", "b", *argv]),
+        lambda argv: probe.parse(argv),
+        lambda argv: reconstruct.parse(["--target", "a", "--source", "b", *argv]),
     ],
 )
 def test_scale_sets_may_be_written_in_each_way(parse: Any, words: str) -> None:

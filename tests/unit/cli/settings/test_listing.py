@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import importlib
 import re
 import shlex
-from types import ModuleType
 
 import pytest
 
@@ -14,11 +12,7 @@ from s2robot.cli.main import main
 from s2robot.cli.settings.front import checked_words
 from s2robot.cli.settings.listing import setting_lines
 from s2robot.cli.settings.schema import JOBS, groups_of, settings_of
-from s2robot.cli.verbs import VERBS, Verb
-
-
-def module_of(task: str) -> ModuleType:
-    return importlib.import_module(task.partition(":")[0])
+from s2robot.cli.verbs import VERBS, Verb, load
 
 
 def leaves(verb: str) -> set[str]:
@@ -82,7 +76,7 @@ def test_examples_with_flags_are_parsed_and_name_encoders_that_exist(
     examples = [*own, *shown_examples(verb.name, capsys.readouterr().out)]
     assert len(examples) > len(own)
     for words in examples:
-        options = module_of(verb.task)._parse(words)
+        options = load(verb.parse or verb.name)(words)
         checked_words(verb.name, getattr(options, "settings", []), schema="sweep", sweeps=True)
         for word in words:
             if re.fullmatch(r"(mvp|r3m|vc1|dinov2|s2r|random|mae)[-/][\w/-]+", word):

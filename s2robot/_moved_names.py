@@ -56,6 +56,7 @@ NAMES: dict[str, dict[str, str]] = {
         "vision_cards": "general_cards",
     },
     "cells": {
+        "METRICS": "reporting:METRICS",
         "Cell": "RunResult",
         "Arm": "VariantResults",
         "Group": "ComparisonGroup",
@@ -92,6 +93,7 @@ NAMES: dict[str, dict[str, str]] = {
         "Control": "Controller",
     },
     "evaluate": {
+        "TILE_CHOICES": "evaluation.config:TILE_CHOICES",
         "FORMAT": "evaluation.identity:RECORD_FORMAT",
         "SINGLE_FRAME_REPEATS": "evaluation.latency:SINGLE_FRAME_REPEATS",
         "SINGLE_FRAME_WARMUP": "evaluation.latency:SINGLE_FRAME_WARMUP",
@@ -197,7 +199,11 @@ NAMES: dict[str, dict[str, str]] = {
         "Team": "DistributedContext",
         "speaks": "is_main_process",
     },
+    "probes.tasks": {
+        "LINEAR_TASKS": "analysis.probes:LINEAR_TASKS",
+    },
     "readout": {
+        "SCALE_MERGES": "encoder.spec:SCALE_MERGES",
         "stage_of": "pooling_of",
     },
     "report": {
@@ -215,6 +221,7 @@ NAMES: dict[str, dict[str, str]] = {
         "Pilot": "Agent",
     },
     "runtimes.choice": {
+        "RUNTIMES": "runtimes.names:RUNTIMES",
         "milliseconds_of": "runtimes.measurement:milliseconds_of",
     },
     "side_by_side": {

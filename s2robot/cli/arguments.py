@@ -8,7 +8,6 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from s2robot.backbones.registry import get_card
 from s2robot.encoder import spec
 from s2robot.encoder.options import Option
 from s2robot.encoder.spec import ENCODER_OPTIONS, tiling
@@ -146,6 +145,8 @@ def check_encoders(*names: str | None) -> None:
         Traceback (most recent call last):
         ValueError: unknown backbone 's2r-vitt16' ...
     """
+    from s2robot.backbones.registry import get_card
+
     for name in names:
         if name is not None and not {"/", ":"} & set(name):
             get_card(name)

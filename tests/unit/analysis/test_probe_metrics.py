@@ -9,7 +9,7 @@ import math
 import numpy as np
 import pytest
 
-from s2robot.analysis.probes import metrics
+from s2robot.analysis.probes import TASK_NAMES, metrics
 from s2robot.analysis.probes.intervals import metric_difference, metric_interval, summed_by_episode
 from s2robot.analysis.probes.scenes import (
     SceneData,
@@ -85,3 +85,7 @@ def test_depth_squares_and_guesses_against_plain_numpy(data: SceneData) -> None:
     np.testing.assert_allclose(place, expected)
     grasp = TASKS["grasp"].baseline(data, parts).frames.sum(axis=0)
     assert TASKS["grasp"].measures[0].metric(grasp) == 0.5
+
+
+def test_names_of_tasks_are_known_before_the_tasks_are_imported() -> None:
+    assert tuple(TASKS) == TASK_NAMES

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from s2robot.backbones import load_backbone
 from s2robot.cli import doctor
 from s2robot.cli.doctor import Finding, main
 
@@ -29,3 +30,31 @@ def test_a_message_with_markup_is_printed_whole(
     monkeypatch.setattr(doctor, "CHECKS", (check_disk,))
     assert main([]) == 1
     assert "/data/runs[1]/[bold]/[/red]: no space " + 30 * "x" in capsys.readouterr().out
+
+
+def test_the_shipped_encoder_has_the_parameters_that_pytorch_counts() -> None:
+    (shipped, _) = doctor.check_weights()
+    millions = load_backbone("s2r-vitt16-128").parameters_count / 1e6
+    assert shipped == Finding(
+        "s2r-vitt16-128", "ok", f"{millions:.1f} M parameters, digest verified"
+    )
+
+
+def test_pytorch_is_asked_for_a_gpu_only_where_there_is_a_driver(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "_gpu", lambda: "NVIDIA H200 (CUDA 13.0)")
+    monkeypatch.setattr(doctor, "_has_driver", lambda: True)
+    assert doctor.check_device() == [Finding("GPU", "ok", "NVIDIA H200 (CUDA 13.0)")]
+    monkeypatch.setattr(doctor, "_has_driver", lambda: False)
+    (finding,) = doctor.check_device()
+    assert (finding.state, finding.found[:6]) == ("note", "none; ")
+
+
+@pytest.mark.process
+def test_an_error_of_pytorch_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "_has_driver", lambda: True)
+    monkeypatch.setattr(doctor, "_ASK_PYTORCH", "raise ImportError('libcudart is missing')")
+    (finding,) = doctor._run(doctor.check_device)
+    assert (finding.subject, finding.state) == ("device", "missing")
+    assert "libcudart is missing" in finding.fix

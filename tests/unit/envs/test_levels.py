@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
+import typing
 
 import pytest
 
-from s2robot.envs.levels import LEVELS, get_level
+from s2robot.envs.levels import LEVELS, EnvironmentArguments, get_level
+from s2robot.envs.pick_cube import PickCubeEnv
 
 
 def test_levels_differ_in_what_makes_precise_precise():
@@ -42,3 +45,13 @@ def test_hard_differs_from_precise_in_its_appearance_alone():
         assert dataclasses.replace(perturbed, name=twin, rare_share=0.0) == nominal
         assert (perturbed.appearance_varies, nominal.appearance_varies) == (True, False)
     assert 0 < get_level("mixed").rare_share < 1
+
+
+def test_arguments_of_the_environment_are_listed_with_their_types_and_defaults() -> None:
+    own = inspect.signature(PickCubeEnv.__init__).parameters
+    hints = typing.get_type_hints(PickCubeEnv.__init__)
+    elsewhere = {"self", "level", "control", "render_mode"}  # settings, or without effect there
+    listed = typing.get_type_hints(EnvironmentArguments)
+    assert {name: hints[name] for name in own if name not in elsewhere} == listed
+    for field in dataclasses.fields(EnvironmentArguments):
+        assert field.default == own[field.name].default, field.name

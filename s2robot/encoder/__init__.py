@@ -4,6 +4,7 @@
 - ``layout``, ``scale_layout``, ``readout``: shapes of tiles, grids and embeddings; token pooling
 - ``tile_encoder``: cuts frames into tiles, runs the backbone, joins the scales
 - ``frame_encoder``: frames to embeddings; ``multi_camera`` for several cameras
+- ``distinct_tiles``: equal tiles of a batch are encoded once
 - ``streaming``: reuses tiles of the frame before; ``tile_selection``, ``regions``: a tile budget
 - ``single_frame``: one frame at a time; ``nonfinite``: names the cause of NaN
 """

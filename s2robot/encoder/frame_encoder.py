@@ -29,7 +29,7 @@ from s2robot.encoder.spec import (
 from s2robot.encoder.streaming import FrameStream
 from s2robot.encoder.tile_encoder import TileEncoder
 from s2robot.encoder.tile_selection import SelectiveEncoder
-from s2robot.multiscale import group_tiles, map_tiles
+from s2robot.multiscale import group_tiles
 from s2robot.preprocessing.frame_input import Frames, as_frames, frame_chunks
 from s2robot.runtimes import Calibration, Runtime, calibrate
 from s2robot.runtimes.calibrations import identity_of, tiles_digest
@@ -339,8 +339,7 @@ class FrameEncoder(TileEncoder):
         """
         tiles = {name: self.tiles(f.to(self.device), scale_layouts) for name, f in cameras.items()}
         batches = [batch for of_camera in tiles.values() for batch in of_camera]
-        limit = self.max_tiles_per_batch
-        tokens = iter(map_tiles(lambda batch: self.tokens(batch, runtime), batches, limit))
+        tokens = iter(self.tokens_of_batches(batches, runtime))
         features = {
             name: [
                 self.pool(next(tokens), scale_layout, _shape(frames))

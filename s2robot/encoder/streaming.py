@@ -19,7 +19,6 @@ from torch import Tensor
 from s2robot.encoder.nonfinite import all_finite, non_finite
 from s2robot.encoder.scale_layout import ScaleLayout
 from s2robot.encoder.tile_encoder import TileEncoder
-from s2robot.multiscale import map_tiles
 from s2robot.preprocessing.frame_input import Frames, as_frames
 from s2robot.runtimes import Runtime
 from s2robot.utils.deprecation import renamed_keywords
@@ -103,8 +102,8 @@ class FrameStream:
         self.stats = StreamStats()
 
     @_by_old_names
-    @torch.no_grad()
     @torch.inference_mode(False)  # what is cached in it could not be written outside of it
+    @torch.no_grad()  # inside, as the line above turns gradients on
     def __call__(self, frames: Frames, streams: Sequence[int] | None = None) -> Tensor:
         """Embed one frame of each of several cameras.
 
@@ -135,8 +134,8 @@ class FrameStream:
             for scale_layout, new in zip(scale_layouts, tiles, strict=True)
         ]
         changed = [k.changed(new, order, self) for k, new in zip(cached, tiles, strict=True)]
-        tokens = functools.partial(encoder.tokens, runtime=self._named)
-        encode_some(tokens, encoder.max_tiles_per_batch, cached, tiles, changed, order)
+        tokens = functools.partial(encoder.tokens_of_batches, runtime=self._named)
+        encode_some(tokens, cached, tiles, changed, order)
         self._count(scale_layouts, cached, changed, order)
         shape = images.shape[1], images.shape[2]
         features = [
@@ -212,8 +211,7 @@ def checked_streams(frames: int, streams: Sequence[int] | None) -> list[int]:
 
 
 def encode_some(
-    tokens_of: Callable[[Tensor], Tensor],
-    limit: int,
+    tokens_of: Callable[[Sequence[Tensor]], list[Tensor]],
     cached: Sequence[TileCache],
     tiles: Sequence[Tensor],
     wanted: Sequence[Tensor],
@@ -222,8 +220,7 @@ def encode_some(
     """Encode some tiles of all scales, in as few calls as possible, and cache their tokens.
 
     Args:
-        tokens_of: tiles ``(N, 3, h, w)`` to tokens ``(N, P + g, C)``.
-        limit: most tiles in one call.
+        tokens_of: batches of tiles ``(N, 3, h, w)`` to the tokens ``(N, P + g, C)`` of each.
         cached: cache of each scale.
         tiles: ``(n · B, 3, h, w)`` of each scale.
         wanted: ``(n, B)`` booleans of each scale, true for tiles to encode.
@@ -231,7 +228,7 @@ def encode_some(
     """
     new = [tile[mask.flatten()] for tile, mask in zip(tiles, wanted, strict=True)]
     some = [i for i, batch in enumerate(new) if len(batch)]
-    tokens = map_tiles(tokens_of, [new[i] for i in some], limit)
+    tokens = tokens_of([new[i] for i in some])
     for i, found in zip(some, tokens, strict=True):
         cached[i].store(found, tiles[i], wanted[i], order)
 

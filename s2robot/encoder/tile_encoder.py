@@ -12,11 +12,12 @@ from torch import Tensor, nn
 from typing_extensions import Self
 
 from s2robot.backbones import Backbone
+from s2robot.encoder.distinct_tiles import DistinctTiles
 from s2robot.encoder.layout import EmbeddingLayout
 from s2robot.encoder.scale_layout import ScaleLayout
 from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import MismatchError
-from s2robot.multiscale import group_tiles, split_tiles
+from s2robot.multiscale import group_tiles, map_tiles, split_tiles
 from s2robot.preprocessing.image_pyramid import pyramid
 from s2robot.runtimes import (
     AUTO,
@@ -86,6 +87,7 @@ class TileEncoder(nn.Module):
         self.token_model = TokenModel(backbone, self.layout.pooling, spec.layers, spec.layers_merge)
         self.calibrations: tuple[str, ...] = ()
         """Identities of the int8 calibrations that were made with this encoder."""
+        self._distinct = DistinctTiles()
         self.chosen_by_auto = False
         """Whether the runtime was chosen for a certain number of frames; see ``for_batches_of``."""
         self.to(present_device(device)).eval()
@@ -348,6 +350,30 @@ class TileEncoder(nn.Module):
         # In one memory layout, or a patch embedding's last bits depend on how tiles were picked.
         runtime = self.runtime if runtime is None else runtime
         return runtime(tiles.contiguous())
+
+    def tokens_of_batches(self, batches: Sequence[Tensor], runtime: Runtime) -> list[Tensor]:
+        """Run the backbone on several batches of tiles, in as few calls as possible.
+
+        On a CPU, tiles that are equal in every pixel are encoded once, where a check has shown that
+        this changes no bit; see ``DistinctTiles``.
+
+        Args:
+            batches: ``(N_i, 3, h_i, w_i)`` in 0-255 each.
+            runtime: as ``runtime_for`` returns it.
+
+        Returns:
+            The tokens ``(N_i, P + g_i, C)`` of each batch, as ``tokens`` returns them.
+        """
+        shares = self.device.type == "cpu" and runtime.exact and not self.token_model.trains
+
+        def encode(tiles: Tensor) -> Tensor:
+            parts = tiles.split(self.max_tiles_per_batch)
+            return torch.cat([self.tokens(part, runtime) for part in parts])
+
+        def encode_once(tiles: Tensor) -> Tensor:
+            return self._distinct.encode(tiles.contiguous(), encode, runtime.name)
+
+        return map_tiles(encode_once if shares else encode, batches)
 
     def pool(
         self,

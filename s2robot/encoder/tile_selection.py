@@ -183,8 +183,8 @@ class SelectiveEncoder:
             )
 
     @_by_old_names
-    @torch.no_grad()
     @torch.inference_mode(False)  # what is cached in it could not be written outside of it
+    @torch.no_grad()  # inside, as the line above turns gradients on
     def __call__(self, frames: Frames, streams: Sequence[int] | None = None) -> Tensor:
         """Embed one frame of each of several cameras.
 
@@ -207,8 +207,8 @@ class SelectiveEncoder:
             ]
         changes = [k.change(t, order) for k, t in zip(self._cached, tiles, strict=True)]
         wanted = self._wanted(changes, streams, order)
-        tokens = functools.partial(encoder.tokens, runtime=self._named)
-        encode_some(tokens, encoder.max_tiles_per_batch, self._cached, tiles, wanted, order)
+        tokens = functools.partial(encoder.tokens_of_batches, runtime=self._named)
+        encode_some(tokens, self._cached, tiles, wanted, order)
         self._count(changes, wanted, order)
         return self._embed(changes, wanted, order)
 

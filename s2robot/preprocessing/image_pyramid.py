@@ -74,7 +74,9 @@ def pyramid(
         return [image_of(frames, pixels, shape, geometry) for shape in shapes]
     square = (pixels.image_size, pixels.image_size)
     base = image_of(frames, pixels, square, geometry)
-    return [base if shape == square else enlarge(base.float(), shape) for shape in shapes]
+    # PyTorch's bicubic kernel takes half the time, for the same bits, where channels come first.
+    floats = base.float().contiguous()
+    return [base if shape == square else enlarge(floats, shape) for shape in shapes]
 
 
 def taken_whole(pixels: Preprocessing, height: int, width: int) -> bool:

@@ -11,6 +11,7 @@ from support.small_encoders import KINDS, encoder_of, picture
 from torch import Tensor
 
 from s2robot.encoder.multi_camera import as_cameras, packs
+from s2robot.runtimes import Runtime
 
 CAMERAS = {
     "wrist": picture(1, 40, 60, seed=1)[0],
@@ -38,13 +39,13 @@ def test_the_numbers_of_separate_calls(kind: str, geometry: str, limit: int) -> 
 def test_all_tiles_of_one_size_share_a_call(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = encoder_of(scales=(1, 1.5, 2))  # tiles of 32, 24 and 32 px
     calls: list[tuple[int, int]] = []
-    runtime = encoder.runtime
+    tokens = encoder.tokens
 
-    def count(tiles: Tensor) -> Tensor:
+    def count(tiles: Tensor, runtime: Runtime) -> Tensor:
         calls.append((len(tiles), tiles.shape[-1]))
-        return runtime(tiles)
+        return tokens(tiles, runtime)
 
-    monkeypatch.setattr(encoder, "runtime", count)
+    monkeypatch.setattr(encoder, "tokens", count)
     encoder.encode_cameras(CAMERAS)
     assert sorted(calls) == [(6 * 4, 24), (6 * 5, 32)]
 
@@ -52,13 +53,13 @@ def test_all_tiles_of_one_size_share_a_call(monkeypatch: pytest.MonkeyPatch) -> 
 def test_calls_stay_within_the_bound(monkeypatch: pytest.MonkeyPatch) -> None:
     encoder = encoder_of(max_tiles_per_batch=10)  # two frames of five tiles
     calls: list[int] = []
-    runtime = encoder.runtime
+    tokens = encoder.tokens
 
-    def count(tiles: Tensor) -> Tensor:
+    def count(tiles: Tensor, runtime: Runtime) -> Tensor:
         calls.append(len(tiles))
-        return runtime(tiles)
+        return tokens(tiles, runtime)
 
-    monkeypatch.setattr(encoder, "runtime", count)
+    monkeypatch.setattr(encoder, "tokens", count)
     encoder.encode_cameras(CAMERAS)
     assert calls == [10, 10, 10]
 

@@ -82,6 +82,7 @@ def test_a_runtime_alone_may_be_at_fault(monkeypatch: pytest.MonkeyPatch) -> Non
 
     class Broken:
         name = "broken"
+        exact = True
 
         def __call__(self, tiles: Tensor) -> Tensor:
             return eager(tiles) / 0

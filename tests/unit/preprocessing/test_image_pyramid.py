@@ -12,7 +12,8 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 
 from s2robot.backbones import Preprocessing
-from s2robot.preprocessing.image_pyramid import image_of
+from s2robot.multiscale import enlarge
+from s2robot.preprocessing.image_pyramid import image_of, pyramid
 
 SIZES = [(64, 64), (48, 64), (120, 90), (61, 48), (30, 33), (33, 500)]
 
@@ -144,3 +145,18 @@ def test_reducing_is_antialiased() -> None:
 def test_frames_of_the_right_size_are_left_alone(resampler: str) -> None:
     frames = noise(32, 32)
     assert torch.equal(image_of(frames, Preprocessing(32, resampler=resampler), 32), frames)
+
+
+@pytest.mark.parametrize("size", [32, 56, 128, 224])
+@pytest.mark.parametrize("resampler", ["uint8", "float", "pil"])
+def test_interpolated_images_are_made_with_channels_first_for_the_same_bits(
+    resampler: str, size: int
+) -> None:
+    """Frames have their channels last, in which PyTorch's bicubic kernel is slow."""
+    pixels = Preprocessing(size, resampler=resampler)
+    frames = noise(97, 130, batch=3).permute(0, 2, 3, 1).contiguous().permute(0, 3, 1, 2)
+    shapes = [(size * k // 2, size * k // 2) for k in (2, 3, 4, 6)]
+    base, *larger = pyramid(frames, shapes, pixels, "interpolate")
+    for image, shape in zip(larger, shapes[1:], strict=True):
+        assert image.is_contiguous()
+        assert torch.equal(image, enlarge(base.float(), shape))

@@ -193,7 +193,7 @@ def case(name: str, scales: tuple[int, ...], options: argparse.Namespace) -> dic
     size = options.size
     frames = frames_from("pick-cube", size, size, CALIBRATION_FRAMES + options.count)
     calibration, timed = frames[:CALIBRATION_FRAMES], frames[CALIBRATION_FRAMES:]
-    paths, left_out = paths_of(encoder, calibration, options)
+    paths, left_out = paths_of(name, encoder, calibration, options)
     rate = matrix_rate()
     transformer = hasattr(encoder.backbone.model, "blocks") and "vit" in name
     products = products_share(encoder, timed[0], options.repeats) if transformer else None
@@ -212,7 +212,7 @@ def case(name: str, scales: tuple[int, ...], options: argparse.Namespace) -> dic
 
 
 def paths_of(
-    encoder: FrameEncoder, calibration: np.ndarray, options: argparse.Namespace
+    model: str, encoder: FrameEncoder, calibration: np.ndarray, options: argparse.Namespace
 ) -> tuple[dict[str, Callable[[np.ndarray], Tensor]], dict[str, str]]:
     """Everything that is timed, by name, the baseline first; and why the others are not."""
     paths: dict[str, Any] = {"per scale (baseline)": Baseline(encoder, per_scale)}
@@ -223,7 +223,8 @@ def paths_of(
         runtime: functools.partial(encoder.with_runtime, runtime) for runtime in RUNTIMES
     }
     if BF16 & cpu_flags():
-        lower = encoder_of(encoder.spec.backbone, encoder.spec.scales, "bfloat16")  # pyright: ignore[reportArgumentType]
+        scales = tuple(int(scale) for scale in encoder.spec.scales)
+        lower = encoder_of(model, scales, "bfloat16")
         for runtime in ("eager", "openvino"):
             makers[f"{runtime}, bf16"] = functools.partial(lower.with_runtime, runtime)
     else:
@@ -325,8 +326,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--count", type=int, default=12, help="frames that are timed")
-    parser.add_argument("--repeats", type=int, default=5, help="of the products")
+    parser.add_argument("--count", type=int, default=8, help="frames that are timed")
+    parser.add_argument("--repeats", type=int, default=3, help="of the products")
     parser.add_argument("--size", type=int, default=384, help="side of a native frame [px]")
     parser.add_argument("--encoders", nargs="+", default=list(ENCODERS))
     parser.add_argument("--package", type=Path, help="folder that holds s2wrapper/")

@@ -47,6 +47,19 @@ class CalibrationWarning(UserWarning):
     """Frames that are unlike those that an int8 model was calibrated on."""
 
 
+class UnfitFramesError(S2RobotError):
+    """Frames that are unlike those of an int8 calibration, where they must fit.
+
+    Args:
+        message: what to tell the user.
+        share: of tiles that are out of the calibrated ranges.
+    """
+
+    def __init__(self, message: str, share: float) -> None:
+        super().__init__(message)
+        self.share = share
+
+
 class PrecisionWarning(UserWarning):
     """A precision that this machine computes more slowly than float32, or not at all."""
 

@@ -60,6 +60,11 @@ class RenderedFrames:
             **drawn_with(),
         }
 
+    @property
+    def digest(self) -> str:
+        """Digest of what determines the frames: demonstrations and ``source``."""
+        return self._folder.name
+
     def __len__(self) -> int:
         return self._demos.num_frames
 

@@ -11,7 +11,7 @@ import copy
 import dataclasses
 import functools
 import itertools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -68,6 +68,7 @@ def evaluate(  # noqa: PLR0913
     fresh: bool = False,
     progress: bool = True,
     on_claim: Callable[[dict[str, Any]], None] | None = None,
+    remark: Mapping[str, Any] | None = None,
 ) -> Summary:
     """Roll a policy out on every initial state and write rows, latencies, videos and a summary.
 
@@ -83,6 +84,8 @@ def evaluate(  # noqa: PLR0913
         progress: show a progress bar.
         on_claim: called with the content of ``run.json`` once the folder is taken for this run, and
             before the first rollout.
+        remark: JSON-able entries that ``run.json`` has besides, such as why another runtime was
+            taken than was asked for.
 
     Returns:
         The summary of all rows in the folder, which may be more than those of `initial_states`.
@@ -95,7 +98,7 @@ def evaluate(  # noqa: PLR0913
     config = config if fresh else _with_batches_of(Path(out_dir), config)
     folder = RunFolder(Path(out_dir), config.num_envs)
     encoder = encoder_of_run(encoder, folder, fresh)
-    run = _Run(policy, encoder, initial_states, config, folder, header)
+    run = _Run(policy, encoder, initial_states, config, folder, header, dict(remark or {}))
     with locked(folder.path / "evaluate"):
         run.claim(fresh)
         if on_claim is not None:
@@ -143,6 +146,7 @@ class _Run:
     config: EvalConfig
     folder: RunFolder
     header: PolicyHeader
+    remark: Mapping[str, Any]
 
     @functools.cached_property
     def env_kwargs(self) -> dict[str, Any]:
@@ -218,6 +222,7 @@ class _Run:
             "rollout": self._rollout_record(inference),
             "inference": inference,
             "versions": deciding_versions(),
+            **self.remark,
         }
 
     def _rollout_record(self, inference: dict[str, Any] | None) -> dict[str, Any]:

@@ -19,17 +19,20 @@ from s2robot.evaluation.baselines import is_baseline
 from s2robot.evaluation.evaluate import evaluate
 from s2robot.evaluation.initial_states import InitialStates, ensure_initial_states
 from s2robot.evaluation.results import Summary
+from s2robot.experiments.int8_rollouts import guarded
 from s2robot.experiments.jobs import EvalJob, RunJob
 from s2robot.experiments.jobs import TrainJob as TrainJob
 from s2robot.experiments.policy_training import choose_hyperparameters as choose_hyperparameters
 from s2robot.experiments.policy_training import policy_folder as policy_folder
 from s2robot.experiments.policy_training import train_run as train_run
+from s2robot.experiments.precision import other_precision
 from s2robot.experiments.run_folders import NOT_DESCRIBED
 from s2robot.experiments.run_folders import failed_runs as failed_runs
 from s2robot.experiments.run_progress import RunTimes
 from s2robot.experiments.settings import POLICY, read_training, run_record, training_record
 from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import PolicyHeader, load_policy, read_header
+from s2robot.runtimes.int8 import Int8Runtime
 from s2robot.utils.console import MESSAGES, OUTPUT
 from s2robot.utils.io import read_jsonl, write_json
 
@@ -90,8 +93,14 @@ def evaluate_policy(
         elif not path.exists():
             MESSAGES.print(f"note: s2robot report leaves {out} out: {NOT_DESCRIBED}")
 
-    run = (policy, encoder, initial_states, job.rollout, out)
-    return evaluate(*run, header=header, fresh=job.fresh, on_claim=write_description)
+    def run(encoder: FrameEncoder | None, fresh: bool, remark: dict[str, Any]) -> Summary:
+        given = (policy, encoder, initial_states, job.rollout, out)
+        options = {"header": header, "on_claim": write_description}
+        return evaluate(*given, fresh=fresh, remark=remark, **options)
+
+    if encoder is not None and isinstance(encoder.runtime, Int8Runtime) and job.int8_fallback:
+        return guarded(job, encoder, header, initial_states, out, run)
+    return run(encoder, job.fresh, {})
 
 
 def _rebuild_encoder(job: EvalJob, spec: EncoderSpec) -> FrameEncoder:
@@ -100,7 +109,7 @@ def _rebuild_encoder(job: EvalJob, spec: EncoderSpec) -> FrameEncoder:
         spec, weights=job.weights, device=job.device, dtype=job.dtype, runtime=job.runtime
     )
     if encoder.spec.dtype != spec.dtype:
-        OUTPUT.print(f"encoder in {encoder.spec.dtype} (trained in {spec.dtype})")
+        OUTPUT.print(other_precision(encoder.spec.dtype, spec.dtype))
     return encoder
 
 
@@ -153,6 +162,7 @@ def _evaluate_run(job: RunJob, variant: Variant, path: Path, level: str) -> Summ
         rollout=job.rollout,
         weights=variant.config.weights,
         device=variant.config.device,
+        dtype=variant.encoder_record.get("dtype", "auto"),  # as the features, whatever is faster
         runtime=variant.config.runtime,
         data_dir=variant.config.data_dir,
     )

@@ -78,7 +78,9 @@ def training_record(job: TrainJob, variant: Variant) -> dict[str, Any]:
         variant: its inputs.
     """
     encoder = variant.encoder
+    compared = variant.agreement
     return {
+        **({} if compared is None else {"agreement": dataclasses.asdict(compared)}),
         "label": variant.stored_label,
         "family": None if encoder is None else encoder.backbone.card.family,
         "scales": [] if encoder is None else list(variant.config.scales),

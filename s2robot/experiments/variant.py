@@ -23,6 +23,7 @@ from s2robot.evaluation.baselines import (
     stored_name,
 )
 from s2robot.experiments.config import CameraChoice, DemosChoice, VariantConfig
+from s2robot.experiments.precision import Agreement, with_precision
 from s2robot.policies.dataset import TrajectoryData, default_proprio_keys
 from s2robot.runtimes import AUTO
 from s2robot.training.frames import assemble
@@ -41,6 +42,8 @@ class Variant:
 
     def __init__(self, config: VariantConfig) -> None:
         self.config = config
+        self.agreement: Agreement | None = None
+        """How bfloat16 agrees with float32 on the frames, once the encoder was compared."""
 
     @property
     def _stored_encoder(self) -> str:
@@ -88,6 +91,11 @@ class Variant:
             runtime=config.runtime,
             **config.keywords(),
         )
+        folder = config.data_dir / "precision"
+        given = (config.dtype, config.runtime, lambda: self.frames, folder)
+        encoder, self.agreement = with_precision(encoder, *given)
+        if self.agreement is not None:
+            OUTPUT.print(str(self.agreement))
         if encoder.runtime.name == AUTO:  # one for all features, which digests of policies name
             encoder = self._store.with_one_runtime(self.demos, self.frames, encoder)
         how = f"{encoder.spec.dtype}, runtime {encoder.runtime.name}"

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -199,6 +199,8 @@ class Int8Runtime(ProcessorRuntime):
         self.version = require("openvino", self.name).__version__.split("-")[0]
         self.calibration = calibration
         self.records: dict[tuple[int, int], Calibration] = {}
+        self.refuses_unfit = False
+        """Whether frames unlike the calibration's raise UnfitFramesError in place of a warning."""
 
     def make(self, shape: tuple[int, int]) -> Callable[[Tensor], Tensor]:
         folder, record = kept(self.model, shape, self.calibration)
@@ -207,15 +209,38 @@ class Int8Runtime(ProcessorRuntime):
         request = Request(compiled(folder / "model.xml"))
         if not record.ranges_sha256:
             return request
-        ranges = Ranges.load(folder / "ranges.safetensors")
-        check = LiveCheck(ranges, record.outside, lambda *found: self._warning(record, *found))
+        check = self._check(folder, record)
 
         def run(tiles: Tensor) -> Tensor:
             outputs = request.outputs(tiles)
+            check.refuses = self.refuses_unfit
             check(tiles, outputs[-1])
             return outputs[0]
 
         return run
+
+    def share_out_of_range(self, batches: Sequence[Tensor]) -> float | None:
+        """Return the share of tiles that are out of the calibrated ranges; not counted as live.
+
+        Args:
+            batches: tiles ``(N, 3, h, w)``, one batch for each tile size.
+
+        Returns:
+            The share; None where the calibration is of an earlier version, without ranges.
+        """
+        odd = seen = 0
+        for batch in batches:
+            folder, record = kept(self.model, batch.shape[-2:], self.calibration)
+            if not record.ranges_sha256:
+                return None
+            outputs = Request(compiled(folder / "model.xml")).outputs(batch)
+            found = self._check(folder, record).count(batch, outputs[-1])
+            odd, seen = odd + found[0], seen + found[1]
+        return odd / max(1, seen)
+
+    def _check(self, folder: Path, record: Calibration) -> LiveCheck:
+        ranges = Ranges.load(folder / "ranges.safetensors")
+        return LiveCheck(ranges, record.outside, lambda *found: self._warning(record, *found))
 
     def _warning(self, record: Calibration, share: float, count: int) -> str:
         return (

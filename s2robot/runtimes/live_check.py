@@ -12,7 +12,7 @@ import safetensors.torch
 import torch
 from torch import Tensor
 
-from s2robot.errors import CalibrationWarning
+from s2robot.errors import CalibrationWarning, UnfitFramesError
 
 TILE_LIMIT = 0.01
 """A tile is out of range if more than this share of its token values is. None of the tiles of the
@@ -51,7 +51,7 @@ class Ranges:
 
 
 class LiveCheck:
-    """Warns once when live tiles are unlike those of the calibration.
+    """Warns once when live tiles are unlike those of the calibration, or refuses them.
 
     Args:
         ranges: of the tokens of the calibration's tiles.
@@ -60,7 +60,12 @@ class LiveCheck:
         message: makes the warning's text of the share of tiles out of range and their number.
 
     Any thread may call it.
+
+    Attributes:
+        refuses: raise UnfitFramesError in place of the warning, each time.
     """
+
+    refuses = False
 
     def __init__(self, ranges: Ranges, usual: float, message: Callable[[float, int], str]) -> None:
         self.ranges = ranges
@@ -74,21 +79,36 @@ class LiveCheck:
         """Count tiles ``(N, 3, h, w)`` with the tokens ``(N, P + g, C)`` that they gave.
 
         Tiles of one color, as a black frame has, show nothing of a camera and do not count.
+
+        Raises:
+            UnfitFramesError: too many are out of range, and ``refuses`` is set.
         """
-        if self._done:
+        if self._done and not self.refuses:
             return
-        odd = self.ranges.outside(tokens) > self.limit
-        blank = int(_of_one_color(tiles[odd]).sum()) if odd.any() else 0
+        odd, count = self.count(tiles, tokens)
         with self._lock:
-            self._seen += len(tiles) - blank
-            self._odd += int(odd.sum()) - blank
+            self._seen += count
+            self._odd += odd
             seen, share = self._seen, self._odd / max(1, self._seen)
-            tell = not self._done and seen >= _FEWEST and share > TILES_LIMIT
+            tell = seen >= _FEWEST and share > TILES_LIMIT and (self.refuses or not self._done)
             self._done |= tell
             if seen >= _MOST:
                 self._seen = self._odd = 0
+        if tell and self.refuses:
+            raise UnfitFramesError(self._message(share, seen), share)
         if tell:
             warnings.warn(self._message(share, seen), CalibrationWarning, stacklevel=2)
+
+    def count(self, tiles: Tensor, tokens: Tensor) -> tuple[int, int]:
+        """Return how many tiles are out of range, of how many that count.
+
+        Args:
+            tiles: ``(N, 3, h, w)``.
+            tokens: ``(N, P + g, C)`` that they gave.
+        """
+        odd = self.ranges.outside(tokens) > self.limit
+        blank = int(_of_one_color(tiles[odd]).sum()) if odd.any() else 0
+        return int(odd.sum()) - blank, len(tiles) - blank
 
 
 def _of_one_color(tiles: Tensor) -> Tensor:

@@ -17,11 +17,23 @@ from s2robot.errors import PrecisionWarning
 from s2robot.runtimes.auto import AutoRuntime, make_runtime
 from s2robot.runtimes.base import Runtime, RuntimeMissingError, TokenModel
 from s2robot.runtimes.measurement import identity, machine, measured, remembered
+from s2robot.utils.provenance import cpu_flags
 
 _TIMED_AS = {"compile": "eager"}
 """Runtimes that are too slow to set up for a measurement, and which is timed in their place."""
+_INSTRUCTIONS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
+"""Instruction sets with products of bfloat16: of x86 (the first two), of ARM."""
 _ROUNDS = 5
 _PRECISIONS = ("bfloat16", "float32")
+
+
+def has_bfloat16() -> bool:
+    """Return whether this processor has instructions for products of bfloat16.
+
+    Others compute bfloat16 as well, several times more slowly than float32. Outside of Linux, where
+    instruction sets are not known, the answer is no.
+    """
+    return not _INSTRUCTIONS.isdisjoint(cpu_flags())
 
 
 def precision_times(name: str, model: TokenModel, batches: Sequence[Tensor]) -> dict[str, Any]:

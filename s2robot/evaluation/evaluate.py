@@ -30,9 +30,13 @@ from s2robot.evaluation.identity import (
     camera_record,
     warn_of_other_simulation,
 )
-from s2robot.evaluation.inference import encoder_of_run, for_one_frame
 from s2robot.evaluation.initial_states import InitialStates, condition_of
-from s2robot.evaluation.latency import batch_latency, single_frame_latency
+from s2robot.evaluation.latency import (
+    batch_latency,
+    encoder_of_run,
+    for_one_frame,
+    single_frame_latency,
+)
 from s2robot.evaluation.results import Summary, summarize
 from s2robot.evaluation.rollout import (
     Actor,

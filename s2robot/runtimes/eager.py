@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
 
 from s2robot.runtimes.base import RuntimeFailedError, TokenModel, refuse_gradients
+from s2robot.utils.deprecation import moved_names
 
 
 class EagerRuntime:
@@ -46,6 +46,8 @@ class CompiledRuntime:
         self.compiled: Callable[[Tensor], Tensor] = torch.compile(model, dynamic=True)
 
     def __call__(self, tiles: Tensor) -> Tensor:
+        from torch._dynamo.exc import TorchDynamoException  # which few processes need
+
         refuse_gradients(self.name, self.model)
         device = self.model.device.type
         with torch.no_grad(), torch.autocast(device, torch.bfloat16, enabled=self.bf16):
@@ -61,3 +63,12 @@ class CompiledRuntime:
 
     def describe(self) -> dict[str, Any]:
         return {"name": self.name, "torch": torch.__version__}
+
+
+__getattr__ = moved_names(
+    __name__,
+    {
+        "CudaGraphRuntime": "s2robot.runtimes.cuda_graph",
+        "MOST_GRAPHS": "s2robot.runtimes.cuda_graph",
+    },
+)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from typing import ClassVar
 
 import pytest
 
@@ -51,16 +52,16 @@ def egl(monkeypatch):
     pytest.importorskip("mujoco.egl")
     import mujoco.egl as module
 
-    tried = []
-
     class Context:
+        broken: ClassVar[set[str]] = set()
+        tried: ClassVar[list[str | None]] = []
+
         def __init__(self, *_):
-            tried.append(os.environ.get("MUJOCO_EGL_DEVICE_ID"))
-            if tried[-1] in Context.broken:
+            Context.tried.append(os.environ.get("MUJOCO_EGL_DEVICE_ID"))
+            if Context.tried[-1] in Context.broken:
                 module.EGL_DISPLAY = "no display"
                 raise ImportError("Cannot initialize a EGL device display")
 
-    Context.broken, Context.tried = set(), tried
     monkeypatch.setattr(module, "EGL_DISPLAY", None)
     monkeypatch.setattr(module, "GLContext", Context)
     monkeypatch.setattr(gl, "_drawing", lambda make: make(64, 64))

@@ -14,8 +14,8 @@ from support.timed_runtimes import FEW_TILES_ONLY, give_times
 from s2robot.errors import MismatchError
 from s2robot.evaluation.episode_rows import RunFolder
 from s2robot.evaluation.evaluate import EvalConfig, evaluate
-from s2robot.evaluation.inference import encoder_of_run, for_one_frame
 from s2robot.evaluation.initial_states import InitialStates, make_initial_states
+from s2robot.evaluation.latency import encoder_of_run, for_one_frame
 from s2robot.utils.io import read_json
 
 

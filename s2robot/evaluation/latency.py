@@ -49,7 +49,7 @@ def single_frame_latency(
     Args:
         agent: is reset to one environment.
         env: gives an observation.
-        view: size of the frame, which is noise; None for an agent without an encoder.
+        view: camera of the frame; None for an agent without an encoder.
     """
     step = _single_step(env, view)
     agent.policy.reset(1)
@@ -70,9 +70,8 @@ def _single_step(env: PickCubeEnv, view: CameraView | None) -> VectorStep:
     obs, _ = env.reset(seed=0)
     batched = {key: value[None] for key, value in obs.items()}
     frames = None
-    if view is not None:
-        rng = np.random.default_rng(0)
-        frames = rng.integers(0, 256, (1, view.height, view.width, 3), np.uint8)
+    if view is not None:  # a picture of the task: int8 watches for frames that are unlike it
+        frames = env.render_frame(view.camera, view.height, view.width)[None]
     return VectorStep(batched, {}, frames, 0.0, 0.0)
 
 

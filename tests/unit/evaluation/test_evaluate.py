@@ -17,6 +17,7 @@ import torch
 from PIL import Image
 from support.expert_policies import (
     ENV_KWARGS,
+    SIZE,
     ExpertPolicy,
     PixelPolicy,
     header,
@@ -153,6 +154,23 @@ def test_killed_and_hung_workers_lose_and_repeat_no_episode(
     assert summary.episodes == 5
     assert capsys.readouterr().err.count("another one takes over") == 3
     assert rows_of(tmp_path / "lost") == rows_of(tmp_path / "here")
+
+
+@pytest.mark.render
+def test_the_single_frame_is_a_picture_of_the_task(tmp_path, initial_states):
+    """int8 takes frames that are unlike the task's, such as noise, for those of another camera."""
+    seen = []
+
+    def encoder(frames: Any) -> torch.Tensor:
+        seen.append(frames.copy())
+        return pixel_encoder(frames)
+
+    config = EvalConfig(num_envs=2, workers=0, horizon=2, videos=0)
+    made = header("random/tiny")
+    evaluate(PixelPolicy(), encoder, initial_states, config, tmp_path, header=made, progress=False)
+    env = PickCubeEnv(**ENV_KWARGS)
+    env.reset(seed=0)
+    np.testing.assert_array_equal(seen[-1], env.render_frame("front", SIZE, SIZE)[None])
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ import numpy as np
 
 from s2robot.envs.levels import levels_of_task
 from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.envs.rendering import gl_info
 from s2robot.errors import MismatchError
 from s2robot.evaluation.config import EvalConfig
 from s2robot.evaluation.episode_rows import RunFolder
@@ -303,7 +304,8 @@ class _Run:
         }
         runtimes = {"runtime": self.encoder, "single_frame_runtime": alone.encoder}
         described = {k: e.runtime.describe() for k, e in runtimes.items() if hasattr(e, "runtime")}  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
-        return {"latency_ms": latency, "provenance": {**provenance(), **described}}
+        drawn = {} if self.view is None else {"renderer": gl_info()}
+        return {"latency_ms": latency, "provenance": {**provenance(), **described, **drawn}}
 
     def record(self, progress: bool) -> dict[str, tuple[str, ...]]:
         """Write videos of the first successes and failures, and strips of the failures."""

@@ -26,12 +26,13 @@ from support.expert_policies import (
 
 from s2robot.envs.levels import get_level
 from s2robot.envs.pick_cube import PickCubeEnv
-from s2robot.envs.rendering import RenderingError
+from s2robot.envs.rendering import RenderingError, gl_info
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.evaluation import evaluate as module
 from s2robot.evaluation.evaluate import EvalConfig, evaluate
 from s2robot.evaluation.initial_states import InitialStates, make_initial_states
 from s2robot.evaluation.vector_env import SubprocessVectorEnv, VectorEnv
+from s2robot.utils.io import read_json
 
 
 @pytest.fixture(scope="module")
@@ -171,6 +172,7 @@ def test_the_single_frame_is_a_picture_of_the_task(tmp_path, initial_states):
     env = PickCubeEnv(**ENV_KWARGS)
     env.reset(seed=0)
     np.testing.assert_array_equal(seen[-1], env.render_frame("front", SIZE, SIZE)[None])
+    assert read_json(tmp_path / "summary.json")["provenance"]["renderer"] == gl_info()
 
 
 @pytest.mark.parametrize(

@@ -111,9 +111,9 @@ class Baseline:
         pixels = card.preprocessing
         side = pixels.image_size
         frames = torch.from_numpy(frame)[None].permute(0, 3, 1, 2)
-        image = image_of(frames, pixels, (side, side), encoder.spec.geometry)
+        image = image_of(frames, pixels, (side, side), encoder.layout.spec.geometry)
         image = (image.float().contiguous() - self.mean) / self.std
-        scales, prefix = list(encoder.spec.scales), card.num_prefix_tokens
+        scales, prefix = list(encoder.layout.spec.scales), card.num_prefix_tokens
         return self.function(encoder.backbone, image, scales, prefix).flatten(1)
 
 

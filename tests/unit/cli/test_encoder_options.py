@@ -86,7 +86,7 @@ def test_hydra_takes_every_option(option: Option) -> None:
 
 
 COMMANDS = {
-    "export": (export, ["name", "--out", "x.onnx"], {"dtype"}),
+    "export": (export, ["s2r-vitt16-128", "--out", "x.onnx"], {"dtype"}),
     "bench": (bench, [], set()),
     "encode-bag": (encode_bag, ["in.mcap", "out.mcap"], set()),
     "probe": (probe, [], {"scales", "readout", "layers"}),
@@ -128,7 +128,7 @@ def test_a_list_may_be_written_in_each_way(name: str, spellings: list[str]) -> N
     "parse",
     [
         lambda argv: probe.parse(argv),
-        lambda argv: reconstruct.parse(["--target", "a", "--source", "b", *argv]),
+        lambda argv: reconstruct.parse(["--target", "vc1-vitl", "--source", "vc1-vitb", *argv]),
     ],
 )
 def test_scale_sets_may_be_written_in_each_way(parse: Any, words: str) -> None:

@@ -34,12 +34,14 @@ FRONTS = {
     "s2robot/training": ("train", "sweep"),
     "s2robot/evaluation": ("eval", "sweep"),
     "s2robot/data/collection.py": ("collect", "features"),
+    "s2robot/data/config.py": ("collect", "features"),
     "s2robot/data/demonstrations.py": ("collect", "features"),
     "s2robot/experiments": tuple(JOBS),
     "s2robot/reporting": tuple(JOBS),
     "s2robot/cli/hydra_commands.py": tuple(JOBS),
     "s2robot/cli/settings": tuple(JOBS),
     "s2robot/cli/decide.py": ("sweep",),
+    "s2robot/cli/parsers/decide.py": ("sweep",),
     "s2robot/cli/demo.py": ("sweep", "collect"),
 }
 """Commands whose settings the messages of a module may name; none for those of other modules,
@@ -118,7 +120,7 @@ def wrong_flags(path: Path, text: str) -> Iterator[str]:
     verbs = [verb for verb in VERBS if re.search(rf"s2robot {verb}\b", text)]
     verbs += list(VERBS) if re.search(r"s2robot (COMMAND|{})", text) else []
     own = path.stem.replace("_", "-")
-    if path.parent.name == "cli":
+    if path.parent.name in ("cli", "parsers"):
         verbs += [own] if own in VERBS else list(VERBS)
     taken = {flag for verb in verbs for flag in flags_of(verb)}
     taken |= {f"--{name.replace('_', '-')}" for name, _ in SETTING.findall(text)}

@@ -61,15 +61,12 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 @pytest.fixture(scope="session", autouse=True)
-def eager_runtime() -> Iterator[None]:
-    """No test measures what runtime "auto" would take; commands that tests start inherit it."""
-    before = os.environ.get("S2ROBOT_RUNTIME")
-    os.environ["S2ROBOT_RUNTIME"] = "eager"
-    yield
-    if before is None:
-        del os.environ["S2ROBOT_RUNTIME"]
-    else:
-        os.environ["S2ROBOT_RUNTIME"] = before
+def one_arithmetic() -> Iterator[None]:
+    """No test, nor a command that one starts, measures what "auto" takes."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("S2ROBOT_RUNTIME", "eager")
+        patch.setenv("S2ROBOT_DTYPE", "float32")
+        yield
 
 
 @pytest.fixture

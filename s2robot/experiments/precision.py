@@ -7,6 +7,7 @@ the first feature is made and kept beside the features, so that a repeated comma
 from __future__ import annotations
 
 import dataclasses
+import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -18,15 +19,14 @@ import torch
 import torch.nn.functional as F
 
 from s2robot.encoder.frame_encoder import FrameEncoder
-from s2robot.errors import NonFiniteError, PrecisionWarning
+from s2robot.errors import NonFiniteError, PrecisionWarning, S2RobotError
 from s2robot.multiscale import group_tiles
 from s2robot.runtimes.precision import faster_dtype, has_bfloat16
 from s2robot.utils.io import digest_of, locked, read_json, write_json
 from s2robot.utils.records import record_of
 
-ON_PROCESSORS = False
-"""Whether dtype "auto" may be bfloat16 on a processor. It stays off until closed-loop success is
-shown to be the same within 5 points (``benchmarks/bf16_success.py``)."""
+FIXED = "S2ROBOT_DTYPE"
+"""Environment variable that keeps dtype "auto" at float32 on processors, with the value float32."""
 LARGEST_DIFFERENCE = 0.02
 """Largest difference from float32 on a frame, as a share of the embedding's length, with which
 bfloat16 is taken. One rounding changes a number by 2^-8 = 0.4 % at most. int8 on its own camera's
@@ -120,8 +120,17 @@ def is_faster_in_bfloat16(encoder: FrameEncoder, runtime: str) -> bool:
     Args:
         encoder: in float32, on the processor.
         runtime: that it will have.
+
+    Raises:
+        S2RobotError: ``S2ROBOT_DTYPE`` is neither unset nor float32, with which the answer is no.
     """
-    if not has_bfloat16():
+    fixed = os.environ.get(FIXED)
+    if fixed not in (None, "", "float32"):
+        raise S2RobotError(
+            f"the environment variable {FIXED} is {fixed!r}; allowed: float32, or unset it so that "
+            "dtype auto takes bfloat16 where the processor is faster with it"
+        )
+    if fixed or not has_bfloat16():
         return False
     base = encoder.backbone.card.preprocessing.image_size
     black = torch.zeros(_BATCH, base, base, 3, dtype=torch.uint8)
@@ -150,8 +159,7 @@ def with_precision(
         The encoder, and the comparison; None where the precision is float32 without one.
     """
     auto = dtype == "auto" and encoder.spec.readout != "published"
-    on_processor = ON_PROCESSORS and encoder.device.type == "cpu"
-    if auto and on_processor and is_faster_in_bfloat16(encoder, runtime):
+    if auto and encoder.device.type == "cpu" and is_faster_in_bfloat16(encoder, runtime):
         encoder = in_precision(encoder, "bfloat16", runtime)
     if encoder.spec.dtype == "float32":
         return encoder, None

@@ -146,6 +146,7 @@ def test_the_fallback_is_bfloat16_where_the_processor_has_it(
     job: EvalJob, calibrated: Callable, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     calibrated(False)
+    monkeypatch.delenv("S2ROBOT_DTYPE")
     monkeypatch.setattr(precision, "has_bfloat16", lambda: True)
     monkeypatch.setattr(precision, "faster_dtype", lambda *_: "bfloat16")
     monkeypatch.setattr("s2robot.encoder.tile_encoder.warn_if_slow", lambda *_: None)

@@ -14,7 +14,7 @@ import torch
 from support.tiny_models import write_tiny_model
 
 from s2robot.encoder.frame_encoder import FrameEncoder
-from s2robot.errors import PrecisionWarning
+from s2robot.errors import PrecisionWarning, S2RobotError
 from s2robot.evaluation.evaluate import EvalConfig
 from s2robot.experiments import precision
 from s2robot.experiments.jobs import EvalJob, RunJob, TrainJob
@@ -56,7 +56,7 @@ def has(monkeypatch: pytest.MonkeyPatch) -> Iterator[Has]:
     """Give the processor bfloat16 instructions or take them, and the faster precision."""
 
     def give(instructions: bool = True, faster: str = "bfloat16") -> None:
-        monkeypatch.setattr(precision, "ON_PROCESSORS", True)
+        monkeypatch.delenv("S2ROBOT_DTYPE", raising=False)
         monkeypatch.setattr(precision, "has_bfloat16", lambda: instructions)
         monkeypatch.setattr(precision, "faster_dtype", lambda *_: faster)
 
@@ -251,3 +251,21 @@ def test_a_variant_without_pixels_has_no_precision(tmp_path: Path, has: Has) -> 
     variant = Variant(VariantConfig(level="easy", encoder="blind", data_dir=tmp_path))
     assert variant.encoder is None
     assert variant.agreement is None
+
+
+@pytest.mark.parametrize(("value", "expected"), [("float32", False), ("", True)])
+def test_a_variable_of_the_environment_keeps_float32(
+    card: Path, has: Has, monkeypatch: pytest.MonkeyPatch, value: str, expected: bool
+) -> None:
+    has()
+    monkeypatch.setenv("S2ROBOT_DTYPE", value)
+    assert precision.is_faster_in_bfloat16(encoder(card), "eager") is expected
+
+
+def test_another_value_of_the_variable_is_refused(
+    card: Path, has: Has, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    has()
+    monkeypatch.setenv("S2ROBOT_DTYPE", "bf16")
+    with pytest.raises(S2RobotError, match="S2ROBOT_DTYPE is 'bf16'; allowed: float32"):
+        precision.is_faster_in_bfloat16(encoder(card), "eager")

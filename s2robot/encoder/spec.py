@@ -101,7 +101,8 @@ class EncoderChoice:
     )
     dtype: str = option(
         "float32",
-        "auto: bfloat16 on a GPU (not for readout published), else float32",
+        "auto: bfloat16 on a GPU, for policies also on CPUs that are faster with it (not for "
+        "readout published), else float32",
         DTYPES,
         user_default="auto",
     )

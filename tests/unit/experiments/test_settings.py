@@ -123,6 +123,7 @@ def test_settings_are_in_the_name_of_a_policy(demos: Path) -> None:
     assert len({same, *changed}) == 6
 
 
+@pytest.mark.render
 def test_pixels_and_arithmetic_are_in_the_name_of_a_policy(
     demos: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import threading
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from s2robot.backbones.checkpoints import fingerprint
 from s2robot.runtimes.base import (
     RuntimeFailedError,
     TokenModel,
@@ -77,6 +79,12 @@ class Request:
         return [torch.from_numpy(output) for output in results.values()]
 
 
+_graphs: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Request]] = WeakKeyDictionary()
+"""Graphs by the module that they were made of: its encoders share them, since making one takes
+seconds."""
+_making = threading.Lock()
+
+
 class OpenVinoRuntime(ProcessorRuntime):
     """OpenVINO in the precision of the spec."""
 
@@ -89,8 +97,24 @@ class OpenVinoRuntime(ProcessorRuntime):
         self.precision = _precision() if bf16 else "f32"
 
     def make(self, shape: tuple[int, int]) -> Request:
-        request = Request(compiled(converted(self.model, shape), self.bf16))
+        """Return the graph for tiles of ``shape``, which runtimes of one backbone share.
+
+        Raises:
+            RuntimeFailedError: the model cannot be taken over, or gives other numbers.
+        """
+        model = self.model
+        what = (model.pooling, model.layers, model.layers_merge, shape, self.bf16)
+        key = (*what, torch.get_num_threads(), fingerprint(model.backbone.state_dict()))
+        with _making:
+            known = _graphs.setdefault(model.backbone, {})
+            if key not in known:
+                known[key] = self._new(shape)
+            request = known[key]
         self.precision = request.compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
+        return request
+
+    def _new(self, shape: tuple[int, int]) -> Request:
+        request = Request(compiled(converted(self.model, shape), self.bf16))
         if not self.bf16:
             check_agreement(self.name, request, self.model, shape)
         return request

@@ -17,7 +17,8 @@ from s2robot.backbones import Backbone, get_card
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import S2RobotError
-from s2robot.runtimes import RuntimeFailedError, RuntimeMissingError, base, difference
+from s2robot.runtimes import RuntimeFailedError, RuntimeMissingError, TokenModel, base, difference
+from s2robot.runtimes import openvino as openvino_runtime
 
 Make = Callable[..., FrameEncoder]
 EXACT = ("openvino", "onnxruntime")
@@ -89,6 +90,31 @@ def test_runtimes_share_the_weights(make: Make) -> None:
     other = encoder.with_runtime("openvino")
     assert other.backbone is encoder.backbone
     assert (encoder.runtime.name, other.runtime.name) == ("eager", "openvino")
+
+
+def test_encoders_of_one_backbone_share_openvinos_graph_until_its_weights_change(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pytest.importorskip("openvino")
+    made: list[tuple[int, int]] = []
+    real = openvino_runtime.converted
+
+    def counting(model: TokenModel, shape: tuple[int, int]) -> Any:
+        made.append(shape)
+        return real(model, shape)
+
+    monkeypatch.setattr(openvino_runtime, "converted", counting)
+    encoder = make(runtime="openvino")
+    other = encoder.with_runtime("openvino")
+    assert len(made) == 1
+    frame = picture(1, 64, 64)
+    assert torch.equal(encoder(frame), other(frame))
+    for parameter in encoder.backbone.parameters():
+        parameter.data.mul_(0.9)  # which PyTorch does not count
+    changed = encoder.with_runtime("openvino")
+    assert len(made) == 2
+    expected = encoder.with_runtime("eager")(frame)
+    torch.testing.assert_close(changed(frame), expected, atol=1e-4, rtol=1e-4)
 
 
 def test_openvino_in_bfloat16_is_near(make: Make) -> None:

@@ -134,6 +134,19 @@ def descendants(pid: int) -> list[int]:
     return [*found, *(below for child in found for below in descendants(child))]
 
 
+def matrix_rate(size: int = 2048, repeats: int = 12) -> dict[str, Any]:
+    """Return the rate of float32 matrix products here, the most that encoding can reach."""
+    import torch
+
+    matrix, best_s = torch.ones(size, size), float("inf")
+    for _ in range(repeats):
+        begun = time.perf_counter()
+        matrix @ matrix
+        best_s = min(best_s, time.perf_counter() - begun)
+    rate = 2 * size**3 / best_s / 1e9
+    return {"size": size, "gflop_per_s": round(rate, 1), "threads": torch.get_num_threads()}
+
+
 def train(folder: Path, encoder: str, scales: str, level: str) -> Path:
     """Train a policy briefly; how well it picks does not matter to its speed."""
     settings = [f"level={level}", f"encoder={encoder}", f"scales={scales}", "demos.episodes=6"]
@@ -269,6 +282,7 @@ def main() -> None:
         small = train(Path(folder) / "small", *ENCODERS["small"], "easy")
         settings = ("n", "num_envs", "repeats")
         cases: dict[str, Callable[[], dict[str, Any]]] = {
+            "matrix products": matrix_rate,
             "speed": lambda: compare(large, options.before, options),
             "lost workers": lambda: disturb(large, options),
             "many episodes": lambda: many_episodes(small, options.episodes),

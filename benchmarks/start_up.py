@@ -4,7 +4,8 @@ Every command's `--help`, the overview, `import s2robot`, the lists of `s2robot 
 `s2robot doctor`, and wrong words, each in a process of its own: seconds on the clock, seconds of
 the processor, and peak of the resident memory. With `--before CHECKOUT` every command is run with
 that build and with this one in turn, round by round. A command that ends with another status than
-it should is an error. Nothing is downloaded.
+it should is an error. Nothing is downloaded. Memory below some 23 MiB cannot be told apart: a child
+counts the memory of the measuring process until it begins.
 
     python benchmarks/start_up.py --before CHECKOUT
 """

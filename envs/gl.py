@@ -24,6 +24,7 @@ from pathlib import Path
 from typing import Any
 
 from s2robot.errors import S2RobotError, unknown
+from s2robot.utils.workers import is_silent
 
 _LIBRARIES = {"egl": "EGL", "osmesa": "OSMesa"}
 _OTHER_BACKENDS = ("glfw", "disable")
@@ -217,7 +218,7 @@ def _warn_of_software() -> None:
     """Warn, in one of sibling processes, where a GPU is there and software draws."""
     first = multiprocessing.parent_process() is None
     first = first or multiprocessing.current_process().name.endswith("-1")
-    if first and gpu_for_drawing() and describe_context()["software"]:
+    if first and not is_silent() and gpu_for_drawing() and describe_context()["software"]:
         warnings.warn(
             f"pictures are drawn in software although this machine has a GPU. {GPU_FIX}",
             UserWarning,

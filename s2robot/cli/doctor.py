@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import math
-import os
 import shutil
 import subprocess
 import sys
@@ -21,6 +20,7 @@ from s2robot.cli.settings.flags import CommandParser
 from s2robot.errors import S2RobotError, install_command
 from s2robot.utils.console import OUTPUT
 from s2robot.utils.provenance import git_commit, optional_versions, processor, versions
+from s2robot.utils.workers import usable_cores
 
 _MARKS = {"ok": Text("ok", "green"), "note": Text("note", "yellow"), "missing": Text("no", "red")}
 
@@ -109,7 +109,7 @@ def check_device() -> list[Finding]:
     if gpu:
         return [Finding("GPU", "ok", gpu)]
     fix = "encoders run in float32 on the CPU; use a CUDA GPU for large encoders"
-    return [Finding("GPU", "note", f"none; {processor()}, {_cores()} cores", fix)]
+    return [Finding("GPU", "note", f"none; {processor()}, {usable_cores()} cores", fix)]
 
 
 def _has_driver() -> bool:
@@ -125,12 +125,6 @@ def _gpu() -> str:
         said = found.stderr.strip().splitlines()
         raise S2RobotError(said[-1] if said else "PyTorch cannot be imported")
     return found.stdout.strip()
-
-
-def _cores() -> int:
-    """Return the number of cores that this process may use."""
-    allowed = getattr(os, "sched_getaffinity", None)
-    return len(allowed(0)) if allowed else os.cpu_count() or 1
 
 
 def check_runtimes() -> list[Finding]:

@@ -143,23 +143,23 @@ class Worker:
             S2RobotError: one process after another died or hung.
             Exception: what the environments raised.
         """
-        for _ in range(MAX_RESTARTS):
+        restarts = 0
+        while True:
             try:
                 return self._answer(group)
             except WorkerLostError as loss:
+                if restarts == MAX_RESTARTS:
+                    self.end()
+                    raise S2RobotError(
+                        f"{loss}, {MAX_RESTARTS + 1} times in the same step. Run again with "
+                        "rollout.workers=0, fewer workers, or another MUJOCO_GL (egl, osmesa); "
+                        "finished episodes are kept"
+                    ) from None
                 MESSAGES.print(
                     f"note: {loss}; another one takes over its environments where they are"
                 )
-                self._replace()
-        try:
-            return self._answer(group)
-        except WorkerLostError as loss:
-            self.end()
-            raise S2RobotError(
-                f"{loss}, {MAX_RESTARTS + 1} times in the same step. Run again with "
-                "rollout.workers=0, fewer workers, or another MUJOCO_GL (egl, osmesa); finished "
-                "episodes are kept"
-            ) from None
+            restarts += 1
+            self._replace()
 
     def end(self) -> None:
         """End the process."""
@@ -170,7 +170,7 @@ class Worker:
     def _start(self) -> None:
         setup = self._setup
         memory = [] if setup.memory is None else [setup.memory]
-        self._process, self._pipe = start_worker(__name__, setup.threads, memory)
+        self._process, self._pipe = start_worker(__name__, setup.first == 0, setup.threads, memory)
         self._is_new = True
         self._send(setup)
 

@@ -60,7 +60,11 @@ class VectorEnv(ABC):
 
     @abstractmethod
     def wait(self, group: int = 0) -> VectorStep:
-        """Return the result of what a group began last."""
+        """Return the result of what a group began last.
+
+        Raises:
+            RuntimeError: in one process, nothing was begun.
+        """
 
     @abstractmethod
     def close(self) -> None:

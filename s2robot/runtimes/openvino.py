@@ -79,9 +79,10 @@ class Request:
         return [torch.from_numpy(output) for output in results.values()]
 
 
-_graphs: WeakKeyDictionary[nn.Module, dict[tuple[Any, ...], Request]] = WeakKeyDictionary()
-"""Graphs by the module that they were made of: its encoders share them, since making one takes
-seconds."""
+_Graphs = tuple[tuple[Any, ...], dict[tuple[Any, ...], Request]]
+_graphs: WeakKeyDictionary[nn.Module, _Graphs] = WeakKeyDictionary()
+"""State of a backbone's weights and the graphs made of it: its encoders share them, since making
+one takes seconds. Those of an earlier state are dropped."""
 _making = threading.Lock()
 
 
@@ -104,9 +105,12 @@ class OpenVinoRuntime(ProcessorRuntime):
         """
         model = self.model
         what = (model.pooling, model.layers, model.layers_merge, shape, self.bf16)
-        key = (*what, torch.get_num_threads(), fingerprint(model.backbone.state_dict()))
+        key, state = (*what, torch.get_num_threads()), fingerprint(model.backbone.state_dict())
         with _making:
-            known = _graphs.setdefault(model.backbone, {})
+            seen, known = _graphs.get(model.backbone, (state, {}))
+            if seen != state:
+                known = {}
+            _graphs[model.backbone] = state, known
             if key not in known:
                 known[key] = self._new(shape)
             request = known[key]

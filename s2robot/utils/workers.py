@@ -33,7 +33,13 @@ _PROGRAM = (
     "import importlib, json, sys; module, *given, sys.path[:] = json.loads(sys.argv[1]); "
     "importlib.import_module(module).serve(*given)"
 )
+_SILENT = "S2ROBOT_SILENT_WORKER"  # in the environment of workers
 _END_S = 5.0  # to finish a task, after which a worker is killed
+
+
+def is_silent() -> bool:
+    """Return whether this is a worker whose warnings of the machine another one gives."""
+    return bool(os.environ.get(_SILENT))
 
 
 def usable_cores() -> int:
@@ -147,7 +153,7 @@ def sendable(error: Exception) -> Exception:
 
 # ------------------------------------------------------------------ in the parent
 def start_worker(
-    module: str, threads: int, memory: Sequence[int] = ()
+    module: str, warns: bool, threads: int, memory: Sequence[int] = ()
 ) -> tuple[subprocess.Popen, Connection]:
     """Start a process that runs ``serve(connection, parent)`` of a module.
 
@@ -156,6 +162,7 @@ def start_worker(
 
     Args:
         module: its dotted name.
+        warns: whether it warns of the machine; one of several does (``is_silent``).
         threads: of its renderer and of its numerical libraries.
         memory: further file descriptors that it inherits.
 
@@ -167,7 +174,11 @@ def start_worker(
     process = subprocess.Popen(
         [sys.executable, "-c", _PROGRAM, json.dumps(arguments)],
         pass_fds=[theirs.fileno(), *memory],
-        env={"LP_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads), **os.environ},
+        env={
+            **{"LP_NUM_THREADS": str(threads), "OMP_NUM_THREADS": str(threads)},
+            **os.environ,
+            _SILENT: "" if warns else "1",
+        },
         stdin=subprocess.DEVNULL,
         start_new_session=True,
     )
@@ -205,6 +216,7 @@ class _Crew:
         self._results: dict[int, Any] = {}
         self._threads = max(1, usable_cores() // workers)
         self._workers: list[_Worker] = []
+        self._hired = False
         for _ in range(workers):
             self._hire()
 
@@ -234,7 +246,9 @@ class _Crew:
 
     def _hire(self) -> None:
         """Start a worker and give it a task."""
-        process, pipe = start_worker("s2robot.utils.workers", self._threads)
+        module, first = "s2robot.utils.workers", not self._hired
+        self._hired = True
+        process, pipe = start_worker(module, first, self._threads)
         worker = _Worker(process, pipe)
         self._workers.append(worker)
         with contextlib.suppress(OSError):  # it is dead, which `_listen` will see

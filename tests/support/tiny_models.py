@@ -9,10 +9,26 @@ import torch
 from safetensors.torch import save_file
 
 from s2robot.backbones.architectures import vit_architecture
+from s2robot.experiments.config import CameraChoice, DemosChoice, VariantConfig
 from s2robot.utils.io import sha256_file, write_json
 
 SHAPE = (32, 8, 24, 2, 2)
 """(image size, patch size, width, depth, heads)"""
+
+
+def tiny_variant(card: Path, data_dir: Path) -> VariantConfig:
+    """Settings of a variant that takes seconds: two demonstrations, frames of 32 px, scale (1)."""
+    return VariantConfig(
+        level="easy",
+        encoder=f"file:{card}",
+        scales=(1.0,),
+        readout="mean",
+        camera=CameraChoice(size=32),
+        demos=DemosChoice(episodes=2),
+        device="cpu",
+        runtime="eager",
+        data_dir=data_dir,
+    )
 
 
 def write_tiny_model(folder: Path, stem: str = "tiny", **changes: Any) -> Path:

@@ -100,6 +100,14 @@ def test_software_beside_a_gpu_is_told_with_the_remedy(gpu, software, monkeypatc
     )
 
 
+def test_a_silent_worker_does_not_repeat_the_warning(monkeypatch, recwarn):
+    monkeypatch.setattr(gl, "gpu_for_drawing", lambda: True)
+    monkeypatch.setattr(gl, "describe_context", lambda: {"software": True})
+    monkeypatch.setattr(gl, "is_silent", lambda: True)
+    gl._warn_of_software()
+    assert not recwarn.list
+
+
 def test_hidden_gpus_are_no_gpus_for_drawing(monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
     monkeypatch.setattr(gl.Path, "glob", lambda *_: pytest.fail("looked"))

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 from support.small_encoders import picture
-from support.tiny_models import write_tiny_model
+from support.tiny_models import tiny_variant, write_tiny_model
 
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import EncoderSpec
@@ -20,7 +20,7 @@ from s2robot.evaluation.evaluate import EvalConfig
 from s2robot.experiments import int8_rollouts, precision
 from s2robot.experiments.jobs import EvalJob, TrainJob
 from s2robot.experiments.pipeline import evaluate_policy, train_run
-from s2robot.experiments.variant import CameraChoice, DemosChoice, Variant, VariantConfig
+from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import read_header
 from s2robot.policies.config import PolicyConfig
 from s2robot.runtimes import live_check
@@ -36,17 +36,7 @@ INT8 = "openvino-int8"
 def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, np.ndarray]:
     """A policy on a tiny encoder, and its demonstrations' frames."""
     folder = tmp_path_factory.mktemp("trained")
-    variant = VariantConfig(
-        level="easy",
-        encoder=f"file:{write_tiny_model(folder)}",
-        scales=(1.0,),
-        readout="mean",
-        camera=CameraChoice(size=32),
-        demos=DemosChoice(episodes=2),
-        device="cpu",
-        runtime="eager",
-        data_dir=folder / "data",
-    )
+    variant = tiny_variant(write_tiny_model(folder), folder / "data")
     policy, train = PolicyConfig(hidden=(8,)), TrainConfig(epochs=1)
     job = TrainJob(variant, policy, train, search=None, runs_dir=folder / "runs")
     inputs = Variant(variant)

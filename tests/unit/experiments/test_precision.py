@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from support.tiny_models import write_tiny_model
+from support.tiny_models import tiny_variant, write_tiny_model
 
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.errors import PrecisionWarning, S2RobotError
@@ -19,7 +19,7 @@ from s2robot.evaluation.evaluate import EvalConfig
 from s2robot.experiments import precision
 from s2robot.experiments.jobs import EvalJob, RunJob, TrainJob
 from s2robot.experiments.pipeline import evaluate_policy, execute_run
-from s2robot.experiments.variant import CameraChoice, DemosChoice, Variant, VariantConfig
+from s2robot.experiments.variant import Variant, VariantConfig
 from s2robot.policies.checkpoint import read_header
 from s2robot.policies.config import PolicyConfig
 from s2robot.runtimes.precision import has_bfloat16
@@ -165,17 +165,7 @@ def test_a_comparison_is_made_once_for_the_same_frames(
 
 @pytest.fixture
 def job(card: Path, tmp_path: Path) -> RunJob:
-    variant = VariantConfig(
-        level="easy",
-        encoder=f"file:{card}",
-        scales=(1.0,),
-        readout="mean",
-        camera=CameraChoice(size=32),
-        demos=DemosChoice(episodes=2),
-        device="cpu",
-        runtime="eager",
-        data_dir=tmp_path / "data",
-    )
+    variant = tiny_variant(card, tmp_path / "data")
     policy, train = PolicyConfig(hidden=(8,)), TrainConfig(epochs=1)
     training = TrainJob(variant, policy, train, search=None, runs_dir=tmp_path / "runs")
     return RunJob(training, n=2, rollout=EvalConfig(num_envs=2, horizon=2, videos=0))

@@ -113,6 +113,8 @@ def test_encoders_of_one_backbone_share_openvinos_graph_until_its_weights_change
         parameter.data.mul_(0.9)  # which PyTorch does not count
     changed = encoder.with_runtime("openvino")
     assert len(made) == 2
+    _, kept = openvino_runtime._graphs[encoder.backbone]
+    assert len(kept) == 1  # and not the one of the earlier weights
     expected = encoder.with_runtime("eager")(frame)
     torch.testing.assert_close(changed(frame), expected, atol=1e-4, rtol=1e-4)
 

@@ -14,7 +14,7 @@ import pytest
 
 from s2robot.errors import S2RobotError
 from s2robot.utils import workers
-from s2robot.utils.workers import in_order, worthwhile_workers
+from s2robot.utils.workers import in_order, is_silent, worthwhile_workers
 
 
 def sleeper(unit_s: float) -> Callable[[int], tuple[int, int]]:
@@ -25,6 +25,16 @@ def sleeper(unit_s: float) -> Callable[[int], tuple[int, int]]:
         return number, os.getpid()
 
     return sleep
+
+
+def speaker(unit_s: float) -> Callable[[int], bool]:
+    """Return a function that returns, after a while, whether its process is a silent one."""
+
+    def speak(_: int) -> bool:
+        time.sleep(unit_s)  # so that each worker gets a task
+        return is_silent()
+
+    return speak
 
 
 def refuser(where: str) -> Callable[[int], int]:
@@ -53,6 +63,12 @@ def victim(folder: str, how: str) -> Callable[[int], int]:
         return 10 * number
 
     return work
+
+
+@pytest.mark.process
+def test_one_of_several_workers_warns_of_the_machine() -> None:
+    assert not is_silent()
+    assert list(in_order(speaker, [0.3], [0, 1, 2], workers=3)) == [False, True, True]
 
 
 def test_without_workers_everything_is_done_here_and_only_when_it_is_asked_for() -> None:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from typing import Any
-from weakref import WeakKeyDictionary
+from weakref import WeakValueDictionary
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from s2robot.backbones.checkpoints import fingerprint
 from s2robot.runtimes.base import (
     RuntimeFailedError,
     TokenModel,
@@ -79,10 +79,11 @@ class Request:
         return [torch.from_numpy(output) for output in results.values()]
 
 
-_Graphs = tuple[tuple[Any, ...], dict[tuple[Any, ...], Request]]
-_graphs: WeakKeyDictionary[nn.Module, _Graphs] = WeakKeyDictionary()
-"""State of a backbone's weights and the graphs made of it: its encoders share them, since making
-one takes seconds. Those of an earlier state are dropped."""
+_graphs: WeakValueDictionary[tuple[Any, ...], Request] = WeakValueDictionary()
+"""Graphs in use, by all that decides their output: encoders of equal weights share them, since
+making one takes seconds."""
+_latest: deque[Request] = deque(maxlen=2)
+"""The last graphs made, which stay for the next run of a sweep when nobody holds them."""
 _making = threading.Lock()
 
 
@@ -98,22 +99,23 @@ class OpenVinoRuntime(ProcessorRuntime):
         self.precision = _precision() if bf16 else "f32"
 
     def make(self, shape: tuple[int, int]) -> Request:
-        """Return the graph for tiles of ``shape``, which runtimes of one backbone share.
+        """Return the graph for tiles of ``shape``, which runtimes of equal weights share.
 
         Raises:
             RuntimeFailedError: the model cannot be taken over, or gives other numbers.
         """
         model = self.model
         what = (model.pooling, model.layers, model.layers_merge, shape, self.bf16)
-        key, state = (*what, torch.get_num_threads()), fingerprint(model.backbone.state_dict())
+        pixels = (
+            *model.get_buffer("mean").flatten().tolist(),
+            *model.get_buffer("std").flatten().tolist(),
+        )
+        key = (model.backbone.weights_digest, pixels, *what, torch.get_num_threads())
         with _making:
-            seen, known = _graphs.get(model.backbone, (state, {}))
-            if seen != state:
-                known = {}
-            _graphs[model.backbone] = state, known
-            if key not in known:
-                known[key] = self._new(shape)
-            request = known[key]
+            request = _graphs.get(key)
+            if request is None:
+                request = _graphs[key] = self._new(shape)
+                _latest.append(request)
         self.precision = request.compiled.get_property("INFERENCE_PRECISION_HINT").to_string()
         return request
 

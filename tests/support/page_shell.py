@@ -30,7 +30,12 @@ OTHERS_TOPICS = {"/image_raw", "/diagnostics", "/joint_states"}
 """Of cameras, robots and ROS itself."""
 OTHERS_PARAMETERS = {"use_sim_time"}
 TRANSITIONS = {"configure", "activate", "deactivate", "cleanup", "shutdown"}
-FOREIGN_VARIABLES = {"CMAKE_POLICY_VERSION_MINIMUM", "OMP_WAIT_POLICY", "RMW_IMPLEMENTATION"}
+FOREIGN_VARIABLES = {
+    "CMAKE_POLICY_VERSION_MINIMUM",
+    "OMP_NUM_THREADS",
+    "OMP_WAIT_POLICY",
+    "RMW_IMPLEMENTATION",
+}
 CHECKOUT = "path/to/s2robot"
 
 

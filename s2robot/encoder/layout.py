@@ -56,7 +56,7 @@ class EmbeddingLayout:
             )
             for s in spec.scales
         }
-        merged = len(spec.scales) if spec.merge == "concat" else 1
+        merged = spec.copies * (len(spec.scales) if spec.merge == "concat" else 1)
         self.output_shape = readouts.embedding_shape(self.pooling, self.target, width, merged)
 
     def _tilings(self) -> tuple[tuple[int, int], ...]:
@@ -166,7 +166,8 @@ class EmbeddingLayout:
             )
         ordered = [features[scale] for scale in self.scales]
         spec = self.spec
-        return readouts.join(self.pooling, ordered, self.target, spec.merge, spec.scale_weights)
+        how = (spec.merge, spec.scale_weights, spec.copies)
+        return readouts.join(self.pooling, ordered, self.target, *how)
 
 
 def _times(tiling: tuple[int, int], side: int) -> tuple[int, int]:

@@ -68,7 +68,7 @@ def embedding_shape(
         pooling: as ``pooling_of`` returns it.
         target: (rows, columns) of the embedding's grid.
         dim: channels of one scale.
-        scales: number of scales that are concatenated.
+        scales: number of scales that are concatenated, times their copies.
     """
     return (*target, dim * scales) if pooling == "grid" else (dim * scales,)
 
@@ -120,6 +120,7 @@ def join(
     target: tuple[int, int],
     merge: str = "concat",
     weights: Sequence[float] = (),
+    copies: int = 1,
 ) -> Tensor:
     """Merge the features of all scales to embeddings; grids are resized to the target first.
 
@@ -129,15 +130,18 @@ def join(
         target: (rows, columns) of the embedding's grid.
         merge: "concat" (on channels), "sum" or "mean".
         weights: factor of each scale; empty for 1.
+        copies: how often the merged channels are repeated.
 
     Returns:
-        ``(B, D)``; of grids the flattened ``(gh, gw, C)``, with C · scales channels for "concat".
+        ``(B, D)``; of grids the flattened ``(gh, gw, C)``, with C · scales channels for "concat",
+        times ``copies``.
     """
     if pooling == "grid":
         features = [resize_grid(feature, target) for feature in features]
     if weights:
         features = [feature * weight for feature, weight in zip(features, weights, strict=True)]
     if merge == "concat":
-        return torch.cat(list(features), dim=-1).flatten(1)
+        return torch.cat(list(features) * copies, dim=-1).flatten(1)
     stacked = torch.stack(list(features))
-    return (stacked.sum(dim=0) if merge == "sum" else stacked.mean(dim=0)).flatten(1)
+    merged = stacked.sum(dim=0) if merge == "sum" else stacked.mean(dim=0)
+    return torch.cat([merged] * copies, dim=-1).flatten(1)

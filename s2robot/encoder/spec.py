@@ -72,6 +72,10 @@ def scale_set(scales: Any) -> tuple[Any, ...]:
         ) from None
 
 
+MOST_COPIES = 16
+"""Largest number of copies of an embedding's channels."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class EncoderChoice:
     """The options of an encoder, in one place.
@@ -140,6 +144,14 @@ class EncoderChoice:
         item=float,
         example=(1, 0.5),
     )
+    copies: int = option(
+        1,
+        "how often an embedding holds its channels: as wide as more scales, as a control",
+        item=int,
+        example=2,
+    )
+    """At ``scales=(1,)``, 2 copies have the width of ``scales=(1, 2)`` and nothing else of it, so
+    a policy's gain from more channels can be told from one by another scale."""
 
     def keywords(self) -> EncoderOptions:
         """Return the options besides scales and readout, for ``FrameEncoder.from_name``."""
@@ -162,6 +174,7 @@ class EncoderOptions(TypedDict, total=False):
     tilings: Sequence[tuple[int, int]]
     merge: str
     scale_weights: Sequence[float]
+    copies: int
 
 
 ENCODER_OPTIONS = options_of(EncoderChoice)
@@ -267,6 +280,11 @@ class EncoderSpec(EncoderChoice):
             raise ValueError(
                 f"scale_weights {weights} must be one number from 0 for each of the scales "
                 f"{self.scales}, not all 0, or empty"
+            )
+        if not isinstance(self.copies, int) or not 1 <= self.copies <= MOST_COPIES:
+            raise ValueError(
+                f"copies is {self.copies!r}; allowed: a whole number from 1 to {MOST_COPIES}, the "
+                "number of times that an embedding holds its channels"
             )
 
     def to_dict(self) -> dict[str, Any]:

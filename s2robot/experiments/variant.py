@@ -186,6 +186,8 @@ class Variant:
             words.append(f"{self.config.merge} of scales")
         if self.config.scale_weights:
             words.append(f"weights {','.join(f'{w:g}' for w in self.config.scale_weights)}")
+        if self.config.copies != 1:
+            words.append(f"{self.config.copies} copies")
         return " ".join(words)
 
 

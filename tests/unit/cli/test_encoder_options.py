@@ -34,6 +34,7 @@ EXAMPLES = {
     "layers": ("[5,11]", (5, 11)),
     "tilings": ("[[1,1],[2,3]]", ((1, 1), (2, 3))),
     "scale_weights": ("[1,0.5]", (1.0, 0.5)),
+    "copies": ("2", 2),
 }
 """Words of the command line and their value, for options without choices."""
 

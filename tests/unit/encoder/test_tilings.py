@@ -247,9 +247,24 @@ def test_merge_and_weights(readout: str, merge: str, weights: tuple[float, ...])
     assert torch.equal(parts[2], encoder_of(**settings).encode_scales(frames)[2])
 
 
+@pytest.mark.parametrize("readout", ["mean", "spatial_softmax"])
+@pytest.mark.parametrize("merge", ["concat", "mean"])
+def test_copies_repeat_the_merged_channels(readout: str, merge: str) -> None:
+    frames = picture(2, 50, 50)
+    encoder = encoder_of(readout=readout, merge=merge)
+    plain = encoder(frames).unflatten(1, encoder.output_shape)
+    doubled = encoder_of(readout=readout, merge=merge, copies=2)
+    assert doubled.output_shape == (*encoder.output_shape[:-1], 2 * encoder.output_shape[-1])
+    found = doubled(frames).unflatten(1, doubled.output_shape)
+    assert torch.equal(found, torch.cat([plain, plain], dim=-1))
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
+        ({"copies": 0}, "copies is 0; allowed: a whole number from 1 to 16"),
+        ({"copies": 17}, "copies is 17; allowed"),
+        ({"copies": 1.5}, "copies is 1.5; allowed"),
         ({"tilings": ((1, 1),)}, r"one pair .* for each of the scales \(1, 2\)"),
         ({"tilings": ((1, 1), (2, 0))}, "whole numbers from 1"),
         ({"tilings": ((1, 1), (2, 2.5))}, "whole numbers from 1"),

@@ -179,16 +179,21 @@ class Variant:
             words.append(f"layers {','.join(str(layer) for layer in self.config.layers)}")
         if self.config.resize_output_to_idx:
             words.append(f"grid of scale {self.config.resize_output_to_idx}")
-        if self.config.tilings:
-            tilings = ",".join(f"{rows}x{columns}" for rows, columns in self.config.tilings)
+        return " ".join([*words, *self._merging()])
+
+    def _merging(self) -> list[str]:
+        """Return words on how tiles and scales are put together, where that is not the default."""
+        config, words = self.config, []
+        if config.tilings:
+            tilings = ",".join(f"{rows}x{columns}" for rows, columns in config.tilings)
             words.append(f"tiles {tilings}")
-        if self.config.merge != "concat":
-            words.append(f"{self.config.merge} of scales")
-        if self.config.scale_weights:
-            words.append(f"weights {','.join(f'{w:g}' for w in self.config.scale_weights)}")
-        if self.config.copies != 1:
-            words.append(f"{self.config.copies} copies")
-        return " ".join(words)
+        if config.merge != "concat":
+            words.append(f"{config.merge} of scales")
+        if config.scale_weights:
+            words.append(f"weights {','.join(f'{w:g}' for w in config.scale_weights)}")
+        if config.copies != 1:
+            words.append(f"{config.copies} copies")
+        return words
 
 
 def _opened(path: Path) -> Demonstrations:

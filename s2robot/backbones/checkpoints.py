@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from s2robot.backbones.architectures import BuildsModel
+from s2robot.backbones.from_packages.onnx_tensors import is_onnx, read_onnx
 from s2robot.backbones.state_dicts import StateDict, shorten
 from s2robot.errors import CorruptFileError, MismatchError
 from s2robot.utils.io import digest_of
@@ -23,7 +24,7 @@ _WHOLE = (torch.int64, torch.int32, torch.int16, torch.uint8)
 
 
 def read_weights_file(path: str | Path) -> Any:
-    """Return the content of a ``.safetensors`` file, or of a PyTorch file without code.
+    """Return the content of a ``.safetensors`` or ONNX file, or of a PyTorch file without code.
 
     A PyTorch file may hold tensors and plain containers only. Tensors are mapped from the file
     where its format allows, so that they take memory only when they are used.
@@ -37,6 +38,8 @@ def read_weights_file(path: str | Path) -> Any:
         raise FileNotFoundError(f"no weights at {target}")
     if is_safetensors(target):
         return read_safetensors(target)
+    if is_onnx(target):
+        return read_onnx(target)
     try:
         return torch.load(target, map_location="cpu", weights_only=True, mmap=_is_zip(target))
     except pickle.UnpicklingError as error:

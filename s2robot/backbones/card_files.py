@@ -6,14 +6,16 @@ as well, and ``s2robot pretrain`` still writes it, so that its cards keep their 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from functools import partial
 from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from s2robot.backbones.architectures import VIT, VIT_OPTIONS, vit_architecture
+from s2robot.backbones.architectures import VIT, VIT_OPTIONS, BuildsModel, vit_architecture
 from s2robot.backbones.card import BackboneCard, Layout, License, Preprocessing, vit_card
-from s2robot.errors import CorruptFileError
+from s2robot.backbones.state_dicts import POSITION_RULES, fit_positions
+from s2robot.errors import CorruptFileError, unknown
 from s2robot.utils.io import read_json, sha256_file
 from s2robot.utils.records import damaged, record_of
 
@@ -58,6 +60,7 @@ class _LayoutEntries:
     key: str | int = ""
     prefix: str = ""
     dropped: list[str] = field(default_factory=list)
+    positions: str = ""
 
 
 @dataclass(frozen=True)
@@ -104,20 +107,24 @@ def _card(content: dict[str, Any], name: str, origin: str) -> BackboneCard:
     pixels = _preprocessing(content["preprocessing"])
     fields: dict[str, Any] = {
         "license": License(content.get("license", content.get("licence", "not given"))),
-        "layout": _layout(content.get("layout") or {}),
         "family": content.get("family") or content.get("name") or "",
         "citation": content.get("citation", ""),
     }
+    layout = content.get("layout") or {}
     if kind != VIT:
+        if "positions" in layout:  # a rule fits them once, so the model has to have the grid
+            architecture.setdefault("img_size", pixels.image_size)
         from s2robot.backbones.introspection import introspected_card
 
-        return introspected_card(name, kind, pixels, origin, options=architecture, **fields)
+        card = introspected_card(name, kind, pixels, origin, options=architecture, **fields)
+        return replace(card, layout=_layout(layout, card.architecture))
     sizes = [architecture.pop(key) for key in _SIZES]
     _check_sizes(dict(zip(_SIZES, sizes, strict=True)))
     unknown_options = sorted(set(architecture) - set(VIT_OPTIONS))
     if unknown_options:
         raise ValueError(f"unknown settings {unknown_options}; allowed are {VIT_OPTIONS}")
-    return vit_card(name, vit_architecture(*sizes, **architecture), pixels, origin, **fields)
+    vit = vit_architecture(*sizes, **architecture)
+    return vit_card(name, vit, pixels, origin, layout=_layout(layout, vit), **fields)
 
 
 def _check_sizes(sizes: dict[str, Any]) -> None:
@@ -140,12 +147,20 @@ def _preprocessing(content: dict[str, Any]) -> Preprocessing:
     )
 
 
-def _layout(content: dict[str, Any]) -> Layout:
-    allowed = {"key", "prefix", "dropped"}
+def _layout(content: dict[str, Any], architecture: BuildsModel) -> Layout:
+    allowed = {"key", "prefix", "dropped", "positions"}
     if not set(content) <= allowed:
         raise ValueError(f"layout has {sorted(content)}; allowed are {sorted(allowed)}")
+    rule = content.get("positions", "")
+    if "positions" in content and rule not in POSITION_RULES:
+        raise unknown("layout.positions", rule, POSITION_RULES)
     keys = (content["key"],) if "key" in content else ()
-    return Layout(keys, content.get("prefix", ""), tuple(content.get("dropped", ())))
+    return Layout(
+        keys,
+        content.get("prefix", ""),
+        tuple(content.get("dropped", ())),
+        convert=partial(fit_positions, architecture=architecture, rule=rule),
+    )
 
 
 def weights_path(path: str | Path) -> Path:

@@ -22,6 +22,7 @@ from s2robot.backbones.state_dicts import dinov2_layout
 from s2robot.backbones.weight_sources import Source
 
 DINOV3_LICENSE = License("DINOv3")
+FAIR_LICENSE = License("FAIR-NC", non_commercial=True)
 NVIDIA_LICENSE = License("NVIDIA Open Model")
 
 # The README's rule for a frame whose sides are not multiples of the patch.
@@ -49,6 +50,7 @@ def general_cards() -> list[BackboneCard]:
         *_mae_cards(),
         *_dinov2_cards(),
         *_dinov3_cards(),
+        *_eupe_cards(),
         *_clip_cards(),
         *_siglip2_cards(),
         *_pe_spatial_cards(),
@@ -158,6 +160,24 @@ def _dinov3_cards() -> list[BackboneCard]:
     ]
 
 
+def _eupe_cards() -> list[BackboneCard]:
+    return [
+        _timm_card(
+            f"eupe-{key}16",
+            f"vit_{size}_patch16_dinov3_qkvb.eupe_lvd1689m",
+            Preprocessing(256, fit="both", interpolation="bilinear"),
+            (16, 5, VIT_SIZES[key][0]),
+            published="cls",
+            license=FAIR_LICENSE,
+            family="eupe",
+            citation="EUPE, arXiv:2603.22387",
+            note="Class token, as the published model returns; timm's own default is the mean. "
+            "From the file that timm converted; not compared with the authors' own package.",
+        )
+        for key, size in (("vitt", "tiny"), ("vits", "small"), ("vitb", "base"))
+    ]
+
+
 def _clip_cards() -> list[BackboneCard]:
     pixels = Preprocessing(224, CLIP_MEAN, CLIP_STD, resampler="pil")
     common: dict[str, Any] = {
@@ -249,6 +269,7 @@ def _radio_cards() -> list[BackboneCard]:
         ("v3-vitb16", "base_patch16_radio_v3", 768, 8),
         ("v3-vitl16", "large_patch16_radio_v3", 1024, 8),
         ("v4-so400m16", "so400m_patch16_radio_v4", 1152, 10),
+        ("v4-vith16", "huge_patch16_radio_v4", 1280, 10),
     )
     return [
         _timm_card(

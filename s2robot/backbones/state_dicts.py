@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Mapping
 from functools import partial
@@ -13,6 +14,8 @@ from s2robot.errors import CorruptFileError, MismatchError
 
 if TYPE_CHECKING:
     from torch import Tensor
+
+    from s2robot.backbones.architectures import BuildsModel
 
 StateDict = Mapping[str, "Tensor"]
 
@@ -175,11 +178,84 @@ def resample_dinov2(state: dict[str, Tensor], side: int) -> dict[str, Tensor]:
     return resampled
 
 
+POSITION_RULES = ("dinov2", "mae", "timm")
+"""Whose arithmetic brings positions to another grid."""
+
+
+def fit_positions(
+    state: dict[str, Tensor], architecture: BuildsModel, rule: str = ""
+) -> dict[str, Tensor]:
+    """Bring the position embedding of a user's file to the grid of the user's architecture.
+
+    The same weights give other tokens by each rule, so a family keeps its own. "dinov2": see
+    ``resample_dinov2``; Meta's names of the registers are known, too. "mae": bicubic to the size,
+    without antialiasing. "timm": bicubic to the size, antialiased. Positions of the same grid stay
+    as they are, and so does what none of these rules describes.
+
+    Args:
+        state: tensors under timm's names, registers perhaps under Meta's.
+        architecture: of the model that they are for.
+        rule: one of ``POSITION_RULES``; empty: "dinov2" for layer scales with patches of 14 px,
+            else "timm".
+    """
+    if "pos_embed" not in state:
+        return state
+    model: Any = architecture.build_empty()
+    wanted, grid = model.state_dict().get("pos_embed"), _grid_of(model)
+    if wanted is None or grid is None or wanted.ndim != 3:
+        return state
+    tokens = wanted.shape[1]
+    if (rule or _family_rule(state)) == "dinov2":
+        named = {_rename(k, _META_DINOV2): v for k, v in state.items() if k != "mask_token"}
+        return _fit_dinov2(named, tokens, grid)
+    prefix = tokens - grid * grid
+    if state["pos_embed"].shape[1] == tokens or not _is_grid(state["pos_embed"], prefix):
+        return state
+    return {**state, "pos_embed": _resized(state["pos_embed"], prefix, grid, rule != "mae")}
+
+
+def _fit_dinov2(state: dict[str, Tensor], tokens: int, side: int) -> dict[str, Tensor]:
+    positions = state["pos_embed"]
+    if positions.shape[1] == tokens:
+        return state
+    if "reg_token" in state and _is_grid(positions, 0):  # timm's file: no position of the class
+        return {**state, "pos_embed": _resized(positions, 0, side, True)}
+    return resample_dinov2(state, side) if _is_grid(positions, 1) else state
+
+
+def _is_grid(positions: Tensor, prefix: int) -> bool:
+    count = positions.shape[1] - prefix
+    return count > 0 and math.isqrt(count) ** 2 == count
+
+
+def _family_rule(state: Mapping[str, Tensor]) -> str:
+    patches = state.get("patch_embed.proj.weight")
+    scaled = "blocks.0.ls1.gamma" in state
+    return "dinov2" if scaled and patches is not None and patches.shape[-1] == 14 else "timm"
+
+
+def _grid_of(model: Any) -> int | None:
+    """Return the side of a square grid of patches, None where there is none."""
+    rows, columns = getattr(getattr(model, "patch_embed", None), "grid_size", None) or (0, 1)
+    return rows if rows == columns else None
+
+
+def _resized(positions: Tensor, prefix: int, side: int, antialias: bool) -> Tensor:
+    from timm.layers.pos_embed import resample_abs_pos_embed
+
+    return resample_abs_pos_embed(
+        positions, [side, side], num_prefix_tokens=prefix, antialias=antialias
+    )
+
+
+_META_DINOV2 = Layout(renamed=((r"^register_tokens$", "reg_token"),))
+
+
 def dinov2_layout(side: int) -> Layout:
     """Return the layout of Meta's own files of DINOv2, for a grid of ``side``² tokens."""
     return Layout(
         dropped=("mask_token",),
-        renamed=((r"^register_tokens$", "reg_token"),),
+        renamed=_META_DINOV2.renamed,
         convert=partial(resample_dinov2, side=side),
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import pytest
 import timm
@@ -15,6 +16,7 @@ from support.tiny_models import write_tiny_model
 
 from s2robot import FrameEncoder
 from s2robot.backbones import get_card, load_backbone
+from s2robot.backbones.architectures import VIT, vit_architecture
 from s2robot.errors import CorruptFileError, MismatchError
 
 pytestmark = pytest.mark.usefixtures("fresh_home")
@@ -127,3 +129,153 @@ def test_the_settings_that_are_wrong_are_named(own_card: Path) -> None:
     own_card.write_text(json.dumps(content))
     with pytest.raises(CorruptFileError, match=r"mine\.json.*mean.*own-weights\.md"):
         get_card(f"file:{own_card}")
+
+
+# ------------------------------------------------------------------- positions of another grid
+SIDE = 6
+"""Of the grid of the model; the file has 9."""
+
+
+def write_vit(folder: Path, patch: int = 8, layout: Any = None, **options: Any) -> Path:
+    """A transformer for images of 9 patches a side, and a card for images of 6."""
+    sizes = {"patch_size": patch, "embed_dim": 32, "depth": 1, "num_heads": 2}
+    architecture = vit_architecture(9 * patch, patch, 32, 1, 2, **options)
+    torch.save(filled(architecture.build().state_dict()), folder / "vit.pth")
+    card = {
+        "architecture": {"timm": VIT, "img_size": SIDE * patch, **sizes, **options},
+        "preprocessing": {"input_size": SIDE * patch, "mean": [0.5] * 3, "std": [0.5] * 3},
+        "weights": "vit.pth",
+        "layout": layout or {},
+    }
+    (folder / "vit.json").write_text(json.dumps(card))
+    return folder / "vit.json"
+
+
+def filled(state: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(0)
+    return {name: torch.randn(t.shape, generator=generator) for name, t in state.items()}
+
+
+def positions_of(card: Path) -> tuple[torch.Tensor, torch.Tensor]:
+    """(grid of the file (1, C, 9, 9), positions of the loaded model (1, P + 36, C))"""
+    stored = torch.load(card.with_name("vit.pth"), weights_only=True)["pos_embed"]
+    maps = stored[:, -81:].unflatten(1, (9, 9)).permute(0, 3, 1, 2)
+    return maps, load_backbone(f"file:{card}").model.state_dict()["pos_embed"]
+
+
+def rows(maps: torch.Tensor) -> torch.Tensor:
+    return maps.permute(0, 2, 3, 1).flatten(1, 2)
+
+
+def bicubic(maps: torch.Tensor, **options: Any) -> torch.Tensor:
+    return rows(torch.nn.functional.interpolate(maps, mode="bicubic", **options))
+
+
+def test_positions_of_another_grid_are_brought_to_the_models_as_timm_does(tmp_path: Path) -> None:
+    card = write_vit(tmp_path)
+    maps, found = positions_of(card)
+    stored = torch.load(card.with_name("vit.pth"), weights_only=True)["pos_embed"]
+    assert torch.equal(found[:, :1], stored[:, :1])  # the class token's
+    assert torch.allclose(found[:, 1:], bicubic(maps, size=SIDE, antialias=True), atol=1e-6)
+
+
+def test_positions_by_the_rule_of_mae_are_not_antialiased(tmp_path: Path) -> None:
+    maps, found = positions_of(write_vit(tmp_path, layout={"positions": "mae"}))
+    assert torch.allclose(found[:, 1:], bicubic(maps, size=SIDE), atol=1e-6)
+
+
+def test_layer_scale_and_patches_of_14_px_are_dinov2s_and_resampled_so(tmp_path: Path) -> None:
+    maps, found = positions_of(write_vit(tmp_path, patch=14, init_values=1e-5))
+    expected = bicubic(maps, scale_factor=(SIDE + 0.1) / 9)
+    assert torch.allclose(found[:, 1:], expected, atol=1e-6)
+
+
+def test_a_card_may_name_another_rule_for_dinov2(tmp_path: Path) -> None:
+    card = write_vit(tmp_path, patch=14, init_values=1e-5, layout={"positions": "timm"})
+    maps, found = positions_of(card)
+    assert torch.allclose(found[:, 1:], bicubic(maps, size=SIDE, antialias=True), atol=1e-6)
+
+
+def test_metas_file_with_registers_fits_timms_model(tmp_path: Path) -> None:
+    """Meta adds a position to the class token; timm's model with registers has none for it."""
+    options: Any = {"reg_tokens": 4, "no_embed_class": True, "init_values": 1e-5}
+    card = write_vit(tmp_path, patch=14, **options)
+    state = torch.load(card.with_name("vit.pth"), weights_only=True)
+    at_class = torch.randn(1, 1, 32, generator=torch.Generator().manual_seed(1))
+    state["pos_embed"] = torch.cat([at_class, state["pos_embed"]], dim=1)
+    state["register_tokens"] = state.pop("reg_token")
+    state["mask_token"] = torch.zeros(1, 32)
+    torch.save(state, card.with_name("vit.pth"))
+    maps, found = positions_of(card)
+    loaded = load_backbone(f"file:{card}").model.state_dict()
+    assert torch.allclose(found, bicubic(maps, size=SIDE, antialias=True), atol=1e-6)
+    assert torch.equal(loaded["cls_token"], state["cls_token"] + at_class)
+    assert torch.equal(loaded["reg_token"], state["register_tokens"])
+
+
+def test_positions_of_the_same_grid_stay_as_they_are(tmp_path: Path) -> None:
+    card = write_vit(tmp_path)
+    content = json.loads(card.read_text())
+    content["architecture"]["img_size"] = content["preprocessing"]["input_size"] = 72
+    card.write_text(json.dumps(content))
+    maps, found = positions_of(card)
+    assert torch.equal(found[:, 1:], rows(maps))
+
+
+def test_a_rule_holds_for_a_model_of_timms_registry_too(tmp_path: Path) -> None:
+    net = timm.create_model("vit_tiny_patch16_224", num_classes=0, img_size=144)
+    torch.save(filled(net.state_dict()), tmp_path / "vit.pth")
+    card = {
+        "architecture": {"timm": "vit_tiny_patch16_224"},
+        "preprocessing": {"input_size": 96, "mean": [0.5] * 3, "std": [0.5] * 3},
+        "weights": "vit.pth",
+        "layout": {"positions": "mae"},
+    }
+    (tmp_path / "vit.json").write_text(json.dumps(card))
+    maps, found = positions_of(tmp_path / "vit.json")
+    assert torch.allclose(found[:, 1:], bicubic(maps, size=SIDE), atol=1e-6)
+
+
+def test_positions_that_are_no_square_grid_are_still_refused(tmp_path: Path) -> None:
+    card = write_vit(tmp_path)
+    state = torch.load(card.with_name("vit.pth"), weights_only=True)
+    state["pos_embed"] = state["pos_embed"][:, :-1]
+    torch.save(state, card.with_name("vit.pth"))
+    with pytest.raises(MismatchError, match=r"pos_embed \(1, 81, 32\) instead of \(1, 37, 32\)"):
+        load_backbone(f"file:{card}")
+
+
+def test_an_unknown_rule_is_refused_with_those_that_there_are(tmp_path: Path) -> None:
+    card = write_vit(tmp_path, layout={"positions": "dino"})
+    with pytest.raises(
+        CorruptFileError, match="unknown layout.positions 'dino'; available: dinov2"
+    ):
+        get_card(f"file:{card}")
+
+
+# ------------------------------------------------------------------------- mean and std in 0-1
+@pytest.mark.parametrize(
+    ("mean", "std", "seen"),
+    [
+        (
+            127,
+            128,
+            "0 to 255; they have to be of RGB in 0-1: mean [0.498, 0.498, 0.498] and std [0.5",
+        ),
+        (0.485, 58.4, "0 to 255"),
+        (
+            -0.03,
+            0.458,
+            "-1 to 1; they have to be of RGB in 0-1: mean [0.485, 0.485, 0.485] and std [0.2",
+        ),
+    ],
+)
+def test_mean_and_std_of_another_value_range_are_refused(
+    own_card: Path, mean: float, std: float, seen: str
+) -> None:
+    content = json.loads(own_card.read_text())
+    content["preprocessing"].update(mean=[mean] * 3, std=[std] * 3)
+    own_card.write_text(json.dumps(content))
+    with pytest.raises(CorruptFileError) as caught:
+        get_card(f"file:{own_card}")
+    assert f"seem to be of values from {seen}" in str(caught.value)

@@ -328,6 +328,25 @@ def test_dinov3(tmp_path: Path, shrink: Any) -> None:
         assert difference(encoder(frames), expected(frames)) > 0.1
 
 
+def test_eupe(tmp_path: Path, shrink: Any) -> None:
+    """DINOv3's architecture, as its authors say, with biases of query and value."""
+    hf = pytest.importorskip("transformers")
+    if not hasattr(hf, "DINOv3ViTModel"):
+        pytest.skip("transformers has no DINOv3 yet")
+    card = small(shrink, "eupe-vits16")
+    model = spread(hf.DINOv3ViTModel(hf.DINOv3ViTConfig(**hf_sizes(SIZE), num_register_tokens=4)))
+    state = renamed(model.state_dict(), *DINOV3_NAMES)
+    kept = {re.sub(r"attn\.([qv])\.bias$", r"attn.\1_bias", k): v for k, v in state.items()}
+    del kept["mask_token"]
+    save_file(kept, tmp_path / "timm.safetensors")
+
+    def expected(frames: np.ndarray) -> Tensor:
+        resize = v2.Resize((SIZE, SIZE), antialias=True)  # as the authors' README does
+        return model(prepared(frames, v2.ToImage(), resize, card=card)).pooler_output
+
+    check("eupe-vits16", tmp_path / "timm.safetensors", expected)
+
+
 def test_clip(tmp_path: Path, shrink: Any) -> None:
     """Projected, quick GELU, the shorter side resized by Pillow and the center cut out."""
     hf = pytest.importorskip("transformers")

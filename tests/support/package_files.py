@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import onnx
+import timm
 import torch
 from onnx import TensorProto, helper, numpy_helper
 from torch import Tensor
@@ -34,6 +36,30 @@ def lite_names(blocks: Sequence[int]) -> Iterator[str]:
     yield from _batch_norm("_bn1")
     yield "_fc.weight"
     yield "_fc.bias"
+
+
+def lite_model(size: int) -> Any:
+    """timm's model with its classifier, and with statistics that matter."""
+    torch.manual_seed(0)
+    model: Any = timm.create_model(f"tf_efficientnet_lite{size}").eval()
+    with torch.no_grad():
+        for module in model.modules():
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.weight.normal_(1, 0.2)
+                module.bias.normal_(0, 0.1)
+                module.running_mean.normal_(0, 0.2)  # pyright: ignore[reportOptionalMemberAccess]
+                module.running_var.uniform_(0.5, 1.5)  # pyright: ignore[reportOptionalMemberAccess]
+    return model
+
+
+def write_lite(size: int, folder: Path) -> tuple[Path, Any]:
+    """Write a file as the package has it; returns its path, and timm's model with its weights."""
+    model = lite_model(size)
+    tensors = model.state_dict().values()  # in the order of the file
+    state = dict(zip(lite_names(LITE_BLOCKS[size]), tensors, strict=True))
+    path = folder / f"efficientnet-lite{size}.pth"
+    torch.save(state, path, _use_new_zipfile_serialization=False)  # as the packages' files are
+    return path, model
 
 
 def _batch_norm(name: str) -> Iterator[str]:

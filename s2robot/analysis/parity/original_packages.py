@@ -29,6 +29,7 @@ _REPOSITORIES = {
     "vip": "git+https://github.com/facebookresearch/vip",
     "vc_models": '"git+https://github.com/facebookresearch/eai-vc#subdirectory=vc_models"',
     "theia": "git+https://github.com/bdaiinstitute/theia",
+    "efficientnet_lite_pytorch": "efficientnet_lite_pytorch==0.1.0",
 }
 
 
@@ -126,6 +127,13 @@ def _theia(card: BackboneCard, path: Path) -> OriginalModel:
     return lambda frames: model(torch.from_numpy(frames))[:, 1:]
 
 
+def _efficientnet_lite(card: BackboneCard, path: Path) -> OriginalModel:
+    """Return the average of ``extract_features``, on images that are prepared here."""
+    model = _import("efficientnet_lite_pytorch").EfficientNet.from_name(card.name).eval()
+    model.load_state_dict(read_weights_file(path))
+    return lambda frames: model.extract_features(_prepared(card, frames)).mean(dim=(2, 3))
+
+
 def _timm(card: BackboneCard, path: Path) -> OriginalModel:
     """Return timm's own building and loading, on images that are prepared here."""
     options = dict(card.architecture.to_dict())
@@ -158,6 +166,7 @@ _BUILDERS: dict[str, Callable[[BackboneCard, Path], OriginalModel]] = {
     "mvp": _mvp,
     "vc_models": _vc_models,
     "theia": _theia,
+    "efficientnet_lite_pytorch": _efficientnet_lite,
 }
 
 PACKAGES = {
@@ -169,5 +178,6 @@ PACKAGES = {
     },
     **{f"vc1-{size}": "vc_models" for size in ("vitb", "vitl")},
     **{f"theia-{size}": "theia" for size in ("tiny", "small", "base")},
+    **{f"efficientnet-lite{size}": "efficientnet_lite_pytorch" for size in range(3)},
 }
-"""The package of each encoder's authors."""
+"""The package of each encoder's authors, or of who converted its file."""

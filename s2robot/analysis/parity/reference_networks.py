@@ -89,6 +89,31 @@ def dinov2(state: State, images: Tensor, heads: int) -> Tensor:
     return _vit_blocks(state, x, heads)[:, 0]
 
 
+def onnx_dinov2(state: State, images: Tensor, heads: int) -> Tensor:
+    """Return the class token of transformers' DINOv2, as PyTorch exported it to ONNX.
+
+    Positions have no names there: ``Concat_6`` joins the class token's, ``Reshape_1`` takes the
+    grid's.
+    """
+    positions = [state["embeddings.Concat_6"], state["embeddings.Reshape_1"]]
+    meta = {"cls_token": state["embeddings.cls_token"], "pos_embed": torch.cat(positions, 1)}
+    for part in ("weight", "bias"):
+        patches = state[f"embeddings.patch_embeddings.projection.{part}"]
+        meta |= {f"patch_embed.proj.{part}": patches, f"norm.{part}": state[f"layernorm.{part}"]}
+        for i in range(_count(state, "encoder.layer")):
+            layer, block = f"encoder.layer.{i}", f"blocks.{i}"
+            heads_of = (
+                f"{layer}.attention.attention.{x}.{part}" for x in ("query", "key", "value")
+            )
+            meta[f"{block}.attn.qkv.{part}"] = torch.cat([state[name] for name in heads_of])
+            meta[f"{block}.attn.proj.{part}"] = state[f"{layer}.attention.output.dense.{part}"]
+            for name in ("norm1", "norm2", "mlp.fc1", "mlp.fc2"):
+                meta[f"{block}.{name}.{part}"] = state[f"{layer}.{name}.{part}"]
+            for k in (1, 2):
+                meta[f"{block}.ls{k}.gamma"] = state[f"{layer}.layer_scale{k}.lambda1"]
+    return dinov2(meta, images, heads)
+
+
 def theia(state: State, images: Tensor, heads: int) -> Tensor:
     """Return the patches' tokens after the final norm: Hugging Face's ViT, ``forward_feature``."""
     eps = 1e-12

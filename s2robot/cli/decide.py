@@ -11,7 +11,7 @@ from rich.text import Text
 
 from s2robot.cli.compare import STATUS
 from s2robot.cli.hydra_commands import expand, run_job
-from s2robot.cli.parsers.decide import REFUSED, RUNS_DIR, parse
+from s2robot.cli.parsers.decide import REFUSED, RUNS_DIR, groups, parse
 from s2robot.cli.report import write
 from s2robot.experiments.jobs import RunJob
 from s2robot.experiments.seed_runs import SeedRuns, planned_record
@@ -41,13 +41,17 @@ LEAST_DISTANCE = 0.001
 def main(argv: list[str]) -> int:
     """Run the command and return the exit status, as the help lists them."""
     options = parse(argv)
-    overrides = [f"runs_dir={RUNS_DIR}", *options.settings]
-    jobs = [run_job(config) for config in expand("sweep", overrides, REFUSED)]
+    jobs = [
+        run_job(config)
+        for settings in groups(options)
+        for config in expand("sweep", [f"runs_dir={RUNS_DIR}", *settings], REFUSED)
+    ]
     _check_shared(jobs)
     plan, jobs = make_plan(jobs, options)
     runs_dir = jobs[0].train.runs_dir
     runs = SeedRuns(jobs, plan.metric)
-    sweep = SequentialSweep(plan, runs, runs_dir, options.max_seeds, options.at_once)
+    limits = (options.max_seeds, options.at_once)
+    sweep = SequentialSweep(plan, runs, runs_dir, *limits, options.name or "")
     sweep.claim()
     _say(
         f"{len(plan.variants)} variants, pairs: {len(plan.pairs)}; each seed is rolled out from "
@@ -61,7 +65,7 @@ def main(argv: list[str]) -> int:
         report = make_report(runs_dir / "cells", plan.metric)
         measured = measured_components(report.groups, plan.metric)
         for number in sweep.family.undecided:
-            _say(_advice(sweep, number, measured))
+            _say(_advice(sweep, number, measured, runs_dir))
         for path in write(report, runs_dir / "report"):
             _say(str(path))
     return _status(sweep)
@@ -195,7 +199,7 @@ def _print_verdicts(sweep: SequentialSweep) -> None:
     )
 
 
-def _advice(sweep: SequentialSweep, number: int, measured: Measured | None) -> str:
+def _advice(sweep: SequentialSweep, number: int, measured: Measured | None, runs_dir: Path) -> str:
     """Return what it would take to show a pair's difference, simulated with measured variances."""
     differences = sweep.family.pairs[number].differences
     first, second = _names(sweep, number)
@@ -210,7 +214,7 @@ def _advice(sweep: SequentialSweep, number: int, measured: Measured | None) -> s
     return (
         f"{text}; a difference of {100 * distance:.1f} points takes {needed} seeds with "
         f"{100 * question.wanted:g} % power (s2robot plan --difference {100 * distance:.1f} "
-        f"--comparisons {len(plan.pairs)} --runs {sweep.path.parent / 'cells'})"
+        f"--comparisons {len(plan.pairs)} --runs {runs_dir / 'cells'})"
     )
 
 

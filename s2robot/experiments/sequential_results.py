@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s2robot.experiments.sequential_sweep import FILE, FORMAT
+from s2robot.experiments.sequential_sweep import FILE, FORMAT, NAMED
 from s2robot.stats.sequential_family import UNDECIDED
 
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
@@ -145,15 +145,16 @@ def read_sequential(folder: str | Path) -> tuple[list[SequentialResults], list[t
     """Return the sequential sweeps whose runs lie in a folder, and the files that are unusable.
 
     Args:
-        folder: of runs, such as ``runs/decide/cells``; the file lies beside it or below it.
+        folder: of runs, such as ``runs/decide/cells``; the files lie beside it or below it.
 
     Returns:
         The results, and path and reason of each file that cannot be used.
     """
-    beside = Path(folder).resolve().parent / FILE
-    paths = [beside] if beside.is_file() else []
+    above = Path(folder).resolve().parent
+    beside = [path for path in (above / FILE, *(above / NAMED).glob("*.json")) if path.is_file()]
+    below = [*Path(folder).rglob(FILE), *Path(folder).rglob(f"{NAMED}/*.json")]
     found, unusable = [], []
-    for path in [*paths, *sorted(Path(folder).rglob(FILE))]:
+    for path in [*sorted(beside), *sorted(below)]:
         try:
             results = SequentialResults(path, json.loads(path.read_bytes()))
             if results.content.get("format") != FORMAT:

@@ -28,6 +28,8 @@ from s2robot.utils.io import jsonable, locked, read_json, write_json
 from s2robot.utils.records import damaged, record_of
 
 FILE = "sequential.json"
+NAMED = "sequential"
+"""Folder beside that file, with a file for each test that has a name."""
 FORMAT = 1
 UNTESTED_ROUNDS = 3
 """Rounds of variants that no pair tests, such as baselines."""
@@ -38,6 +40,16 @@ _REMEDY = (
     "restore it from a copy, or give another folder with runs_dir=: the seeds that were seen and "
     "their order must not be lost"
 )
+
+
+def sequential_file(runs_dir: Path, name: str = "") -> Path:
+    """Return the file of a sequential test in a folder of runs.
+
+    Args:
+        runs_dir: folder of runs.
+        name: of the test; empty where the folder has only one.
+    """
+    return runs_dir / NAMED / f"{name}.json" if name else runs_dir / FILE
 
 
 @dataclass(frozen=True)
@@ -141,6 +153,7 @@ class SequentialSweep:
         runs_dir: folder of the runs.
         max_seeds: rounds after which undecided pairs stay so; a later call may have more.
         at_once: number of seeds that are trained together.
+        name: of the test, where the folder holds several.
     """
 
     def __init__(
@@ -150,8 +163,9 @@ class SequentialSweep:
         runs_dir: Path,
         max_seeds: int = 32,
         at_once: int = 4,
+        name: str = "",
     ) -> None:
-        self.plan, self.runner, self.path = plan, runner, runs_dir / FILE
+        self.plan, self.runner, self.path = plan, runner, sequential_file(runs_dir, name)
         self.max_seeds, self.at_once = max_seeds, at_once
         self.rates: dict[tuple[int, int], float] = {}
         """Success rate by numbers of variant and seed."""

@@ -312,6 +312,8 @@ def classify(first: VariantResults, second: VariantResults) -> str:
     if len(changed) <= 1 and changed != {"backbone"}:
         name = changed.pop() if changed else "nothing"
         return "input" if name == "input_mode" else name
+    if changed == {"scales", "copies"} and _width(first) == _width(second):
+        return "equal_width"
     if first.is_random != second.is_random:
         return "weights" if changed == {"backbone"} and _same_size(first, second) else "several"
     if _same_size(first, second) or not first.family or first.family != second.family:
@@ -327,12 +329,19 @@ def _rank(variant: VariantResults, kind: str) -> float:
     """Return a number that is higher for the variant that the question asks about."""
     ranks = {
         "scales": len(variant.scales),
+        "equal_width": len(variant.scales),
         "size": variant.parameters,
         "size_or_scales": variant.parameters,
         "input": variant.input_mode == "native",
         "weights": not variant.is_random,
     }
     return float(ranks.get(kind, 0))
+
+
+def _width(variant: VariantResults) -> int:
+    """Return how many times the backbone's channels an embedding of joined scales has."""
+    encoder = variant.settings.get("encoder", {})
+    return len(variant.scales) * int(encoder.get("copies", 1))
 
 
 def _same_size(first: VariantResults, second: VariantResults) -> bool:

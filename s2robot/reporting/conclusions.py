@@ -37,6 +37,9 @@ COMPARISON_KINDS: dict[str, ComparisonKind] = {
     "size_or_scales": ComparisonKind(
         "A larger encoder, or more scales on a smaller one?", "the larger encoder"
     ),
+    "equal_width": ComparisonKind(
+        "Do more scales help, against as many channels of one?", "more scales"
+    ),
     "input": ComparisonKind("Do native pixels help at larger scales?", "native pixels"),
     "weights": ComparisonKind("Do trained weights help?", "trained weights"),
     "readout": ComparisonKind("Does the readout matter?"),

@@ -11,6 +11,8 @@ interruption, with a larger --max-seeds if you like.
 from __future__ import annotations
 
 import argparse
+import re
+import shlex
 
 from s2robot.cli.arguments import count, fraction, points
 from s2robot.cli.help import help_of
@@ -33,6 +35,7 @@ examples:
   s2robot decide 'scales=[1],[1,2]'
   s2robot decide 'scales=[1],[1,2]' encoder=s2r-vitt16-128,random/vitt16-128,blind n=32
   s2robot decide 'scales=[1],[1,2]' level=easy budget=quick --max-seeds 8 --margin 10
+  s2robot decide 'scales=[1],[1,2]' --and 'scales=[1] copies=2' --name width
 
 exit status:
   with one pair: 0 better   3 worse   4 equivalent   5 not shown; with several pairs: 0
@@ -50,6 +53,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = CommandParser("decide", help_of(__doc__), _EPILOG, schema="sweep")
     add = parser.add_argument
     add("settings", nargs="*", metavar="NAME=VALUE[,VALUE]", help="settings of a sweep")
+    add("--and", dest="further", action="append", default=[], metavar="'NAME=VALUE ...'",
+        help="further variants: the settings with these in place of theirs")  # fmt: skip
+    add("--name", type=_name, metavar="NAME",
+        help="of the test, where runs_dir holds several; they share equal runs, and each has its"
+        " own correction for several pairs")  # fmt: skip
     add("--max-seeds", type=_seeds, default=32, metavar="N",
         help="seeds after which a pair stays undecided (default: 32)")  # fmt: skip
     add("--margin", type=points, default=0.05, metavar="POINTS",
@@ -63,8 +71,36 @@ def parse(argv: list[str]) -> argparse.Namespace:
     found = parser.parse(argv)
     from s2robot.cli.settings.front import allowed_words  # which imports Hydra
 
-    allowed_words("sweep", found.settings, REFUSED)
+    for settings in groups(found):
+        allowed_words("sweep", settings, REFUSED)
     return found
+
+
+def groups(options: argparse.Namespace) -> list[list[str]]:
+    """Return the settings of each group of variants, those of ``--and`` in place of the first's.
+
+    Args:
+        options: as ``parse`` returns them.
+
+    Examples:
+        >>> groups(argparse.Namespace(settings=["scales=[1]", "n=8"], further=["scales=[1,2]"]))
+        [['scales=[1]', 'n=8'], ['n=8', 'scales=[1,2]']]
+    """
+    found = [list(options.settings)]
+    for text in options.further:
+        words = shlex.split(text)
+        replaced = {word.partition("=")[0] for word in words}
+        kept = [word for word in options.settings if word.partition("=")[0] not in replaced]
+        found.append([*kept, *words])
+    return found
+
+
+def _name(text: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9][\w.-]*", text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} cannot name a file; allowed: letters, digits, '.', '_' and '-'"
+        )
+    return text
 
 
 def _seeds(text: str) -> int:

@@ -14,6 +14,7 @@ from support.synthetic_runs import OTHER, SMALL, write_run
 from s2robot.cli import decide
 from s2robot.cli.main import main
 from s2robot.errors import DivergedError
+from s2robot.experiments.sequential_results import read_sequential
 from s2robot.stats.clustered import VarianceComponents
 from s2robot.stats.sample_sizes import Measured
 
@@ -30,12 +31,15 @@ PAIR = [f"encoder={SMALL}", "scales=[1],[1,2]", f"n={STATES}"]
 
 def arguments_of(job):
     config = job.train.variant
+    copies = {"copies": config.copies} if config.copies != 1 else {}
     baseline = config.encoder in ("blind", "privileged_state")
     backbone = {"blind": "none", "privileged_state": "state"}.get(config.encoder, config.encoder)
     scales = tuple(int(scale) for scale in config.scales)
     settings = {"backbone": backbone, "scales": scales, "level": config.level}
     rate = 0.5 if baseline else RATES[config.encoder, scales]
-    return settings | {"rate": rate, "settings": {"policy": {"kind": job.train.policy.kind}}}
+    return (
+        settings | copies | {"rate": rate, "settings": {"policy": {"kind": job.train.policy.kind}}}
+    )
 
 
 @pytest.fixture(autouse=True)
@@ -103,6 +107,43 @@ def test_each_round_says_how_much_is_left_at_most(capsys):
         f"{done[1]}; left at most: 60 runs, 60 min; decided pairs end it earlier",
         done[2],
     ]
+
+
+def test_further_variants_take_the_settings_that_they_do_not_name(monkeypatch):
+    monkeypatch.setitem(RATES, (SMALL, (1,)), 0.5)
+    words = ["decide", *PAIR, "--and", "scales=[1] copies=2", "--max-seeds", "3"]
+    assert main(words) == 0
+    assert pairs_of(record()) == {
+        (f"{SMALL} (1, 2)", f"{SMALL} (1)", "scales"),
+        (f"{SMALL} (1, 2)", f"{SMALL} (1) copies 2", "equal_width"),
+        (f"{SMALL} (1) copies 2", f"{SMALL} (1)", "copies"),
+    }
+    assert record()["plan"]["initial_states"] == STATES
+
+
+def test_a_wrong_setting_of_further_variants_is_refused_before_any_run(capsys):
+    assert main(["decide", *PAIR, "--and", "copise=2"]) == 2
+    assert "copise" in capsys.readouterr().err
+    assert not Path("runs").exists()
+
+
+def test_tests_with_names_share_a_folder_and_each_keeps_its_own_family():
+    assert main(["decide", *PAIR, "--name", "scales"]) == 0
+    assert main(["decide", *PAIR[1:], f"encoder={OTHER}", "--name", "other"]) == 0
+    folder = Path("runs/decide")
+    assert not (folder / "sequential.json").exists()
+    found, unusable = read_sequential(folder / "cells")
+    assert [results.path.stem for results in found] == ["other", "scales"]
+    assert not unusable
+    assert all(len(results.pairs) == 1 for results in found)
+    below, _ = read_sequential(folder)
+    assert [results.path.resolve() for results in below] == [results.path for results in found]
+
+
+def test_a_name_that_is_no_file_name_is_refused(capsys):
+    with pytest.raises(SystemExit, match="2"):
+        main(["decide", *PAIR, "--name", "../x"])
+    assert "letters, digits" in capsys.readouterr().err
 
 
 @pytest.mark.slow

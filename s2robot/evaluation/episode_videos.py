@@ -18,7 +18,9 @@ STRIP_FRAMES = 8
 STRIP_HEIGHT_PX = 192
 
 
-def replay(env: Any, state: np.ndarray, actions: np.ndarray, size: int) -> list[np.ndarray]:
+def replay(
+    env: Any, state: np.ndarray, actions: np.ndarray, size: int, camera: str = CAMERA
+) -> list[np.ndarray]:
     """Render an episode from its first state and its actions.
 
     Args:
@@ -26,15 +28,16 @@ def replay(env: Any, state: np.ndarray, actions: np.ndarray, size: int) -> list[
         state: initial state, as the environment's ``get_state`` returns it.
         actions: (T, A).
         size: edge of the frames [px].
+        camera: of the frames.
 
     Returns:
         T + 1 frames (size, size, 3) uint8 RGB.
     """
     env.reset(seed=0, options={"state": state})
-    frames = [env.render_frame(CAMERA, size, size)]
+    frames = [env.render_frame(camera, size, size)]
     for action in actions:
         env.step(action)
-        frames.append(env.render_frame(CAMERA, size, size))
+        frames.append(env.render_frame(camera, size, size))
     return frames
 
 

@@ -56,7 +56,7 @@ from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import deciding_versions, provenance
 from s2robot.utils.workers import usable_cores
 
-__all__ = ["EvalConfig", "Summary", "evaluate"]
+__all__ = ["EvalConfig", "EvalRun", "Summary", "evaluate"]
 
 _REPEATS = ("cpu", "float32")
 """Device and precision whose arithmetic does not depend on the other tiles of a batch."""
@@ -103,7 +103,7 @@ def evaluate(  # noqa: PLR0913
     config = config if fresh else _with_batches_of(Path(out_dir), config)
     folder = RunFolder(Path(out_dir), config.num_envs)
     encoder = encoder_of_run(encoder, folder, fresh)
-    run = _Run(policy, encoder, initial_states, config, folder, header, dict(remark or {}))
+    run = EvalRun(policy, encoder, initial_states, config, folder, header, dict(remark or {}))
     with locked(folder.path / "evaluate"):
         run.claim(fresh)
         if on_claim is not None:
@@ -142,7 +142,7 @@ def _with_batches_of(folder: Path, config: EvalConfig) -> EvalConfig:
 
 
 @dataclass(frozen=True)
-class _Run:
+class EvalRun:
     """One policy on one set of initial states, and the folder of its results."""
 
     policy: Actor
@@ -242,6 +242,19 @@ class _Run:
             "tile_choice": None if budget is None else config.tile_choice,
             "reuse": config.reuse and inexact,
         }
+
+    def repeat(self) -> Episodes:
+        """Return the episodes of all initial states, at most a batch, rolled out once more.
+
+        Nothing is read from the folder or written to it.
+        """
+        horizon = self.env.level.horizon
+        envs = make_vector_env(self.env_kwargs, self.config.num_envs, self.view, 0)
+        try:
+            with progress_bar("rolling out, steps", horizon, True) as bar:
+                return next(roll_out(self._batches(range(1), 1), envs, horizon, bar.advance))
+        finally:
+            envs.close()
 
     def roll_out(self, progress: bool) -> None:
         """Roll out the batches that lack rows."""

@@ -16,18 +16,29 @@ from s2robot.reporting.comparisons import Comparison
 from s2robot.reporting.generalization import Generalization
 from s2robot.reporting.report import Report
 from s2robot.reporting.run_results import ComparisonGroup, VariantResults
+from s2robot.reporting.tradeoff.answers import answers
+from s2robot.reporting.tradeoff.sweet_spots import COSTS, at_deadline, sweet_spots
 
 FORMAT = 2
 """Format of ``report.json``; 2: rates and comparisons of the clustered model, with verdicts."""
 
 
-def results(report: Report) -> dict[str, Any]:
-    """Return every variant and every comparison of a report as JSON-able values."""
+def results(report: Report, deadline_ms: float | None = None) -> dict[str, Any]:
+    """Return every variant and every comparison of a report as JSON-able values.
+
+    Args:
+        report: the content.
+        deadline_ms: time that encoder and policy may take for one frame [ms]; None for none.
+    """
     groups = zip(report.groups, report.comparisons, strict=True)
     return {
         "format": FORMAT,
         "metric": report.metric,
-        "groups": [_group(group, pairs) for group, pairs in groups],
+        "deadline_ms": deadline_ms,
+        "groups": [
+            _group(group, pairs) | _tradeoff(group, pairs, report.metric, deadline_ms)
+            for group, pairs in groups
+        ],
         "sequential": [_sequential(each) for each in report.sequential],
         "side_by_side": [generalization_record(table, report.metric) for table in report.tables],
         "problems": [dataclasses.asdict(problem) for problem in report.problems],
@@ -64,6 +75,23 @@ def _group(group: ComparisonGroup, pairs: Sequence[Comparison]) -> dict[str, Any
         "arms": [_variant(variant) for variant in group.variants],
         "comparisons": [comparison_record(pair) for pair in pairs],
     }
+
+
+def _tradeoff(
+    group: ComparisonGroup, pairs: Sequence[Comparison], metric: str, deadline_ms: float | None
+) -> dict[str, Any]:
+    """Return answers and sweet spots; a difference stays second minus first everywhere."""
+    spots = {cost: sweet_spots(group, pairs, metric, cost) for cost in COSTS}
+    found: dict[str, Any] = {
+        "answers": [
+            {"family": each.family, "answer": each.word, "text": each.text}
+            for each in answers(group, pairs)
+        ],
+        "sweet_spots": {cost: [each.record() for each in own] for cost, own in spots.items()},
+    }
+    if deadline_ms is not None:
+        found["within_deadline"] = at_deadline(group, spots["ms"], deadline_ms)
+    return found
 
 
 def _variant(variant: VariantResults) -> dict[str, Any]:

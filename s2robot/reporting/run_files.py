@@ -122,7 +122,7 @@ class _RunReader:
         self._check_against_rows(info)
         rows = _rows(self.folder / "episodes.jsonl")
         summary = self._summary()
-        return RunResult(self.folder, info, tuple(rows), summary, self._strips(summary))
+        return RunResult(self.folder, info, tuple(rows), summary, *self._media(summary))
 
     def _info(self) -> dict[str, Any]:
         info, oddities = _cleaned(_parsed(self.folder / "cell.json"), "")
@@ -187,8 +187,8 @@ class _RunReader:
             self.note(f"{name} in summary.json {text}")
         return summary if isinstance(summary, dict) else {}
 
-    def _strips(self, summary: Mapping[str, Any]) -> tuple[Path, ...]:
-        """Return the pictures that can be shown; paths of videos are checked as well."""
+    def _media(self, summary: Mapping[str, Any]) -> tuple[tuple[Path, ...], tuple[Path, ...]]:
+        """Return the pictures that can be shown, and the videos."""
         found = {}
         for kind in ("strips", "videos"):
             names = summary.get(kind) or []
@@ -197,7 +197,8 @@ class _RunReader:
                 names = []
             paths = [self._inside(name) for name in names]
             found[kind] = [path for path in paths if path is not None]
-        return tuple(p for p in found["strips"][:STRIPS_PER_RUN] if self._can_be_shown(p))
+        shown = [p for p in found["strips"][:STRIPS_PER_RUN] if self._can_be_shown(p)]
+        return tuple(shown), tuple(found["videos"])
 
     def _inside(self, name: object) -> Path | None:
         """Return the path of a file of the run; None with a note if it is another's."""

@@ -46,6 +46,8 @@ class RunResult:
     """Content of ``summary.json``; empty if there is none yet."""
     strips: tuple[Path, ...] = ()
     """Pictures of failed episodes, inside the folder of the run."""
+    videos: tuple[Path, ...] = ()
+    """Videos of episodes, inside the folder of the run."""
 
     @property
     def seed(self) -> int:

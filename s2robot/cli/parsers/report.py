@@ -9,12 +9,14 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from s2robot.cli.arguments import positive
 from s2robot.cli.help import help_of
 from s2robot.cli.settings.flags import CommandParser
 from s2robot.reporting import METRICS, TITLE, VERDICTS
 
 _EXAMPLES = """examples:
   s2robot report runs/cells --out runs/report
+  s2robot report runs/cells --hz 30               a deadline of 33.3 ms as a line
   s2robot report runs/cells --junit report.xml --fail-on worse --markdown report.md
 """
 
@@ -28,12 +30,20 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--out", type=Path, default=Path("runs/report"), help="default: runs/report")
     add("--title", default=TITLE, help="of the page (default: %(default)s)")
     add_metric(parser)
+    deadline = parser.add_mutually_exclusive_group()
+    limit = deadline.add_argument
+    limit("--ms", type=positive, dest="deadline_ms", metavar="MS",
+          help="deadline of one frame, encoder and policy, drawn as a line [ms]")  # fmt: skip
+    limit("--hz", type=positive, help="the same as a rate: 30 is 33.3 ms")
     add("--junit", type=Path, metavar="FILE", help="write one test case a comparison as JUnit XML")
     add("--fail-on", type=verdicts, default=("worse",), metavar="VERDICT[,VERDICT]",
         help="verdicts that fail in --junit, of better, worse, equivalent, not-shown"
         " (default: worse)")  # fmt: skip
     add("--markdown", type=Path, metavar="FILE", help="write a table for a pull-request comment")
-    return parser.parse(argv)
+    found = parser.parse(argv)
+    if found.hz is not None:
+        found.deadline_ms = 1000 / found.hz
+    return found
 
 
 def add_metric(parser: argparse.ArgumentParser) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -59,3 +60,19 @@ def test_without_usable_runs_every_problem_is_named(tmp_path, capsys):
     assert main(["report", str(tmp_path), "--out", str(tmp_path / "out")]) == 2
     assert "format 1" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("flag", "text", "deadline"), [("--hz", "25", 40.0), ("--ms", "12", 12.0)])
+def test_the_deadline_is_in_page_and_numbers(cells, tmp_path, flag, text, deadline):
+    assert main(["report", str(cells), "--out", str(tmp_path / "out"), flag, text]) == 0
+    content = json.loads((tmp_path / "out" / "report.json").read_text())
+    assert content["deadline_ms"] == deadline
+    assert content["groups"][0]["within_deadline"]["meets"] is True
+    assert f'"deadline_ms":{deadline}' in (tmp_path / "out" / "report.html").read_text()
+
+
+@pytest.mark.parametrize("words", [["--hz", "0"], ["--ms", "-1"], ["--hz", "30", "--ms", "30"]])
+def test_a_deadline_that_is_none_is_wrong_use(cells, words):
+    with pytest.raises(SystemExit) as stop:
+        main(["report", str(cells), *words])
+    assert stop.value.code == 2

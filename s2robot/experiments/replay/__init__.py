@@ -1,0 +1,1 @@
+"""Showing an episode of a run again from its exact start, and comparing it with its stored row."""

@@ -1,0 +1,110 @@
+"""What is written of a replayed episode: a video, and a table of its steps."""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.errors import S2RobotError
+from s2robot.evaluation.episode_videos import replay
+from s2robot.policies.checkpoint import PolicyHeader
+from s2robot.policies.dataset import stack_proprio
+from s2robot.utils.io import atomic_path
+
+VIEWS = ("scene", "policy", "both")
+"""What a video shows: a camera near the cube, the frames that the encoder got, or both."""
+SIZE_PX = 384
+_INFO = ("is_success", "reached", "grasped", "stage", "cube_height_m")
+
+
+def frames_of(
+    env: PickCubeEnv,
+    state: np.ndarray,
+    actions: np.ndarray,
+    camera: Mapping[str, Any] | None,
+    view: str,
+) -> list[np.ndarray]:
+    """Return the frames of a video.
+
+    Args:
+        env: of the run.
+        state: initial state (D,).
+        actions: (T, A).
+        camera: name and size [px] of the policy's camera; None for a policy without pixels.
+        view: one of ``VIEWS``.
+
+    Returns:
+        T + 1 frames (H, W, 3) uint8 RGB.
+
+    Raises:
+        S2RobotError: a policy without pixels has no camera to show.
+    """
+    if view == "scene":
+        return replay(env, state, actions, SIZE_PX)
+    if camera is None:
+        raise S2RobotError("this policy sees no pixels, so it has no camera; give --view scene")
+    seen = replay(env, state, actions, int(camera["size"]), str(camera["name"]))
+    if view == "policy":
+        return [_even(frame) for frame in seen]
+    scene = replay(env, state, actions, SIZE_PX)
+    return [np.hstack([one, _resized(other)]) for one, other in zip(scene, seen, strict=True)]
+
+
+def _resized(frame: np.ndarray) -> np.ndarray:
+    size = (SIZE_PX, SIZE_PX)
+    return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.NEAREST))
+
+
+def _even(frame: np.ndarray) -> np.ndarray:
+    """Return a frame with even sides, as H.264 takes them; its last row and column may double."""
+    height, width = frame.shape[:2]
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
+
+
+def step_rows(
+    env: PickCubeEnv, state: np.ndarray, actions: np.ndarray, header: PolicyHeader | None
+) -> Iterator[dict[str, Any]]:
+    """Yield a row for each step: proprioception before it, the action, and what followed.
+
+    Args:
+        env: of the run.
+        state: initial state (D,).
+        actions: (T, A).
+        header: of the policy, whose proprioception is shown; None shows the hand's.
+    """
+    keys = header.proprio_keys if header else ("ee_pos", "gripper_width")
+    meaning = header.action_space["meaning"] if header else range(actions.shape[1])
+    obs, _ = env.reset(seed=0, options={"state": state})
+    for number, action in enumerate(actions, start=1):
+        before = {
+            f"{key}_{i}": float(value)
+            for key in keys
+            for i, value in enumerate(stack_proprio({key: obs[key][None]}, [key])[0])
+        }
+        obs, reward, _, _, info = env.step(action)
+        named = {f"action_{m}": float(a) for m, a in zip(meaning, action, strict=True)}
+        after = {name: info[name] for name in _INFO}
+        yield {"step": number, **before, **named, "reward": reward, **after}
+
+
+def write_steps(path: Path, rows: Iterator[dict[str, Any]]) -> None:
+    """Write rows of steps as CSV, atomically.
+
+    Args:
+        path: of the file.
+        rows: of equal names, at least one.
+    """
+    listed = list(rows)
+    buffer = io.StringIO(newline="")
+    writer = csv.DictWriter(buffer, list(listed[0]))
+    writer.writeheader()
+    writer.writerows(listed)
+    with atomic_path(path) as temporary:
+        temporary.write_text(buffer.getvalue(), encoding="utf-8", newline="")

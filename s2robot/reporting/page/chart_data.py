@@ -88,6 +88,7 @@ def _point(variant: VariantResults, metric: str) -> dict[str, Any]:
         "encoder": variant.backbone,
         "family": "" if variant.is_baseline else family_of(variant),
         "scales": variant.scales_text if variant.scales else "",
+        "extra": _extra(variant),
         "input": variant.input_mode,
         "readout": variant.readout,
         "random": variant.is_random,
@@ -104,6 +105,13 @@ def _point(variant: VariantResults, metric: str) -> dict[str, Any]:
         "parameters": variant.parameters,
         "width": variant.embedding_dim,
     }
+
+
+def _extra(variant: VariantResults) -> str:
+    """Return the words of a label besides encoder, scales, readout and source of pixels."""
+    words = variant.label.partition(") ")[2].split()
+    known = ("interpolate", "interpolated", variant.readout)
+    return " ".join(word for word in words if word not in known)
 
 
 def _pair(pair: Comparison) -> dict[str, Any]:

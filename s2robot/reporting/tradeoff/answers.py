@@ -66,7 +66,7 @@ def family_of(variant: VariantResults) -> str:
 def _answer(pairs: Sequence[Comparison]) -> tuple[str, str]:
     counts = {
         kind: Counter(pair.verdict for pair in pairs if pair.kind == kind)
-        for kind in ("scales", "size", "size_or_scales")
+        for kind in ("scales", "size", "size_or_scales", "equal_width")
     }
     contest = counts["size_or_scales"]
     helps = {kind: counts[kind]["better"] > 0 for kind in ("scales", "size")}
@@ -74,6 +74,8 @@ def _answer(pairs: Sequence[Comparison]) -> tuple[str, str]:
         _effect("a larger encoder", counts["size"]),
         _effect("a further scale", counts["scales"]),
     ]
+    if counts["equal_width"]:
+        words.append(_effect("against as many channels of one scale, it", counts["equal_width"]))
     if contest:
         words.append(_contest(contest))
     text = "; ".join(words)

@@ -57,7 +57,7 @@ const Charts = (() => {
 
   function series(points) {
     const groups = new Map();
-    for (const v of points) {
+    for (const v of points.filter((each) => !each.extra)) {
       const key = `${v.encoder} ${v.readout}`;
       groups.set(key, [...(groups.get(key) || []), v]);
     }
@@ -99,7 +99,7 @@ const Charts = (() => {
         textAnchor: "middle", text: (d) => withUnit(d, cost) }),
       Plot.dot(points, { ...at, symbol: "readout", r: 5.5, stroke: color, strokeWidth: 2, ariaLabel: "label",
         fill: (v) => (v.input === "interpolate" ? "var(--card)" : color(v)) }),
-      Plot.text(points, { ...at, text: "scales", dx: 10, dy: -9, textAnchor: "start", fill: color, fontWeight: 600 }),
+      Plot.text(points, { ...at, text: (v) => `${v.scales} ${v.extra}`.trim(), dx: 10, dy: -9, textAnchor: "start", fill: color, fontWeight: 600 }),
       Plot.tip(points, Plot.pointer({ ...at, title: describe, fontSize: 12.5, lineHeight: 1.35, maxRadius: 45 })),
     ];
   }

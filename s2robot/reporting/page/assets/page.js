@@ -110,7 +110,7 @@
   function matrix(box, variants, spots) {
     const points = variants.filter((v) => !v.baseline);
     const several = (name) => new Set(points.filter((v) => v.scales.includes(",") || name !== "input").map((v) => v[name])).size > 1;
-    const rowName = (v) => [v.encoder, several("readout") && v.readout, several("input") && v.input === "interpolate" && "interpolated"].filter(Boolean).join(" · ");
+    const rowName = (v) => [v.encoder, several("readout") && v.readout, several("input") && v.input === "interpolate" && "interpolated", v.extra].filter(Boolean).join(" · ");
     const columns = [...new Set(points.map((v) => v.scales))].sort((a, b) => a.length - b.length || a.localeCompare(b));
     const rows = [...new Set([...points].sort((a, b) => a.parameters - b.parameters).map(rowName))];
     const budget = state.budget[state.cost];

@@ -40,6 +40,16 @@ def test_differences_in_the_page_are_second_minus_first(tmp_path):
     assert abs(gap - pair["second_minus_first"]) < 0.02
 
 
+def test_what_a_label_says_besides_encoder_and_scales_is_kept_apart(tmp_path):
+    write_run(tmp_path, outcomes(0.5, 0), SMALL, (1, 2), input_mode="interpolate")
+    write_run(tmp_path, outcomes(0.5, 0), SMALL, (1,), copies=2)
+    data = page_data(make_report(tmp_path), None)
+    assert {(v["scales"], v["input"], v["extra"]) for v in data["variants"]} == {
+        ("(1, 2)", "interpolate", ""),
+        ("(1)", "native", "copies 2"),
+    }
+
+
 def test_a_label_cannot_end_the_script_that_holds_it(tmp_path):
     change_run(write_run(tmp_path, outcomes(0.5, 0)), label="</script><b>x")
     data = page_data(make_report(tmp_path), None)

@@ -85,6 +85,15 @@ def test_families_are_answered_apart_and_random_weights_not_at_all(tmp_path):
     assert found[1].text == "A larger encoder was not tested; a further scale was not tested."
 
 
+def test_a_control_of_equal_width_is_told_with_the_answer(tmp_path):
+    report_of(tmp_path, {(SMALL, (1,)): 0.2, (SMALL, (1, 2)): 0.9})
+    for seed in range(4):
+        write_run(tmp_path, outcomes(0.2, seed), SMALL, (1,), seed=seed, copies=2)
+    answer = answer_of(make_report(tmp_path))
+    assert answer.word == "more scales"
+    assert "against as many channels of one scale, it helps in 1 of 1 comparison" in answer.text
+
+
 def test_the_words_agree_with_the_sign_of_the_difference(tmp_path):
     report = report_of(tmp_path, RATES["more scales"])
     (pair,) = [p for p in report.comparisons[0] if p.kind == "size_or_scales"]

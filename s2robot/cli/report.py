@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from s2robot.cli.parsers.report import parse
-from s2robot.reporting.html_report import TITLE, write_files
+from s2robot.reporting.html_report import TITLE, report_answers, write_files
 from s2robot.reporting.junit import junit
 from s2robot.reporting.markdown import markdown
 from s2robot.reporting.report import Report, make_report
@@ -26,7 +26,7 @@ def main(argv: list[str]) -> int:
         write_text(options.junit, text)
     if options.markdown:
         content = (report.families, report.problems, report.metric, report.groups)
-        write_text(options.markdown, markdown(*content))
+        write_text(options.markdown, markdown(*content, report_answers(report)))
     return 0
 
 

@@ -153,6 +153,7 @@ def _section(number: int, report: Report) -> dict[str, Any]:
         "trained_on": demos.get("level", ""),
         "initial_states": _initial_states(group),
         "seeds": len(group.seeds),
+        "machines": _machines(group),
         "wide": markupsafe.Markup(success_svg(group, metric, salt)),
         "narrow": markupsafe.Markup(success_svg(group, metric, salt, narrow=True)),
         "without_cost": [v.label for v in group.encoders if not v.gflops],
@@ -164,6 +165,16 @@ def _section(number: int, report: Report) -> dict[str, Any]:
             strip for variant in group.variants for strip in strips(variant, ids[variant.key])
         ],
     }
+
+
+def _machines(group: ComparisonGroup) -> list[str]:
+    """Return the machines on which the group's latencies were measured."""
+    found = []
+    for run in group.runs:
+        machine = (run.summary.get("provenance") or {}).get("machine") or {}
+        words = [str(machine[name]) for name in ("processor", "gpu") if machine.get(name)]
+        found += [" with ".join(words)] if words else []
+    return list(dict.fromkeys(found))
 
 
 def _initial_states(group: ComparisonGroup) -> str:

@@ -9,6 +9,7 @@ from s2robot.reporting.comparisons import Comparison
 from s2robot.reporting.conclusions import p_text, signed, statement
 from s2robot.reporting.run_files import Problem
 from s2robot.reporting.run_results import ComparisonGroup, VariantResults
+from s2robot.reporting.tradeoff.answers import FamilyAnswer
 
 _HEAD = (
     "| | points | 95 % | p (Holm) | equivalent (Holm) | seeds | states | verdict |\n"
@@ -23,6 +24,7 @@ def markdown(
     problems: Sequence[Problem],
     metric: str,
     groups: Sequence[ComparisonGroup] = (),
+    answers: Sequence[FamilyAnswer] = (),
 ) -> str:
     """Return success rates and comparisons as tables, a sentence each, and the problems as a list.
 
@@ -31,8 +33,12 @@ def markdown(
         problems: what was left out or noticed.
         metric: one of ``METRICS``; the comparisons were made on it.
         groups: whose success rates are shown, one table each.
+        answers: to "larger encoder or more scales?", one line each.
     """
     blocks = []
+    if answers:
+        lines = (f"- **{_safe(a.word)}** for {_safe(f'{a.family}. {a.text}')}" for a in answers)
+        blocks.append("\n".join(lines))
     for group in groups:
         blocks.append("#### " + _safe(f"{group.level}, {group.policy_kind}: success, {metric}"))
         rates = [_rate_row(variant, metric) for variant in group.variants]

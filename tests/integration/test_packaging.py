@@ -120,6 +120,9 @@ def test_wheel_holds_code_settings_templates_and_weights(archives):
         "s2robot/configs/sweep.yaml",
         "s2robot/configs/policy/mlp.yaml",
         "s2robot/backbones/weights/s2r-vitt16-128.safetensors",
+        "s2robot/reporting/page/assets/plot.umd.min.js",
+        "s2robot/reporting/page/assets/plot.LICENSE.txt",
+        "s2robot/reporting/page/assets/page.css",
         "s2robot/py.typed",
     ):
         assert wanted in names

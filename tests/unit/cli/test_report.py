@@ -38,6 +38,7 @@ def test_outputs_for_other_tools(cells, tmp_path, options, failures):
     assert main(["report", str(cells), *argv, *options]) == 0
     assert ElementTree.parse(xml).getroot().get("failures") == str(failures)
     assert "**worse**" in text.read_text()
+    assert text.read_text().startswith("- **not shown** for mvp. A larger encoder was not tested;")
 
 
 def test_the_metric_is_an_option(cells, tmp_path):

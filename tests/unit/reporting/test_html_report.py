@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from html.parser import HTMLParser
 from pathlib import Path
@@ -136,6 +137,19 @@ def test_the_picture_is_written_beside_the_page(paths):
 def test_the_same_runs_give_the_same_page(runs, html, tmp_path):
     again = write_report(runs, tmp_path, title="Scales & sizes <test>")
     assert again.html.read_text(encoding="utf-8") == html
+
+
+@pytest.mark.usefixtures("without_figures")
+@pytest.mark.parametrize("gpus", [(None, None), (None, "H100")])
+def test_milliseconds_of_several_machines_are_marked(tmp_path, gpus):
+    for seed, gpu in enumerate(gpus):
+        run = write_run(tmp_path, outcomes(0.5, seed), seed=seed)
+        summary = json.loads((run / "summary.json").read_text())
+        machine = {"machine": {"processor": "AMD EPYC", "gpu": gpu}}
+        (run / "summary.json").write_text(json.dumps({**summary, "provenance": machine}))
+    text = Page(write_report(tmp_path, tmp_path / "out").html.read_text(encoding="utf-8")).text
+    assert "encoder and policy, on AMD EPYC" in text
+    assert ("several machines" in text) is (gpus[1] is not None)
 
 
 @pytest.mark.usefixtures("without_figures")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -75,3 +76,11 @@ def test_a_policy_that_is_gone_or_another_one_is_named(runs, tmp_path):
     other = small_run(tmp_path, seed=1) / "policy.safetensors"
     with pytest.raises(S2RobotError, match=r"is another one.*--checkpoint"):
         find_policy(episode, other)
+
+
+def test_episodes_of_another_level_have_their_policy_in_the_folder_above(tmp_path):
+    run = small_run(tmp_path)
+    shutil.copytree(run, tmp_path / "copy", ignore=shutil.ignore_patterns("policy*"))
+    shutil.move(tmp_path / "copy", run / "easy-hard")
+    path, _ = find_policy(find_episode(run / "easy-hard", "0"), None)
+    assert path == run / "policy.safetensors"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -215,6 +216,20 @@ def test_hover_and_the_keyboard_show_the_numbers_of_a_point(opened):
     page.mouse.move(5, 5)
     page.query_selector("section[data-group='0'] g[aria-label=dot] > *").focus()
     assert "ms a frame" in page.inner_text("section[data-group='0'] .detail")
+
+
+def test_the_box_of_a_point_is_readable_in_both_color_schemes(every):
+    page = every.page
+    dot = page.query_selector("section[data-group='0'] g[aria-label=dot] > *")
+    dot.hover()
+    page.wait_for_selector("section[data-group='0'] g[aria-label=tip] text")
+    fill, text = page.evaluate(
+        "['path', 'text'].map((tag) => getComputedStyle(document.querySelector("
+        "`section[data-group='0'] g[aria-label=tip] ${tag}`)).fill)"
+    )
+    values = [list(map(int, re.findall(r"\d+", color)[:3])) for color in (fill, text)]
+    brightness = [sum(value) / 3 for value in values]
+    assert abs(brightness[0] - brightness[1]) > 180
 
 
 def test_downloads_hold_the_rows_that_are_shown_in_their_order(opened):

@@ -10,6 +10,7 @@ import contextlib
 import io
 import json
 import os
+import shlex
 import signal
 import subprocess
 import sys
@@ -96,6 +97,7 @@ def test_unknown_verb_suggests_the_nearest(capsys):
         (["train", "demos.path=none.hdf5", "encoder=privileged_state"], "s2robot collect"),
         (["eval", "checkpoint=none.safetensors"], "s2robot train"),
         (["report", "nowhere"], "s2robot sweep"),
+        (["replay", "nowhere", "0"], "--runs with the folder of the runs"),
     ],
 )
 def test_mistakes_are_one_clear_line(argv, message, tmp_path):
@@ -157,6 +159,18 @@ def test_report_is_written_from_the_runs_of_a_sweep(swept, tmp_path):
     assert result.returncode == 0, result.stderr
     assert result.stdout.split() == [f"report/report.{kind}" for kind in ("html", "png", "json")]
     assert "Two scales" in (tmp_path / "report/report.html").read_text()
+
+
+def test_the_command_beside_an_episode_of_the_page_shows_it_again(swept):
+    page = (swept / "runs/report/report.html").read_text()
+    data = json.loads(page.split('id="data">')[1].split("</script>")[0])
+    assert len(data["runs"]) == 3
+    for run in data["runs"]:
+        program, *words = shlex.split(run["replay"])
+        assert program == "s2robot"
+        result = s2robot(*words, "1", cwd=swept)
+        assert result.returncode == 0, result.stdout + result.stderr
+        assert "and so are its 4 actions, to the last bit" in result.stdout
 
 
 def test_old_keys_and_values_work_with_a_warning(swept):

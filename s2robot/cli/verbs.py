@@ -187,6 +187,17 @@ VERBS = {
             parse="s2robot.cli.parsers.probe:parse",
         ),
         Verb(
+            "recommend",
+            "Choose encoder and scales for your data, machine and deadline, without rollouts.",
+            (
+                "s2robot recommend pick-cube/precise --hz 10",
+                "s2robot recommend camera.mp4 --ms 33 --encoder s2r-vitt16-128 efficientnet-lite0",
+            ),
+            "s2robot.cli.recommendations.command:main",
+            hydra=False,
+            parse="s2robot.cli.parsers.recommend:parse",
+        ),
+        Verb(
             "export",
             "Export an encoder, preprocessing included, as one checked ONNX file.",
             (

@@ -57,6 +57,22 @@ def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
     return np.stack(frames)
 
 
+def frame_shape(source: str) -> tuple[int, int]:
+    """Return the height and width of a source's first frame [px]; 480 x 640 for drawn ones.
+
+    Args:
+        source: as for ``frames_from``.
+
+    Raises:
+        FileNotFoundError: as ``frames_from``, like ``ValueError`` and ``CorruptFileError``.
+    """
+    if source.partition("/")[0] in GENERATED:
+        return 480, 640
+    for frame in _read(source):
+        return frame.shape[0], frame.shape[1]
+    raise CorruptFileError(f"{source} holds no frame that can be read; give another source")
+
+
 def _episodes(level: str, height: int, width: int) -> Iterator[np.ndarray]:
     """Yield the frames of one episode after another, as the level's own camera sees them."""
     from s2robot.envs.levels import get_level

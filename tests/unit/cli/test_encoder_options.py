@@ -13,7 +13,7 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from s2robot.cli.arguments import add_encoder_options, encoder_options
-from s2robot.cli.parsers import bench, encode_bag, export, probe, reconstruct
+from s2robot.cli.parsers import bench, encode_bag, export, probe, recommend, reconstruct
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.options import Option
 from s2robot.encoder.spec import (
@@ -91,6 +91,7 @@ COMMANDS = {
     "bench": (bench, [], set()),
     "encode-bag": (encode_bag, ["in.mcap", "out.mcap"], set()),
     "probe": (probe, [], {"scales", "readout", "layers"}),
+    "recommend": (recommend, ["noise", "--hz", "30"], {"scales", "readout", "layers"}),
 }
 """Command, words that it needs, and options that it decides itself."""
 

@@ -57,6 +57,8 @@ TYPOS = {
     "bench s2r-vit16-128": {},
     "probe --task segmentaton": {},
     "probe --level esy": {},
+    "recommend pick-cube --hz 0": {},
+    "recommend pick-cube --hz 30 --encoder s2r-vit16-128": {},
     "plan --difference much": {},
     "compare runs/cells --margin much": {},
     "report --metric success": {},

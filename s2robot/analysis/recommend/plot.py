@@ -1,0 +1,64 @@
+"""Picture of a recommendation: error against milliseconds, the deadline as a line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from s2robot.analysis.recommend.probing import MEASURES
+from s2robot.analysis.recommend.results import Recommendation
+from s2robot.utils.io import atomic_path
+from s2robot.utils.plotting import GRAY, MARKERS, PALETTE
+
+
+def draw(path: Path, found: Recommendation) -> None:
+    """Draw the error of each candidate against its latency; nothing without errors.
+
+    Args:
+        path: of the PNG file.
+        found: the recommendation.
+    """
+    if found.metric is None or not any(found.metric in c.errors for c in found.candidates):
+        return
+    measure = MEASURES[found.metric]
+    figure = Figure(figsize=(7.5, 4.8), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots()
+    encoders = list(dict.fromkeys(c.encoder for c in found.candidates))
+    for number, name in enumerate(encoders):
+        own = [c for c in found.candidates if c.encoder == name and found.metric in c.errors]
+        if not own:
+            continue
+        own.sort(key=lambda c: c.latency.p95_ms)
+        intervals = [c.errors[found.metric].interval() for c in own]
+        ys = [interval.estimate for interval in intervals]
+        reach = [interval.high - interval.estimate for interval in intervals]
+        color = GRAY if name.startswith("random/") else PALETTE[number % len(PALETTE)]
+        style = {"color": color, "marker": MARKERS[number % len(MARKERS)], "capsize": 2.5}
+        axes.errorbar([c.latency.p95_ms for c in own], ys, reach, **style, lw=1.3, label=name)
+        for candidate, y in zip(own, ys, strict=True):
+            text = ",".join(f"{scale:g}" for scale in candidate.scales)
+            place = {"xytext": (5, 5), "textcoords": "offset points"}
+            axes.annotate(text, (candidate.latency.p95_ms, y), **place, color=color, fontsize=8)
+    axes.axvline(found.deadline_ms, color=GRAY, ls="--", lw=1.2)
+    axes.annotate(
+        f"deadline {found.deadline_ms:.3g} ms",
+        (found.deadline_ms, 1.0),
+        xycoords=("data", "axes fraction"),
+        xytext=(-4, -4),
+        textcoords="offset points",
+        rotation=90,
+        ha="right",
+        va="top",
+        color=GRAY,
+        fontsize=9,
+    )
+    axes.set_xscale("log")
+    axes.set_xlabel("latency of a frame, 95th percentile [ms]")
+    axes.set_ylabel(f"{measure.title} [{measure.unit}]")
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.legend(frameon=False, fontsize=9)
+    with atomic_path(path) as temporary:
+        figure.savefig(temporary, dpi=140)

@@ -1,0 +1,108 @@
+"""Rollouts of the two best candidates, seed after seed, and whether the choice held."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+from s2robot.analysis.recommend import Recommendation, RecommendConfig
+from s2robot.analysis.recommend.results import Candidate
+from s2robot.cli.decide import make_plan
+from s2robot.data.demonstrations import Demonstrations
+from s2robot.experiments.config import DemosChoice, VariantConfig
+from s2robot.experiments.jobs import RunJob, TrainJob
+from s2robot.experiments.seed_runs import SeedRuns
+from s2robot.experiments.sequential_sweep import SequentialSweep
+from s2robot.utils.console import OUTPUT
+
+METRIC = "success_once"
+ALPHA = MARGIN = 0.05
+AT_ONCE = 4
+
+
+def confirm(
+    found: Recommendation, demos_path: str, config: RecommendConfig, options: argparse.Namespace
+) -> dict[str, Any] | None:
+    """Train and roll out the two best candidates until they are told apart, or the seeds end.
+
+    Args:
+        found: the recommendation.
+        demos_path: file of the demonstrations.
+        config: of the recommendation.
+        options: numbers of seeds (``confirm``) and of initial states (``states``).
+
+    Returns:
+        The verdict as JSON-able values: ``held`` is True where the choice is better or equivalent,
+        False where it is worse, None where that is not shown. None without two candidates.
+    """
+    best = found.two_best
+    if len(best) < 2:
+        OUTPUT.print("nothing to confirm: fewer than two candidates meet the deadline")
+        return None
+    jobs = [_job(candidate, demos_path, config, options) for candidate in best]
+    settings = argparse.Namespace(metric=METRIC, alpha=ALPHA, margin=MARGIN)
+    plan, jobs = make_plan(jobs, settings)
+    runs_dir = jobs[0].train.runs_dir
+    sweep = SequentialSweep(plan, SeedRuns(jobs, METRIC), runs_dir, options.confirm, AT_ONCE)
+    sweep.claim()
+    for each in sweep.rounds():
+        rates = [sweep.rates.get((number, each.seed)) for number in (0, 1)]
+        listed = ", ".join(
+            f"{variant.label} {'failed' if rate is None else f'{100 * rate:.0f} %'}"
+            for variant, rate in zip(plan.variants, rates, strict=True)
+        )
+        OUTPUT.print(f"seed {each.seed}: {listed}")
+    pair, evidence = plan.pairs[0], sweep.family.pairs[0]
+    # the verdict is on the second variant of the pair, which may be either candidate
+    turned = jobs[pair.second].train.variant.encoder != best[0].encoder or (
+        jobs[pair.second].train.variant.scales != best[0].scales
+    )
+    return _record(best, evidence.verdict, list(evidence.differences), turned, options)
+
+
+def _job(
+    candidate: Candidate, demos_path: str, config: RecommendConfig, options: argparse.Namespace
+) -> RunJob:
+    demos = Demonstrations(demos_path)
+    given: dict[str, Any] = {**config.options}
+    variant = VariantConfig(
+        level=demos.level,
+        control=demos.control,
+        encoder=candidate.encoder,
+        scales=candidate.scales,
+        demos=DemosChoice(path=Path(demos_path)),
+        device=config.device,
+        runtime=config.runtime,
+        data_dir=config.data_dir,
+        **given,
+    )
+    return RunJob(TrainJob(variant, runs_dir=config.out / "confirm"), n=options.states)
+
+
+def _record(
+    best: list[Candidate],
+    verdict: str,
+    differences: list[float],
+    turned: bool,
+    options: argparse.Namespace,
+) -> dict[str, Any]:
+    """Return the verdict as one on the choice, and print it."""
+    turns = {"better": "worse", "worse": "better"}
+    on_choice = turns.get(verdict, verdict) if turned else verdict
+    held = {"better": True, "equivalent": True, "worse": False}.get(on_choice)
+    points = [-100 * each if turned else 100 * each for each in differences]
+    words = {True: "held", False: "did not hold", None: "is neither confirmed nor refuted"}[held]
+    mean = f"{sum(points) / len(points):+.1f} points" if points else "no seed"
+    OUTPUT.print(
+        f"The recommendation {words}: {best[0].label} against {best[1].label}: {mean} of success "
+        f"over {len(points)} seeds of {options.states} initial states: {on_choice}"
+    )
+    return {
+        "choice": best[0].label,
+        "against": best[1].label,
+        "verdict": on_choice,
+        "held": held,
+        "points_by_seed": [round(each, 3) for each in points],
+        "initial_states": options.states,
+    }

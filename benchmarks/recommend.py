@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from scipy import stats as sps
 
-from s2robot.analysis.recommend import RecommendConfig, Recommendation, recommend
+from s2robot.analysis.recommend import Recommendation, RecommendConfig, recommend
 from s2robot.analysis.recommend.config import DEFAULT_ENCODERS, DEFAULT_SCALES, METRICS
 from s2robot.reporting.run_files import read_runs
 from s2robot.reporting.run_results import group_runs

@@ -19,6 +19,7 @@ from torch.distributed.run import get_args_parser
 
 from s2robot.cli import bench, decide, export, plan, probe, reconstruct
 from s2robot.cli.main import main
+from s2robot.cli.recommendations import command as recommendations
 from s2robot.cli.settings.front import checked_words
 from s2robot.cli.verbs import VERBS
 from s2robot.data import collection
@@ -84,6 +85,7 @@ def without_work(patch: pytest.MonkeyPatch, began: list[str]) -> None:
     patch.setattr(plan, "smallest_differences", _stop)
     patch.setattr(decide.SequentialSweep, "claim", _stop)
     patch.setattr(probe.Study, "run", _stop)
+    patch.setattr(recommendations, "open_source", _stop)
     patch.setattr(reconstruct, "_episodes", _stop)
     patch.setattr(reconstruct, "reconstruct", _stop)
     patch.setattr("s2robot.analysis.parity.verify.verify", _stop)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -171,7 +172,7 @@ class EpisodeData:
         }
         digest = digest_of([self.digest, chosen.tolist()])
         frames = ChosenFrames(self.frames, chosen)
-        return EpisodeData(self.name, frames, digest, **rows, demos_path=self.demos_path)
+        return dataclasses.replace(self, frames=frames, digest=digest, **rows)
 
 
 def _joined(name: str, kind: str, parts: Sequence[np.ndarray | None]) -> np.ndarray | None:

@@ -155,7 +155,8 @@ class _Study:
         for key, encoder in encoders.items():
             able = self.config.probe_all or latencies[key].p50_ms <= deadline
             if metrics and able:
-                errors[key] = self._errors(encoder, data, metrics)
+                timed = encoder.with_runtime(latencies[key].runtime)  # a robot has this one too
+                errors[key] = self._errors(timed, data, metrics)
         return errors
 
     def _errors(
@@ -163,7 +164,6 @@ class _Study:
     ) -> dict[str, Errors]:
         """Return the errors of a candidate by measure; stored ones are reused."""
         store = FeatureStore(self.config.data_dir / "features")
-        encoder = store.with_one_runtime(data, data.frames, encoder)
         assert data.episode is not None
         fold = folds_of(np.unique(data.episode))
         label = candidate_label(encoder.spec.backbone, encoder.spec.scales)

@@ -41,6 +41,7 @@ def confirm(
         OUTPUT.print("nothing to confirm: fewer than two candidates meet the deadline")
         return None
     jobs = [_job(candidate, demos_path, config, options) for candidate in best]
+    choice = jobs[0]
     settings = argparse.Namespace(metric=METRIC, alpha=ALPHA, margin=MARGIN)
     plan, jobs = make_plan(jobs, settings)
     runs_dir = jobs[0].train.runs_dir
@@ -54,11 +55,14 @@ def confirm(
         )
         OUTPUT.print(f"seed {each.seed}: {listed}")
     pair, evidence = plan.pairs[0], sweep.family.pairs[0]
-    # the verdict is on the second variant of the pair, which may be either candidate
-    turned = jobs[pair.second].train.variant.encoder != best[0].encoder or (
-        jobs[pair.second].train.variant.scales != best[0].scales
+    turned = jobs[pair.second] is not choice  # the verdict is on the second variant of the pair
+    return _record(
+        [_label(each) for each in best],
+        evidence.verdict,
+        list(evidence.differences),
+        turned,
+        options,
     )
-    return _record(best, evidence.verdict, list(evidence.differences), turned, options)
 
 
 def _job(
@@ -80,8 +84,12 @@ def _job(
     return RunJob(TrainJob(variant, runs_dir=config.out / "confirm"), n=options.states)
 
 
+def _label(candidate: Candidate) -> str:
+    return candidate.label
+
+
 def _record(
-    best: list[Candidate],
+    best: list[str],
     verdict: str,
     differences: list[float],
     turned: bool,
@@ -95,12 +103,12 @@ def _record(
     words = {True: "held", False: "did not hold", None: "is neither confirmed nor refuted"}[held]
     mean = f"{sum(points) / len(points):+.1f} points" if points else "no seed"
     OUTPUT.print(
-        f"The recommendation {words}: {best[0].label} against {best[1].label}: {mean} of success "
+        f"The recommendation {words}: {best[0]} against {best[1]}: {mean} of success "
         f"over {len(points)} seeds of {options.states} initial states: {on_choice}"
     )
     return {
-        "choice": best[0].label,
-        "against": best[1].label,
+        "choice": best[0],
+        "against": best[1],
         "verdict": on_choice,
         "held": held,
         "points_by_seed": [round(each, 3) for each in points],

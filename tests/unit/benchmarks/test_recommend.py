@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import importlib.util
 from pathlib import Path
 
 import numpy as np
 import pytest
+from support.paths import ROOT
 from support.synthetic_runs import LARGE, SMALL, write_run
 
-from benchmarks.recommend import agreement, success_by_variant
+_PLACE = importlib.util.spec_from_file_location("recommend", ROOT / "benchmarks/recommend.py")
+assert _PLACE is not None
+assert _PLACE.loader is not None
+benchmark = importlib.util.module_from_spec(_PLACE)
+_PLACE.loader.exec_module(benchmark)
+agreement, success_by_variant = benchmark.agreement, benchmark.success_by_variant
 
 RATES = {("a", (1.0,)): [0.2, 0.3], ("b", (1.0,)): [0.5, 0.5], ("c", (1.0,)): [0.9, 0.8]}
 

@@ -1,0 +1,169 @@
+"""The command `s2robot recommend`: exit statuses, refusals, files, and what --confirm says."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support.moving_spots import spots
+from support.sequential import SyntheticRuns
+from support.tiny_models import write_tiny_model
+
+from s2robot.analysis.recommend import EpisodeData, probing, study, timing
+from s2robot.cli.main import main
+from s2robot.cli.parsers.recommend import NO_ACCURACY, NOT_CONFIRMED, NOTHING_IN_TIME
+from s2robot.cli.recommendations import command
+from s2robot.cli.recommendations import confirm as confirmation
+from s2robot.experiments.sequential_sweep import PlannedPair, PlannedVariant, SequentialPlan
+
+SMALL = ["--encoder", "file:tiny.json", "--scales", "1", "--device", "cpu", "--runtime", "eager"]
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    write_tiny_model(tmp_path)
+    monkeypatch.setattr(probing, "EPOCHS", 1)
+    quick = timing.Latency(9.0, 10.0, 4, "eager", "cpu")
+    monkeypatch.setattr(study, "time_encoder", lambda *_: quick)
+    return tmp_path
+
+
+@pytest.fixture
+def demonstrations(monkeypatch: pytest.MonkeyPatch) -> EpisodeData:
+    data = spots(episodes=9, steps=4)
+    monkeypatch.setattr(command, "open_source", lambda *_: data)
+    return data
+
+
+@pytest.mark.usefixtures("demonstrations")
+def test_the_answer_comes_first_and_the_files_hold_it(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recommend", "mine", "--hz", "30", *SMALL, "--out", "found"]) == 0
+    record = json.loads((folder / "found/recommend.json").read_text())
+    assert record["choice"] == "file:tiny.json (1)"
+    assert record["deadline_ms"] == pytest.approx(1000 / 30)
+    assert (folder / "found/recommend.png").exists()
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "Take file:tiny.json (1): action error" in printed
+    assert printed.index("Take file") < printed.index("GFLOPs")
+
+
+@pytest.mark.usefixtures("demonstrations")
+def test_json_holds_the_record_and_nothing_else(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["recommend", "mine", "--ms", "20", "--by", "localization", *SMALL, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["metric"] == "localization"
+
+
+@pytest.mark.usefixtures("demonstrations")
+def test_a_deadline_that_nothing_meets_has_a_status_of_its_own(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["recommend", "mine", "--ms", "2", *SMALL]) == NOTHING_IN_TIME
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "the nearest is file:tiny.json (1) with 10.0 ms at p95, 8.0 ms too slow" in printed
+
+
+def test_frames_without_actions_have_a_status_of_their_own() -> None:
+    assert main(["recommend", "noise", "--ms", "20", *SMALL]) == NO_ACCURACY
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        (["--hz", "30", "--ms", "5"], "not allowed with argument"),
+        ([], "one of the arguments --hz --ms is required"),
+        (["--hz", "0"], "'0' is not a number above 0"),
+        (["--ms", "-3"], "'-3' is not a number above 0"),
+        (["--hz", "30", "--scales", "[0]"], "'[0]' is not a set of scales"),
+        (["--hz", "30", "--confirm", "2"], "2 seeds give no verdict"),
+    ],
+)
+def test_wrong_words_are_refused_in_one_line(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit) as stop:
+        main(["recommend", "noise", *words])
+    assert stop.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_scales_that_do_not_fit_are_refused_before_the_source_is_read(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "open_source", lambda *_: pytest.fail("read"))
+    assert main(["recommend", "mine", "--ms", "20", "--scales", "[1,40]"]) == 2
+    assert "at most" in capsys.readouterr().err
+
+
+def test_confirming_needs_demonstrations_of_the_simulator(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    assert main(["recommend", "noise", "--ms", "20", *SMALL, "--confirm", "4"]) == 2
+    assert "holds none of its demonstrations" in " ".join(capsys.readouterr().err.split())
+
+
+# --------------------------------------------------------------------------------------- confirm
+def test_a_choice_that_rollouts_refute_has_a_status_of_its_own(
+    demonstrations: EpisodeData, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    data = dataclasses.replace(demonstrations, demos_path="demos.hdf5")
+    monkeypatch.setattr(command, "open_source", lambda *_: data)
+    monkeypatch.setattr(command, "confirm", lambda *_: {"held": False})
+    words = ["recommend", "mine", "--ms", "20", *SMALL, "--confirm", "4"]
+    assert main(words) == NOT_CONFIRMED
+    monkeypatch.setattr(command, "confirm", lambda *_: {"held": True})
+    assert main(words) == 0
+
+
+@pytest.mark.parametrize("rates, held", [((0.9, 0.3), True), ((0.3, 0.9), False)])
+@pytest.mark.parametrize("swapped", [False, True])
+def test_rollouts_say_whether_the_choice_held_whichever_comes_first_in_the_pair(
+    rates: tuple[float, float],
+    held: bool,
+    swapped: bool,
+    folder: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    labels = ["best", "second"]
+    variants = [{"scales": (1,), "rate": rates[0]}, {"scales": (1, 2), "rate": rates[1]}]
+    jobs = [Job(label) for label in labels]
+    order = [1, 0] if swapped else [0, 1]
+    runs = SyntheticRuns(folder / "cells", [variants[i] for i in order])
+    monkeypatch.setattr(confirmation, "_job", lambda candidate, *_: jobs[labels.index(candidate)])
+    monkeypatch.setattr(
+        confirmation, "make_plan", lambda *_: (plan(labels, order), [jobs[i] for i in order])
+    )
+    monkeypatch.setattr(confirmation, "SeedRuns", lambda *_: runs)
+    monkeypatch.setattr(confirmation, "_label", str)
+    found = argparse.Namespace(two_best=labels)
+    options = argparse.Namespace(confirm=8, states=32)
+    record: Any = confirmation.confirm(found, "d.hdf5", None, options)  # pyright: ignore[reportArgumentType]
+    assert record["held"] is held
+    assert record["verdict"] == ("better" if held else "worse")
+    assert (sum(record["points_by_seed"]) > 0) is held
+
+
+class Job:
+    """A job with the folder of its runs."""
+
+    def __init__(self, label: str) -> None:
+        self.label = label
+        self.train = argparse.Namespace(runs_dir=Path("confirm"))
+
+
+def plan(labels: list[str], order: list[int]) -> Any:
+    variants = tuple(PlannedVariant(labels[i], {"variant": labels[i]}) for i in order)
+    return SequentialPlan(variants, (PlannedPair(0, 1, "scales"),), 32)
+
+
+def test_fewer_than_two_candidates_leave_nothing_to_confirm() -> None:
+    found = argparse.Namespace(two_best=["best"])
+    options = argparse.Namespace(confirm=8, states=32)
+    assert confirmation.confirm(found, "d.hdf5", None, options) is None  # pyright: ignore[reportArgumentType]

@@ -153,7 +153,9 @@ class EpisodeData:
             ArrayFrames(frames),
             hashlib.sha256(np.ascontiguousarray(frames).data).hexdigest(),
             np.repeat(np.arange(len(episodes)), lengths),
-            **columns,
+            columns["actions"],
+            columns["proprio"],
+            columns["positions_m"],
         )
 
     def at_most(self, count: int) -> EpisodeData:

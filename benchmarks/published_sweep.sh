@@ -25,6 +25,8 @@ averaging() { decide averaging "${lite}0" 'scales=[1,2]' merge=concat,mean; }
 input() { decide input "${lite}0" 'scales=[1,2]' input_mode=native,interpolate; }
 third_scale() { decide third-scale "${lite}0" 'scales=[1,2],[1,2,3]'; }
 middle() { decide middle "${lite}0,efficientnet-lite1" 'scales=[1],[1,2]'; }
+# Its authors' resizing aliases at (1) and less at (1,2): the same weights with antialiased frames.
+antialias() { decide antialias "encoder=file:$out/lite0-antialiased.json" 'scales=[1],[1,2]'; }
 shipped() { decide shipped encoder=s2r-vitt16-128 'scales=[1],[1,2]'; }
 weights() { decide weights encoder=s2r-vitt16-128,random/vitt16-128 'scales=[1]'; }
 limits() { decide limits encoder=privileged_state,blind; }
@@ -37,11 +39,34 @@ if [[ ${LADDER:-} ]]; then # pre-trained as docs/guides/pretrain.md says, into $
 fi
 
 mkdir -p "$out"
+python - "$out" <<'PYTHON'
+import dataclasses, json, sys
+from pathlib import Path
+
+import safetensors.torch
+
+from s2robot.backbones import load_backbone
+
+out, backbone = Path(sys.argv[1]), load_backbone("efficientnet-lite0")
+pixels = dataclasses.asdict(backbone.card.preprocessing)
+pixels["input_size"] = pixels.pop("image_size")
+weights = out / "lite0-antialiased.safetensors"
+if not weights.exists():
+    safetensors.torch.save_file(backbone.model.state_dict(), weights)
+card = {
+    "name": "efficientnet-lite0-antialiased",
+    "architecture": backbone.card.architecture.to_dict(),
+    "preprocessing": pixels | {"antialias": True},
+    "weights": weights.name,
+    "license": backbone.card.license.name,
+}
+weights.with_suffix(".json").write_text(json.dumps(card))
+PYTHON
 # What both lanes need is made once.
 s2robot features "${shared[@]:0:1}" "data_dir=$out/data" "${lite}0" 'scales=[1,2]'
 
 lane_a() { size_or_scales; third_scale; middle; dinov2; }
-lane_b() { width; averaging; input; shipped; weights; limits; }
+lane_b() { width; antialias; averaging; input; shipped; weights; limits; }
 
 lane_a &
 first=$!

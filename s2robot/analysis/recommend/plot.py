@@ -6,6 +6,7 @@ from pathlib import Path
 
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
+from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from s2robot.analysis.recommend.probing import MEASURES
 from s2robot.analysis.recommend.results import Recommendation
@@ -44,7 +45,7 @@ def draw(path: Path, found: Recommendation) -> None:
             axes.annotate(text, (candidate.latency.p95_ms, y), **place, color=color, fontsize=8)
     axes.axvline(found.deadline_ms, color=GRAY, ls="--", lw=1.2)
     axes.annotate(
-        f"deadline {found.deadline_ms:.3g} ms",
+        f"deadline {found.deadline_text}",
         (found.deadline_ms, 1.0),
         xycoords=("data", "axes fraction"),
         xytext=(-4, -4),
@@ -56,6 +57,9 @@ def draw(path: Path, found: Recommendation) -> None:
         fontsize=9,
     )
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5), numticks=12))
+    axes.xaxis.set_minor_locator(NullLocator())
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:g}"))
     axes.set_xlabel("latency of a frame, 95th percentile [ms]")
     axes.set_ylabel(f"{measure.title} [{measure.unit}]")
     axes.spines[["top", "right"]].set_visible(False)

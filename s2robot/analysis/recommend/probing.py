@@ -73,7 +73,7 @@ def folds_of(episode: np.ndarray, folds: int = FOLDS, seed: int = 0) -> np.ndarr
 
     Examples:
         >>> folds_of(np.array([5, 5, 7, 8]), folds=3).tolist()
-        [2, 2, 0, 1]
+        [2, 2, 1, 0]
     """
     _, index = np.unique(episode, return_inverse=True)
     order = np.random.default_rng([seed, 4]).permutation(index.max() + 1)

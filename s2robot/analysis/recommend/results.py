@@ -114,9 +114,15 @@ class Recommendation:
         return min(self.candidates, key=lambda c: c.latency.p95_ms)
 
     @property
+    def deadline_text(self) -> str:
+        """The deadline in words."""
+        long = self.deadline_ms >= 100
+        return f"{self.deadline_ms:.0f} ms" if long else f"{self.deadline_ms:.3g} ms"
+
+    @property
     def headline(self) -> str:
         """The answer in one sentence."""
-        chosen, within = self.choice, f"{self.deadline_ms:.3g} ms"
+        chosen, within = self.choice, self.deadline_text
         meeting = sum(map(self.meets, self.candidates))
         if not meeting:
             over = self.nearest.latency.p95_ms - self.deadline_ms
@@ -130,12 +136,19 @@ class Recommendation:
                 f"be told, and none of accuracy follows; {meeting} of {len(self.candidates)} "
                 f"candidates meet {within}"
             )
-        tied = [candidate.label for candidate in self.not_told_apart]
-        rest = f"not told apart from {', '.join(tied)}" if tied else "better than all other"
-        rest += "" if tied else f" candidates within {within}"
         return (
-            f"Take {chosen.label}: {self.error_text(chosen)}, {self.latency_text(chosen)}; {rest}"
+            f"Take {chosen.label}: {self.error_text(chosen)}, {self.latency_text(chosen)}; "
+            f"{self._against_others(within)}"
         )
+
+    def _against_others(self, within: str) -> str:
+        """Return how the choice stands beside the others that meet the deadline."""
+        if len(self.two_best) < 2:
+            return f"no other candidate is within {within}"
+        tied = [candidate.label for candidate in self.not_told_apart]
+        if tied:
+            return f"not told apart from {', '.join(tied)}"
+        return f"better than all other candidates within {within}"
 
     @property
     def reasons(self) -> list[str]:

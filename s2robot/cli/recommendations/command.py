@@ -112,7 +112,7 @@ def _print(console: Console, found: Recommendation) -> None:
     changes = {} if result is None else result.differences
     by_label = {found.candidates[i].label: change for i, change in changes.items()}
     table = Table(box=None, header_style="bold", padding=(0, 1))
-    names = ["candidate", "GFLOPs", "p50 ms", "p95 ms", f"within {found.deadline_ms:.3g} ms"]
+    names = ["candidate", "GFLOPs", "p50 ms", "p95 ms", f"within {found.deadline_text}"]
     if found.metric is not None:
         measure = MEASURES[found.metric]
         names += [f"{found.metric} [{measure.unit}] ↓", "difference to the choice"]

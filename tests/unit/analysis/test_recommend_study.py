@@ -151,6 +151,7 @@ def test_candidates_that_miss_the_deadline_are_not_probed_unless_asked(
     assert [bool(c.errors) for c in found.candidates] == [True, False]
     assert found.choice is found.candidates[0]
     assert found.not_told_apart == []
+    assert found.headline.endswith("; no other candidate is within 15 ms")
     every = recommend(data, dataclasses.replace(short, probe_all=True))
     assert all(c.errors for c in every.candidates)
     assert every.choice is every.candidates[0]
@@ -217,6 +218,15 @@ def test_frames_are_timed_in_the_size_of_the_camera(
     monkeypatch.setattr(study, "time_encoder", timed)
     recommend(data, dataclasses.replace(config, frame=(48, 80), out=tmp_path))
     assert set(shapes) == {(48, 80, 3)}
+
+
+@pytest.mark.parametrize(
+    "deadline_ms, text", [(1000 / 30, "33.3 ms"), (2000, "2000 ms"), (0.5, "0.5 ms")]
+)
+def test_a_deadline_is_written_without_exponents(
+    found: Recommendation, deadline_ms: float, text: str
+) -> None:
+    assert dataclasses.replace(found, deadline_ms=deadline_ms).deadline_text == text
 
 
 def test_the_picture_is_written_where_there_are_errors(

@@ -23,7 +23,13 @@ from s2robot.errors import LicenseWarning
 MARKERS = {
     "runtime": ("unit/runtimes/", "unit/export/test_onnx", "unit/analysis/test_latency"),
     "browser": ("unit/reporting/page/test_in_a_browser",),
-    "process": ("integration/", "ros/", "unit/backbones/download/", "unit/utils/test_distrib"),
+    "process": (
+        "integration/",
+        "ros/",
+        "slurm/",
+        "unit/backbones/download/",
+        "unit/utils/test_distrib",
+    ),
     "render": ("unit/envs/test_rendering", "unit/envs/test_domain", "unit/envs/test_visual"),
     "slow": ("parity/", "unit/envs/test_expert", "unit/backbones/test_published"),
 }

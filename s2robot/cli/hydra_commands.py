@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import shlex
-import shutil
 import traceback
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -104,24 +104,50 @@ def _times(config: DictConfig) -> contextlib.AbstractContextManager[RunTimes | N
     """Return the context of a run, which shows the progress and takes the run's times."""
     from s2robot.experiments.run_progress import SweepProgress
 
-    progress = _progress[-1] if _progress else SweepProgress.read(Path(config.runs_dir))
-    return contextlib.nullcontext() if progress is None else progress.run(plain(config))
+    content = plain(config)
+    progress = _progress[-1] if _progress else None
+    progress = progress or SweepProgress.of_run(Path(config.runs_dir), content)
+    return contextlib.nullcontext() if progress is None else progress.run(content)
 
 
 def _begin_progress(argv: list[str], together: bool) -> None:
-    """Begin the progress of a sweep's runs; without one where another sweeper chooses them."""
-    from s2robot.experiments.run_progress import SweepProgress, planned_run
+    """Begin the progress of a sweep's runs; without one where another sweeper chooses them.
+
+    Raises:
+        ValueError: some of the runs cannot succeed; the message names them.
+    """
+    from s2robot.experiments.run_progress import SweepProgress, planned_run, run_names
 
     _progress.clear()
-    own = [word for word in argv if not word.startswith(("hydra/", "hydra."))]
     runs_dir = Path(_setting(argv, "runs_dir", "runs"))
-    (runs_dir / "progress" / "sweep.json").unlink(missing_ok=True)
+    SweepProgress.forget_failures(runs_dir)
     if any(word.startswith("hydra/sweeper") for word in argv):
         return
+    own = [word for word in argv if not word.startswith(("hydra/", "hydra."))]
+    try:
+        configs = expand("sweep", own, {})
+    except ValueError:  # settings from other files, which are not known here
+        return
+    contents = [plain(config) for config in checked(configs)]
+    names = run_names(contents)
     in_turn = not any(word.startswith("hydra/launcher") for word in argv)
-    with contextlib.suppress(ValueError):  # settings from other files, which are not known here
-        runs = [planned_run(plain(config)) for config in expand("sweep", own, {})]
-        _progress.append(SweepProgress.begin(runs_dir, runs, in_turn, together))
+    runs = [planned_run(*each) for each in zip(contents, names, strict=True)]
+    _progress.append(SweepProgress.begin(runs_dir, runs, in_turn, together))
+
+
+def checked(configs: list[DictConfig]) -> list[DictConfig]:
+    """Return the configurations of runs, each of which can begin.
+
+    Raises:
+        ValueError: some cannot; the message names each one and why.
+    """
+    from s2robot.experiments.run_progress import run_names
+    from s2robot.experiments.sweeps.preflight import check_runs
+
+    names = run_names([plain(config) for config in configs])
+    makers = [functools.partial(run_job, config) for config in configs]
+    check_runs(zip(names, makers, strict=True))
+    return configs
 
 
 def expand(
@@ -158,8 +184,11 @@ def expand(
 
 
 def sweep_begin(argv: list[str]) -> list[str]:
-    """Delete the records of failures of earlier sweeps; return further arguments for Hydra."""
-    shutil.rmtree(Path(_setting(argv, "runs_dir", "runs")) / "failed", ignore_errors=True)
+    """Name impossible runs, and forget failures of earlier calls; return arguments for Hydra.
+
+    Raises:
+        ValueError: some of the runs cannot succeed.
+    """
     seeds = _swept_seeds(argv)
     _begin_progress(argv, bool(seeds) or any(w.startswith("train_together=") for w in argv))
     return [f"train_together=[{','.join(map(str, seeds))}]"] if seeds else []
@@ -190,9 +219,11 @@ def sweep_finish(argv: list[str]) -> int:
     from s2robot.reporting.report import make_report
 
     runs_dir = Path(_setting(argv, "runs_dir", "runs"))
+    own = None
     if _progress:
-        MESSAGES.print(_progress.pop().last_line())
-    failed = failed_runs(runs_dir)
+        own = _progress.pop()
+        MESSAGES.print(own.last_line())
+    failed = failed_runs(runs_dir, None if own is None else set(own.planned))
     for name, message in failed:
         OUTPUT.print(Text("failed", style="red"), f"{name}: {message}")
     if any((runs_dir / "cells").rglob("cell.json")):

@@ -117,7 +117,15 @@ def _run_hydra(verb: Verb, argv: list[str]) -> int:
     decorate = hydra.main(
         version_base="1.3", config_path="pkg://s2robot.configs", config_name=verb.name
     )
-    decorate(_guarded(task))()
+    try:
+        decorate(_guarded(task))()
+    except SystemExit as stop:  # of Hydra, where a launcher lost a job
+        if not (verb.finish and runs and stop.code == 1):
+            raise
+        MESSAGES.print("a job ended before its run did; others may still run")
+        MESSAGES.print("s2robot progress shows them; repeat the command to finish what is left")
+        load(verb.finish)(argv)
+        return 1
     return load(verb.finish)(argv) if verb.finish and runs else 0
 
 

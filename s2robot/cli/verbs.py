@@ -89,6 +89,14 @@ VERBS = {
             finish="s2robot.cli.hydra_commands:sweep_finish",
         ),
         Verb(
+            "progress",
+            "Show what the runs of a sweep do, on this and on other machines.",
+            ("s2robot progress runs", "s2robot progress runs --watch"),
+            "s2robot.cli.sweeps.progress:main",
+            hydra=False,
+            parse="s2robot.cli.sweeps.progress:parse",
+        ),
+        Verb(
             "decide",
             "Train seed after seed until each pair of variants is decided, then stop.",
             (

@@ -108,6 +108,8 @@ class FeatureStore:
             raise ValueError(f"block_frames must be at least 1; got {block_frames}")
         self.root = Path(root)
         self.block_frames = block_frames
+        self.encoded: dict[float, int] = {}
+        """Number of frames that this object encoded, by scale."""
 
     def ensure(
         self,
@@ -170,6 +172,7 @@ class FeatureStore:
                 parts = encoder.encode_scales(pixels, [entry.scale for entry in block.entries])
                 for entry in block.entries:
                     entry.write(block.start, parts[entry.scale])
+                    self.encoded[entry.scale] = self.encoded.get(entry.scale, 0) + len(pixels)
                 if ahead is not None:
                     pixels = ahead.result()
             bar.update(len(frames))

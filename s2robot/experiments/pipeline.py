@@ -28,13 +28,13 @@ from s2robot.experiments.policy_training import train_run as train_run
 from s2robot.experiments.precision import other_precision
 from s2robot.experiments.run_folders import NOT_DESCRIBED
 from s2robot.experiments.run_folders import failed_runs as failed_runs
-from s2robot.experiments.run_progress import RunTimes
+from s2robot.experiments.run_progress import RunTimes, count_episodes
 from s2robot.experiments.settings import POLICY, read_training, run_record, training_record
 from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import PolicyHeader, load_policy, read_header
 from s2robot.runtimes.int8 import Int8Runtime
 from s2robot.utils.console import MESSAGES, OUTPUT
-from s2robot.utils.io import read_jsonl, write_json
+from s2robot.utils.io import write_json
 
 
 def initial_states_for(job: EvalJob, env_kwargs: dict[str, Any]) -> InitialStates:
@@ -132,23 +132,22 @@ def execute_run(
         f"seed {job.train.seed}"
     )
     times = RunTimes() if times is None else times
-    times.trained = not (policy_folder(job.train, variant) / POLICY).exists()
+    folder = policy_folder(job.train, variant)
+    times.trained = not (folder / POLICY).exists()
+    times.enter("training", folder)
     started = time.monotonic()
     path = train_run(job.train, variant, job.train_together)
     times.training_s = time.monotonic() - started
-    before = _episodes(path.parent)
+    times.encoded, times.reused = variant.encoding_counts()
+    before = count_episodes(path.parent)
+    times.enter("rolling out", folder, before)
     summaries = {level: _evaluate_run(job, variant, path, level) for level in job.levels}
     times.rollout_s = time.monotonic() - started - times.training_s
-    times.episodes = _episodes(path.parent) - before
+    times.episodes = count_episodes(path.parent) - before
     times.folder = str(eval_folder(EvalJob(path, level=job.levels[0]), read_header(path).level))
     for level in job.levels[1:]:
         log(f"on {level}: {summaries[level]}")
     return summaries[job.levels[0]]
-
-
-def _episodes(folder: Path) -> int:
-    """Return the number of episodes in a policy's folder, of all levels."""
-    return sum(len(read_jsonl(path)) for path in folder.rglob("episodes.jsonl"))
 
 
 def _evaluate_run(job: RunJob, variant: Variant, path: Path, level: str) -> Summary:

@@ -7,7 +7,7 @@ A folder with a ``cell.json`` is a run. `s2robot sweep` and `s2robot decide` wri
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -136,10 +136,17 @@ def _has_episodes(folder: Path) -> bool:
     return any(True for _ in folder.rglob("run.json"))
 
 
-def failed_runs(runs_dir: Path) -> list[tuple[str, str]]:
-    """Return the names and messages of runs that a sweep could not finish."""
+def failed_runs(runs_dir: Path, digests: Collection[str] | None = None) -> list[tuple[str, str]]:
+    """Return the names and messages of runs that a sweep could not finish.
+
+    Args:
+        runs_dir: folder of all runs.
+        digests: of the runs that are asked about; None for all.
+    """
     found = []
     for path in sorted(runs_dir.glob("failed/*/error.json")):
+        if digests is not None and path.parent.name not in digests:
+            continue
         record = _read(path)
         name = _name(record.get("config")) or path.parent.name
         found.append((name, str(record.get("error", f"{path} cannot be read"))))

@@ -1,8 +1,9 @@
 """Progress of a sweep: runs finished of all, and the time left, measured on finished runs.
 
-``runs_dir/progress`` holds the list of the sweep's runs and, for each finished one, how long it
+``runs_dir/progress`` holds the list of each sweep's runs and, for each finished run, how long it
 took. So a resumed sweep knows from its start what is done and how long a run takes, and processes
-of other launchers, which share nothing but the disk, count all runs.
+of other launchers, which share nothing but the disk, count all runs. Several sweeps may share the
+folder, also at once: each has a list of its own.
 
 The runs of a variant roll out one by one, but its seeds are trained by the first of them. So the
 time left is that of the rollouts of all runs left, and of one training for each variant that has
@@ -12,9 +13,10 @@ none yet.
 from __future__ import annotations
 
 import contextlib
+import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from statistics import mean
 from typing import Any
@@ -24,12 +26,14 @@ from rich.text import Text
 
 from s2robot.errors import CorruptFileError
 from s2robot.evaluation.baselines import is_baseline, stored_name
+from s2robot.experiments.signs import sign_of_life, signs
 from s2robot.utils.console import MESSAGES
-from s2robot.utils.io import digest_of, read_json, write_json
+from s2robot.utils.io import digest_of, jsonl_length, read_json, write_json
 from s2robot.utils.progress import duration, live_progress
 
 FOLDER = "progress"
-PLAN = "sweep.json"
+PLANS = "sweeps"
+"""Folder of the lists of runs, one for each sweep."""
 
 
 @dataclass
@@ -44,6 +48,32 @@ class RunTimes:
     """Number of new episodes."""
     folder: str = ""
     """Folder of the run."""
+    encoded: dict[str, int] = field(default_factory=dict)
+    """Number of frames that were encoded for its training, by scale."""
+    reused: dict[str, int] = field(default_factory=dict)
+    """Number of frames whose features were there, by scale."""
+    on_stage: Callable[[str, str, int], None] | None = None
+    """Is told what the run does now, its policy's folder, and the number of episodes there."""
+
+    def enter(self, stage: str, folder: Path, episodes: int = 0) -> None:
+        """Tell what the run does now.
+
+        Args:
+            stage: what it does.
+            folder: of its policy.
+            episodes: number of episodes that are there.
+        """
+        if self.on_stage is not None:
+            self.on_stage(stage, str(folder), episodes)
+
+    def record(self) -> dict[str, Any]:
+        """Return the JSON-able content of the file of a finished run."""
+        return {key: value for key, value in vars(self).items() if key != "on_stage"}
+
+
+def count_episodes(folder: Path) -> int:
+    """Return the number of episodes in a policy's folder, of all levels and shards."""
+    return sum(jsonl_length(path) for path in folder.rglob("episodes.jsonl"))
 
 
 @dataclass(frozen=True)
@@ -58,13 +88,46 @@ class PlannedRun:
     """True for a policy without pixels, which takes much less time."""
     episodes: int
     """Number of episodes."""
+    name: str = ""
+    """What sets it apart from the sweep's other runs."""
 
 
-def planned_run(config: Mapping[str, Any]) -> PlannedRun:
+def run_names(configs: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return a name for each run of a sweep: its encoder, and the settings that not all share.
+
+    Args:
+        configs: settings of the runs.
+
+    Examples:
+        >>> run_names([{"encoder": "r3m", "seed": seed, "n": 8} for seed in (0, 1)])
+        ['encoder=r3m seed=0', 'encoder=r3m seed=1']
+    """
+    flat = [dict(_flat(config)) for config in configs]
+    keys = list(dict.fromkeys(key for each in flat for key in each))
+    differing = [key for key in keys if len({str(each.get(key)) for each in flat}) > 1]
+    named = list(dict.fromkeys(["encoder", *differing, "seed"]))
+    named = [key for key in named if key != "train_together"]
+    return [" ".join(f"{key}={_word(each.get(key))}" for key in named) for each in flat]
+
+
+def _flat(config: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in config.items():
+        if isinstance(value, Mapping):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _word(value: Any) -> str:
+    return str(value).replace(" ", "")
+
+
+def planned_run(config: Mapping[str, Any], name: str = "") -> PlannedRun:
     """Return a run of a sweep from its settings, as ``configs/sweep.yaml`` has them.
 
     Args:
         config: settings; seeds that are trained together change nothing.
+        name: of the run.
     """
     own = {name: value for name, value in config.items() if name != "train_together"}
     return PlannedRun(
@@ -72,6 +135,7 @@ def planned_run(config: Mapping[str, Any]) -> PlannedRun:
         digest_of({name: value for name, value in own.items() if name != "seed"})[:16],
         is_baseline(stored_name(str(own["encoder"]))),
         int(own["n"]) * max(1, len(own["eval_levels"])),
+        name,
     )
 
 
@@ -107,7 +171,7 @@ class SweepProgress:
     def begin(
         cls, runs_dir: Path, planned: Iterable[PlannedRun], in_turn: bool, together: bool
     ) -> SweepProgress:
-        """Return the progress of a sweep that begins, and write its plan for other processes."""
+        """Return the progress of a sweep that begins, and write its list for other processes."""
         runs = list({run.digest: run for run in planned}.values())
         plan = {
             "started": time.time(),
@@ -115,18 +179,47 @@ class SweepProgress:
             "together": together,
             "runs": [asdict(run) for run in runs],
         }
-        write_json(runs_dir / FOLDER / PLAN, plan)
+        name = digest_of(sorted(run.digest for run in runs))[:16]  # the same, where it is resumed
+        write_json(runs_dir / FOLDER / PLANS / f"{name}.json", plan)
         return cls(runs_dir, runs, plan["started"], in_turn, together)
 
     @classmethod
-    def read(cls, runs_dir: Path) -> SweepProgress | None:
-        """Return the progress of the sweep that another process began; None if it wrote none."""
-        try:
-            plan = read_json(runs_dir / FOLDER / PLAN)
-            runs = [PlannedRun(**run) for run in plan["runs"]]
-            return cls(runs_dir, runs, plan["started"], plan["in_turn"], plan["together"])
-        except (OSError, CorruptFileError, KeyError, TypeError):
-            return None
+    def all_in(cls, runs_dir: Path) -> list[SweepProgress]:
+        """Return the progress of all sweeps in a folder of runs, the latest first."""
+        found = []
+        for path in (runs_dir / FOLDER / PLANS).glob("*.json"):
+            with contextlib.suppress(OSError, CorruptFileError, KeyError, TypeError):
+                plan = read_json(path)
+                runs = [PlannedRun(**run) for run in plan["runs"]]
+                found.append(
+                    cls(runs_dir, runs, plan["started"], plan["in_turn"], plan["together"])
+                )
+        return sorted(found, key=lambda sweep: -sweep.started)
+
+    @classmethod
+    def forget_failures(cls, runs_dir: Path) -> None:
+        """Delete the records of failures, but for those of sweeps that go on in other processes."""
+        live = {sign.digest for sign, lives in signs(runs_dir / FOLDER) if lives}
+        kept = {
+            digest
+            for sweep in cls.all_in(runs_dir)
+            if not live.isdisjoint(sweep.planned)
+            for digest in sweep.planned
+        }
+        for path in (runs_dir / "failed").glob("*/error.json"):
+            if path.parent.name not in kept:
+                shutil.rmtree(path.parent, ignore_errors=True)
+
+    @classmethod
+    def of_run(cls, runs_dir: Path, config: Mapping[str, Any]) -> SweepProgress | None:
+        """Return the progress of the latest sweep with a run; None if no list has it.
+
+        Args:
+            runs_dir: folder of all runs.
+            config: settings of the run.
+        """
+        digest = planned_run(config).digest
+        return next((each for each in cls.all_in(runs_dir) if digest in each.planned), None)
 
     def refresh(self) -> None:
         """Read what is finished and failed; a run whose results are gone is not finished."""
@@ -154,16 +247,18 @@ class SweepProgress:
         run, times = planned_run(config), RunTimes()
         self.refresh()
         self.current = run, time.monotonic()
+        name = self.planned[run.digest].name if run.digest in self.planned else run.digest
         try:
-            with self._shown():
-                yield times
+            with sign_of_life(self.runs_dir / FOLDER, run.digest, name) as times.on_stage:
+                with self._shown():
+                    yield times
         finally:
             self.current = None
         if times.folder and run.digest in self.planned:
             earlier = self.done.get(run.digest)
             if earlier is None or times.episodes:
                 self.done[run.digest] = times
-                write_json(self._path(run.digest), asdict(times))
+                write_json(self._path(run.digest), times.record())
 
     def text(self) -> str:
         """Return the number of finished runs, of failed ones, and the time left, in one line."""
@@ -225,7 +320,21 @@ class SweepProgress:
     def last_line(self) -> str:
         """Return the line after the last run."""
         self.refresh()
-        return f"{self.text()} after {duration(time.time() - self.started)}"
+        parts = [f"{self.text()} after {duration(time.time() - self.started)}", self.encoding()]
+        return "\n".join(filter(None, parts))
+
+    def encoding(self) -> str:
+        """Return how many frames of how many scales were encoded and reused, in one line."""
+        done = self.done.values()
+        encoded = [f"{n:,}" for times in done for n in times.encoded.values()]
+        reused = [n for times in done for n in times.reused.values()]
+        if not encoded and not reused:
+            return ""
+        counts = [f"{encoded.count(n)} × {n} frames" for n in dict.fromkeys(encoded)]
+        return (
+            f"features of demonstrations, by encoder and scale: encoded {' and '.join(counts) or 0}"
+            f", reused {len(reused)} times"
+        )
 
     @contextlib.contextmanager
     def _shown(self) -> Iterator[None]:

@@ -10,8 +10,9 @@ from s2robot.errors import MismatchError
 from s2robot.evaluation.identity import comparable
 from s2robot.experiments.jobs import EvalJob, RunJob
 from s2robot.experiments.pipeline import eval_folder, execute_run, policy_folder
-from s2robot.experiments.run_progress import RunTimes
+from s2robot.experiments.run_progress import FOLDER, RunTimes
 from s2robot.experiments.settings import policy_settings
+from s2robot.experiments.signs import sign_of_life
 from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import read_header
 from s2robot.utils.io import digest_of
@@ -66,6 +67,8 @@ class SeedRuns:
 
     def __init__(self, jobs: Sequence[RunJob], metric: str) -> None:
         self.jobs, self.metric = jobs, metric
+        self.names = [f"variant {number + 1}" for number in range(len(jobs))]
+        """Names of the variants, for people."""
         self.times: list[RunTimes] = []
         """What each run of this call did, and how long that took."""
         self._keys: dict[int, str] = {}
@@ -78,7 +81,9 @@ class SeedRuns:
         """
         job = dataclasses.replace(self._job(variant, seed), train_together=tuple(together))
         times = RunTimes()
-        summary = execute_run(job, times=times)
+        progress, name = job.train.runs_dir / FOLDER, f"{self.names[variant]}, seed {seed}"
+        with sign_of_life(progress, digest_of(name)[:16], name) as times.on_stage:
+            summary = execute_run(job, times=times)
         self.times.append(times)
         if summary.episodes != job.n:
             raise MismatchError(

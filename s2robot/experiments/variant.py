@@ -133,7 +133,21 @@ class Variant:
             return torch.from_numpy(baseline_embedding(self._stored_encoder, low_dim, self.yaw))
         return self._store.load_or_encode(self.demos, self.frames, self.encoder)
 
-    @property
+    def encoding_counts(self) -> tuple[dict[str, int], dict[str, int]]:
+        """Return numbers of frames by scale: those encoded here, and those whose features were.
+
+        Both are empty before the embeddings were asked for.
+        """
+        if self.encoder is None or "data" not in vars(self):
+            return {}, {}
+        total = self.demos.num_frames
+        encoded = {scale: self._store.encoded.get(scale, 0) for scale in self.encoder.spec.scales}
+        return (
+            {f"{scale:g}": n for scale, n in encoded.items() if n},
+            {f"{scale:g}": total - n for scale, n in encoded.items() if n < total},
+        )
+
+    @functools.cached_property
     def _store(self) -> FeatureStore:
         return FeatureStore(self.config.data_dir / "features")
 

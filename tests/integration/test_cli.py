@@ -21,6 +21,7 @@ import pytest
 
 from s2robot.cli.main import main
 from s2robot.cli.verbs import VERBS
+from s2robot.experiments import pipeline
 
 TINY = (
     "level=easy",
@@ -227,17 +228,36 @@ def test_crop_reuse_gives_the_same_rows(swept):
     assert (swept / "reuse/episodes.jsonl").read_bytes() == (run / "episodes.jsonl").read_bytes()
 
 
-def test_a_failed_run_does_not_stop_the_sweep(tmp_path, swept):
+def test_a_failed_run_does_not_stop_the_sweep(tmp_path, swept, monkeypatch):
     demos = next((swept / "data/demos").glob("*.hdf5"))
     argv = [word for word in TINY if not word.startswith("encoder=")]
-    result = s2robot(
-        "sweep", "encoder=timm/no_such_net,privileged_state", *argv, *ROLLOUT,
-        f"demos.path={demos}",
-        cwd=tmp_path,
-    )  # fmt: skip
+    train = pipeline.train_run
+
+    def fail_first(job, *rest):
+        if job.seed == 0:
+            raise RuntimeError("no seed 0")
+        return train(job, *rest)
+
+    monkeypatch.setattr(pipeline, "train_run", fail_first)
+    words = ["encoder=privileged_state", *argv, *ROLLOUT, f"demos.path={demos}", "seed=0,1"]
+    result = s2robot("sweep", *words, cwd=tmp_path)
     assert result.returncode == 1
     assert "failed" in result.stdout
     assert len(runs(tmp_path)) == 1
+    shown = s2robot("progress", cwd=tmp_path)
+    assert shown.returncode == 1
+    assert "runs: 1 failed, 1 done" in shown.stdout
+
+
+def test_impossible_runs_are_named_before_any_run_begins(tmp_path):
+    words = ["encoder=random/vitt16-128,timm/no_such_net,privileged_state", "scales=[1],[1,70]"]
+    result = s2robot("sweep", *words, "n=2", cwd=tmp_path)
+    assert result.returncode == 2
+    assert "3 of 6 runs cannot succeed, so none was begun" in result.stderr
+    assert "encoder=random/vitt16-128 scales=[1,70] seed=0: scales (1, 70)" in result.stderr
+    assert result.stderr.count("unknown timm model 'no_such_net'") == 2
+    assert not (tmp_path / "runs").exists()
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_killed_sweep_resumes_to_the_same_rows(swept, tmp_path):

@@ -139,12 +139,12 @@ def test_other_processes_count_the_runs_of_all(
     tmp_path: Path, clock: Callable[[float], None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     begin(tmp_path, in_turn=False, together=False)
-    other = SweepProgress.read(tmp_path)
+    other = SweepProgress.of_run(tmp_path, SWEEP[0])
     assert other is not None
     clock(60)
     monkeypatch.setattr(other, "started", 0.0)  # files have the time of the machine's own clock
     finish(other, SWEEP[0], training_s=100, rollout_s=10)
-    third = SweepProgress.read(tmp_path)
+    third = SweepProgress.of_run(tmp_path, SWEEP[0])
     assert third is not None
     assert len(third.done) == 1
     monkeypatch.setattr(third, "started", 1000.0)
@@ -153,9 +153,9 @@ def test_other_processes_count_the_runs_of_all(
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"runs": [{"digest": 1}]}'])
 def test_a_damaged_plan_shows_no_progress(tmp_path: Path, text: str) -> None:
-    (tmp_path / "progress").mkdir()
-    (tmp_path / "progress" / "sweep.json").write_text(text)
-    assert SweepProgress.read(tmp_path) is None
+    (tmp_path / "progress" / "sweeps").mkdir(parents=True)
+    (tmp_path / "progress" / "sweeps" / "ab12.json").write_text(text)
+    assert SweepProgress.all_in(tmp_path) == []
 
 
 def test_a_pipe_gets_a_plain_line_before_each_run(

@@ -1,0 +1,1 @@
+"""Sweeps as a whole: what runs where, and which runs are possible."""

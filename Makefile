@@ -16,7 +16,7 @@ PARALLEL := -n $(WORKERS) --dist loadgroup
 FAST := not slow and not render and not process and not runtime and not browser
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system format check lint test test-fast test-main test-ros test-ros-nodes test-ros-loop ros1-test test-parity docs build demo clean
+.PHONY: help setup system format check lint test test-fast test-main test-ros test-ros-nodes test-ros-loop ros1-test test-slurm test-parity docs build demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -77,6 +77,12 @@ ros1-test: test-ros
 $(ROS1_READY): $(READY) tools/setup_ros1_venv.sh
 	bash tools/setup_ros1_venv.sh $(ROS1_VENV) $(VENV)
 	@touch $@
+
+test-slurm: setup ## sweeps as jobs of a Slurm cluster of one node, which the tests start
+	@bash tools/slurm_packages.sh; status=$$?; \
+	if [ $$status = 3 ]; then echo "SKIPPED: the tests with Slurm"; exit 0; fi; [ $$status = 0 ] && \
+	$(BIN)/python -m pip install -q 'hydra-submitit-launcher>=1.2' && \
+	$(PYTEST_ENV) $(BIN)/python -m pytest tests/slurm $(PYTEST_ARGS)
 
 test-parity: setup ## against the original packages and on a GPU, where they are
 	$(PYTEST_ENV) $(BIN)/python -m pytest -m "parity or gpu" $(PYTEST_ARGS)

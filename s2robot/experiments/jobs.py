@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -67,6 +68,9 @@ class EvalJob:
     """Delete the episodes of an earlier evaluation first."""
     first: int = 0
     """Index of the first initial state in the split."""
+    shard: str | None = None
+    """Which part of the initial states to roll out, such as "2/8"; the last one that is finished
+    merges all parts into the run. None: all of them."""
     int8_fallback: bool = True
     """Take another precision where frames do not fit the calibration of "openvino-int8"; without,
     a warning tells so and int8 stays."""
@@ -75,9 +79,16 @@ class EvalJob:
         if self.level is not None:
             get_level(self.level)
         _check_initial_states(self)
+        if self.shard is not None and self.fresh:
+            raise ValueError("fresh=true deletes a run; it is not allowed with a shard of one")
         require_one_of(self, {"dtype": ("auto", *DTYPES)})
         checked_name(self.runtime)
         check_device(self.device)
+
+    @property
+    def shard_numbers(self) -> tuple[int, int] | None:
+        """Number of the shard, from 1, and number of all shards; None without shards."""
+        return _shard_numbers(self.shard)
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,8 @@ class RunJob:
     """Levels of the evaluations, which differ in their appearance alone; empty: the variant's."""
     first: int = 0
     """Index of the first initial state in the split; so each seed can have a block of its own."""
+    shard: str | None = None
+    """Which part of the initial states to roll out, such as "2/8"; None: all of them."""
     train_together: tuple[int, ...] = ()
     """Seeds whose policies are trained with this one where they are missing; changes no result."""
 
@@ -115,7 +128,18 @@ class RunJob:
         return list(dict.fromkeys(self.eval_levels)) or [self.train.variant.level]
 
 
+def _shard_numbers(text: str | None) -> tuple[int, int] | None:
+    """Return number and count of a shard, ``2/8``; None for all initial states."""
+    if text is None:
+        return None
+    found = re.fullmatch(r"(\d+)/(\d+)", text)
+    if found is None or not 1 <= int(found[1]) <= int(found[2]):
+        raise ValueError(f"shard is {text!r}; allowed: K/N with K from 1 to N, such as 2/8")
+    return int(found[1]), int(found[2])
+
+
 def _check_initial_states(job: EvalJob | RunJob) -> None:
+    _shard_numbers(job.shard)
     require_one_of(job, {"split": FIRST_SEEDS})
     require_integers(job, 1, "n")
     require_integers(job, 0, "first")

@@ -8,6 +8,7 @@ features, hyperparameters, policies and episodes are stored under names made of 
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -30,11 +31,21 @@ from s2robot.experiments.run_folders import NOT_DESCRIBED
 from s2robot.experiments.run_folders import failed_runs as failed_runs
 from s2robot.experiments.run_progress import RunTimes, count_episodes
 from s2robot.experiments.settings import POLICY, read_training, run_record, training_record
+from s2robot.experiments.sweeps.shards import (
+    begin_shard,
+    forget_shards,
+    in_words,
+    merge,
+    missing_parts,
+)
 from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import PolicyHeader, load_policy, read_header
 from s2robot.runtimes.int8 import Int8Runtime
 from s2robot.utils.console import MESSAGES, OUTPUT
-from s2robot.utils.io import write_json
+from s2robot.utils.io import jsonl_length, write_json
+
+Describe = Callable[[PolicyHeader, dict[str, Any]], dict[str, Any] | None]
+"""Header of a policy and content of ``run.json`` to that of ``cell.json``; None writes none."""
 
 
 def initial_states_for(job: EvalJob, env_kwargs: dict[str, Any]) -> InitialStates:
@@ -62,7 +73,7 @@ def eval_folder(job: EvalJob, own_level: str | None) -> Path:
 
 def evaluate_policy(
     job: EvalJob,
-    describe: Callable[[PolicyHeader, dict[str, Any]], dict[str, Any]] | None = None,
+    describe: Describe | None = None,
 ) -> Summary:
     """Roll a policy file out on fixed initial states and write rows and videos beside it.
 
@@ -76,6 +87,8 @@ def evaluate_policy(
         MismatchError: the policy does not fit the level, or the folder holds other episodes.
         CorruptFileError: the policy file or the initial states are damaged.
     """
+    if job.shard is not None:
+        return _evaluate_shard(job, describe)
     policy, header = load_policy(job.checkpoint)
     encoder = None
     if not is_baseline(header.encoder["backbone"]):
@@ -87,7 +100,9 @@ def evaluate_policy(
     def write_description(claimed: dict[str, Any]) -> None:
         path = out / "cell.json"
         if describe is not None:
-            write_json(path, describe(header, claimed))
+            content = describe(header, claimed)
+            if content is not None:
+                write_json(path, content)
         elif training is not None:
             write_json(path, run_record(training, job.checkpoint, header, claimed))
         elif not path.exists():
@@ -101,6 +116,25 @@ def evaluate_policy(
     if encoder is not None and isinstance(encoder.runtime, Int8Runtime) and job.int8_fallback:
         return guarded(job, encoder, header, initial_states, out, run)
     return run(encoder, job.fresh, {})
+
+
+def _evaluate_shard(job: EvalJob, describe: Describe | None) -> Summary:
+    """Roll out a shard; the last one merges all, and returns the summary of the run."""
+    header = read_header(job.checkpoint)
+    out = eval_folder(job, header.level)
+    whole = dataclasses.replace(job, shard=None)
+    if jsonl_length(out / "episodes.jsonl") < job.n:
+        own = begin_shard(job, out)
+        summary = evaluate_policy(own, lambda *_: None)
+        missing = missing_parts(job, out)
+        if missing:
+            listed = ", ".join(in_words(missing, job.first))
+            OUTPUT.print(f"shard {job.shard} is done; not done yet: initial states {listed}")
+            return summary
+        merge(job, out, initial_states_for(whole, header.env_kwargs))
+    summary = evaluate_policy(whole, describe)
+    forget_shards(out)
+    return summary
 
 
 def _rebuild_encoder(job: EvalJob, spec: EncoderSpec) -> FrameEncoder:
@@ -158,6 +192,7 @@ def _evaluate_run(job: RunJob, variant: Variant, path: Path, level: str) -> Summ
         split=job.split,
         n=job.n,
         first=job.first,
+        shard=job.shard,
         rollout=job.rollout,
         weights=variant.config.weights,
         device=variant.config.device,

@@ -16,6 +16,7 @@ from s2robot.errors import S2RobotError
 from s2robot.evaluation.identity import RECORD_FORMAT
 from s2robot.experiments.sequential_sweep import FILE as SEQUENTIAL
 from s2robot.experiments.settings import POLICY, TRAINING
+from s2robot.experiments.sweeps.shards import is_shard
 from s2robot.utils.command_lines import command
 
 NOT_DESCRIBED = (
@@ -81,6 +82,9 @@ def _undescribed(root: Path) -> Iterator[tuple[Path, str]]:
     folders = {path.parent for name in ("run.json", "episodes.jsonl") for path in root.rglob(name)}
     for folder in sorted(folders):
         if (folder / "cell.json").exists():
+            continue
+        if is_shard(folder):
+            yield folder, "a shard of an evaluation, which is merged when the others are there"
             continue
         record = _read(folder / "run.json")
         if record.get("format", 1) != RECORD_FORMAT:

@@ -134,9 +134,14 @@ def planned_run(config: Mapping[str, Any], name: str = "") -> PlannedRun:
         digest_of(own)[:16],
         digest_of({name: value for name, value in own.items() if name != "seed"})[:16],
         is_baseline(stored_name(str(own["encoder"]))),
-        int(own["n"]) * max(1, len(own["eval_levels"])),
+        -(-int(own["n"]) // _shards(own)) * max(1, len(own["eval_levels"])),
         name,
     )
+
+
+def _shards(config: Mapping[str, Any]) -> int:
+    shard = str(config.get("shard") or "1/1")
+    return max(1, int(shard.rpartition("/")[2])) if shard[-1].isdigit() else 1
 
 
 class SweepProgress:

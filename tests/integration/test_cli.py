@@ -22,6 +22,7 @@ import pytest
 from s2robot.cli.main import main
 from s2robot.cli.verbs import VERBS
 from s2robot.experiments import pipeline
+from s2robot.experiments.run_folders import unused
 
 TINY = (
     "level=easy",
@@ -226,6 +227,45 @@ def test_crop_reuse_gives_the_same_rows(swept):
     result = s2robot("eval", checkpoint, *ROLLOUT, "rollout.reuse=true", "out=reuse", cwd=swept)
     assert result.returncode == 0, result.stderr
     assert (swept / "reuse/episodes.jsonl").read_bytes() == (run / "episodes.jsonl").read_bytes()
+
+
+def test_shards_of_an_evaluation_merge_to_the_same_rows(swept):
+    (run,) = [run for run in runs(swept) if "random" in run.name]
+    words = ["eval", f"checkpoint={run / 'policy.safetensors'}", *ROLLOUT, "n=5"]
+    assert s2robot(*words, "out=whole", cwd=swept).returncode == 0
+    for shard in ("3/3", "1/3"):
+        result = s2robot(*words, "out=parts", f"shard={shard}", cwd=swept)
+        assert result.returncode == 0, result.stderr
+        assert f"shard {shard} is done; not done yet: initial states" in result.stdout
+    other = s2robot(*words, "out=parts", "shard=2/2", cwd=swept)
+    assert other.returncode == 2
+    assert "is divided into other shards" in other.stderr
+    (listed,) = [each for each in unused(swept / "parts") if each.where.endswith("000000-000002")]
+    assert "merged when the others are there" in listed.reason
+    assert s2robot(*words, "out=parts", "shard=2/3", cwd=swept).returncode == 0
+    whole, parts = swept / "whole", swept / "parts"
+    assert not (parts / "shards").exists()
+    names = ["episodes.jsonl", "run.json", *(f"actions/from_0000{n}.npy" for n in (0, 2, 4))]
+    for name in names:
+        assert (parts / name).read_bytes() == (whole / name).read_bytes(), name
+    summaries = [json.loads((each / "summary.json").read_text()) for each in (whole, parts)]
+    assert summaries[0]["success_once"] == summaries[1]["success_once"]
+    assert summaries[1]["videos"]
+    again = s2robot(*words, "out=parts", "n=7", cwd=swept)  # a merged run can be extended
+    assert again.returncode == 0, again.stderr
+    assert len((parts / "episodes.jsonl").read_bytes().splitlines()) == 7
+
+
+def test_runs_of_a_sweep_in_shards_are_those_of_a_sweep_in_one_piece(swept, tmp_path):
+    demos = next((swept / "data/demos").glob("*.hdf5"))
+    words = [*TINY, "n=4", *ROLLOUT[1:], f"demos.path={demos}"]
+    assert s2robot("sweep", *words, "runs_dir=whole", cwd=tmp_path).returncode == 0
+    result = s2robot("sweep", *words, "shard=1/2,2/2", cwd=tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    found = [next(tmp_path.glob(f"{d}/cells/*/episodes.jsonl")) for d in ("runs", "whole")]
+    assert found[0].read_bytes() == found[1].read_bytes()
+    assert json.loads((found[0].parent / "cell.json").read_text())["conditions"]["n"] == 4
+    assert (tmp_path / "runs/report/report.html").exists()
 
 
 def test_a_failed_run_does_not_stop_the_sweep(tmp_path, swept, monkeypatch):

@@ -98,7 +98,7 @@ def test_a_cancelled_job_is_resumed_by_the_same_command(
     cluster: SlurmCluster, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     first = start(tmp_path, cluster.env, *JOBS)
-    job = wait_for(lambda: rolling_out(tmp_path))
+    job = str(wait_for(lambda: rolling_out(tmp_path)))
     cluster.run("scancel", job)
     wait_for(lambda: job not in cluster.jobs())
     before = {name: text for name, text in rows(tmp_path).items() if text}

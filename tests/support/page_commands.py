@@ -25,6 +25,7 @@ from s2robot.cli.verbs import VERBS
 from s2robot.data import collection
 from s2robot.data.frame_sources import GENERATED, frames_from
 from s2robot.experiments import pipeline
+from s2robot.experiments.sweeps import preflight
 from s2robot.experiments.variant import Variant
 from s2robot.export.onnx import export_encoder
 from s2robot.pretraining import run as pretraining
@@ -77,6 +78,7 @@ def without_work(patch: pytest.MonkeyPatch, began: list[str]) -> None:
     patch.setattr(pretraining, "pretrain", note("pretrain", card))
     patch.setattr(pipeline, "train_run", note("train", "policy.safetensors"))
     patch.setattr(pipeline, "evaluate_policy", note("eval", "success"))
+    patch.setattr(preflight, "fetch", note("fetch", Path("weights")))
     patch.setattr(pipeline, "execute_run", note("sweep", "success"))
     patch.setattr(bench, "frames_from", _read_or_stop)
     patch.setattr(bench, "make_paths", _stop)

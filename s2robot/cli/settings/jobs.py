@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 # Settings of a variant are at the top level of train.yaml and sweep.yaml, so that a user types
 # level=... and not variant.level=...; the dataclasses nest them.
-_EVAL_KEYS = ("n", "first", "split", "rollout", "eval_levels", "train_together")
+_EVAL_KEYS = ("n", "first", "split", "rollout", "eval_levels", "shard", "train_together")
 _TRAIN_KEYS = ("policy", "train", "search", "seed", "runs_dir")
 
 

@@ -1,4 +1,4 @@
-"""A sweep as jobs of a real Slurm: cancelled in mid-run, preempted, and resumed.
+"""A sweep as jobs of a real Slurm: canceled in mid-run, preempted, and resumed.
 
 The cluster is started by the tests (``support.slurm_cluster``); ``make test-slurm`` runs them.
 """
@@ -94,7 +94,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
     return rows(folder)
 
 
-def test_a_cancelled_job_is_resumed_by_the_same_command(
+def test_a_canceled_job_is_resumed_by_the_same_command(
     cluster: SlurmCluster, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     first = start(tmp_path, cluster.env, *JOBS)
@@ -102,7 +102,7 @@ def test_a_cancelled_job_is_resumed_by_the_same_command(
     cluster.run("scancel", job)
     wait_for(lambda: job not in cluster.jobs())
     before = {name: text for name, text in rows(tmp_path).items() if text}
-    first.terminate()  # submitit notices a cancelled job only after minutes
+    first.terminate()  # submitit notices a canceled job only after minutes
     first.wait()
     cluster.run("scancel", "--user", str(os.getuid()))
     wait_for(lambda: not cluster.jobs())

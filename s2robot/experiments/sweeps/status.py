@@ -12,6 +12,7 @@ from typing import Any
 from s2robot.errors import CorruptFileError
 from s2robot.experiments.run_progress import FOLDER, SweepProgress, count_episodes
 from s2robot.experiments.sequential_sweep import FILE as SEQUENTIAL
+from s2robot.experiments.sequential_sweep import NAMED
 from s2robot.experiments.signs import Sign, signs
 from s2robot.utils.io import read_json
 from s2robot.utils.progress import duration
@@ -74,7 +75,9 @@ def folder_status(runs_dir: Path) -> FolderStatus:
         if digest not in runs and (lives or not any(digest in each.planned for each in sweeps)):
             runs[digest] = _of_sign(sign, lives, 0)
     lines = [line for sweep in shown for line in (sweep.text(), sweep.encoding()) if line]
-    return FolderStatus(list(runs.values()), lines + _evidence(runs_dir))
+    tests = [runs_dir / SEQUENTIAL, *sorted((runs_dir / NAMED).glob("*.json"))]
+    lines += [line for path in tests for line in _evidence(path)]
+    return FolderStatus(list(runs.values()), lines)
 
 
 def _planned(sweep: SweepProgress, digest: str, seen: tuple[Sign, bool] | None) -> RunStatus:
@@ -116,14 +119,14 @@ def _reason(runs_dir: Path, digest: str) -> str:
     return "its record cannot be read"
 
 
-def _evidence(runs_dir: Path) -> list[str]:
+def _evidence(path: Path) -> list[str]:
     """Return a line for each pair of a sequential sweep, and one for its rounds."""
     try:
-        record: Mapping[str, Any] = read_json(runs_dir / SEQUENTIAL)
+        record: Mapping[str, Any] = read_json(path)
         labels = [variant["label"] for variant in record["variants"]]
         rounds = max((len(variant["rates"]) for variant in record["variants"]), default=0)
         most = record["episodes"]["fixed_design_seeds"]
-        lines = [f"sequential sweep: {rounds} of at most {most} seeds"]
+        lines = [f"{path.stem} sweep: {rounds} of at most {most} seeds"]
         for pair in record["pairs"]:
             name = f"{labels[pair['second']]} against {labels[pair['first']]}"
             points = pair["difference"]

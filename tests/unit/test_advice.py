@@ -41,6 +41,7 @@ FRONTS = {
     "s2robot/cli/hydra_commands.py": tuple(JOBS),
     "s2robot/cli/settings": tuple(JOBS),
     "s2robot/cli/decide.py": ("sweep",),
+    "s2robot/cli/sweeps/progress.py": ("sweep",),
     "s2robot/cli/parsers/decide.py": ("sweep",),
     "s2robot/cli/demo.py": ("sweep", "collect"),
 }

@@ -229,6 +229,35 @@ def test_crop_reuse_gives_the_same_rows(swept):
     assert (swept / "reuse/episodes.jsonl").read_bytes() == (run / "episodes.jsonl").read_bytes()
 
 
+def test_two_sweeps_at_once_share_a_folder_and_survive_kills(swept, tmp_path):
+    """Both begin together and are killed at several moments; every run is there once."""
+    demos = next((swept / "data/demos").glob("*.hdf5"))
+    own = ["n=4", "rollout.num_envs=1", "train_together=[]"]
+    words = [*TINY, *ROLLOUT, *own, f"demos.path={demos}"]
+    command = [sys.executable, "-m", "s2robot.cli.main", "sweep", *words]
+    sweeps = ([*command, "seed=0,1"], [*command, "seed=1", "scales=[1],[1,2]"])
+    for seconds in (6, 9, 12):
+        both = [subprocess.Popen(argv, cwd=tmp_path, stderr=subprocess.DEVNULL) for argv in sweeps]
+        time.sleep(seconds)
+        for process in both:
+            process.kill()
+            process.wait()
+    both = [subprocess.Popen(argv, cwd=tmp_path) for argv in sweeps]
+    assert [process.wait() for process in both] == [0, 0]
+    assert s2robot("sweep", *words, "seed=0,1", "runs_dir=alone", cwd=tmp_path).returncode == 0
+    alone = {
+        path.parent.name: path.read_bytes()
+        for path in tmp_path.glob("alone/cells/*/episodes.jsonl")
+    }
+    found = {
+        path.parent.name: path.read_bytes() for path in tmp_path.glob("runs/cells/*/episodes.jsonl")
+    }
+    assert len(alone) == 2
+    assert len(found) == 3
+    assert {name: found[name] for name in alone} == alone
+    assert s2robot("progress", cwd=tmp_path).returncode == 0
+
+
 def test_shards_of_an_evaluation_merge_to_the_same_rows(swept):
     (run,) = [run for run in runs(swept) if "random" in run.name]
     words = ["eval", f"checkpoint={run / 'policy.safetensors'}", *ROLLOUT, "n=5"]

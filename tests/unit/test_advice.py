@@ -48,6 +48,13 @@ FRONTS = {
 """Commands whose settings the messages of a module may name; none for those of other modules,
 which are reached from Python, by settings, by flags and by ROS parameters."""
 
+FLAGS = {
+    "s2robot/cli/episodes/replay.py": "replay",
+    "s2robot/experiments/replay": "replay",
+    "s2robot/cli/recommendations": "recommend",
+}
+"""Commands whose flags the messages of a module may name, besides that of the module's own name."""
+
 
 def prose(path: Path) -> Iterator[tuple[int, str]]:
     """Yield line and text of each string of a module that is no documentation, {} for values."""
@@ -86,7 +93,7 @@ def names_of(verbs: tuple[str, ...]) -> set[str]:
 
 FOREIGN = (
     "ffmpeg -i", "colcon build", "torchrun ", "hydra/launcher=", "return_prefix_tokens=True",
-    "Name the backbone, such as name=", "(mode='visual')",
+    "Name the backbone, such as name=", "(mode='visual')", "pip install --",
 )  # fmt: skip
 """Parts of texts on other programs, on Hydra's own settings and on calls from Python alone."""
 
@@ -121,6 +128,8 @@ def wrong_flags(path: Path, text: str) -> Iterator[str]:
     verbs = [verb for verb in VERBS if re.search(rf"s2robot {verb}\b", text)]
     verbs += list(VERBS) if re.search(r"s2robot (COMMAND|{})", text) else []
     own = path.stem.replace("_", "-")
+    name = path.relative_to(ROOT).as_posix()
+    verbs += [verb for start, verb in FLAGS.items() if name.startswith(start)]
     if path.parent.name in ("cli", "parsers"):
         verbs += [own] if own in VERBS else list(VERBS)
     taken = {flag for verb in verbs for flag in flags_of(verb)}

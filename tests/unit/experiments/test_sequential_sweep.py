@@ -6,6 +6,7 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -54,7 +55,7 @@ def make_plan(variants: int, pairs: Sequence[tuple[int, int]], **changes: object
 
 
 def play(
-    plan: SequentialPlan, runner: FakeRunner, folder: Path, **sizes: int
+    plan: SequentialPlan, runner: FakeRunner, folder: Path, **sizes: Any
 ) -> tuple[SequentialSweep, list[Round]]:
     sweep = SequentialSweep(plan, runner, folder, **sizes)
     sweep.claim()

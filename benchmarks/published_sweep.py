@@ -21,6 +21,7 @@ import matplotlib
 
 from s2robot.evaluation.baselines import is_baseline
 from s2robot.experiments.sequential_results import SequentialResults, read_sequential
+from s2robot.reporting.html_report import report_answers
 from s2robot.reporting.json_report import rate_record
 from s2robot.reporting.report import make_report
 from s2robot.reporting.run_results import VariantResults
@@ -50,17 +51,17 @@ def main() -> None:
         "metric": METRIC,
         "variants": sorted(rows, key=lambda row: (row["family"] or "", row["gflops_per_frame"])),
         "questions": questions,
-        "families": verdicts(questions),
+        "families": {answer.family: str(answer) for answer in report_answers(report)},
         "problems": [str(problem) for problem in report.problems] + [str(u) for u in unusable],
-        "runs_of": report_machines(variants),
+        "runs_of": machines(variants),
         "provenance": provenance(),
     }
     write_json(options.out, found)
     for name, question in questions.items():
         for pair in question["pairs"]:
             print(f"{name}: {pair['second']} against {pair['first']}: {pair['text']}")
-    for family, verdict in found["families"].items():
-        print(f"{family}: {verdict}")
+    for answer in found["families"].values():
+        print(answer)
     if options.plot:
         draw(found["variants"], options.plot)
 
@@ -102,33 +103,7 @@ def question_of(results: SequentialResults) -> dict[str, Any]:
     }
 
 
-def verdicts(questions: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
-    """For each question with sizes or scales: larger, more scales, either, or not shown."""
-    return {
-        name: verdict_of(question["pairs"])
-        for name, question in questions.items()
-        if {pair["question"] for pair in question["pairs"]} & {"size", "scales"}
-    }
-
-
-def verdict_of(pairs: Sequence[Mapping[str, Any]]) -> str:
-    """What a family's pairs show together.
-
-    "larger" or "more scales" where that one alone is shown to help, "either" where both are, "not
-    shown" where neither is.
-    """
-    helps = {
-        kind: any(p["verdict"] == "better" for p in pairs if p["question"] == kind)
-        for kind in ("size", "scales")
-    }
-    if all(helps.values()):
-        return "either"
-    if helps["size"]:
-        return "larger"
-    return "more scales" if helps["scales"] else "not shown"
-
-
-def report_machines(variants: Sequence[VariantResults]) -> list[Any]:
+def machines(variants: Sequence[VariantResults]) -> list[Any]:
     """Distinct machines and versions of the runs."""
     found: list[Any] = []
     for variant in variants:

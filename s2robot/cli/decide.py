@@ -49,8 +49,7 @@ def main(argv: list[str]) -> int:
     _check_shared(jobs)
     plan, jobs = make_plan(jobs, options)
     runs_dir = jobs[0].train.runs_dir
-    runs = SeedRuns(jobs, plan.metric)
-    runs.names = [variant.label for variant in plan.variants]
+    runs = SeedRuns(jobs, plan.metric, [variant.label for variant in plan.variants])
     limits = (options.max_seeds, options.at_once)
     sweep = SequentialSweep(plan, runs, runs_dir, *limits, options.name or "")
     sweep.claim()

@@ -63,12 +63,11 @@ class SeedRuns:
     Args:
         jobs: settings of each variant's runs; their seed and block are replaced.
         metric: "success_once" or "success_at_end".
+        names: of the variants, for people.
     """
 
-    def __init__(self, jobs: Sequence[RunJob], metric: str) -> None:
-        self.jobs, self.metric = jobs, metric
-        self.names = [f"variant {number + 1}" for number in range(len(jobs))]
-        """Names of the variants, for people."""
+    def __init__(self, jobs: Sequence[RunJob], metric: str, names: Sequence[str]) -> None:
+        self.jobs, self.metric, self.names = jobs, metric, names
         self.times: list[RunTimes] = []
         """What each run of this call did, and how long that took."""
         self._keys: dict[int, str] = {}

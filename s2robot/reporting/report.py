@@ -120,11 +120,13 @@ def with_sequential(
 
     Args:
         pair: of a fixed sample.
-        sequential: sweeps; the first that tested one of the variants decides.
+        sequential: sweeps; the first that planned this pair decides. Where one tested its variants
+            and none planned the pair, there is no verdict.
         metric: the comparison was made on it.
     """
-    tests = (each.find(pair.first.key, pair.second.key, metric) for each in sequential)
-    return dataclasses.replace(pair, sequential=next(filter(None, tests), None))
+    found = (each.find(pair.first.key, pair.second.key, metric) for each in sequential)
+    tests = sorted(filter(None, found), key=lambda test: not test.planned)
+    return dataclasses.replace(pair, sequential=next(iter(tests), None))
 
 
 def distinction(group: ComparisonGroup, groups: Sequence[ComparisonGroup]) -> str:

@@ -26,6 +26,10 @@ _LONGEST_S = 3.0
 """No further round begins after that time."""
 _CLEARLY_SLOWER = 1.25
 """A way that took that many times as long as the fastest so far is not timed again."""
+_FEW_TILES = 8
+_FAR_SLOWER = 3.0
+"""A way that takes that many times as long as the fastest for a few tiles is not timed on all: for
+a hundred tiles of a ConvNet, eager PyTorch would need minutes."""
 Makers = Mapping[str, Callable[[], Runtime]]
 
 
@@ -114,6 +118,7 @@ def measured(
         batches: tiles of one frame, one batch for each tile size.
         stand_ins: ways that are tried only where another one fails; that one's name by theirs.
     """
+    few = [batch[:_FEW_TILES] for batch in batches]
     ready: dict[str, Runtime] = {}
     left_out: dict[str, str] = {}
     for name, make in makers.items():
@@ -123,13 +128,27 @@ def measured(
             continue
         try:
             runtime = make()
-            milliseconds_of(runtime, batches)  # converts, sets itself up
+            milliseconds_of(runtime, few)  # converts, sets itself up
             ready[name] = runtime
         except (RuntimeMissingError, RuntimeFailedError) as error:
             left_out[name] = str(error)
+    if sum(map(len, few)) < sum(map(len, batches)):
+        left_out |= _drop_far_slower(ready, few)
+        for runtime in ready.values():
+            milliseconds_of(runtime, batches)  # sets itself up for that many
     shortest = _shortest(ready, batches)
     fastest = min(shortest, key=lambda name: shortest[name]) if shortest else None
     return {"fastest": fastest, "milliseconds": shortest, "left_out": left_out}
+
+
+def _drop_far_slower(ready: dict[str, Runtime], few: Sequence[Tensor]) -> dict[str, str]:
+    """Drop the ways that take far longer for a few tiles; return their names and why."""
+    took = {name: milliseconds_of(runtime, few) for name, runtime in ready.items()}
+    best, tiles = min(took.values(), default=0.0), sum(map(len, few))
+    slow = {name for name, each in took.items() if each > _FAR_SLOWER * best}
+    for name in slow:
+        del ready[name]
+    return {name: f"{took[name]:.0f} ms for {tiles} tiles, {best:.0f} ms is best" for name in slow}
 
 
 def _shortest(ready: Mapping[str, Runtime], batches: Sequence[Tensor]) -> dict[str, float]:

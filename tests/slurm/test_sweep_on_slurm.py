@@ -1,4 +1,4 @@
-"""A sweep as jobs of a real Slurm: canceled in mid-run, preempted, and resumed.
+"""A sweep as jobs of a real Slurm: canceled in mid-run, requeued, and resumed.
 
 The cluster is started by the tests (``support.slurm_cluster``); ``make test-slurm`` runs them.
 """
@@ -112,7 +112,7 @@ def test_a_canceled_job_is_resumed_by_the_same_command(
     assert all(undisturbed[name].startswith(text) for name, text in before.items())
 
 
-def test_a_preempted_job_is_requeued_and_goes_on(
+def test_a_requeued_job_goes_on(
     cluster: SlurmCluster, undisturbed: dict[str, bytes], tmp_path: Path
 ) -> None:
     sweep = start(tmp_path, cluster.env, *JOBS)

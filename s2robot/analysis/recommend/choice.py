@@ -1,9 +1,9 @@
 """The choice among candidates by their errors, as pure functions of arrays.
 
 A difference has two sources of chance: the held-out episodes and the trainings. Their variances are
-added and the degrees of freedom are Satterthwaite's. Intervals of all candidates against the choice
-hold together (Bonferroni), since the choice was made among them. They do not cover what other
-demonstrations would have taught.
+added and the degrees of freedom are Satterthwaite's. Which candidate is the best is itself seen in
+the errors, so intervals hold together for all pairs of candidates (Bonferroni), not only for those
+with the choice. They do not cover what other demonstrations would have taught.
 """
 
 from __future__ import annotations
@@ -102,6 +102,8 @@ class Choice:
     best: int
     differences: dict[int, Interval]
     """Error minus that of the best, for all others; their intervals hold together."""
+    confidence: float
+    """Coverage of each interval, by which 95 % is that of all pairs of candidates together."""
 
     @property
     def not_told_apart(self) -> list[int]:
@@ -126,5 +128,6 @@ def choose(errors: Sequence[Errors | None], allowed: Sequence[bool]) -> Choice |
         return None
     best = min(chosen_from, key=lambda i: measured[i].mean)
     others = [i for i in measured if i != best]
-    confidence = 1 - 0.05 / max(1, len(others))
-    return Choice(best, {i: difference(measured[best], measured[i], confidence) for i in others})
+    confidence = 1 - 0.05 / max(1, math.comb(len(measured), 2))
+    differences = {i: difference(measured[best], measured[i], confidence) for i in others}
+    return Choice(best, differences, confidence)

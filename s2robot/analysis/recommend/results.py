@@ -164,15 +164,17 @@ class Recommendation:
     def scales_or_size(self) -> tuple[Candidate, Candidate, Interval] | None:
         """Return the best candidate with one scale, the best with several, and their difference.
 
-        Both meet the deadline; the difference is that with several minus that with one. None where
-        one of them is missing.
+        Both meet the deadline; the difference is that with several minus that with one, with an
+        interval that holds together with those of all pairs. None where one of them is missing.
         """
+        found = self.result
         able = [c for c in self.ranked if self.meets(c) and self.metric in c.errors]
         one = next((c for c in able if len(c.scales) == 1), None)
         several = next((c for c in able if len(c.scales) > 1), None)
-        if one is None or several is None or self.metric is None:
+        if found is None or one is None or several is None or self.metric is None:
             return None
-        return one, several, difference(one.errors[self.metric], several.errors[self.metric])
+        errors = (one.errors[self.metric], several.errors[self.metric])
+        return one, several, difference(*errors, found.confidence)
 
     def _scales_or_size(self) -> str:
         found = self.scales_or_size()
@@ -199,7 +201,7 @@ class Recommendation:
 
     def _covered(self) -> str:
         return (
-            f"Intervals (95 %, all against the choice together) cover {self.episodes} held-out "
+            f"Intervals (95 %, all pairs of candidates together) cover {self.episodes} held-out "
             "episodes and the trainings of the head; they do not cover other demonstrations, and "
             "an offline error is no success rate"
         )

@@ -12,8 +12,7 @@ from pathlib import Path
 
 from s2robot.cli.help import help_of
 from s2robot.cli.settings.flags import CommandParser
-
-VIEWS = ("scene", "policy", "both")
+from s2robot.experiments.replay import VIEWS
 
 _EXAMPLES = """examples:
   s2robot replay runs/cells/NAME 3

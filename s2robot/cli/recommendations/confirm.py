@@ -45,7 +45,8 @@ def confirm(
     settings = argparse.Namespace(metric=METRIC, alpha=ALPHA, margin=MARGIN)
     plan, jobs = make_plan(jobs, settings)
     runs_dir = jobs[0].train.runs_dir
-    sweep = SequentialSweep(plan, SeedRuns(jobs, METRIC), runs_dir, options.confirm, AT_ONCE)
+    runs = SeedRuns(jobs, METRIC, [variant.label for variant in plan.variants])
+    sweep = SequentialSweep(plan, runs, runs_dir, options.confirm, AT_ONCE)
     sweep.claim()
     for each in sweep.rounds():
         rates = [sweep.rates.get((number, each.seed)) for number in (0, 1)]
@@ -57,7 +58,7 @@ def confirm(
     pair, evidence = plan.pairs[0], sweep.family.pairs[0]
     turned = jobs[pair.second] is not choice  # the verdict is on the second variant of the pair
     return _record(
-        [_label(each) for each in best],
+        [each.label for each in best],
         evidence.verdict,
         list(evidence.differences),
         turned,
@@ -82,10 +83,6 @@ def _job(
         **given,
     )
     return RunJob(TrainJob(variant, runs_dir=config.out / "confirm"), n=options.states)
-
-
-def _label(candidate: Candidate) -> str:
-    return candidate.label
 
 
 def _record(

@@ -18,8 +18,6 @@ from s2robot.policies.checkpoint import PolicyHeader
 from s2robot.policies.dataset import stack_proprio
 from s2robot.utils.io import atomic_path
 
-VIEWS = ("scene", "policy", "both")
-"""What a video shows: a camera near the cube, the frames that the encoder got, or both."""
 SIZE_PX = 384
 _INFO = ("is_success", "reached", "grasped", "stage", "cube_height_m")
 
@@ -38,7 +36,7 @@ def frames_of(
         state: initial state (D,).
         actions: (T, A).
         camera: name and size [px] of the policy's camera; None for a policy without pixels.
-        view: one of ``VIEWS``.
+        view: one of ``s2robot.experiments.replay.VIEWS``.
 
     Returns:
         T + 1 frames (H, W, 3) uint8 RGB.

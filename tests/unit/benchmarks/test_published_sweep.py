@@ -1,4 +1,4 @@
-"""The collector of the published sweep: verdicts of a family, and the file from finished tests."""
+"""The collector of the published sweep: the file from finished tests."""
 
 from __future__ import annotations
 
@@ -16,26 +16,6 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 import published_sweep  # pyright: ignore[reportMissingImports]
 
 
-def pair(question: str, verdict: str) -> dict[str, str]:
-    return {"question": question, "verdict": verdict}
-
-
-@pytest.mark.parametrize(
-    ("size", "scales", "verdict"),
-    [
-        ("better", "not shown", "larger"),
-        ("not shown", "better", "more scales"),
-        ("better", "better", "either"),
-        ("worse", "equivalent", "not shown"),
-    ],
-)
-def test_the_verdict_of_a_family_names_what_is_shown_to_help(
-    size: str, scales: str, verdict: str
-) -> None:
-    pairs = [pair("size", size), pair("scales", scales), pair("size_or_scales", "better")]
-    assert published_sweep.verdict_of(pairs) == verdict
-
-
 def test_finished_tests_become_a_file_with_costs_intervals_and_verdicts(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -51,8 +31,9 @@ def test_finished_tests_become_a_file_with_costs_intervals_and_verdicts(
     found = read_json(out)
     [one] = found["questions"]["sequential"]["pairs"]
     assert (one["question"], one["verdict"]) == ("scales", "better")
-    assert found["families"] == {"sequential": "more scales"}
+    [answer] = found["families"].values()
+    assert "more scales" in answer
     rates = {row["label"]: row["rate"] for row in found["variants"]}
     assert rates[f"{SMALL} (1, 2)"] > 0.9 > 0.2 > rates[f"{SMALL} (1)"]
     assert plot.read_bytes().startswith(b"\x89PNG")
-    assert "sequential: more scales" in capsys.readouterr().out
+    assert answer in capsys.readouterr().out

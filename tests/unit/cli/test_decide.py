@@ -60,7 +60,7 @@ def diverging(tmp_path, monkeypatch) -> set[tuple[tuple[int, ...], int]]:
             )
 
     class Runs(SyntheticRuns):
-        def __init__(self, jobs, _):
+        def __init__(self, jobs, *_):
             super().__init__(jobs[0].train.runs_dir / "cells", [arguments_of(j) for j in jobs])
 
         def rate(self, variant, seed, together):

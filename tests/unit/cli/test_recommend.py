@@ -136,13 +136,12 @@ def test_rollouts_say_whether_the_choice_held_whichever_comes_first_in_the_pair(
     jobs = [Job(label) for label in labels]
     order = [1, 0] if swapped else [0, 1]
     runs = SyntheticRuns(folder / "cells", [variants[i] for i in order])
-    monkeypatch.setattr(confirmation, "_job", lambda candidate, *_: jobs[labels.index(candidate)])
+    monkeypatch.setattr(confirmation, "_job", lambda each, *_: jobs[labels.index(each.label)])
     monkeypatch.setattr(
         confirmation, "make_plan", lambda *_: (plan(labels, order), [jobs[i] for i in order])
     )
     monkeypatch.setattr(confirmation, "SeedRuns", lambda *_: runs)
-    monkeypatch.setattr(confirmation, "_label", str)
-    found = argparse.Namespace(two_best=labels)
+    found = argparse.Namespace(two_best=[argparse.Namespace(label=label) for label in labels])
     options = argparse.Namespace(confirm=8, states=32)
     record: Any = confirmation.confirm(found, "d.hdf5", None, options)  # pyright: ignore[reportArgumentType]
     assert record["held"] is held

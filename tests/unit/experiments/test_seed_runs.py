@@ -48,7 +48,7 @@ def cells(runs_dir: Path) -> dict[int, dict[str, Any]]:
 
 
 def test_each_seed_has_initial_states_of_its_own_and_one_key(demos, tmp_path):
-    runs = SeedRuns([run_job(demos, tmp_path)], "success_once")
+    runs = SeedRuns([run_job(demos, tmp_path)], "success_once", ["one"])
     assert runs.key(0) is None
     rates = [runs.rate(0, seed, [0, 1]) for seed in (0, 1)]
     assert rates == [0.0, 0.0]
@@ -58,14 +58,14 @@ def test_each_seed_has_initial_states_of_its_own_and_one_key(demos, tmp_path):
 
 
 def test_seeds_are_trained_together_and_evaluated_one_by_one(demos, tmp_path):
-    runs = SeedRuns([run_job(demos, tmp_path)], "success_once")
+    runs = SeedRuns([run_job(demos, tmp_path)], "success_once", ["one"])
     runs.rate(0, 0, [0, 1, 2])
     assert len(list(tmp_path.rglob("policy.safetensors"))) == 3
     assert list(cells(tmp_path)) == [0]
 
 
 def test_the_time_of_a_run_is_that_of_new_runs(demos, tmp_path):
-    runs = SeedRuns([run_job(demos, tmp_path)], "success_once")
+    runs = SeedRuns([run_job(demos, tmp_path)], "success_once", ["one"])
     assert runs.seconds_per_run() is None
     runs.rate(0, 0, [0])
     [first] = runs.times
@@ -80,7 +80,7 @@ def test_a_run_with_further_initial_states_is_refused(demos, tmp_path):
     job = run_job(demos, tmp_path)
     execute_run(dataclasses.replace(job, n=2 * N))
     with pytest.raises(MismatchError, match="4 episodes, not 2: another sweep added some"):
-        SeedRuns([job], "success_once").rate(0, 0, [0])
+        SeedRuns([job], "success_once", ["one"]).rate(0, 0, [0])
 
 
 @pytest.mark.parametrize(
@@ -91,7 +91,7 @@ def test_what_is_planned_is_what_the_run_then_says(demos, tmp_path, encoder):
     planned = planned_record(job, Variant(job.train.variant))
     json.dumps(planned)  # it goes to a file
     if encoder == "privileged_state":
-        SeedRuns([job], "success_once").rate(0, 0, [0])
+        SeedRuns([job], "success_once", ["one"]).rate(0, 0, [0])
         [made] = cells(tmp_path).values()
         for name in ("level", "label", "family", "policy_kind", "parameters", "gflops_per_frame"):
             assert planned[name] == made[name], name

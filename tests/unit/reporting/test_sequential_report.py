@@ -66,6 +66,19 @@ def test_a_pair_that_was_not_planned_gets_no_verdict(tmp_path):
     assert "No verdict: a sequential test chose" in sentence(others[0], "success_once")
 
 
+def test_the_test_that_planned_a_pair_decides_and_not_another_one_of_the_folder(tmp_path):
+    third = {"rate": 0.9, "readout": "cls", "scales": (1, 2)}
+    write_sequential(tmp_path, [*FAR, third], [(1, 2)])
+    (tmp_path / "sequential").mkdir()
+    (tmp_path / "sequential.json").rename(tmp_path / "sequential" / "a.json")
+    write_sequential(tmp_path, [*FAR, third], [(0, 1)])
+    (tmp_path / "sequential.json").rename(tmp_path / "sequential" / "b.json")
+    [pairs] = make_report(tmp_path / "cells").comparisons
+    planned = {pair.kind: sequential_of(pair).planned for pair in pairs}
+    assert planned == {"scales": True, "readout": True, "several": False}
+    assert {pair.kind: pair.verdict for pair in pairs}["scales"] == "better"
+
+
 def test_equivalence_names_the_margin_of_the_sequential_test(tmp_path):
     same = ({"rate": 0.5}, {"rate": 0.5, "scales": (1, 2)})
     write_sequential(tmp_path, same, [(0, 1)], margin=0.2)

@@ -47,9 +47,9 @@ def test_numbers_of_tiles_from_one_power_of_two_to_the_next_share_a_measurement(
     encoder = make(runtime="auto")
     for frames in (13, 16, 25):  # 65, 80 and 125 tiles
         encoder.runtime_for(frames)
-    assert {tiles for _, tiles in seen} == {65}
+    assert {tiles for _, tiles in seen} == {8, 65}  # a few first
     encoder.runtime_for(12)
-    assert {tiles for _, tiles in seen} == {65, 60}
+    assert {tiles for _, tiles in seen} == {8, 65, 60}
 
 
 def test_more_frames_than_the_backbone_takes_at_once_are_measured_as_that_many(
@@ -58,7 +58,7 @@ def test_more_frames_than_the_backbone_takes_at_once_are_measured_as_that_many(
     seen = timed(FEW_TILES_ONLY)
     encoder = make(runtime="auto", max_tiles_per_batch=40)
     assert encoder.runtime_for(1000) is encoder.runtime_for()
-    assert {tiles for _, tiles in seen} == {40}
+    assert {tiles for _, tiles in seen} == {8, 40}
 
 
 def test_nothing_is_measured_before_the_first_call(make: Make, timed: Callable) -> None:
@@ -176,6 +176,19 @@ def test_a_way_that_is_clearly_slower_is_timed_once(make: Make, timed: Callable)
     seen = timed({"eager": lambda n: 10.0 * n, "openvino": lambda n: 20.0 * n})
     assert make(runtime="auto").runtime_for(1).name == "eager"
     assert seen.count(("openvino", 5)) == 2  # to set itself up, then the time that counts
+
+
+def test_a_way_that_is_far_slower_for_a_few_tiles_never_gets_many(
+    make: Make, timed: Callable, measured_runtimes: Path
+) -> None:
+    seen = timed({"eager": lambda n: 50.0 * n, "openvino": lambda n: 10.0 * n})
+    assert make(runtime="auto").runtime_for(16).name == "openvino"  # 16 frames of 5 tiles
+    assert max(tiles for name, tiles in seen if name == "eager") == 8
+    assert max(tiles for name, tiles in seen if name == "openvino") == 80
+    (kept,) = measured_runtimes.glob("*.json")
+    record = read_json(kept)
+    assert record["left_out"]["eager"] == "400 ms for 8 tiles, 80 ms is best"
+    assert set(record["milliseconds"]) == {"openvino"}
 
 
 def test_a_runtime_that_fails_is_left_out_with_its_reason(

@@ -150,6 +150,7 @@ def test_published_encoders(name: str, tmp_path: Path, shrink: Any) -> None:
             "resize_output_to_idx": -1,
         },
         {"readout": "mean", "merge": "sum", "scale_weights": (1, 0.5, 2)},
+        {"readout": "spatial_softmax", "merge": "mean", "copies": 2},
         {"readout": "cls", "layers": (0, -1)},
         {"readout": "spatial_softmax", "layers": (0, 1), "layers_merge": "mean"},
     ],

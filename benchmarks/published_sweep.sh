@@ -8,7 +8,7 @@
 set -euo pipefail
 out=${1:-runs/published}
 seeds=${SEEDS:-16}
-shared=(level=precise "n=${N:-32}" budget=standard rollout.videos=0 "data_dir=$out/data" "runs_dir=$out/runs")
+shared=(level=precise "n=${N:-32}" budget="${BUDGET:-quick}" rollout.videos=0 "data_dir=$out/data" "runs_dir=$out/runs")
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=PASSIVE
 lite=encoder=efficientnet-lite
 
@@ -66,7 +66,7 @@ PYTHON
 s2robot features "${shared[@]:0:1}" "data_dir=$out/data" "${lite}0" 'scales=[1,2]'
 
 lane_a() { size_or_scales; third_scale; middle; dinov2; }
-lane_b() { width; antialias; averaging; input; shipped; weights; limits; }
+lane_b() { antialias; width; shipped; limits; weights; averaging; input; }
 
 lane_a &
 first=$!

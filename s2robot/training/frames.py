@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Sequence
 from typing import Protocol
 
@@ -83,6 +84,9 @@ def assemble(
 class DeviceFrames:
     """All frames on the training device, normalized beforehand where memory allows.
 
+    On a CPU each thread gathers its batches into the same memory: glibc returns blocks of more than
+    32 MB to the system at once, so that a new one for every batch costs its page faults again.
+
     Args:
         data: all frames of all demonstrations.
         policy: whose normalizers are used.
@@ -98,18 +102,33 @@ class DeviceFrames:
             self.embedding = policy.normalize_embedding(self.embedding).flatten(1)
         self.proprio = policy.normalize_proprio(data.proprio.to(device))
         self.actions = data.actions.to(device)
+        self._batches = threading.local()
 
     def gather(self, windows: Windows, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return embedding, proprioception, actions and mask, as ``Policy.loss`` takes them.
+
+        The embedding is valid until the same thread gathers again.
 
         Args:
             windows: of frames.
             rows: indices of windows ``(B,)``.
         """
         index = windows.index[rows].to(self.embedding.device)
-        embedding = self.embedding.index_select(0, index.flatten())
+        embedding = self._select(index.flatten())
         if not self.prepared:
             embedding = self.policy.normalize_embedding(embedding)
         embedding = embedding.reshape(*index.shape, *self.data.embedding_shape)
         mask = windows.mask[rows].to(self.embedding.device)
         return embedding, self.proprio[index], self.actions[index], mask
+
+    def _select(self, index: torch.Tensor) -> torch.Tensor:
+        """Return embeddings ``(B, D)`` of frames, on a CPU in the thread's own memory."""
+        if self.embedding.device.type != "cpu":
+            return self.embedding.index_select(0, index)
+        shape = (len(index), self.embedding.shape[1])
+        batch = getattr(self._batches, "memory", None)
+        if batch is None or batch.numel() < shape[0] * shape[1]:
+            batch = self.embedding.new_empty(shape[0] * shape[1])
+            self._batches.memory = batch
+        rows = batch[: shape[0] * shape[1]].view(shape)
+        return torch.index_select(self.embedding, 0, index, out=rows)

@@ -1,0 +1,184 @@
+"""Interface of a recorded data set: actions, low-dimensional observations and camera frames."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Protocol
+
+import numpy as np
+
+from s2robot.errors import CorruptFileError, unknown
+
+
+class EpisodeDataset(Protocol):
+    """Recorded demonstrations: N frames of E episodes, one episode after another.
+
+    Row t of actions and low-dimensional observations, and frame t of each camera, belong to the
+    same moment: what was observed before action t. Actions have the units of whoever recorded them.
+    Frames are decoded when they are asked for; everything else is read when the data set is opened.
+    """
+
+    @property
+    def source(self) -> str:
+        """Path as the user named it, for messages."""
+        ...
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of what was read, not of paths or times of files; names features and policies."""
+        ...
+
+    @property
+    def episode_ends(self) -> np.ndarray:
+        """One past the last frame of each episode, ``(E,)`` int64."""
+        ...
+
+    @property
+    def actions(self) -> np.ndarray:
+        """Actions as recorded, ``(N, A)`` float32."""
+        ...
+
+    @property
+    def action_names(self) -> tuple[str, ...]:
+        """Names of the A entries of an action; ``a0``, ``a1``, ... where the file has none."""
+        ...
+
+    @property
+    def low_dim_names(self) -> Mapping[str, tuple[str, ...]]:
+        """Names of the entries of each low-dimensional observation, by its key."""
+        ...
+
+    @property
+    def cameras(self) -> Mapping[str, tuple[int, int]]:
+        """Height and width of the frames [px], by the key of the camera."""
+        ...
+
+    @property
+    def rate_hz(self) -> float | None:
+        """Control steps per second; None where the file does not tell."""
+        ...
+
+    @property
+    def masks(self) -> Mapping[str, np.ndarray]:
+        """Divisions that the file has, such as ``train`` and ``valid``: indices of episodes."""
+        ...
+
+    @property
+    def task(self) -> str | None:
+        """What the demonstrations do, in a sentence; None where the file does not tell."""
+        ...
+
+    def low_dim(self, key: str) -> np.ndarray:
+        """Return a low-dimensional observation ``(N, d)`` float32.
+
+        Args:
+            key: one of ``low_dim_names``.
+
+        Raises:
+            ValueError: there is no such observation.
+        """
+        ...
+
+    def frames(self, camera: str, episode: int) -> Iterator[np.ndarray]:
+        """Yield the frames ``(H, W, 3)`` uint8 RGB of an episode, upright and in order.
+
+        Args:
+            camera: one of ``cameras``.
+            episode: index of the episode, from 0.
+
+        Raises:
+            ValueError: there is no such camera.
+            CorruptFileError: a frame cannot be decoded, or some are missing.
+        """
+        ...
+
+    def close(self) -> None:
+        """Close the files; frames cannot be read afterwards."""
+        ...
+
+
+def choose(
+    kind: str, wanted: Iterable[str] | None, available: Iterable[str], source: object
+) -> tuple[str, ...]:
+    """Return the wanted keys of a data set; all of them, sorted, where none are named.
+
+    Args:
+        kind: what a key stands for, such as "camera".
+        wanted: keys that the user names, in order; None for all.
+        available: keys that the data set has.
+        source: the data set's path, for messages.
+
+    Raises:
+        ValueError: there is no such key, or one is named twice.
+
+    Examples:
+        >>> choose("camera", None, ["wrist", "front"], "lift.hdf5")
+        ('front', 'wrist')
+        >>> choose("camera", ["side"], ["wrist", "front"], "lift.hdf5")
+        Traceback (most recent call last):
+        ValueError: unknown camera in lift.hdf5 'side'; available: front, wrist
+    """
+    keys = sorted(available)
+    if wanted is None:
+        return tuple(keys)
+    chosen = tuple(wanted)
+    for key in chosen:
+        if key not in keys:
+            if not keys:
+                raise ValueError(f"{source} has no {kind} at all, so {key!r} cannot be used")
+            raise unknown(f"{kind} in {source}", key, keys)
+    if len(set(chosen)) < len(chosen):
+        raise ValueError(f"{kind} {list(chosen)} names one of them twice; name each once")
+    return chosen
+
+
+def unnamed(letter: str, count: int) -> tuple[str, ...]:
+    """Return the names of entries that have none in the file.
+
+    Args:
+        letter: "a" for actions.
+        count: number of entries.
+
+    Examples:
+        >>> unnamed("a", 3)
+        ('a0', 'a1', 'a2')
+    """
+    return tuple(f"{letter}{number}" for number in range(count))
+
+
+def checked_rows(
+    where: str, values: np.ndarray, rows: int | None = None, entries: int | None = None
+) -> np.ndarray:
+    """Return a table of finite numbers as float32; one number a row becomes one column.
+
+    Args:
+        where: file and name of the table, for the message.
+        values: the table as it was read.
+        rows: expected number of rows; None for any.
+        entries: expected number of entries in a row; None for any.
+
+    Returns:
+        ``(T, d)`` float32.
+
+    Raises:
+        CorruptFileError: it is no table of numbers, has another size, or holds NaN or infinities.
+    """
+    table = values[:, None] if values.ndim == 1 else values
+    if table.ndim != 2 or table.dtype.kind not in "fiub":
+        raise CorruptFileError(
+            f"{where} is {values.dtype} {values.shape}; it must be a table of numbers, one row for "
+            "each frame"
+        )
+    if rows is not None and len(table) != rows:
+        raise CorruptFileError(f"{where} has {len(table)} rows; the episode has {rows} actions")
+    if entries is not None and table.shape[1] != entries:
+        raise CorruptFileError(
+            f"{where} has {table.shape[1]} entries a row; the episodes before have {entries}"
+        )
+    bad = np.flatnonzero(~np.isfinite(table.astype(np.float64)).all(axis=1))
+    if len(bad):
+        raise CorruptFileError(
+            f"{where} has NaN or infinities in {len(bad)} rows, the first is row {bad[0]}; leave "
+            "that episode out, or give the values that belong there"
+        )
+    return np.ascontiguousarray(table, dtype=np.float32)

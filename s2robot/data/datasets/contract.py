@@ -25,7 +25,10 @@ class EpisodeDataset(Protocol):
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what was read, not of paths or times of files; names features and policies."""
+        """SHA-256 of the whole content, which names features and policies; not of paths and times.
+
+        It covers all cameras and observations, so that it does not depend on those that are chosen.
+        """
         ...
 
     @property

@@ -1,0 +1,184 @@
+"""robomimic's files with images: what is read, and what is refused."""
+
+import json
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import pytest
+
+from s2robot.data.datasets.opening import open_dataset
+from s2robot.errors import CorruptFileError
+from tests.support.recorded_data import CAMERAS, recorded_arrays, write_robomimic
+
+
+@pytest.fixture
+def path(tmp_path):
+    return write_robomimic(tmp_path / "reach.hdf5")
+
+
+def _changed(path, change):
+    with h5py.File(path, "r+") as file:
+        change(file)
+    return path
+
+
+@pytest.mark.parametrize("compression", ["gzip", None])
+def test_a_file_gives_what_was_written(tmp_path, compression):
+    data = open_dataset(write_robomimic(tmp_path / "a.hdf5", compression=compression))
+    written = list(recorded_arrays(4, 6))
+    assert data.episode_ends.tolist() == [6, 12, 18, 24]
+    assert np.allclose(data.actions, np.concatenate([actions for actions, _, _ in written]))
+    assert np.allclose(data.low_dim("robot0_eef_pos"), np.concatenate([p for _, p, _ in written]))
+    assert data.cameras == dict.fromkeys(CAMERAS, (32, 32))
+    for number, (_, _, frames) in enumerate(written):
+        assert np.array_equal(np.stack(list(data.frames(CAMERAS[0], number))), frames)
+        turned = np.stack(list(data.frames(CAMERAS[1], number)))
+        assert np.array_equal(turned, frames.swapaxes(1, 2))
+    assert data.rate_hz == 20
+    assert {key: value.tolist() for key, value in data.masks.items()} == {
+        "train": [0, 1, 2],
+        "valid": [3],
+    }
+    assert (data.action_names, data.task) == (("a0", "a1", "a2"), None)
+
+
+def test_only_the_named_cameras_and_observations_are_there(path):
+    data = open_dataset(path, cameras=["robot0_eye_in_hand"], low_dim=["robot0_eef_pos"])
+    assert list(data.cameras) == [CAMERAS[1]]
+    assert data.low_dim_names == {"robot0_eef_pos": ("robot0_eef_pos_0", "robot0_eef_pos_1")}
+
+
+def test_episodes_are_in_the_order_of_their_numbers(tmp_path):
+    data = open_dataset(write_robomimic(tmp_path / "a.hdf5", episodes=12, length=1))
+    written = np.concatenate([actions for actions, _, _ in recorded_arrays(12, 1)])
+    assert np.allclose(data.actions, written)
+
+
+def test_a_file_without_masks_has_none(tmp_path):
+    assert open_dataset(write_robomimic(tmp_path / "a.hdf5", valid=None)).masks == {}
+
+
+def test_the_digest_is_that_of_the_content_whatever_is_chosen(path, tmp_path):
+    copy = tmp_path / "elsewhere.hdf5"
+    copy.write_bytes(path.read_bytes())
+    digest = open_dataset(path).digest
+    assert open_dataset(copy, cameras=[CAMERAS[0]]).digest == digest
+    _changed(copy, lambda file: file["data/demo_0/obs/agentview_image"].write_direct(_black()))
+    assert open_dataset(copy).digest != digest
+
+
+def _black():
+    return np.zeros((6, 32, 32, 3), np.uint8)
+
+
+def test_pictures_are_reversed_only_where_the_file_says_that_they_are_bottom_up(path):
+    stored = next(open_dataset(path).frames(CAMERAS[0], 0))
+
+    def change(file):
+        file["data"].attrs["macros_image_convention"] = "opengl"
+        told = {"language_instruction": "reach the\nred square"}
+        file["data"].attrs["problem_info"] = json.dumps(told)
+
+    data = open_dataset(_changed(path, change))
+    assert np.array_equal(next(data.frames(CAMERAS[0], 0)), stored[::-1])
+    assert data.task == "reach the red square"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (
+            lambda f: f.__delitem__("data/demo_2/obs/agentview_image"),
+            "demo_2/obs/agentview_image is missing; other episodes have it",
+        ),
+        (
+            lambda f: f.__delitem__("data/demo_2/obs/robot0_eef_pos"),
+            "demo_2/obs/robot0_eef_pos is missing; other episodes have it",
+        ),
+        (
+            lambda f: _replace(f, "data/demo_1/actions", np.zeros((6, 2))),
+            "demo_1/actions has 2 entries a row; the episodes before have 3",
+        ),
+        (
+            lambda f: _replace(f, "data/demo_1/actions", np.full((6, 3), np.inf)),
+            "demo_1/actions has NaN or infinities in 6 rows",
+        ),
+        (
+            lambda f: _replace(f, "data/demo_1/obs/robot0_eef_pos", np.zeros((5, 2))),
+            "robot0_eef_pos has 5 rows; the episode has 6 actions",
+        ),
+        (
+            lambda f: _replace(f, f"data/demo_3/obs/{CAMERAS[0]}", np.zeros((6, 8, 8, 3), "u1")),
+            r"it must be uint8 \(6, 32, 32, 3\)",
+        ),
+        (
+            lambda f: _replace(f, "mask/valid", np.array(["demo_9"], "S8")),
+            "mask/valid names 'demo_9', which is no episode",
+        ),
+        (lambda f: f.move("data", "episodes"), "not robomimic's layout"),
+        (lambda f: [f.__delitem__(f"data/demo_{i}/actions") for i in range(4)], "has no episodes"),
+    ],
+)
+def test_content_that_does_not_fit_is_refused_by_name(path, change, why):
+    with pytest.raises(CorruptFileError, match=why) as error:
+        open_dataset(_changed(path, change))
+    assert str(path) in str(error.value)
+    assert "collect" not in str(error.value)  # it is somebody's data
+
+
+def _replace(file, name, value):
+    del file[name]
+    file[name] = value
+
+
+def test_an_unknown_camera_is_refused_with_those_that_are_there(path):
+    with pytest.raises(ValueError, match=r"unknown camera .*'side'; available: agentview_image"):
+        open_dataset(path, cameras=["side"])
+
+
+def test_an_observation_that_is_no_rgb_video_is_refused_as_a_camera(path):
+    with pytest.raises(ValueError, match=r"obs/depth is float32 .* a camera is uint8"):
+        open_dataset(path, cameras=["depth"])
+
+
+@pytest.mark.parametrize("keep", [100, 3000])
+def test_a_truncated_file_is_refused(path, keep):
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(CorruptFileError, match="cannot be read as HDF5"):
+        open_dataset(path)
+
+
+@pytest.mark.process
+def test_a_file_that_another_program_writes_is_refused(path):
+    script = (
+        f"import h5py, sys; f = h5py.File({str(path)!r}, 'r+'); print('open', flush=True); "
+        "sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", script], stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as writer:
+        assert writer.stdout is not None
+        writer.stdout.readline()
+        with pytest.raises(CorruptFileError, match="open for writing elsewhere"):
+            open_dataset(path)
+        writer.communicate()
+
+
+def test_a_file_that_is_no_hdf5_is_refused(tmp_path):
+    path = tmp_path / "lift.hdf5"
+    path.write_text("not HDF5")
+    with pytest.raises(CorruptFileError, match="another kind of file"):
+        open_dataset(path)
+
+
+def test_a_damaged_picture_is_refused_when_it_is_read(path):
+    with h5py.File(path, "r") as file:
+        place = file["data/demo_0/obs/agentview_image"].id.get_chunk_info(2).byte_offset
+    data = bytearray(path.read_bytes())
+    data[place : place + 8] = b"\xff" * 8
+    path.write_bytes(bytes(data))
+    opened = open_dataset(path)
+    with pytest.raises(CorruptFileError, match="damaged"):
+        list(opened.frames("agentview_image", 0))

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import h5py
+import imageio.v2 as imageio
 import numpy as np
+from PIL import Image
 
 CAMERAS = ("agentview_image", "robot0_eye_in_hand_image")
 
@@ -74,3 +77,36 @@ def write_robomimic(
             file["mask/train"] = np.array(names[: episodes - valid], dtype="S16")
             file["mask/valid"] = np.array(names[episodes - valid :], dtype="S16")
     return path
+
+
+def write_folder(
+    folder: Path, episodes: int = 3, length: int = 5, size: int = 32, table: str = "csv"
+) -> Path:
+    """Write a folder of episodes: pictures of "front", a video "side", and a table of a kind."""
+    for number, (actions, positions, frames) in enumerate(recorded_arrays(episodes, length, size)):
+        own = folder / f"episode_{number}"
+        (own / "front").mkdir(parents=True)
+        for step, frame in enumerate(frames):
+            Image.fromarray(frame).save(own / "front" / f"{step}.png")
+        imageio.mimwrite(own / "side.mp4", list(frames), fps=10, quality=10, macro_block_size=1)
+        _write_table(own / f"table.{table}", actions, positions)
+    return folder
+
+
+def _write_table(path: Path, actions: np.ndarray, positions: np.ndarray) -> None:
+    times = 0.1 * np.arange(len(actions))
+    if path.suffix == ".npz":
+        np.savez(path, action=actions, gripper=positions, time_s=times)
+        return
+    lines = ["time_s,action.dx,action.dy,action.close,gripper.x,gripper.y"]
+    for time_s, action, position in zip(times, actions, positions, strict=True):
+        if path.suffix == ".csv":
+            lines.append(",".join(map(repr, map(float, (time_s, *action, *position)))))
+            continue
+        row = {
+            "time_s": float(time_s),
+            "action": dict(zip(("dx", "dy", "close"), map(float, action), strict=True)),
+            "gripper": [float(value) for value in position],
+        }
+        lines.append(json.dumps(row))
+    path.write_text("\n".join(lines[path.suffix != ".csv" :]) + "\n")

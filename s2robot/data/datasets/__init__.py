@@ -1,7 +1,9 @@
 """Recorded demonstrations of any origin: files and folders with actions and camera frames.
 
-``contract``  interface of a recorded data set, and checks that its readers share
-``opening``   recognition of a layout, and ``open_dataset``, which calls its reader
+``contract``        interface of a recorded data set, and checks that its readers share
+``opening``         recognition of a layout, and ``open_dataset``, which calls its reader
+``robomimic``       reader of robomimic's HDF5 files with images
+``episode_folder``  reader of a folder of episodes; ``episode_tables`` reads its tables
 
 A reader is a module with one function ``open_NAME(path, cameras, low_dim)``, which returns an
 ``EpisodeDataset``; ``opening`` lists the layouts and their readers.

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -185,3 +186,16 @@ def checked_rows(
             "that episode out, or give the values that belong there"
         )
     return np.ascontiguousarray(table, dtype=np.float32)
+
+
+def by_number(name: str) -> list[Any]:
+    """Return a key that sorts names by the numbers in them.
+
+    Args:
+        name: of an episode or a frame.
+
+    Examples:
+        >>> sorted(["demo_10", "demo_9"], key=by_number)
+        ['demo_9', 'demo_10']
+    """
+    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", name))]

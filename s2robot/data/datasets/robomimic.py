@@ -22,7 +22,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from s2robot.data.datasets.contract import EpisodeDataset, checked_rows, choose, unnamed
+from s2robot.data.datasets.contract import (
+    EpisodeDataset,
+    by_number,
+    checked_rows,
+    choose,
+    unnamed,
+)
 from s2robot.errors import CorruptFileError
 from s2robot.utils.io import sha256_file
 
@@ -73,7 +79,7 @@ class RobomimicFile:
 
     def _read(self, cameras: Sequence[str] | None, low_dim: Sequence[str] | None) -> None:
         data = self._file["data"]
-        names = sorted((name for name in data if "actions" in data[name]), key=_by_number)
+        names = sorted((name for name in data if "actions" in data[name]), key=by_number)
         if not names:
             raise CorruptFileError(
                 f"{self.source} has no episodes: none of {sorted(data)[:5]} in its group 'data' "
@@ -249,10 +255,6 @@ def _no_video(source: str, key: str, value: Any) -> str:
     shape = getattr(value, "shape", "no array")
     kind = getattr(value, "dtype", "a group")
     return f"{source}: obs/{key} is {kind} {shape}; a camera is uint8 (T, H, W, 3), RGB"
-
-
-def _by_number(name: str) -> list[Any]:
-    return [int(part) if i % 2 else part for i, part in enumerate(re.split(r"(\d+)", name))]
 
 
 def _text(value: Any) -> str:

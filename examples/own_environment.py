@@ -1,4 +1,4 @@
-"""Use the encoder and the policy of a policy file in the loop of your own environment.
+"""Use a policy file in the loop of your own environment.
 
 What is not there yet: an adapter that lets `s2robot collect`, `train` and `eval` run in
 your environment. Today you write the loop, and you train on your own arrays (see
@@ -10,7 +10,7 @@ one, so its actions have no meaning here: this example shows only the interfaces
 
 Expected output (the numbers depend on the policy):
 
-    the policy reads ee_pos, gripper_width and embeddings of shape (8, 8, 192)
+    the policy reads ee_pos, gripper_width and frames of 256 x 256 from camera front
     10 steps; last action: dx -0.01, dy -0.12, dz -0.76, gripper +0.59
 """
 
@@ -19,15 +19,15 @@ from typing import Any
 
 import gymnasium
 import numpy as np
-import torch
 
-from s2robot import EncoderSpec, FrameEncoder
-from s2robot.policies.checkpoint import load_policy
-from s2robot.policies.dataset import stack_proprio
+from s2robot import load_policy
 
 
 class OwnEnv(gymnasium.Env):
     """Show a tool (red) that moves over a gray table."""
+
+    def __init__(self, height: int, width: int) -> None:
+        self.size = (height, width)
 
     def reset(self, **options: Any) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
         """Start with the tool in the middle."""
@@ -41,8 +41,9 @@ class OwnEnv(gymnasium.Env):
         return self._observation(), 0.0, False, False, {}
 
     def _observation(self) -> dict[str, np.ndarray]:
-        image = np.full((256, 256, 3), 120, np.uint8)
-        row, column = np.clip(256 * self.tool[:2], 10, 245).astype(int)
+        image = np.full((*self.size, 3), 120, np.uint8)
+        limits = np.array(self.size) - 11
+        row, column = np.clip(self.size * self.tool[:2], 10, limits).astype(int)
         image[row - 10 : row + 10, column - 10 : column + 10] = (200, 30, 30)
         return {"image": image, "ee_pos": self.tool, "gripper_width": np.full(1, 0.08, np.float32)}
 
@@ -54,21 +55,20 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=10)
     args = parser.parse_args()
 
-    policy, header = load_policy(args.policy)
-    stream = FrameEncoder.from_spec(EncoderSpec.from_dict(header.encoder), device="cpu").stream()
-    keys, shape = header.proprio_keys, header.embedding_shape
-    print(f"the policy reads {', '.join(keys)} and embeddings of shape {shape}")
+    policy = load_policy(args.policy, device="cpu")
+    ((camera, size),) = policy.cameras.items()
+    height, width = size or (384, 384)  # a file may not tell the size
+    keys = ", ".join(policy.proprio_keys)
+    print(f"the policy reads {keys} and frames of {height} x {width} from camera {camera}")
 
-    env = OwnEnv()
+    env = OwnEnv(height, width)
     observation, _ = env.reset(seed=0)
-    policy.reset(batch_size=1)
+    policy.reset()
     action = np.zeros(4, np.float32)
     for _ in range(args.steps):
-        embedding = stream(observation["image"])  # (1, D)
-        proprio = stack_proprio({key: observation[key][None] for key in keys}, keys)  # (1, P)
-        action = policy.act(embedding, torch.from_numpy(proprio))[0].numpy()
+        action = policy(observation["image"], observation)
         observation, _, _, _, _ = env.step(action)
-    names = zip(header.action_space["meaning"], action, strict=True)
+    names = zip(policy.action_names, action, strict=True)
     print(f"{args.steps} steps; last action: {', '.join(f'{n} {v:+.2f}' for n, v in names)}")
 
 

@@ -1,7 +1,8 @@
 """Frozen vision encoders with S² (Scaling on Scales) for robot manipulation policies.
 
-``FrameEncoder`` turns camera frames into embeddings; ``multiscale_forward`` is the S² operator
-alone. Names are imported on first use, so ``import s2robot`` stays light.
+``FrameEncoder`` turns camera frames into embeddings; ``load_policy`` returns a trained policy that
+turns them into actions; ``multiscale_forward`` is the S² operator alone. Names are imported on
+first use, so ``import s2robot`` stays light.
 
 Examples:
     >>> import numpy as np
@@ -23,16 +24,25 @@ if TYPE_CHECKING:
     from s2robot.data.feature_store import FeatureStore
     from s2robot.encoder.frame_encoder import FrameEncoder
     from s2robot.encoder.spec import EncoderSpec
+    from s2robot.evaluation.agents.loaded_policy import load_policy
     from s2robot.multiscale import multiscale_forward
 
 _HOMES = {
     "EncoderSpec": "s2robot.encoder.spec",
     "FrameEncoder": "s2robot.encoder.frame_encoder",
     "FeatureStore": "s2robot.data.feature_store",
+    "load_policy": "s2robot.evaluation.agents.loaded_policy",
     "multiscale_forward": "s2robot.multiscale",
 }
 
-__all__ = ["EncoderSpec", "FeatureStore", "FrameEncoder", "__version__", "multiscale_forward"]
+__all__ = [
+    "EncoderSpec",
+    "FeatureStore",
+    "FrameEncoder",
+    "__version__",
+    "load_policy",
+    "multiscale_forward",
+]
 
 
 def __getattr__(name: str) -> Any:

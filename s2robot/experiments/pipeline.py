@@ -16,7 +16,7 @@ from typing import Any
 
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import EncoderSpec
-from s2robot.evaluation.baselines import is_baseline
+from s2robot.evaluation.agents.loaded_policy import encoder_of
 from s2robot.evaluation.evaluate import evaluate
 from s2robot.evaluation.initial_states import InitialStates, ensure_initial_states
 from s2robot.evaluation.results import Summary
@@ -90,9 +90,7 @@ def evaluate_policy(
     if job.shard is not None:
         return _evaluate_shard(job, describe)
     policy, header = load_policy(job.checkpoint)
-    encoder = None
-    if not is_baseline(header.encoder["backbone"]):
-        encoder = _rebuild_encoder(job, EncoderSpec.from_dict(header.encoder))
+    encoder = _rebuild_encoder(job, header)
     initial_states = initial_states_for(job, header.env_kwargs)
     out = eval_folder(job, header.level)
     training = None if describe else read_training(job.checkpoint, header)
@@ -137,13 +135,13 @@ def _evaluate_shard(job: EvalJob, describe: Describe | None) -> Summary:
     return summary
 
 
-def _rebuild_encoder(job: EvalJob, spec: EncoderSpec) -> FrameEncoder:
+def _rebuild_encoder(job: EvalJob, header: PolicyHeader) -> FrameEncoder | None:
     """Return the policy's encoder, in the precision that ``job.dtype`` says."""
-    encoder = FrameEncoder.from_spec(
-        spec, weights=job.weights, device=job.device, dtype=job.dtype, runtime=job.runtime
-    )
-    if encoder.spec.dtype != spec.dtype:
-        OUTPUT.print(other_precision(encoder.spec.dtype, spec.dtype))
+    encoder = encoder_of(header, job.weights, job.device, job.dtype, job.runtime)
+    if encoder is not None:
+        trained = EncoderSpec.from_dict(header.encoder).dtype
+        if encoder.spec.dtype != trained:
+            OUTPUT.print(other_precision(encoder.spec.dtype, trained))
     return encoder
 
 

@@ -58,7 +58,7 @@ def fill(folder: Path) -> None:
 
 
 def write_policy(path: Path) -> None:
-    """Write an untrained policy on the shipped encoder at scales (1,2)."""
+    """Write an untrained policy on the shipped encoder at scales (1,2), for the camera front."""
     encoder = FrameEncoder.from_name(SHIPPED, scales=(1, 2))
     _, content = make_policy()
     with torch.random.fork_rng():
@@ -68,6 +68,7 @@ def write_policy(path: Path) -> None:
         policy_config=policy.config,
         encoder=encoder.spec.to_dict(),
         embedding_shape=encoder.layout.output_shape,
+        frames={"camera": {"name": "front", "size": 384}},
     )
     save_policy(path, policy, described)
 
@@ -143,7 +144,7 @@ def _trajectories() -> Names:
 
 
 class _Camera:
-    """An environment with a camera and a robot that has nine numbers."""
+    """An environment with a camera, and what a policy for pick-cube reads."""
 
     action_space = Box(-1.0, 1.0, (4,), np.float32)
 
@@ -155,12 +156,12 @@ class _Camera:
         return self._observation(), 0.0, False, False, {}
 
     def _observation(self) -> Names:
-        return {"image": scenes(1)[0], "proprio": np.zeros(9, np.float32)}
+        frame = np.zeros((384, 384, 3), np.uint8)
+        return {"image": frame, "ee_pos": np.zeros(3), "gripper_width": np.zeros(1)}
 
 
 def _environment() -> Names:
-    policy = Policy(PolicyConfig("mlp", hidden=(8,)), (384,), 9, 4).eval()
-    return {"env": _Camera(), "horizon": 3, "policy": policy}
+    return {"env": _Camera(), "horizon": 3}
 
 
 def _own_card() -> Names:

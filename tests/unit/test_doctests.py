@@ -8,6 +8,7 @@ import inspect
 from pathlib import Path
 
 import pytest
+from support.page_files import write_policy
 from support.paths import ROOT
 from support.source_files import library_files
 
@@ -30,6 +31,7 @@ FIRST_MET = (
     "s2robot.policies.config:PolicyConfig",
     "s2robot.policies.dataset:TrajectoryData",
     "s2robot.training.seed_trainer:TrainConfig",
+    "s2robot.evaluation.agents.loaded_policy:load_policy",
     "s2robot.evaluation.evaluate:EvalConfig",
     "s2robot.evaluation.initial_states:InitialStates",
     "s2robot.experiments.variant:VariantConfig",
@@ -67,6 +69,8 @@ WITH_EXAMPLES = [
 def test_examples_run(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     module = importlib.import_module(name)
+    if "policy.safetensors" in Path(str(module.__file__)).read_text(encoding="utf-8"):
+        write_policy(tmp_path / "policy.safetensors")
     result = doctest.testmod(module, optionflags=OPTIONS)
     assert result.attempted + _skipped(module) > 0
     assert result.failed == 0

@@ -10,9 +10,8 @@ from typing import Any
 import numpy as np
 
 from s2robot.encoder.frame_encoder import FrameEncoder
-from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import CorruptFileError, MismatchError
-from s2robot.evaluation.baselines import is_baseline
+from s2robot.evaluation.agents.loaded_policy import encoder_of
 from s2robot.evaluation.config import EvalConfig
 from s2robot.evaluation.evaluate import EvalRun
 from s2robot.evaluation.identity import differences
@@ -133,9 +132,7 @@ def roll_out_again(
         S2RobotError: the encoder or its weights are missing.
     """
     actor, header = load_policy(policy)
-    encoder = None
-    if not is_baseline(header.encoder["backbone"]):
-        encoder = _encoder_of(episode.record, header, weights)
+    encoder = _encoder_of(episode.record, header, weights)
     config = _config_of(episode, header)
     run = EvalRun(actor, encoder, states, config, episode.folder, header, {})
     episodes = run.repeat()
@@ -169,9 +166,8 @@ def _gap(episode: StoredEpisode, actions: np.ndarray) -> tuple[float | None, int
 
 def _encoder_of(
     record: Mapping[str, Any], header: PolicyHeader, weights: Path | None
-) -> FrameEncoder:
+) -> FrameEncoder | None:
     """Return the encoder as the run had it; eager PyTorch where its runtime is not here."""
-    spec = EncoderSpec.from_dict(header.encoder)
     inference = record["inference"] or {}
     name = (inference.get("runtime") or {}).get("name", "eager")
     try:
@@ -179,11 +175,11 @@ def _encoder_of(
     except ValueError:
         device = "cpu"
     options: dict[str, Any] = {"weights": weights, "device": device}
-    options["dtype"] = inference.get("dtype", spec.dtype)
+    options["dtype"] = inference.get("dtype")
     try:
-        return FrameEncoder.from_spec(spec, **options, runtime=name)
+        return encoder_of(header, **options, runtime=name)
     except (RuntimeMissingError, RuntimeFailedError):
-        return FrameEncoder.from_spec(spec, **options, runtime="eager")
+        return encoder_of(header, **options, runtime="eager")
 
 
 def _config_of(episode: StoredEpisode, header: PolicyHeader) -> EvalConfig:

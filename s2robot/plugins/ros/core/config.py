@@ -13,8 +13,8 @@ from typing import Any
 
 from s2robot.data.ros_messages.images import ORDERS
 from s2robot.encoder.frame_encoder import FrameEncoder
-from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import MismatchError, unknown
+from s2robot.evaluation.agents.loaded_policy import encoder_of
 from s2robot.plugins.ros.core.camera_encoder import CameraEncoder
 from s2robot.plugins.ros.core.encoder_parameters import (
     EncoderParameters,
@@ -315,19 +315,15 @@ def _encoder_by_name(config: NodeConfig) -> FrameEncoder:
 
 
 def _encoder_of_policy(config: NodeConfig, header: PolicyHeader) -> FrameEncoder:
-    if not {"backbone", "weights_digest"} <= header.encoder.keys():
+    encoder = encoder_of(
+        header, config.weights or None, config.device, config.dtype, config.runtime
+    )
+    if encoder is None:
         raise MismatchError(
             f"the policy {config.policy} reads {header.encoder.get('backbone')!r}, not frames; "
             "a node needs a policy that was trained on an encoder"
         )
-    spec = EncoderSpec.from_dict(header.encoder)
-    return FrameEncoder.from_spec(
-        spec,
-        weights=config.weights or None,
-        device=config.device,
-        dtype=config.dtype,
-        runtime=config.runtime,
-    )
+    return encoder
 
 
 def build_channels(config: NodeConfig, encoder: FrameEncoder) -> dict[str, CameraEncoder]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -16,6 +16,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from s2robot.errors import CorruptFileError, MismatchError, unknown
+from s2robot.policies.action_units import ActionUnits
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.policy import Policy
 from s2robot.utils.io import atomic_path, digest_of
@@ -53,11 +54,13 @@ class PolicyHeader:
     proprio_keys: tuple[str, ...]
     """Low-dimensional observations, in order, as ``stack_proprio`` concatenates them."""
     action_space: dict[str, Any]
-    """Record of ``action_space_record``: control, dim, low, high, meaning, control_hz."""
+    """Record of ``action_space_record``: control, dim, low, high, meaning, control_hz [Hz]. For
+    recorded actions that of ``recorded_action_space``."""
     env_kwargs: dict[str, Any]
     """Arguments of the environment, which include the level."""
     frames: dict[str, Any]
-    """Frame source: camera, height, width, render quality; empty for a policy without pixels."""
+    """Frame source: camera, height, width, render quality; empty for a policy without pixels.
+    Of recorded data ``cameras``: name, height and width [px] of each, in order."""
     demos_digest: str
     """Digest of the demonstrations."""
     train: dict[str, Any]
@@ -98,11 +101,12 @@ class _StoredActions:
     low: list[float]
     high: list[float]
     meaning: list[str]
-    control_hz: float
+    control_hz: float | None
 
     def __post_init__(self) -> None:
         lengths = {len(self.low), len(self.high), len(self.meaning)}
-        if lengths != {self.dim} or self.control_hz <= 0:
+        rate = 1 if self.control_hz is None else self.control_hz
+        if lengths != {self.dim} or rate <= 0:
             raise ValueError(f"the action space has dim {self.dim}, and lists of {lengths} entries")
 
 
@@ -155,6 +159,46 @@ def action_space_record(action_space: Box, control: str, control_hz: float) -> d
     }
 
 
+RECORDED = "recorded"
+"""Control of policies for recorded actions, whose bounds are those of the training episodes."""
+
+
+def recorded_action_space(
+    low: np.ndarray, high: np.ndarray, names: Sequence[str], control_hz: float | None
+) -> dict[str, Any]:
+    """Return the description of recorded actions, in their own units, for a policy's header.
+
+    Args:
+        low: ``(A,)`` smallest values in the training episodes.
+        high: ``(A,)`` largest values.
+        names: of the entries.
+        control_hz: control steps per second; None where the data do not tell.
+    """
+    return {
+        "control": RECORDED,
+        "dim": len(names),
+        "low": [float(value) for value in low],
+        "high": [float(value) for value in high],
+        "meaning": list(names),
+        "control_hz": None if control_hz is None else float(control_hz),
+    }
+
+
+def require_known_actions(header: PolicyHeader) -> None:
+    """Raise an error for a policy of recorded actions, which only its user can execute.
+
+    Raises:
+        MismatchError: the policy was trained on recorded data.
+    """
+    if header.action_space["control"] == RECORDED:
+        names = ", ".join(header.action_space["meaning"])
+        raise MismatchError(
+            f"the policy was trained on recorded actions ({names}), which no environment and no "
+            "robot of s2robot is known to execute; run it in your own loop with "
+            "s2robot.load_policy(FILE). Its page has its error on held-out episodes"
+        )
+
+
 def check_action_space(header: PolicyHeader, action_space: Box, control: str) -> None:
     """Raise an error where a policy's actions do not fit an environment.
 
@@ -167,6 +211,7 @@ def check_action_space(header: PolicyHeader, action_space: Box, control: str) ->
         MismatchError: control, size or bounds differ; the message contains both sides.
         ValueError: the control is unknown.
     """
+    require_known_actions(header)
     policy = header.action_space
     keys = ("control", "dim", "low", "high")
     seen = action_space_record(action_space, control, policy["control_hz"])
@@ -300,6 +345,8 @@ def _rebuild(path: str | Path, header: PolicyHeader, tensors: dict[str, torch.Te
             header.policy_config, header.embedding_shape, proprio_dim, header.action_space["dim"]
         )
         aliases = _aliases(policy)
+        if any(name.startswith("action_units.") for name in tensors):
+            policy.action_units = ActionUnits(policy.action_dim)
         policy.load_state_dict({**tensors, **{a: tensors[name] for a, name in aliases.items()}})
     except (RuntimeError, KeyError, TypeError, ValueError) as error:
         raise CorruptFileError(f"{path}: its weights do not fit its header ({error})") from None

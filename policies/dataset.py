@@ -56,7 +56,8 @@ class TrajectoryData:
     valid_episodes: torch.Tensor
     """Indices of the held-out episodes; may be empty."""
     motion_dims: int = 3
-    """Number of leading entries of an action that are motion; their errors are reported."""
+    """Number of leading entries of an action that are motion; their errors are reported. Where all
+    are, the last entry is no gripper."""
     motion_unit: float = 0.04
     """Motion of an entry of 1 [m, or rad for joints]."""
 
@@ -205,9 +206,10 @@ def default_proprio_keys(control: str, yaw: bool) -> tuple[str, ...]:
 def stack_proprio(low_dim: Mapping[str, Any], keys: Sequence[str]) -> np.ndarray:
     """Return proprioception, concatenated in the order of ``keys``.
 
-    Keys that end in ``_quat`` (wxyz) become the first two columns of their rotation matrix: a
-    quaternion and its negative are one rotation, and the columns are continuous in it (Zhou et al.
-    2019, arXiv 1812.07035).
+    Keys of four entries that end in ``_quat`` (wxyz) become the first two columns of their rotation
+    matrix: a quaternion and its negative are one rotation, and the columns are continuous in it
+    (Zhou et al. 2019, arXiv 1812.07035). Recorded quaternions in another order (xyzw) give other
+    six numbers, of which the same is true.
 
     Args:
         low_dim: arrays ``(N, d)`` or ``(N,)`` by key.
@@ -226,8 +228,29 @@ def stack_proprio(low_dim: Mapping[str, Any], keys: Sequence[str]) -> np.ndarray
     for key in keys:
         value = np.asarray(low_dim[key], dtype=np.float64)
         value = value.reshape(len(value), -1)  # (N, d)
-        columns.append(_rotation_columns(value) if key.endswith("_quat") else value)
+        turns = key.endswith("_quat") and value.shape[1] == 4
+        columns.append(_rotation_columns(value) if turns else value)
     return np.concatenate(columns, axis=1).astype(np.float32)
+
+
+def side_by_side(embeddings: Sequence[torch.Tensor], shape: Sequence[int]) -> torch.Tensor:
+    """Return embeddings of several cameras as one: at each place, the channels of all of them.
+
+    Args:
+        embeddings: ``(N, D)`` of each camera, in the policy's order.
+        shape: of one embedding: a grid ``(gh, gw, C)`` or a vector ``(D,)``.
+
+    Returns:
+        ``(N, K·D)`` for K cameras: grids ``(gh, gw, K·C)`` or vectors ``(K·D,)``, flattened.
+
+    Examples:
+        >>> grids = [torch.zeros(1, 4), torch.ones(1, 4)]  # 2 x 2 places, one channel
+        >>> side_by_side(grids, (2, 2, 1)).tolist()
+        [[0.0, 1.0, 0.0, 1.0, 0.0, 1.0, 0.0, 1.0]]
+    """
+    if len(embeddings) == 1:
+        return embeddings[0]
+    return torch.cat([each.unflatten(1, tuple(shape)) for each in embeddings], dim=-1).flatten(1)
 
 
 def _rotation_columns(quaternion: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from torch import nn
 from torch.distributions import Distribution
 from torch.nn import functional
 
+from s2robot.policies.action_units import ActionUnits
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData
 from s2robot.policies.networks import build_network
@@ -72,6 +73,9 @@ class Policy(nn.Module):
         if self.head is not None:
             widths["embedding"] = self.head.width
         self.network: Any = build_network(config, widths, action_dim)
+        self.action_units: ActionUnits | None = None
+        """Units of the actions that ``act`` returns; None for [-1, 1], in which losses and
+        ``predict`` always are."""
         self._batch_size: int | None = None
         self._step = 0
         self._rnn_state: Any = None
@@ -206,7 +210,7 @@ class Policy(nn.Module):
             proprio: ``(B, P)`` as measured.
 
         Returns:
-            ``(B, A)`` float32 in [-1, 1] on the policy's device.
+            ``(B, A)`` float32 on the policy's device: in [-1, 1], or in ``action_units``.
 
         Raises:
             ValueError: a shape differs from the policy's, or ``reset`` was not called.
@@ -218,7 +222,7 @@ class Policy(nn.Module):
         observation = self._observe(self.normalize_embedding(embedding), proprio)
         action = self._act_on(observation)
         self._step += 1
-        return action
+        return action if self.action_units is None else self.action_units(action)
 
     @torch.inference_mode()
     def attention(self, embedding: torch.Tensor) -> torch.Tensor:

@@ -46,6 +46,8 @@ class Normalizer(nn.Module):
             smallest_std: channels with a lower one are not scaled, nor those that vary by no more
                 than their own rounding (half a step of ``values.dtype`` at their root mean square).
         """
+        if not values.shape[-1]:
+            return
         total = torch.zeros(values.shape[-1], dtype=torch.float64)
         squares = torch.zeros_like(total)
         for chunk in values.split(_CHUNK):  # sums in float64, since values may be float16

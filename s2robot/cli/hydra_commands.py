@@ -22,6 +22,7 @@ from s2robot.utils.io import write_json
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from s2robot.experiments.jobs import TrainJob
     from s2robot.experiments.run_progress import RunTimes, SweepProgress
 
 
@@ -43,7 +44,13 @@ def features(config: DictConfig) -> None:
     from s2robot.experiments.config import VariantConfig
     from s2robot.experiments.variant import Variant
 
-    variant = Variant(from_config(VariantConfig, config))
+    settings = from_config(VariantConfig, config)
+    if settings.data is None:
+        variant = Variant(settings)
+    else:
+        from s2robot.experiments.recorded.inputs import RecordedInputs
+
+        variant = RecordedInputs(settings)
     shape = tuple(variant.embeddings().shape)
     OUTPUT.print(f"{variant.label}: {shape[0]} embeddings of width {shape[1]}")
 
@@ -66,8 +73,22 @@ def train(config: DictConfig) -> None:
     from s2robot.experiments.variant import Variant
 
     job = train_job(config)
+    if job.variant.data is not None:
+        _train_recorded(job)
+        return
     path = train_run(job, Variant(job.variant))
     OUTPUT.print(f"{path}\nevaluate it: {command('eval', checkpoint=path)}")
+
+
+def _train_recorded(job: TrainJob) -> None:
+    from s2robot.experiments.recorded.page import interval_text
+    from s2robot.experiments.recorded.training import train_recorded
+
+    found = train_recorded(job)
+    OUTPUT.print(f"mean absolute error on {len(found.errors.episodes)} held-out episodes:")
+    for entry in found.errors.entries:
+        OUTPUT.print(f"  {entry.name}: {interval_text(entry.error)}, {entry.verdict}")
+    OUTPUT.print(f"{found.checkpoint}\n{found.page}")
 
 
 def evaluate(config: DictConfig) -> None:

@@ -44,7 +44,10 @@ VERBS = {
         Verb(
             "features",
             "Encode the frames of demonstrations and store the embeddings.",
-            ("s2robot features level=precise encoder=s2r-vitt16-128 'scales=[1,2]'",),
+            (
+                "s2robot features level=precise encoder=s2r-vitt16-128 'scales=[1,2]'",
+                "s2robot features data=lift.hdf5 'cameras=[agentview]'",
+            ),
             "s2robot.cli.hydra_commands:features",
         ),
         Verb(
@@ -67,6 +70,7 @@ VERBS = {
                 "s2robot train level=precise 'scales=[1,2]' policy=mlp seed=0",
                 "s2robot train encoder=random/vitt16-128 policy=rnn_gmm budget=quick",
                 "s2robot train encoder=privileged_state  # a baseline; also: blind",
+                "s2robot train data=lift.hdf5 'cameras=[agentview]'  # your own demonstrations",
             ),
             "s2robot.cli.hydra_commands:train",
         ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,9 @@ from s2robot.evaluation.baselines import current_name, is_baseline, stored_name
 from s2robot.runtimes import RUNTIMES
 from s2robot.utils.devices import check_device
 from s2robot.utils.validation import require_at_least, require_one_of
+
+_OF_TASKS = ("level", "task", "control", "camera", "demos")
+"""Settings of a variant that recorded data, ``data``, have no use for."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +75,9 @@ class VariantConfig(EncoderChoice):
     dtype: str = "auto"
     camera: CameraChoice = field(default_factory=CameraChoice)
     demos: DemosChoice = field(default_factory=DemosChoice)
+    data: Path | None = None
+    cameras: tuple[str, ...] = ()
+    low_dim: tuple[str, ...] = ()
     device: str = "auto"
     runtime: str = "auto"
     data_dir: Path = Path("data")
@@ -82,6 +88,32 @@ class VariantConfig(EncoderChoice):
         check_device(self.device)
         object.__setattr__(self, "encoder", current_name(self.encoder))
         self._check_encoder()
+        self._check_data()
+
+    def _check_data(self) -> None:
+        """Refuse settings that recorded data and the simulator have not both."""
+        of_data = [name for name in ("cameras", "low_dim") if getattr(self, name)]
+        if self.data is None:
+            if of_data:
+                raise ValueError(
+                    f"{of_data[0]} is {list(getattr(self, of_data[0]))}, but there is no data; it "
+                    "chooses from recorded data, data=PATH"
+                )
+            return
+        defaults = {field.name: field.default for field in fields(self)}
+        defaults |= {"camera": CameraChoice(), "demos": DemosChoice()}
+        names = [name for name in _OF_TASKS if name in defaults]
+        given = [name for name in names if getattr(self, name) != defaults[name]]
+        if given:
+            raise ValueError(
+                f"{given[0]} is of tasks with a simulator and data={self.data} is recorded; leave "
+                "one out"
+            )
+        if is_baseline(stored_name(self.encoder)) and stored_name(self.encoder) != "none":
+            raise ValueError(
+                f"encoder {self.encoder} reads the simulator's state, which recorded data do not "
+                "have; the baseline for them is blind"
+            )
 
     def _check_encoder(self) -> None:
         """Refuse an encoder that would fail only after demonstrations were collected for it."""

@@ -116,6 +116,11 @@ class RunJob:
 
     def __post_init__(self) -> None:
         _check_initial_states(self)
+        if self.train.variant.data is not None:
+            raise ValueError(
+                f"data={self.train.variant.data} has no simulator for rollouts; `s2robot train "
+                "data=PATH` trains a policy on it and measures its error on held-out episodes"
+            )
         own = self.train.variant.level
         allowed = levels_of_task(own)
         for level in self.eval_levels:

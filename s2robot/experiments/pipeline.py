@@ -39,7 +39,12 @@ from s2robot.experiments.sweeps.shards import (
     missing_parts,
 )
 from s2robot.experiments.variant import Variant
-from s2robot.policies.checkpoint import PolicyHeader, load_policy, read_header
+from s2robot.policies.checkpoint import (
+    PolicyHeader,
+    load_policy,
+    read_header,
+    require_known_actions,
+)
 from s2robot.runtimes.int8 import Int8Runtime
 from s2robot.utils.console import MESSAGES, OUTPUT
 from s2robot.utils.io import jsonl_length, write_json
@@ -90,6 +95,7 @@ def evaluate_policy(
     if job.shard is not None:
         return _evaluate_shard(job, describe)
     policy, header = load_policy(job.checkpoint)
+    require_known_actions(header)
     encoder = _rebuild_encoder(job, header)
     initial_states = initial_states_for(job, header.env_kwargs)
     out = eval_folder(job, header.level)

@@ -55,6 +55,34 @@ def wilson(successes: int, trials: int, confidence: float = 0.95) -> Interval:
     return Interval(successes / trials, float(limits.low), float(limits.high))
 
 
+def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
+    """Return the mean of independent values with Student's t interval.
+
+    Args:
+        values: ``(n,)``, such as the errors of n episodes; their means are about normal.
+        confidence: coverage of the interval, between 0 and 1.
+
+    Returns:
+        Limits are infinite for fewer than two values.
+
+    Raises:
+        ValueError: there are no values, or `confidence` is not in (0, 1).
+
+    Examples:
+        >>> found = mean_interval(np.array([1.0, 2.0, 3.0]))
+        >>> f"{found.estimate:.1f} [{found.low:.2f}, {found.high:.2f}]"
+        '2.0 [-0.48, 4.48]'
+    """
+    check_fraction("confidence", confidence)
+    count, mean = len(values), float(np.mean(values)) if len(values) else math.nan
+    if not count:
+        raise ValueError("there are no values, so they have no mean; give at least one")
+    if count == 1:
+        return Interval(mean, -math.inf, math.inf)
+    reach = sps.t.ppf((1 + confidence) / 2, count - 1) * np.std(values, ddof=1) / math.sqrt(count)
+    return Interval(mean, mean - float(reach), mean + float(reach))
+
+
 @functools.lru_cache(maxsize=8)
 def block_draws(blocks: int) -> np.ndarray:
     """Return how often each block is drawn by a bootstrap: (draws, B), the same at every call.

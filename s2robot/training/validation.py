@@ -23,7 +23,7 @@ def validate(policy: Policy, frames: DeviceFrames, windows: Windows) -> dict[str
     Returns:
         ``valid_loss``; ``motion_error``, the absolute error of an entry of the action's motion
         [m, or rad for joints]; ``gripper_error``, the share of frames with the wrong gripper
-        command. Empty without held-out frames.
+        command, 0 where all entries are motion. Empty without held-out frames.
     """
     if not len(windows):
         return {}
@@ -54,4 +54,6 @@ def action_errors(
     """
     motion = (predicted - actions)[:, : data.motion_dims].abs().mean(dim=-1) * data.motion_unit
     wrong = (predicted[:, -1] > 0) != (actions[:, -1] > 0)
+    if data.motion_dims == actions.shape[1]:  # there is no gripper command
+        wrong = torch.zeros_like(wrong)
     return motion.sum(), wrong.sum()

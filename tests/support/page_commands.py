@@ -25,6 +25,7 @@ from s2robot.cli.verbs import VERBS
 from s2robot.data import collection
 from s2robot.data.frame_sources import GENERATED, frames_from
 from s2robot.experiments import pipeline
+from s2robot.experiments.recorded.inputs import RecordedInputs
 from s2robot.experiments.sweeps import preflight
 from s2robot.experiments.variant import Variant
 from s2robot.export.onnx import export_encoder
@@ -75,8 +76,13 @@ def without_work(patch: pytest.MonkeyPatch, began: list[str]) -> None:
     card = SimpleNamespace(with_name=lambda name: name)
     patch.setattr(collection, "collect", note("collect", demos))
     patch.setattr(Variant, "embeddings", note("features", torch.zeros(9, 384)))
+    patch.setattr(RecordedInputs, "embeddings", note("features", torch.zeros(9, 384)))
     patch.setattr(pretraining, "pretrain", note("pretrain", card))
     patch.setattr(pipeline, "train_run", note("train", "policy.safetensors"))
+    found = SimpleNamespace(episodes=(), entries=())
+    recorded = SimpleNamespace(errors=found, checkpoint="policy.safetensors", page="index.html")
+    name = "s2robot.experiments.recorded.training.train_recorded"
+    patch.setattr(name, note("train", recorded))
     patch.setattr(pipeline, "evaluate_policy", note("eval", "success"))
     patch.setattr(preflight, "fetch", note("fetch", Path("weights")))
     patch.setattr(pipeline, "execute_run", note("sweep", "success"))

@@ -42,6 +42,8 @@ def write_robomimic(
     size: int = 32,
     valid: int | None = 1,
     compression: str | None = "gzip",
+    images: bool = True,
+    observations: bool = True,
 ) -> Path:
     """Write a robomimic file with two cameras, as ``dataset_states_to_obs.py`` does.
 
@@ -62,10 +64,12 @@ def write_robomimic(
             group.attrs["model_file"] = "<mujoco/>"
             group["actions"] = actions
             group["states"] = np.zeros((length, 5))
-            group["obs/robot0_eef_pos"] = positions
-            group["obs/object"] = positions + 1
+            if observations:
+                group["obs/robot0_eef_pos"] = positions
+                group["obs/object"] = positions + 1
             group["obs/depth"] = np.zeros((length, size, size, 1), np.float32)
-            for key, pictures in zip(CAMERAS, (frames, frames.swapaxes(1, 2)), strict=True):
+            both = (frames, frames.swapaxes(1, 2)) if images else ()
+            for key, pictures in zip(CAMERAS, both, strict=False):
                 group.create_dataset(
                     f"obs/{key}",
                     data=pictures,

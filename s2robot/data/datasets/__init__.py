@@ -4,6 +4,7 @@
 ``opening``         recognition of a layout, and ``open_dataset``, which calls its reader
 ``robomimic``       reader of robomimic's HDF5 files with images
 ``episode_folder``  reader of a folder of episodes; ``episode_tables`` reads its tables
+``frame_reader``    frames of one camera, as the feature store reads them
 
 A reader is a module with one function ``open_NAME(path, cameras, low_dim)``, which returns an
 ``EpisodeDataset``; ``opening`` lists the layouts and their readers.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from s2robot.data.bag_paths import BAGS, is_bag
+from s2robot.data.bag_paths import is_bag
 from s2robot.data.datasets.contract import EpisodeDataset
 
 HDF5 = (".hdf5", ".h5", ".hdf")
@@ -34,7 +34,6 @@ LAYOUTS = {
         Layout("robomimic", f"a robomimic file with images ({', '.join(HDF5)})"),
         Layout("lerobot", "a LeRobot v3 folder (with meta/info.json)"),
         Layout("episode_folder", f"a folder of episodes (subfolders with {' or '.join(TABLES)})"),
-        Layout("bags", f"a ROS bag ({', '.join(BAGS)}) or a folder of bags, one an episode"),
     )
 }
 """Layouts by name."""
@@ -82,7 +81,7 @@ def layout_of(path: str | Path) -> str:
     if path.suffix.lower() in HDF5 or _begins_as_hdf5(path):
         return "robomimic"
     if is_bag(path):
-        return "bags"
+        raise ValueError(_bags(path))
     if path.name in TABLES or path.parts[-2:] == ("meta", "info.json"):
         whole = path.absolute().parents[1]
         raise ValueError(f"{path} is a file inside a data set; give its folder, {whole}")
@@ -98,12 +97,12 @@ def _layout_of_folder(path: Path) -> str:
     if (path / "meta" / "info.json").is_file():
         return "lerobot"
     if is_bag(path):
-        return "bags"
+        raise ValueError(_bags(path))
     inside = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     if any(_has_table(entry) for entry in inside):
         return "episode_folder"
     if any(is_bag(entry) for entry in inside):
-        return "bags"
+        raise ValueError(_bags(path))
     raise ValueError(_unknown_folder(path, inside))
 
 
@@ -124,6 +123,14 @@ def _unknown_folder(path: Path, inside: Sequence[Path]) -> str:
     names = ", ".join(entry.name for entry in inside[:5]) or "nothing"
     more = ", ..." if len(inside) > 5 else ""
     return f"{path} has no known layout (it holds {names}{more}); {_allowed()}"
+
+
+def _bags(path: Path) -> str:
+    return (
+        f"{path}: bags are not read as demonstrations, since which topic has the actions is not "
+        "known; write their frames and a table of their actions into a folder of episodes. "
+        "Frames of bags are read by `s2robot encode-bag`, `bench` and `pretrain`"
+    )
 
 
 def _allowed() -> str:

@@ -23,7 +23,7 @@ from s2robot.evaluation.agents.policy_input import (
 from s2robot.evaluation.baselines import baseline_embedding, displayed_name, is_baseline
 from s2robot.policies import checkpoint
 from s2robot.policies.checkpoint import PolicyHeader
-from s2robot.policies.dataset import stack_proprio
+from s2robot.policies.dataset import side_by_side, stack_proprio
 from s2robot.policies.policy import Policy
 
 
@@ -49,8 +49,9 @@ class LoadedPolicy:
         """Low-dimensional observations that the policy reads, in its order."""
         self.action_names = tuple(header.action_space["meaning"])
         """Meaning of each entry of an action."""
-        self.control_hz = float(header.action_space["control_hz"])
-        """Control steps per second for which the policy was trained."""
+        self.control_hz: float | None = header.action_space["control_hz"]
+        """Control steps per second for which the policy was trained; None where it was trained on
+        recorded data that do not tell."""
         self._low = np.asarray(header.action_space["low"], np.float32)
         self._high = np.asarray(header.action_space["high"], np.float32)
         self._batch: int | None = None
@@ -100,6 +101,8 @@ class LoadedPolicy:
     def _vector(self, proprio: Any, batch: int | None) -> np.ndarray:
         """Return the proprioception ``(B, P)`` float32."""
         keys, width = self.proprio_keys, self.policy.proprio_dim
+        if not width:
+            return np.zeros((1 if batch is None else batch, 0), np.float32)
         if proprio is None:
             raise ValueError(f"proprio is None; the policy reads {', '.join(keys)}")
         if not isinstance(proprio, Mapping):
@@ -115,8 +118,8 @@ class LoadedPolicy:
     ) -> torch.Tensor:
         """Return the embeddings ``(B, D)``."""
         if self.encoder is not None:
-            (frames,) = images.values()
-            return self.encoder(frames)
+            parts = [self.encoder(images[name]) for name in self.cameras]
+            return side_by_side(parts, self.encoder.output_shape)
         name = str(self.header.encoder["backbone"])
         yaw = self.policy.embedding_dim > 3
         keys = {"none": self.proprio_keys, "state": ("cube_pos", *["cube_quat"] * yaw)}[name]

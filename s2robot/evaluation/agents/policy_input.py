@@ -18,9 +18,11 @@ def camera_sizes(frames: Mapping[str, Any]) -> dict[str, Size | None]:
         frames: source of the frames, from the header of the policy.
 
     Returns:
-        Height and width by camera; None where the header does not tell the size. One camera
-        without a name is ``camera``.
+        Height and width by camera, in the policy's order; None where the header does not tell the
+        size. One camera without a name is ``camera``.
     """
+    if "cameras" in frames:  # of recorded data
+        return {str(c["name"]): (int(c["height"]), int(c["width"])) for c in frames["cameras"]}
     camera = frames.get("camera")
     described: Mapping[str, Any] = camera if isinstance(camera, Mapping) else {}
     side = described.get("size")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import re
 import shlex
 import time
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import pytest
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from omegaconf import OmegaConf
+from support.recorded_data import write_robomimic
 from support.synthetic_runs import outcomes, write_run
 
 from s2robot.cli import hydra_commands
@@ -34,7 +37,7 @@ def test_the_command_after_training_can_be_copied(
     monkeypatch.setattr(pipeline, "train_run", lambda job, variant: path)
     monkeypatch.setattr("s2robot.experiments.variant.Variant", lambda config: config)
     monkeypatch.setattr(
-        hydra_commands, "train_job", lambda config: OmegaConf.create({"variant": 1})
+        hydra_commands, "train_job", lambda config: OmegaConf.create({"variant": {"data": None}})
     )
     train(OmegaConf.create({}))
     first, second = capsys.readouterr().out.splitlines()
@@ -42,6 +45,56 @@ def test_the_command_after_training_can_be_copied(
     word = shlex.split(second.removeprefix("evaluate it: "))[-1]
     assert word.startswith("checkpoint=")
     assert _read(word) == str(path)
+
+
+def test_training_on_a_recorded_file_prints_errors_policy_and_page(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    words = ["encoder=blind", "budget=none", "train.epochs=1", "device=cpu"]
+    data = write_robomimic(tmp_path / "a=b[1]" / "reach.hdf5", episodes=5, length=4)
+    folders = [override("data_dir", tmp_path / "data"), override("runs_dir", tmp_path / "runs")]
+    assert main(["train", override("data", data), *words, *folders]) == 0
+    title, *entries, policy, page = capsys.readouterr().out.splitlines()
+    assert title == "mean absolute error on 1 held-out episodes:"
+    assert [line.split(":")[0].strip() for line in entries] == ["a0", "a1", "a2"]
+    assert Path(policy).is_file()
+    assert Path(page).is_file()
+
+
+def test_features_of_a_recorded_file_are_stored_for_the_named_cameras(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    data = write_robomimic(tmp_path / "reach.hdf5", episodes=2, length=3, valid=1)
+    words = ["encoder=random/vitt16-128", "cameras=agentview", "scales=1", "readout=mean"]
+    settings = [override("data", data), override("data_dir", tmp_path), "device=cpu", *words]
+    assert main(["features", *settings, "runtime=eager", "dtype=float32"]) == 0
+    last = capsys.readouterr().out.splitlines()[-1]
+    assert last == "random/vitt16-128 (1), agentview_image: 6 embeddings of width 192"
+
+
+@pytest.mark.parametrize(
+    ("words", "why"),
+    [
+        (["train", "data=absent.hdf5"], "absent.hdf5: there is no such file or folder; allowed"),
+        (["train", "data=absent.hdf5", "level=easy"], "level is of tasks with a simulator"),
+        (["sweep", "data=absent.hdf5"], "has no simulator for rollouts"),
+        (["train", "cameras=[front]"], "cameras is .* but there is no data"),
+    ],
+)
+def test_recorded_data_that_cannot_be_used_are_refused_in_one_line(
+    words: list[str],
+    why: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with contextlib.suppress(SystemExit):
+        assert main([*words, "encoder=blind"]) != 0
+    found = capsys.readouterr()
+    assert re.search(why, found.err + found.out)
+    assert "Traceback" not in found.err + found.out
+    assert len(found.err.splitlines()) == 1
 
 
 @pytest.mark.parametrize("value", ['a"b', "a\\", 'a\\"[', "runs[1]/ä ,=x", "it's", "plain/a-b_1.x"])

@@ -14,6 +14,7 @@ from support.damage import attempt, damaged_bytes, mutations
 from support.policy_data import make_data
 
 from s2robot.errors import CorruptFileError, MismatchError
+from s2robot.policies.action_units import ActionUnits
 from s2robot.policies.checkpoint import (
     FORMAT,
     PolicyHeader,
@@ -21,6 +22,7 @@ from s2robot.policies.checkpoint import (
     check_action_space,
     load_policy,
     read_header,
+    recorded_action_space,
     save_policy,
 )
 from s2robot.policies.config import KINDS, PolicyConfig
@@ -213,3 +215,21 @@ def test_every_kind_acts_alike_after_saving(kind, tmp_path):
     loaded.reset(2)
     for _ in range(3):
         assert torch.equal(policy.act(embedding, proprio), loaded.act(embedding, proprio))
+
+
+def test_a_policy_of_recorded_actions_acts_in_their_units_after_loading(tmp_path: Path) -> None:
+    policy = Policy.for_data(PolicyConfig(hidden=(8,)), make_data())
+    low, high = np.full(4, -20.0, np.float32), np.full(4, 100.0, np.float32)
+    space = recorded_action_space(low, high, ("x", "y", "z", "grip"), None)
+    inputs = torch.zeros(1, policy.embedding_dim), torch.zeros(1, policy.proprio_dim)
+    policy.reset(1)
+    scaled = policy.act(*inputs)
+    policy.action_units = ActionUnits.of_range(torch.from_numpy(low), torch.from_numpy(high))
+    header = dataclasses.replace(make_header(policy), action_space=space)
+    save_policy(tmp_path / "policy.safetensors", policy, header)
+    loaded, found = load_policy(tmp_path / "policy.safetensors")
+    loaded.reset(1)
+    assert torch.allclose(loaded.act(*inputs), 60 * scaled + 40, atol=1e-4)
+    assert found.action_space["control_hz"] is None
+    with pytest.raises(MismatchError, match=r"recorded actions \(x, y, z, grip\)"):
+        check_action_space(found, box(4), "ee_delta")

@@ -88,3 +88,8 @@ def test_a_quaternion_and_its_negative_are_the_same_proprioception() -> None:
     stacked = stack_proprio({"ee_quat": quarter}, ["ee_quat"])
     np.testing.assert_allclose(stacked, [[0, 1, 0, -1, 0, 0]], atol=1e-7)
     np.testing.assert_array_equal(stack_proprio({"ee_quat": -quarter}, ["ee_quat"]), stacked)
+
+
+def test_a_key_that_ends_in_quat_and_has_other_entries_is_taken_as_it_is() -> None:
+    angles = np.array([[0.1, 0.2, 0.3]])
+    np.testing.assert_allclose(stack_proprio({"wrist_quat": angles}, ["wrist_quat"]), angles)

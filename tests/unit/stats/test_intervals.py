@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 
 from s2robot.stats import intervals as stats
@@ -23,9 +24,21 @@ def test_wilson_at_the_edges_stays_in_range_and_is_not_degenerate():
     assert math.isnan(stats.wilson(0, 0).estimate)
 
 
+def test_the_interval_of_a_mean_covers_it_as_often_as_it_says():
+    rng = np.random.default_rng(0)
+    found = [stats.mean_interval(rng.normal(3.0, 2.0, 6)) for _ in range(2000)]
+    assert np.mean([each.low < 3 < each.high for each in found]) == pytest.approx(0.95, abs=0.015)
+
+
+def test_one_value_has_no_interval():
+    found = stats.mean_interval(np.array([2.0]))
+    assert (found.estimate, found.low, found.high) == (2, -math.inf, math.inf)
+
+
 @pytest.mark.parametrize(
     ("call", "message"),
     [
+        (lambda: stats.mean_interval(np.zeros(0)), "no values"),
         (lambda: stats.wilson(5, 4), "5 of 4"),
         (lambda: stats.wilson(1, 4, confidence=95), "confidence"),
     ],

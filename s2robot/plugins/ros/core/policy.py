@@ -24,7 +24,7 @@ from s2robot.errors import MismatchError
 from s2robot.plugins.ros.core.embedding_result import EmbeddingResult
 from s2robot.plugins.ros.core.log_throttle import Level, Log, LogThrottle
 from s2robot.plugins.ros.core.proprioception import JointError, Joints, JointTracker, Proprioception
-from s2robot.policies.checkpoint import PolicyHeader, load_policy
+from s2robot.policies.checkpoint import PolicyHeader, load_policy, require_known_actions
 from s2robot.policies.policy import Policy
 
 GAP_PERIODS = 2.1
@@ -108,6 +108,7 @@ class PolicyRunner:
                 f"the policy reads {header.encoder.get('backbone')!r}, not frames; a node needs "
                 "policy that was trained on an encoder"
             )
+        require_known_actions(header)
         self.header = header
         self.control_hz = float(header.action_space["control_hz"])
         self._policy, self._stale_s = policy, stale_s

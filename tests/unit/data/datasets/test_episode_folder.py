@@ -5,10 +5,10 @@ import json
 import imageio.v2 as imageio
 import numpy as np
 import pytest
+from support.recorded_data import recorded_arrays, write_folder
 
 from s2robot.data.datasets.opening import open_dataset
 from s2robot.errors import CorruptFileError
-from tests.support.recorded_data import recorded_arrays, write_folder
 
 pytestmark = pytest.mark.process  # videos are read by ffmpeg
 

@@ -19,9 +19,6 @@ def _file(path, content=b"x"):
         ("episode_0/table.csv", "episode_folder"),
         ("episode_0/table.jsonl", "episode_folder"),
         ("episode_0/table.npz", "episode_folder"),
-        ("metadata.yaml", "bags"),
-        ("first.mcap", "bags"),
-        ("first/metadata.yaml", "bags"),
     ],
 )
 def test_a_folder_is_recognized_by_what_it_holds(tmp_path, inside, name):
@@ -34,7 +31,16 @@ def test_files_are_recognized_by_ending_or_by_the_signature_of_hdf5(tmp_path):
         pass
     assert layout_of(tmp_path / "unnamed") == "robomimic"
     assert layout_of(_file(tmp_path / "lift.HDF5")) == "robomimic"
-    assert layout_of(_file(tmp_path / "run.mcap")) == "bags"
+
+
+@pytest.mark.parametrize("inside", ["metadata.yaml", "first.mcap", "first/metadata.yaml"])
+def test_bags_are_refused_with_what_to_do(tmp_path, inside):
+    path = _file(tmp_path / inside)
+    with pytest.raises(ValueError, match="bags are not read as demonstrations, since which topic"):
+        open_dataset(tmp_path)
+    if path.suffix == ".mcap":
+        with pytest.raises(ValueError, match="write their frames and a table"):
+            open_dataset(path)
 
 
 def test_a_missing_path_is_refused_with_all_layouts(tmp_path):

@@ -7,10 +7,10 @@ import sys
 import h5py
 import numpy as np
 import pytest
+from support.recorded_data import CAMERAS, recorded_arrays, write_robomimic
 
 from s2robot.data.datasets.opening import open_dataset
 from s2robot.errors import CorruptFileError
-from tests.support.recorded_data import CAMERAS, recorded_arrays, write_robomimic
 
 
 @pytest.fixture

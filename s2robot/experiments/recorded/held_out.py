@@ -1,0 +1,153 @@
+"""Errors of a policy on held-out episodes, with intervals over episodes; no success rate."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from s2robot.policies.dataset import TrajectoryData
+from s2robot.policies.policy import Policy
+from s2robot.stats.intervals import Interval, mean_interval
+
+FORMAT = 1
+
+
+@dataclass(frozen=True)
+class EntryError:
+    """Mean absolute error of one entry of the action, in its units."""
+
+    name: str
+    error: Interval
+    """Mean over held-out episodes of an episode's mean absolute error."""
+    constant: Interval
+    """The same error of the training actions' median, which needs no policy."""
+    change: Interval
+    """Error of the policy less that of the constant, episode by episode."""
+    range: tuple[float, float]
+    """Smallest and largest value in the training episodes."""
+
+    @property
+    def share_of_range(self) -> float | None:
+        """The error as a fraction of the range; None where the entry does not vary."""
+        span = self.range[1] - self.range[0]
+        return self.error.estimate / span if span > 0 else None
+
+    @property
+    def verdict(self) -> str:
+        """How the policy compares with the constant, in words."""
+        if self.range[0] == self.range[1]:
+            return "does not vary"
+        if not np.isfinite(self.change.low):
+            return "one episode: not decided"
+        if self.change.high < 0:
+            return "better than a constant"
+        return "worse than a constant" if self.change.low > 0 else "not told apart from a constant"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-able values; limits are null where one episode gives none."""
+        found: dict[str, Any] = {"name": self.name, "range": list(self.range)}
+        for key in ("error", "constant", "change"):
+            limits = asdict(getattr(self, key))
+            found[key] = {k: v if np.isfinite(v) else None for k, v in limits.items()}
+        return {**found, "verdict": self.verdict}
+
+
+@dataclass(frozen=True, eq=False)
+class HeldOut:
+    """Predictions and errors on held-out episodes."""
+
+    episodes: tuple[int, ...]
+    """Indices of the episodes."""
+    recorded: tuple[np.ndarray, ...]
+    """Recorded actions ``(T, A)`` of each episode, in their units."""
+    predicted: tuple[np.ndarray, ...]
+    """The policy's actions ``(T, A)`` on the recorded observations."""
+    errors: np.ndarray
+    """``(E, A)`` mean absolute error of each episode and entry."""
+    entries: tuple[EntryError, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return JSON-able values, without the predictions."""
+        return {
+            "format": FORMAT,
+            "measure": "mean absolute error of open-loop actions on held-out episodes, in the "
+            "units of the data; no success rate",
+            "interval": "Student's t over episodes, 95 %",
+            "episodes": list(self.episodes),
+            "entries": [entry.to_dict() for entry in self.entries],
+            "errors_by_episode": self.errors.tolist(),
+        }
+
+
+def held_out_errors(
+    policy: Policy,
+    data: TrajectoryData,
+    actions: np.ndarray,
+    names: Sequence[str],
+) -> HeldOut:
+    """Return the errors of a policy on the held-out episodes.
+
+    Args:
+        policy: whose ``act`` gives actions in the units of ``actions``.
+        data: embeddings and proprioception; ``valid_episodes`` are held out.
+        actions: ``(N, A)`` as recorded.
+        names: of the A entries.
+    """
+    training = actions[data.frames_of(data.train_episodes).numpy()]
+    constant = np.median(training, axis=0)
+    predicted = open_loop(policy, data, data.valid_episodes)
+    recorded = [actions[rows] for rows in _rows(data, data.valid_episodes)]
+    errors = _means([np.abs(p - r) for p, r in zip(predicted, recorded, strict=True)])
+    plain = _means([np.abs(constant - r) for r in recorded])
+    entries = tuple(
+        EntryError(
+            name,
+            _not_negative(mean_interval(errors[:, i])),
+            _not_negative(mean_interval(plain[:, i])),
+            mean_interval(errors[:, i] - plain[:, i]),
+            (float(training[:, i].min()), float(training[:, i].max())),
+        )
+        for i, name in enumerate(names)
+    )
+    numbers = tuple(data.valid_episodes.tolist())
+    return HeldOut(numbers, tuple(recorded), tuple(predicted), errors, entries)
+
+
+def open_loop(policy: Policy, data: TrajectoryData, episodes: torch.Tensor) -> list[np.ndarray]:
+    """Return the actions ``(T, A)`` that a policy takes on the observations of each episode.
+
+    The policy acts step by step, as on a robot, but what it sees is what was recorded: an error has
+    no consequences.
+
+    Args:
+        policy: any kind; it is reset.
+        data: embeddings and proprioception.
+        episodes: their indices.
+    """
+    rows = _rows(data, episodes)
+    policy.reset(len(rows))
+    steps = []
+    for step in range(max(map(len, rows))):
+        index = torch.as_tensor([own[min(step, len(own) - 1)] for own in rows])
+        steps.append(policy.act(data.embedding[index], data.proprio[index]).float().cpu().numpy())
+    joined = np.stack(steps, axis=1)  # (E, longest T, A)
+    return [found[: len(own)] for found, own in zip(joined, rows, strict=True)]
+
+
+def _not_negative(found: Interval) -> Interval:
+    """Return the interval of an error, which has no negative values."""
+    return (
+        Interval(found.estimate, max(found.low, 0.0), found.high) if found.low > -np.inf else found
+    )
+
+
+def _rows(data: TrajectoryData, episodes: torch.Tensor) -> list[np.ndarray]:
+    return [data.frames_of(episode[None]).numpy() for episode in episodes]
+
+
+def _means(errors: Sequence[np.ndarray]) -> np.ndarray:
+    return np.stack([each.mean(axis=0, dtype=np.float64) for each in errors])

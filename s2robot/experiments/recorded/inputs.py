@@ -1,0 +1,226 @@
+"""Inputs of a training on recorded data: each is computed, or read from disk, at its first use."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+import torch
+
+from s2robot.data.datasets.contract import EpisodeDataset
+from s2robot.data.datasets.frame_reader import RecordedFrames
+from s2robot.data.datasets.opening import open_dataset
+from s2robot.data.feature_store import FeatureStore
+from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.evaluation.baselines import is_baseline, stored_name
+from s2robot.experiments.config import VariantConfig
+from s2robot.experiments.precision import Agreement, with_precision
+from s2robot.experiments.recorded.split import Split, split_episodes
+from s2robot.policies.action_units import ActionUnits
+from s2robot.policies.dataset import TrajectoryData, side_by_side, stack_proprio
+from s2robot.runtimes import AUTO
+from s2robot.utils.console import OUTPUT
+from s2robot.utils.io import digest_of
+
+PRIVILEGED = ("object",)
+"""Observations of a simulator's objects, which no robot measures: used only where they are named.
+robomimic's name."""
+
+
+class RecordedInputs:
+    """Data set, frames, encoder and embeddings of a variant with ``data``.
+
+    Args:
+        config: settings of the variant.
+
+    Raises:
+        FileNotFoundError: there is no such file or folder.
+        ValueError: its layout is unknown, or it lacks what the settings name.
+        CorruptFileError: its content is damaged.
+    """
+
+    def __init__(self, config: VariantConfig) -> None:
+        assert config.data is not None
+        self.config = config
+        self.dataset: EpisodeDataset = open_dataset(
+            config.data, config.cameras or None, config.low_dim or None
+        )
+        self.agreement: Agreement | None = None
+        """How bfloat16 agrees with float32 on the frames, once the encoder was compared."""
+        if self.is_blind and not self.proprio_keys:
+            raise ValueError(
+                f"{config.data} has no low-dimensional observations, so a blind policy has nothing "
+                "to read; give an encoder"
+            )
+        if not self.is_blind and not self.dataset.cameras:
+            raise ValueError(
+                f"{config.data} has no camera, so there is nothing to encode. A file of simulator "
+                "states of `s2robot collect` is trained on with demos.path=, robomimic's "
+                "dataset_states_to_obs.py writes images for its states; encoder=blind uses no "
+                "images"
+            )
+
+    @functools.cached_property
+    def split(self) -> Split:
+        """Training, tuning and held-out episodes."""
+        episodes = len(self.dataset.episode_ends)
+        return split_episodes(self.dataset.source, episodes, self.dataset.masks)
+
+    @property
+    def is_blind(self) -> bool:
+        """Whether the variant uses no images."""
+        return is_baseline(stored_name(self.config.encoder))
+
+    @property
+    def label(self) -> str:
+        """Short name for messages, such as ``r3m-resnet18 (1,2), front + wrist``."""
+        if self.is_blind:
+            return self.config.encoder
+        scales = ",".join(f"{scale:g}" for scale in self.config.scales)
+        return f"{self.config.encoder} ({scales}), {' + '.join(self.dataset.cameras)}"
+
+    @functools.cached_property
+    def readers(self) -> list[RecordedFrames]:
+        """Frames of each camera, in the order of the policy."""
+        return [RecordedFrames(self.dataset, camera) for camera in self.dataset.cameras]
+
+    @functools.cached_property
+    def _store(self) -> FeatureStore:
+        return FeatureStore(self.config.data_dir / "features")
+
+    @functools.cached_property
+    def _frame_set(self) -> _FrameSet:
+        return _FrameSet(self.dataset.digest, int(self.dataset.episode_ends[-1]))
+
+    @functools.cached_property
+    def encoder(self) -> FrameEncoder | None:
+        """The frozen encoder, the same for all cameras; None for a blind policy."""
+        if self.is_blind:
+            return None
+        config = self.config
+        encoder = FrameEncoder.from_name(
+            config.encoder,
+            config.scales,
+            config.readout,
+            weights=config.weights,
+            device=config.device,
+            runtime=config.runtime,
+            **config.keywords(),
+        )
+        folder = config.data_dir / "precision"
+        given = (config.dtype, config.runtime, lambda: self.readers[0], folder)
+        encoder, self.agreement = with_precision(encoder, *given)
+        if self.agreement is not None:
+            OUTPUT.print(str(self.agreement))
+        if encoder.runtime.name == AUTO:
+            encoder = self._store.with_one_runtime(self._frame_set, self.readers[0], encoder)
+        how = f"{encoder.spec.dtype}, runtime {encoder.runtime.name}"
+        OUTPUT.print(f"{config.encoder} on {encoder.device}, {how}")
+        return encoder
+
+    @property
+    def encoder_record(self) -> dict[str, Any]:
+        """Identity of the encoder for files."""
+        if self.encoder is None:
+            return {"backbone": stored_name(self.config.encoder)}
+        return self.encoder.spec.to_dict()
+
+    @property
+    def embedding_shape(self) -> tuple[int, ...]:
+        """Shape of one embedding: the channels of all cameras side by side."""
+        if self.encoder is None:
+            return (0,)
+        *grid, channels = self.encoder.output_shape
+        return (*grid, channels * len(self.readers))
+
+    def embeddings(self) -> torch.Tensor:
+        """Return the embeddings ``(N, D)`` of all frames, which are in the feature store.
+
+        Each frame is decoded and encoded once. The embeddings of several cameras lie side by side:
+        at each place of the grid, the channels of the first camera, then those of the next.
+        """
+        encoder = self.encoder
+        if encoder is None:
+            return torch.zeros(self._frame_set.num_frames, 0)
+        parts = []
+        for camera, reader in zip(self.dataset.cameras, self.readers, strict=True):
+            OUTPUT.print(f"camera {camera}")
+            parts.append(self._store.load_or_encode(self._frame_set, reader, encoder))
+        return side_by_side(parts, encoder.output_shape)
+
+    @property
+    def proprio_keys(self) -> tuple[str, ...]:
+        """Low-dimensional observations of the policy, in order."""
+        if self.config.low_dim:
+            return tuple(self.config.low_dim)
+        return tuple(key for key in self.dataset.low_dim_names if key not in PRIVILEGED)
+
+    @functools.cached_property
+    def action_units(self) -> ActionUnits:
+        """Range of each entry of the training episodes' actions."""
+        low, high = self.action_range
+        return ActionUnits.of_range(torch.from_numpy(low), torch.from_numpy(high))
+
+    @functools.cached_property
+    def action_range(self) -> tuple[np.ndarray, np.ndarray]:
+        """Smallest and largest values ``(A,)`` in the training episodes."""
+        actions = self.dataset.actions[self.frames_of(self.split.train)]
+        return actions.min(axis=0), actions.max(axis=0)
+
+    def frames_of(self, episodes: np.ndarray) -> np.ndarray:
+        """Return the numbers of all frames of some episodes."""
+        ends = [0, *self.dataset.episode_ends.tolist()]
+        return np.concatenate([np.arange(ends[e], ends[e + 1]) for e in episodes.tolist()])
+
+    @functools.cached_property
+    def data(self) -> TrajectoryData:
+        """Training data with actions in [-1, 1]; held-out episodes are for validation."""
+        keys, count = self.proprio_keys, self._frame_set.num_frames
+        low_dim = {key: self.dataset.low_dim(key) for key in keys}
+        proprio = stack_proprio(low_dim, keys) if keys else np.zeros((count, 0), np.float32)
+        actions = self.action_units.scaled(torch.from_numpy(self.dataset.actions))
+        return TrajectoryData(
+            embedding=self.embeddings(),
+            embedding_shape=self.embedding_shape,
+            proprio=torch.from_numpy(proprio),
+            actions=actions,
+            episode_ends=torch.from_numpy(self.dataset.episode_ends),
+            train_episodes=torch.from_numpy(self.split.train),
+            valid_episodes=torch.from_numpy(self.split.held_out),
+            motion_dims=actions.shape[1],
+            motion_unit=1.0,
+        )
+
+    @property
+    def tuning_data(self) -> TrajectoryData:
+        """Data of the hyperparameter search, which does not see the held-out episodes."""
+        learned = np.setdiff1d(self.split.train, self.split.tuning)
+        return dataclasses.replace(
+            self.data,
+            train_episodes=torch.from_numpy(learned),
+            valid_episodes=torch.from_numpy(self.split.tuning),
+        )
+
+    @property
+    def identity_digest(self) -> str:
+        """Digest of the data set and of its division."""
+        return digest_of([self.dataset.digest, self.split.record()])
+
+    @property
+    def frames_record(self) -> dict[str, Any]:
+        """Cameras of the policy for its file, in order; empty without."""
+        if self.is_blind:
+            return {}
+        sizes = self.dataset.cameras.items()
+        cameras = [{"name": name, "height": size[0], "width": size[1]} for name, size in sizes]
+        return {"kind": "recorded", "cameras": cameras}
+
+
+@dataclasses.dataclass(frozen=True)
+class _FrameSet:
+    """Identity of the frames for the feature store."""
+
+    digest: str
+    num_frames: int

@@ -1,0 +1,127 @@
+"""The page of a policy for recorded data: its errors, plots, and what they do not say."""
+
+from __future__ import annotations
+
+import base64
+import io
+from pathlib import Path
+
+import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+
+from s2robot._version import __version__
+from s2robot.experiments.recorded.held_out import HeldOut
+from s2robot.experiments.recorded.inputs import RecordedInputs
+from s2robot.policies.checkpoint import PolicyHeader
+from s2robot.stats.intervals import Interval
+from s2robot.utils.html import render_page
+from s2robot.utils.io import atomic_path
+from s2robot.utils.plotting import GRAY, PALETTE
+
+_SHOWN_ENTRIES = 16
+"""Entries of an action that a plot of an episode has at most."""
+
+
+def write_page(path: Path, inputs: RecordedInputs, header: PolicyHeader, found: HeldOut) -> None:
+    """Write one self-contained page.
+
+    Args:
+        path: of the file.
+        inputs: of the training.
+        header: of the policy file.
+        found: its errors on held-out episodes.
+    """
+    page = render_page(
+        "s2robot.experiments.recorded",
+        "recorded.html.j2",
+        title=inputs.label,
+        facts=_facts(inputs, header),
+        rows=[
+            {
+                "name": entry.name,
+                "error": interval_text(entry.error),
+                "share": "" if entry.share_of_range is None else f"{entry.share_of_range:.1%}",
+                "constant": interval_text(entry.constant),
+                "change": interval_text(entry.change, signed=True),
+                "verdict": entry.verdict,
+            }
+            for entry in found.entries
+        ],
+        episodes=len(found.episodes),
+        plots=[_plot_record(found, place, name) for place, name in _chosen(found)],
+        version=__version__,
+        commit=header.provenance.get("commit") or "unknown",
+    )
+    with atomic_path(path) as temporary:
+        temporary.write_text(page, encoding="utf-8")
+
+
+def interval_text(found: Interval, signed: bool = False) -> str:
+    """Return a number with its interval, such as "0.0123 (0.0101 to 0.0145)".
+
+    Args:
+        found: the interval; infinite limits are left out.
+        signed: whether a plus is shown.
+    """
+    sign = "+" if signed else ""
+    text = f"{found.estimate:{sign}.3g}"
+    if not np.isfinite(found.low):
+        return f"{text} (one episode: no interval)"
+    return f"{text} ({found.low:{sign}.3g} to {found.high:{sign}.3g})"
+
+
+def _facts(inputs: RecordedInputs, header: PolicyHeader) -> dict[str, str]:
+    dataset, split = inputs.dataset, inputs.split
+    rate = "not told by the data" if dataset.rate_hz is None else f"{dataset.rate_hz:g} Hz"
+    cameras = ", ".join(f"{name} ({h} x {w} px)" for name, (h, w) in dataset.cameras.items())
+    facts = {
+        "data set": dataset.source,
+        "episodes": f"{len(split.train)} for training, {len(split.held_out)} held out "
+        f"({split.origin}); {int(dataset.episode_ends[-1])} frames in all",
+        "cameras": "none used" if inputs.is_blind else cameras,
+        "observations": ", ".join(inputs.proprio_keys) or "none",
+        "control rate": rate,
+        "encoder": inputs.label,
+        "policy": f"{header.policy_config.kind}, training seed {header.seed}",
+        "hyperparameters": "chosen on episodes of the training" if header.head else "as given",
+    }
+    return facts if dataset.task is None else {"task": dataset.task, **facts}
+
+
+def _chosen(found: HeldOut) -> list[tuple[int, str]]:
+    """Return the places of the best, middle and worst held-out episode, and what they are."""
+    spans = np.array([max(entry.range[1] - entry.range[0], 1e-12) for entry in found.entries])
+    varies = np.array([entry.range[1] > entry.range[0] for entry in found.entries])
+    order = np.argsort((found.errors / spans * varies).mean(axis=1), kind="stable")
+    names = {len(order) // 2: "middle", len(order) - 1: "largest", 0: "smallest"}
+    return [(int(order[place]), f"{names[place]} error") for place in sorted(names)]
+
+
+def _plot_record(found: HeldOut, place: int, name: str) -> dict[str, str]:
+    figure = _figure(found, place)
+    buffer = io.BytesIO()
+    figure.savefig(buffer, dpi=110, format="png")
+    return {
+        "title": f"Episode {found.episodes[place]}: {name} of the held-out episodes",
+        "picture": base64.b64encode(buffer.getvalue()).decode(),
+    }
+
+
+def _figure(found: HeldOut, place: int) -> Figure:
+    recorded, predicted = found.recorded[place], found.predicted[place]
+    shown = found.entries[:_SHOWN_ENTRIES]
+    rows = -(-len(shown) // 2)
+    figure = Figure(figsize=(10, 1.2 + 1.7 * rows), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = figure.subplots(rows, 2 if len(shown) > 1 else 1, squeeze=False, sharex=True)
+    for number, (entry, axis) in enumerate(zip(shown, axes.flat, strict=False)):
+        axis.plot(recorded[:, number], color=GRAY, lw=2, label="recorded")
+        axis.plot(predicted[:, number], color=PALETTE[0], lw=1.2, label="policy")
+        axis.set_ylabel(entry.name)
+        axis.spines[["top", "right"]].set_visible(False)
+    for axis in axes.flat[len(shown) :]:
+        axis.set_visible(False)
+    axes.flat[0].legend(frameon=False, fontsize=8)
+    figure.supxlabel("control step")
+    return figure

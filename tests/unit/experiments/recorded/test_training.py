@@ -1,0 +1,193 @@
+"""From a file of demonstrations to a policy and its page."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from support.recorded_data import CAMERAS, recorded_arrays, write_robomimic
+from support.tiny_models import write_tiny_model
+
+import s2robot
+from s2robot.data.datasets.robomimic import RobomimicFile
+from s2robot.errors import MismatchError
+from s2robot.experiments.config import VariantConfig
+from s2robot.experiments.jobs import EvalJob, RunJob, TrainJob
+from s2robot.experiments.pipeline import evaluate_policy
+from s2robot.experiments.recorded.inputs import RecordedInputs
+from s2robot.experiments.recorded.training import RecordedPolicy, train_recorded
+from s2robot.policies.checkpoint import read_header
+from s2robot.policies.config import PolicyConfig
+from s2robot.training.config import SearchConfig, TrainConfig
+
+FRONT, WRIST = CAMERAS
+
+
+def _job(folder: Path, **changes) -> TrainJob:
+    card = folder / "tiny.json"
+    if not card.exists():
+        write_tiny_model(folder)
+    data = folder / "reach.hdf5"
+    if not data.exists():
+        write_robomimic(data, episodes=5, length=7)
+    settings = {
+        "data": data,
+        "encoder": f"file:{card}",
+        "scales": (1.0,),
+        "device": "cpu",
+        "dtype": "float32",
+        "runtime": "eager",
+        "data_dir": folder / "data",
+        **changes,
+    }
+    return TrainJob(
+        VariantConfig(**settings),
+        PolicyConfig(hidden=(8,)),
+        TrainConfig(epochs=2),
+        None,
+        runs_dir=folder / "runs",
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory) -> Path:
+    return tmp_path_factory.mktemp("recorded")
+
+
+@pytest.fixture(scope="module")
+def trained(folder) -> RecordedPolicy:
+    return train_recorded(_job(folder))
+
+
+def test_the_file_names_cameras_actions_and_their_range_in_training(trained):
+    header = read_header(trained.checkpoint)
+    cameras = [{"name": name, "height": 32, "width": 32} for name in CAMERAS]
+    assert header.frames == {"kind": "recorded", "cameras": cameras}
+    space = header.action_space
+    actions = np.concatenate([actions for actions, _, _ in list(recorded_arrays(5, 7))[:4]])
+    assert np.allclose(space["low"], actions.min(axis=0))
+    assert np.allclose(space["high"], actions.max(axis=0))
+    assert (space["meaning"], space["control_hz"]) == (["a0", "a1", "a2"], 20)
+    assert header.proprio_keys == ("robot0_eef_pos",)  # not the simulator's object
+
+
+def test_channels_of_all_cameras_lie_side_by_side(trained, folder):
+    one, both = RecordedInputs(_job(folder, cameras=(WRIST,)).variant), trained
+    *grid, channels = one.embedding_shape
+    assert read_header(both.checkpoint).embedding_shape == (*grid, 2 * channels)
+    whole = RecordedInputs(_job(folder).variant).embeddings().unflatten(1, (*grid, 2 * channels))
+    assert np.array_equal(whole[..., channels:].flatten(1), one.embeddings())
+
+
+def test_a_loaded_policy_gives_the_actions_of_the_page_in_their_units(trained):
+    policy = s2robot.load_policy(trained.checkpoint, device="cpu", runtime="eager")
+    _, positions, frames = list(recorded_arrays(5, 7))[4]
+    expected = trained.errors.predicted[0]
+    policy.reset()
+    for step, (frame, position) in enumerate(zip(frames, positions, strict=True)):
+        images = {FRONT: frame, WRIST: frame.swapaxes(0, 1)}
+        action = policy(images, {"robot0_eef_pos": position})
+        bounded = expected[step].clip(
+            policy.header.action_space["low"], policy.header.action_space["high"]
+        )
+        assert np.allclose(action, bounded, atol=0.05)  # features are stored in float16
+    assert expected[:, 2] == pytest.approx(7, abs=1)  # a constant entry keeps its value
+
+
+def test_the_page_is_self_contained_and_says_that_it_is_no_success_rate(trained):
+    page = trained.page.read_text()
+    assert "This is no success rate." in page
+    assert 'src="http' not in page
+    assert 'href="http' not in page
+    assert page.count("data:image/png;base64,") == 1  # of the only held-out episode
+    for entry in trained.errors.entries:
+        assert f"<td>{entry.name}</td>" in page
+
+
+def test_errors_are_stored_beside_the_policy(trained):
+    found = json.loads((trained.checkpoint.parent / "held_out.json").read_text())
+    assert found["policy"] == read_header(trained.checkpoint).sha256
+    assert "no success rate" in found["measure"]
+    assert found["errors_by_episode"] == trained.errors.errors.tolist()
+
+
+def test_a_repeated_command_decodes_no_frame_and_keeps_the_policy(trained, folder, monkeypatch):
+    content = trained.checkpoint.read_bytes()
+    monkeypatch.setattr(RobomimicFile, "frames", None)
+    again = train_recorded(_job(folder))
+    assert again.checkpoint.read_bytes() == content
+    assert again.errors.to_dict() == trained.errors.to_dict()
+
+
+@pytest.mark.usefixtures("trained")
+def test_a_policy_of_one_camera_takes_the_features_that_are_there(folder, monkeypatch):
+    monkeypatch.setattr(RobomimicFile, "frames", None)
+    assert RecordedInputs(_job(folder, cameras=("agentview",)).variant).embeddings().shape[0] == 35
+
+
+def test_the_search_sees_no_held_out_episode(folder):
+    inputs = RecordedInputs(_job(folder).variant)
+    seen = inputs.tuning_data
+    used = [*seen.train_episodes.tolist(), *seen.valid_episodes.tolist()]
+    assert sorted(used) == inputs.split.train.tolist()
+
+
+def test_a_search_chooses_hyperparameters(folder):
+    search = SearchConfig(trials=2, epochs=1)
+    job = dataclasses.replace(_job(folder, cameras=(FRONT,)), search=search)
+    assert len(read_header(train_recorded(job).checkpoint).head["trials"]) == 2
+
+
+def test_a_blind_policy_and_one_without_observations_are_trained(folder, tmp_path):
+    blind = train_recorded(_job(folder, encoder="blind"))
+    assert read_header(blind.checkpoint).frames == {}
+    write_robomimic(tmp_path / "reach.hdf5", 3, 4, observations=False)
+    path = train_recorded(_job(tmp_path, cameras=(FRONT,))).checkpoint
+    policy = s2robot.load_policy(path, device="cpu", runtime="eager")
+    policy.reset()
+    assert policy(np.zeros((32, 32, 3), np.uint8)).shape == (3,)
+
+
+def test_a_blind_policy_without_observations_is_refused(tmp_path):
+    write_robomimic(tmp_path / "reach.hdf5", observations=False)
+    with pytest.raises(ValueError, match="a blind policy has nothing to read"):
+        RecordedInputs(_job(tmp_path, encoder="blind").variant)
+
+
+def test_other_data_give_another_policy(trained, folder, tmp_path):
+    write_robomimic(tmp_path / "reach.hdf5", 5, 7, valid=2)
+    other = train_recorded(dataclasses.replace(_job(tmp_path), runs_dir=folder / "runs"))
+    assert other.checkpoint != trained.checkpoint
+
+
+def test_rollouts_of_a_recorded_policy_are_refused(trained):
+    with pytest.raises(MismatchError, match=r"recorded actions \(a0, a1, a2\).*your own loop"):
+        evaluate_policy(EvalJob(trained.checkpoint))
+
+
+def test_a_sweep_on_recorded_data_is_refused(folder):
+    with pytest.raises(ValueError, match="no simulator for rollouts; `s2robot train data=PATH`"):
+        RunJob(_job(folder))
+
+
+def test_a_file_without_images_is_refused_with_what_to_do(tmp_path):
+    write_robomimic(tmp_path / "reach.hdf5", images=False)
+    with pytest.raises(ValueError, match=r"no camera.*demos.path=.*dataset_states_to_obs"):
+        RecordedInputs(_job(tmp_path).variant)
+
+
+@pytest.mark.parametrize(
+    ("settings", "why"),
+    [
+        ({"data": None, "cameras": ("front",)}, "cameras is .* there is no data"),
+        ({"level": "easy"}, "level is of tasks with a simulator"),
+        ({"control": "joint_delta"}, "control is of tasks with a simulator"),
+        ({"encoder": "privileged_state"}, "the baseline for them is blind"),
+    ],
+)
+def test_settings_that_do_not_go_together_are_refused(tmp_path, settings, why):
+    with pytest.raises(ValueError, match=why):
+        _job(tmp_path, **settings)

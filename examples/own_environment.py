@@ -1,8 +1,7 @@
 """Use a policy file in the loop of your own environment.
 
-What is not there yet: an adapter that lets `s2robot collect`, `train` and `eval` run in
-your environment. Today you write the loop, and you train on your own arrays (see
-own_dataset.py). `OwnEnv` stands for your environment. The policy was trained on another
+Here you write the loop; own_task.py shows a task that `s2robot collect`, `train` and `eval`
+run in. `OwnEnv` stands for your environment. The policy was trained on another
 one, so its actions have no meaning here: this example shows only the interfaces.
 
     python examples/train_policy.py

@@ -133,8 +133,9 @@ def action_space_record(action_space: Box, control: str, control_hz: float) -> d
     """Return the description of an action space for a policy's header.
 
     Args:
-        action_space: bounds ``(A,)``; the gripper is the last entry.
-        control: ``ee_delta`` or ``joint_delta``.
+        action_space: bounds ``(A,)``.
+        control: ``ee_delta`` or ``joint_delta``, where the gripper is the last entry; ``native``
+            for an environment's own actions.
         control_hz: control steps per second.
 
     Raises:
@@ -146,15 +147,19 @@ def action_space_record(action_space: Box, control: str, control_hz: float) -> d
         >>> record["dim"], record["meaning"]
         (4, ['dx', 'dy', 'dz', 'gripper'])
     """
-    if control not in _MOTIONS:
-        raise unknown("control", control, _MOTIONS)
     dim = len(action_space.low)
+    if control == "native":
+        meaning = [f"a{entry}" for entry in range(dim)]
+    elif control in _MOTIONS:
+        meaning = [*_MOTIONS[control][: dim - 1], "gripper"]
+    else:
+        raise unknown("control", control, (*_MOTIONS, "native"))
     return {
         "control": control,
         "dim": dim,
         "low": [float(value) for value in action_space.low],
         "high": [float(value) for value in action_space.high],
-        "meaning": [*_MOTIONS[control][: dim - 1], "gripper"],
+        "meaning": meaning,
         "control_hz": float(control_hz),
     }
 

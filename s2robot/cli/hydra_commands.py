@@ -69,6 +69,7 @@ def pretrain(config: DictConfig) -> None:
 
 def train(config: DictConfig) -> None:
     """Run ``s2robot train`` or ``train-policy``."""
+    from s2robot.envs.tasks.names import is_foreign
     from s2robot.experiments.pipeline import train_run
     from s2robot.experiments.variant import Variant
 
@@ -77,7 +78,9 @@ def train(config: DictConfig) -> None:
         _train_recorded(job)
         return
     path = train_run(job, Variant(job.variant))
-    OUTPUT.print(f"{path}\nevaluate it: {command('eval', checkpoint=path)}")
+    task = str(config.get("task") or "")
+    named = {"task": task} if is_foreign(task) else {}
+    OUTPUT.print(f"{path}\nevaluate it: {command('eval', checkpoint=path, **named)}")
 
 
 def _train_recorded(job: TrainJob) -> None:

@@ -16,13 +16,10 @@ import numpy as np
 
 from s2robot.data.config import SEEDS_PER_COLLECTION, CollectConfig
 from s2robot.data.demonstrations import Demonstrations, Episode, write_demonstrations
-from s2robot.envs.expert import (
-    EXECUTION_NOISE,
-    JointSpaceExpert,
-    ScriptedExpert,
-    noisy_execution,
-)
-from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.envs.tasks.contract import Expert, TaskEnv
+from s2robot.envs.tasks.loading import make_env, task_named, trust, trusted_tasks
+from s2robot.envs.tasks.names import is_foreign
+from s2robot.envs.tasks.pick_cube import PickCubeTaskEnv
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.utils.io import atomic_path, locked, read_json, write_json
 from s2robot.utils.progress import progress_bar
@@ -71,16 +68,17 @@ def collect(config: CollectConfig) -> Demonstrations:
 
 def _collect_parts(config: CollectConfig, folder: Path) -> None:
     env = _make_env(config)
-    _claim(folder, config)
     try:
+        _expert_of(env)
+        _claim(folder, config)
         episodes, failures = _gather(config, folder)
         meta = {"recipe": config.recipe(), "failures": failures, "provenance": provenance()}
         write_demonstrations(
             config.path,
             episodes,
-            env_name="s2robot/PickCube-v0",
+            env_name=config.level if is_foreign(config.level) else "s2robot/PickCube-v0",
             env_kwargs=env.env_kwargs(),
-            model_xml=env.model_xml(),
+            model_xml=env.model_xml() if isinstance(env, PickCubeTaskEnv) else "",
             valid=_held_out(config),
             provenance=meta,
         )
@@ -89,8 +87,8 @@ def _collect_parts(config: CollectConfig, folder: Path) -> None:
     shutil.rmtree(folder)
 
 
-def _make_env(config: CollectConfig) -> PickCubeEnv:
-    return PickCubeEnv(level=config.level, control=config.control, **config.env)
+def _make_env(config: CollectConfig) -> TaskEnv:
+    return make_env({"level": config.level, "control": config.control, **config.env})
 
 
 def _claim(folder: Path, config: CollectConfig) -> None:
@@ -126,7 +124,7 @@ def _same_recipe(seen: Any, wanted: dict[str, Any]) -> bool:
     built = []
     for each in (seen, wanted):
         try:
-            env = PickCubeEnv(level=each["level"], control=each["control"], **each["env"])
+            env = make_env({"level": each["level"], "control": each["control"], **each["env"]})
         except (TypeError, ValueError, OSError):  # of another version or machine
             return False
         built.append(env.env_kwargs())
@@ -161,12 +159,18 @@ def _gather(config: CollectConfig, folder: Path) -> tuple[list[Episode], int]:
                     continue
                 failures += 1
                 if failures > _MAX_FAILURES + 0.1 * attempt:
-                    raise S2RobotError(
-                        f"the expert failed in {failures} of {attempt} episodes in this "
-                        f"environment ({config.env or 'defaults'}); it is written for the levels' "
-                        "own settings, so change env= back towards them"
-                    )
+                    raise S2RobotError(_failing(config, failures, attempt))
     return episodes, failures
+
+
+def _failing(config: CollectConfig, failures: int, attempts: int) -> str:
+    failed = f"the expert failed in {failures} of {attempts} episodes"
+    if is_foreign(config.level):
+        return f"{failed} of task {config.level}; only episodes that end in success are kept"
+    return (
+        f"{failed} in this environment ({config.env or 'defaults'}); it is written for the levels' "
+        "own settings, so change env= back towards them"
+    )
 
 
 def _attempts(config: CollectConfig, folder: Path, numbers: range) -> Iterator[Episode]:
@@ -176,7 +180,7 @@ def _attempts(config: CollectConfig, folder: Path, numbers: range) -> Iterator[E
     workers = config.workers
     if workers is None:
         workers = worthwhile_workers(len(missing), _LEAST_EPISODES)
-    recorded = in_order(_recorder, (config, folder), missing, workers)
+    recorded = in_order(_recorder, (config, folder, trusted_tasks()), missing, workers)
     with contextlib.closing(recorded):
         for episode in stored.values():
             yield episode or next(recorded)
@@ -186,8 +190,11 @@ def _part_path(folder: Path, attempt: int) -> Path:
     return folder / f"attempt_{attempt:05d}.npz"
 
 
-def _recorder(config: CollectConfig, folder: Path) -> Callable[[int], Episode]:
+def _recorder(
+    config: CollectConfig, folder: Path, trusted: tuple[str, ...]
+) -> Callable[[int], Episode]:
     """Return a function that records an attempt and keeps it in the folder."""
+    trust(trusted)
     env = _make_env(config)
 
     def record(attempt: int) -> Episode:
@@ -221,7 +228,7 @@ def _load_part(folder: Path, attempt: int) -> Episode | None:
         return None
 
 
-def record_episode(env: PickCubeEnv, seed: int, hold_steps: int) -> Episode:
+def record_episode(env: TaskEnv, seed: int, hold_steps: int) -> Episode:
     """Record one episode of the expert under execution noise.
 
     Args:
@@ -231,19 +238,23 @@ def record_episode(env: PickCubeEnv, seed: int, hold_steps: int) -> Episode:
 
     Returns:
         The episode; it is unsuccessful if the environment truncated it first.
+
+    Raises:
+        S2RobotError: the task has no expert.
     """
-    expert = _expert_for(env)
-    noise = noisy_execution(np.random.default_rng([seed, 1]), EXECUTION_NOISE[env.control])
+    noise = task_named(_name(env)).noise_of(env, seed)
     observation, _ = env.reset(seed=seed)
+    expert = _expert_of(env)
     observations, states = [observation], []
     actions, executed, success = [], [], []
     truncated, held = False, 0
     while not truncated and held < hold_steps:
-        action = expert.action(observation)
+        action = expert(observation)
         states.append(env.get_state())
         actions.append(action)
         executed.append(noise(action))
-        observation, _, _, truncated, info = env.step(executed[-1])
+        observation, _, terminated, truncated, info = env.step(executed[-1])
+        truncated = truncated or terminated
         observations.append(observation)
         success.append(info["is_success"])
         held = held + 1 if info["is_success"] else 0
@@ -257,10 +268,36 @@ def record_episode(env: PickCubeEnv, seed: int, hold_steps: int) -> Episode:
     )
 
 
-def _expert_for(env: PickCubeEnv) -> ScriptedExpert | JointSpaceExpert:
-    if env.control == "joint_delta":
-        return JointSpaceExpert(env.level, env.kinematics)
-    return ScriptedExpert(env.level)
+def check_expert(level: str) -> None:
+    """Raise an error where demonstrations of a task cannot be collected.
+
+    Args:
+        level: name of the task in files.
+
+    Raises:
+        ValueError: its environment does not fit the contract.
+        S2RobotError: it has no expert.
+    """
+    env = make_env({"level": level})
+    try:
+        _expert_of(env)
+    finally:
+        env.close()
+
+
+def _name(env: TaskEnv) -> str:
+    return str(env.env_kwargs()["level"])
+
+
+def _expert_of(env: TaskEnv) -> Expert:
+    expert = task_named(_name(env)).expert_of(env)
+    if expert is None:
+        raise S2RobotError(
+            f"task {_name(env)} has no expert that could demonstrate it. Derive a class with "
+            "expert() from s2robot.envs.tasks.gymnasium_task.GymnasiumTask and name it as "
+            "task=module:FILE.CLASS"
+        )
+    return expert
 
 
 def _held_out(config: CollectConfig) -> list[int]:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
-from s2robot.envs.levels import CONTROLLERS, get_level
+from s2robot.envs.levels import CONTROLLERS
+from s2robot.envs.tasks.contract import NATIVE
+from s2robot.envs.tasks.loading import named_by_user
+from s2robot.envs.tasks.names import check_stored, file_name, is_foreign, stored_task
 from s2robot.utils.io import digest_of
 from s2robot.utils.validation import (
     checked_integer,
@@ -23,19 +27,68 @@ LEAST_CAMERA_SIZE = 16
 """Smallest side of a camera's frames [px]."""
 
 
+def frame_size(camera: Mapping[str, Any]) -> tuple[int, int]:
+    """Return height and width [px] of a camera in files, which has them or one ``size``.
+
+    Examples:
+        >>> frame_size({"name": "far", "size": 384})
+        (384, 384)
+    """
+    size = camera.get("size", 0)
+    return camera.get("height", size), camera.get("width", size)
+
+
 @dataclass(frozen=True)
 class CameraConfig:
     """Camera of the policy and the size of its frames."""
 
     name: str = "front"
     size: int = 384
-    """Side of the square frames that the camera delivers [px], whatever the scales are."""
+    """Side of the square frames that the camera delivers [px], whatever the scales are. Tasks other
+    than pick-cube have frames of their own size."""
 
     def __post_init__(self) -> None:
         if self.size < LEAST_CAMERA_SIZE:
             raise ValueError(
                 f"camera size is {self.size} px; it must be at least {LEAST_CAMERA_SIZE} px"
             )
+
+
+class _WithTask(Protocol):
+    @property
+    def level(self) -> str: ...
+    @property
+    def control(self) -> str: ...
+    @property
+    def task(self) -> str | None: ...
+
+
+def take_task(config: _WithTask, default: str = "precise") -> None:
+    """Give frozen settings the level and the control of their task, and check both.
+
+    Args:
+        config: settings with `task`, `level` and `control`; without a task, its level decides.
+        default: the level where none was given.
+
+    Raises:
+        ValueError: the task or the level is unknown, or the control does not belong to it.
+    """
+    if config.task is not None:
+        if config.level not in (default, stored_task(config.task)):
+            raise ValueError(
+                f"task is {config.task!r} and level {config.level!r}; give one of them"
+            )
+        object.__setattr__(config, "level", named_by_user(config.task))
+    check_stored(config.level)
+    if not is_foreign(config.level):
+        require_one_of(config, {"control": CONTROLLERS})
+    elif config.control in (CONTROLLERS[0], NATIVE):  # the default, and what it stands for
+        object.__setattr__(config, "control", NATIVE)
+    else:
+        raise ValueError(
+            f"control is {config.control!r}; {config.level} has its environment's own actions: "
+            "leave control= out"
+        )
 
 
 @dataclass(frozen=True)
@@ -57,10 +110,17 @@ class CollectConfig:
     workers: int | None = None
     """Processes that simulate; 0 for none beside this one, None for as many as shorten the work.
     The file does not depend on it."""
+    task: str | None = None
+    """Task by name, in place of `level`: ``pick-cube/LEVEL``, ``gym:ID``,
+    ``module:path.to.Task``."""
 
     def __post_init__(self) -> None:
-        get_level(self.level)
-        require_one_of(self, {"control": CONTROLLERS})
+        take_task(self)
+        if is_foreign(self.level) and self.env:
+            raise ValueError(
+                f"env.* are arguments of PickCubeEnv; those of {self.level} stand in its name, as "
+                "in gym:ID?width=128"
+            )
         require_integers(self, 1, "hold_steps")
         if not 2 <= self.episodes <= SEEDS_PER_COLLECTION // 2:
             raise ValueError(
@@ -78,7 +138,7 @@ class CollectConfig:
         if self.out is not None:
             return self.out
         extra = f"-{digest_of(self.env)[:8]}" if self.env else ""
-        name = f"{self.level}-{self.control}-{self.episodes}-seed{self.seed}{extra}.hdf5"
+        name = f"{file_name(self.level)}-{self.control}-{self.episodes}-seed{self.seed}{extra}.hdf5"
         return self.data_dir / "demos" / name
 
     def recipe(self) -> dict[str, Any]:

@@ -14,7 +14,8 @@ import h5py
 import numpy as np
 
 from s2robot.envs.controllers import EE_STEP_M, JOINT_STEP_RAD
-from s2robot.envs.levels import get_level
+from s2robot.envs.tasks.contract import NATIVE
+from s2robot.envs.tasks.names import check_stored
 from s2robot.errors import CorruptFileError, unknown
 from s2robot.utils.io import atomic_path, digest_of, sha256_bytes
 from s2robot.utils.provenance import change_since
@@ -145,9 +146,9 @@ class _EnvKwargs:
     yaw_range_rad: float = 0.0
 
     def __post_init__(self) -> None:
-        get_level(self.level)
-        if self.control not in _MOTION:
-            raise unknown("control", self.control, _MOTION)
+        check_stored(self.level)
+        if self.control not in (*_MOTION, NATIVE):
+            raise unknown("control", self.control, (*_MOTION, NATIVE))
 
 
 class Demonstrations:
@@ -251,23 +252,26 @@ class Demonstrations:
 
     @property
     def level(self) -> str:
-        """Name of the level on which the demonstrations were collected."""
+        """Name of the level, or of another task, on which they were collected."""
         return self.env_kwargs["level"]
 
     @property
     def control(self) -> str:
-        """Action space: ``ee_delta`` or ``joint_delta``."""
+        """Action space: ``ee_delta``, ``joint_delta`` or ``native``."""
         return self.env_kwargs["control"]
 
     @property
     def motion_dims(self) -> int:
         """Number of leading action entries that move the arm."""
-        return _MOTION[self.control][0]
+        return _MOTION[self.control][0] if self.control in _MOTION else self.actions.shape[1]
 
     @property
     def motion_unit(self) -> float:
-        """Size of a full step (an action entry of 1) [m for ``ee_delta``, rad for joints]."""
-        return _MOTION[self.control][1]
+        """Size of a full step (an action entry of 1) [m for ``ee_delta``, rad for joints].
+
+        It is 1 for ``native``, whose errors are shares of half an entry's range.
+        """
+        return _MOTION[self.control][1] if self.control in _MOTION else 1.0
 
     @property
     def num_episodes(self) -> int:

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.data.config import frame_size
+from s2robot.envs.tasks.loading import make_env
+from s2robot.envs.tasks.pick_cube import INFO_KEYS as INFO_KEYS
 from s2robot.utils.validation import checked_integer
-
-INFO_KEYS = ("is_success", "reached", "grasped", "cube_height_m")
-"""Entries of the environments' info that a ``VectorStep`` holds."""
 
 
 @dataclass(frozen=True)
@@ -23,7 +22,7 @@ class VectorStep:
     obs: Mapping[str, np.ndarray]
     """Low-dimensional observations, (B, d) each."""
     info: Mapping[str, np.ndarray]
-    """``INFO_KEYS``, (B,) each."""
+    """The task's ``info_keys``, (B,) each."""
     frames: np.ndarray | None
     """(B, H, W, 3) uint8 RGB; None without a camera. They may be overwritten as soon as the
     environments begin their next step."""
@@ -41,12 +40,17 @@ class CameraView:
     height: int
     width: int
 
+    @classmethod
+    def of(cls, camera: Mapping[str, Any]) -> CameraView:
+        """Return the view of a camera in files: its name, and ``size`` or ``height``, ``width``."""
+        return cls(camera["name"], *frame_size(camera))
+
 
 class EnvGroup:
     """B environments of this process that step together.
 
     Args:
-        env_kwargs: of ``PickCubeEnv``.
+        env_kwargs: of the task's environment.
         count: number of environments.
         view: camera of the frames; None renders none.
 
@@ -56,7 +60,7 @@ class EnvGroup:
 
     def __init__(self, env_kwargs: Mapping[str, Any], count: int, view: CameraView | None) -> None:
         checked_integer("count", count, 1)
-        self._envs = [PickCubeEnv(**env_kwargs) for _ in range(count)]
+        self._envs = [make_env(env_kwargs) for _ in range(count)]
         self._view = view
 
     def reset(self, states: np.ndarray, frames: np.ndarray | None) -> VectorStep:
@@ -127,7 +131,8 @@ class EnvGroup:
                 env.render_frame(view.camera, view.height, view.width, out=frame)
         done = time.perf_counter()
         obs = {key: np.stack([o[key] for o, _ in results]) for key in results[0][0]}
-        info = {key: np.array([i[key] for _, i in results]) for key in INFO_KEYS}
+        keys = self._envs[0].info_keys
+        info = {key: np.array([i[key] for _, i in results]) for key in keys}
         return VectorStep(obs, info, frames, acted - start, done - acted)
 
 

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from s2robot.envs import gl
+from s2robot.envs.tasks.loading import trust, trusted_tasks
 from s2robot.errors import S2RobotError
 from s2robot.evaluation.env_group import CameraView, EnvGroup, VectorStep
 from s2robot.utils.console import MESSAGES
@@ -47,6 +48,8 @@ class WorkerSetup:
     """File descriptor of the memory of all frames, ``(groups, all_count, H, W, 3)`` uint8."""
     threads: int
     """Threads of the software renderer."""
+    trusted: tuple[str, ...] = field(default_factory=trusted_tasks)
+    """Tasks that the user named, whose modules may be imported."""
 
     def frames(self) -> Sequence[np.ndarray | None]:
         """Return this worker's frames ``(count, H, W, 3)`` of each group."""
@@ -74,6 +77,7 @@ def serve(connection: int, parent: int) -> None:
     gl.torch_follows = False
     pipe = Connection(connection)
     setup: WorkerSetup = pipe.recv()
+    trust(setup.trusted)
     groups = [EnvGroup(setup.env_kwargs, setup.count, setup.view) for _ in range(setup.groups)]
     frames = setup.frames()
     with contextlib.suppress(EOFError, OSError):  # the parent closed the connection

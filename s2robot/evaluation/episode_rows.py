@@ -88,8 +88,8 @@ class _Row:
     steps: int
     steps_to_success: int | None
     steps_lifted: int
-    min_distance_m: float
-    max_height_m: float
+    min_distance_m: float | None
+    max_height_m: float | None
 
     def __post_init__(self) -> None:
         if self.stage not in STAGES:

@@ -24,21 +24,31 @@ def replay(
     """Render an episode from its first state and its actions.
 
     Args:
-        env: of the episode's level.
+        env: of the episode's task.
         state: initial state, as the environment's ``get_state`` returns it.
         actions: (T, A).
         size: edge of the frames [px].
         camera: of the frames.
 
     Returns:
-        T + 1 frames (size, size, 3) uint8 RGB.
+        T + 1 frames (size, size, 3) uint8 RGB; of a task whose frames have a size of their own, or
+        whose cameras have other names, those of its own camera.
     """
+    if camera not in env.cameras:
+        camera = env.cameras[0]
     env.reset(seed=0, options={"state": state})
-    frames = [env.render_frame(camera, size, size)]
+    shape = env.frame_shape(camera) or (size, size)
+    frames = [env.render_frame(camera, *shape)]
     for action in actions:
         env.step(action)
-        frames.append(env.render_frame(camera, size, size))
+        frames.append(env.render_frame(camera, *shape))
     return frames
+
+
+def even(frame: np.ndarray) -> np.ndarray:
+    """Return a frame with even sides, as H.264 takes them; its last row and column may double."""
+    height, width = frame.shape[:2]
+    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
 
 
 def write_video(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
@@ -46,13 +56,13 @@ def write_video(path: Path, frames: Sequence[np.ndarray], fps: float) -> None:
 
     Args:
         path: of the video.
-        frames: (H, W, 3) uint8 RGB each, with even H and W.
+        frames: (H, W, 3) uint8 RGB each.
         fps: frames per second.
     """
     with atomic_path(path) as temporary:
         imageio.imwrite(
             temporary,
-            np.stack(frames),
+            np.stack([even(frame) for frame in frames]),
             plugin="FFMPEG",
             fps=fps,
             codec="libx264",
@@ -70,7 +80,8 @@ def write_strip(path: Path, frames: Sequence[np.ndarray]) -> None:
         frames: (H, W, 3) uint8 RGB each.
     """
     picks = np.linspace(0, len(frames) - 1, min(STRIP_FRAMES, len(frames))).round().astype(int)
-    size = (STRIP_HEIGHT_PX, STRIP_HEIGHT_PX)
+    height, width = frames[0].shape[:2]
+    size = (round(STRIP_HEIGHT_PX * width / height), STRIP_HEIGHT_PX)
     small = [Image.fromarray(frames[i]).resize(size, Image.Resampling.BOX) for i in picks]
     with atomic_path(path) as temporary:
         Image.fromarray(np.concatenate([np.asarray(image) for image in small], axis=1)).save(

@@ -18,9 +18,10 @@ from typing import Any
 
 import numpy as np
 
-from s2robot.envs.levels import levels_of_task
-from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.envs.rendering import gl_info
+from s2robot.envs.tasks.contract import TaskEnv
+from s2robot.envs.tasks.loading import make_env
+from s2robot.envs.tasks.names import is_foreign, related_tasks
 from s2robot.errors import MismatchError
 from s2robot.evaluation.config import EvalConfig
 from s2robot.evaluation.episode_rows import RunFolder
@@ -155,21 +156,23 @@ class EvalRun:
 
     @functools.cached_property
     def env_kwargs(self) -> dict[str, Any]:
-        kwargs = {**self.header.env_kwargs, "image_camera": None, "render_mode": None}
+        kwargs = dict(self.header.env_kwargs)
+        if not is_foreign(self.initial_states.level):
+            kwargs |= {"image_camera": None, "render_mode": None}
         kwargs["level"] = self.initial_states.level
         if self.config.horizon is not None:
             kwargs["horizon"] = self.config.horizon
         return kwargs
 
     @functools.cached_property
-    def env(self) -> PickCubeEnv:
+    def env(self) -> TaskEnv:
         """An environment for look-ups and for replays."""
-        return PickCubeEnv(**self.env_kwargs)
+        return make_env(self.env_kwargs)
 
     @functools.cached_property
     def agent(self) -> Agent:
         baseline = "" if self.encoder else str(self.header.encoder["backbone"])
-        yaw = self.env.level.yaw_range_rad > 0
+        yaw = float(self.env.env_kwargs().get("yaw_range_rad", 0.0)) > 0
         return Agent(self.policy, self.header.proprio_keys, self.encoder, baseline, yaw)
 
     def _batch_agent(self, policy: Actor) -> Agent:
@@ -193,19 +196,18 @@ class EvalRun:
         """The camera that the policy was trained with; None without an encoder."""
         if self.encoder is None:
             return None
-        camera = self.header.frames["camera"]
-        return CameraView(camera["name"], camera["size"], camera["size"])
+        return CameraView.of(self.header.frames["camera"])
 
     def check_task(self) -> None:
         """Raise a MismatchError where the policy does not fit the task."""
-        allowed = [] if self.header.level is None else levels_of_task(self.header.level)
+        allowed = [] if self.header.level is None else related_tasks(self.header.level)
         if self.initial_states.level not in allowed:
             raise MismatchError(
                 f"the policy is for level {self.header.level!r}, the initial states are of "
                 f"{self.initial_states.level!r}; draw those of a level with the policy's task: "
                 f"{', '.join(allowed) or 'none is known'}"
             )
-        check_action_space(self.header, self.env.action_space, self.env.control)  # pyright: ignore[reportArgumentType]
+        check_action_space(self.header, self.env.action_space, self.env.control)
 
     def claim(self, fresh: bool) -> None:
         """Take the folder for this run, or raise a MismatchError before anything is written."""
@@ -236,7 +238,7 @@ class EvalRun:
         budget = None if self.encoder is None else config.tile_budget
         inexact = inference is not None and (inference["device"], inference["dtype"]) != _REPEATS
         return {
-            "horizon": self.env.level.horizon,
+            "horizon": self.env.horizon,
             "num_envs": config.num_envs,
             "tile_budget": budget,
             "tile_choice": None if budget is None else config.tile_choice,
@@ -248,7 +250,7 @@ class EvalRun:
 
         Nothing is read from the folder or written to it.
         """
-        horizon = self.env.level.horizon
+        horizon = self.env.horizon
         envs = make_vector_env(self.env_kwargs, self.config.num_envs, self.view, 0)
         try:
             with progress_bar("rolling out, steps", horizon, True) as bar:
@@ -263,7 +265,7 @@ class EvalRun:
         if not starts:
             return
         self.folder.forget_summary()
-        kwargs, horizon = self.env_kwargs, self.env.level.horizon
+        kwargs, horizon = self.env_kwargs, self.env.horizon
         envs = make_vector_env(kwargs, config.num_envs, self.view, self._workers())
         try:
             text, steps = "rolling out, steps of all batches", len(starts) * horizon
@@ -317,13 +319,14 @@ class EvalRun:
         }
         runtimes = {"runtime": self.encoder, "single_frame_runtime": alone.encoder}
         described = {k: e.runtime.describe() for k, e in runtimes.items() if hasattr(e, "runtime")}  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
-        drawn = {} if self.view is None else {"renderer": gl_info()}
+        foreign = is_foreign(self.initial_states.level)
+        drawn = {} if self.view is None or foreign else {"renderer": gl_info()}
         return {"latency_ms": latency, "provenance": {**provenance(), **described, **drawn}}
 
     def record(self, progress: bool) -> dict[str, tuple[str, ...]]:
         """Write videos of the first successes and failures, and strips of the failures."""
         rows = self.folder.rows()[: len(self.initial_states)]
-        fps = self.env.metadata["render_fps"]
+        fps = round(self.env.rate_hz)
         videos = self.config.videos
         return record_episodes(self.folder.path, rows, videos, self._replay, fps, progress)
 

@@ -14,14 +14,19 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from s2robot.envs.tasks.loading import make_env
+from s2robot.envs.tasks.names import appearance_entries, file_name, is_foreign
 from s2robot.errors import CorruptFileError, unknown
 from s2robot.evaluation.config import FIRST_SEEDS
 from s2robot.utils.io import atomic_path, digest_of, jsonable, locked, sha256_bytes
 from s2robot.utils.records import damaged, read_arrays, record_of
+
+if TYPE_CHECKING:
+    from s2robot.envs.tasks.contract import TaskEnv
 
 MAX_INITIAL_STATES = 1_000_000
 """Number of states of a split; the next split's seeds begin there."""
@@ -31,7 +36,7 @@ _APPEARANCE = ("image_camera", "image_size", "render_mode", "quality", "horizon"
 
 @dataclass(frozen=True)
 class InitialStates:
-    """Initial simulator states of one level and split.
+    """Initial simulator states of one level, or another task, and split.
 
     Raises:
         ValueError: the split is unknown, the states are not a non-empty (n, D) float64 array of
@@ -85,9 +90,7 @@ class InitialStates:
         It is the same on levels that differ in their appearance alone: there, episode i starts
         from the same state of arm and cube.
         """
-        from s2robot.envs.levels import get_level
-
-        entries = int(get_level(self.level).appearance_varies)  # of the appearance, at the end
+        entries = appearance_entries(self.level)  # at the end
         starts = np.ascontiguousarray(self.states[:, : self.states.shape[1] - entries])
         return digest_of([list(starts.shape), sha256_bytes(starts.tobytes())])
 
@@ -98,6 +101,15 @@ class InitialStates:
         """
         header = {"level": self.level, "split": self.split, "env_kwargs": dict(self.env_kwargs)}
         return header | ({"first": self.first} if self.first else {})
+
+    @property
+    def restored_by(self) -> str:
+        """How an episode gets its start: by "state" in full, or by the "seed" of a reset."""
+        if not is_foreign(self.level):
+            return "state"
+        env = make_env(self.env_kwargs)
+        env.close()
+        return env.start
 
     def beginning(self, n: int) -> InitialStates:
         """Return the first `n` states, which have the hash of a set that was drawn as short."""
@@ -111,6 +123,7 @@ class InitialStates:
             "n": len(self),
             "split": self.split,
             "first": self.first,
+            **({"restored_by": self.restored_by} if is_foreign(self.level) else {}),
         }
 
 
@@ -139,20 +152,20 @@ def make_initial_states(
         level: name of the level.
         split: "selection" or "test".
         n: number of states.
-        env_kwargs: of ``PickCubeEnv``.
+        env_kwargs: of the task's environment.
         first: index of the first state in the split.
 
     Raises:
         ValueError: an unknown level or split, or `n` or `first` out of range.
     """
-    from s2robot.envs.pick_cube import PickCubeEnv
-
     _check_split(split)
     _check_range(first, n)
     physics = _physics(level, env_kwargs)
-    env = PickCubeEnv(**physics)
+    env = make_env(physics)
     try:
         seeds = range(FIRST_SEEDS[split] + first, FIRST_SEEDS[split] + first + n)
+        if env.start == "seed":
+            _check_seed(env, seeds[0], level)
         states = [_initial_state(env, seed) for seed in seeds]
     finally:
         env.close()
@@ -209,7 +222,7 @@ def ensure_initial_states(
         level: name of the level.
         split: "selection" or "test".
         n: number of states.
-        env_kwargs: of ``PickCubeEnv``.
+        env_kwargs: of the task's environment.
         first: index of the first state in the split.
 
     Raises:
@@ -218,7 +231,7 @@ def ensure_initial_states(
     _check_split(split)
     key = digest_of(_physics(level, env_kwargs))[:10]
     block = f"{first}+{n}" if first else str(n)
-    path = Path(folder) / f"{level}-{split}-{block}-{key}.npz"
+    path = Path(folder) / f"{file_name(level)}-{split}-{block}-{key}.npz"
     with locked(path):
         if path.exists():
             try:
@@ -242,7 +255,20 @@ def _physics(level: str, env_kwargs: Mapping[str, Any]) -> dict[str, Any]:
     return {**kept, "level": level}
 
 
-def _initial_state(env: Any, seed: int) -> np.ndarray:
+def _check_seed(env: TaskEnv, seed: int, level: str) -> None:
+    """Warn where a seed does not give the same start again."""
+    first, again = env.reset(seed=seed)[0], env.reset(seed=seed)[0]
+    if any(not np.array_equal(first[key], again[key], equal_nan=True) for key in first):
+        warnings.warn(
+            f"task {level}: reset(seed={seed}) did not give the same start twice, so its initial "
+            "conditions cannot be repeated. Success rates are valid; episodes of two policies are "
+            "not paired, and videos may show other episodes. Let reset() pass its seed on",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def _initial_state(env: TaskEnv, seed: int) -> np.ndarray:
     env.reset(seed=seed)
     return np.asarray(env.get_state(), np.float64)
 

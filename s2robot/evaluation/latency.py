@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from s2robot.encoder.tile_encoder import TileEncoder
-from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.envs.tasks.contract import TaskEnv
 from s2robot.errors import MismatchError
 from s2robot.evaluation.episode_rows import RunFolder
 from s2robot.evaluation.identity import exact_runtime
@@ -42,7 +42,7 @@ def batch_latency(timing: Sequence[Mapping[str, Sequence[float]]], num_envs: int
 
 
 def single_frame_latency(
-    agent: Agent, env: PickCubeEnv, view: CameraView | None
+    agent: Agent, env: TaskEnv, view: CameraView | None
 ) -> dict[str, dict[str, float]]:
     """Return p50 and p95 [ms] of encoder, policy and both on one frame, the delay of one robot.
 
@@ -66,7 +66,7 @@ def single_frame_latency(
     return {key: _quantiles(values) for key, values in series.items()}
 
 
-def _single_step(env: PickCubeEnv, view: CameraView | None) -> VectorStep:
+def _single_step(env: TaskEnv, view: CameraView | None) -> VectorStep:
     obs, _ = env.reset(seed=0)
     batched = {key: value[None] for key, value in obs.items()}
     frames = None

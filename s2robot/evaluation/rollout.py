@@ -14,13 +14,19 @@ import torch
 
 from s2robot.errors import S2RobotError
 from s2robot.evaluation.baselines import baseline_embedding
-from s2robot.evaluation.vector_env import INFO_KEYS, VectorEnv, VectorStep
+from s2robot.evaluation.vector_env import VectorEnv, VectorStep
 from s2robot.policies.dataset import stack_proprio
 
 STAGES = ("none", "reach", "grasp", "lift", "timeout", "drop")
 """Failure stages of an episode. "none": it ended in success; "reach": the gripper never reached
 the cube; "grasp": it reached but never grasped it; "lift": it grasped and lost the cube before the
-lift; "timeout": it held the cube, not lifted, at the last step; "drop": it lifted and lost it."""
+lift; "timeout": it held the cube, not lifted, at the last step; "drop": it lifted and lost it.
+Tasks other than pick-cube have three: "none", "timeout" (never success), "drop" (success, and not
+at the end)."""
+
+
+CUBE_HEIGHT = "cube_height_m"
+"""Entry of the info that only pick-cube has."""
 
 
 class Encoder(Protocol):
@@ -101,9 +107,9 @@ class Episodes:
     actions: np.ndarray
     """(B, T, A) float32."""
     info: dict[str, np.ndarray]
-    """``INFO_KEYS`` after every step, (B, T) each."""
-    distance_m: np.ndarray
-    """Distance between tool center point and cube after every step, (B, T)."""
+    """The task's ``info_keys`` after every step, (B, T) each."""
+    distance_m: np.ndarray | None
+    """Distance between tool center point and cube after every step, (B, T); None in other tasks."""
     times_ms: dict[str, list[float]] = field(default_factory=dict)
     """Durations of each step's parts for the whole batch [ms]: encode, policy, env, render."""
 
@@ -199,9 +205,12 @@ class _BatchRun:
 
     def episodes(self) -> Episodes:
         steps = self._steps
-        info = {key: np.stack([s.info[key] for s in steps], axis=1) for key in INFO_KEYS}
-        gaps = [np.linalg.norm(s.obs["ee_pos"] - s.obs["cube_pos"], axis=-1) for s in steps]
-        distance_m = np.stack(gaps, axis=1)
+        keys = steps[0].info
+        info = {key: np.stack([s.info[key] for s in steps], axis=1) for key in keys}
+        distance_m = None
+        if CUBE_HEIGHT in keys:
+            gaps = [np.linalg.norm(s.obs["ee_pos"] - s.obs["cube_pos"], axis=-1) for s in steps]
+            distance_m = np.stack(gaps, axis=1)
         return Episodes(np.stack(self._actions, axis=1), info, distance_m, self._times)
 
 
@@ -217,7 +226,11 @@ def episode_row(episodes: Episodes, index: int) -> dict[str, Any]:
         index: of the episode in the batch.
     """
     info = {key: series[index] for key, series in episodes.info.items()}  # (T,) each
-    success = info["is_success"].astype(bool)
+    if "over" in info:  # nothing changes after the end of an episode
+        live = int(info["over"].argmax()) + 1 if info["over"].any() else len(info["over"])
+        info = {key: series[:live] for key, series in info.items()}
+    success, gaps_m = info["is_success"].astype(bool), episodes.distance_m
+    height_m = info.get(CUBE_HEIGHT)
     return {
         "success_once": bool(success.any()),
         "success_at_end": bool(success[-1]),
@@ -225,8 +238,8 @@ def episode_row(episodes: Episodes, index: int) -> dict[str, Any]:
         "steps": len(success),
         "steps_to_success": int(success.argmax()) + 1 if success.any() else None,
         "steps_lifted": int(success.sum()),
-        "min_distance_m": round(float(episodes.distance_m[index].min()), 6),
-        "max_height_m": round(float(info["cube_height_m"].max()), 6),
+        "min_distance_m": None if gaps_m is None else round(float(gaps_m[index].min()), 6),
+        "max_height_m": None if height_m is None else round(float(height_m.max()), 6),
     }
 
 
@@ -234,7 +247,7 @@ def failure_stage(info: Mapping[str, np.ndarray]) -> str:
     """Return where an episode failed, one of ``STAGES``.
 
     Args:
-        info: ``is_success``, ``reached`` and ``grasped`` after each step, (T,) each.
+        info: ``is_success`` after each step, (T,), and in pick-cube ``reached`` and ``grasped``.
 
     Examples:
         >>> never, last = np.array([0, 0]), np.array([0, 1])
@@ -246,6 +259,8 @@ def failure_stage(info: Mapping[str, np.ndarray]) -> str:
     success = info["is_success"].astype(bool)
     if success.any():
         return "none" if success[-1] else "drop"
+    if "grasped" not in info:
+        return "timeout"
     if not info["grasped"].any():
         return "grasp" if info["reached"].any() else "reach"
     return "timeout" if info["grasped"][-1] else "lift"

@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.envs.tasks.loading import make_env
 from s2robot.evaluation.env_group import INFO_KEYS as INFO_KEYS
 from s2robot.evaluation.env_group import CameraView, EnvGroup, VectorStep, check_rows
 from s2robot.evaluation.env_worker import WATCHDOG_S, Worker, WorkerSetup, frame_array
@@ -81,7 +81,7 @@ def make_vector_env(
     """Return a vector environment.
 
     Args:
-        env_kwargs: of ``PickCubeEnv``.
+        env_kwargs: of the task's environment.
         count: number B of environments of a group.
         view: camera of the frames; None renders none.
         workers: processes; 0 keeps the environments, and one GL context, in this process, which
@@ -101,7 +101,7 @@ class InProcessVectorEnv(VectorEnv):
     """Vector environment of one group in this process; a step is finished when it begins.
 
     Args:
-        env_kwargs: of ``PickCubeEnv``.
+        env_kwargs: of the task's environment.
         count: number of environments.
         view: camera of the frames; None renders none.
 
@@ -147,7 +147,7 @@ class SubprocessVectorEnv(VectorEnv):
     episodes under way go on exactly as they would have.
 
     Args:
-        env_kwargs: of ``PickCubeEnv``.
+        env_kwargs: of the task's environment.
         count: number of environments of a group.
         view: camera of the frames; None renders none.
         workers: processes, between which the environments of each group are divided.
@@ -171,7 +171,7 @@ class SubprocessVectorEnv(VectorEnv):
         checked_integer("workers", workers, 1, count)
         self.groups = checked_integer("groups", groups, 1)
         self._count = count
-        self._checker = PickCubeEnv(**env_kwargs)  # checks rows before any worker acts on one
+        self._checker = make_env(env_kwargs)  # checks rows before any worker acts on one
         self._memory = _shared_memory(groups * count, view)
         self._frames: Any = [None] * groups
         if view is not None and self._memory is not None:

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from s2robot.backbones.registry import get_card
-from s2robot.data.config import LEAST_CAMERA_SIZE, CollectConfig
+from s2robot.data.config import LEAST_CAMERA_SIZE, CollectConfig, take_task
 from s2robot.encoder.spec import DTYPES, EncoderChoice, EncoderSpec
-from s2robot.envs.levels import CAMERAS, CONTROLLERS, get_level
+from s2robot.envs.levels import CAMERAS
+from s2robot.envs.tasks.names import is_foreign
 from s2robot.evaluation.baselines import current_name, is_baseline, stored_name
 from s2robot.runtimes import RUNTIMES
 from s2robot.utils.devices import check_device
@@ -24,13 +25,12 @@ class CameraChoice:
     """Camera of a variant."""
 
     name: str | None = None
-    """``front``, ``far`` or ``wrist``; None takes the level's own."""
+    """``front``, ``far`` or ``wrist``; in another task, an observation with frames or ``render``.
+    None takes the task's own."""
     size: int = 384
-    """Edge of the frames [px]."""
+    """Edge of the frames [px]; tasks other than pick-cube have frames of their own size."""
 
     def __post_init__(self) -> None:
-        if self.name is not None:
-            require_one_of(self, {"name": CAMERAS})
         require_at_least(self, LEAST_CAMERA_SIZE, "size")
 
 
@@ -67,6 +67,7 @@ class VariantConfig(EncoderChoice):
     """
 
     level: str = "precise"
+    task: str | None = None
     control: str = "ee_delta"
     encoder: str = "s2r-vitt16-128"
     weights: Path | None = None
@@ -83,8 +84,12 @@ class VariantConfig(EncoderChoice):
     data_dir: Path = Path("data")
 
     def __post_init__(self) -> None:
-        get_level(self.level)
-        require_one_of(self, {"control": CONTROLLERS, "runtime": RUNTIMES})
+        take_task(self)
+        if not is_foreign(self.level) and self.camera.name is not None:
+            require_one_of(self.camera, {"name": CAMERAS})
+        if is_foreign(self.level):
+            self._check_foreign()
+        require_one_of(self, {"runtime": RUNTIMES})
         check_device(self.device)
         object.__setattr__(self, "encoder", current_name(self.encoder))
         self._check_encoder()
@@ -113,6 +118,20 @@ class VariantConfig(EncoderChoice):
             raise ValueError(
                 f"encoder {self.encoder} reads the simulator's state, which recorded data do not "
                 "have; the baseline for them is blind"
+            )
+
+    def _check_foreign(self) -> None:
+        """Refuse settings that only pick-cube has."""
+        if stored_name(self.encoder) == "state":
+            raise ValueError(
+                f"encoder is {self.encoder}, the position of the cube, which {self.level} has not; "
+                "take blind as the baseline"
+            )
+        if self.camera.size != CameraChoice.size:
+            raise ValueError(
+                f"camera.size is {self.camera.size}, but frames of {self.level} have the size that "
+                "its environment gives them; set it there, as in gym:ID?width=128&height=128, and "
+                "leave camera.size out"
             )
 
     def _check_encoder(self) -> None:

@@ -7,6 +7,7 @@ the whole run is made in bfloat16 where the processor has it, else in float32, a
 
 from __future__ import annotations
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -17,8 +18,10 @@ import torch
 
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import DTYPES
-from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.envs.tasks.loading import make_env
+from s2robot.envs.tasks.names import is_foreign
 from s2robot.errors import UnfitFramesError
+from s2robot.evaluation.env_group import CameraView
 from s2robot.evaluation.initial_states import InitialStates
 from s2robot.evaluation.results import Summary
 from s2robot.experiments.jobs import EvalJob
@@ -49,14 +52,14 @@ class StatesFrames:
 
     def __init__(self, states: InitialStates, header: PolicyHeader) -> None:
         self.digest = states.beginning(min(CHECKED, len(states))).sha256
-        camera = header.frames["camera"]
-        view = (camera["name"], camera["size"], camera["size"])
-        kwargs = {**header.env_kwargs, "image_camera": None, "render_mode": None}
-        env = PickCubeEnv(**{**kwargs, "level": states.level})
+        view = dataclasses.astuple(CameraView.of(header.frames["camera"]))
+        kwargs = {"image_camera": None, "render_mode": None}
+        kwargs = {} if is_foreign(states.level) else kwargs
+        env = make_env({**header.env_kwargs, **kwargs, "level": states.level})
         frames = []
         try:
             for state in states.states[:CHECKED]:
-                env.set_state(state)
+                env.reset(seed=0, options={"state": state})
                 frames.append(env.render_frame(*view).copy())
         finally:
             env.close()

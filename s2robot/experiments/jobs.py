@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from s2robot.encoder.spec import DTYPES
-from s2robot.envs.levels import get_level, levels_of_task
+from s2robot.envs.tasks.loading import named_by_user
+from s2robot.envs.tasks.names import check_stored, related_tasks
 from s2robot.errors import unknown
 from s2robot.evaluation.config import FIRST_SEEDS, EvalConfig
 from s2robot.experiments.config import VariantConfig
@@ -46,6 +47,9 @@ class EvalJob:
     level: str | None = None
     """Level of the episodes: the policy's own (None), or one that differs in its appearance alone,
     whose episodes start from the same states."""
+    task: str | None = None
+    """Task by name, in place of `level`; a task with a module in its name is imported only if it is
+    named here."""
     split: str = "test"
     """Split of the initial states: "test" or "selection"."""
     n: int = 64
@@ -76,8 +80,10 @@ class EvalJob:
     a warning tells so and int8 stays."""
 
     def __post_init__(self) -> None:
+        if self.task is not None:
+            object.__setattr__(self, "level", named_by_user(self.task))
         if self.level is not None:
-            get_level(self.level)
+            check_stored(self.level)
         _check_initial_states(self)
         if self.shard is not None and self.fresh:
             raise ValueError("fresh=true deletes a run; it is not allowed with a shard of one")
@@ -122,7 +128,7 @@ class RunJob:
                 "data=PATH` trains a policy on it and measures its error on held-out episodes"
             )
         own = self.train.variant.level
-        allowed = levels_of_task(own)
+        allowed = related_tasks(own)
         for level in self.eval_levels:
             if level not in allowed:
                 raise unknown(f"level for policies of level {own!r} in eval_levels", level, allowed)

@@ -13,7 +13,8 @@ from typing import Any
 
 import filelock
 
-from s2robot.envs.pick_cube import CONTROL_DT_S, PickCubeEnv
+from s2robot.envs.tasks.loading import make_env
+from s2robot.envs.tasks.names import file_name
 from s2robot.errors import DivergedError
 from s2robot.experiments.jobs import TrainJob
 from s2robot.experiments.settings import (
@@ -48,7 +49,7 @@ def policy_folder(job: TrainJob, variant: Variant) -> Path:
     """
     digest = policy_digest(job, variant)
     scales = "".join(f"{s:g}" for s in variant.config.scales)
-    words = [variant.config.level, variant.encoder_name.replace("/", "-")]
+    words = [file_name(variant.config.level), variant.encoder_name.replace("/", "-")]
     if not variant.is_baseline:
         words += [f"s{scales}", variant.config.input_mode, variant.config.readout]
     name = "_".join([*words, job.policy.kind, f"seed{job.seed}", digest[:10]])
@@ -214,8 +215,8 @@ def _named(seeds: Sequence[int]) -> str:
 def _header(job: TrainJob, variant: Variant) -> PolicyHeader:
     """Return the header of a policy that is trained without a search."""
     demos = variant.demos
-    env = PickCubeEnv(**demos.env_kwargs)
-    space = action_space_record(env.action_space, demos.control, 1 / CONTROL_DT_S)  # pyright: ignore[reportArgumentType]
+    env = make_env(demos.env_kwargs)
+    space = action_space_record(env.action_space, demos.control, env.rate_hz)
     env.close()
     return PolicyHeader(
         policy_config=job.policy,

@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 
-from s2robot.envs.levels import get_level
+from s2robot.envs.tasks.names import rare_share
 from s2robot.evaluation.identity import RECORD_FORMAT
 from s2robot.experiments.jobs import TrainJob
 from s2robot.experiments.variant import Variant
@@ -153,7 +153,7 @@ def run_record(
         "format": RECORD_FORMAT,
         "name": checkpoint.parent.name,
         "level": level,
-        "rare_share": get_level(level).rare_share,
+        "rare_share": rare_share(level),
         "encoder": header.encoder,
         "policy_kind": header.policy_config.kind,
         "seed": header.seed,

@@ -16,6 +16,9 @@ from s2robot.data.feature_store import FeatureStore
 from s2robot.data.rendered_frames import RenderedFrames
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.envs.levels import get_level
+from s2robot.envs.tasks.loading import make_env
+from s2robot.envs.tasks.names import is_foreign
+from s2robot.errors import MismatchError
 from s2robot.evaluation.baselines import (
     baseline_embedding,
     baseline_shape,
@@ -56,8 +59,10 @@ class Variant:
 
     @property
     def camera(self) -> CameraConfig:
-        """Camera, with the level's own name where the settings have none."""
+        """Camera, with the level's own name where the settings have none; "" in other tasks."""
         choice = self.config.camera
+        if is_foreign(self.config.level):
+            return CameraConfig(choice.name or "", choice.size)
         return CameraConfig(choice.name or get_level(self.config.level).camera, choice.size)
 
     @functools.cached_property
@@ -65,10 +70,11 @@ class Variant:
         """Demonstrations; they are collected where there are none."""
         config = self.config
         if config.demos.path is not None:
-            return _opened(config.demos.path)
+            return _opened(config.demos.path, config.level)
         return collect(
             CollectConfig(
                 level=config.level,
+                task=config.task,
                 control=config.control,
                 episodes=config.demos.episodes,
                 seed=config.demos.seed,
@@ -112,7 +118,7 @@ class Variant:
     @property
     def yaw(self) -> bool:
         """Whether the level turns the cube."""
-        return float(self.demos.env_kwargs["yaw_range_rad"]) > 0
+        return float(self.demos.env_kwargs.get("yaw_range_rad", 0.0)) > 0
 
     @property
     def frames(self) -> RenderedFrames:
@@ -129,7 +135,10 @@ class Variant:
     def embeddings(self) -> torch.Tensor:
         """Return the embeddings ``(N, D)`` of all frames; an encoder's are in the feature store."""
         if self.encoder is None:
-            low_dim = {key: self.demos.low_dim(key) for key in ("cube_pos", "cube_quat")}
+            keys = ("cube_pos", "cube_quat")
+            if self._stored_encoder == "none":  # needs the number of frames alone
+                keys = tuple(self.demos.episodes[0].obs)[:1]
+            low_dim = {key: self.demos.low_dim(key) for key in keys}
             return torch.from_numpy(baseline_embedding(self._stored_encoder, low_dim, self.yaw))
         return self._store.load_or_encode(self.demos, self.frames, self.encoder)
 
@@ -154,7 +163,11 @@ class Variant:
     @functools.cached_property
     def proprio_keys(self) -> tuple[str, ...]:
         """Low-dimensional observations of the policy."""
-        return default_proprio_keys(self.demos.control, self.yaw)
+        if not is_foreign(self.demos.level):
+            return default_proprio_keys(self.demos.control, self.yaw)
+        env = make_env(self.demos.env_kwargs)
+        env.close()
+        return env.proprio_keys()
 
     @functools.cached_property
     def data(self) -> TrajectoryData:
@@ -210,9 +223,14 @@ class Variant:
         return words
 
 
-def _opened(path: Path) -> Demonstrations:
+def _opened(path: Path, level: str) -> Demonstrations:
     """Open demonstrations that the user names, with a warning where another MuJoCo made them."""
     demos = Demonstrations(path)
+    if demos.level != level and (is_foreign(demos.level) or is_foreign(level)):
+        raise MismatchError(
+            f"{path} holds demonstrations of task {demos.level}, the settings name {level}; give "
+            f"task={demos.level}"
+        )
     if demos.simulation_change is not None:
         warnings.warn(
             f"{path} was collected under another MuJoCo than the installed one: "

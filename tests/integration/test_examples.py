@@ -157,6 +157,12 @@ def test_own_environment_acts(run: Runner, trained: tuple[Path, str]) -> None:
     assert max(map(abs, action)) <= 1
 
 
+def test_own_task_is_reached_by_its_expert(run: Runner) -> None:
+    out = run("own_task.py")
+    (steps,) = numbers(r"reaches the goal in (\d+) steps; frames are \(96, 128\)", out)
+    assert 1 <= steps <= 16
+
+
 def test_own_dataset_reports_an_error_and_no_success(run: Runner) -> None:
     out = run("own_dataset.py", "--episodes", 5, "--epochs", 2)
     error, baseline = numbers(r"action error: ([\d.]+); of always the mean action: ([\d.]+)", out)

@@ -25,6 +25,7 @@ from s2robot.policies.config import PolicyConfig
 from s2robot.policies.policy import Policy
 from support.media_files import ramp, write_video
 from support.page_blocks import PAGES, page_blocks
+from support.paths import ROOT
 from support.recorded_data import write_folder, write_robomimic
 from support.ros_doubles import header, numbered
 from support.ros_policies import make_policy
@@ -51,6 +52,7 @@ def fill(folder: Path) -> None:
         write_tiny_model(folder / name, "encoder")
     write_robomimic(folder / "lift.hdf5")
     write_folder(folder / "recordings")
+    shutil.copy(ROOT / "examples/own_task.py", folder)
     write_policy(folder / "policy.safetensors")
     shutil.copy(folder / "policy.safetensors", folder / "runs/cells/NAME")
     for seed in range(3):

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from s2robot.cli.parsers.replay import parse
-from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.envs.tasks.loading import make_env, named_by_user
 from s2robot.errors import S2RobotError
 from s2robot.evaluation.episode_videos import write_video
 from s2robot.experiments.replay.episode import (
@@ -31,6 +31,8 @@ ROUNDING = 1e-3
 def main(argv: list[str]) -> int:
     """Run the command; return 1 if the episode did not go as stored."""
     options = parse(argv)
+    if options.task is not None:
+        named_by_user(options.task)
     episode = find_episode(find_run(options.run, options.runs), options.episode)
     camera = episode.record["camera"]
     if options.view != "scene" and camera is None:
@@ -44,7 +46,7 @@ def main(argv: list[str]) -> int:
     out = options.out or _default_out(episode)
     with _environment(episode) as env:
         frames = frames_of(env, state, replayed.actions, camera, options.view)
-        write_video(out, frames, env.metadata["render_fps"])
+        write_video(out, frames, round(env.rate_hz))
         print(out)
         if options.steps:
             write_steps(options.steps, step_rows(env, state, replayed.actions, header))
@@ -62,8 +64,8 @@ def _played(
 
 
 def _environment(episode: StoredEpisode) -> Any:
-    kwargs = {**episode.record["task"]["env"], "image_camera": None, "render_mode": None}
-    return contextlib.closing(PickCubeEnv(**kwargs))
+    kwargs = episode.record["task"]["env"]
+    return contextlib.closing(make_env(kwargs))
 
 
 def _default_out(episode: StoredEpisode) -> Path:

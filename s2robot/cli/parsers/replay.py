@@ -44,4 +44,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--weights", type=Path, metavar="FILE", help="file of the encoder's weights")
     add("--data", type=Path, default=Path("data"), metavar="DIR",
         help="folder of initial states, for runs of another MuJoCo (default: data)")  # fmt: skip
+    add("--task", metavar="NAME",
+        help="the run's task, where it is module:path.to.Task")  # fmt: skip
     return parser.parse(argv)

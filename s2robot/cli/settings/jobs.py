@@ -85,6 +85,7 @@ def _run_job(content: Mapping[str, Any]) -> RunJob:
 def _check_environment(content: Mapping[str, Any]) -> None:
     """Build the environment of a collection where it has arguments, which checks them."""
     from s2robot.envs.pick_cube import PickCubeEnv
+    from s2robot.envs.tasks.names import stored_task
 
     kinds = settings_of("collect")
     found = {}
@@ -96,6 +97,8 @@ def _check_environment(content: Mapping[str, Any]) -> None:
         found[name] = converted(kinds[f"env.{name}"], value, f"env.{name}")
     if found:
         own = {name: content[name] for name in ("level", "control") if name in content}
+        if content.get("task"):
+            own["level"] = stored_task(content["task"])
         try:
             PickCubeEnv(**own, **found).close()
         except ValueError as error:

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from s2robot.data.config import frame_size
+
 Size = tuple[int, int]
 """Height and width of a frame [px]."""
 
@@ -25,9 +27,9 @@ def camera_sizes(frames: Mapping[str, Any]) -> dict[str, Size | None]:
         return {str(c["name"]): (int(c["height"]), int(c["width"])) for c in frames["cameras"]}
     camera = frames.get("camera")
     described: Mapping[str, Any] = camera if isinstance(camera, Mapping) else {}
-    side = described.get("size")
+    size = frame_size(described)
     name = str(described.get("name") or "camera")
-    return {name: (side, side) if isinstance(side, int) else None}
+    return {name: size if all(isinstance(side, int) and side for side in size) else None}
 
 
 def checked_frames(frames: Any, sizes: Mapping[str, Size | None]) -> dict[str, np.ndarray]:

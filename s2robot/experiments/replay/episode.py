@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.envs.tasks.names import file_name
 from s2robot.errors import CorruptFileError, MismatchError
 from s2robot.evaluation.agents.loaded_policy import encoder_of
 from s2robot.evaluation.config import EvalConfig
@@ -74,7 +75,7 @@ def initial_states_of(episode: StoredEpisode, count: int, data_dir: Path) -> Ini
     drawn = make_initial_states(level, split, count, task["env"], record["first"] + start)
     if _are_those(drawn.states, rows):
         return drawn
-    for path in sorted((data_dir / "conditions").glob(f"{level}-{split}-*.npz")):
+    for path in sorted((data_dir / "conditions").glob(f"{file_name(level)}-{split}-*.npz")):
         try:
             states = load_initial_states(path).states[start : start + count]
         except CorruptFileError:

@@ -11,19 +11,20 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.data.config import frame_size
+from s2robot.envs.tasks.contract import TaskEnv
 from s2robot.errors import S2RobotError
-from s2robot.evaluation.episode_videos import replay
+from s2robot.evaluation.episode_videos import even, replay
 from s2robot.policies.checkpoint import PolicyHeader
 from s2robot.policies.dataset import stack_proprio
 from s2robot.utils.io import atomic_path
 
 SIZE_PX = 384
-_INFO = ("is_success", "reached", "grasped", "stage", "cube_height_m")
+_INFO = ("is_success", "reached", "grasped", "stage", "cube_height_m", "over")
 
 
 def frames_of(
-    env: PickCubeEnv,
+    env: TaskEnv,
     state: np.ndarray,
     actions: np.ndarray,
     camera: Mapping[str, Any] | None,
@@ -48,9 +49,9 @@ def frames_of(
         return replay(env, state, actions, SIZE_PX)
     if camera is None:
         raise S2RobotError("this policy sees no pixels, so it has no camera; give --view scene")
-    seen = replay(env, state, actions, int(camera["size"]), str(camera["name"]))
+    seen = replay(env, state, actions, max(frame_size(camera)), str(camera["name"]))
     if view == "policy":
-        return [_even(frame) for frame in seen]
+        return [even(frame) for frame in seen]
     scene = replay(env, state, actions, SIZE_PX)
     return [np.hstack([one, _resized(other)]) for one, other in zip(scene, seen, strict=True)]
 
@@ -60,14 +61,8 @@ def _resized(frame: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(frame).resize(size, Image.Resampling.NEAREST))
 
 
-def _even(frame: np.ndarray) -> np.ndarray:
-    """Return a frame with even sides, as H.264 takes them; its last row and column may double."""
-    height, width = frame.shape[:2]
-    return np.pad(frame, ((0, height % 2), (0, width % 2), (0, 0)), mode="edge")
-
-
 def step_rows(
-    env: PickCubeEnv, state: np.ndarray, actions: np.ndarray, header: PolicyHeader | None
+    env: TaskEnv, state: np.ndarray, actions: np.ndarray, header: PolicyHeader | None
 ) -> Iterator[dict[str, Any]]:
     """Yield a row for each step: proprioception before it, the action, and what followed.
 
@@ -75,9 +70,9 @@ def step_rows(
         env: of the run.
         state: initial state (D,).
         actions: (T, A).
-        header: of the policy, whose proprioception is shown; None shows the hand's.
+        header: of the policy, whose proprioception is shown; None shows two of the task's.
     """
-    keys = header.proprio_keys if header else ("ee_pos", "gripper_width")
+    keys = header.proprio_keys if header else env.proprio_keys()[:2]
     meaning = header.action_space["meaning"] if header else range(actions.shape[1])
     obs, _ = env.reset(seed=0, options={"state": state})
     for number, action in enumerate(actions, start=1):
@@ -88,7 +83,7 @@ def step_rows(
         }
         obs, reward, _, _, info = env.step(action)
         named = {f"action_{m}": float(a) for m, a in zip(meaning, action, strict=True)}
-        after = {name: info[name] for name in _INFO}
+        after = {name: info[name] for name in _INFO if name in info}
         yield {"step": number, **before, **named, "reward": reward, **after}
 
 

@@ -8,9 +8,11 @@ from collections.abc import Callable, Iterable
 from s2robot.backbones import get_card
 from s2robot.backbones.download.cache import fetch
 from s2robot.backbones.download.converted import converted_path
+from s2robot.data.collection import check_expert
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.encoder.frame_encoder import spec_of
 from s2robot.encoder.layout import EmbeddingLayout
+from s2robot.envs.tasks.names import is_foreign
 from s2robot.errors import S2RobotError
 from s2robot.evaluation.baselines import is_baseline, stored_name
 from s2robot.evaluation.config import EvalConfig
@@ -91,6 +93,8 @@ def check_run(job: RunJob) -> None:
     variant = job.train.variant
     if variant.demos.path is not None:
         Demonstrations(variant.demos.path)
+    elif is_foreign(variant.level):
+        check_expert(variant.level)
     if is_baseline(stored_name(variant.encoder)):
         return
     layout = _layout(variant)

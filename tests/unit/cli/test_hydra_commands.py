@@ -45,6 +45,8 @@ def test_the_command_after_training_can_be_copied(
     word = shlex.split(second.removeprefix("evaluate it: "))[-1]
     assert word.startswith("checkpoint=")
     assert _read(word) == str(path)
+    train(OmegaConf.create({"task": "module:own.Reach"}))
+    assert _read(shlex.split(capsys.readouterr().out.splitlines()[1])[-1]) == "module:own.Reach"
 
 
 def test_training_on_a_recorded_file_prints_errors_policy_and_page(

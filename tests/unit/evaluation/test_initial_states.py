@@ -11,6 +11,7 @@ import pytest
 from support.damage import attempt, damaged_bytes, mutations
 
 from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.envs.tasks.loading import named_by_user
 from s2robot.errors import CorruptFileError
 from s2robot.evaluation.initial_states import (
     ensure_initial_states,
@@ -197,3 +198,17 @@ def test_a_file_under_the_name_of_another_set_is_not_taken_for_it(tmp_path, init
     save_initial_states(path, initial_states)  # four states
     with pytest.warns(UserWarning, match="instead of"):
         assert ensure_initial_states(tmp_path, "easy", "test", 2, KWARGS).sha256 == first.sha256
+
+
+def test_a_task_that_drops_its_seed_is_named_with_what_pairing_is_worth():
+    name = named_by_user("module:support.own_tasks.Unseeded")
+    with pytest.warns(UserWarning, match=r"reset\(seed=2000000\) did not give .*are not paired"):
+        make_initial_states(name, "test", 2, {"level": name})
+
+
+def test_initial_states_of_a_task_without_states_are_seeds(tmp_path):
+    name = named_by_user("module:support.own_tasks.Reach")
+    drawn = ensure_initial_states(tmp_path, name, "test", 2, {"level": name})
+    assert drawn.states.tolist() == [[0.0, 2_000_000.0], [0.0, 2_000_001.0]]
+    assert [path.suffix for path in tmp_path.glob("module-support.own_tasks.Reach-*.npz")]
+    assert drawn.record()["restored_by"] == "seed"

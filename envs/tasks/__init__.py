@@ -1,0 +1,1 @@
+"""Tasks: what collection, training and evaluation ask of an environment, and ways to name one."""

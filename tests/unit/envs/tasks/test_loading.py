@@ -1,0 +1,99 @@
+"""Tasks by name, and which modules may be imported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from support.own_tasks import NAME, Reach
+
+from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.envs.tasks import loading
+from s2robot.envs.tasks.loading import make_env, named_by_user, task_named, trust, trusted_tasks
+from s2robot.errors import MismatchError
+
+
+@pytest.fixture(autouse=True)
+def nothing_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Forget the tasks that other tests named."""
+    monkeypatch.setattr(loading, "_trusted", set())
+    task_named.cache_clear()
+
+
+def test_a_level_gives_the_pick_cube_environment_with_its_arguments() -> None:
+    env = make_env({"level": "precise", "control": "joint_delta", "horizon": 7})
+    own = PickCubeEnv("precise", "joint_delta", horizon=7)
+    assert env.env_kwargs() == own.env_kwargs()
+    assert (env.horizon, env.rate_hz, env.start) == (7, 5.0, "state")
+    assert env.cameras == ("far", "front", "wrist")
+
+
+def test_a_module_that_only_a_file_names_is_not_imported(tmp_path: Path) -> None:
+    with pytest.raises(MismatchError, match="name the task yourself: 'task=module:support"):
+        make_env({"level": NAME})
+    with pytest.raises(MismatchError, match="Nothing is imported"):
+        make_env({"level": "gym:antigravity:X-v0"})
+
+
+def test_a_task_that_the_user_named_is_made() -> None:
+    assert named_by_user(NAME) == NAME
+    assert isinstance(task_named(NAME), Reach)
+    assert make_env({"level": NAME}).env_kwargs()["level"] == NAME
+
+
+def test_worker_processes_take_over_what_the_user_named() -> None:
+    named_by_user(NAME)
+    names = trusted_tasks()
+    loading._trusted.clear()
+    task_named.cache_clear()
+    trust(names)
+    assert isinstance(task_named(NAME), Reach)
+
+
+def test_a_module_in_the_present_folder_is_found(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "here_only.py").write_text("from support.own_tasks import Reach as Mine\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", __import__("sys").path[:])
+    named_by_user("module:here_only.Mine")
+    assert isinstance(task_named("module:here_only.Mine"), Reach)
+
+
+def test_a_module_or_class_that_is_not_there_is_named() -> None:
+    with pytest.raises(ValueError, match="there is no module 'no_such_thing'"):
+        named_by_user("module:no_such_thing.Reach")
+    with pytest.raises(ValueError, match=r"unknown task in support.own_tasks 'Reech'.*Reach"):
+        named_by_user("module:support.own_tasks.Reech")
+
+
+def test_an_import_that_fails_inside_the_users_module_is_not_hidden(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "needs_more.py").write_text("import no_such_library\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ModuleNotFoundError, match="no_such_library"):
+        named_by_user("module:needs_more.Task")
+
+
+def test_a_class_without_the_methods_of_a_task_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"has no make, expert_of, noise_of; derive the class"):
+        named_by_user("module:support.own_tasks.ReachEnv")
+
+
+@pytest.mark.parametrize("name", ["gym:Nope-v0", "gym:no_such_library:Lift-v0"])
+def test_an_unknown_environment_is_named_and_how_packages_are_named(name: str) -> None:
+    with pytest.raises(ValueError, match=r"there is no environment .*gym:MODULE:ID"):
+        named_by_user(name)
+
+
+def test_options_of_a_name_are_those_of_the_task_or_of_the_environment() -> None:
+    task = task_named("gym:Pusher-v5?width=96&success_key=done&horizon=9&proprio=goal")
+    assert isinstance(task, loading.task_named("gym:Pusher-v5").__class__)
+    found = {key: vars(task)[key] for key in ("success_key", "horizon", "proprio", "options")}
+    assert found == {
+        "success_key": "done",
+        "horizon": 9,
+        "proprio": ("goal",),
+        "options": {"width": 96},
+    }

@@ -119,6 +119,8 @@ def _figure(found: HeldOut, place: int) -> Figure:
         axis.plot(recorded[:, number], color=GRAY, lw=2, label="recorded")
         axis.plot(predicted[:, number], color=PALETTE[0], lw=1.2, label="policy")
         axis.set_ylabel(entry.name)
+        if entry.range[0] == entry.range[1]:  # differences of a hundredth would fill the plot
+            axis.set_ylim(entry.range[0] - 1, entry.range[0] + 1)
         axis.spines[["top", "right"]].set_visible(False)
     for axis in axes.flat[len(shown) :]:
         axis.set_visible(False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,7 +25,16 @@ from s2robot.plugins.ros.core import (
     Proprioception,
 )
 from s2robot.plugins.ros.core.diagnostics import policy_status
+from s2robot.policies.checkpoint import recorded_action_space
 from s2robot.policies.dataset import stack_proprio
+
+
+def test_a_policy_of_recorded_actions_is_refused() -> None:
+    policy, head = make_policy()
+    space = recorded_action_space(-np.ones(4), np.ones(4), ("x", "y", "z", "grip"), None)
+    described = dataclasses.replace(head, action_space=space)
+    with pytest.raises(MismatchError, match=r"recorded actions \(x, y, z, grip\)"):
+        PolicyRunner(policy, described, 1.0, lambda: 0, lambda *_: None)
 
 
 @pytest.mark.parametrize("keys", [("ee_pos", "gripper_width"), READS_ALL])

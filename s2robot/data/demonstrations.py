@@ -190,6 +190,12 @@ class Demonstrations:
     def _read(self, file: Any) -> None:
         try:
             data = file["data"]
+            if "s2robot" not in data.attrs and any("obs" in data[name] for name in data):
+                raise CorruptFileError(
+                    f"{self.path} is of another program, not of `s2robot collect`, and has no "
+                    "states of this simulator; if it has images, train on it with `s2robot train "
+                    f"data={self.path}`"
+                )
             meta = _json_attribute(data, "s2robot")
             if meta.get("format", FORMAT) != FORMAT:
                 raise CorruptFileError(

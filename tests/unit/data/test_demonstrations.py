@@ -11,6 +11,7 @@ import h5py
 import numpy as np
 import pytest
 from support.damage import attempt, mutations
+from support.recorded_data import write_robomimic
 
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.envs.pick_cube import PickCubeEnv
@@ -234,3 +235,10 @@ def test_a_missing_file_says_how_to_make_it(tmp_path):
 def test_an_unknown_observation_lists_the_known(demos):
     with pytest.raises(KeyError, match="ee_pos"):
         demos.low_dim("pose")
+
+
+def test_a_file_of_another_program_is_refused_without_advice_to_collect_it_again(tmp_path) -> None:
+    path = write_robomimic(tmp_path / "lift.hdf5")
+    with pytest.raises(CorruptFileError, match=r"of another program.*s2robot train data=") as error:
+        Demonstrations(path)
+    assert "collect it again" not in str(error.value)

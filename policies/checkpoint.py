@@ -76,7 +76,8 @@ class PolicyHeader:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able values of all fields, with the format and version of the file."""
-        return {"format": FORMAT, "version": VERSION, **dataclasses.asdict(self)}
+        fields = {**dataclasses.asdict(self), "policy_config": self.policy_config.to_dict()}
+        return {"format": FORMAT, "version": VERSION, **fields}
 
     @property
     def level(self) -> str | None:

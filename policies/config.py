@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
+from typing import Any
 
 from s2robot.errors import unknown
 from s2robot.utils import validation
 from s2robot.utils.deprecation import moved_names
 
-KINDS = ("mlp", "gmm", "rnn_gmm", "transformer")
-SEQUENCE_KINDS = ("rnn_gmm", "transformer")
+KINDS = ("mlp", "gmm", "rnn_gmm", "transformer", "act")
+SEQUENCE_KINDS = ("rnn_gmm", "transformer", "act")
 LOSSES = ("l1_l2", "smooth_l1", "l2")
+_OF_CHUNKS = ("chunk", "ensemble", "action_steps", "past_actions")
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,10 @@ class PolicyConfig:
     """
 
     kind: str = "mlp"
-    """Network: ``mlp`` (deterministic), ``gmm``, ``rnn_gmm``, ``transformer`` (both also GMM)."""
+    """Network: ``mlp`` (deterministic), ``gmm``, ``rnn_gmm``, ``transformer`` (both also GMM),
+    ``act`` (deterministic action chunks)."""
     hidden: tuple[int, ...] = (256, 256)
-    """Widths of the hidden layers; ``rnn_gmm`` has them after the RNN, a transformer none."""
+    """Widths of the hidden layers; ``rnn_gmm`` has them after the RNN, transformers none."""
 
     keypoints: int = 32
     """Spatial softmax: number of attention maps, each of which gives one expected position."""
@@ -45,7 +49,7 @@ class PolicyConfig:
     """Vector embeddings: apply LayerNorm first (MVP's frozen recipe trains its last norm)."""
 
     loss: str = "l1_l2"
-    """Loss of ``mlp`` on actions: ``l1_l2`` (their sum), ``smooth_l1``, ``l2``."""
+    """Loss of ``mlp`` and ``act`` on actions: ``l1_l2`` (their sum), ``smooth_l1``, ``l2``."""
     gmm_modes: int = 5
     """Gaussians in the mixture of the other kinds, trained by likelihood."""
     gmm_min_std: float = 0.01
@@ -65,6 +69,16 @@ class PolicyConfig:
     """Attention heads of the transformer; its width must be a multiple."""
     dropout: float = 0.1
     """Dropout inside the transformer."""
+
+    chunk: int = 8
+    """``act``: number of actions that are predicted at once, from the present step on."""
+    ensemble: float | None = 0.01
+    """``act``: temporal ensembling. An action is the mean of all predictions for its step; the
+    i-th oldest has the weight exp(-ensemble · i). None carries out ``action_steps`` of a chunk."""
+    action_steps: int = 1
+    """``act`` without ensembling: actions of a chunk that are carried out before the next one."""
+    past_actions: bool = False
+    """``act``: also read the action before each step of the context."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -87,11 +101,42 @@ class PolicyConfig:
                 f"transformer_width {self.transformer_width} is not a multiple of "
                 f"transformer_heads {self.transformer_heads}; change either"
             )
+        self._check_chunks()
+
+    def _check_chunks(self) -> None:
+        validation.require_integers(self, 1, "chunk", "action_steps")
+        if self.ensemble is not None:
+            validation.require_finite(self, 0, "ensemble")
+        if self.ensemble is not None and self.action_steps > 1:
+            raise ValueError(
+                f"action_steps is {self.action_steps} and ensemble {self.ensemble}; ensembling "
+                "predicts a chunk at each step: allowed is an ensemble of None (null), or one step"
+            )
+        if self.action_steps > self.chunk:
+            raise ValueError(
+                f"action_steps is {self.action_steps}; a chunk has {self.chunk} actions: allowed "
+                f"are 1 to {self.chunk}"
+            )
 
     @property
     def is_sequence(self) -> bool:
         """Whether the policy's input is ``context`` steps instead of one."""
         return self.kind in SEQUENCE_KINDS
+
+    @property
+    def is_chunked(self) -> bool:
+        """Whether the policy predicts ``chunk`` actions at once."""
+        return self.kind == "act"
+
+    @property
+    def reads_past_actions(self) -> bool:
+        """Whether the policy's own last actions are part of its input."""
+        return self.is_chunked and self.past_actions
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all fields, for files and digests; those of chunks only where there are chunks."""
+        fields = dataclasses.asdict(self)
+        return {k: v for k, v in fields.items() if self.is_chunked or k not in _OF_CHUNKS}
 
 
 __getattr__ = moved_names(

@@ -114,15 +114,22 @@ def _check_frames(name: str, value: torch.Tensor, frames: int) -> None:
 
 @dataclass(frozen=True, eq=False)
 class Windows:
-    """Windows of frames, as indices of frames; ``mask`` is False where an index only pads."""
+    """Windows of frames, as indices of frames; ``mask`` is False where an action only pads."""
 
     index: torch.Tensor
     """``(M,)`` for one-step policies, ``(M, T)`` for sequence policies; int64."""
     mask: torch.Tensor
-    """Bool, in the shape of ``index``."""
+    """Bool, in the shape of ``targets``."""
+    chunk: torch.Tensor | None = None
+    """``(M, K)`` int64: frames whose actions are predicted; None: those of ``index``."""
 
     def __len__(self) -> int:
         return len(self.index)
+
+    @property
+    def targets(self) -> torch.Tensor:
+        """Frames whose actions are predicted: ``(M,)``, ``(M, T)`` or ``(M, K)`` int64."""
+        return self.index if self.chunk is None else self.chunk
 
 
 def windows(
@@ -155,6 +162,7 @@ def training_windows(config: PolicyConfig, data: TrajectoryData, episodes: torch
 
     An RNN's windows start at any frame, with an empty state. A transformer's windows end at any
     frame, and its history begins with copies of the first frame, as in robomimic's frame stack.
+    A chunk begins at its window's last frame; what lies beyond the episode's end is masked.
 
     Args:
         config: kind and context of the policy.
@@ -166,6 +174,8 @@ def training_windows(config: PolicyConfig, data: TrajectoryData, episodes: torch
 
 def acting_windows(config: PolicyConfig, data: TrajectoryData, episodes: torch.Tensor) -> Windows:
     """Return windows whose unmasked predictions are those of ``Policy.act`` along the episodes.
+
+    Chunks are whole; the first action of each is what a policy without ensembling does.
 
     Args:
         config: kind and context of the policy.
@@ -187,8 +197,20 @@ def _windows(
         return windows(data.episode_ends, episodes, range(config.context), stride)
     if config.kind == "transformer":
         return windows(data.episode_ends, episodes, range(1 - config.context, 1), stride)
+    if config.is_chunked:
+        seen = windows(data.episode_ends, episodes, range(1 - config.context, 1), stride)
+        ahead = windows(data.episode_ends, episodes, range(config.chunk), stride)
+        return Windows(seen.index, ahead.mask, ahead.index)
     found = windows(data.episode_ends, episodes, (0,), stride)
     return Windows(found.index[:, 0], found.mask[:, 0])
+
+
+def previous_actions(data: TrajectoryData) -> torch.Tensor:
+    """Return the action before each frame ``(N, A)``; zeros at an episode's first frame."""
+    before = data.actions.roll(1, dims=0)
+    before[0] = 0
+    before[data.episode_ends[:-1]] = 0
+    return before
 
 
 def default_proprio_keys(control: str, yaw: bool) -> tuple[str, ...]:

@@ -1,4 +1,4 @@
-"""robomimic's policy networks, built quietly and without its global configuration."""
+"""Policy networks; robomimic's are built quietly and without its global configuration."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from s2robot.policies.action_chunks import ChunkTransformer
 from s2robot.policies.config import PolicyConfig
 from s2robot.utils.process_state import without_output
 
@@ -45,13 +46,15 @@ def _register_low_dim(keys: Mapping[str, int]) -> None:
 
 
 def build_network(config: PolicyConfig, widths: Mapping[str, int], action_dim: int) -> nn.Module:
-    """Return the robomimic network of ``config.kind``.
+    """Return the network of ``config.kind``: robomimic's, but for action chunks.
 
     Args:
         config: sizes.
         widths: width of each observation, by key.
         action_dim: entries of an action; outputs are in [-1, 1].
     """
+    if config.is_chunked:
+        return ChunkTransformer(config, dict(widths), action_dim)
     nets = _policy_nets()
     common = {
         "obs_shapes": OrderedDict((key, (width,)) for key, width in widths.items()),

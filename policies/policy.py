@@ -1,4 +1,4 @@
-"""Policies: normalization, a trainable readout head, a robomimic network."""
+"""Policies: normalization, a trainable readout head, a network."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from torch import nn
 from torch.distributions import Distribution
 from torch.nn import functional
 
+from s2robot.policies.action_chunks import ChunkExecution
 from s2robot.policies.action_units import ActionUnits
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData
@@ -69,7 +70,8 @@ class Policy(nn.Module):
         self.embedding_normalizer = Normalizer(embedding_shape[-1])
         self.proprio_normalizer = Normalizer(proprio_dim)
         self.head = make_head(self.embedding_shape, config) if self.embedding_dim else None
-        widths = {"proprio": proprio_dim}
+        own = action_dim if config.reads_past_actions else 0
+        widths = {"proprio": proprio_dim + own}
         if self.head is not None:
             widths["embedding"] = self.head.width
         self.network: Any = build_network(config, widths, action_dim)
@@ -80,6 +82,8 @@ class Policy(nn.Module):
         self._step = 0
         self._rnn_state: Any = None
         self._history: deque[dict[str, torch.Tensor]] = deque(maxlen=config.context)
+        self._chunks = ChunkExecution(config)
+        self._last_action: torch.Tensor | None = None
 
     def state_dict(self, *args: Any, **options: Any) -> dict[str, Any]:
         """Return the weights under their names in policy files."""
@@ -145,12 +149,15 @@ class Policy(nn.Module):
             proprio: normalized, ``(B, P)`` or ``(B, T, P)``.
             actions: ``(B, A)`` or ``(B, T, A)``.
             mask: bool ``(B,)`` or ``(B, T)``, False where a frame only pads.
+
+        Of a policy with chunks of K actions, actions are ``(B, K, A)`` and the mask ``(B, K)``.
+        Proprioception holds also the action before each step, if the policy reads it.
         """
         errors = self.frame_losses(self.outputs(embedding, proprio), actions)
         return (errors * mask).sum() / mask.sum()
 
     def predict(self, embedding: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
-        """Return deterministic actions ``(B, A)`` or ``(B, T, A)`` for normalized inputs.
+        """Return deterministic actions, ``(B, A)``, ``(B, T, A)`` or chunks ``(B, K, A)``.
 
         Args:
             embedding: normalized, in the shapes of ``loss``.
@@ -166,7 +173,7 @@ class Policy(nn.Module):
             proprio: normalized, in the shapes of ``loss``.
         """
         observation = self._observe(embedding, proprio)
-        if self.config.kind == "mlp":
+        if self._is_deterministic:
             return self.network(observation)
         with _unchecked():
             return self.network.forward_train(observation)
@@ -178,14 +185,18 @@ class Policy(nn.Module):
             outputs: as ``outputs`` returns them.
             actions: of the demonstrations ``(..., A)``.
         """
-        if self.config.kind == "mlp":
+        if self._is_deterministic:
             return _regression_loss(self.config.loss, outputs, actions)
         with _unchecked():
             return -outputs.log_prob(actions)
 
     def actions_of(self, outputs: Any) -> torch.Tensor:
         """Return the deterministic actions ``(..., A)`` of ``outputs``."""
-        return outputs if self.config.kind == "mlp" else _likeliest_mean(outputs)
+        return outputs if self._is_deterministic else _likeliest_mean(outputs)
+
+    @property
+    def _is_deterministic(self) -> bool:
+        return self.config.kind == "mlp" or self.config.is_chunked
 
     def _observe(self, embedding: torch.Tensor, proprio: torch.Tensor) -> dict[str, torch.Tensor]:
         observation = {"proprio": proprio}
@@ -199,7 +210,9 @@ class Policy(nn.Module):
         """Begin ``batch_size`` episodes: forget the past and switch to evaluation mode."""
         self.eval()
         self._batch_size, self._step, self._rnn_state = batch_size, 0, None
+        self._last_action = None
         self._history.clear()
+        self._chunks.clear()
 
     @torch.inference_mode()
     def act(self, embedding: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
@@ -218,11 +231,18 @@ class Policy(nn.Module):
         device = self.proprio_normalizer.mean.device
         embedding, proprio = embedding.to(device), proprio.to(device)
         self._check_step(embedding, proprio)
-        proprio = self.normalize_proprio(proprio)
+        proprio = self._with_last_action(self.normalize_proprio(proprio))
         observation = self._observe(self.normalize_embedding(embedding), proprio)
-        action = self._act_on(observation)
+        action = self._last_action = self._act_on(observation)
         self._step += 1
         return action if self.action_units is None else self.action_units(action)
+
+    def _with_last_action(self, proprio: torch.Tensor) -> torch.Tensor:
+        if not self.config.reads_past_actions:
+            return proprio
+        last = self._last_action
+        last = proprio.new_zeros(len(proprio), self.action_dim) if last is None else last
+        return torch.cat([proprio, last], dim=-1)
 
     @torch.inference_mode()
     def attention(self, embedding: torch.Tensor) -> torch.Tensor:
@@ -252,7 +272,10 @@ class Policy(nn.Module):
             return self._likeliest(observation)
         if self.config.kind == "rnn_gmm":
             return self._act_rnn(observation)
-        return self._act_transformer(observation)
+        stacked = self._remember(observation)
+        if self.config.is_chunked:
+            return self._chunks.action(self._step, lambda: self.network(stacked))
+        return self._likeliest(stacked)[:, -1]
 
     def _act_rnn(self, observation: dict[str, torch.Tensor]) -> torch.Tensor:
         if self._step % self.config.context == 0:  # trained on windows from an empty state
@@ -265,11 +288,11 @@ class Policy(nn.Module):
             )
         return _likeliest_mean(mixture)[:, 0]
 
-    def _act_transformer(self, observation: dict[str, torch.Tensor]) -> torch.Tensor:
+    def _remember(self, observation: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+        """Return the last observations ``(B, T, ...)``; the first one stands for those before."""
         copies = 1 if self._history else self.config.context
         self._history.extend([observation] * copies)
-        stacked = {k: torch.stack([o[k] for o in self._history], dim=1) for k in observation}
-        return self._likeliest(stacked)[:, -1]
+        return {k: torch.stack([o[k] for o in self._history], dim=1) for k in observation}
 
     def _likeliest(self, observation: dict[str, torch.Tensor]) -> torch.Tensor:
         with _unchecked():

@@ -163,7 +163,7 @@ def _train(
     errors = dict(failed)
     groups: dict[str, list[int]] = {}  # seeds whose searches chose the same are trained together
     for seed, choice in choices.items():
-        chosen = None if choice is None else (dataclasses.asdict(choice.policy_config), choice.lr)
+        chosen = None if choice is None else (choice.policy_config.to_dict(), choice.lr)
         groups.setdefault(digest_of(chosen), []).append(seed)
     header, training = _header(job, variant), training_record(job, variant)
     for seeds in groups.values():

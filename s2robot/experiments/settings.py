@@ -46,7 +46,7 @@ def policy_settings(job: TrainJob, variant: Variant) -> dict[str, Any]:
         },
         "camera": None if encoder is None else variant.frames.source,
         "encoder": variant.encoder_record,
-        "policy": dataclasses.asdict(job.policy),
+        "policy": job.policy.to_dict(),
         "train": {**train, "device": resolve_device(variant.config.device).type},
         "search": None if job.search is None else dataclasses.asdict(job.search),
         "inference": None if encoder is None else encoder.inference,

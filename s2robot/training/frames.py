@@ -9,7 +9,12 @@ from typing import Protocol
 import numpy as np
 import torch
 
-from s2robot.policies.dataset import TrajectoryData, Windows, stack_proprio
+from s2robot.policies.dataset import (
+    TrajectoryData,
+    Windows,
+    previous_actions,
+    stack_proprio,
+)
 from s2robot.policies.policy import Policy
 
 # Embeddings are normalized once, as float32, if they need no more memory; else batch by batch.
@@ -102,6 +107,9 @@ class DeviceFrames:
             self.embedding = policy.normalize_embedding(self.embedding).flatten(1)
         self.proprio = policy.normalize_proprio(data.proprio.to(device))
         self.actions = data.actions.to(device)
+        if policy.config.reads_past_actions:
+            before = previous_actions(data).to(device)
+            self.proprio = torch.cat([self.proprio, before], dim=1)
         self._batches = threading.local()
 
     def gather(self, windows: Windows, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
@@ -119,7 +127,8 @@ class DeviceFrames:
             embedding = self.policy.normalize_embedding(embedding)
         embedding = embedding.reshape(*index.shape, *self.data.embedding_shape)
         mask = windows.mask[rows].to(self.embedding.device)
-        return embedding, self.proprio[index], self.actions[index], mask
+        targets = windows.targets[rows].to(self.embedding.device)
+        return embedding, self.proprio[index], self.actions[targets], mask
 
     def _select(self, index: torch.Tensor) -> torch.Tensor:
         """Return embeddings ``(B, D)`` of frames, on a CPU in the thread's own memory."""

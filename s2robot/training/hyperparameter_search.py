@@ -44,7 +44,7 @@ class HyperparameterChoice:
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able values, for the policy file and the report."""
-        return dataclasses.asdict(self)
+        return {**dataclasses.asdict(self), "policy_config": self.policy_config.to_dict()}
 
 
 def search_hyperparameters(
@@ -256,7 +256,7 @@ class _Trial:
     def key(self, data: TrajectoryData) -> str:
         """Return a digest of all that the score depends on besides versions and device."""
         runs = [run.recipe() for run in self.runs]
-        return digest_of([data.digest, dataclasses.asdict(self.policy), runs])
+        return digest_of([data.digest, self.policy.to_dict(), runs])
 
     def is_in(self, known: Mapping[str, dict[str, Any]], data: TrajectoryData) -> bool:
         """Return whether the trial is among stored ones, with its settings."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import dataclasses
 import math
 import pickle
 from collections.abc import Callable, Iterator
@@ -64,7 +63,7 @@ class Trainer:
     ) -> None:
         self.config = config
         self.device = device
-        self.key = digest_of([data.digest, dataclasses.asdict(policy_config), config.recipe()])
+        self.key = digest_of([data.digest, policy_config.to_dict(), config.recipe()])
         with seeded(config.seed, 0):
             policy = Policy.for_data(policy_config, data, beside and beside.policy)
         self.policy = policy.to(device)

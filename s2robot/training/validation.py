@@ -9,6 +9,7 @@ from s2robot.policies.policy import Policy
 from s2robot.training.frames import DeviceFrames
 
 _VALIDATION_ROWS = 256
+_ERRORS = ("valid_loss", "motion_error", "gripper_error")
 
 
 @torch.no_grad()
@@ -23,20 +24,32 @@ def validate(policy: Policy, frames: DeviceFrames, windows: Windows) -> dict[str
     Returns:
         ``valid_loss``; ``motion_error``, the absolute error of an entry of the action's motion
         [m, or rad for joints]; ``gripper_error``, the share of frames with the wrong gripper
-        command, 0 where all entries are motion. Empty without held-out frames.
+        command, 0 where all entries are motion. Of a policy with chunks, these are errors of a
+        chunk's first action, that of the present step, before ensembling; ``chunk_error`` is the
+        motion error over all actions of the chunks. Empty without held-out frames.
     """
     if not len(windows):
         return {}
     policy.eval()
-    totals = torch.zeros(3, dtype=torch.float64)
+    chunked = policy.config.is_chunked
+    totals = torch.zeros(4 if chunked else 3, dtype=torch.float64)
     for rows in torch.arange(len(windows)).split(_VALIDATION_ROWS):
         embedding, proprio, actions, mask = frames.gather(windows, rows)
         outputs = policy.outputs(embedding, proprio)
         losses = policy.frame_losses(outputs, actions)
-        errors = action_errors(policy.actions_of(outputs)[mask], actions[mask], frames.data)
-        totals += torch.stack([(losses * mask).sum(), *errors]).double().cpu()
-    mean = totals / windows.mask.sum()
-    return dict(zip(("valid_loss", "motion_error", "gripper_error"), mean.tolist(), strict=True))
+        predicted = policy.actions_of(outputs)
+        everywhere = action_errors(predicted[mask], actions[mask], frames.data)
+        sums = [(losses * mask).sum(), *everywhere]
+        if chunked:
+            present = action_errors(predicted[:, 0], actions[:, 0], frames.data)
+            sums = [sums[0], *present, everywhere[0]]
+        totals += torch.stack(sums).double().cpu()
+    if not chunked:
+        mean = totals / windows.mask.sum()
+        return dict(zip(_ERRORS, mean.tolist(), strict=True))
+    counts = [windows.mask.sum(), len(windows), len(windows), windows.mask.sum()]
+    mean = totals / torch.tensor(counts)
+    return dict(zip((*_ERRORS, "chunk_error"), mean.tolist(), strict=True))
 
 
 def action_errors(

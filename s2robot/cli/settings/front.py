@@ -17,7 +17,13 @@ from omegaconf.errors import OmegaConfBaseException
 
 from s2robot.cli.renamed_keys import with_new_keys
 from s2robot.cli.settings.jobs import job_of
-from s2robot.cli.settings.schema import SettingsError, flat, groups_of, settings_of
+from s2robot.cli.settings.schema import (
+    SettingsError,
+    config_folder,
+    flat,
+    groups_of,
+    settings_of,
+)
 from s2robot.cli.settings.values import GivenSetting, read_setting
 from s2robot.cli.settings.words import Words, only_shows
 from s2robot.errors import unknown
@@ -122,12 +128,13 @@ def check_job(words: Words, overrides: Sequence[str]) -> DictConfig:
     further = [f"hydra.searchpath=[file://{words.config_dir}]"] if words.config_dir else []
     groups = groups_of(words.schema)
     chosen = [one for one in overrides if _key(one) in groups]
+    _check_recipe(chosen)
     plain = flat(_plain(_composed(words, [*further, *chosen])))
     known = settings_of(words.schema)
     for one in overrides:
         key = _key(one)
         if key in known and not one.startswith("~"):
-            _check_present(key, plain, chosen, words)
+            _check_present(key, plain, chosen)
     config = _composed(words, [*further, *overrides])
     content = _plain(config)
     for one in overrides:  # first the given ones, whose errors name what was typed
@@ -141,7 +148,24 @@ def check_job(words: Words, overrides: Sequence[str]) -> DictConfig:
     return config
 
 
-def _check_present(key: str, plain: Mapping[str, Any], chosen: Sequence[str], words: Words) -> None:
+def _check_recipe(chosen: Sequence[str]) -> None:
+    """Refuse another choice of a group than that of the recipe, which has settings for its own."""
+    given = {_key(one): one.partition("=")[2] for one in chosen}
+    path = config_folder() / "recipe" / f"{given.get('recipe')}.yaml"
+    if not path.is_file():
+        return
+    content: Any = OmegaConf.create(path.read_text())
+    for choice in content.get("defaults", ()):
+        ((name, value),) = choice.items()
+        group = str(name).removeprefix("override /")
+        if given.get(group, value) != value:
+            raise SettingsError(
+                f"{group}={given[group]} does not go with recipe={given['recipe']}, which sets "
+                f"{group}={value}; leave either out"
+            )
+
+
+def _check_present(key: str, plain: Mapping[str, Any], chosen: Sequence[str]) -> None:
     """Refuse a setting that the chosen group has not, such as the mixture's of policy=mlp."""
     section, _, _ = key.partition(".")
     group = {"policy": "policy", "search": "budget"}.get(section)
@@ -149,7 +173,7 @@ def _check_present(key: str, plain: Mapping[str, Any], chosen: Sequence[str], wo
         return
     choice = next((one for one in reversed(chosen) if _key(one) == group), None)
     if choice is None and group == "policy":
-        choice = "policy=mlp"
+        choice = f"policy={plain['policy.kind']}"
     there = ", ".join(name for name in plain if name.startswith(f"{section}."))
     has = f"it has {there}" if there else f"it sets {section}=null"
     raise SettingsError(f"{key}= has no effect with {choice}: {has}; leave it out")

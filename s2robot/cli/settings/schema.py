@@ -9,6 +9,8 @@ from collections.abc import Iterable, Mapping
 from importlib import import_module, resources
 from typing import Any
 
+from omegaconf import OmegaConf
+
 from s2robot.errors import S2RobotError
 
 JOBS = {
@@ -96,17 +98,34 @@ def environment_defaults() -> dict[str, Any]:
 def groups_of(verb: str) -> dict[str, list[str]]:
     """Return the choices of each group of a command's settings, such as ``policy``.
 
+    A file at the root of the settings (``budget``, ``recipe``) is a choice of the commands that
+    have all settings in it.
+
     Examples:
         >>> groups_of("pretrain")
         {'recipe': ['vitb', 'vitl', 'vits', 'vitt']}
+        >>> groups_of("train")["recipe"]
+        ['s2-paper']
     """
     text = (config_folder() / f"{verb}.yaml").read_text()
     folders = sorted(each.name for each in config_folder().iterdir() if each.is_dir())
     return {
-        group: sorted(each.name[:-5] for each in (config_folder() / group).iterdir())
+        group: sorted(
+            each.name[:-5]
+            for each in (config_folder() / group).iterdir()
+            if _is_choice(each.read_text(), verb)
+        )
         for group in folders
         if f"  - {group}:" in text
     }
+
+
+def _is_choice(text: str, verb: str) -> bool:
+    """Return whether a file of a group sets what the command has."""
+    if "# @package _global_" not in text:
+        return True
+    own = {name.partition(".")[0] for name in settings_of(verb)}
+    return {str(name) for name in OmegaConf.create(text)} - {"defaults"} <= own
 
 
 def config_folder() -> Any:

@@ -91,7 +91,7 @@ def _settings(job: TrainJob, inputs: RecordedInputs) -> dict[str, Any]:
         "cameras": inputs.frames_record,
         "low_dim": inputs.proprio_keys,
         "encoder": inputs.encoder_record,
-        "policy": dataclasses.asdict(job.policy),
+        "policy": job.policy.to_dict(),
         "train": {**train, "device": resolve_device(job.variant.device).type},
         "search": None if job.search is None else dataclasses.asdict(job.search),
         "inference": None if encoder is None else encoder.inference,

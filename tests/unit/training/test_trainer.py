@@ -42,8 +42,8 @@ def same_weights(one: Policy, other: Policy) -> bool:
     return all(torch.equal(a, b) for a, b in pairs)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_kind_learns(kind: str) -> None:
+@pytest.mark.parametrize("kind", [kind for kind in KINDS if kind != "act"])
+def test_every_kind_that_predicts_one_action_learns(kind: str) -> None:
     data = make_data((5,), episodes=20)
     config = TrainConfig(epochs=20, batch_size=32, lr=2e-2)
     history = train(kind, config, data).history

@@ -257,7 +257,7 @@ class PolicyRunner:
         if order_after(latest.stamp_ns, self._acted_on.stamp_ns) is Order.RESET:
             return True
         gap = (self._clock() - self._acted_s) * self.control_hz > GAP_PERIODS
-        if gap and self._policy.config.kind in ("rnn_gmm", "transformer"):
+        if gap and self._policy.config.is_sequence:
             self._throttle.report(
                 "gap",
                 f"more than {GAP_PERIODS:g} control periods ({1 / self.control_hz:g} s each) lie "

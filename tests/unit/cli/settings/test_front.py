@@ -114,6 +114,14 @@ def test_values_out_of_range_are_refused_before_anything_runs(verb: str, word: s
 @pytest.mark.parametrize(
     "verb, words, message",
     [
+        ("train", ["recipe=vitb"], "unknown recipe 'vitb'; available: s2-paper"),
+        ("pretrain", ["recipe=s2-paper"], "unknown recipe 's2-paper'; available: vitb, vitl"),
+        (
+            "train",
+            ["recipe=s2-paper", "policy=mlp"],
+            "does not go with recipe=s2-paper",
+        ),
+        ("train", ["recipe=s2-paper", "policy.hidden=[8]"], "no effect with policy=act: it has"),
         ("train", ["seed", "=", "3"], "write seed=3"),
         ("train", ["seed", "=3"], "write seed=3"),
         ("train", ["seed=", "3"], "write seed=3"),
@@ -130,7 +138,7 @@ def test_values_out_of_range_are_refused_before_anything_runs(verb: str, word: s
         ("train", ["scales=1", "2"], "'scales=[1,2]'"),
         ("train", ["plicy=mlp"], "did you mean policy?"),
         ("train", ["policy=mpl"], "did you mean 'mlp'?"),
-        ("train", ["policy=null"], "unknown policy 'null'; available: gmm, mlp"),
+        ("train", ["policy=null"], "unknown policy 'null'; available: act, gmm, mlp"),
         ("train", ["epochs=3"], "did you mean train.epochs or search.epochs?"),
         ("train", ["n=8"], "eval, sweep have it"),
         ("train", ["train.seed=3"], "seed=3 sets it"),

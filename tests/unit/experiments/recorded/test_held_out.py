@@ -85,6 +85,7 @@ def test_open_loop_actions_are_those_of_validation_in_units(kind):
         transformer_width=8,
         transformer_heads=2,
         transformer_layers=1,
+        ensemble=None,
     )
     data = _data(np.zeros((ENDS[-1], 2)))
     torch.manual_seed(0)
@@ -93,7 +94,8 @@ def test_open_loop_actions_are_those_of_validation_in_units(kind):
     frames = DeviceFrames(data, policy, torch.device("cpu"))
     embedding, proprio, _, mask = frames.gather(windows, torch.arange(len(windows)))
     with torch.no_grad():
-        expected = policy.predict(embedding, proprio)[mask]
+        predicted = policy.predict(embedding, proprio)
+    expected = predicted[:, 0] if config.is_chunked else predicted[mask]
     policy.action_units = ActionUnits.of_range(torch.tensor([-5.0, 0.0]), torch.tensor([15.0, 2.0]))
     found = open_loop(policy, data, data.valid_episodes)
     assert [len(each) for each in found] == [5, 7]

@@ -226,7 +226,7 @@ def test_bad_joints_and_nan_actions_stop_the_policy() -> None:
     assert agent.runner.counts().pauses["policy_ZeroDivisionError"] == 1
 
 
-@pytest.mark.parametrize("kind", ["rnn_gmm", "transformer"])
+@pytest.mark.parametrize("kind", ["rnn_gmm", "transformer", "act"])
 def test_history_continues_at_the_control_rate_and_is_reset_after_a_gap(kind: str) -> None:
     agent = Agent(kind)
     resets: list[float] = []

@@ -146,6 +146,17 @@ VERBS = {
             parse="s2robot.cli.parsers.replay:parse",
         ),
         Verb(
+            "export-dataset",
+            "Write demonstrations with their frames as a LeRobot folder or a robomimic file.",
+            (
+                "s2robot export-dataset data/demos/easy.hdf5 lerobot/easy --size 128",
+                "s2robot export-dataset demos.hdf5 images.hdf5 --camera front wrist --size 84",
+            ),
+            "s2robot.cli.episodes.export_dataset:main",
+            hydra=False,
+            parse="s2robot.cli.parsers.export_dataset:parse",
+        ),
+        Verb(
             "compare",
             "Give one verdict on two variants, with an exit status for scripts and CI.",
             (

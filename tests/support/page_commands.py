@@ -90,6 +90,7 @@ def without_work(patch: pytest.MonkeyPatch, began: list[str]) -> None:
     patch.setattr(bench, "make_paths", _stop)
     patch.setattr(export, "export_encoder", _export_once)
     patch.setattr("s2robot.cli.episodes.replay.find_run", _stop)
+    patch.setattr("s2robot.cli.episodes.export_dataset.open_source", _stop)
     patch.setattr(plan, "smallest_differences", _stop)
     patch.setattr(decide.SequentialSweep, "claim", _stop)
     patch.setattr(probe.Study, "run", _stop)

@@ -52,8 +52,15 @@ FLAGS = {
     "s2robot/cli/episodes/replay.py": "replay",
     "s2robot/experiments/replay": "replay",
     "s2robot/cli/recommendations": "recommend",
+    "s2robot/data/dataset_files": "export-dataset",
 }
 """Commands whose flags the messages of a module may name, besides that of the module's own name."""
+
+
+FLAGS_OF_OTHERS = {
+    "s2robot/data/datasets/lerobot_tables.py": {"--repo-id", "--root", "--push-to-hub"},
+}
+"""Flags of other packages' commands that the messages of a module give."""
 
 
 def prose(path: Path) -> Iterator[tuple[int, str]]:
@@ -133,6 +140,7 @@ def wrong_flags(path: Path, text: str) -> Iterator[str]:
     if path.parent.name in ("cli", "parsers"):
         verbs += [own] if own in VERBS else list(VERBS)
     taken = {flag for verb in verbs for flag in flags_of(verb)}
+    taken |= FLAGS_OF_OTHERS.get(name, set())
     taken |= {f"--{name.replace('_', '-')}" for name, _ in SETTING.findall(text)}
     yield from (flag for flag in FLAG.findall(text) if flag not in taken)
 

@@ -1,0 +1,9 @@
+"""Recorded demonstrations written in the formats of other packages.
+
+``rendered``         demonstrations of this package as a data set with frames
+``lerobot``          writer of LeRobot v3 folders; ``lerobot_tables`` and ``lerobot_stats`` make
+                     their tables and statistics
+``robomimic``        writer of robomimic HDF5 files with images
+
+A writer takes any ``EpisodeDataset``. What it writes appears only when it is complete.
+"""

@@ -1,0 +1,85 @@
+"""Writer of robomimic HDF5 files with images."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import h5py
+import numpy as np
+
+from s2robot.data.dataset_files.rendered import RenderedDemonstrations
+from s2robot.data.datasets.contract import EpisodeDataset
+from s2robot.data.demonstrations import ENV_TYPE_GYM
+from s2robot.utils.io import atomic_path
+from s2robot.utils.progress import progress_bar
+
+_IMAGE = "_image"
+
+
+def write_robomimic(data: EpisodeDataset, path: Path) -> None:
+    """Write a data set as a robomimic file; it appears only when it is complete.
+
+    Frames are ``obs/CAMERA_image``. Rewards, dones and states are those of the demonstrations of
+    this package; recordings of others have none, so rewards are 0 and the last step is done.
+
+    Args:
+        data: the demonstrations.
+        path: the file.
+    """
+    ends = data.episode_ends
+    with (
+        atomic_path(path) as temporary,
+        h5py.File(temporary, "w") as file,
+        progress_bar(f"writing {path.name}", len(ends)) as bar,
+    ):
+        group = file.create_group("data")
+        group.attrs["total"] = int(ends[-1])
+        group.attrs["env_args"] = json.dumps(_env_args(data))
+        if data.task:
+            group.attrs["problem_info"] = json.dumps({"language_instruction": data.task})
+        group.attrs["s2robot_export"] = json.dumps({"digest": data.digest})
+        for number in range(len(ends)):
+            _write_episode(group.create_group(f"demo_{number}"), data, number)
+            bar.advance()
+        for name, episodes in data.masks.items():
+            names = [f"demo_{number}" for number in episodes]
+            file[f"mask/{name}"] = np.array(names, dtype="S16")
+
+
+def _env_args(data: EpisodeDataset) -> dict[str, Any]:
+    if isinstance(data, RenderedDemonstrations):
+        demos = data.demos
+        return {"env_name": demos.env_name, "type": ENV_TYPE_GYM, "env_kwargs": demos.env_kwargs}
+    rate = {} if data.rate_hz is None else {"control_freq": data.rate_hz}
+    return {"env_name": Path(data.source).stem, "type": ENV_TYPE_GYM, "env_kwargs": rate}
+
+
+def _write_episode(group: Any, data: EpisodeDataset, number: int) -> None:
+    stop = int(data.episode_ends[number])
+    start = int(data.episode_ends[number - 1]) if number else 0
+    steps = stop - start
+    group.attrs["num_samples"] = steps
+    group["actions"] = data.actions[start:stop]
+    rewards, dones = np.zeros(steps, np.float32), np.zeros(steps, np.int64)
+    dones[-1] = 1
+    if isinstance(data, RenderedDemonstrations):
+        episode = data.demos.episodes[number]
+        rewards = episode.success.astype(np.float32)
+        group["states"] = episode.states
+    group["rewards"], group["dones"] = rewards, dones
+    for key in data.low_dim_names:
+        group[f"obs/{key}"] = data.low_dim(key)[start:stop]
+    for key, (height, width) in data.cameras.items():
+        name = key.rsplit(".", 1)[-1].removesuffix(_IMAGE) + _IMAGE
+        stored = group.create_dataset(
+            f"obs/{name}",
+            (steps, height, width, 3),
+            np.uint8,
+            chunks=(1, height, width, 3),
+            compression="gzip",
+            compression_opts=1,
+        )
+        for row, frame in enumerate(data.frames(key, number)):
+            stored[row] = frame

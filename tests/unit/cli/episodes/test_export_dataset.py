@@ -1,0 +1,63 @@
+"""``s2robot export-dataset``: both formats, and what is refused."""
+
+from __future__ import annotations
+
+import pytest
+
+from s2robot.cli.main import main
+from s2robot.data.collection import CollectConfig, collect
+from s2robot.data.datasets.opening import open_dataset
+from tests.support.lerobot_data import need_libraries
+
+pytestmark = [pytest.mark.render]
+
+
+@pytest.fixture(scope="module")
+def demos(tmp_path_factory):
+    out = tmp_path_factory.mktemp("demos") / "easy.hdf5"
+    collect(CollectConfig(level="easy", episodes=2, out=out, valid_share=0.5))
+    return out
+
+
+def _export(demos, tmp_path, out, *words):
+    argv = ["export-dataset", str(demos), str(tmp_path / out), "--data", str(tmp_path), *words]
+    return main(argv)
+
+
+def test_a_name_with_hdf5_is_a_robomimic_file(demos, tmp_path, capsys):
+    assert _export(demos, tmp_path, "a.hdf5", "--size", "32", "--camera", "front", "wrist") == 0
+    assert "a.hdf5: 2 episodes" in capsys.readouterr().out
+    assert list(open_dataset(tmp_path / "a.hdf5").cameras) == ["front_image", "wrist_image"]
+
+
+def test_a_name_without_an_ending_is_a_lerobot_folder(demos, tmp_path):
+    need_libraries()
+    assert _export(demos, tmp_path, "set", "--size", "32", "--low-dim", "ee_pos", "cube_pos") == 0
+    data = open_dataset(tmp_path / "set")
+    assert data.low_dim_names == {
+        "observation.environment_state": ("cube_pos_0", "cube_pos_1", "cube_pos_2"),
+        "observation.state": ("ee_pos_0", "ee_pos_1", "ee_pos_2"),
+    }
+    assert (data.task, data.rate_hz) == ("Pick up the cube.", 5)
+    assert {name: mask.tolist() for name, mask in data.masks.items()}.keys() == {"train", "valid"}
+
+
+@pytest.mark.parametrize(
+    ("out", "words", "message"),
+    [
+        ("a.zip", (), "the name decides the format; allowed: NAME.hdf5"),
+        ("a.hdf5", ("--images",), "--images is for a LeRobot folder"),
+        (".", (), "exists; delete it, or give another name"),
+    ],
+)
+def test_a_wrong_name_or_option_is_refused(demos, tmp_path, capsys, out, words, message):
+    with pytest.raises(SystemExit) as ended:
+        _export(demos, tmp_path, out, *words)
+    assert ended.value.code == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_size_of_a_recording_is_refused(demos, tmp_path, capsys):
+    assert _export(demos, tmp_path, "a.hdf5", "--size", "32") == 0
+    assert _export(tmp_path / "a.hdf5", tmp_path, "b.hdf5", "--size", "32") == 2
+    assert "leave --size out" in " ".join(capsys.readouterr().err.split())

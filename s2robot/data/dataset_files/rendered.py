@@ -15,7 +15,8 @@ from s2robot.data.datasets.opening import layout_of, open_dataset
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.data.rendered_frames import RenderedFrames
 from s2robot.envs.controllers import CONTROL_DT_S
-from s2robot.envs.levels import CAMERAS
+from s2robot.envs.levels import CAMERAS, get_level
+from s2robot.envs.tasks.names import is_foreign
 from s2robot.utils.io import digest_of
 
 TASK = "Pick up the cube."
@@ -26,14 +27,14 @@ class RenderedDemonstrations:
     """Demonstrations of ``s2robot collect`` with drawn frames; see ``EpisodeDataset``.
 
     Args:
-        demos: the demonstrations.
+        demos: the demonstrations, of pick-cube.
         cameras: names of cameras of the scene; None for the camera of the level.
         size: side of the frames [px].
         low_dim: keys of observations; None for all.
         cache: folder of drawn frames.
 
     Raises:
-        ValueError: there is no such camera or observation.
+        ValueError: there is no such camera or observation, or the task is another.
     """
 
     def __init__(
@@ -44,8 +45,11 @@ class RenderedDemonstrations:
         low_dim: Sequence[str] | None,
         cache: Path,
     ) -> None:
-        from s2robot.envs.levels import get_level
-
+        if is_foreign(demos.level):
+            raise ValueError(
+                f"{demos.path} is of task {demos.level}; only demonstrations of pick-cube, and "
+                "recordings with frames, are written in other formats"
+            )
         self.demos = demos
         self.source = str(demos.path)
         chosen = choose("camera", cameras or [get_level(demos.level).camera], CAMERAS, self.source)

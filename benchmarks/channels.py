@@ -18,7 +18,7 @@ import torch
 
 from s2robot import FrameEncoder
 from s2robot.data.collection import record_episode
-from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.envs.tasks.pick_cube import PickCubeTaskEnv
 from s2robot.policies.dataset import default_proprio_keys, stack_proprio
 from s2robot.policies.pooling import SMALLEST_MEASURED_STD, SMALLEST_STD
 from s2robot.utils.io import write_json
@@ -36,7 +36,7 @@ RESULTS = Path(__file__).parent / "results" / "channels.json"
 
 def measured(level: str, control: str, yaw_rad: float, episodes: int) -> dict[str, Any]:
     """The std of each channel of proprioception [m, rad, cosines] and of the actions."""
-    env = PickCubeEnv(level=level, control=control, yaw_range_rad=yaw_rad)
+    env = PickCubeTaskEnv(level=level, control=control, yaw_range_rad=yaw_rad)
     keys = default_proprio_keys(control, yaw_rad > 0)
     recorded = [record_episode(env, SEED + i, HOLD_STEPS) for i in range(episodes)]
     env.close()
@@ -55,7 +55,7 @@ def measured(level: str, control: str, yaw_rad: float, episodes: int) -> dict[st
 
 def frames_of(level: str, episodes: int) -> np.ndarray:
     """Frames ``(N, 128, 128, 3)`` along the states of some episodes."""
-    env = PickCubeEnv(level=level)
+    env = PickCubeTaskEnv(level=level)
     frames = []
     for i in range(episodes):
         for state in record_episode(env, SEED + i, HOLD_STEPS).states:

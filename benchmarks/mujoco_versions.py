@@ -71,11 +71,11 @@ def run_child(package: Path, *words: str) -> str | None:
 def record_reference(out: Path, episodes: int) -> None:
     """Record states and actions of the expert's episodes."""
     from s2robot.data.collection import record_episode
-    from s2robot.envs.pick_cube import PickCubeEnv
+    from s2robot.envs.tasks.pick_cube import PickCubeTaskEnv
 
     found = {}
     for level, control in SETTINGS:
-        env = PickCubeEnv(level, control=control)
+        env = PickCubeTaskEnv(level, control=control)
         recorded = [record_episode(env, seed, HOLD_STEPS) for seed in range(episodes)]
         found[f"{level}/{control}/states"] = np.concatenate([e.states for e in recorded])
         found[f"{level}/{control}/actions"] = np.concatenate([e.executed for e in recorded])
@@ -92,9 +92,9 @@ def record_release(reference: Path, out: Path, episodes: int) -> None:
 
 def steps(given: dict[str, np.ndarray], level: str, control: str) -> np.ndarray:
     """Return the joint positions (N, 16) after one control step from each state."""
-    from s2robot.envs.pick_cube import PickCubeEnv
+    from s2robot.envs.tasks.pick_cube import PickCubeTaskEnv
 
-    env = PickCubeEnv(level, control=control)
+    env = PickCubeTaskEnv(level, control=control)
     states, actions = (given[f"{level}/{control}/{name}"] for name in ("states", "actions"))
     after = []
     for state, action in zip(states, actions, strict=True):
@@ -107,16 +107,16 @@ def steps(given: dict[str, np.ndarray], level: str, control: str) -> np.ndarray:
 def pictures() -> dict[str, np.ndarray]:
     """Return pictures by kind, (n, H, W, 3) uint8 each."""
     from s2robot.envs.domain_randomization import RandomScenes
-    from s2robot.envs.pick_cube import PickCubeEnv
+    from s2robot.envs.tasks.pick_cube import PickCubeTaskEnv
 
     found: dict[str, list[np.ndarray]] = {"nominal": [], "perturbed": [], "with shadows": []}
     for level, camera in CAMERAS.items():
-        env = PickCubeEnv(level)
+        env = PickCubeTaskEnv(level)
         kind = "perturbed" if env.level.appearance_varies else "nominal"
         for seed in range(10):
             env.reset(seed=seed)
             found[kind] += [env.render_frame(name, SIZE, SIZE) for name in (camera, "wrist")]
-    fine = PickCubeEnv("precise", quality={"shadow_size": 1024, "msaa": 4})
+    fine = PickCubeTaskEnv("precise", quality={"shadow_size": 1024, "msaa": 4})
     for seed in range(5):
         fine.reset(seed=seed)
         found["with shadows"].append(fine.render_frame("far", SIZE, SIZE))
@@ -128,11 +128,11 @@ def pictures() -> dict[str, np.ndarray]:
 def successes(episodes: int) -> dict[str, np.ndarray]:
     """Return the expert's successes under execution noise, (episodes,) bool for each setting."""
     from s2robot.data.collection import record_episode
-    from s2robot.envs.pick_cube import PickCubeEnv
+    from s2robot.envs.tasks.pick_cube import PickCubeTaskEnv
 
     found = {}
     for level, control in SETTINGS:
-        env = PickCubeEnv(level, control=control)
+        env = PickCubeTaskEnv(level, control=control)
         ends = [record_episode(env, s, HOLD_STEPS).success[-1] for s in range(episodes)]
         found[f"success/{level}/{control}"] = np.array(ends)
     return found

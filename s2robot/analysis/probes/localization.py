@@ -12,7 +12,7 @@ from s2robot.analysis.probes.intervals import split_episodes
 from s2robot.data.collection import record_episode
 from s2robot.data.rendered_frames import drawn_with
 from s2robot.envs.levels import get_level
-from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.envs.tasks.pick_cube import PickCubeTaskEnv
 from s2robot.utils.io import atomic_path, digest_of, locked
 from s2robot.utils.records import damaged, read_arrays
 
@@ -86,7 +86,7 @@ def localization_data(
             f"episodes {episodes} and resets {resets} must not be negative, nor both zero"
         )
     camera = camera or get_level(level).camera
-    env = PickCubeEnv(level=level, image_camera=camera, image_size=size)
+    env = PickCubeTaskEnv(level=level, image_camera=camera, image_size=size)
     recipe = {"env": env.env_kwargs(), "episodes": episodes, "resets": resets, "seed": seed}
     key = digest_of({**recipe, **drawn_with()})[:16]
     path = Path(folder) / f"{level}-{camera}-{size}-{key}.npz"
@@ -99,11 +99,11 @@ def localization_data(
     return _load(path)
 
 
-def _render(env: PickCubeEnv, episodes: int, resets: int, seed: int) -> LocalizationData:
+def _render(env: PickCubeTaskEnv, episodes: int, resets: int, seed: int) -> LocalizationData:
     frames, spots, numbers = [], [], []
     camera, shape = env.image_camera, env.image_shape
     assert camera is not None
-    plain = PickCubeEnv(**{**env.env_kwargs(), "image_camera": None})  # does not render
+    plain = PickCubeTaskEnv(**{**env.env_kwargs(), "image_camera": None})  # does not render
     for number in range(episodes + resets):
         for state, spot in moments(plain, seed + number, moving=number < episodes):
             plain.set_state(state)
@@ -114,7 +114,9 @@ def _render(env: PickCubeEnv, episodes: int, resets: int, seed: int) -> Localiza
     return LocalizationData(np.stack(frames), np.stack(spots), np.array(numbers))
 
 
-def moments(env: PickCubeEnv, seed: int, moving: bool) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+def moments(
+    env: PickCubeTaskEnv, seed: int, moving: bool
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
     """Yield states and cube positions [m] of an episode.
 
     Args:

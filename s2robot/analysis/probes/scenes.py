@@ -19,8 +19,8 @@ from s2robot.analysis.probes.intervals import split_episodes
 from s2robot.analysis.probes.localization import FIRST_SEED, moments
 from s2robot.data.rendered_frames import drawn_with
 from s2robot.envs.levels import CAMERAS, get_level
-from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.envs.scene import SEGMENTS, segment_of_geom
+from s2robot.envs.tasks.pick_cube import PickCubeTaskEnv
 from s2robot.errors import unknown
 from s2robot.utils.io import atomic_path, digest_of, locked
 from s2robot.utils.progress import tracked
@@ -208,7 +208,7 @@ def _blocks(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def _render(config: SceneConfig, progress: bool) -> SceneData:
-    env = PickCubeEnv(level=config.level)
+    env = PickCubeTaskEnv(level=config.level)
     try:
         states, episode = _states(env, config, progress)
         classes = np.append(segment_of_geom(env.model), 0).astype(np.uint8)  # -1: background
@@ -227,7 +227,7 @@ def _render(config: SceneConfig, progress: bool) -> SceneData:
 
 
 def _states(
-    env: PickCubeEnv, config: SceneConfig, progress: bool
+    env: PickCubeTaskEnv, config: SceneConfig, progress: bool
 ) -> tuple[list[np.ndarray], np.ndarray]:
     """Return the states of all frames, and the episode of each (N,)."""
     states, numbers = [], []
@@ -240,7 +240,7 @@ def _states(
 
 
 def _render_labeled(
-    env: PickCubeEnv, config: SceneConfig, classes: np.ndarray, state: np.ndarray
+    env: PickCubeTaskEnv, config: SceneConfig, classes: np.ndarray, state: np.ndarray
 ) -> tuple[np.ndarray, tuple[Any, ...]]:
     """Return the frame of a state, and its labels in the order of the fields of ``SceneData``."""
     observation, info = env.reset(options={"state": state})

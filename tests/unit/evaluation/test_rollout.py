@@ -48,6 +48,8 @@ def test_environments_do_not_disturb_each_other(initial_states):
     pair = make_vector_env(kwargs, 2, None)
     quiet = rolled_out(expert((1,)), pair, initial_states.states[:2])
     busy = rolled_out(expert(), pair, initial_states.states[:2])
+    assert quiet.distance_m is not None
+    assert busy.distance_m is not None
     np.testing.assert_array_equal(quiet.distance_m[0], busy.distance_m[0])
     assert (quiet.distance_m[1] != busy.distance_m[1]).any()
 

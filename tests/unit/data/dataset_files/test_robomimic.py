@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import h5py
 import numpy as np
 import pytest
@@ -40,7 +42,7 @@ def test_our_reader_gives_what_was_written(exported):
 
 def test_states_and_rewards_of_the_simulator_are_kept(exported, demos):
     with h5py.File(exported[1]) as file:
-        group = file["data/demo_0"]
+        group: Any = file["data/demo_0"]
         assert np.array_equal(group["states"][:], demos.episodes[0].states)
         assert np.array_equal(group["rewards"][:], demos.episodes[0].success.astype(np.float32))
 
@@ -64,5 +66,6 @@ def test_robomimic_itself_reads_the_frames_of_the_training_part(exported, demos)
     first = int(demos.train_episodes[0])
     frames = np.stack(list(data.frames("front", first)))
     for step in range(len(frames)):
-        assert np.array_equal(dataset[step]["obs"]["front_image"][0], frames[step])
-        assert np.array_equal(dataset[step]["actions"][0], demos.episodes[first].actions[step])
+        sample: Any = dataset[step]
+        assert np.array_equal(sample["obs"]["front_image"][0], frames[step])
+        assert np.array_equal(sample["actions"][0], demos.episodes[first].actions[step])

@@ -10,7 +10,7 @@ import pytest
 
 from s2robot.data.dataset_files.lerobot import Limits, write_lerobot
 from s2robot.data.datasets.opening import open_dataset
-from tests.support.recorded_data import write_robomimic
+from support.recorded_data import write_robomimic
 
 FRONT, WRIST = "observation.images.agentview", "observation.images.robot0_eye_in_hand"
 SMALL = Limits(data_mb=0, video_mb=0, files_in_chunk=2)

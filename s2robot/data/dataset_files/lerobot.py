@@ -23,13 +23,11 @@ from s2robot.data.dataset_files.lerobot_tables import (
     write_episodes,
     write_tasks,
 )
-from s2robot.data.datasets.contract import EpisodeDataset
+from s2robot.data.datasets.contract import PRIVILEGED, EpisodeDataset
 from s2robot.data.datasets.lerobot_tables import INFO, OWN, library
 from s2robot.utils.io import write_json
 from s2robot.utils.progress import progress_bar
 
-PRIVILEGED = ("cube_pos", "cube_quat")
-"""Observations of the simulator alone; LeRobot's name for them is observation.environment_state."""
 UNNAMED_TASK = "demonstration"
 _DEFAULTS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
 _DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"

@@ -10,6 +10,13 @@ import numpy as np
 
 from s2robot.errors import CorruptFileError, unknown
 
+PRIVILEGED = (
+    *("object", "cube_pos", "cube_quat"),
+    *("environment_state", "observation.environment_state"),
+)
+"""Observations of a simulator's objects, which no robot measures: policies get them only where they
+are named. Names of robomimic, of this package's own files and of LeRobot."""
+
 
 class EpisodeDataset(Protocol):
     """Recorded demonstrations: N frames of E episodes, one episode after another.

@@ -8,14 +8,12 @@ a frame, without LeRobot's own columns (``timestamp``, ...) and without ``next.*
 from __future__ import annotations
 
 import contextlib
-import io
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
 
 from s2robot.data.datasets.contract import EpisodeDataset, checked_rows, choose
 from s2robot.data.datasets.lerobot_tables import (
@@ -34,6 +32,7 @@ from s2robot.data.datasets.lerobot_tables import (
 )
 from s2robot.data.datasets.lerobot_video import video_frames
 from s2robot.errors import CorruptFileError
+from s2robot.preprocessing.picture_files import PictureError, read_picture
 from s2robot.utils.io import digest_of, read_json, sha256_file
 
 ACTION = "action"
@@ -299,7 +298,8 @@ def _rows(path: Path, column: str, start: int, stop: int) -> Iterator[tuple[int,
 
 def _decoded(content: bytes, where: str) -> np.ndarray:
     try:
-        with Image.open(io.BytesIO(content)) as picture:
-            return np.asarray(picture.convert("RGB"))
-    except (OSError, ValueError, SyntaxError) as error:
+        return read_picture(content)
+    except CorruptFileError as error:
         raise CorruptFileError(f"{where} is a damaged picture ({error}); {REMEDY}") from None
+    except PictureError as error:
+        raise PictureError(f"{where}: {error}") from None

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from s2robot.data.datasets.contract import EpisodeDataset
+from s2robot.data.datasets.contract import PRIVILEGED, EpisodeDataset
 from s2robot.data.datasets.frame_reader import RecordedFrames
 from s2robot.data.datasets.opening import open_dataset
 from s2robot.data.feature_store import FeatureStore
@@ -23,10 +23,6 @@ from s2robot.policies.dataset import TrajectoryData, side_by_side, stack_proprio
 from s2robot.runtimes import AUTO
 from s2robot.utils.console import OUTPUT
 from s2robot.utils.io import digest_of
-
-PRIVILEGED = ("object",)
-"""Observations of a simulator's objects, which no robot measures: used only where they are named.
-robomimic's name."""
 
 
 class RecordedInputs:
@@ -154,8 +150,13 @@ class RecordedInputs:
     def proprio_keys(self) -> tuple[str, ...]:
         """Low-dimensional observations of the policy, in order."""
         if self.config.low_dim:
-            return tuple(self.config.low_dim)
+            return tuple(self.dataset.low_dim_names)  # the whole names of those that are named
         return tuple(key for key in self.dataset.low_dim_names if key not in PRIVILEGED)
+
+    @property
+    def left_out(self) -> tuple[str, ...]:
+        """Observations that only a simulator knows and that the settings do not name."""
+        return tuple(key for key in self.dataset.low_dim_names if key not in self.proprio_keys)
 
     @functools.cached_property
     def action_units(self) -> ActionUnits:

@@ -21,6 +21,7 @@ from s2robot.policies.checkpoint import (
 )
 from s2robot.training.hyperparameter_search import HyperparameterChoice, search_hyperparameters
 from s2robot.training.trainer import fit
+from s2robot.utils.console import OUTPUT
 from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import digest_of, jsonable, locked, write_json
 from s2robot.utils.progress import progress_bar
@@ -57,6 +58,9 @@ def train_recorded(job: TrainJob) -> RecordedPolicy:
         DivergedError: the training diverged.
     """
     inputs = RecordedInputs(job.variant)
+    if inputs.left_out:
+        names = ", ".join(inputs.left_out)
+        OUTPUT.print(f"not used: {names}, which a simulator alone knows; low_dim= may name them")
     folder = _folder(job, inputs)
     path = folder / POLICY
     with locked(folder / "train"):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
+from support.lerobot_data import need_libraries
 
 from s2robot.cli.main import main
 from s2robot.data.collection import CollectConfig, collect
 from s2robot.data.datasets.opening import open_dataset
-from tests.support.lerobot_data import need_libraries
 
 pytestmark = [pytest.mark.render]
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from support.recorded_data import write_robomimic
 
 from s2robot.data.config import CameraConfig
 from s2robot.data.dataset_files.rendered import open_source
 from s2robot.data.rendered_frames import RenderedFrames
-from tests.support.recorded_data import write_robomimic
 
 pytestmark = [pytest.mark.render]
 

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
 import sys
 
 import numpy as np
 import pytest
-
-from s2robot.data.datasets.opening import open_dataset
-from s2robot.errors import CorruptFileError, S2RobotError
-from tests.support.lerobot_data import (
+from PIL import Image
+from support.lerobot_data import (
     FRONT,
     SMALL,
     WRIST,
@@ -20,6 +19,10 @@ from tests.support.lerobot_data import (
     small_lerobot,
     small_source,
 )
+
+from s2robot.data.datasets.opening import open_dataset
+from s2robot.errors import CorruptFileError, S2RobotError
+from s2robot.preprocessing.picture_files import PictureError
 
 need_libraries()
 
@@ -49,9 +52,9 @@ def test_numbers_are_exact_whether_episodes_share_files_or_not(tmp_path, limits)
     source = small_source(tmp_path)
     assert data.episode_ends.tolist() == [6, 12, 18, 24]
     assert np.array_equal(data.actions, source.actions)
-    state = np.concatenate([source.low_dim("object"), source.low_dim("robot0_eef_pos")], axis=1)
-    assert np.array_equal(data.low_dim("observation.state"), state)
-    assert data.low_dim_names["observation.state"][0] == "object_0"
+    assert np.array_equal(data.low_dim("observation.state"), source.low_dim("robot0_eef_pos"))
+    assert np.array_equal(data.low_dim("observation.environment_state"), source.low_dim("object"))
+    assert data.low_dim_names["observation.environment_state"][0] == "object_0"
     assert (data.action_names, data.rate_hz) == (("a0", "a1", "a2"), 20)
     assert data.cameras == {FRONT: (32, 32), WRIST: (32, 32)}
     assert data.masks["valid"].tolist() == [3]
@@ -77,6 +80,21 @@ def test_images_in_tables_are_exact(tmp_path):
     for episode in (3, 0, 2):
         original = _frames(source, "agentview_image", episode)
         assert np.array_equal(_frames(data, FRONT, episode), original)
+
+
+def test_a_damaged_picture_and_one_of_unsure_meaning_are_named(tmp_path):
+    folder = small_lerobot(tmp_path, images=True)
+    table = next((folder / "data").rglob("*.parquet"))
+    clear = io.BytesIO()
+    Image.new("RGBA", (32, 32), (1, 2, 3, 4)).save(clear, "png")
+    for content, kind, words in (
+        (b"PNG", CorruptFileError, "row 0 is a damaged picture"),
+        (clear.getvalue(), PictureError, "row 0.*transparen"),
+    ):
+        picture = {"bytes": content, "path": None}
+        _rewrite(table, FRONT, lambda values, picture=picture: [picture, *values[1:]])
+        with pytest.raises(kind, match=words):
+            _frames(open_dataset(folder), FRONT, 0)
 
 
 def test_a_video_with_frames_between_key_frames_and_reordering_is_read_exactly(folder):
@@ -214,7 +232,7 @@ def test_a_data_set_without_actions_is_refused_with_its_features(folder):
 def test_an_unknown_camera_or_observation_is_named_with_those_there_are(folder):
     with pytest.raises(ValueError, match=f"unknown camera in .*set 'side'; available: {FRONT}"):
         open_dataset(folder, cameras=["side"])
-    with pytest.raises(ValueError, match=r"unknown observation .* available: observation.state"):
+    with pytest.raises(ValueError, match=r"unknown observation .* available: .*observation.state"):
         open_dataset(folder, low_dim=["states"])
 
 

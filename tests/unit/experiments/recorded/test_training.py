@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from support.lerobot_data import need_libraries, small_lerobot
 from support.recorded_data import CAMERAS, recorded_arrays, write_robomimic
 from support.tiny_models import write_tiny_model
 
@@ -72,6 +73,22 @@ def test_the_file_names_cameras_actions_and_their_range_in_training(trained):
     assert np.allclose(space["high"], actions.max(axis=0))
     assert (space["meaning"], space["control_hz"]) == (["a0", "a1", "a2"], 20)
     assert header.proprio_keys == ("robot0_eef_pos",)  # not the simulator's object
+
+
+def test_what_only_a_simulator_knows_is_told_and_used_where_it_is_named(folder, capsys):
+    train_recorded(_job(folder))
+    assert "not used: object, which a simulator alone knows" in capsys.readouterr().out
+    inputs = RecordedInputs(_job(folder, low_dim=("object", "robot0_eef_pos")).variant)
+    assert (inputs.proprio_keys, inputs.left_out) == (("object", "robot0_eef_pos"), ())
+
+
+def test_short_names_of_observations_and_cameras_are_those_of_the_data(folder, tmp_path):
+    need_libraries()
+    data = small_lerobot(tmp_path)
+    job = _job(folder, data=data, low_dim=("state",), cameras=("agentview",))
+    inputs = RecordedInputs(job.variant)
+    assert inputs.proprio_keys == ("observation.state",)
+    assert inputs.data.proprio.shape == (24, 2)
 
 
 def test_channels_of_all_cameras_lie_side_by_side(trained, folder):

@@ -75,9 +75,9 @@ class GymnasiumTaskEnv:
             if task.frames is None and env.render_mode != "rgb_array":
                 modes = env.metadata.get("render_modes") or "none"
                 raise UnfitEnvironmentError(
-                    f"task {task.name}: render_mode is {env.render_mode!r}; frames need "
-                    f"render_mode='rgb_array' (the environment has {modes}), or frames=KEY, the "
-                    "observation that holds them"
+                    f"task {task.name}: its render mode is {env.render_mode!r}; frames need "
+                    f"'rgb_array' (the environment has {modes}), or the observation that holds "
+                    "them, as gym:ID?frames=KEY or by frames of your class"
                 )
             fps = env.metadata.get("render_fps")
             self.rate_hz = float(task.rate_hz or fps or _DEFAULT_RATE_HZ)
@@ -172,9 +172,9 @@ class GymnasiumTaskEnv:
             looked = ", ".join([key] if key else SUCCESS_KEYS)
             raise ValueError(
                 f"task {self._task.name}: no info says success; looked for {looked}; the info has "
-                f"{', '.join(map(str, info)) or 'nothing'}. Name the entry with success_key=NAME "
-                f"(gym:ID?success_key=NAME), or success_key={TERMINATED} where an episode that "
-                "terminates has succeeded"
+                f"{', '.join(map(str, info)) or 'nothing'}. Name the entry, as "
+                f"gym:ID?success_key=NAME or by success_key of your class; {TERMINATED} where an "
+                "episode that terminates has succeeded"
             )
         return False  # an entry that the info has at some steps alone
 

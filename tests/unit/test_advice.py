@@ -44,6 +44,7 @@ FRONTS = {
     "s2robot/cli/sweeps/progress.py": ("sweep",),
     "s2robot/cli/parsers/decide.py": ("sweep",),
     "s2robot/cli/demo.py": ("sweep", "collect"),
+    "envs/tasks/loading.py": ("collect", "features", "train", "eval", "sweep"),
 }
 """Commands whose settings the messages of a module may name; none for those of other modules,
 which are reached from Python, by settings, by flags and by ROS parameters."""

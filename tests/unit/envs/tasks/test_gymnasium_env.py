@@ -141,7 +141,7 @@ def test_success_is_found_under_its_usual_names(key: str) -> None:
 
 def test_an_info_without_success_is_an_error_that_names_its_entries() -> None:
     env = made(ReachEnv(key="won"))
-    with pytest.raises(ValueError, match=r"the info has won. Name the entry with success_key"):
+    with pytest.raises(ValueError, match=r"Name the entry, as gym:ID.success_key=NAME or"):
         env.step(STAY)
 
 
@@ -173,7 +173,7 @@ def test_an_action_space_that_cannot_be_scaled_is_refused(space: spaces.Space) -
 
 
 def test_an_environment_that_cannot_draw_is_refused_with_the_remedy() -> None:
-    with pytest.raises(ValueError, match=r"render_mode is None; frames need .*or frames=KEY"):
+    with pytest.raises(ValueError, match=r"render mode is None; frames need .*gym:ID.frames=KEY"):
         made(ReachEnv(render_mode=None))
 
 

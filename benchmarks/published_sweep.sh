@@ -4,6 +4,7 @@
 # it was; SEEDS=32 continues the undecided pairs. Then: python benchmarks/published_sweep.py FOLDER
 #
 #     bash benchmarks/published_sweep.sh runs/published
+#     BUDGET=standard bash benchmarks/published_sweep.sh runs/published   # longer searches, 4 x the time
 #     LADDER=1 N=1000 bash benchmarks/published_sweep.sh runs/ladder     # with a GPU: Ti, S and B
 set -euo pipefail
 out=${1:-runs/published}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -11,8 +13,9 @@ import torch
 
 from s2robot.data.collection import collect
 from s2robot.data.config import CameraConfig, CollectConfig
+from s2robot.data.datasets.frame_reader import RecordedFrames
 from s2robot.data.demonstrations import Demonstrations
-from s2robot.data.feature_store import FeatureStore
+from s2robot.data.feature_store import DataSet, FeatureStore
 from s2robot.data.rendered_frames import RenderedFrames
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.envs.levels import get_level
@@ -87,25 +90,8 @@ class Variant:
         """The frozen encoder; None for a baseline."""
         if self.is_baseline:
             return None
-        config = self.config
-        encoder = FrameEncoder.from_name(
-            config.encoder,
-            config.scales,
-            config.readout,
-            weights=config.weights,
-            device=config.device,
-            runtime=config.runtime,
-            **config.keywords(),
-        )
-        folder = config.data_dir / "precision"
-        given = (config.dtype, config.runtime, lambda: self.frames, folder)
-        encoder, self.agreement = with_precision(encoder, *given)
-        if self.agreement is not None:
-            OUTPUT.print(str(self.agreement))
-        if encoder.runtime.name == AUTO:  # one for all features, which digests of policies name
-            encoder = self._store.with_one_runtime(self.demos, self.frames, encoder)
-        how = f"{encoder.spec.dtype}, runtime {encoder.runtime.name}"
-        OUTPUT.print(f"{config.encoder} on {encoder.device}, {how}")
+        given = (self.config, self._store, self.demos, lambda: self.frames)
+        encoder, self.agreement = encoder_for(*given)
         return encoder
 
     @functools.cached_property
@@ -165,9 +151,8 @@ class Variant:
         """Low-dimensional observations of the policy."""
         if not is_foreign(self.demos.level):
             return default_proprio_keys(self.demos.control, self.yaw)
-        env = make_env(self.demos.env_kwargs)
-        env.close()
-        return env.proprio_keys()
+        with contextlib.closing(make_env(self.demos.env_kwargs)) as env:
+            return env.proprio_keys()
 
     @functools.cached_property
     def data(self) -> TrajectoryData:
@@ -221,6 +206,43 @@ class Variant:
         if config.copies != 1:
             words.append(f"{config.copies} copies")
         return words
+
+
+def encoder_for(
+    config: VariantConfig,
+    store: FeatureStore,
+    data: DataSet,
+    frames: Callable[[], RenderedFrames | RecordedFrames],
+) -> tuple[FrameEncoder, Agreement | None]:
+    """Return a variant's encoder, and say in which precision and with which runtime it runs.
+
+    Args:
+        config: settings of the variant, whose encoder is no baseline.
+        store: of its features, whose runtime is taken where the settings leave it open.
+        data: the demonstrations.
+        frames: returns their frames; called where precisions or runtimes are compared.
+
+    Returns:
+        The encoder, and how bfloat16 agrees with float32, if these were compared.
+    """
+    encoder = FrameEncoder.from_name(
+        config.encoder,
+        config.scales,
+        config.readout,
+        weights=config.weights,
+        device=config.device,
+        runtime=config.runtime,
+        **config.keywords(),
+    )
+    folder = config.data_dir / "precision"
+    encoder, agreement = with_precision(encoder, config.dtype, config.runtime, frames, folder)
+    if agreement is not None:
+        OUTPUT.print(str(agreement))
+    if encoder.runtime.name == AUTO:  # one for all features, which digests of policies name
+        encoder = store.with_one_runtime(data, frames(), encoder)
+    how = f"{encoder.spec.dtype}, runtime {encoder.runtime.name}"
+    OUTPUT.print(f"{config.encoder} on {encoder.device}, {how}")
+    return encoder, agreement
 
 
 def _opened(path: Path, level: str) -> Demonstrations:

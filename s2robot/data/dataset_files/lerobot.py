@@ -38,8 +38,8 @@ _VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 class Limits:
     """Sizes at which a new file or chunk begins; LeRobot's own."""
 
-    data_mb: float = 100
-    video_mb: float = 200
+    data_mb: int = 100
+    video_mb: int = 200
     files_in_chunk: int = 1000
 
 
@@ -242,8 +242,8 @@ class _Writer:
             "total_frames": int(self._data.episode_ends[-1]),
             "total_tasks": 1,
             "chunks_size": self._limits.files_in_chunk,
-            "data_files_size_in_mb": 100,
-            "video_files_size_in_mb": 200,
+            "data_files_size_in_mb": self._limits.data_mb,
+            "video_files_size_in_mb": self._limits.video_mb,
             "fps": int(self._fps) if self._fps == int(self._fps) else self._fps,
             "splits": {"train": f"0:{count}"},
             "data_path": _DATA,

@@ -72,7 +72,8 @@ class LoadedPolicy:
                 the policy's order, as ``stack_proprio`` makes it.
 
         Returns:
-            ``(A,)`` float32 in the environment's units and bounds; ``(B, A)`` for a batch.
+            ``(A,)`` float32; ``(B, A)`` for a batch. Within the bounds of
+            ``header.action_space``: [-1, 1] for tasks, the recording's units for recorded data.
 
         Raises:
             KeyError: a camera or an observation is missing.
@@ -153,10 +154,10 @@ def encoder_of(
 
     Args:
         header: of the policy file.
-        weights: as for ``FrameEncoder.from_spec``, as for the others.
-        device: see there.
-        dtype: see there.
-        runtime: see there.
+        weights: file with the encoder's weights; None searches and downloads them.
+        device: as ``FrameEncoder.from_spec`` takes it, as are the others.
+        dtype: precision.
+        runtime: name of the runtime.
 
     Raises:
         MismatchError: the weights are not those of the policy's encoder.

@@ -16,11 +16,11 @@ from s2robot.data.feature_store import FeatureStore
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.evaluation.baselines import is_baseline, stored_name
 from s2robot.experiments.config import VariantConfig
-from s2robot.experiments.precision import Agreement, with_precision
+from s2robot.experiments.precision import Agreement
 from s2robot.experiments.recorded.split import Split, split_episodes
+from s2robot.experiments.variant import encoder_for
 from s2robot.policies.action_units import ActionUnits
 from s2robot.policies.dataset import TrajectoryData, side_by_side, stack_proprio
-from s2robot.runtimes import AUTO
 from s2robot.utils.console import OUTPUT
 from s2robot.utils.io import digest_of
 
@@ -95,25 +95,8 @@ class RecordedInputs:
         """The frozen encoder, the same for all cameras; None for a blind policy."""
         if self.is_blind:
             return None
-        config = self.config
-        encoder = FrameEncoder.from_name(
-            config.encoder,
-            config.scales,
-            config.readout,
-            weights=config.weights,
-            device=config.device,
-            runtime=config.runtime,
-            **config.keywords(),
-        )
-        folder = config.data_dir / "precision"
-        given = (config.dtype, config.runtime, lambda: self.readers[0], folder)
-        encoder, self.agreement = with_precision(encoder, *given)
-        if self.agreement is not None:
-            OUTPUT.print(str(self.agreement))
-        if encoder.runtime.name == AUTO:
-            encoder = self._store.with_one_runtime(self._frame_set, self.readers[0], encoder)
-        how = f"{encoder.spec.dtype}, runtime {encoder.runtime.name}"
-        OUTPUT.print(f"{config.encoder} on {encoder.device}, {how}")
+        given = (self.config, self._store, self._frame_set, lambda: self.readers[0])
+        encoder, self.agreement = encoder_for(*given)
         return encoder
 
     @property

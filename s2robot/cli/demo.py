@@ -53,7 +53,7 @@ class DemoSize:
     baseline_seeds: str
 
 
-FULL = DemoSize(120, 24, "0,1", "0,1,2", "0")
+FULL = DemoSize(80, 16, "0,1", "0,1,2", "0")
 QUICK = DemoSize(60, 16, "0", "0", "0")
 
 

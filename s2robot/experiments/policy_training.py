@@ -32,6 +32,7 @@ from s2robot.policies.checkpoint import (
     save_policy,
 )
 from s2robot.policies.config import PolicyConfig
+from s2robot.training.frames import sharing_frames
 from s2robot.training.hyperparameter_search import HyperparameterChoice, search_many
 from s2robot.training.many_seeds import DivergedSeedsError, fit_many
 from s2robot.training.seed_trainer import FitResult, TrainConfig
@@ -83,7 +84,8 @@ def train_run(job: TrainJob, variant: Variant, together: Sequence[int] = ()) -> 
                 other = policy_folder(dataclasses.replace(job, seed=seed), variant)
                 if seed not in folders and _is_free(other, locks):
                     folders[seed] = other
-            errors = _train(job, variant, folders)
+            with sharing_frames():
+                errors = _train(job, variant, folders)
     if job.seed in errors:
         raise errors[job.seed]
     return path

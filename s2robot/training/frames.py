@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
+import contextvars
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Protocol
 
 import numpy as np
 import torch
 
+from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import (
     TrajectoryData,
     Windows,
@@ -141,3 +144,49 @@ class DeviceFrames:
             self._batches.memory = batch
         rows = batch[: shape[0] * shape[1]].view(shape)
         return torch.index_select(self.embedding, 0, index, out=rows)
+
+
+_Key = tuple[int, bool, torch.device]
+_shared: contextvars.ContextVar[dict[_Key, DeviceFrames] | None]
+_shared = contextvars.ContextVar("shared_frames", default=None)
+
+
+@contextlib.contextmanager
+def sharing_frames() -> Iterator[None]:
+    """Let all trainings inside the block that have the same data share its normalized frames.
+
+    Preparing them costs about as much as some epochs; their memory is free at the block's end.
+    """
+    if _shared.get() is not None:  # inside another block
+        yield
+        return
+    token = _shared.set({})
+    try:
+        yield
+    finally:
+        _shared.reset(token)
+
+
+def shared_frames(
+    data: TrajectoryData, config: PolicyConfig, device: torch.device
+) -> DeviceFrames | None:
+    """Return frames that an earlier training inside ``sharing_frames`` prepared, if there are any.
+
+    Args:
+        data: of the training.
+        config: of the policy, which may read past actions.
+        device: of the training.
+    """
+    return (_shared.get() or {}).get((id(data), config.reads_past_actions, device))
+
+
+def share_frames(frames: DeviceFrames, device: torch.device) -> None:
+    """Keep frames for the trainings to come inside ``sharing_frames``; outside, do nothing.
+
+    Args:
+        frames: of a training.
+        device: as the training names it.
+    """
+    found = _shared.get()
+    if found is not None:
+        found[id(frames.data), frames.policy.config.reads_past_actions, device] = frames

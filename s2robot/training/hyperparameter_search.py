@@ -20,7 +20,8 @@ from s2robot.errors import CorruptFileError, DivergedError
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData
 from s2robot.training.config import SearchConfig, TrainConfig
-from s2robot.training.many_seeds import DivergedSeedsError, fit_many
+from s2robot.training.frames import sharing_frames
+from s2robot.training.many_seeds import DivergedSeedsError, fit_each
 from s2robot.training.seed_trainer import FitResult
 from s2robot.training.stacked_policy import STACKABLE_KINDS
 from s2robot.utils.devices import resolve_device
@@ -127,17 +128,18 @@ def search_many(
     made_with = {"versions": deciding_versions(), "device": resolve_device(device).type}
     known = _stored(paths.values(), made_with)
     rows = {}
-    for group in _groups(trials):
-        missing = [place for place in group if not trials[place].is_in(known, data)]
-        found = _run([trials[place] for place in missing], data, device)
-        fresh = dict(zip(missing, found, strict=True))
-        for place in group:
-            seed, _ = place
-            rows[place] = fresh.get(place) or known[trials[place].key(data)]
-            if place in fresh and seed in paths:
-                append_jsonl(paths[seed], [{**fresh[place], "made_with": made_with}])
-            if on_trial is not None:
-                on_trial(seed, rows[place])
+    with sharing_frames():
+        for group in _groups(trials):
+            missing = [place for place in group if not trials[place].is_in(known, data)]
+            found = _run([trials[place] for place in missing], data, device)
+            fresh = dict(zip(missing, found, strict=True))
+            for place in group:
+                seed, _ = place
+                rows[place] = fresh.get(place) or known[trials[place].key(data)]
+                if place in fresh and seed in paths:
+                    append_jsonl(paths[seed], [{**fresh[place], "made_with": made_with}])
+                if on_trial is not None:
+                    on_trial(seed, rows[place])
     return _choices(policy_config, seeds, search_config.trials, rows)
 
 
@@ -263,17 +265,19 @@ class _Trial:
         row = known.get(self.key(data))
         return row is not None and row["settings"] == self.settings
 
-    def record(self, data: TrajectoryData, results: Mapping[int, FitResult]) -> dict[str, Any]:
-        """Return the trial's record; without scores if a training is not among the results.
+    def record(
+        self, data: TrajectoryData, results: Sequence[FitResult | DivergedError]
+    ) -> dict[str, Any]:
+        """Return the trial's record; without scores if a training diverged.
 
         Args:
             data: of the training.
-            results: by training seed.
+            results: of the trial's runs, in order.
         """
         record = {"key": self.key(data), "settings": self.settings}
-        if any(run.seed not in results for run in self.runs):
+        ends = [result.history[-1] for result in results if isinstance(result, FitResult)]
+        if len(ends) < len(self.runs):
             return record | {"score": None, "motion_error": None, "gripper_error": None}
-        ends = [results[run.seed].history[-1] for run in self.runs]
         motion = float(np.mean([end["motion_error"] for end in ends]))
         gripper = float(np.mean([end["gripper_error"] for end in ends]))
         score = motion + GRIPPER_WEIGHT * gripper
@@ -281,28 +285,33 @@ class _Trial:
 
 
 def _groups(trials: Mapping[tuple[int, int], _Trial]) -> list[list[tuple[int, int]]]:
-    """Return groups of trials that are trained together: of one setting, if seeds can be stacked.
+    """Return groups of trials that are trained together, if seeds can be stacked.
 
+    Trials of one setting are in one group; small groups are joined, so that each core has a trial.
     Groups are in the order of their first trials, and an interrupted search repeats one group.
     """
-    groups: dict[Any, list[tuple[int, int]]] = {}
+    settings: dict[Any, list[tuple[int, int]]] = {}
     for place, trial in trials.items():
         together = trial.policy.kind in STACKABLE_KINDS
         key = digest_of(trial.settings) if together else place
-        groups.setdefault(key, []).append(place)
-    return list(groups.values())
+        settings.setdefault(key, []).append(place)
+    if not all(trial.policy.kind in STACKABLE_KINDS for trial in trials.values()):
+        return list(settings.values())
+    groups: list[list[tuple[int, int]]] = []
+    for places in settings.values():
+        if groups and len(groups[-1]) < torch.get_num_threads():
+            groups[-1] += places
+        else:
+            groups.append(list(places))
+    return groups
 
 
 def _run(
     trials: Sequence[_Trial], data: TrajectoryData, device: str | torch.device
 ) -> list[dict[str, Any]]:
-    """Train trials of one setting and return their records."""
+    """Train trials and return their records."""
     if not trials:
         return []
-    seeds = [run.seed for trial in trials for run in trial.runs]
-    first = trials[0]
-    try:
-        results = fit_many(data, first.policy, first.runs[0], seeds, device=device)
-    except DivergedSeedsError as error:
-        results = error.results
-    return [trial.record(data, results) for trial in trials]
+    runs = [(trial.policy, run) for trial in trials for run in trial.runs]
+    results = iter(fit_each(data, runs, device))
+    return [trial.record(data, [next(results) for _ in trial.runs]) for trial in trials]

@@ -19,6 +19,7 @@ import torch
 from s2robot.errors import DivergedError
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData
+from s2robot.training.frames import sharing_frames
 from s2robot.training.seed_stack import SeedStack, SingleSeed
 from s2robot.training.seed_trainer import CHECKPOINT, FitResult, TrainConfig, Trainer, scalar_log
 from s2robot.training.stacked_policy import STACKABLE_KINDS
@@ -98,7 +99,8 @@ def fit_many(
             trainer.load(folders[seed] / CHECKPOINT)
         trainers[seed] = trainer
     resumed = {seed: len(trainer.history) for seed, trainer in trainers.items()}
-    errors = _train(list(trainers.values()), folders, on_epoch)
+    found = _train(list(trainers.values()), folders, on_epoch)
+    errors = {trainer.config.seed: error for trainer, error in found.items()}
     results = {
         seed: FitResult(copy.deepcopy(trainer.result()), tuple(trainer.history), resumed[seed])
         for seed, trainer in trainers.items()
@@ -109,10 +111,37 @@ def fit_many(
     return results
 
 
+def fit_each(
+    data: TrajectoryData,
+    trainings: Sequence[tuple[PolicyConfig, TrainConfig]],
+    device: str | torch.device = "auto",
+) -> list[FitResult | DivergedError]:
+    """Train policies of several settings together; those of equal settings are stacked.
+
+    Each result is that of ``fit``, as for ``fit_many``. Nothing is written.
+
+    Args:
+        data: embeddings, proprioception, actions.
+        trainings: policy and optimization of each, of one kind of policy; equal settings have
+            different seeds.
+        device: ``auto`` takes a GPU if there is one.
+
+    Returns:
+        The results in order; an error where the loss became NaN or infinite.
+    """
+    with sharing_frames():
+        trainers = [Trainer(data, *each, present_device(device)) for each in trainings]
+        errors = _train(trainers, {}, None)
+    return [
+        errors.get(trainer) or FitResult(trainer.result(), tuple(trainer.history), 0)
+        for trainer in trainers
+    ]
+
+
 def _train(
     trainers: Sequence[Trainer], folders: Mapping[int, Path], on_epoch: OnEpoch | None
-) -> dict[int, DivergedError]:
-    """Train all seeds to the end; return the errors of those that diverged."""
+) -> dict[Trainer, DivergedError]:
+    """Train to the end; return the errors of those that diverged."""
     first = trainers[0]
     if first.policy.config.kind in STACKABLE_KINDS:
         workers = torch.get_num_threads() if first.device.type == "cpu" else 1
@@ -122,7 +151,12 @@ def _train(
     else:
         stacks = [SingleSeed(trainer) for trainer in trainers]
         _run(stacks, 1, folders, on_epoch)
-    return {seed: error for stack in stacks for seed, error in stack.diverged.items()}
+    return {
+        trainer: stack.diverged[trainer.config.seed]
+        for stack in stacks
+        for trainer in stack.trainers
+        if trainer.config.seed in stack.diverged
+    }
 
 
 def _run(
@@ -175,14 +209,17 @@ def _logs(
 
 
 def _groups(trainers: Sequence[Trainer], workers: int) -> Iterator[list[Trainer]]:
-    """Yield trainers for one stack each: of equal progress, few enough, alike for all workers."""
+    """Yield trainers for one stack each: of equal settings and progress, few enough."""
     first = trainers[0]
     kind = first.device.type
     batch_bytes = 4 * first.config.batch_size * max(1, first.policy.embedding_dim)
     most = min(_STACK[kind], max(1, _BATCH_BYTES[kind] // batch_bytes))
-    ordered = sorted(trainers, key=lambda trainer: len(trainer.history))
-    for _, alike in itertools.groupby(ordered, key=lambda trainer: len(trainer.history)):
-        found = list(alike)
+
+    def alike(trainer: Trainer) -> tuple[int, str]:
+        return len(trainer.history), trainer.settings
+
+    for _, equal in itertools.groupby(sorted(trainers, key=alike), key=alike):
+        found = list(equal)
         rounds = math.ceil(len(found) / (most * workers))
         stacks = min(len(found), rounds * workers)
         for places in np.array_split(np.arange(len(found)), stacks):

@@ -19,7 +19,7 @@ from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData, acting_windows, training_windows
 from s2robot.policies.policy import Policy
 from s2robot.training.config import TrainConfig
-from s2robot.training.frames import DeviceFrames
+from s2robot.training.frames import DeviceFrames, share_frames, shared_frames
 from s2robot.training.validation import validate
 from s2robot.utils.io import atomic_path, digest_of
 from s2robot.utils.optim import cosine_schedule, parameter_groups, seeded, set_learning_rate
@@ -64,14 +64,18 @@ class Trainer:
         self.config = config
         self.device = device
         self.key = digest_of([data.digest, policy_config.to_dict(), config.recipe()])
+        self.settings = digest_of([policy_config.to_dict(), config.recipe() | {"seed": None}])
+        """Equal for trainings that differ in their seeds alone."""
+        kept = beside.frames if beside else shared_frames(data, policy_config, device)
         with seeded(config.seed, 0):
-            policy = Policy.for_data(policy_config, data, beside and beside.policy)
+            policy = Policy.for_data(policy_config, data, kept and kept.policy)
         self.policy = policy.to(device)
         self.average = copy.deepcopy(self.policy)
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.policy, config.weight_decay), lr=config.lr
         )
-        self.frames = beside.frames if beside else DeviceFrames(data, self.policy, device)
+        self.frames = kept or DeviceFrames(data, self.policy, device)
+        share_frames(self.frames, device)
         self.windows = (
             beside.windows if beside else training_windows(policy_config, data, data.train_episodes)
         )

@@ -19,6 +19,7 @@ from s2robot.policies.checkpoint import (
     recorded_action_space,
     save_policy,
 )
+from s2robot.training.frames import sharing_frames
 from s2robot.training.hyperparameter_search import HyperparameterChoice, search_hyperparameters
 from s2robot.training.trainer import fit
 from s2robot.utils.console import OUTPUT
@@ -65,7 +66,8 @@ def train_recorded(job: TrainJob) -> RecordedPolicy:
     path = folder / POLICY
     with locked(folder / "train"):
         if not path.exists():
-            _train(job, inputs, folder)
+            with sharing_frames():
+                _train(job, inputs, folder)
         policy, header = load_policy(path, resolve_device(job.variant.device))
         dataset = inputs.dataset
         found = held_out_errors(policy, inputs.data, dataset.actions, dataset.action_names)

@@ -56,7 +56,8 @@ def test_training_on_a_recorded_file_prints_errors_policy_and_page(
     data = write_robomimic(tmp_path / "a=b[1]" / "reach.hdf5", episodes=5, length=4)
     folders = [override("data_dir", tmp_path / "data"), override("runs_dir", tmp_path / "runs")]
     assert main(["train", override("data", data), *words, *folders]) == 0
-    title, *entries, policy, page = capsys.readouterr().out.splitlines()
+    left_out, title, *entries, policy, page = capsys.readouterr().out.splitlines()
+    assert left_out.startswith("not used: object, ")
     assert title == "mean absolute error on 1 held-out episodes:"
     assert [line.split(":")[0].strip() for line in entries] == ["a0", "a1", "a2"]
     assert Path(policy).is_file()

@@ -182,9 +182,9 @@ def test_no_two_searches_train_with_the_same_seeds() -> None:
 def test_a_search_without_a_finished_trial_is_named_and_the_others_are_kept(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    def fails_for_some(self: _Trial, data: TrajectoryData, results: dict) -> dict:
+    def fails_for_some(self: _Trial, data: TrajectoryData, results: Any) -> dict:
         broken = self.runs[0].seed in unlucky
-        return healthy(self, data, {} if broken else results)
+        return healthy(self, data, [] if broken else results)
 
     healthy = _Trial.record
     plan = [_Trial.plan(POLICY, TRAIN, SEARCH, {"lr": 1e-3}, 1, number) for number in range(4)]

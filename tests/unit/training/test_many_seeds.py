@@ -18,7 +18,8 @@ from s2robot.errors import DivergedError, MismatchError
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData
 from s2robot.training import many_seeds
-from s2robot.training.many_seeds import DivergedSeedsError, fit_many
+from s2robot.training.frames import DeviceFrames, sharing_frames
+from s2robot.training.many_seeds import DivergedSeedsError, fit_each, fit_many
 from s2robot.training.seed_stack import SeedStack
 from s2robot.training.seed_trainer import CHECKPOINT, FitResult, TrainConfig, Trainer
 from s2robot.training.trainer import fit
@@ -267,3 +268,43 @@ def test_training_ends_when_all_seeds_have_diverged() -> None:
     assert list(caught.value.errors) == [0, 1]
     with pytest.raises(DivergedSeedsError):
         train([0], "rnn_gmm", make_data((5,)), config)
+
+
+@pytest.mark.parametrize("kind", ["mlp", "rnn_gmm"])
+def test_trainings_of_several_settings_have_the_results_that_each_has_alone(kind: str) -> None:
+    data = make_data()
+    wide = PolicyConfig(kind=kind, **SMALL)
+    policies = [wide, dataclasses.replace(wide, hidden=(8,))]
+    configs = [dataclasses.replace(CONFIG, seed=seed, lr=lr) for seed, lr in ((0, 1e-3), (1, 3e-3))]
+    trainings = [(policy, config) for policy in policies for config in configs]
+    found = fit_each(data, trainings, "cpu")
+    for result, (policy, config) in zip(found, trainings, strict=True):
+        assert isinstance(result, FitResult)
+        assert result.history == fit(data, policy, config, device="cpu").history
+
+
+def test_a_diverged_training_is_an_error_beside_the_results_of_the_others() -> None:
+    policy = PolicyConfig(**SMALL)
+    wild = dataclasses.replace(CONFIG, lr=1e30, grad_clip=0.0)
+    first, second = fit_each(make_data(), [(policy, wild), (policy, CONFIG)], "cpu")
+    assert isinstance(first, DivergedError)
+    assert isinstance(second, FitResult)
+
+
+def test_trainings_inside_a_block_prepare_their_frames_once(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    made, data = [], make_data()
+    prepare = DeviceFrames.__init__
+
+    def counted(self: DeviceFrames, *given: object) -> None:
+        made.append(given[0])
+        prepare(self, *given)  # pyright: ignore[reportArgumentType]
+
+    monkeypatch.setattr(DeviceFrames, "__init__", counted)
+    with sharing_frames():
+        shared = [train([seed], data=data)[seed].history for seed in (0, 1)]
+        train([0], data=make_data((5,)))
+    assert len(made) == 2  # one a data set
+    assert [train([seed], data=data)[seed].history for seed in (0, 1)] == shared
+    assert len(made) == 4

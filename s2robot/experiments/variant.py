@@ -90,7 +90,7 @@ class Variant:
         """The frozen encoder; None for a baseline."""
         if self.is_baseline:
             return None
-        given = (self.config, self._store, self.demos, lambda: self.frames)
+        given = (self.config, self._store, lambda: self.demos, lambda: self.frames)
         encoder, self.agreement = encoder_for(*given)
         return encoder
 
@@ -211,7 +211,7 @@ class Variant:
 def encoder_for(
     config: VariantConfig,
     store: FeatureStore,
-    data: DataSet,
+    data: Callable[[], DataSet],
     frames: Callable[[], RenderedFrames | RecordedFrames],
 ) -> tuple[FrameEncoder, Agreement | None]:
     """Return a variant's encoder, and say in which precision and with which runtime it runs.
@@ -219,7 +219,7 @@ def encoder_for(
     Args:
         config: settings of the variant, whose encoder is no baseline.
         store: of its features, whose runtime is taken where the settings leave it open.
-        data: the demonstrations.
+        data: returns the demonstrations; called where the runtime is left open.
         frames: returns their frames; called where precisions or runtimes are compared.
 
     Returns:
@@ -239,7 +239,7 @@ def encoder_for(
     if agreement is not None:
         OUTPUT.print(str(agreement))
     if encoder.runtime.name == AUTO:  # one for all features, which digests of policies name
-        encoder = store.with_one_runtime(data, frames(), encoder)
+        encoder = store.with_one_runtime(data(), frames(), encoder)
     how = f"{encoder.spec.dtype}, runtime {encoder.runtime.name}"
     OUTPUT.print(f"{config.encoder} on {encoder.device}, {how}")
     return encoder, agreement

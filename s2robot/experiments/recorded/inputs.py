@@ -95,8 +95,8 @@ class RecordedInputs:
         """The frozen encoder, the same for all cameras; None for a blind policy."""
         if self.is_blind:
             return None
-        given = (self.config, self._store, self._frame_set, lambda: self.readers[0])
-        encoder, self.agreement = encoder_for(*given)
+        data, frames = (lambda: self._frame_set), (lambda: self.readers[0])
+        encoder, self.agreement = encoder_for(self.config, self._store, data, frames)
         return encoder
 
     @property

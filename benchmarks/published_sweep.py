@@ -5,6 +5,8 @@ rolled out from initial states of its own, and a pair that is decided gets no mo
 the file has its success rate over all of its seeds, with the interval for further seeds and states,
 GFLOPs of a frame and measured milliseconds of one frame; for each pair its anytime-valid interval
 and verdict, and for each family what follows. Questions that are not finished are listed as such.
+``--earlier`` adds the questions of an earlier results file that the folder has not, with their
+variants: a question is a test of its own, so its result does not depend on the others.
 
     bash benchmarks/published_sweep.sh runs/published
     python benchmarks/published_sweep.py runs/published --plot docs/pictures/published.png
@@ -25,17 +27,19 @@ from s2robot.reporting.html_report import report_answers
 from s2robot.reporting.json_report import rate_record
 from s2robot.reporting.report import make_report
 from s2robot.reporting.run_results import VariantResults
-from s2robot.utils.io import write_json
+from s2robot.utils.io import read_json, write_json
 from s2robot.utils.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results" / "published_sweep.json"
 METRIC = "success_once"
+SIDES = ("first", "second")
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description="Collect the sweep's results.")
     parser.add_argument("folder", type=Path, help="that benchmarks/published_sweep.sh filled")
     parser.add_argument("--out", type=Path, default=RESULTS)
+    parser.add_argument("--earlier", type=Path, help="results file with further questions")
     parser.add_argument("--plot", type=Path, help="picture of success against both costs")
     options = parser.parse_args()
     runs = options.folder / "runs"
@@ -49,21 +53,48 @@ def main() -> None:
     found = {
         "command": f"bash benchmarks/published_sweep.sh {options.folder.name}",
         "metric": METRIC,
-        "variants": sorted(rows, key=lambda row: (row["family"] or "", row["gflops_per_frame"])),
+        "variants": in_order(rows),
         "questions": questions,
         "families": {answer.family: str(answer) for answer in report_answers(report)},
         "problems": [str(problem) for problem in report.problems] + [str(u) for u in unusable],
         "runs_of": machines(variants),
         "provenance": provenance(),
     }
+    if options.earlier:
+        found = with_earlier(found, read_json(options.earlier))
     write_json(options.out, found)
-    for name, question in questions.items():
+    for name, question in found["questions"].items():
         for pair in question["pairs"]:
             print(f"{name}: {pair['second']} against {pair['first']}: {pair['text']}")
     for answer in found["families"].values():
         print(answer)
     if options.plot:
         draw(found["variants"], options.plot)
+
+
+def with_earlier(found: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
+    """Results with those questions of an earlier file, and their variants, that they lack."""
+    added = {k: v for k, v in earlier["questions"].items() if k not in found["questions"]}
+    needed = {pair[side] for each in added.values() for pair in each["pairs"] for side in SIDES}
+    known = {row["label"] for row in found["variants"]}
+    rows = [row for row in earlier["variants"] if row["label"] in needed - known]
+    machines_then = [each for each in earlier["runs_of"] if each not in found["runs_of"]]
+    return {
+        **found,
+        "variants": in_order([*found["variants"], *rows]),
+        "questions": {**found["questions"], **added},
+        "families": {
+            **{row["family"]: earlier["families"][row["family"]] for row in rows},
+            **found["families"],
+        },
+        "runs_of": [*found["runs_of"], *machines_then],
+        "earlier": {"questions": sorted(added), "provenance": earlier["provenance"]},
+    }
+
+
+def in_order(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows by family and cost."""
+    return sorted(rows, key=lambda row: (row["family"] or "", row["gflops_per_frame"]))
 
 
 def row_of(variant: VariantResults) -> dict[str, Any]:

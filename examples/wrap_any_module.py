@@ -1,9 +1,9 @@
 """Use a model that is already in memory as the backbone of a multi-scale encoder.
 
-`FrameEncoder.from_module` copies the weights of a timm model, or of a model that r3m,
-mvp, vip, liv, vc_models, spa or theia loaded. Other architectures need a model card
-(see own_weights.py). The weights here are random, so nothing is downloaded; write
-`pretrained=True` for trained ones.
+`FrameEncoder.from_module` copies the weights and runs the model's own forward pass: of timm's and
+torchvision's models as they are, of any other module with what it returns, such as
+`layout="tokens", input_size=224, prefix_tokens=1`. The weights here are random, so nothing is
+downloaded; write `pretrained=True` for trained ones.
 
     python examples/wrap_any_module.py
 

@@ -21,7 +21,7 @@ HALF = (0.5, 0.5, 0.5)
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
-ORIGINS = ("random", "package", "published", "timm", "hub", "file")
+ORIGINS = ("random", "package", "published", "timm", "hub", "file", "module")
 OUTPUTS = ("cls", "mean", "grid", "head")
 FITS = ("shorter", "both")
 RESAMPLERS = ("uint8", "float", "rounded", "pil")

@@ -17,7 +17,7 @@ from timm.models.resnet import ResNet
 from timm.models.vision_transformer import VisionTransformer
 from torch import Tensor, nn
 
-from s2robot.backbones.architectures import Architecture
+from s2robot.backbones.architectures import Architecture, BuildsModel
 from s2robot.backbones.card import BackboneCard, License, Preprocessing
 from s2robot.backbones.general_models import timm_layout, timm_sources
 from s2robot.errors import unknown
@@ -122,8 +122,34 @@ def introspected_card(
         ValueError: timm has no such model, or it gives no square grid of tokens.
     """
     architecture, model = _flexible(timm_name, dict(options or {}))
-    prefix = getattr(model, "num_prefix_tokens", 0)
     features = _features(name, model, preprocessing.image_size)
+    return described_card(name, architecture, model, features, preprocessing, origin, **fields)
+
+
+def described_card(
+    name: str,
+    architecture: BuildsModel,
+    model: nn.Module,
+    features: Tensor,
+    preprocessing: Preprocessing,
+    origin: str,
+    **fields: Any,
+) -> BackboneCard:
+    """Return the card of a timm model from the features of one image.
+
+    Args:
+        name: of the backbone.
+        architecture: of the model.
+        model: in evaluation mode.
+        features: what its ``forward_features`` gives for one image of the size in the rules.
+        preprocessing: of frames.
+        origin: of the weights, one of ``ORIGINS``.
+        fields: further fields of ``BackboneCard``.
+
+    Raises:
+        ValueError: the features are no square grid of tokens.
+    """
+    prefix = getattr(model, "num_prefix_tokens", 0)
     side, dim = _grid(name, model, features, prefix)
     stride = _stride(name, model, preprocessing.image_size, side)
     output, head_dim = _output(model, features, prefix)
@@ -205,13 +231,16 @@ def channels_last(model: nn.Module) -> bool:
 def _output(model: nn.Module, features: Tensor, prefix: int) -> tuple[str, int | None]:
     """Return the kind of timm's own output without a classifier, and its width if it is learned."""
     pool = getattr(model, "global_pool", None)
+    if isinstance(model, ResNet):
+        pool = getattr(pool, "pool_type", pool)  # timm's module, or that of a given model
     plain = isinstance(getattr(model, "fc_norm", nn.Identity()), nn.Identity)
-    if isinstance(model, ResNet) or (pool == "avg" and plain and isinstance(model, RASTER_ORDER)):
+    of_grid = isinstance(model, RASTER_ORDER) and not getattr(model, "pool_include_prefix", False)
+    if pool == "avg" and plain and (of_grid or isinstance(model, ResNet)):
         return "mean", None
     if pool == "token" and prefix and plain:
         return "cls", None
     if pool == "":
         return "grid", None
-    with torch.device("meta"):
+    with torch.no_grad(), torch.device(features.device):
         pooled = model.forward_head(features, pre_logits=True)  # pyright: ignore[reportCallIssue]
     return "head", int(pooled.shape[-1])

@@ -54,4 +54,10 @@ def get_card(name: str, weights: str | Path | None = None) -> BackboneCard:
         return hub_card(name)
     if name.startswith("file:"):
         return read_model_card(weights or name.removeprefix("file:"), name)
+    if name.startswith("module:"):
+        raise ValueError(
+            f"{name} was a module in memory, which no file holds: make the encoder with "
+            "FrameEncoder.from_module from the same module, or convert its weights and describe "
+            "them in a model card (file:MODEL_CARD.json)"
+        )
     raise unknown("backbone", name, [*CARDS, *OPEN_NAMES])

@@ -5,26 +5,25 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 from typing_extensions import Unpack
 
-from s2robot.backbones import get_card, load_backbone
+from s2robot.backbones import load_backbone
 from s2robot.backbones.from_module import backbone_from_module
-from s2robot.encoder.layout import EmbeddingLayout
+from s2robot.backbones.in_memory.own_forward import ModuleOptions, check_tiles
+from s2robot.encoder.layout import EmbeddingLayout, spec_of, spec_of_card
 from s2robot.encoder.multi_camera import as_cameras, packs
 from s2robot.encoder.nonfinite import all_finite, non_finite
 from s2robot.encoder.regions import Region
-from s2robot.encoder.scale_layout import ScaleLayout, aspect_tilings
+from s2robot.encoder.scale_layout import ScaleLayout
 from s2robot.encoder.single_frame import SingleFrame
 from s2robot.encoder.spec import (
     RENAMED,
     EncoderOptions,
     EncoderSpec,
     check_option_names,
-    scale_set,
 )
 from s2robot.encoder.streaming import FrameStream
 from s2robot.encoder.tile_encoder import TileEncoder
@@ -35,7 +34,6 @@ from s2robot.runtimes import Calibration, Runtime, calibrate
 from s2robot.runtimes.calibrations import identity_of, tiles_digest
 from s2robot.runtimes.int8 import parted
 from s2robot.utils.deprecation import renamed_keywords
-from s2robot.utils.devices import resolve_dtype
 
 
 class FrameEncoder(TileEncoder):
@@ -115,30 +113,59 @@ class FrameEncoder(TileEncoder):
         device: str | torch.device = "auto",
         runtime: str = "auto",
         max_tiles_per_batch: int = 128,
+        input_size: int | None = None,
+        mean: Sequence[float] | None = None,
+        std: Sequence[float] | None = None,
+        layout: str | None = None,
+        prefix_tokens: int = 0,
         **options: Unpack[EncoderOptions],
     ) -> FrameEncoder:
-        """Make an encoder of a model that another package has loaded, with its weights.
+        """Make an encoder of a model in memory, with a copy of its weights.
+
+        Published models get the card of their weights. Of any other the own forward pass is run,
+        with all that its maker changed: ``module(images)`` where ``layout`` is given.
 
         Args:
             module: what ``r3m.load_r3m``, ``mvp.load``, ``vip.load_vip``, ``liv.load_liv``,
-                ``mcr.load_mcr`` or ``vc_models`` return, or a timm model.
-            name: of the backbone, where the module alone does not tell it (MVP's small models).
+                ``mcr.load_mcr`` or ``vc_models`` return; a model of timm; a ResNet, ConvNeXt or
+                vision transformer of torchvision; with ``layout`` and ``input_size``, any module.
+            name: of the backbone whose weights it holds, where the module alone does not tell it
+                (MVP's small models).
             scales: as for ``from_name``.
-            readout: as for ``from_name``.
+            readout: as for ``from_name``. "published" is what the module returns: of maps the
+                grid, of tokens the first prefix token if there is one, else the grid.
+            input_size: side of the images that the module takes [px].
+            mean: of RGB in 0-1; None is ImageNet's, or what timm's model says.
+            std: as ``mean``.
+            layout: what the module returns for images ``(N, 3, h, w)``: "bchw" (maps
+                ``(N, C, h', w')``), "tokens" (``(N, P + h'·w', C)``, the grid row by row) or
+                "vector" (``(N, C)``).
+            prefix_tokens: P of the layout "tokens".
             device: as for ``from_name``.
             runtime: as for ``from_name``.
             max_tiles_per_batch: as for ``from_name``.
             options: as for ``from_name``.
 
         Raises:
-            ValueError: no such module is known.
+            ValueError: no such module is known, or it does not return what ``layout`` says.
             MismatchError: the module is not the named backbone.
+
+        Examples:
+            >>> patches = torch.nn.Conv2d(3, 8, 16, stride=16)
+            >>> call = {"layout": "bchw", "input_size": 64}
+            >>> encoder = FrameEncoder.from_module(patches, scales=(1, 2), readout="mean", **call)
+            >>> tuple(encoder(torch.zeros(2, 96, 96, 3, dtype=torch.uint8)).shape)
+            (2, 16)
         """
         check_option_names(options)
-        backbone = backbone_from_module(module, name)
-        content: dict[str, Any] = {"scales": scale_set(scales), "readout": readout, **options}
-        content["dtype"] = resolve_dtype(options.get("dtype", "auto"), device, readout)
-        spec = EncoderSpec(backbone.card.name, backbone.weights_digest, **content)
+        call = ModuleOptions(input_size, mean, std, layout, prefix_tokens)
+        backbone = backbone_from_module(module, name, call)
+        spec = spec_of_card(
+            backbone.card, scales, readout, backbone.weights_digest, device=device, **options
+        )
+        if backbone.card.origin == "module":
+            layouts = EmbeddingLayout(spec, backbone.card).scales.values()
+            check_tiles(backbone, [each.tile_size for each in layouts])
         return cls(spec, backbone, device, max_tiles_per_batch, runtime)
 
     @classmethod
@@ -360,38 +387,6 @@ class FrameEncoder(TileEncoder):
             return self.no_features(scale_layouts)
         columns = zip(scale_layouts, zip(*chunks, strict=True), strict=True)
         return {layout.scale: torch.cat(column) for layout, column in columns}
-
-
-def spec_of(
-    name: str,
-    scales: Sequence[float] | float | str = (1,),
-    readout: str = "published",
-    *,
-    weights: str | Path | None = None,
-    device: str | torch.device = "auto",
-    aspect_of: tuple[int, int] | None = None,
-    **options: Unpack[EncoderOptions],
-) -> EncoderSpec:
-    """Return the spec of an encoder by name, checked against its card, before weights are loaded.
-
-    Args are those of ``FrameEncoder.from_name``. The spec's ``weights_digest`` is empty.
-
-    Raises:
-        ValueError: a name or an option is unknown, or they do not go together.
-    """
-    check_option_names(options)
-    card = get_card(name, weights)
-    content: dict[str, Any] = {"scales": scale_set(scales), "readout": readout, **options}
-    content["dtype"] = resolve_dtype(options.get("dtype", "auto"), device, readout)
-    if aspect_of is not None:
-        tilings = tuple(content.get("tilings", ()))
-        if tilings:
-            raise ValueError(f"give tilings {tilings} or aspect_of {aspect_of}, not both")
-        base = card.preprocessing.image_size
-        content["tilings"] = aspect_tilings(scale_set(scales), base, aspect_of)
-    spec = EncoderSpec(name, "", **content)
-    EmbeddingLayout(spec, card)
-    return spec
 
 
 def _shape(frames: Tensor) -> tuple[int, int]:

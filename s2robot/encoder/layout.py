@@ -1,19 +1,30 @@
-"""Shapes that follow from a spec and a card, without weights, and the pooling of tokens to them."""
+"""Specs by name; shapes that follow from a spec and a card, and the pooling of tokens to them."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
+import torch
 from torch import Tensor
+from typing_extensions import Unpack
 
-from s2robot.backbones import BackboneCard
+from s2robot.backbones import BackboneCard, get_card
 from s2robot.backbones.intermediate_layers import with_layers
 from s2robot.encoder import readout as readouts
-from s2robot.encoder.scale_layout import ScaleLayout, image_splits, tile_of, tiles_of_frame
-from s2robot.encoder.spec import EncoderSpec
+from s2robot.encoder.scale_layout import (
+    ScaleLayout,
+    aspect_tilings,
+    image_splits,
+    tile_of,
+    tiles_of_frame,
+)
+from s2robot.encoder.spec import EncoderOptions, EncoderSpec, check_option_names, scale_set
 from s2robot.multiscale import mean_over_tiles, merge_tiles
 from s2robot.preprocessing.padding import frame_box, frame_coverage, placed
+from s2robot.utils.devices import resolve_dtype
 
 MOST_TILES = 256
 """Most tiles of all scales that a frame may be cut into."""
@@ -168,6 +179,57 @@ class EmbeddingLayout:
         spec = self.spec
         how = (spec.merge, spec.scale_weights, spec.copies)
         return readouts.join(self.pooling, ordered, self.target, *how)
+
+
+def spec_of(
+    name: str,
+    scales: Sequence[float] | float | str = (1,),
+    readout: str = "published",
+    *,
+    weights: str | Path | None = None,
+    device: str | torch.device = "auto",
+    aspect_of: tuple[int, int] | None = None,
+    **options: Unpack[EncoderOptions],
+) -> EncoderSpec:
+    """Return the spec of an encoder by name, checked against its card, before weights are loaded.
+
+    Args are those of ``FrameEncoder.from_name``. The spec's ``weights_digest`` is empty.
+
+    Raises:
+        ValueError: a name or an option is unknown, or they do not go together.
+    """
+    check_option_names(options)
+    card = get_card(name, weights)
+    if aspect_of is not None:
+        tilings = tuple(options.get("tilings", ()))
+        if tilings:
+            raise ValueError(f"give tilings {tilings} or aspect_of {aspect_of}, not both")
+        base = card.preprocessing.image_size
+        options["tilings"] = aspect_tilings(scale_set(scales), base, aspect_of)
+    spec = spec_of_card(card, scales, readout, device=device, **options)
+    EmbeddingLayout(spec, card)
+    return spec
+
+
+def spec_of_card(
+    card: BackboneCard,
+    scales: Sequence[float] | float | str = (1,),
+    readout: str = "published",
+    weights_digest: str = "",
+    *,
+    device: str | torch.device = "auto",
+    **options: Unpack[EncoderOptions],
+) -> EncoderSpec:
+    """Return the spec of an encoder of a card, with the precision that suits the device.
+
+    Args are those of ``FrameEncoder.from_name``, and ``Backbone.weights_digest``.
+
+    Raises:
+        ValueError: an option is out of its range, or options do not go together.
+    """
+    content: dict[str, Any] = {"scales": scale_set(scales), "readout": readout, **options}
+    content["dtype"] = resolve_dtype(options.get("dtype", "auto"), device, readout)
+    return EncoderSpec(card.name, weights_digest, **content)
 
 
 def _times(tiling: tuple[int, int], side: int) -> tuple[int, int]:

@@ -136,12 +136,22 @@ def check_agreement(
     """Compare a runtime with eager PyTorch on two tiles.
 
     Raises:
-        RuntimeFailedError: they differ by more than ``AGREEMENT``.
+        RuntimeFailedError: they differ by more than ``AGREEMENT``, or the runtime's graph fails.
     """
     tiles = tiles_like(shape)
     with torch.no_grad():
         expected = model(tiles.to(model.device)).cpu()
-    distance = difference(run(tiles.to(model.device)).cpu(), expected)
+    try:
+        found = run(tiles.to(model.device)).cpu()
+    except Exception as error:  # whatever the runtime's library raises
+        reason = (str(error).splitlines() or [type(error).__name__])[0].strip()
+        raise RuntimeFailedError(
+            f"runtime {name} fails on {len(tiles)} tiles of {shape[0]} x {shape[1]} px of "
+            f"{model.backbone.card.name} ({reason}). A forward pass that reads its batch as a "
+            "number, as len(x) does, is taken over for that number of tiles alone: write "
+            "x.shape[0], or use runtime eager"
+        ) from error
+    distance = difference(found, expected)
     if not distance <= AGREEMENT:
         raise RuntimeFailedError(
             f"runtime {name} differs from eager PyTorch by {distance:.1e} of the tokens' std on "

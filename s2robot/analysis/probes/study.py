@@ -23,7 +23,8 @@ from s2robot.analysis.probes.scenes import SceneConfig, SceneData, scene_data, s
 from s2robot.analysis.probes.stored_rows import is_whole
 from s2robot.analysis.probes.tasks import Outcome, Parts, Problem, Task, get_task
 from s2robot.data.feature_store import FeatureStore
-from s2robot.encoder.frame_encoder import FrameEncoder, spec_of
+from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.encoder.layout import spec_of
 from s2robot.encoder.spec import EncoderOptions
 from s2robot.stats.intervals import Interval
 from s2robot.utils.console import MESSAGES

@@ -20,7 +20,8 @@ from s2robot.analysis.recommend.sources import TIMED_FRAMES, open_source
 from s2robot.analysis.recommend.stored import Rows, error_row, latency_row
 from s2robot.analysis.recommend.timing import Latency, time_encoder
 from s2robot.data.feature_store import FeatureStore
-from s2robot.encoder.frame_encoder import FrameEncoder, spec_of
+from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.encoder.layout import spec_of
 from s2robot.errors import DownloadError
 from s2robot.runtimes.measurement import machine
 from s2robot.utils.io import digest_of

@@ -10,8 +10,7 @@ from s2robot.backbones.download.cache import fetch
 from s2robot.backbones.download.converted import converted_path
 from s2robot.data.collection import check_expert
 from s2robot.data.demonstrations import Demonstrations
-from s2robot.encoder.frame_encoder import spec_of
-from s2robot.encoder.layout import EmbeddingLayout
+from s2robot.encoder.layout import EmbeddingLayout, spec_of
 from s2robot.envs.tasks.names import is_foreign
 from s2robot.errors import S2RobotError
 from s2robot.evaluation.baselines import is_baseline, stored_name

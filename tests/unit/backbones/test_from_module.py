@@ -79,9 +79,10 @@ def test_timm_modules_and_unknown_ones() -> None:
         FrameEncoder.from_module(model, name="mcr-resnet50")
 
 
-def test_a_torchvision_resnet_has_to_be_named() -> None:
+def test_the_card_of_a_torchvision_resnet_can_be_named() -> None:
     net: Any = torchvision.models.resnet50(weights=None)
     net.fc = torch.nn.Identity()
-    with pytest.raises(ValueError, match="name='mcr-resnet50'"):
-        FrameEncoder.from_module(net)
-    assert FrameEncoder.from_module(net, name="mcr-resnet50", device="cpu").embedding_dim == 2048
+    encoder = FrameEncoder.from_module(net, name="mcr-resnet50", device="cpu")
+    assert (encoder.embedding_dim, encoder.spec.backbone) == (2048, "mcr-resnet50")
+    with pytest.raises(ValueError, match="input_size cannot be given for mcr-resnet50"):
+        FrameEncoder.from_module(net, name="mcr-resnet50", input_size=96)

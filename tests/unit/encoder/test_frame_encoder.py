@@ -18,7 +18,8 @@ from torch import Tensor
 
 from s2robot.backbones.backbone import packaged_card
 from s2robot.backbones.card_files import weights_path
-from s2robot.encoder.frame_encoder import FrameEncoder, spec_of
+from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.encoder.layout import spec_of
 from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import MismatchError
 from s2robot.multiscale import multiscale_forward

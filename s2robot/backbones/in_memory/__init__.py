@@ -1,0 +1,1 @@
+"""Backbones from models in memory, which run the model's own forward pass."""

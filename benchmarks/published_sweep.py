@@ -10,11 +10,16 @@ variants: a question is a test of its own, so its result does not depend on the 
 
     bash benchmarks/published_sweep.sh runs/published
     python benchmarks/published_sweep.py runs/published --plot docs/pictures/published.png
+
+``--keep`` stores the runs without policies, frames and actions in a small archive. Where FOLDER
+has no runs, the script of the sweep begins with those of the archive, on any machine: a finished
+run counts without its policy file.
 """
 
 from __future__ import annotations
 
 import argparse
+import tarfile
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,10 +32,12 @@ from s2robot.reporting.html_report import report_answers
 from s2robot.reporting.json_report import rate_record
 from s2robot.reporting.report import make_report
 from s2robot.reporting.run_results import VariantResults
-from s2robot.utils.io import read_json, write_json
+from s2robot.utils.io import atomic_path, read_json, write_json
 from s2robot.utils.provenance import provenance
 
 RESULTS = Path(__file__).parent / "results" / "published_sweep.json"
+ARCHIVE = RESULTS.with_name("published_sweep_runs.tar.xz")
+_KEPT = ("cell.json", "run.json", "summary.json", "training.json", "episodes.jsonl")
 METRIC = "success_once"
 SIDES = ("first", "second")
 
@@ -40,6 +47,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="that benchmarks/published_sweep.sh filled")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--earlier", type=Path, help="results file with further questions")
+    parser.add_argument("--keep", action="store_true", help=f"write {ARCHIVE.name} too")
     parser.add_argument("--plot", type=Path, help="picture of success against both costs")
     options = parser.parse_args()
     runs = options.folder / "runs"
@@ -68,6 +76,8 @@ def main() -> None:
             print(f"{name}: {pair['second']} against {pair['first']}: {pair['text']}")
     for answer in found["families"].values():
         print(answer)
+    if options.keep:
+        keep(options.folder)
     if options.plot:
         draw(found["variants"], options.plot)
 
@@ -90,6 +100,23 @@ def with_earlier(found: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[s
         "runs_of": [*found["runs_of"], *machines_then],
         "earlier": {"questions": sorted(added), "provenance": earlier["provenance"]},
     }
+
+
+def keep(folder: Path) -> None:
+    """Write the archive of finished runs, tests and searches of a sweep's folder."""
+    runs = folder / "runs"
+    finished = [path.parent for path in (runs / "cells").glob("*/summary.json")]
+    files = [cell / name for cell in finished for name in _KEPT if (cell / name).exists()]
+    files += [*(runs / "sequential").glob("*.json"), *(runs / "heads").glob("*.jsonl")]
+    with atomic_path(ARCHIVE) as path, tarfile.open(path, "w:xz") as archive:
+        for file in sorted(files):
+            archive.add(file, file.relative_to(folder), filter=_without_owner)
+
+
+def _without_owner(entry: tarfile.TarInfo) -> tarfile.TarInfo:
+    entry.uid = entry.gid = entry.mtime = 0
+    entry.uname = entry.gname = ""
+    return entry
 
 
 def in_order(rows: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:

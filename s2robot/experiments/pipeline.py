@@ -27,7 +27,7 @@ from s2robot.experiments.policy_training import choose_hyperparameters as choose
 from s2robot.experiments.policy_training import policy_folder as policy_folder
 from s2robot.experiments.policy_training import train_run as train_run
 from s2robot.experiments.precision import other_precision
-from s2robot.experiments.run_folders import NOT_DESCRIBED
+from s2robot.experiments.run_folders import NOT_DESCRIBED, finished_run
 from s2robot.experiments.run_folders import failed_runs as failed_runs
 from s2robot.experiments.run_progress import RunTimes, count_episodes
 from s2robot.experiments.settings import POLICY, read_training, run_record, training_record
@@ -171,6 +171,10 @@ def execute_run(
     )
     times = RunTimes() if times is None else times
     folder = policy_folder(job.train, variant)
+    finished = _finished(job, variant, folder)
+    if finished is not None:
+        times.folder = str(folder)
+        return finished
     times.trained = not (folder / POLICY).exists()
     times.enter("training", folder)
     started = time.monotonic()
@@ -188,9 +192,26 @@ def execute_run(
     return summaries[job.levels[0]]
 
 
+def _finished(job: RunJob, variant: Variant, folder: Path) -> Summary | None:
+    """Return the summary of a run that is finished and has no policy file any more."""
+    own = len(job.levels) == 1 and job.levels[0] == variant.config.level
+    if not own or job.shard is not None or not (folder / "run.json").exists():
+        return None
+    asked = _eval_job(job, variant, folder / POLICY, job.levels[0])
+    return finished_run(folder, initial_states_for(asked, variant.demos.env_kwargs), job.rollout)
+
+
 def _evaluate_run(job: RunJob, variant: Variant, path: Path, level: str) -> Summary:
     """Roll one run's policy out on one level, and write its description for the report."""
-    eval_job = EvalJob(
+    eval_job = _eval_job(job, variant, path, level)
+    training = training_record(job.train, variant)
+    return evaluate_policy(
+        eval_job, lambda header, claimed: run_record(training, path, header, claimed)
+    )
+
+
+def _eval_job(job: RunJob, variant: Variant, path: Path, level: str) -> EvalJob:
+    return EvalJob(
         checkpoint=path,
         level=level,
         split=job.split,
@@ -203,8 +224,4 @@ def _evaluate_run(job: RunJob, variant: Variant, path: Path, level: str) -> Summ
         dtype=variant.encoder_record.get("dtype", "auto"),  # as the features, whatever is faster
         runtime=variant.config.runtime,
         data_dir=variant.config.data_dir,
-    )
-    training = training_record(job.train, variant)
-    return evaluate_policy(
-        eval_job, lambda header, claimed: run_record(training, path, header, claimed)
     )

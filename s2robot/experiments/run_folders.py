@@ -13,11 +13,16 @@ from pathlib import Path
 from typing import Any
 
 from s2robot.errors import S2RobotError
+from s2robot.evaluation.config import EvalConfig
+from s2robot.evaluation.episode_rows import RunFolder
 from s2robot.evaluation.identity import RECORD_FORMAT
+from s2robot.evaluation.initial_states import InitialStates
+from s2robot.evaluation.results import Summary
 from s2robot.experiments.sequential_sweep import FILE as SEQUENTIAL
 from s2robot.experiments.settings import POLICY, TRAINING
 from s2robot.experiments.sweeps.shards import is_shard
 from s2robot.utils.command_lines import command
+from s2robot.utils.provenance import deciding_versions
 
 NOT_DESCRIBED = (
     f"no {TRAINING} of this policy lies beside its file, so its training is not known. Repeat the "
@@ -52,6 +57,39 @@ def find_runs(folder: str | Path) -> list[Path]:
         "policy that `s2robot train` made. Run one of these, or give the folder of the runs "
         "(runs/cells where runs_dir is not given)" + (found and f"\nfound:{found}")
     )
+
+
+def finished_run(folder: Path, initial_states: InitialStates, config: EvalConfig) -> Summary | None:
+    """Return the summary of a run whose policy file was taken away after its episodes were done.
+
+    So runs can be kept, and added to, without their weights, which are most of their size.
+
+    Args:
+        folder: of the run; its name holds the digest of all that decided the training.
+        initial_states: that were asked for.
+        config: of the rollouts that were asked for.
+
+    Returns:
+        None where there is a policy file, or episodes are missing, or they are of other initial
+        states, settings or versions.
+
+    Raises:
+        CorruptFileError: ``run.json`` or the episodes are damaged.
+    """
+    needed = ("cell.json", "run.json", "episodes.jsonl", "summary.json", TRAINING)
+    if (folder / POLICY).exists() or not all((folder / name).exists() for name in needed):
+        return None
+    run = RunFolder(folder, config.num_envs)
+    record = run.record()
+    rollout = record.get("rollout") or {}
+    asked = {"num_envs": config.num_envs, "tile_budget": config.tile_budget}
+    asked |= {} if config.horizon is None else {"horizon": config.horizon}
+    same = (
+        record["conditions"] == initial_states.record()
+        and record.get("versions") == deciding_versions()
+        and all(rollout.get(name) == value for name, value in asked.items())
+    )
+    return run.summary() if same else None
 
 
 def _state(folder: Path) -> str:

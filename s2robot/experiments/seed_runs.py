@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from s2robot.errors import MismatchError
 from s2robot.evaluation.identity import comparable
-from s2robot.experiments.jobs import EvalJob, RunJob
-from s2robot.experiments.pipeline import eval_folder, execute_run, policy_folder
+from s2robot.experiments.jobs import RunJob
+from s2robot.experiments.pipeline import execute_run
 from s2robot.experiments.run_progress import FOLDER, RunTimes
 from s2robot.experiments.settings import policy_settings
 from s2robot.experiments.signs import sign_of_life
 from s2robot.experiments.variant import Variant
-from s2robot.policies.checkpoint import read_header
 from s2robot.utils.io import digest_of
 from s2robot.utils.records import read_record
 
@@ -90,7 +90,7 @@ class SeedRuns:
                 f"{job.n}: another sweep added some. Give another folder with runs_dir="
             )
         if variant not in self._keys:
-            self._keys[variant] = self._key(job)
+            self._keys[variant] = _key(Path(times.folder))
         return getattr(summary, self.metric).estimate
 
     def seconds_per_run(self) -> float | None:
@@ -107,9 +107,8 @@ class SeedRuns:
         train = dataclasses.replace(job.train, seed=seed)
         return dataclasses.replace(job, train=train, first=seed * job.n)
 
-    def _key(self, job: RunJob) -> str:
-        checkpoint = policy_folder(job.train, Variant(job.train.variant)) / "policy.safetensors"
-        episodes = EvalJob(checkpoint, level=job.levels[0])
-        folder = eval_folder(episodes, read_header(checkpoint).level)
-        cell = read_record(_Description, folder / "cell.json", "repeat the command")
-        return digest_of(comparable(cell.settings))
+
+def _key(folder: Path) -> str:
+    """Return the digest of the settings in a finished run's ``cell.json``."""
+    cell = read_record(_Description, folder / "cell.json", "repeat the command")
+    return digest_of(comparable(cell.settings))

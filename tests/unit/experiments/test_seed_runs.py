@@ -76,6 +76,40 @@ def test_the_time_of_a_run_is_that_of_new_runs(demos, tmp_path):
     assert runs.seconds_per_run() == first.training_s + first.rollout_s
 
 
+def test_a_finished_run_counts_without_its_policy_file(demos, tmp_path):
+    runs = SeedRuns([run_job(demos, tmp_path)], "success_once", ["one"])
+    rate = runs.rate(0, 1, [1])
+    [path] = tmp_path.rglob("policy.safetensors")
+    path.unlink()
+    again = SeedRuns([run_job(demos, tmp_path)], "success_once", ["one"])
+    assert again.rate(0, 1, [1]) == rate
+    assert again.key(0) == runs.key(0)
+    assert not path.exists()  # nothing was trained
+    assert (again.times[0].trained, again.times[0].episodes) == (False, 0)
+
+
+@pytest.mark.parametrize("changed", ["n", "num_envs", "versions"])
+def test_other_rollouts_of_such_a_run_need_its_policy(demos, tmp_path, changed):
+    job = run_job(demos, tmp_path)
+    execute_run(job)
+    [path] = tmp_path.rglob("policy.safetensors")
+    path.unlink()
+    if changed == "n":
+        job = dataclasses.replace(job, n=N + 1)
+    elif changed == "num_envs":
+        job = dataclasses.replace(job, rollout=dataclasses.replace(job.rollout, num_envs=1))
+    else:
+        record = json.loads((path.parent / "run.json").read_text())
+        record["versions"]["torch"] = "1.0"
+        (path.parent / "run.json").write_text(json.dumps(record))
+    if changed == "versions":
+        with pytest.raises(MismatchError, match="torch"):
+            execute_run(job)
+    else:
+        assert execute_run(job).episodes == job.n
+    assert path.exists()  # trained again
+
+
 def test_a_run_with_further_initial_states_is_refused(demos, tmp_path):
     job = run_job(demos, tmp_path)
     execute_run(dataclasses.replace(job, n=2 * N))

@@ -5,17 +5,19 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
-from s2robot.errors import CorruptFileError, MismatchError, unknown
+from s2robot.errors import CorruptFileError, MismatchError
+from s2robot.policies.action_space import RECORDED, Box
+from s2robot.policies.action_space import action_space_record as action_space_record
+from s2robot.policies.action_space import recorded_action_space as recorded_action_space
 from s2robot.policies.action_units import ActionUnits
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.policy import Policy
@@ -27,18 +29,6 @@ FORMAT = "s2robot-policy"
 VERSION = 1
 
 _REMEDY = "copy it again from where it was made, or train again"
-
-_MOTIONS = {
-    "ee_delta": ("dx", "dy", "dz", "dyaw"),
-    "joint_delta": tuple(f"dq{joint}" for joint in range(1, 8)),
-}
-
-
-class Box(Protocol):
-    """Interface of a bounded action space, as Gymnasium's ``Box`` has it."""
-
-    low: np.ndarray
-    high: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -54,8 +44,9 @@ class PolicyHeader:
     proprio_keys: tuple[str, ...]
     """Low-dimensional observations, in order, as ``stack_proprio`` concatenates them."""
     action_space: dict[str, Any]
-    """Record of ``action_space_record``: control, dim, low, high, meaning, control_hz [Hz]. For
-    recorded actions that of ``recorded_action_space``."""
+    """Record of ``action_space_record``: control, dim, low, high, meaning, control_hz [Hz], and
+    ``own``, the bounds in the environment's units, of ``native`` control. For recorded actions
+    that of ``recorded_action_space``."""
     env_kwargs: dict[str, Any]
     """Arguments of the environment, which include the level."""
     frames: dict[str, Any]
@@ -96,6 +87,12 @@ class _StoredEncoder:
 
 
 @dataclass(frozen=True)
+class _StoredBounds:
+    low: list[float]
+    high: list[float]
+
+
+@dataclass(frozen=True)
 class _StoredActions:
     control: str
     dim: int
@@ -103,9 +100,11 @@ class _StoredActions:
     high: list[float]
     meaning: list[str]
     control_hz: float | None
+    own: _StoredBounds | None = None
 
     def __post_init__(self) -> None:
         lengths = {len(self.low), len(self.high), len(self.meaning)}
+        lengths |= set() if self.own is None else {len(self.own.low), len(self.own.high)}
         rate = 1 if self.control_hz is None else self.control_hz
         if lengths != {self.dim} or rate <= 0:
             raise ValueError(f"the action space has dim {self.dim}, and lists of {lengths} entries")
@@ -130,66 +129,6 @@ class _Stored:
     sha256: str = ""
 
 
-def action_space_record(action_space: Box, control: str, control_hz: float) -> dict[str, Any]:
-    """Return the description of an action space for a policy's header.
-
-    Args:
-        action_space: bounds ``(A,)``.
-        control: ``ee_delta`` or ``joint_delta``, where the gripper is the last entry; ``native``
-            for an environment's own actions.
-        control_hz: control steps per second.
-
-    Raises:
-        ValueError: the control is unknown.
-
-    Examples:
-        >>> from gymnasium.spaces import Box
-        >>> record = action_space_record(Box(-1, 1, (4,)), "ee_delta", 5.0)
-        >>> record["dim"], record["meaning"]
-        (4, ['dx', 'dy', 'dz', 'gripper'])
-    """
-    dim = len(action_space.low)
-    if control == "native":
-        meaning = [f"a{entry}" for entry in range(dim)]
-    elif control in _MOTIONS:
-        meaning = [*_MOTIONS[control][: dim - 1], "gripper"]
-    else:
-        raise unknown("control", control, (*_MOTIONS, "native"))
-    return {
-        "control": control,
-        "dim": dim,
-        "low": [float(value) for value in action_space.low],
-        "high": [float(value) for value in action_space.high],
-        "meaning": meaning,
-        "control_hz": float(control_hz),
-    }
-
-
-RECORDED = "recorded"
-"""Control of policies for recorded actions, whose bounds are those of the training episodes."""
-
-
-def recorded_action_space(
-    low: np.ndarray, high: np.ndarray, names: Sequence[str], control_hz: float | None
-) -> dict[str, Any]:
-    """Return the description of recorded actions, in their own units, for a policy's header.
-
-    Args:
-        low: ``(A,)`` smallest values in the training episodes.
-        high: ``(A,)`` largest values.
-        names: of the entries.
-        control_hz: control steps per second; None where the data do not tell.
-    """
-    return {
-        "control": RECORDED,
-        "dim": len(names),
-        "low": [float(value) for value in low],
-        "high": [float(value) for value in high],
-        "meaning": list(names),
-        "control_hz": None if control_hz is None else float(control_hz),
-    }
-
-
 def require_known_actions(header: PolicyHeader) -> None:
     """Raise an error for a policy of recorded actions, which only its user can execute.
 
@@ -205,13 +144,19 @@ def require_known_actions(header: PolicyHeader) -> None:
         )
 
 
-def check_action_space(header: PolicyHeader, action_space: Box, control: str) -> None:
+def check_action_space(
+    header: PolicyHeader,
+    action_space: Box,
+    control: str,
+    own: Mapping[str, list[float]] | None = None,
+) -> None:
     """Raise an error where a policy's actions do not fit an environment.
 
     Args:
         header: of the policy.
         action_space: of the environment.
         control: of the environment.
+        own: bounds of the environment in its own units, as ``action_space_record`` takes them.
 
     Raises:
         MismatchError: control, size or bounds differ; the message contains both sides.
@@ -219,8 +164,8 @@ def check_action_space(header: PolicyHeader, action_space: Box, control: str) ->
     """
     require_known_actions(header)
     policy = header.action_space
-    keys = ("control", "dim", "low", "high")
-    seen = action_space_record(action_space, control, policy["control_hz"])
+    keys = ["control", "dim", "low", "high", *(["own"] if own and "own" in policy else [])]
+    seen = action_space_record(action_space, control, policy["control_hz"], own)
     if any(seen[key] != policy[key] for key in keys):
         raise MismatchError(
             "the policy and the environment have different action spaces:\n"
@@ -233,7 +178,8 @@ def check_action_space(header: PolicyHeader, action_space: Box, control: str) ->
 
 def _described(space: Mapping[str, Any]) -> str:
     meaning = ", ".join(space["meaning"])
-    return f"{space['control']} {space['dim']}-d ({meaning}) in {space['low']}..{space['high']}"
+    bounds = space.get("own", space)
+    return f"{space['control']} {space['dim']}-d ({meaning}) in {bounds['low']}..{bounds['high']}"
 
 
 def save_policy(path: str | Path, policy: Policy, header: PolicyHeader) -> PolicyHeader:

@@ -10,6 +10,7 @@ import numpy as np
 from gymnasium import spaces
 
 from s2robot.envs.state_checks import checked_options
+from s2robot.envs.tasks.action_scale import ActionScale
 from s2robot.envs.tasks.contract import NATIVE, Start
 from s2robot.errors import unknown
 
@@ -69,8 +70,8 @@ class GymnasiumTaskEnv:
     def __init__(self, task: Description, env: gymnasium.Env, horizon: int | None) -> None:
         self._task, self.env = task, env
         try:
-            self._scale = _Scale.of(env.action_space, task.name)
-            self.action_space = spaces.Box(-1.0, 1.0, self._scale.low.shape, np.float32)
+            self.action_scale = _scale(env.action_space, task.name)
+            self.action_space = spaces.Box(-1.0, 1.0, self.action_scale.low.shape, np.float32)
             self.horizon = _horizon(env, horizon, task.name)
             if task.frames is None and env.render_mode != "rgb_array":
                 modes = env.metadata.get("render_modes") or "none"
@@ -146,7 +147,7 @@ class GymnasiumTaskEnv:
         self.check_action(action)
         reward, terminated = 0.0, False
         if not self._over:
-            own = self._scale.own(np.asarray(action, np.float64))
+            own = self.action_scale.own(np.asarray(action, np.float64))
             self._raw, reward, terminated, truncated, info = self.env.step(own)
             self._steps += 1
             self._frames = {}
@@ -204,7 +205,7 @@ class GymnasiumTaskEnv:
 
     def check_action(self, action: np.ndarray) -> None:
         """Raise a ValueError where ``step`` would refuse an action."""
-        array, size = np.asarray(action), self._scale.low.shape
+        array, size = np.asarray(action), self.action_scale.low.shape
         if array.shape != size or array.dtype.kind not in "fiu" or not np.isfinite(array).all():
             raise ValueError(
                 f"action is {array.dtype} {array.shape}; allowed: {size} finite numbers in [-1, 1]"
@@ -216,7 +217,7 @@ class GymnasiumTaskEnv:
         """Return the task's expert in the contract's units; it gets the present observation."""
         if expert is None:
             return None
-        return lambda _: self._scale.unit(np.asarray(expert(self._raw), np.float64))
+        return lambda _: self.action_scale.unit(np.asarray(expert(self._raw), np.float64))
 
     # ------------------------------------------------------------------- frames
     def render_frame(
@@ -258,32 +259,15 @@ class GymnasiumTaskEnv:
         self.env.close()
 
 
-class _Scale:
-    """Bounds of an action space (A,), and the way between them and [-1, 1]."""
-
-    def __init__(self, low: np.ndarray, high: np.ndarray) -> None:
-        self.low, self.high = low.astype(np.float64), high.astype(np.float64)
-
-    @classmethod
-    def of(cls, space: Any, name: str) -> _Scale:
-        found = isinstance(space, spaces.Box) and len(space.shape) == 1
-        if not found or not np.isfinite([space.low, space.high]).all():
-            raise UnfitEnvironmentError(
-                f"task {name}: the action space is {space}; allowed: a Box of one dimension with "
-                "finite bounds. Wrap the environment, for example in "
-                "gymnasium.wrappers.RescaleAction or ClipAction"
-            )
-        return cls(space.low, space.high)
-
-    def own(self, action: np.ndarray) -> np.ndarray:
-        """Return an action of [-1, 1] in the environment's units, float32."""
-        share = (np.clip(action, -1.0, 1.0) + 1.0) / 2.0
-        return (self.low + share * (self.high - self.low)).astype(np.float32)
-
-    def unit(self, action: np.ndarray) -> np.ndarray:
-        """Return an action in the environment's units as one in [-1, 1], float32."""
-        span = np.where(self.high > self.low, self.high - self.low, 1.0)
-        return np.clip(2.0 * (action - self.low) / span - 1.0, -1.0, 1.0).astype(np.float32)
+def _scale(space: Any, name: str) -> ActionScale:
+    found = isinstance(space, spaces.Box) and len(space.shape) == 1
+    if not found or not np.isfinite([space.low, space.high]).all():
+        raise UnfitEnvironmentError(
+            f"task {name}: the action space is {space}; allowed: a Box of one dimension with "
+            "finite bounds. Wrap the environment, for example in "
+            "gymnasium.wrappers.RescaleAction or ClipAction"
+        )
+    return ActionScale(space.low, space.high)
 
 
 def _unknown(kind: str, value: object, allowed: Sequence[str]) -> UnfitEnvironmentError:

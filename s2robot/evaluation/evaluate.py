@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from s2robot.envs.rendering import gl_info
+from s2robot.envs.tasks.action_scale import scale_of
 from s2robot.envs.tasks.contract import TaskEnv
 from s2robot.envs.tasks.loading import make_env
 from s2robot.envs.tasks.names import is_foreign, related_tasks
@@ -207,7 +208,9 @@ class EvalRun:
                 f"{self.initial_states.level!r}; draw those of a level with the policy's task: "
                 f"{', '.join(allowed) or 'none is known'}"
             )
-        check_action_space(self.header, self.env.action_space, self.env.control)
+        scale = scale_of(self.env)
+        own = None if scale is None else scale.record()
+        check_action_space(self.header, self.env.action_space, self.env.control, own)
 
     def claim(self, fresh: bool) -> None:
         """Take the folder for this run, or raise a MismatchError before anything is written."""

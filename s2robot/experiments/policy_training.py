@@ -13,6 +13,7 @@ from typing import Any
 
 import filelock
 
+from s2robot.envs.tasks.action_scale import scale_of
 from s2robot.envs.tasks.loading import make_env
 from s2robot.envs.tasks.names import file_name
 from s2robot.errors import DivergedError
@@ -218,7 +219,9 @@ def _header(job: TrainJob, variant: Variant) -> PolicyHeader:
     """Return the header of a policy that is trained without a search."""
     demos = variant.demos
     env = make_env(demos.env_kwargs)
-    space = action_space_record(env.action_space, demos.control, env.rate_hz)
+    scale = scale_of(env)
+    own = None if scale is None else scale.record()
+    space = action_space_record(env.action_space, demos.control, env.rate_hz, own)
     env.close()
     return PolicyHeader(
         policy_config=job.policy,

@@ -12,7 +12,9 @@ import torch
 
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import EncoderSpec
-from s2robot.errors import S2RobotError
+from s2robot.envs.tasks.action_scale import ActionScale
+from s2robot.envs.tasks.contract import NATIVE
+from s2robot.errors import MismatchError, S2RobotError
 from s2robot.evaluation.agents.policy_input import (
     camera_sizes,
     checked_frames,
@@ -52,6 +54,9 @@ class LoadedPolicy:
         self.control_hz: float | None = header.action_space["control_hz"]
         """Control steps per second for which the policy was trained; None where it was trained on
         recorded data that do not tell."""
+        self.action_scale = action_scale(header)
+        """Bounds in the environment's own units, in which actions are returned; None where they
+        are returned as the policy computes them."""
         self._low = np.asarray(header.action_space["low"], np.float32)
         self._high = np.asarray(header.action_space["high"], np.float32)
         self._batch: int | None = None
@@ -72,8 +77,9 @@ class LoadedPolicy:
                 the policy's order, as ``stack_proprio`` makes it.
 
         Returns:
-            ``(A,)`` float32; ``(B, A)`` for a batch. Within the bounds of
-            ``header.action_space``: [-1, 1] for tasks, the recording's units for recorded data.
+            ``(A,)`` float32; ``(B, A)`` for a batch. Of pick-cube in [-1, 1], as its environment
+            takes them; of another task in the units of its environment's own ``step``, within the
+            bounds of the training; of recorded data in the recording's units and range.
 
         Raises:
             KeyError: a camera or an observation is missing.
@@ -97,6 +103,8 @@ class LoadedPolicy:
         if not np.isfinite(actions).all():
             raise S2RobotError(f"the policy's action is {actions.tolist()}; train it again")
         actions = actions.clip(self._low, self._high)
+        if self.action_scale is not None:
+            actions = self.action_scale.own(actions.astype(np.float64))
         return actions[0] if batch is None else actions
 
     def _vector(self, proprio: Any, batch: int | None) -> np.ndarray:
@@ -132,6 +140,27 @@ class LoadedPolicy:
             )
         found = checked_proprio(proprio, keys, batch)
         return torch.from_numpy(baseline_embedding(name, found, yaw))
+
+
+def action_scale(header: PolicyHeader) -> ActionScale | None:
+    """Return the scale of the actions of a policy's environment; None where they need none.
+
+    Args:
+        header: of the policy file.
+
+    Raises:
+        MismatchError: the file does not hold the bounds of its environment's actions.
+    """
+    space = header.action_space
+    if space["control"] != NATIVE:
+        return None
+    if "own" not in space:
+        raise MismatchError(
+            f"the policy of {header.level} does not hold the bounds of its environment's actions, "
+            "as an earlier version wrote it, so their units are not known; train again, or roll it "
+            "out with s2robot eval"
+        )
+    return ActionScale(np.asarray(space["own"]["low"]), np.asarray(space["own"]["high"]))
 
 
 def _batch_of(images: Mapping[str, np.ndarray], proprio: Any) -> int | None:

@@ -157,6 +157,17 @@ VERBS = {
             parse="s2robot.cli.parsers.export_dataset:parse",
         ),
         Verb(
+            "robomimic-cache",
+            "Turn the images of a robomimic file into embeddings that robomimic trains on.",
+            (
+                "s2robot robomimic-cache images.hdf5 embeddings.hdf5",
+                "s2robot robomimic-cache images.hdf5 embeddings.hdf5 --encoder efficientnet-lite0",
+            ),
+            "s2robot.cli.episodes.robomimic_cache:main",
+            hydra=False,
+            parse="s2robot.cli.parsers.robomimic_cache:parse",
+        ),
+        Verb(
             "compare",
             "Give one verdict on two variants, with an exit status for scripts and CI.",
             (

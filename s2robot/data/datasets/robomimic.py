@@ -23,7 +23,6 @@ import h5py
 import numpy as np
 
 from s2robot.data.datasets.contract import (
-    EpisodeDataset,
     by_number,
     checked_rows,
     choose,
@@ -40,7 +39,7 @@ _IMAGE = "_image"
 
 def open_robomimic(
     path: Path, cameras: Sequence[str] | None, low_dim: Sequence[str] | None
-) -> EpisodeDataset:
+) -> RobomimicFile:
     """Open a robomimic file; see ``opening.open_dataset``.
 
     Args:
@@ -179,6 +178,11 @@ class RobomimicFile:
                 )
             found[mask] = np.array([numbers[name] for name in wanted], dtype=np.int64)
         return found
+
+    @property
+    def episode_names(self) -> tuple[str, ...]:
+        """Paths of the episodes in the file, in order."""
+        return tuple(self._names)
 
     def low_dim(self, key: str) -> np.ndarray:
         """Return a low-dimensional observation ``(N, d)`` float32."""

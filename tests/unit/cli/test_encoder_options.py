@@ -13,7 +13,15 @@ import pytest
 from hydra import compose, initialize_config_module
 
 from s2robot.cli.arguments import add_encoder_options, encoder_options
-from s2robot.cli.parsers import bench, encode_bag, export, probe, recommend, reconstruct
+from s2robot.cli.parsers import (
+    bench,
+    encode_bag,
+    export,
+    probe,
+    recommend,
+    reconstruct,
+    robomimic_cache,
+)
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.options import Option
 from s2robot.encoder.spec import (
@@ -90,6 +98,7 @@ COMMANDS = {
     "export": (export, ["s2r-vitt16-128", "--out", "x.onnx"], {"dtype"}),
     "bench": (bench, [], set()),
     "encode-bag": (encode_bag, ["in.mcap", "out.mcap"], set()),
+    "robomimic-cache": (robomimic_cache, ["in.hdf5", "out.hdf5"], set()),
     "probe": (probe, [], {"scales", "readout", "layers"}),
     "recommend": (recommend, ["noise", "--hz", "30"], {"scales", "readout", "layers"}),
 }

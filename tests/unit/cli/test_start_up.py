@@ -64,6 +64,7 @@ TYPOS = {
     "report --metric success": {},
     "export s2r-vit16-128 --out encoder.onnx": {},
     "encode-bag in.mcap out.mcap --runtime fast": {},
+    "robomimic-cache in.hdf5 out.hdf5 --runtime fast": {},
     "reconstruct --target vc1-vitl --source vc1-vit": {},
     "encoders --mach r3m": {},
     "encoders s2r-vit16-128": {},

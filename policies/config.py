@@ -13,6 +13,7 @@ from s2robot.utils.deprecation import moved_names
 KINDS = ("mlp", "gmm", "rnn_gmm", "transformer", "act")
 SEQUENCE_KINDS = ("rnn_gmm", "transformer", "act")
 LOSSES = ("l1_l2", "smooth_l1", "l2")
+_WITHOUT_HIDDEN = ("transformer", "act")
 _OF_CHUNKS = ("chunk", "ensemble", "action_steps", "past_actions")
 
 
@@ -122,6 +123,11 @@ class PolicyConfig:
     def is_sequence(self) -> bool:
         """Whether the policy's input is ``context`` steps instead of one."""
         return self.kind in SEQUENCE_KINDS
+
+    @property
+    def has_hidden_layers(self) -> bool:
+        """Whether the network has the layers of ``hidden``."""
+        return self.kind not in _WITHOUT_HIDDEN
 
     @property
     def is_chunked(self) -> bool:

@@ -71,6 +71,7 @@ VERBS = {
                 "s2robot train encoder=random/vitt16-128 policy=rnn_gmm budget=quick",
                 "s2robot train encoder=privileged_state  # a baseline; also: blind",
                 "s2robot train data=lift.hdf5 'cameras=[agentview]'  # your own demonstrations",
+                "s2robot train data=bags action=/command             # a folder of ROS bags",
             ),
             "s2robot.cli.hydra_commands:train",
         ),

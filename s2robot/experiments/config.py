@@ -14,10 +14,12 @@ from s2robot.envs.tasks.names import is_foreign
 from s2robot.evaluation.baselines import current_name, is_baseline, stored_name
 from s2robot.runtimes import RUNTIMES
 from s2robot.utils.devices import check_device
-from s2robot.utils.validation import require_at_least, require_one_of
+from s2robot.utils.validation import require_at_least, require_one_of, require_positive
 
 _OF_TASKS = ("level", "task", "control", "camera", "demos")
 """Settings of a variant that recorded data, ``data``, have no use for."""
+_OF_DATA = ("cameras", "low_dim", "action", "tolerance_s")
+"""Settings of a variant that choose from recorded data."""
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,8 @@ class VariantConfig(EncoderChoice):
     data: Path | None = None
     cameras: tuple[str, ...] = ()
     low_dim: tuple[str, ...] = ()
+    action: tuple[str, ...] = ()
+    tolerance_s: float | None = None
     device: str = "auto"
     runtime: str = "auto"
     data_dir: Path = Path("data")
@@ -97,22 +101,25 @@ class VariantConfig(EncoderChoice):
 
     def _check_data(self) -> None:
         """Refuse settings that recorded data and the simulator have not both."""
-        of_data = [name for name in ("cameras", "low_dim") if getattr(self, name)]
+        given = [name for name in _OF_DATA if getattr(self, name) not in ((), None)]
         if self.data is None:
-            if of_data:
+            if given:
+                value = getattr(self, given[0])
                 raise ValueError(
-                    f"{of_data[0]} is {list(getattr(self, of_data[0]))}, but there is no data; it "
-                    "chooses from recorded data, data=PATH"
+                    f"{given[0]} is {list(value) if isinstance(value, tuple) else value}, but "
+                    "there is no data; it chooses from recorded data, data=PATH"
                 )
             return
+        if self.tolerance_s is not None:
+            require_positive(self, "tolerance_s")
         defaults = {field.name: field.default for field in fields(self)}
         defaults |= {"camera": CameraChoice(), "demos": DemosChoice()}
         names = [name for name in _OF_TASKS if name in defaults]
-        given = [name for name in names if getattr(self, name) != defaults[name]]
-        if given:
+        of_tasks = [name for name in names if getattr(self, name) != defaults[name]]
+        if of_tasks:
             raise ValueError(
-                f"{given[0]} is of tasks with a simulator and data={self.data} is recorded; leave "
-                "one out"
+                f"{of_tasks[0]} is of tasks with a simulator and data={self.data} is recorded; "
+                "leave one out"
             )
         if is_baseline(stored_name(self.encoder)) and stored_name(self.encoder) != "none":
             raise ValueError(

@@ -88,7 +88,8 @@ class SearchConfig:
     vector_widths: tuple[int, ...] = (0, 64, 256)
     """Vector embeddings: widths of the layer before the network; 0 for none."""
     hidden: tuple[int, ...] = (128, 256)
-    """Vector embeddings and blind policies: widths of the network's hidden layers."""
+    """Vector embeddings and blind policies: widths of the network's hidden layers; not of kinds
+    without, the transformers."""
 
     def __post_init__(self) -> None:
         require_integers(self, 1, "trials", "epochs", "seeds")

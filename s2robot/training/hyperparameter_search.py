@@ -123,7 +123,7 @@ def search_many(
             policy_config, train_config, search_config, settings, seed, number
         )
         for seed in seeds
-        for number, settings in enumerate(_settings(data, search_config, seed))
+        for number, settings in enumerate(_settings(data, policy_config, search_config, seed))
     }
     made_with = {"versions": deciding_versions(), "device": resolve_device(device).type}
     known = _stored(paths.values(), made_with)
@@ -207,8 +207,10 @@ def _choose(
     return HyperparameterChoice(policy, best["settings"]["lr"], best["score"], tuple(rows))
 
 
-def _settings(data: TrajectoryData, config: SearchConfig, seed: int) -> list[dict[str, Any]]:
-    """Return the settings to try, in a random order of the whole grid.
+def _settings(
+    data: TrajectoryData, policy: PolicyConfig, config: SearchConfig, seed: int
+) -> list[dict[str, Any]]:
+    """Return the settings to try, in a random order of the whole grid of those that have an effect.
 
     A variant with fewer settings than trials (a blind policy) repeats them with other seeds.
     """
@@ -218,7 +220,8 @@ def _settings(data: TrajectoryData, config: SearchConfig, seed: int) -> list[dic
     else:
         if data.embedding_shape != (0,):
             axes["vector_width"] = config.vector_widths
-        axes["hidden"] = config.hidden
+        if policy.has_hidden_layers:
+            axes["hidden"] = config.hidden
     grid = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
     order = np.random.default_rng(seed).permutation(len(grid))
     return [grid[order[i % len(grid)]] for i in range(config.trials)]

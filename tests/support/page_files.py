@@ -81,7 +81,7 @@ def write_policy(path: Path) -> None:
 def write_bags(folder: Path) -> None:
     """Write recordings of ROS 1 and ROS 2, of some 25 s."""
     pytest.importorskip("rosbags")
-    from support import bags
+    from support import bag_episodes, bags
 
     def content(maker: bags.BagMaker) -> None:
         for i in (0, 110, 140, 250):
@@ -93,6 +93,7 @@ def write_bags(folder: Path) -> None:
     bags.make_bag(folder / "run.bag", content)
     recorded = bags.make_bag(folder / "rosbag2_folder", content)
     shutil.copy(bags.file_of(recorded), folder / "run.mcap")
+    bag_episodes.write_bags(folder / "bags", "bag", count=3)
 
 
 def small_backbone(name: str, weights: Any = None, digest: str | None = None) -> Backbone:

@@ -36,6 +36,7 @@ FRONTS = {
     "s2robot/data/collection.py": ("collect", "features"),
     "s2robot/data/config.py": ("collect", "features"),
     "s2robot/data/demonstrations.py": ("collect", "features"),
+    "s2robot/data/datasets": ("train", "features"),
     "s2robot/experiments": tuple(JOBS),
     "s2robot/reporting": tuple(JOBS),
     "s2robot/cli/hydra_commands.py": tuple(JOBS),

@@ -13,7 +13,10 @@ def main(argv: list[str]) -> int:
     """Run the command and return the exit status."""
     options = parse(argv)
     frames = options.data / "frames"
-    data = open_source(options.source, options.camera, options.low_dim, options.size, frames)
+    of_bags = (options.action, options.tolerance_s)
+    data = open_source(
+        options.source, options.camera, options.low_dim, options.size, frames, *of_bags
+    )
     if options.out.suffix:
         write_robomimic(data, options.out)
     else:

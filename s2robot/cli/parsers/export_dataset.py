@@ -3,7 +3,7 @@
 The name of OUT decides the format: OUT.hdf5 is a robomimic file with images, OUT without an ending
 is a LeRobot v3 folder (which needs the extra `lerobot`). IN is a file of `s2robot collect`, whose
 frames are drawn from its states, or a recorded data set: a robomimic file with images, a LeRobot
-folder, a folder of episodes. OUT appears when it is complete.
+folder, a folder of episodes, a folder of ROS bags. OUT appears when it is complete.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ _EXAMPLES = """examples:
   s2robot export-dataset demos.hdf5 lerobot/both --camera front wrist --low-dim ee_pos
   s2robot export-dataset demos.hdf5 images.hdf5 --camera front wrist --size 84
   s2robot export-dataset lerobot/easy easy.hdf5          from one format to the other
+  s2robot export-dataset bags lerobot/bags --action /command --camera /front/image_raw
 """
 
 
@@ -35,6 +36,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--size", type=int, metavar="PX",
         help="side of drawn frames [px] (default: 384); not for recordings")  # fmt: skip
     add("--low-dim", nargs="+", metavar="KEY", help="observations (default: all)")
+    add("--action", nargs="+", metavar="TOPIC", help="of ROS bags: topics of the actions")
+    add("--tolerance-s", type=float, metavar="S",
+        help="of ROS bags: largest distance of a message from its row [s]")  # fmt: skip
     add("--images", action="store_true",
         help="LeRobot: store frames as PNG, without loss, not as videos")  # fmt: skip
     add("--data", type=Path, default=Path("data"), metavar="DIR",

@@ -294,7 +294,8 @@ def _video_info(height: int, width: int, fps: float) -> dict[str, Any]:
 def _camera_key(key: str) -> str:
     if key.startswith("observation."):
         return key
-    return f"observation.images.{key.removesuffix('_image')}"
+    name = key.strip("/").replace("/", ".")  # topics of ROS; LeRobot allows no "/"
+    return f"observation.images.{name.removesuffix('_image')}"
 
 
 def _tables(data: EpisodeDataset) -> Mapping[str, tuple[np.ndarray, tuple[str, ...]]]:

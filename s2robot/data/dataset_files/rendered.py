@@ -97,6 +97,8 @@ def open_source(
     low_dim: Sequence[str] | None,
     size: int | None,
     cache: Path,
+    action: Sequence[str] | None = None,
+    tolerance_s: float | None = None,
 ) -> EpisodeDataset:
     """Open what is to be written in another format.
 
@@ -106,6 +108,8 @@ def open_source(
         low_dim: keys of observations; None for all.
         size: side of drawn frames [px]; None for 384.
         cache: folder of drawn frames.
+        action: of bags, the topics of the actions.
+        tolerance_s: of bags, the largest distance of a message from its row [s].
 
     Raises:
         ValueError: a size is given for a recording, whose frames have theirs.
@@ -118,7 +122,7 @@ def open_source(
             f"size is {size} px, but {path} has frames of its own, which are written as they are; "
             "leave --size out"
         )
-    return open_dataset(path, cameras, low_dim)
+    return open_dataset(path, cameras, low_dim, action, tolerance_s)
 
 
 def _has_states_of_ours(path: Path) -> bool:

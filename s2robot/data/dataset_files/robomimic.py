@@ -70,9 +70,9 @@ def _write_episode(group: Any, data: EpisodeDataset, number: int) -> None:
         group["states"] = episode.states
     group["rewards"], group["dones"] = rewards, dones
     for key in data.low_dim_names:
-        group[f"obs/{key}"] = data.low_dim(key)[start:stop]
+        group[f"obs/{_plain(key)}"] = data.low_dim(key)[start:stop]
     for key, (height, width) in data.cameras.items():
-        name = key.rsplit(".", 1)[-1].removesuffix(_IMAGE) + _IMAGE
+        name = _plain(key.rsplit(".", 1)[-1]).removesuffix(_IMAGE) + _IMAGE
         stored = group.create_dataset(
             f"obs/{name}",
             (steps, height, width, 3),
@@ -83,3 +83,8 @@ def _write_episode(group: Any, data: EpisodeDataset, number: int) -> None:
         )
         for row, frame in enumerate(data.frames(key, number)):
             stored[row] = frame
+
+
+def _plain(key: str) -> str:
+    """Return a key without the separators of ROS topics, which in HDF5 are those of groups."""
+    return key.strip("/").replace("/", "_").replace(":", "_")

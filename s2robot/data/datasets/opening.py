@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import cast
 
-from s2robot.data.bag_paths import is_bag
+from s2robot.data.bag_paths import BAGS, is_bag
 from s2robot.data.datasets.contract import EpisodeDataset
 
 HDF5 = (".hdf5", ".h5", ".hdf")
@@ -34,6 +34,7 @@ LAYOUTS = {
         Layout("robomimic", f"a robomimic file with images ({', '.join(HDF5)})"),
         Layout("lerobot", "a LeRobot v3 folder (with meta/info.json)"),
         Layout("episode_folder", f"a folder of episodes (subfolders with {' or '.join(TABLES)})"),
+        Layout("bags", f"a folder of ROS bags ({', '.join(BAGS)})"),
     )
 }
 """Layouts by name."""
@@ -43,13 +44,18 @@ def open_dataset(
     source: str | Path,
     cameras: Sequence[str] | None = None,
     low_dim: Sequence[str] | None = None,
+    action: Sequence[str] | None = None,
+    tolerance_s: float | None = None,
 ) -> EpisodeDataset:
     """Open recorded demonstrations of any layout that ``LAYOUTS`` lists.
 
     Args:
         source: file or folder.
         cameras: keys of the cameras to use; None for all that it has.
-        low_dim: keys of the low-dimensional observations to use; None for all that it has.
+        low_dim: keys of the low-dimensional observations to use; None for all that it has (of
+            bags, all topics with joint states).
+        action: of bags, the topics with the actions; other layouts tell theirs.
+        tolerance_s: of bags, the largest distance of a message from its row [s].
 
     Raises:
         FileNotFoundError: there is no such file or folder.
@@ -58,9 +64,17 @@ def open_dataset(
         S2RobotError: an optional package is missing; the message names it.
     """
     path = Path(source)
-    module = importlib.import_module(f"{__package__}.{layout_of(path)}")
-    opener = getattr(module, f"open_{layout_of(path)}")
-    return cast("EpisodeDataset", opener(path, cameras, low_dim))
+    layout = layout_of(path)
+    of_bags = {"action": action, "tolerance_s": tolerance_s}
+    given = {name: value for name, value in of_bags.items() if value is not None}
+    if given and layout != "bags":
+        raise ValueError(
+            f"{next(iter(given))} is of ROS bags, and {path} is {LAYOUTS[layout].described}, which "
+            "tells what its actions are; leave it out"
+        )
+    module = importlib.import_module(f"{__package__}.{layout}")
+    opener = getattr(module, f"open_{layout}")
+    return cast("EpisodeDataset", opener(path, cameras, low_dim, **given))
 
 
 def layout_of(path: str | Path) -> str:
@@ -81,7 +95,7 @@ def layout_of(path: str | Path) -> str:
     if path.suffix.lower() in HDF5 or _begins_as_hdf5(path):
         return "robomimic"
     if is_bag(path):
-        raise ValueError(_bags(path))
+        return "bags"
     if path.name in TABLES or path.parts[-2:] == ("meta", "info.json"):
         whole = path.absolute().parents[1]
         raise ValueError(f"{path} is a file inside a data set; give its folder, {whole}")
@@ -97,12 +111,12 @@ def _layout_of_folder(path: Path) -> str:
     if (path / "meta" / "info.json").is_file():
         return "lerobot"
     if is_bag(path):
-        raise ValueError(_bags(path))
+        return "bags"
     inside = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     if any(_has_table(entry) for entry in inside):
         return "episode_folder"
     if any(is_bag(entry) for entry in inside):
-        raise ValueError(_bags(path))
+        return "bags"
     raise ValueError(_unknown_folder(path, inside))
 
 
@@ -123,14 +137,6 @@ def _unknown_folder(path: Path, inside: Sequence[Path]) -> str:
     names = ", ".join(entry.name for entry in inside[:5]) or "nothing"
     more = ", ..." if len(inside) > 5 else ""
     return f"{path} has no known layout (it holds {names}{more}); {_allowed()}"
-
-
-def _bags(path: Path) -> str:
-    return (
-        f"{path}: bags are not read as demonstrations, since which topic has the actions is not "
-        "known; write their frames and a table of their actions into a folder of episodes. "
-        "Frames of bags are read by `s2robot encode-bag`, `bench` and `pretrain`"
-    )
 
 
 def _allowed() -> str:

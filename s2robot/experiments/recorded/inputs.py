@@ -41,7 +41,11 @@ class RecordedInputs:
         assert config.data is not None
         self.config = config
         self.dataset: EpisodeDataset = open_dataset(
-            config.data, config.cameras or None, config.low_dim or None
+            config.data,
+            config.cameras or None,
+            config.low_dim or None,
+            config.action or None,
+            config.tolerance_s,
         )
         self.agreement: Agreement | None = None
         """How bfloat16 agrees with float32 on the frames, once the encoder was compared."""

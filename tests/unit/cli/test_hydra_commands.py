@@ -19,6 +19,7 @@ from s2robot.cli import hydra_commands
 from s2robot.cli.hydra_commands import expand, sweep_begin, sweep_finish, sweep_run, train
 from s2robot.cli.main import main
 from s2robot.experiments import pipeline
+from s2robot.policies.checkpoint import read_header
 from s2robot.utils.command_lines import command, override
 from s2robot.utils.io import read_json, write_json
 
@@ -75,9 +76,31 @@ def test_features_of_a_recorded_file_are_stored_for_the_named_cameras(
     assert last == "random/vitt16-128 (1), agentview_image: 6 embeddings of width 192"
 
 
+def test_a_policy_for_bags_reads_the_named_topics(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    pytest.importorskip("rosbags", reason="the extra `ros` is not installed")
+    from support.bag_episodes import write_bags
+
+    data = write_bags(tmp_path / "bags", "bag", count=3, length=4)
+    words = ["encoder=random/vitt16-128", "scales=1", "readout=mean", "action=/command"]
+    words += ["low_dim=[joint_states,joint_states:velocity]", "cameras=/front/image_raw"]
+    words += ["budget=none", "train.epochs=1", "device=cpu", "runtime=eager", "dtype=float32"]
+    folders = [override("data_dir", tmp_path / "data"), override("runs_dir", tmp_path / "runs")]
+    assert main(["train", override("data", data), *words, *folders]) == 0
+    *_, dx, dy, close, policy, _ = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0].strip() for line in (dx, dy, close)] == ["dx", "dy", "close"]
+    header = read_header(Path(policy))
+    assert header.proprio_keys == ("/joint_states", "/joint_states:velocity")
+    assert header.frames["cameras"] == [{"name": "/front/image_raw", "height": 32, "width": 32}]
+    assert header.action_space["control_hz"] == pytest.approx(10)
+
+
 @pytest.mark.parametrize(
     ("words", "why"),
     [
+        (["train", "action=/command"], "action is .* but there is no data"),
+        (["train", "data=absent", "tolerance_s=0"], "tolerance_s is 0.0; it must be positive"),
         (["train", "data=absent.hdf5"], "absent.hdf5: there is no such file or folder; allowed"),
         (["train", "data=absent.hdf5", "level=easy"], "level is of tasks with a simulator"),
         (["sweep", "data=absent.hdf5"], "has no simulator for rollouts"),

@@ -48,6 +48,17 @@ def test_every_variant_has_the_same_budget() -> None:
         assert len({trial["score"] for trial in choice.trials}) == 4
 
 
+@pytest.mark.parametrize("kind", ["transformer", "act"])
+def test_widths_are_not_tried_for_kinds_without_hidden_layers(kind: str) -> None:
+    policy = PolicyConfig(
+        kind=kind, context=2, transformer_width=8, transformer_layers=1, transformer_heads=2
+    )
+    choice = search_hyperparameters(make_data((5,)), policy, TRAIN, SEARCH, device="cpu")
+    assert {tuple(trial["settings"]) for trial in choice.trials} == {("lr", "vector_width")}
+    assert choice.policy_config.hidden == policy.hidden
+    assert not policy.has_hidden_layers
+
+
 def test_the_lowest_score_is_chosen() -> None:
     choice = search(make_data())
     best = min(choice.trials, key=lambda trial: trial["score"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from support.lerobot_data import need_libraries
 
@@ -61,3 +62,20 @@ def test_a_size_of_a_recording_is_refused(demos, tmp_path, capsys):
     assert _export(demos, tmp_path, "a.hdf5", "--size", "32") == 0
     assert _export(tmp_path / "a.hdf5", tmp_path, "b.hdf5", "--size", "32") == 2
     assert "leave --size out" in " ".join(capsys.readouterr().err.split())
+
+
+@pytest.mark.parametrize("out", ["set", "a.hdf5"])
+def test_bags_are_written_in_both_formats(tmp_path, out):
+    need_libraries()
+    pytest.importorskip("rosbags", reason="the extra `ros` is not installed")
+    from support.bag_episodes import CAMERA, COMMAND, write_bags
+
+    bags = write_bags(tmp_path / "bags", "bag", count=2, length=4)
+    words = ["--action", "command", "--low-dim", "joint_states", "joint_states:velocity"]
+    assert _export(bags, tmp_path, out, *words, "--tolerance-s", "0.2") == 0
+    data, source = open_dataset(tmp_path / out), open_dataset(bags, action=[COMMAND])
+    assert np.array_equal(data.actions, source.actions)
+    assert sum(len(names) for names in data.low_dim_names.values()) == 4
+    (camera,) = data.cameras
+    frames = [np.stack(list(each)) for each in (data.frames(camera, 1), source.frames(CAMERA, 1))]
+    assert np.abs(frames[0].astype(int) - frames[1]).mean() < (3 if out == "set" else 1e-9)

@@ -34,13 +34,11 @@ def test_files_are_recognized_by_ending_or_by_the_signature_of_hdf5(tmp_path):
 
 
 @pytest.mark.parametrize("inside", ["metadata.yaml", "first.mcap", "first/metadata.yaml"])
-def test_bags_are_refused_with_what_to_do(tmp_path, inside):
+def test_bags_and_folders_of_bags_are_recognized(tmp_path, inside):
     path = _file(tmp_path / inside)
-    with pytest.raises(ValueError, match="bags are not read as demonstrations, since which topic"):
-        open_dataset(tmp_path)
+    assert layout_of(tmp_path) == "bags"
     if path.suffix == ".mcap":
-        with pytest.raises(ValueError, match="write their frames and a table"):
-            open_dataset(path)
+        assert layout_of(path) == "bags"
 
 
 def test_a_missing_path_is_refused_with_all_layouts(tmp_path):

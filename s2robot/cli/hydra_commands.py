@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from rich.text import Text
 
-from s2robot.cli.settings.jobs import by_dataclass, plain, run_job, train_job
+from s2robot.cli.settings.jobs import by_dataclass, plain, run_job, train_command
 from s2robot.cli.settings.words import Words
 from s2robot.utils.command_lines import command, override
 from s2robot.utils.config import from_config
@@ -22,7 +22,7 @@ from s2robot.utils.io import write_json
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from s2robot.experiments.jobs import TrainJob
+    from s2robot.experiments.jobs import TrainCommand
     from s2robot.experiments.run_progress import RunTimes, SweepProgress
 
 
@@ -73,7 +73,7 @@ def train(config: DictConfig) -> None:
     from s2robot.experiments.pipeline import train_run
     from s2robot.experiments.variant import Variant
 
-    job = train_job(config)
+    job = train_command(config)
     if job.variant.data is not None:
         _train_recorded(job)
         return
@@ -83,15 +83,17 @@ def train(config: DictConfig) -> None:
     OUTPUT.print(f"{path}\nevaluate it: {command('eval', checkpoint=path, **named)}")
 
 
-def _train_recorded(job: TrainJob) -> None:
+def _train_recorded(job: TrainCommand) -> None:
     from s2robot.experiments.recorded.page import interval_text
     from s2robot.experiments.recorded.training import train_recorded
 
-    found = train_recorded(job)
-    OUTPUT.print(f"mean absolute error on {len(found.errors.episodes)} held-out episodes:")
+    found = train_recorded(job, job.seeds)
+    of = "" if job.seeds == 1 else f", {job.seeds} training seeds"
+    OUTPUT.print(f"mean absolute error on {len(found.errors.episodes)} held-out episodes{of}:")
     for entry in found.errors.entries:
         OUTPUT.print(f"  {entry.name}: {interval_text(entry.error)}, {entry.verdict}")
-    OUTPUT.print(f"{found.checkpoint}\n{found.page}")
+    for path in (*found.checkpoints, found.page):
+        OUTPUT.print(str(path))
 
 
 def evaluate(config: DictConfig) -> None:

@@ -39,6 +39,28 @@ class TrainJob:
 
 
 @dataclass(frozen=True)
+class TrainCommand(TrainJob):
+    """What ``s2robot train`` does: a training, or on recorded data one of several seeds.
+
+    Raises:
+        ValueError: there are several seeds for a simulator's demonstrations.
+    """
+
+    seeds: int = 1
+    """With ``data``: number of training seeds, from ``seed`` on, with one page of all."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require_integers(self, 1, "seeds")
+        if self.seeds > 1 and self.variant.data is None:
+            listed = ",".join(str(self.seed + each) for each in range(min(self.seeds, 3)))
+            raise ValueError(
+                f"seeds is {self.seeds}, which is of recorded data (data=PATH); `s2robot sweep` "
+                f"trains and evaluates several seeds in a simulator: seed={listed}"
+            )
+
+
+@dataclass(frozen=True)
 class EvalJob:
     """Evaluation of a policy file."""
 

@@ -83,6 +83,46 @@ def mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
     return Interval(mean, mean - float(reach), mean + float(reach))
 
 
+def crossed_mean_interval(values: np.ndarray, confidence: float = 0.95) -> Interval:
+    """Return the mean of a table of seeds and episodes, for further seeds and further episodes.
+
+    Every seed has a value for every episode. The variance of the mean is that of the seeds' means
+    and that of the episodes' means, less the residual that both hold, and no less than the larger
+    of both (Cornfield and Tukey 1956); degrees of freedom are Satterthwaite's.
+
+    Args:
+        values: ``(S, E)``, such as the errors of S training seeds on E episodes.
+        confidence: coverage of the interval, between 0 and 1.
+
+    Returns:
+        With one seed, the interval over episodes; limits are infinite for fewer than two episodes.
+
+    Raises:
+        ValueError: there are no values, or `confidence` is not in (0, 1).
+
+    Examples:
+        >>> found = crossed_mean_interval(np.array([[1.0, 2.0, 3.0], [1.5, 2.5, 3.5]]))
+        >>> f"{found.estimate:.2f} [{found.low:.2f}, {found.high:.2f}]"
+        '2.25 [0.08, 4.42]'
+    """
+    seeds, episodes = values.shape
+    if seeds == 1 or episodes < 2:
+        return mean_interval(values.mean(axis=0) if seeds else values.ravel(), confidence)
+    check_fraction("confidence", confidence)
+    rows, columns, mean = values.mean(axis=1), values.mean(axis=0), float(values.mean())
+    of_seeds = float(rows.var(ddof=1)) / seeds
+    of_episodes = float(columns.var(ddof=1)) / episodes
+    left = values - rows[:, None] - columns[None, :] + mean
+    residual = float((left**2).sum()) / ((seeds - 1) * (episodes - 1)) / values.size
+    variance = max(of_seeds + of_episodes - residual, of_seeds, of_episodes)
+    if variance == 0:
+        return Interval(mean, mean, mean)
+    dof = variance**2 / (of_seeds**2 / (seeds - 1) + of_episodes**2 / (episodes - 1))
+    dof = min(dof, seeds + episodes - 2)
+    reach = float(sps.t.ppf((1 + confidence) / 2, dof)) * math.sqrt(variance)
+    return Interval(mean, mean - reach, mean + reach)
+
+
 @functools.lru_cache(maxsize=8)
 def block_draws(blocks: int) -> np.ndarray:
     """Return how often each block is drawn by a bootstrap: (draws, B), the same at every call.

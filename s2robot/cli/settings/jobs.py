@@ -12,7 +12,7 @@ from s2robot.utils.config import converted, from_config, in_users_words
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
-    from s2robot.experiments.jobs import RunJob, TrainJob
+    from s2robot.experiments.jobs import RunJob, TrainCommand, TrainJob
 
 # Settings of a variant are at the top level of train.yaml and sweep.yaml, so that a user types
 # level=... and not variant.level=...; the dataclasses nest them.
@@ -31,7 +31,7 @@ def job_of(verb: str, content: Mapping[str, Any]) -> Any:
         ValueError: a setting is unknown, missing or of another type, or a value is not allowed.
     """
     if verb == "train":
-        return _train_job(content)
+        return _train_command(content)
     if verb == "sweep":
         return _run_job(content)
     job = from_config(job_class(verb), content)
@@ -45,9 +45,9 @@ def run_job(config: DictConfig) -> RunJob:
     return _run_job(plain(config))
 
 
-def train_job(config: DictConfig) -> TrainJob:
-    """Return the settings of a training."""
-    return _train_job(plain(config))
+def train_command(config: DictConfig) -> TrainCommand:
+    """Return the settings of ``s2robot train``."""
+    return _train_command(plain(config))
 
 
 def plain(config: DictConfig) -> dict[str, Any]:
@@ -63,6 +63,14 @@ def by_dataclass(config: DictConfig) -> dict[str, Any]:
     content = plain(config)
     own = {key: content.pop(key) for key in (*_TRAIN_KEYS, *_EVAL_KEYS) if key in content}
     return {"variant": content, **own}
+
+
+def _train_command(content: Mapping[str, Any]) -> TrainCommand:
+    from s2robot.experiments.jobs import TrainCommand
+
+    own = {key: value for key, value in content.items() if key != "seeds"}
+    several = {key: content[key] for key in ("seeds",) if key in content}
+    return from_config(TrainCommand, {**vars(_train_job(own)), **several})
 
 
 def _train_job(content: Mapping[str, Any]) -> TrainJob:

@@ -17,12 +17,12 @@ JOBS = {
     "collect": "s2robot.data.config:CollectConfig",
     "features": "s2robot.experiments.config:VariantConfig",
     "pretrain": "s2robot.pretraining.config:PretrainConfig",
-    "train": "s2robot.experiments.jobs:TrainJob",
+    "train": "s2robot.experiments.jobs:TrainCommand",
     "eval": "s2robot.experiments.jobs:EvalJob",
     "sweep": "s2robot.experiments.jobs:RunJob",
 }
 """Dataclass of each command that Hydra runs, ``module:class``."""
-_INLINE = ("VariantConfig", "TrainJob")
+_INLINE = ("VariantConfig", "TrainJob", "TrainCommand")
 """Dataclasses whose fields a user types without a prefix: ``level=``, not ``variant.level=``."""
 TAKEN = {"train.seed": "seed"}
 """Fields that no user sets, by the setting that decides them."""

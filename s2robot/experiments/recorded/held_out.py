@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -11,7 +12,7 @@ import torch
 
 from s2robot.policies.dataset import TrajectoryData
 from s2robot.policies.policy import Policy
-from s2robot.stats.intervals import Interval, mean_interval
+from s2robot.stats.intervals import Interval, crossed_mean_interval, mean_interval
 
 FORMAT = 1
 
@@ -67,20 +68,27 @@ class HeldOut:
     predicted: tuple[np.ndarray, ...]
     """The policy's actions ``(T, A)`` on the recorded observations."""
     errors: np.ndarray
-    """``(E, A)`` mean absolute error of each episode and entry."""
+    """``(E, A)`` mean absolute error of each episode and entry; of several seeds, their mean."""
+    constant: np.ndarray
+    """``(E, A)`` the same of the training actions' median."""
     entries: tuple[EntryError, ...]
+    by_seed: tuple[tuple[int, HeldOut], ...] = ()
+    """Training seeds and their own errors, where there are several."""
 
     def to_dict(self) -> dict[str, Any]:
         """Return JSON-able values, without the predictions."""
-        return {
+        seeds = {str(seed): own.to_dict() for seed, own in self.by_seed}
+        over = "episodes" if not seeds else f"episodes and {len(seeds)} training seeds, crossed"
+        found = {
             "format": FORMAT,
             "measure": "mean absolute error of open-loop actions on held-out episodes, in the "
             "units of the data; no success rate",
-            "interval": "Student's t over episodes, 95 %",
+            "interval": f"Student's t over {over}, 95 %",
             "episodes": list(self.episodes),
             "entries": [entry.to_dict() for entry in self.entries],
             "errors_by_episode": self.errors.tolist(),
         }
+        return {**found, "seeds": seeds} if seeds else found
 
 
 def held_out_errors(
@@ -103,18 +111,54 @@ def held_out_errors(
     recorded = [actions[rows] for rows in _rows(data, data.valid_episodes)]
     errors = _means([np.abs(p - r) for p, r in zip(predicted, recorded, strict=True)])
     plain = _means([np.abs(constant - r) for r in recorded])
-    entries = tuple(
+    ranges = _ranges(training)
+    numbers = tuple(data.valid_episodes.tolist())
+    entries = _entries(names, errors[None], plain, ranges)
+    return HeldOut(numbers, tuple(recorded), tuple(predicted), errors, plain, entries)
+
+
+def over_seeds(found: Mapping[int, HeldOut]) -> HeldOut:
+    """Return the errors of several training seeds, with intervals over episodes and seeds.
+
+    Args:
+        found: errors by seed, on the same episodes; predictions are those of the first one.
+    """
+    parts = tuple(found.items())
+    first = parts[0][1]
+    if len(parts) == 1:
+        return first
+    errors = np.stack([own.errors for _, own in parts])  # (S, E, A)
+    names, ranges = [e.name for e in first.entries], [e.range for e in first.entries]
+    return dataclasses.replace(
+        first,
+        errors=errors.mean(axis=0),
+        entries=_entries(names, errors, first.constant, ranges),
+        by_seed=parts,
+    )
+
+
+def _entries(
+    names: Sequence[str],
+    errors: np.ndarray,
+    constant: np.ndarray,
+    ranges: Sequence[tuple[float, float]],
+) -> tuple[EntryError, ...]:
+    """Return the error of each entry from those of seeds and episodes (S, E, A)."""
+    return tuple(
         EntryError(
             name,
-            _not_negative(mean_interval(errors[:, i])),
-            _not_negative(mean_interval(plain[:, i])),
-            mean_interval(errors[:, i] - plain[:, i]),
-            (float(training[:, i].min()), float(training[:, i].max())),
+            _not_negative(crossed_mean_interval(errors[..., i])),
+            _not_negative(mean_interval(constant[:, i])),
+            crossed_mean_interval(errors[..., i] - constant[:, i]),
+            ranges[i],
         )
         for i, name in enumerate(names)
     )
-    numbers = tuple(data.valid_episodes.tolist())
-    return HeldOut(numbers, tuple(recorded), tuple(predicted), errors, entries)
+
+
+def _ranges(training: np.ndarray) -> list[tuple[float, float]]:
+    low, high = training.min(axis=0), training.max(axis=0)
+    return [(float(a), float(b)) for a, b in zip(low, high, strict=True)]
 
 
 def open_loop(policy: Policy, data: TrajectoryData, episodes: torch.Tensor) -> list[np.ndarray]:

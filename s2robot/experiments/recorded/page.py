@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from s2robot._version import __version__
-from s2robot.experiments.recorded.held_out import HeldOut
+from s2robot.experiments.recorded.held_out import EntryError, HeldOut
 from s2robot.experiments.recorded.inputs import RecordedInputs
 from s2robot.policies.checkpoint import PolicyHeader
 from s2robot.stats.intervals import Interval
@@ -29,24 +30,18 @@ def write_page(path: Path, inputs: RecordedInputs, header: PolicyHeader, found: 
     Args:
         path: of the file.
         inputs: of the training.
-        header: of the policy file.
+        header: of the policy file; of several seeds, of the first one.
         found: its errors on held-out episodes.
     """
     page = render_page(
         "s2robot.experiments.recorded",
         "recorded.html.j2",
         title=inputs.label,
-        facts=_facts(inputs, header),
-        rows=[
-            {
-                "name": entry.name,
-                "error": interval_text(entry.error),
-                "share": "" if entry.share_of_range is None else f"{entry.share_of_range:.1%}",
-                "constant": interval_text(entry.constant),
-                "change": interval_text(entry.change, signed=True),
-                "verdict": entry.verdict,
-            }
-            for entry in found.entries
+        facts=_facts(inputs, header, [seed for seed, _ in found.by_seed]),
+        rows=[_row(entry) for entry in found.entries],
+        seeds=[
+            {"seed": seed, "errors": [interval_text(entry.error) for entry in own.entries]}
+            for seed, own in found.by_seed
         ],
         episodes=len(found.episodes),
         plots=[_plot_record(found, place, name) for place, name in _chosen(found)],
@@ -55,6 +50,17 @@ def write_page(path: Path, inputs: RecordedInputs, header: PolicyHeader, found: 
     )
     with atomic_path(path) as temporary:
         temporary.write_text(page, encoding="utf-8")
+
+
+def _row(entry: EntryError) -> dict[str, str]:
+    return {
+        "name": entry.name,
+        "error": interval_text(entry.error),
+        "share": "" if entry.share_of_range is None else f"{entry.share_of_range:.1%}",
+        "constant": interval_text(entry.constant),
+        "change": interval_text(entry.change, signed=True),
+        "verdict": entry.verdict,
+    }
 
 
 def interval_text(found: Interval, signed: bool = False) -> str:
@@ -71,7 +77,7 @@ def interval_text(found: Interval, signed: bool = False) -> str:
     return f"{text} ({found.low:{sign}.3g} to {found.high:{sign}.3g})"
 
 
-def _facts(inputs: RecordedInputs, header: PolicyHeader) -> dict[str, str]:
+def _facts(inputs: RecordedInputs, header: PolicyHeader, seeds: Sequence[int]) -> dict[str, str]:
     dataset, split = inputs.dataset, inputs.split
     rate = "not told by the data" if dataset.rate_hz is None else f"{dataset.rate_hz:g} Hz"
     cameras = ", ".join(f"{name} ({h} x {w} px)" for name, (h, w) in dataset.cameras.items())
@@ -83,7 +89,10 @@ def _facts(inputs: RecordedInputs, header: PolicyHeader) -> dict[str, str]:
         "observations": ", ".join(inputs.proprio_keys) or "none",
         "control rate": rate,
         "encoder": inputs.label,
-        "policy": f"{header.policy_config.kind}, training seed {header.seed}",
+        "policy": f"{header.policy_config.kind}, "
+        + (
+            f"training seeds {seeds[0]} to {seeds[-1]}" if seeds else f"training seed {header.seed}"
+        ),
         "hyperparameters": "chosen on episodes of the training" if header.head else "as given",
     }
     return facts if dataset.task is None else {"task": dataset.task, **facts}
@@ -102,8 +111,9 @@ def _plot_record(found: HeldOut, place: int, name: str) -> dict[str, str]:
     figure = _figure(found, place)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110, format="png")
+    seed = f", policy of seed {found.by_seed[0][0]}" if found.by_seed else ""
     return {
-        "title": f"Episode {found.episodes[place]}: {name} of the held-out episodes",
+        "title": f"Episode {found.episodes[place]}: {name} of the held-out episodes{seed}",
         "picture": base64.b64encode(buffer.getvalue()).decode(),
     }
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import functools
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from s2robot.experiments.jobs import TrainJob
-from s2robot.experiments.recorded.held_out import HeldOut, held_out_errors
+from s2robot.experiments.recorded.held_out import HeldOut, held_out_errors, over_seeds
 from s2robot.experiments.recorded.inputs import RecordedInputs
 from s2robot.experiments.recorded.page import write_page
 from s2robot.experiments.settings import POLICY
@@ -19,9 +20,11 @@ from s2robot.policies.checkpoint import (
     recorded_action_space,
     save_policy,
 )
+from s2robot.policies.config import PolicyConfig
 from s2robot.training.frames import sharing_frames
-from s2robot.training.hyperparameter_search import HyperparameterChoice, search_hyperparameters
-from s2robot.training.trainer import fit
+from s2robot.training.hyperparameter_search import HyperparameterChoice, search_many
+from s2robot.training.many_seeds import fit_many
+from s2robot.training.seed_trainer import FitResult, TrainConfig
 from s2robot.utils.console import OUTPUT
 from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import digest_of, jsonable, locked, write_json
@@ -37,21 +40,25 @@ VERSION = 1
 
 @dataclass(frozen=True)
 class RecordedPolicy:
-    """A policy for recorded data and its files."""
+    """Policies for recorded data and their files."""
 
     checkpoint: Path
+    """Of the first seed."""
     page: Path
     errors: HeldOut
+    checkpoints: tuple[Path, ...] = ()
+    """Of all seeds, in order."""
 
 
-def train_recorded(job: TrainJob) -> RecordedPolicy:
-    """Train one policy, unless its file exists, and measure it on the held-out episodes.
+def train_recorded(job: TrainJob, seeds: int = 1) -> RecordedPolicy:
+    """Train policies, unless their files exist, and measure them on the held-out episodes.
 
     An interrupted call goes on where it stopped: with the frames that are not encoded, the trials
     that are not finished, and the last checkpoint.
 
     Args:
-        job: settings of the training, with ``variant.data``.
+        job: settings of the training, with ``variant.data``; its seed is the first one.
+        seeds: number of training seeds; several have one page with intervals over seeds, too.
 
     Raises:
         ValueError: the data set lacks what the settings name, or has too few episodes.
@@ -62,28 +69,46 @@ def train_recorded(job: TrainJob) -> RecordedPolicy:
     if inputs.left_out:
         names = ", ".join(inputs.left_out)
         OUTPUT.print(f"not used: {names}, which a simulator alone knows; low_dim= may name them")
-    folder = _folder(job, inputs)
-    path = folder / POLICY
-    with locked(folder / "train"):
-        if not path.exists():
+    folders = {seed: _folder(job, inputs, seed) for seed in range(job.seed, job.seed + seeds)}
+    with contextlib.ExitStack() as locks:
+        for folder in folders.values():
+            locks.enter_context(locked(folder / "train"))
+        missing = {seed: f for seed, f in folders.items() if not (f / POLICY).exists()}
+        if missing:
             with sharing_frames():
-                _train(job, inputs, folder)
-        policy, header = load_policy(path, resolve_device(job.variant.device))
-        dataset = inputs.dataset
-        found = held_out_errors(policy, inputs.data, dataset.actions, dataset.action_names)
-        record = {"policy": header.sha256, "data": inputs.identity_digest, **found.to_dict()}
-        write_json(folder / ERRORS, record)
-        write_page(folder / PAGE, inputs, header, found)
-    return RecordedPolicy(path, folder / PAGE, found)
+                _train(job, inputs, missing)
+        found = {seed: _measure(job, inputs, folder) for seed, folder in folders.items()}
+    paths = tuple(folder / POLICY for folder in folders.values())
+    header, errors = found[job.seed]
+    place = folders[job.seed]
+    if seeds > 1:
+        errors = over_seeds({seed: own for seed, (_, own) in found.items()})
+        place = _folder(job, inputs, f"{job.seed}-{job.seed + seeds - 1}")
+        place.mkdir(parents=True, exist_ok=True)
+        record = {"policies": [h.sha256 for h, _ in found.values()], "data": inputs.identity_digest}
+        write_json(place / ERRORS, {**record, **errors.to_dict()})
+        write_page(place / PAGE, inputs, header, errors)
+    return RecordedPolicy(paths[0], place / PAGE, errors, paths)
 
 
-def _folder(job: TrainJob, inputs: RecordedInputs) -> Path:
-    """Return the folder of the policy; its name ends with a digest of all that decides it."""
-    digest = digest_of({**_settings(job, inputs), "seed": job.seed})
+def _measure(job: TrainJob, inputs: RecordedInputs, folder: Path) -> tuple[PolicyHeader, HeldOut]:
+    """Return a policy's header and errors, which are written beside it with its page."""
+    policy, header = load_policy(folder / POLICY, resolve_device(job.variant.device))
+    dataset = inputs.dataset
+    found = held_out_errors(policy, inputs.data, dataset.actions, dataset.action_names)
+    record = {"policy": header.sha256, "data": inputs.identity_digest, **found.to_dict()}
+    write_json(folder / ERRORS, record)
+    write_page(folder / PAGE, inputs, header, found)
+    return header, found
+
+
+def _folder(job: TrainJob, inputs: RecordedInputs, seed: int | str) -> Path:
+    """Return the folder of a policy; its name ends with a digest of all that decides it."""
+    digest = digest_of({**_settings(job, inputs), "seed": seed})
     scales = "".join(f"{scale:g}" for scale in job.variant.scales)
     words = ["recorded", job.variant.encoder.rpartition(":")[2].replace("/", "-")]
     words += [] if inputs.is_blind else [f"s{scales}", job.variant.readout]
-    name = "_".join([*words, job.policy.kind, f"seed{job.seed}", digest[:10]])
+    name = "_".join([*words, job.policy.kind, f"seed{seed}", digest[:10]])
     return job.runs_dir / "cells" / name
 
 
@@ -106,23 +131,46 @@ def _settings(job: TrainJob, inputs: RecordedInputs) -> dict[str, Any]:
     return jsonable(content)
 
 
-def _train(job: TrainJob, inputs: RecordedInputs, folder: Path) -> None:
-    """Train a policy and write its file."""
-    choice = _choose(job, inputs, folder)
-    policy = job.policy if choice is None else choice.policy_config
-    config = dataclasses.replace(job.train, seed=job.seed)
-    config = config if choice is None else dataclasses.replace(config, lr=choice.lr)
-    with progress_bar(f"training, seed {job.seed}", config.epochs) as bar:
+def _train(job: TrainJob, inputs: RecordedInputs, folders: Mapping[int, Path]) -> None:
+    """Train the policies of some seeds and write their files, those of equal settings together."""
+    choices = _choose(job, inputs, folders)
+    groups: dict[tuple[PolicyConfig, float], list[int]] = {}
+    for seed in folders:
+        choice = choices.get(seed)
+        own = (job.policy, job.train.lr) if choice is None else (choice.policy_config, choice.lr)
+        groups.setdefault(own, []).append(seed)
+    named = f"seed {job.seed}" if len(folders) == 1 else f"{len(folders)} seeds"
+    with progress_bar(f"training, {named}", job.train.epochs * len(folders)) as bar:
+        epochs: dict[int, float] = {}
 
-        def show(row: dict[str, float]) -> None:
-            bar.update(row["epoch"])
+        def show(seed: int, row: dict[str, float]) -> None:
+            epochs[seed] = row["epoch"]
+            bar.update(sum(epochs.values()))
 
-        device = job.variant.device
-        run_dir = folder / "training"
-        result = fit(inputs.data, policy, config, run_dir, on_epoch=show, device=device)
+        for (policy, lr), seeds in groups.items():
+            config = dataclasses.replace(job.train, lr=lr)
+            places = {seed: folders[seed] / "training" for seed in seeds}
+            device = job.variant.device
+            results = fit_many(
+                inputs.data, policy, config, seeds, places, on_epoch=show, device=device
+            )
+            for seed, result in results.items():
+                own = dataclasses.replace(config, seed=seed)
+                _write(job, inputs, folders[seed], result, own, choices.get(seed))
+
+
+def _write(
+    job: TrainJob,
+    inputs: RecordedInputs,
+    folder: Path,
+    result: FitResult,
+    config: TrainConfig,
+    choice: HyperparameterChoice | None,
+) -> None:
+    """Write the files of one policy."""
     result.policy.action_units = inputs.action_units
     header = PolicyHeader(
-        policy_config=policy,
+        policy_config=job.policy if choice is None else choice.policy_config,
         encoder=inputs.encoder_record,
         embedding_shape=inputs.embedding_shape,
         proprio_keys=inputs.proprio_keys,
@@ -133,37 +181,36 @@ def _train(job: TrainJob, inputs: RecordedInputs, folder: Path) -> None:
         frames=inputs.frames_record,
         demos_digest=inputs.identity_digest,
         train=dataclasses.asdict(config),
-        seed=job.seed,
+        seed=config.seed,
         head={} if choice is None else choice.to_dict(),
         provenance=provenance(),
     )
-    save_policy(folder / POLICY, result.policy, header)
     write_json(folder / "settings.json", _settings(job, inputs))
     write_json(folder / "history.json", list(result.history))
+    save_policy(folder / POLICY, result.policy, header)
 
 
-def _choose(job: TrainJob, inputs: RecordedInputs, folder: Path) -> HyperparameterChoice | None:
-    """Return the hyperparameters that the tuning episodes choose; None without a search."""
+def _choose(
+    job: TrainJob, inputs: RecordedInputs, folders: Mapping[int, Path]
+) -> dict[int, HyperparameterChoice]:
+    """Return the hyperparameters that the tuning episodes choose by seed; none without a search."""
     if job.search is None:
-        return None
+        return {}
     if not len(inputs.split.tuning):
         raise ValueError(
             f"{inputs.dataset.source} leaves one episode for training, so none can choose "
             "hyperparameters; give more episodes, or budget=none"
         )
-    with progress_bar(f"hyperparameter search, seed {job.seed}", job.search.trials) as bar:
-        advance = functools.partial(_advance, bar)
-        return search_hyperparameters(
+    named = f"seed {job.seed}" if len(folders) == 1 else f"{len(folders)} seeds"
+    total = job.search.trials * len(folders)
+    with progress_bar(f"hyperparameter search, {named}", total) as bar:
+        return search_many(
             inputs.tuning_data,
             job.policy,
             job.train,
             job.search,
-            job.seed,
-            folder / "search.jsonl",
-            advance,
+            list(folders),
+            {seed: folder / "search.jsonl" for seed, folder in folders.items()},
+            lambda _seed, _row: bar.advance(),
             job.variant.device,
         )
-
-
-def _advance(bar: Any, _row: dict[str, Any]) -> None:
-    bar.advance()

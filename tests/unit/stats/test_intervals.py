@@ -46,3 +46,32 @@ def test_one_value_has_no_interval():
 def test_bad_input_is_named(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize(
+    ("seed_sd", "episode_sd"), [(1.0, 1.0), (0.0, 1.0), (1.0, 0.1), (0.0, 0.0)]
+)
+def test_an_interval_over_seeds_and_episodes_covers_the_mean(seed_sd, episode_sd):
+    rng = np.random.default_rng(0)
+    covered, trials = 0, 1500
+    for _ in range(trials):
+        seeds, episodes = rng.normal(0, seed_sd, (4, 1)), rng.normal(0, episode_sd, (1, 10))
+        found = stats.crossed_mean_interval(5 + seeds + episodes + rng.normal(0, 0.5, (4, 10)))
+        covered += found.low <= 5 <= found.high
+    assert covered / trials > 0.92  # 0.93 to 0.99
+
+
+def test_the_interval_of_one_seed_is_that_over_episodes_and_of_one_episode_has_no_limits():
+    values = np.array([[1.0, 2.0, 4.0]])
+    assert stats.crossed_mean_interval(values) == stats.mean_interval(values[0])
+    assert stats.crossed_mean_interval(values.T).low == -np.inf
+
+
+def test_seeds_that_differ_widen_the_interval():
+    episodes = np.linspace(0, 1, 10)
+    equal = np.stack([episodes] * 3)
+    apart = equal + np.array([[-1.0], [0.0], [1.0]])
+    one = stats.mean_interval(episodes)
+    same, wide = stats.crossed_mean_interval(equal), stats.crossed_mean_interval(apart)
+    assert (same.low, same.high) == pytest.approx((one.low, one.high), rel=0.05)
+    assert wide.high - wide.low > 2 * (one.high - one.low)

@@ -78,4 +78,6 @@ def test_bags_are_written_in_both_formats(tmp_path, out):
     assert sum(len(names) for names in data.low_dim_names.values()) == 4
     (camera,) = data.cameras
     frames = [np.stack(list(each)) for each in (data.frames(camera, 1), source.frames(CAMERA, 1))]
-    assert np.abs(frames[0].astype(int) - frames[1]).mean() < (3 if out == "set" else 1e-9)
+    assert np.abs(frames[0].astype(int) - frames[1]).mean() < (
+        6 if out == "set" else 1e-9
+    )  # H.264 halves colors

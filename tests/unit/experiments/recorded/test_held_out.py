@@ -1,10 +1,12 @@
 """Errors on held-out episodes."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
 
-from s2robot.experiments.recorded.held_out import held_out_errors, open_loop
+from s2robot.experiments.recorded.held_out import held_out_errors, open_loop, over_seeds
 from s2robot.policies.action_units import ActionUnits
 from s2robot.policies.config import KINDS, PolicyConfig
 from s2robot.policies.dataset import TrajectoryData, acting_windows
@@ -73,6 +75,20 @@ def test_one_held_out_episode_gives_no_interval():
     found = held_out_errors(_always(), _data(actions, (0, 1), (2,)), actions, ("dx", "grip"))
     assert found.entries[0].verdict == "one episode: not decided"
     assert found.to_dict()["entries"][0]["error"]["low"] is None
+
+
+def test_several_seeds_have_intervals_over_seeds_and_keep_their_own():
+    actions = np.random.default_rng(0).normal(size=(ENDS[-1], 2))
+    one = held_out_errors(_always(), _data(actions), actions, ("dx", "grip"))
+    apart = dataclasses.replace(one, errors=one.errors + 1)
+    found = over_seeds({3: one, 4: apart})
+    assert np.allclose(found.errors, one.errors + 0.5)
+    assert found.entries[0].error.estimate == pytest.approx(one.entries[0].error.estimate + 0.5)
+    assert found.entries[0].constant == one.entries[0].constant
+    record = found.to_dict()
+    assert "episodes and 2 training seeds" in record["interval"]
+    assert record["seeds"]["3"] == one.to_dict()
+    assert over_seeds({3: one}) is one
 
 
 @pytest.mark.parametrize("kind", KINDS)

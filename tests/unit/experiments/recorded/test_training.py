@@ -16,7 +16,7 @@ import s2robot
 from s2robot.data.datasets.robomimic import RobomimicFile
 from s2robot.errors import MismatchError
 from s2robot.experiments.config import VariantConfig
-from s2robot.experiments.jobs import EvalJob, RunJob, TrainJob
+from s2robot.experiments.jobs import EvalJob, RunJob, TrainCommand, TrainJob
 from s2robot.experiments.pipeline import evaluate_policy
 from s2robot.experiments.recorded.inputs import RecordedInputs
 from s2robot.experiments.recorded.training import RecordedPolicy, train_recorded
@@ -129,6 +129,29 @@ def test_errors_are_stored_beside_the_policy(trained):
     assert found["policy"] == read_header(trained.checkpoint).sha256
     assert "no success rate" in found["measure"]
     assert found["errors_by_episode"] == trained.errors.errors.tolist()
+
+
+def test_several_seeds_are_trained_and_have_one_page(trained, folder):
+    several = train_recorded(_job(folder), seeds=2)
+    assert several.checkpoints[0] == trained.checkpoint
+    assert [read_header(path).seed for path in several.checkpoints] == [0, 1]
+    assert [seed for seed, _ in several.errors.by_seed] == [0, 1]
+    own = [each.errors for _, each in several.errors.by_seed]
+    assert np.allclose(several.errors.errors, np.mean(own, axis=0))
+    assert not np.array_equal(*own)
+    page = several.page.read_text()
+    assert "the 2 training seeds" in page
+    assert "<h2>Each training seed</h2>" in page
+    assert several.page.parent not in {path.parent for path in several.checkpoints}
+    stored = json.loads((several.page.parent / "held_out.json").read_text())
+    assert stored["policies"] == [read_header(path).sha256 for path in several.checkpoints]
+    assert set(stored["seeds"]) == {"0", "1"}
+    assert "do not cover other training seeds" in trained.page.read_text()
+
+
+def test_seeds_are_of_recorded_data():
+    with pytest.raises(ValueError, match=r"`s2robot sweep` .*seed=0,1,2"):
+        TrainCommand(seeds=5)
 
 
 def test_a_repeated_command_decodes_no_frame_and_keeps_the_policy(trained, folder, monkeypatch):

@@ -255,12 +255,37 @@ def stack_proprio(low_dim: Mapping[str, Any], keys: Sequence[str]) -> np.ndarray
     return np.concatenate(columns, axis=1).astype(np.float32)
 
 
-def side_by_side(embeddings: Sequence[torch.Tensor], shape: Sequence[int]) -> torch.Tensor:
+def joined_shape(shapes: Mapping[str, Sequence[int]]) -> tuple[int, ...]:
+    """Return the shape of the embeddings of several cameras as one; see ``side_by_side``.
+
+    Args:
+        shapes: of one embedding by camera: a grid ``(gh, gw, C)`` or a vector ``(D,)``.
+
+    Raises:
+        ValueError: the cameras have other grids.
+
+    Examples:
+        >>> joined_shape({"far": (8, 8, 384), "wrist": (8, 8, 192)})
+        (8, 8, 576)
+    """
+    grids = {name: tuple(shape[:-1]) for name, shape in shapes.items()}
+    if len(set(grids.values())) > 1:
+        listed = ", ".join(f"{name} {'x'.join(map(str, grid))}" for name, grid in grids.items())
+        raise ValueError(
+            f"the cameras' embeddings are grids of other sizes: {listed}; they lie side by side "
+            "only on one grid, which the first of a camera's scales has unless "
+            "resize_output_to_idx says otherwise. Give cameras the same first scale"
+        )
+    return (*next(iter(grids.values())), sum(shape[-1] for shape in shapes.values()))
+
+
+def side_by_side(embeddings: Sequence[torch.Tensor], *shapes: Sequence[int]) -> torch.Tensor:
     """Return embeddings of several cameras as one: at each place, the channels of all of them.
 
     Args:
         embeddings: ``(N, D)`` of each camera, in the policy's order.
-        shape: of one embedding: a grid ``(gh, gw, C)`` or a vector ``(D,)``.
+        shapes: of one embedding: a grid ``(gh, gw, C)`` or a vector ``(D,)``; one for all cameras,
+            or one of each.
 
     Returns:
         ``(N, K·D)`` for K cameras: grids ``(gh, gw, K·C)`` or vectors ``(K·D,)``, flattened.
@@ -272,7 +297,9 @@ def side_by_side(embeddings: Sequence[torch.Tensor], shape: Sequence[int]) -> to
     """
     if len(embeddings) == 1:
         return embeddings[0]
-    return torch.cat([each.unflatten(1, tuple(shape)) for each in embeddings], dim=-1).flatten(1)
+    each = [*shapes] * (len(embeddings) // len(shapes))
+    parts = [one.unflatten(1, tuple(s)) for one, s in zip(embeddings, each, strict=True)]
+    return torch.cat(parts, dim=-1).flatten(1)
 
 
 def _rotation_columns(quaternion: np.ndarray) -> np.ndarray:

@@ -38,6 +38,24 @@ def frame_size(camera: Mapping[str, Any]) -> tuple[int, int]:
     return camera.get("height", size), camera.get("width", size)
 
 
+def cameras_of(frames: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the cameras of a policy's frames, in the policy's order.
+
+    Args:
+        frames: source of the frames in the policy's header, with one ``camera`` or ``cameras``.
+
+    Returns:
+        Of each its name, its size [px], and ``scales`` where it has some of its own.
+
+    Examples:
+        >>> cameras_of({"camera": {"name": "far", "size": 384}})
+        [{'name': 'far', 'size': 384}]
+    """
+    if "cameras" in frames:
+        return list(frames["cameras"])
+    return [frames["camera"]] if "camera" in frames else []
+
+
 @dataclass(frozen=True)
 class CameraConfig:
     """Camera of the policy and the size of its frames."""

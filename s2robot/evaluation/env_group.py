@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,6 +14,9 @@ from s2robot.envs.tasks.loading import make_env
 from s2robot.envs.tasks.pick_cube import INFO_KEYS as INFO_KEYS
 from s2robot.utils.validation import checked_integer
 
+Frames = np.ndarray | dict[str, np.ndarray]
+"""Frames (B, H, W, 3) uint8 RGB of one camera, or those of several by name."""
+
 
 @dataclass(frozen=True)
 class VectorStep:
@@ -23,9 +26,9 @@ class VectorStep:
     """Low-dimensional observations, (B, d) each."""
     info: Mapping[str, np.ndarray]
     """The task's ``info_keys``, (B,) each."""
-    frames: np.ndarray | None
-    """(B, H, W, 3) uint8 RGB; None without a camera. They may be overwritten as soon as the
-    environments begin their next step."""
+    frames: Frames | None
+    """(B, H, W, 3) uint8 RGB, of several cameras by name; None without a camera. They may be
+    overwritten as soon as the environments begin their next step."""
     env_s: float
     """Duration of the physics [s]."""
     render_s: float
@@ -45,6 +48,36 @@ class CameraView:
         """Return the view of a camera in files: its name, and ``size`` or ``height``, ``width``."""
         return cls(camera["name"], *frame_size(camera))
 
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """Shape (H, W, 3) of a frame."""
+        return self.height, self.width, 3
+
+
+Views = CameraView | Sequence[CameraView] | None
+"""Cameras of the frames: one, whose frames are an array, or several; None renders none."""
+
+
+def as_views(views: Views) -> tuple[CameraView, ...]:
+    """Return cameras as a tuple, which is empty without one."""
+    if views is None:
+        return ()
+    return (views,) if isinstance(views, CameraView) else tuple(views)
+
+
+def by_camera(views: Views, frames: Sequence[np.ndarray]) -> Frames | None:
+    """Return the frames of all cameras as a step has them.
+
+    Args:
+        views: the cameras.
+        frames: of each camera, (B, H, W, 3).
+    """
+    if views is None:
+        return None
+    if isinstance(views, CameraView):
+        return frames[0]
+    return {view.camera: own for view, own in zip(views, frames, strict=True)}
+
 
 class EnvGroup:
     """B environments of this process that step together.
@@ -52,23 +85,24 @@ class EnvGroup:
     Args:
         env_kwargs: of the task's environment.
         count: number of environments.
-        view: camera of the frames; None renders none.
+        view: camera of the frames, or several; None renders none.
 
     Raises:
         ValueError: `count` or an argument of the environment is not allowed.
     """
 
-    def __init__(self, env_kwargs: Mapping[str, Any], count: int, view: CameraView | None) -> None:
+    def __init__(self, env_kwargs: Mapping[str, Any], count: int, view: Views) -> None:
         checked_integer("count", count, 1)
         self._envs = [make_env(env_kwargs) for _ in range(count)]
         self._view = view
 
-    def reset(self, states: np.ndarray, frames: np.ndarray | None) -> VectorStep:
+    def reset(self, states: np.ndarray, frames: Frames | None) -> VectorStep:
         """Start every environment from its row of `states` (B, D).
 
         Args:
             states: (B, D).
-            frames: (B, H, W, 3) uint8, to be drawn into; None draws nothing.
+            frames: (B, H, W, 3) uint8, to be drawn into, by name for several cameras; None draws
+                nothing.
         """
         start = time.perf_counter()
         results = [
@@ -77,26 +111,28 @@ class EnvGroup:
         ]
         return self._gather(results, start, frames)
 
-    def step(self, actions: np.ndarray, frames: np.ndarray | None) -> VectorStep:
+    def step(self, actions: np.ndarray, frames: Frames | None) -> VectorStep:
         """Carry out each environment's row of `actions` (B, A).
 
         Args:
             actions: (B, A).
-            frames: (B, H, W, 3) uint8, to be drawn into; None draws nothing.
+            frames: (B, H, W, 3) uint8, to be drawn into, by name for several cameras; None draws
+                nothing.
         """
         start = time.perf_counter()
         stepped = [env.step(action) for env, action in zip(self._envs, actions, strict=True)]
         return self._gather([(obs, info) for obs, _, _, _, info in stepped], start, frames)
 
     def replay(
-        self, states: np.ndarray, actions: list[np.ndarray], frames: np.ndarray | None
+        self, states: np.ndarray, actions: list[np.ndarray], frames: Frames | None
     ) -> VectorStep:
         """Repeat an episode from its start, and draw after its last step alone.
 
         Args:
             states: (B, D).
             actions: (B, A) of each step so far.
-            frames: (B, H, W, 3) uint8, to be drawn into; None draws nothing.
+            frames: (B, H, W, 3) uint8, to be drawn into, by name for several cameras; None draws
+                nothing.
         """
         if not actions:
             return self.reset(states, frames)
@@ -122,12 +158,12 @@ class EnvGroup:
         self,
         results: list[tuple[dict[str, np.ndarray], dict[str, Any]]],
         start: float,
-        frames: np.ndarray | None,
+        frames: Frames | None,
     ) -> VectorStep:
         acted = time.perf_counter()
-        view = self._view
-        if view is not None and frames is not None:
-            for env, frame in zip(self._envs, frames, strict=True):
+        for view in as_views(self._view) if frames is not None else ():
+            into = frames[view.camera] if isinstance(frames, dict) else frames
+            for env, frame in zip(self._envs, into, strict=True):
                 env.render_frame(view.camera, view.height, view.width, out=frame)
         done = time.perf_counter()
         obs = {key: np.stack([o[key] for o, _ in results]) for key in results[0][0]}

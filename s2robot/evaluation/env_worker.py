@@ -21,7 +21,14 @@ import numpy as np
 from s2robot.envs import gl
 from s2robot.envs.tasks.loading import trust, trusted_tasks
 from s2robot.errors import S2RobotError
-from s2robot.evaluation.env_group import CameraView, EnvGroup, VectorStep
+from s2robot.evaluation.env_group import (
+    EnvGroup,
+    Frames,
+    VectorStep,
+    Views,
+    as_views,
+    by_camera,
+)
 from s2robot.utils.console import MESSAGES
 from s2robot.utils.workers import START_S, end_with, sendable, start_worker
 
@@ -38,31 +45,54 @@ class WorkerSetup:
     """What a worker simulates: environments `first` to `first + count - 1` of each group."""
 
     env_kwargs: Mapping[str, Any]
-    view: CameraView | None
+    view: Views
     groups: int
     first: int
     count: int
     all_count: int
     """Environments of a group, over all workers."""
     memory: int | None
-    """File descriptor of the memory of all frames, ``(groups, all_count, H, W, 3)`` uint8."""
+    """File descriptor of the memory of all frames, ``(groups, all_count, H, W, 3)`` uint8 of each
+    camera, one after another."""
     threads: int
     """Threads of the software renderer."""
     trusted: tuple[str, ...] = field(default_factory=trusted_tasks)
     """Tasks that the user named, whose modules may be imported."""
 
-    def frames(self) -> Sequence[np.ndarray | None]:
-        """Return this worker's frames ``(count, H, W, 3)`` of each group."""
-        if self.memory is None or self.view is None:
+    def frames(self) -> Sequence[Frames | None]:
+        """Return this worker's frames ``(count, H, W, 3)`` of each group, by camera if several."""
+        if self.memory is None:
             return [None] * self.groups
-        shared = frame_array(mmap.mmap(self.memory, 0), self.groups, self.all_count, self.view)
-        return list(shared[:, self.first : self.first + self.count])
+        memory = mmap.mmap(self.memory, 0)
+        own = slice(self.first, self.first + self.count)
+        return shared_frames(memory, self.groups, self.all_count, self.view, own)
 
 
-def frame_array(memory: mmap.mmap, groups: int, count: int, view: CameraView) -> np.ndarray:
-    """Return shared memory as frames ``(groups, count, H, W, 3)`` uint8."""
-    shape = (groups, count, view.height, view.width, 3)
-    return np.frombuffer(memory, np.uint8, count=math.prod(shape)).reshape(shape)
+def bytes_of(view: Views) -> int:
+    """Return the bytes of one frame of each camera."""
+    return sum(math.prod(each.shape) for each in as_views(view))
+
+
+def shared_frames(
+    memory: mmap.mmap, groups: int, count: int, view: Views, part: slice = slice(None)
+) -> list[Frames | None]:
+    """Return the frames ``(count, H, W, 3)`` uint8 of each group in shared memory.
+
+    Args:
+        memory: all frames of the first camera, then those of the next.
+        groups: number of groups.
+        count: environments of a group.
+        view: the cameras.
+        part: of a group's environments.
+    """
+    cameras, start = [], 0
+    for each in as_views(view):
+        shape = (groups, count, *each.shape)
+        size = math.prod(shape)
+        pixels = np.frombuffer(memory, np.uint8, count=size, offset=start)
+        cameras.append(pixels.reshape(shape))
+        start += size
+    return [by_camera(view, [frames[group, part] for frames in cameras]) for group in range(groups)]
 
 
 # ------------------------------------------------------------------ in the worker

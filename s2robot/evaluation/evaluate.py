@@ -18,6 +18,7 @@ from typing import Any
 
 import numpy as np
 
+from s2robot.data.config import cameras_of
 from s2robot.envs.rendering import gl_info
 from s2robot.envs.tasks.action_scale import scale_of
 from s2robot.envs.tasks.contract import TaskEnv
@@ -25,6 +26,7 @@ from s2robot.envs.tasks.loading import make_env
 from s2robot.envs.tasks.names import is_foreign, related_tasks
 from s2robot.errors import MismatchError
 from s2robot.evaluation.config import EvalConfig
+from s2robot.evaluation.env_group import CameraView, Views
 from s2robot.evaluation.episode_rows import RunFolder
 from s2robot.evaluation.episode_videos import record_episodes, replay
 from s2robot.evaluation.eval_info import write_eval_info
@@ -50,7 +52,7 @@ from s2robot.evaluation.rollout import (
     episode_row,
     roll_out,
 )
-from s2robot.evaluation.vector_env import CameraView, make_vector_env
+from s2robot.evaluation.vector_env import make_vector_env
 from s2robot.policies.checkpoint import PolicyHeader, check_action_space
 from s2robot.utils.console import MESSAGES
 from s2robot.utils.io import locked, read_json
@@ -193,11 +195,12 @@ class EvalRun:
         return dataclasses.replace(agent, encoder=make(budget, choice), sends_attention=attentive)
 
     @functools.cached_property
-    def view(self) -> CameraView | None:
-        """The camera that the policy was trained with; None without an encoder."""
+    def view(self) -> Views:
+        """The camera that the policy was trained with, or several; None without an encoder."""
         if self.encoder is None:
             return None
-        return CameraView.of(self.header.frames["camera"])
+        views = [CameraView.of(camera) for camera in cameras_of(self.header.frames)]
+        return views[0] if len(views) == 1 else views
 
     def check_task(self) -> None:
         """Raise a MismatchError where the policy does not fit the task."""

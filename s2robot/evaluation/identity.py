@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from s2robot.data.config import cameras_of
 from s2robot.envs.gl import select_gl
 from s2robot.utils.provenance import change_since
 
@@ -20,10 +21,19 @@ _OF_NUMBERS = ("precision", "resizing")
 def camera_record(frames: Mapping[str, Any]) -> dict[str, Any] | None:
     """Return the camera of the rollouts and the renderer in use; None for a policy without pixels.
 
+    Several are under ``cameras``; their scales are the encoder's.
+
     Args:
         frames: source of the frames, from the header of the policy.
     """
-    return {**frames["camera"], "gl": select_gl()} if frames else None
+    if not frames:
+        return None
+    cameras = [
+        {key: value for key, value in camera.items() if key != "scales"}
+        for camera in cameras_of(frames)
+    ]
+    own = cameras[0] if len(cameras) == 1 else {"cameras": cameras}
+    return {**own, "gl": select_gl()}
 
 
 def warn_of_other_simulation(trained: Mapping[str, Any]) -> None:

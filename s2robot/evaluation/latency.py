@@ -15,10 +15,12 @@ import numpy as np
 from s2robot.encoder.tile_encoder import TileEncoder
 from s2robot.envs.tasks.contract import TaskEnv
 from s2robot.errors import MismatchError
+from s2robot.evaluation.agents.camera_encoders import CameraEncoders
+from s2robot.evaluation.env_group import Views, as_views, by_camera
 from s2robot.evaluation.episode_rows import RunFolder
 from s2robot.evaluation.identity import exact_runtime
 from s2robot.evaluation.rollout import Agent, Encoder
-from s2robot.evaluation.vector_env import CameraView, VectorStep
+from s2robot.evaluation.vector_env import VectorStep
 from s2robot.runtimes import AUTO, RUNTIMES, RuntimeFailedError, RuntimeMissingError
 from s2robot.utils.io import read_json
 
@@ -41,15 +43,15 @@ def batch_latency(timing: Sequence[Mapping[str, Sequence[float]]], num_envs: int
     return {"num_envs": num_envs} | {key: _quantiles(values) for key, values in parts.items()}
 
 
-def single_frame_latency(
-    agent: Agent, env: TaskEnv, view: CameraView | None
-) -> dict[str, dict[str, float]]:
+def single_frame_latency(agent: Agent, env: TaskEnv, view: Views) -> dict[str, dict[str, float]]:
     """Return p50 and p95 [ms] of encoder, policy and both on one frame, the delay of one robot.
+
+    Of several cameras it is one frame of each.
 
     Args:
         agent: is reset to one environment.
         env: gives an observation.
-        view: camera of the frame; None for an agent without an encoder.
+        view: camera of the frame, or several; None for an agent without an encoder.
     """
     step = _single_step(env, view)
     agent.policy.reset(1)
@@ -66,13 +68,13 @@ def single_frame_latency(
     return {key: _quantiles(values) for key, values in series.items()}
 
 
-def _single_step(env: TaskEnv, view: CameraView | None) -> VectorStep:
+def _single_step(env: TaskEnv, view: Views) -> VectorStep:
     obs, _ = env.reset(seed=0)
     batched = {key: value[None] for key, value in obs.items()}
-    frames = None
-    if view is not None:  # a picture of the task: int8 watches for frames that are unlike it
-        frames = env.render_frame(view.camera, view.height, view.width)[None]
-    return VectorStep(batched, {}, frames, 0.0, 0.0)
+    frames = [  # pictures of the task: int8 watches for frames that are unlike it
+        env.render_frame(each.camera, each.height, each.width)[None] for each in as_views(view)
+    ]
+    return VectorStep(batched, {}, by_camera(view, frames), 0.0, 0.0)
 
 
 def _quantiles(values: np.ndarray) -> dict[str, float]:
@@ -94,6 +96,9 @@ def encoder_of_run(encoder: Encoder | None, folder: RunFolder, fresh: bool) -> E
     Raises:
         MismatchError: the rows' runtime cannot be used on this machine.
     """
+    if isinstance(encoder, CameraEncoders):
+        first: Any = encoder_of_run(encoder.first, folder, fresh)
+        return encoder.with_runtime_of(first)
     if not isinstance(encoder, TileEncoder) or encoder.runtime.name != AUTO:
         return encoder
     there = None if fresh else _runtime_in(folder)
@@ -129,6 +134,9 @@ def for_one_frame(encoder: Encoder | None) -> Encoder | None:
     Args:
         encoder: as ``encoder_of_run`` returns it.
     """
+    if isinstance(encoder, CameraEncoders):
+        first: Any = for_one_frame(encoder.first)
+        return encoder.with_runtime_of(first)
     if not isinstance(encoder, TileEncoder) or not encoder.chosen_by_auto:
         return encoder
     return encoder.with_runtime(AUTO).for_batches_of(1)

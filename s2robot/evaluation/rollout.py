@@ -30,7 +30,10 @@ CUBE_HEIGHT = "cube_height_m"
 
 
 class Encoder(Protocol):
-    """Interface of an encoder: frames (B, H, W, 3) uint8 to embeddings (B, D) float32."""
+    """Interface of an encoder: frames (B, H, W, 3) uint8 to embeddings (B, D) float32.
+
+    That of several cameras takes frames by camera.
+    """
 
     def __call__(self, frames: Any) -> torch.Tensor:
         """Return the embeddings of frames."""

@@ -17,8 +17,17 @@ import numpy as np
 
 from s2robot.envs.tasks.loading import make_env
 from s2robot.evaluation.env_group import INFO_KEYS as INFO_KEYS
-from s2robot.evaluation.env_group import CameraView, EnvGroup, VectorStep, check_rows
-from s2robot.evaluation.env_worker import WATCHDOG_S, Worker, WorkerSetup, frame_array
+from s2robot.evaluation.env_group import CameraView as CameraView
+from s2robot.evaluation.env_group import (
+    EnvGroup,
+    Frames,
+    VectorStep,
+    Views,
+    as_views,
+    by_camera,
+    check_rows,
+)
+from s2robot.evaluation.env_worker import WATCHDOG_S, Worker, WorkerSetup, bytes_of, shared_frames
 from s2robot.utils.validation import checked_integer
 from s2robot.utils.workers import usable_cores
 
@@ -74,7 +83,7 @@ class VectorEnv(ABC):
 def make_vector_env(
     env_kwargs: Mapping[str, Any],
     count: int,
-    view: CameraView | None,
+    view: Views,
     workers: int = 0,
     groups: int = 2,
 ) -> VectorEnv:
@@ -83,7 +92,7 @@ def make_vector_env(
     Args:
         env_kwargs: of the task's environment.
         count: number B of environments of a group.
-        view: camera of the frames; None renders none.
+        view: camera of the frames, or several; None renders none.
         workers: processes; 0 keeps the environments, and one GL context, in this process, which
             then has a single group.
         groups: number of groups with workers.
@@ -103,15 +112,15 @@ class InProcessVectorEnv(VectorEnv):
     Args:
         env_kwargs: of the task's environment.
         count: number of environments.
-        view: camera of the frames; None renders none.
+        view: camera of the frames, or several; None renders none.
 
     Raises:
         ValueError: `count` or an argument of the environment is not allowed.
     """
 
-    def __init__(self, env_kwargs: Mapping[str, Any], count: int, view: CameraView | None) -> None:
+    def __init__(self, env_kwargs: Mapping[str, Any], count: int, view: Views) -> None:
         self._group = EnvGroup(env_kwargs, count, view)
-        self._shape = None if view is None else (count, view.height, view.width, 3)
+        self._view, self._count = view, count
         self._step: VectorStep | None = None
 
     def reset_async(self, states: np.ndarray, group: int = 0) -> None:
@@ -135,8 +144,9 @@ class InProcessVectorEnv(VectorEnv):
         """Close every environment."""
         self._group.close()
 
-    def _frames(self) -> np.ndarray | None:
-        return None if self._shape is None else np.empty(self._shape, np.uint8)
+    def _frames(self) -> Frames | None:
+        shapes = [(self._count, *view.shape) for view in as_views(self._view)]
+        return by_camera(self._view, [np.empty(shape, np.uint8) for shape in shapes])
 
 
 class SubprocessVectorEnv(VectorEnv):
@@ -149,7 +159,7 @@ class SubprocessVectorEnv(VectorEnv):
     Args:
         env_kwargs: of the task's environment.
         count: number of environments of a group.
-        view: camera of the frames; None renders none.
+        view: camera of the frames, or several; None renders none.
         workers: processes, between which the environments of each group are divided.
         groups: number of groups.
         watchdog_s: an answer that takes longer counts as hung [s].
@@ -162,7 +172,7 @@ class SubprocessVectorEnv(VectorEnv):
         self,
         env_kwargs: Mapping[str, Any],
         count: int,
-        view: CameraView | None,
+        view: Views,
         workers: int,
         groups: int = 1,
         watchdog_s: float = WATCHDOG_S,
@@ -174,8 +184,8 @@ class SubprocessVectorEnv(VectorEnv):
         self._checker = make_env(env_kwargs)  # checks rows before any worker acts on one
         self._memory = _shared_memory(groups * count, view)
         self._frames: Any = [None] * groups
-        if view is not None and self._memory is not None:
-            self._frames = frame_array(mmap.mmap(self._memory, 0), groups, count, view)
+        if self._memory is not None:
+            self._frames = shared_frames(mmap.mmap(self._memory, 0), groups, count, view)
         parts = [len(part) for part in np.array_split(np.arange(count), workers)]
         self._bounds = np.cumsum([0, *parts])
         threads = max(1, usable_cores() // workers)
@@ -234,14 +244,16 @@ class SubprocessVectorEnv(VectorEnv):
         return np.split(rows, self._bounds[1:-1])
 
 
-def _shared_memory(frames: int, view: CameraView | None) -> int | None:
-    """Return the file descriptor of memory for so many frames; it has no name, so nothing is left.
+def _shared_memory(frames: int, view: Views) -> int | None:
+    """Return the file descriptor of memory for so many frames of each camera.
+
+    It has no name, so nothing is left.
 
     Where the system has no such memory, it is a file without a name in the temporary folder.
     """
-    if view is None:
+    size = frames * bytes_of(view)
+    if not size:
         return None
-    size = frames * view.height * view.width * 3
     if hasattr(os, "memfd_create"):
         descriptor = os.memfd_create("s2robot-frames")
     else:
@@ -251,7 +263,7 @@ def _shared_memory(frames: int, view: CameraView | None) -> int | None:
     return descriptor
 
 
-def _joined(parts: Sequence[VectorStep], frames: np.ndarray | None) -> VectorStep:
+def _joined(parts: Sequence[VectorStep], frames: Frames | None) -> VectorStep:
     return VectorStep(
         {key: np.concatenate([part.obs[key] for part in parts]) for key in parts[0].obs},
         {key: np.concatenate([part.info[key] for part in parts]) for key in parts[0].info},

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 from s2robot.backbones.registry import get_card
 from s2robot.data.config import LEAST_CAMERA_SIZE, CollectConfig, take_task
-from s2robot.encoder.spec import DTYPES, EncoderChoice, EncoderSpec
+from s2robot.encoder.spec import DTYPES, EncoderChoice, EncoderSpec, scale_set
 from s2robot.envs.levels import CAMERAS
 from s2robot.envs.tasks.names import is_foreign
+from s2robot.errors import unknown
 from s2robot.evaluation.baselines import current_name, is_baseline, stored_name
 from s2robot.runtimes import RUNTIMES
 from s2robot.utils.devices import check_device
@@ -18,7 +20,7 @@ from s2robot.utils.validation import require_at_least, require_one_of, require_p
 
 _OF_TASKS = ("level", "task", "control", "camera", "demos")
 """Settings of a variant that recorded data, ``data``, have no use for."""
-_OF_DATA = ("cameras", "low_dim", "action", "tolerance_s")
+_OF_DATA = ("low_dim", "action", "tolerance_s")
 """Settings of a variant that choose from recorded data."""
 
 
@@ -80,6 +82,7 @@ class VariantConfig(EncoderChoice):
     demos: DemosChoice = field(default_factory=DemosChoice)
     data: Path | None = None
     cameras: tuple[str, ...] = ()
+    camera_scales: dict[str, tuple[float, ...]] = field(default_factory=dict)
     low_dim: tuple[str, ...] = ()
     action: tuple[str, ...] = ()
     tolerance_s: float | None = None
@@ -91,6 +94,7 @@ class VariantConfig(EncoderChoice):
         take_task(self)
         if not is_foreign(self.level) and self.camera.name is not None:
             require_one_of(self.camera, {"name": CAMERAS})
+        self._check_cameras()
         if is_foreign(self.level):
             self._check_foreign()
         require_one_of(self, {"runtime": RUNTIMES})
@@ -98,6 +102,37 @@ class VariantConfig(EncoderChoice):
         object.__setattr__(self, "encoder", current_name(self.encoder))
         self._check_encoder()
         self._check_data()
+
+    def _check_cameras(self) -> None:
+        """Refuse cameras that are named twice, or that there are not."""
+        if len(set(self.cameras)) < len(self.cameras):
+            raise ValueError(f"cameras is {list(self.cameras)}; name each camera once")
+        if self.cameras and self.camera.name is not None:
+            raise ValueError(
+                f"camera.name is {self.camera.name!r} and cameras is {list(self.cameras)}; give "
+                "one of them"
+            )
+        if self.data is None and not is_foreign(self.level):
+            for name in self.cameras:
+                if name not in CAMERAS:
+                    raise unknown("camera in cameras", name, CAMERAS)
+        if self.camera_scales and not self.cameras:
+            raise ValueError(
+                f"camera_scales is {_shown(self.camera_scales)}, but cameras= names none; name "
+                "all cameras of the policy, as in 'cameras=[far,wrist]'"
+            )
+        if self.camera_scales and len(self.cameras) == 1:
+            raise ValueError(
+                f"camera_scales is {_shown(self.camera_scales)} with one camera; give its scales "
+                "as scales="
+            )
+        for name in self.camera_scales:
+            if name not in self.cameras:
+                raise unknown("camera in camera_scales", name, self.cameras)
+
+    def scales_of(self, camera: str) -> tuple[float, ...]:
+        """Return the scales of a camera: its own, or ``scales``."""
+        return tuple(self.camera_scales.get(camera, self.scales))
 
     def _check_data(self) -> None:
         """Refuse settings that recorded data and the simulator have not both."""
@@ -146,5 +181,25 @@ class VariantConfig(EncoderChoice):
         require_one_of(self, {"dtype": ("auto", *DTYPES)})
         options: dict[str, Any] = {**self.keywords(), "dtype": DTYPES[0]}
         EncoderSpec("", "", scales=self.scales, readout=self.readout, **options)
+        for name in self.camera_scales:
+            try:
+                scales = scale_set(self.scales_of(name))
+                EncoderSpec("", "", scales=scales, readout=self.readout, **options)
+            except ValueError as error:
+                raise ValueError(f"camera_scales of {name}: {error}") from None
         if not is_baseline(stored_name(self.encoder)) and not {"/", ":"} & set(self.encoder):
             get_card(self.encoder)  # the names of hubs and files are looked up when they are used
+
+
+def _shown(camera_scales: Mapping[str, tuple[float, ...]]) -> str:
+    """Return scales by camera as a user types them.
+
+    Examples:
+        >>> _shown({"wrist": (1.0, 2.0)})
+        '{wrist:[1,2]}'
+    """
+    parts = [
+        f"{name}:[{','.join(f'{scale:g}' for scale in scales)}]"
+        for name, scales in camera_scales.items()
+    ]
+    return "{" + ",".join(parts) + "}"

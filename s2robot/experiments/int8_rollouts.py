@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from s2robot.data.config import cameras_of
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import DTYPES
 from s2robot.envs.tasks.loading import make_env
@@ -52,7 +53,7 @@ class StatesFrames:
 
     def __init__(self, states: InitialStates, header: PolicyHeader) -> None:
         self.digest = states.beginning(min(CHECKED, len(states))).sha256
-        view = dataclasses.astuple(CameraView.of(header.frames["camera"]))
+        view = dataclasses.astuple(CameraView.of(cameras_of(header.frames)[0]))
         kwargs = {"image_camera": None, "render_mode": None}
         kwargs = {} if is_foreign(states.level) else kwargs
         env = make_env({**header.env_kwargs, **kwargs, "level": states.level})

@@ -16,10 +16,12 @@ from typing import Any
 
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import EncoderSpec
+from s2robot.evaluation.agents.camera_encoders import CameraEncoders
 from s2robot.evaluation.agents.loaded_policy import encoder_of
 from s2robot.evaluation.evaluate import evaluate
 from s2robot.evaluation.initial_states import InitialStates, ensure_initial_states
 from s2robot.evaluation.results import Summary
+from s2robot.evaluation.rollout import Encoder
 from s2robot.experiments.int8_rollouts import guarded
 from s2robot.experiments.jobs import EvalJob, RunJob
 from s2robot.experiments.jobs import TrainJob as TrainJob
@@ -112,12 +114,18 @@ def evaluate_policy(
         elif not path.exists():
             MESSAGES.print(f"note: s2robot report leaves {out} out: {NOT_DESCRIBED}")
 
-    def run(encoder: FrameEncoder | None, fresh: bool, remark: dict[str, Any]) -> Summary:
+    def run(encoder: Encoder | None, fresh: bool, remark: dict[str, Any]) -> Summary:
         given = (policy, encoder, initial_states, job.rollout, out)
         options = {"header": header, "on_claim": write_description}
         return evaluate(*given, fresh=fresh, remark=remark, **options)
 
     if encoder is not None and isinstance(encoder.runtime, Int8Runtime) and job.int8_fallback:
+        if isinstance(encoder, CameraEncoders):
+            raise ValueError(
+                f"runtime is {job.runtime} and the policy has {len(encoder.encoders)} cameras "
+                f"({', '.join(encoder.encoders)}); frames are checked against the calibration of "
+                "one camera alone. Take an exact runtime, or int8_fallback=false without the check"
+            )
         return guarded(job, encoder, header, initial_states, out, run)
     return run(encoder, job.fresh, {})
 
@@ -141,7 +149,7 @@ def _evaluate_shard(job: EvalJob, describe: Describe | None) -> Summary:
     return summary
 
 
-def _rebuild_encoder(job: EvalJob, header: PolicyHeader) -> FrameEncoder | None:
+def _rebuild_encoder(job: EvalJob, header: PolicyHeader) -> FrameEncoder | CameraEncoders | None:
     """Return the policy's encoder, in the precision that ``job.dtype`` says."""
     encoder = encoder_of(header, job.weights, job.device, job.dtype, job.runtime)
     if encoder is not None:

@@ -230,7 +230,7 @@ def _header(job: TrainJob, variant: Variant) -> PolicyHeader:
         proprio_keys=variant.proprio_keys,
         action_space=space,
         env_kwargs=demos.env_kwargs,
-        frames={} if variant.is_baseline else variant.frames.source,
+        frames=variant.frames_record,
         demos_digest=demos.identity_digest,
         train=dataclasses.asdict(job.train),
         seed=job.seed,

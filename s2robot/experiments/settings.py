@@ -44,8 +44,8 @@ def policy_settings(job: TrainJob, variant: Variant) -> dict[str, Any]:
             "n": demos.num_episodes,
             "level": demos.level,
         },
-        "camera": None if encoder is None else variant.frames.source,
-        "encoder": variant.encoder_record,
+        "camera": None if encoder is None else _without_scales(variant.frames_record),
+        "encoder": {**variant.encoder_record, **_own_scales(variant)},
         "policy": job.policy.to_dict(),
         "train": {**train, "device": resolve_device(variant.config.device).type},
         "search": None if job.search is None else dataclasses.asdict(job.search),
@@ -55,6 +55,20 @@ def policy_settings(job: TrainJob, variant: Variant) -> dict[str, Any]:
     if variant.yaw:  # the gripper's tilt, which hardly varies, was once scaled to unit variance
         content["policy"]["normalization"] = 2
     return jsonable(content)
+
+
+def _own_scales(variant: Variant) -> dict[str, Any]:
+    """Return the scales of cameras that have their own, which are options of the encoder."""
+    own = variant.config.camera_scales
+    return {"camera_scales": {name: list(own[name]) for name in sorted(own)}} if own else {}
+
+
+def _without_scales(frames: dict[str, Any]) -> dict[str, Any]:
+    """Return a source of frames without the cameras' scales, which decide no pixel."""
+    if "cameras" not in frames:
+        return frames
+    cameras = [{k: v for k, v in c.items() if k != "scales"} for c in frames["cameras"]]
+    return {**frames, "cameras": cameras}
 
 
 def policy_digest(job: TrainJob, variant: Variant) -> str:
@@ -87,7 +101,7 @@ def training_record(job: TrainJob, variant: Variant) -> dict[str, Any]:
         "input_mode": None if encoder is None else variant.config.input_mode,
         "readout": None if encoder is None else variant.config.readout,
         "parameters": 0 if encoder is None else encoder.parameters_count,
-        "gflops_per_frame": 0.0 if encoder is None else encoder.gflops_per_frame,
+        "gflops_per_frame": variant.gflops_per_frame,
         "settings": policy_settings(job, variant),
     }
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import warnings
+from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from s2robot.envs.levels import get_level
 from s2robot.envs.tasks.loading import make_env
 from s2robot.envs.tasks.names import is_foreign
 from s2robot.errors import MismatchError
+from s2robot.evaluation.agents.camera_encoders import CameraEncoders, encoders_of
 from s2robot.evaluation.baselines import (
     baseline_embedding,
     baseline_shape,
@@ -62,11 +64,16 @@ class Variant:
 
     @property
     def camera(self) -> CameraConfig:
-        """Camera, with the level's own name where the settings have none; "" in other tasks."""
-        choice = self.config.camera
-        if is_foreign(self.config.level):
-            return CameraConfig(choice.name or "", choice.size)
-        return CameraConfig(choice.name or get_level(self.config.level).camera, choice.size)
+        """The first camera, by default the level's own; "" stands for another task's own."""
+        return self.cameras[0]
+
+    @property
+    def cameras(self) -> tuple[CameraConfig, ...]:
+        """Cameras in the policy's order; see ``camera``."""
+        choice, level = self.config.camera, self.config.level
+        own = "" if is_foreign(level) else get_level(level).camera
+        names = self.config.cameras or (choice.name or own,)
+        return tuple(CameraConfig(name, choice.size) for name in names)
 
     @functools.cached_property
     def demos(self) -> Demonstrations:
@@ -95,6 +102,11 @@ class Variant:
         return encoder
 
     @functools.cached_property
+    def _encoders(self) -> FrameEncoder | CameraEncoders | None:
+        """The encoder of all cameras, with the scales of each; None for a baseline."""
+        return None if self.encoder is None else encoders_of(self.encoder, self._camera_records)
+
+    @functools.cached_property
     def encoder_record(self) -> dict[str, Any]:
         """Identity of the encoder: its spec, or the baseline's name in files."""
         if self.encoder is None:
@@ -108,15 +120,48 @@ class Variant:
 
     @property
     def frames(self) -> RenderedFrames:
-        """The demonstrations' frames through the variant's camera."""
-        return RenderedFrames(self.demos, self.camera, self.config.data_dir / "frames")
+        """The demonstrations' frames through the variant's first camera."""
+        return self._readers[0]
+
+    @functools.cached_property
+    def _readers(self) -> list[RenderedFrames]:
+        """The demonstrations' frames through each camera, in the policy's order."""
+        cache = self.config.data_dir / "frames"
+        return [RenderedFrames(self.demos, camera, cache) for camera in self.cameras]
+
+    @functools.cached_property
+    def _camera_records(self) -> list[dict[str, Any]]:
+        """Name and size of each camera, and scales where it has some of its own."""
+        own = self.config.camera_scales
+        return [
+            {**reader.source["camera"], **({"scales": list(own[name])} if name in own else {})}
+            for name, reader in zip([c.name for c in self.cameras], self._readers, strict=True)
+        ]
+
+    @property
+    def frames_record(self) -> dict[str, Any]:
+        """Source of the policy's frames for its file; of several cameras with ``cameras``."""
+        if self.is_baseline:
+            return {}
+        source = self.frames.source
+        if len(self.cameras) == 1:
+            return source
+        camera = {"cameras": self._camera_records}
+        return {key: value for key, value in source.items() if key != "camera"} | camera
+
+    @property
+    def gflops_per_frame(self) -> float:
+        """Cost of a control step [GFLOP]: of one frame of each camera."""
+        if isinstance(self._encoders, CameraEncoders):
+            return sum(each.gflops_per_frame for each in self._encoders.encoders.values())
+        return 0.0 if self.encoder is None else self.encoder.gflops_per_frame
 
     @property
     def embedding_shape(self) -> tuple[int, ...]:
-        """Shape of one embedding."""
-        if self.encoder is None:
+        """Shape of one embedding, with the channels of all cameras side by side."""
+        if self._encoders is None:
             return baseline_shape(self._stored_encoder, self.yaw)
-        return tuple(self.encoder.output_shape)
+        return tuple(self._encoders.output_shape)
 
     def embeddings(self) -> torch.Tensor:
         """Return the embeddings ``(N, D)`` of all frames; an encoder's are in the feature store."""
@@ -126,7 +171,11 @@ class Variant:
                 keys = tuple(self.demos.episodes[0].obs)[:1]
             low_dim = {key: self.demos.low_dim(key) for key in keys}
             return torch.from_numpy(baseline_embedding(self._stored_encoder, low_dim, self.yaw))
-        return self._store.load_or_encode(self.demos, self.frames, self.encoder)
+        if not isinstance(self._encoders, CameraEncoders):
+            return self._store.load_or_encode(self.demos, self.frames, self.encoder)
+        each = zip(self._readers, self._encoders.encoders.values(), strict=True)
+        parts = [self._store.load_or_encode(self.demos, *one) for one in each]
+        return self._encoders.joined(parts)
 
     def encoding_counts(self) -> tuple[dict[str, int], dict[str, int]]:
         """Return numbers of frames by scale: those encoded here, and those whose features were.
@@ -135,11 +184,13 @@ class Variant:
         """
         if self.encoder is None or "data" not in vars(self):
             return {}, {}
-        total = self.demos.num_frames
-        encoded = {scale: self._store.encoded.get(scale, 0) for scale in self.encoder.spec.scales}
+        frames, totals = self.demos.num_frames, Counter[float]()
+        for camera in self._camera_records:
+            totals.update(dict.fromkeys(camera.get("scales", self.encoder.spec.scales), frames))
+        encoded = {scale: self._store.encoded.get(scale, 0) for scale in totals}
         return (
             {f"{scale:g}": n for scale, n in encoded.items() if n},
-            {f"{scale:g}": total - n for scale, n in encoded.items() if n < total},
+            {f"{scale:g}": totals[scale] - n for scale, n in encoded.items() if n < totals[scale]},
         )
 
     @functools.cached_property
@@ -191,7 +242,17 @@ class Variant:
             words.append(f"layers {','.join(str(layer) for layer in self.config.layers)}")
         if self.config.resize_output_to_idx:
             words.append(f"grid of scale {self.config.resize_output_to_idx}")
-        return " ".join([*words, *self._merging()])
+        return " ".join([*words, *self._merging(), *self._seen()])
+
+    def _seen(self) -> list[str]:
+        """Return words on the cameras where there are several: ``far + wrist (1)``."""
+        if len(self.config.cameras) < 2:
+            return []
+        own = {
+            name: f" ({','.join(f'{scale:g}' for scale in scales)})"
+            for name, scales in self.config.camera_scales.items()
+        }
+        return ["of", " + ".join(f"{name}{own.get(name, '')}" for name in self.config.cameras)]
 
     def _merging(self) -> list[str]:
         """Return words on how tiles and scales are put together, where that is not the default."""

@@ -84,6 +84,8 @@ def converted(kind: Any, value: Any, name: str) -> Any:
     if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return _dataclass(kind, value, name)
     plain = typing.get_origin(kind) or kind
+    if plain is dict and typing.get_args(kind)[1] is not Any:
+        return _by_name(kind, value, name)
     if plain in _READERS:
         found = _READERS[plain](value)
         if found is None:
@@ -114,6 +116,10 @@ def allowed_values(kind: Any) -> str:
             int: "a list of whole numbers, such as [1,2]",
         }.get(item, "a list of numbers, such as [1,2]")
     plain = typing.get_origin(kind) or kind
+    if plain is dict and typing.get_origin(typing.get_args(kind)[1]) is tuple:
+        return "lists by name, such as {wrist:[1,2]}"
+    if plain is dict and typing.get_args(kind)[1] is str:
+        return "texts by name, such as {front:render}"
     if isinstance(plain, type) and (dataclasses.is_dataclass(plain) or issubclass(plain, Mapping)):
         return "settings below it, given as NAME.SETTING=VALUE"
     return _WORDS.get(plain, "a value")
@@ -204,6 +210,13 @@ def _tuple(kind: Any, value: Any, name: str) -> tuple[Any, ...]:
         return tuple(converted(each, v, name) for each, v in zip(kinds, value, strict=True))
     except ValueError:
         raise _wrong(name, value, kind) from None
+
+
+def _by_name(kind: Any, value: Any, name: str) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise _wrong(name, value, kind)
+    item = typing.get_args(kind)[1]
+    return {str(key): converted(item, each, f"{name}.{key}") for key, each in value.items()}
 
 
 def _dataclass(cls: type[T], value: Any, name: str) -> T:

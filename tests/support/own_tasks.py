@@ -113,6 +113,21 @@ class Unseeded(Reach):
         return Careless()
 
 
+class TwoCameras(Reach):
+    """A second camera, which sees the table upside down and mirrored."""
+
+    def environment(self, horizon: int | None) -> gymnasium.Env:
+        """Return the environment."""
+
+        class WithSide(ReachEnv):
+            def observation(self) -> dict[str, Any]:
+                top = self.render()
+                side = np.ascontiguousarray(top[::-1, ::-1])
+                return {**super().observation(), "pixels": {"top": top, "side": side}}
+
+        return WithSide()
+
+
 class WithoutExpert(Reach):
     """No expert."""
 

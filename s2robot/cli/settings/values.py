@@ -59,7 +59,8 @@ def read_setting(words: Words, word: str, sweeps: bool) -> GivenSetting:
     if name in groups and name not in known or name == "policy":
         return _of_group(words, name, text, groups[name], sweeps)
     _refuse_section(name, text, known)
-    typed = f"++{name}" if name.split(".")[0] == "env" else name
+    of_names = typing.get_origin(known[name]) is dict  # whose names the files do not have
+    typed = f"++{name}" if of_names or name.split(".")[0] == "env" else name
     return _Reader(words, name, typed, known[name], sweeps).read(text)
 
 

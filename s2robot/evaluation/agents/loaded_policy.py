@@ -10,11 +10,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from s2robot.data.config import cameras_of
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import EncoderSpec
 from s2robot.envs.tasks.action_scale import ActionScale
 from s2robot.envs.tasks.contract import NATIVE
 from s2robot.errors import MismatchError, S2RobotError
+from s2robot.evaluation.agents.camera_encoders import CameraEncoders, encoders_of
 from s2robot.evaluation.agents.policy_input import (
     camera_sizes,
     checked_frames,
@@ -25,7 +27,7 @@ from s2robot.evaluation.agents.policy_input import (
 from s2robot.evaluation.baselines import baseline_embedding, displayed_name, is_baseline
 from s2robot.policies import checkpoint
 from s2robot.policies.checkpoint import PolicyHeader
-from s2robot.policies.dataset import side_by_side, stack_proprio
+from s2robot.policies.dataset import stack_proprio
 from s2robot.policies.policy import Policy
 
 
@@ -38,10 +40,15 @@ class LoadedPolicy:
     Args:
         policy: the trained policy.
         header: of its file.
-        encoder: that its header names; None for a baseline.
+        encoder: that its header names, as ``encoder_of`` returns it; None for a baseline.
     """
 
-    def __init__(self, policy: Policy, header: PolicyHeader, encoder: FrameEncoder | None) -> None:
+    def __init__(
+        self,
+        policy: Policy,
+        header: PolicyHeader,
+        encoder: FrameEncoder | CameraEncoders | None,
+    ) -> None:
         self.policy = policy
         self.header = header
         self.encoder = encoder
@@ -127,8 +134,9 @@ class LoadedPolicy:
     ) -> torch.Tensor:
         """Return the embeddings ``(B, D)``."""
         if self.encoder is not None:
-            parts = [self.encoder(images[name]) for name in self.cameras]
-            return side_by_side(parts, self.encoder.output_shape)
+            if isinstance(self.encoder, CameraEncoders):
+                return self.encoder(images)
+            return self.encoder(images[next(iter(self.cameras))])
         name = str(self.header.encoder["backbone"])
         yaw = self.policy.embedding_dim > 3
         keys = {"none": self.proprio_keys, "state": ("cube_pos", *["cube_quat"] * yaw)}[name]
@@ -178,8 +186,10 @@ def encoder_of(
     device: str = "auto",
     dtype: str | None = "auto",
     runtime: str = "auto",
-) -> FrameEncoder | None:
+) -> FrameEncoder | CameraEncoders | None:
     """Return the encoder that a policy file names; None for a baseline.
+
+    That of several cameras takes frames by camera.
 
     Args:
         header: of the policy file.
@@ -196,7 +206,8 @@ def encoder_of(
         return None
     spec = EncoderSpec.from_dict(header.encoder)
     file = None if weights is None else Path(weights)
-    return FrameEncoder.from_spec(spec, weights=file, device=device, dtype=dtype, runtime=runtime)
+    made = FrameEncoder.from_spec(spec, weights=file, device=device, dtype=dtype, runtime=runtime)
+    return encoders_of(made, cameras_of(header.frames))
 
 
 def load_policy(

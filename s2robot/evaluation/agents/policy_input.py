@@ -23,8 +23,8 @@ def camera_sizes(frames: Mapping[str, Any]) -> dict[str, Size | None]:
         Height and width by camera, in the policy's order; None where the header does not tell the
         size. One camera without a name is ``camera``.
     """
-    if "cameras" in frames:  # of recorded data
-        return {str(c["name"]): (int(c["height"]), int(c["width"])) for c in frames["cameras"]}
+    if "cameras" in frames:
+        return {str(camera["name"]): frame_size(camera) for camera in frames["cameras"]}
     camera = frames.get("camera")
     described: Mapping[str, Any] = camera if isinstance(camera, Mapping) else {}
     size = frame_size(described)

@@ -14,13 +14,14 @@ from s2robot.data.datasets.frame_reader import RecordedFrames
 from s2robot.data.datasets.opening import open_dataset
 from s2robot.data.feature_store import FeatureStore
 from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.evaluation.agents.camera_encoders import CameraEncoders, encoders_of
 from s2robot.evaluation.baselines import is_baseline, stored_name
 from s2robot.experiments.config import VariantConfig
 from s2robot.experiments.precision import Agreement
 from s2robot.experiments.recorded.split import Split, split_episodes
 from s2robot.experiments.variant import encoder_for
 from s2robot.policies.action_units import ActionUnits
-from s2robot.policies.dataset import TrajectoryData, side_by_side, stack_proprio
+from s2robot.policies.dataset import TrajectoryData, stack_proprio
 from s2robot.utils.console import OUTPUT
 from s2robot.utils.io import digest_of
 
@@ -79,7 +80,13 @@ class RecordedInputs:
         if self.is_blind:
             return self.config.encoder
         scales = ",".join(f"{scale:g}" for scale in self.config.scales)
-        return f"{self.config.encoder} ({scales}), {' + '.join(self.dataset.cameras)}"
+        named = [
+            f"{c['name']} ({','.join(f'{s:g}' for s in c['scales'])})"
+            if "scales" in c
+            else str(c["name"])
+            for c in self._camera_records
+        ]
+        return f"{self.config.encoder} ({scales}), {' + '.join(named)}"
 
     @functools.cached_property
     def readers(self) -> list[RecordedFrames]:
@@ -96,12 +103,17 @@ class RecordedInputs:
 
     @functools.cached_property
     def encoder(self) -> FrameEncoder | None:
-        """The frozen encoder, the same for all cameras; None for a blind policy."""
+        """The frozen encoder, of cameras without scales of their own; None for a blind policy."""
         if self.is_blind:
             return None
         data, frames = (lambda: self._frame_set), (lambda: self.readers[0])
         encoder, self.agreement = encoder_for(self.config, self._store, data, frames)
         return encoder
+
+    @functools.cached_property
+    def _encoders(self) -> FrameEncoder | CameraEncoders | None:
+        """The encoder of all cameras, with the scales of each; None for a blind policy."""
+        return None if self.encoder is None else encoders_of(self.encoder, self._camera_records)
 
     @property
     def encoder_record(self) -> dict[str, Any]:
@@ -113,10 +125,9 @@ class RecordedInputs:
     @property
     def embedding_shape(self) -> tuple[int, ...]:
         """Shape of one embedding: the channels of all cameras side by side."""
-        if self.encoder is None:
+        if self._encoders is None:
             return (0,)
-        *grid, channels = self.encoder.output_shape
-        return (*grid, channels * len(self.readers))
+        return tuple(self._encoders.output_shape)
 
     def embeddings(self) -> torch.Tensor:
         """Return the embeddings ``(N, D)`` of all frames, which are in the feature store.
@@ -124,14 +135,16 @@ class RecordedInputs:
         Each frame is decoded and encoded once. The embeddings of several cameras lie side by side:
         at each place of the grid, the channels of the first camera, then those of the next.
         """
-        encoder = self.encoder
-        if encoder is None:
+        found = self._encoders
+        if found is None:
             return torch.zeros(self._frame_set.num_frames, 0)
+        several = isinstance(found, CameraEncoders)
+        encoders = list(found.encoders.values()) if several else [found]
         parts = []
-        for camera, reader in zip(self.dataset.cameras, self.readers, strict=True):
+        for camera, reader, one in zip(self.dataset.cameras, self.readers, encoders, strict=True):
             OUTPUT.print(f"camera {camera}")
-            parts.append(self._store.load_or_encode(self._frame_set, reader, encoder))
-        return side_by_side(parts, encoder.output_shape)
+            parts.append(self._store.load_or_encode(self._frame_set, reader, one))
+        return found.joined(parts) if several else parts[0]
 
     @property
     def proprio_keys(self) -> tuple[str, ...]:
@@ -201,9 +214,17 @@ class RecordedInputs:
         """Cameras of the policy for its file, in order; empty without."""
         if self.is_blind:
             return {}
-        sizes = self.dataset.cameras.items()
-        cameras = [{"name": name, "height": size[0], "width": size[1]} for name, size in sizes]
-        return {"kind": "recorded", "cameras": cameras}
+        return {"kind": "recorded", "cameras": self._camera_records}
+
+    @property
+    def _camera_records(self) -> list[dict[str, Any]]:
+        """Name and size of each camera, and scales where it has some of its own."""
+        own, found = self.config.camera_scales, []
+        typed = self.config.cameras or tuple(self.dataset.cameras)  # may be short names
+        for given, (name, size) in zip(typed, self.dataset.cameras.items(), strict=True):
+            scales = {"scales": list(own[given])} if given in own else {}
+            found.append({"name": name, "height": size[0], "width": size[1], **scales})
+        return found
 
 
 @dataclasses.dataclass(frozen=True)

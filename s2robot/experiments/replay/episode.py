@@ -12,6 +12,7 @@ import numpy as np
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.envs.tasks.names import file_name
 from s2robot.errors import CorruptFileError, MismatchError
+from s2robot.evaluation.agents.camera_encoders import CameraEncoders
 from s2robot.evaluation.agents.loaded_policy import encoder_of
 from s2robot.evaluation.config import EvalConfig
 from s2robot.evaluation.evaluate import EvalRun
@@ -167,7 +168,7 @@ def _gap(episode: StoredEpisode, actions: np.ndarray) -> tuple[float | None, int
 
 def _encoder_of(
     record: Mapping[str, Any], header: PolicyHeader, weights: Path | None
-) -> FrameEncoder | None:
+) -> FrameEncoder | CameraEncoders | None:
     """Return the encoder as the run had it; eager PyTorch where its runtime is not here."""
     inference = record["inference"] or {}
     name = (inference.get("runtime") or {}).get("name", "eager")

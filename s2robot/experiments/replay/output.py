@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,8 @@ def frames_of(
         env: of the run.
         state: initial state (D,).
         actions: (T, A).
-        camera: name and size [px] of the policy's camera; None for a policy without pixels.
+        camera: name and size [px] of the policy's camera, or ``cameras`` with those of several,
+            which stand side by side; None for a policy without pixels.
         view: one of ``s2robot.experiments.replay.VIEWS``.
 
     Returns:
@@ -49,11 +50,23 @@ def frames_of(
         return replay(env, state, actions, SIZE_PX)
     if camera is None:
         raise S2RobotError("this policy sees no pixels, so it has no camera; give --view scene")
-    seen = replay(env, state, actions, max(frame_size(camera)), str(camera["name"]))
+    all_seen = [
+        replay(env, state, actions, max(frame_size(each)), str(each["name"]))
+        for each in camera.get("cameras", [camera])
+    ]
+    seen = [np.hstack(_of_one_height(frames)) for frames in zip(*all_seen, strict=True)]
     if view == "policy":
         return [even(frame) for frame in seen]
     scene = replay(env, state, actions, SIZE_PX)
+    if len(all_seen) > 1:
+        return [np.hstack(_of_one_height(both)) for both in zip(scene, seen, strict=True)]
     return [np.hstack([one, _resized(other)]) for one, other in zip(scene, seen, strict=True)]
+
+
+def _of_one_height(frames: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """Return frames with black rows below those that are less high."""
+    height = max(len(frame) for frame in frames)
+    return [np.pad(frame, ((0, height - len(frame)), (0, 0), (0, 0))) for frame in frames]
 
 
 def _resized(frame: np.ndarray) -> np.ndarray:

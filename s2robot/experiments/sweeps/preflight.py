@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from collections.abc import Callable, Iterable
 
@@ -11,12 +12,14 @@ from s2robot.backbones.download.converted import converted_path
 from s2robot.data.collection import check_expert
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.encoder.layout import EmbeddingLayout, spec_of
+from s2robot.envs.tasks.loading import make_env
 from s2robot.envs.tasks.names import is_foreign
 from s2robot.errors import S2RobotError
 from s2robot.evaluation.baselines import is_baseline, stored_name
 from s2robot.evaluation.config import EvalConfig
 from s2robot.experiments.config import VariantConfig
 from s2robot.experiments.jobs import RunJob
+from s2robot.policies.dataset import joined_shape
 from s2robot.policies.pooling import make_head
 
 FAULTS = (S2RobotError, ValueError, KeyError, OSError)
@@ -96,15 +99,27 @@ def check_run(job: RunJob) -> None:
         check_expert(variant.level)
     if is_baseline(stored_name(variant.encoder)):
         return
-    layout = _layout(variant)
-    make_head(layout.output_shape, job.train.policy)
-    _check_tile_choice(layout, job.rollout)
+    if is_foreign(variant.level):
+        _check_cameras(variant)
+    layouts = {name: _layout(variant, name) for name in variant.cameras or ("",)}
+    shape = joined_shape({name: layout.output_shape for name, layout in layouts.items()})
+    make_head(shape, job.train.policy)
+    for layout in layouts.values():
+        _check_tile_choice(layout, job.rollout)
 
 
-def _layout(variant: VariantConfig) -> EmbeddingLayout:
+def _check_cameras(variant: VariantConfig) -> None:
+    """Refuse cameras that the task does not have."""
+    with contextlib.closing(make_env({"level": variant.level})) as env:
+        for name in variant.cameras:
+            env.frame_shape(name)
+
+
+def _layout(variant: VariantConfig, camera: str) -> EmbeddingLayout:
     options = {**variant.keywords(), "dtype": "float32"}
     given = {"weights": variant.weights, "device": "cpu"}
-    spec = spec_of(variant.encoder, variant.scales, variant.readout, **given, **options)
+    scales = variant.scales_of(camera)
+    spec = spec_of(variant.encoder, scales, variant.readout, **given, **options)
     return EmbeddingLayout(spec, get_card(variant.encoder, variant.weights))
 
 

@@ -104,7 +104,9 @@ def test_a_policy_for_bags_reads_the_named_topics(
         (["train", "data=absent.hdf5"], "absent.hdf5: there is no such file or folder; allowed"),
         (["train", "data=absent.hdf5", "level=easy"], "level is of tasks with a simulator"),
         (["sweep", "data=absent.hdf5"], "has no simulator for rollouts"),
-        (["train", "cameras=[front]"], "cameras is .* but there is no data"),
+        (["train", "low_dim=[grip]"], "low_dim is .* but there is no data"),
+        (["train", "cameras=[top]"], "unknown camera in cameras 'top'"),
+        (["train", "cameras=[far,wrist]", "camera_scales={wrist:[x]}"], "camera_scales.wrist is"),
     ],
 )
 def test_recorded_data_that_cannot_be_used_are_refused_in_one_line(

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from s2robot.data.config import cameras_of
 from s2robot.data.ros_messages.stamps import Order, StampError, age_s, order_after
 from s2robot.errors import MismatchError
 from s2robot.plugins.ros.core.embedding_result import EmbeddingResult
@@ -109,6 +110,12 @@ class PolicyRunner:
                 "policy that was trained on an encoder"
             )
         require_known_actions(header)
+        cameras = [str(camera["name"]) for camera in cameras_of(header.frames)]
+        if len(cameras) > 1:
+            raise MismatchError(
+                f"the policy reads {len(cameras)} cameras ({', '.join(cameras)}); the node gives "
+                "it the frames of one. Run it in a loop of your own with s2robot.load_policy(FILE)"
+            )
         self.header = header
         self.control_hz = float(header.action_space["control_hz"])
         self._policy, self._stale_s = policy, stale_s

@@ -99,6 +99,20 @@ def test_channels_of_all_cameras_lie_side_by_side(trained, folder):
     assert np.array_equal(whole[..., channels:].flatten(1), one.embeddings())
 
 
+def test_a_camera_may_have_scales_of_its_own(folder):
+    short = {"cameras": ("agentview", WRIST), "scales": (1.0, 2.0), "readout": "mean"}
+    job = _job(folder, **short, camera_scales={"agentview": (1.0,)})
+    path = train_recorded(job).checkpoint
+    width = RecordedInputs(_job(folder, cameras=(WRIST,), readout="mean").variant).embedding_shape
+    header = read_header(path)
+    assert [camera.get("scales") for camera in header.frames["cameras"]] == [[1.0], None]
+    assert header.embedding_shape == (3 * width[0],)
+    policy = s2robot.load_policy(path, device="cpu", runtime="eager")
+    frame = np.zeros((32, 32, 3), np.uint8)
+    policy.reset()
+    assert policy({FRONT: frame, WRIST: frame}, {"robot0_eef_pos": [0, 0]}).shape == (3,)
+
+
 def test_a_loaded_policy_gives_the_actions_of_the_page_in_their_units(trained):
     policy = s2robot.load_policy(trained.checkpoint, device="cpu", runtime="eager")
     _, positions, frames = list(recorded_arrays(5, 7))[4]
@@ -222,7 +236,7 @@ def test_a_file_without_images_is_refused_with_what_to_do(tmp_path):
 @pytest.mark.parametrize(
     ("settings", "why"),
     [
-        ({"data": None, "cameras": ("front",)}, "cameras is .* there is no data"),
+        ({"data": None, "low_dim": ("grip",)}, "low_dim is .* there is no data"),
         ({"level": "easy"}, "level is of tasks with a simulator"),
         ({"control": "joint_delta"}, "control is of tasks with a simulator"),
         ({"encoder": "privileged_state"}, "the baseline for them is blind"),

@@ -161,7 +161,9 @@ class EnvGroup:
         frames: Frames | None,
     ) -> VectorStep:
         acted = time.perf_counter()
-        for view in as_views(self._view) if frames is not None else ():
+        for view in as_views(self._view):
+            if frames is None:
+                break
             into = frames[view.camera] if isinstance(frames, dict) else frames
             for env, frame in zip(self._envs, into, strict=True):
                 env.render_frame(view.camera, view.height, view.width, out=frame)

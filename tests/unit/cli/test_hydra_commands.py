@@ -37,9 +37,8 @@ def test_the_command_after_training_can_be_copied(
     monkeypatch.setattr(hydra_commands, "from_config", lambda cls, config: config)
     monkeypatch.setattr(pipeline, "train_run", lambda job, variant: path)
     monkeypatch.setattr("s2robot.experiments.variant.Variant", lambda config: config)
-    monkeypatch.setattr(
-        hydra_commands, "train_job", lambda config: OmegaConf.create({"variant": {"data": None}})
-    )
+    job = OmegaConf.create({"variant": {"data": None}})
+    monkeypatch.setattr(hydra_commands, "train_command", lambda config: job)
     train(OmegaConf.create({}))
     first, second = capsys.readouterr().out.splitlines()
     assert first == str(path)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from pathlib import Path
 
 import pytest
 from hydra import compose, initialize_config_module
 
-from s2robot.cli.settings.jobs import run_job, train_job
+from s2robot.cli.settings.jobs import run_job, train_command
 from s2robot.data.collection import CollectConfig
 from s2robot.experiments.jobs import EvalJob, RunJob, TrainJob
 from s2robot.experiments.variant import VariantConfig
@@ -36,7 +37,10 @@ def test_yaml_defaults_are_the_dataclass_defaults(name, cls):
 
 
 def test_train_and_sweep_build_the_same_job():
-    assert train_job(composed("train")) == cell_job().train
+    trained = train_command(composed("train"))
+    of_job = {each.name: getattr(trained, each.name) for each in dataclasses.fields(TrainJob)}
+    assert TrainJob(**of_job) == cell_job().train
+    assert trained.seeds == 1
 
 
 def test_eval_builds_its_job():

@@ -14,6 +14,7 @@ from typing import Any
 from s2robot.data.ros_messages.images import ORDERS
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.errors import MismatchError, unknown
+from s2robot.evaluation.agents.camera_encoders import CameraEncoders
 from s2robot.evaluation.agents.loaded_policy import encoder_of
 from s2robot.plugins.ros.core.camera_encoder import CameraEncoder
 from s2robot.plugins.ros.core.encoder_parameters import (
@@ -322,6 +323,11 @@ def _encoder_of_policy(config: NodeConfig, header: PolicyHeader) -> FrameEncoder
         raise MismatchError(
             f"the policy {config.policy} reads {header.encoder.get('backbone')!r}, not frames; "
             "a node needs a policy that was trained on an encoder"
+        )
+    if isinstance(encoder, CameraEncoders):
+        raise MismatchError(
+            f"the policy {config.policy} reads the cameras {', '.join(encoder.encoders)} at once; "
+            "a node with a policy reads one. Train a policy of one camera for it"
         )
     return encoder
 

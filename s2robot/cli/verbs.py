@@ -78,7 +78,13 @@ VERBS = {
         Verb(
             "eval",
             "Evaluate a policy from fixed initial states and print its success rate.",
-            ("s2robot eval checkpoint=runs/cells/NAME/policy.safetensors n=64 split=test",),
+            (
+                "s2robot eval checkpoint=runs/cells/NAME/policy.safetensors n=64 split=test",
+                "s2robot eval checkpoint=NAME/policy.safetensors "
+                "rollout.realtime=true rollout.latency_ms=250",
+                "s2robot eval policy=own:make task=pick-cube/easy n=64  # one that is not ours",
+                "s2robot eval policy=ws://localhost:8000 task=pick-cube/easy external.execute=5",
+            ),
             "s2robot.cli.hydra_commands:evaluate",
         ),
         Verb(

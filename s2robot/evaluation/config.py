@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
+from typing import Any
 
 from s2robot.errors import unknown
 from s2robot.utils.validation import require_integers
@@ -47,6 +49,10 @@ class EvalConfig:
     """Largest number of tiles above the smallest scale to encode per frame; None encodes all."""
     tile_choice: str = "motion"
     """How a tile budget chooses tiles: "motion", "attention" (the policy's), "random"."""
+    realtime: bool = False
+    """The simulation moves on, under the last action, while encoder and policy compute."""
+    latency_ms: float | None = None
+    """How long one action takes to compute in real time [ms]; None measures each one."""
 
     def __post_init__(self) -> None:
         require_integers(self, 1, "num_envs")
@@ -62,3 +68,30 @@ class EvalConfig:
             raise unknown("tile_choice", self.tile_choice, TILE_CHOICES)
         if self.reuse and self.tile_budget is not None:
             raise ValueError("a tile_budget reuses tiles by itself: leave rollout.reuse=false")
+        self._check_realtime()
+
+    def _check_realtime(self) -> None:
+        latency_ms = self.latency_ms
+        if latency_ms is not None and not 0 <= latency_ms < math.inf:
+            raise ValueError(f"latency_ms is {latency_ms}; allowed: milliseconds, 0 or more")
+        if latency_ms is not None and not self.realtime:
+            raise ValueError(
+                f"latency_ms is {latency_ms:g}, but realtime is false, so nothing waits; set "
+                "rollout.realtime=true as well, or leave latency_ms out"
+            )
+        if self.measures_latency and self.num_envs != 1:
+            raise ValueError(
+                f"realtime measures how long one robot waits, but num_envs is {self.num_envs}, and "
+                "a batch takes longer; set rollout.num_envs=1, or give rollout.latency_ms"
+            )
+
+    @property
+    def measures_latency(self) -> bool:
+        """True if the simulation moves on by the measured duration of each action."""
+        return self.realtime and self.latency_ms is None
+
+    def realtime_record(self) -> dict[str, Any]:
+        """Return the settings of real time, JSON-able; empty where the simulation waits."""
+        if not self.realtime:
+            return {}
+        return {"realtime": True, "latency_ms": self.latency_ms}

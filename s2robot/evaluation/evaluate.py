@@ -25,6 +25,7 @@ from s2robot.envs.tasks.contract import TaskEnv
 from s2robot.envs.tasks.loading import make_env
 from s2robot.envs.tasks.names import is_foreign, related_tasks
 from s2robot.errors import MismatchError
+from s2robot.evaluation.agents.external_agent import ExternalActor, ExternalAgent, ExternalHeader
 from s2robot.evaluation.config import EvalConfig
 from s2robot.evaluation.env_group import CameraView, Views
 from s2robot.evaluation.episode_rows import RunFolder
@@ -49,6 +50,7 @@ from s2robot.evaluation.rollout import (
     Batch,
     Encoder,
     Episodes,
+    RealTime,
     episode_row,
     roll_out,
 )
@@ -67,13 +69,13 @@ _REPEATS = ("cpu", "float32")
 
 
 def evaluate(  # noqa: PLR0913
-    policy: Actor,
+    policy: Actor | ExternalActor,
     encoder: Encoder | None,
     initial_states: InitialStates,
     config: EvalConfig,
     out_dir: str | Path,
     *,
-    header: PolicyHeader,
+    header: PolicyHeader | ExternalHeader,
     fresh: bool = False,
     progress: bool = True,
     on_claim: Callable[[dict[str, Any]], None] | None = None,
@@ -82,13 +84,14 @@ def evaluate(  # noqa: PLR0913
     """Roll a policy out on every initial state and write rows, latencies, videos and a summary.
 
     Args:
-        policy: as ``s2robot.policies`` builds it.
-        encoder: frames to embeddings; None for a baseline, which `header.encoder` then names.
+        policy: as ``s2robot.policies`` builds it, or one that is not ours.
+        encoder: frames to embeddings; None for a baseline, which `header.encoder` then names, and
+            for a policy that is not ours.
         initial_states: of the policy's level, or of one that differs in its appearance alone.
         config: settings of the rollouts.
         out_dir: folder of the results. It may hold a run of the same inputs, interrupted or on
             fewer or more of the same initial states; its rows are kept and only missing ones added.
-        header: of the policy file.
+        header: of the policy file, or the description of a policy that is not ours.
         fresh: delete an earlier run's files first.
         progress: show a progress bar.
         on_claim: called with the content of ``run.json`` once the folder is taken for this run, and
@@ -136,7 +139,7 @@ def _with_batches_of(folder: Path, config: EvalConfig) -> EvalConfig:
         return config  # RunFolder.claim says what is wrong
     rollout = record.get("rollout")
     there = rollout.get("num_envs") if isinstance(rollout, dict) else None
-    if not isinstance(there, int) or there in (0, config.num_envs):
+    if not isinstance(there, int) or there in (0, config.num_envs) or config.measures_latency:
         return config
     MESSAGES.print(
         f"note: {folder} holds episodes in batches of {there}; num_envs stays {there}, so that all "
@@ -149,12 +152,12 @@ def _with_batches_of(folder: Path, config: EvalConfig) -> EvalConfig:
 class EvalRun:
     """One policy on one set of initial states, and the folder of its results."""
 
-    policy: Actor
+    policy: Actor | ExternalActor
     encoder: Encoder | None
     initial_states: InitialStates
     config: EvalConfig
     folder: RunFolder
-    header: PolicyHeader
+    header: PolicyHeader | ExternalHeader
     remark: Mapping[str, Any]
 
     @functools.cached_property
@@ -174,11 +177,13 @@ class EvalRun:
 
     @functools.cached_property
     def agent(self) -> Agent:
+        if isinstance(self.policy, ExternalActor):
+            return ExternalAgent(self.policy, self.header.proprio_keys)
         baseline = "" if self.encoder else str(self.header.encoder["backbone"])
         yaw = float(self.env.env_kwargs().get("yaw_range_rad", 0.0)) > 0
         return Agent(self.policy, self.header.proprio_keys, self.encoder, baseline, yaw)
 
-    def _batch_agent(self, policy: Actor) -> Agent:
+    def _batch_agent(self, policy: Actor | ExternalActor) -> Agent:
         """Return the agent of a batch; what it remembers of frames begins with the batch."""
         agent = dataclasses.replace(self.agent, policy=policy)
         budget, choice = self.config.tile_budget, self.config.tile_choice
@@ -194,10 +199,16 @@ class EvalRun:
         attentive = choice == "attention"
         return dataclasses.replace(agent, encoder=make(budget, choice), sends_attention=attentive)
 
+    @property
+    def _is_external(self) -> bool:
+        """True for a policy that is not ours, whose state cannot be copied."""
+        return isinstance(self.policy, ExternalActor)
+
     @functools.cached_property
     def view(self) -> Views:
-        """The camera that the policy was trained with, or several; None without an encoder."""
-        if self.encoder is None:
+        """The camera of the policy's frames, or several; None for a policy without."""
+        without = not self.header.frames if self._is_external else self.encoder is None
+        if without:
             return None
         views = [CameraView.of(camera) for camera in cameras_of(self.header.frames)]
         return views[0] if len(views) == 1 else views
@@ -211,9 +222,10 @@ class EvalRun:
                 f"{self.initial_states.level!r}; draw those of a level with the policy's task: "
                 f"{', '.join(allowed) or 'none is known'}"
             )
-        scale = scale_of(self.env)
-        own = None if scale is None else scale.record()
-        check_action_space(self.header, self.env.action_space, self.env.control, own)
+        if isinstance(self.header, PolicyHeader):
+            scale = scale_of(self.env)
+            own = None if scale is None else scale.record()
+            check_action_space(self.header, self.env.action_space, self.env.control, own)
 
     def claim(self, fresh: bool) -> None:
         """Take the folder for this run, or raise a MismatchError before anything is written."""
@@ -249,7 +261,16 @@ class EvalRun:
             "tile_budget": budget,
             "tile_choice": None if budget is None else config.tile_choice,
             "reuse": config.reuse and inexact,
+            **config.realtime_record(),
         }
+
+    @property
+    def realtime(self) -> RealTime | None:
+        """How the simulation moves on while an action is computed; None where it waits."""
+        config = self.config
+        if not config.realtime or config.latency_ms == 0:
+            return None
+        return RealTime(1000 / self.env.rate_hz, config.latency_ms)
 
     def repeat(self) -> Episodes:
         """Return the episodes of all initial states, at most a batch, rolled out once more.
@@ -260,7 +281,8 @@ class EvalRun:
         envs = make_vector_env(self.env_kwargs, self.config.num_envs, self.view, 0)
         try:
             with progress_bar("rolling out, steps", horizon, True) as bar:
-                return next(roll_out(self._batches(range(1), 1), envs, horizon, bar.advance))
+                batches = self._batches(range(1), 1)
+                return next(roll_out(batches, envs, horizon, bar.advance, self.realtime))
         finally:
             envs.close()
 
@@ -272,14 +294,15 @@ class EvalRun:
             return
         self.folder.forget_summary()
         kwargs, horizon = self.env_kwargs, self.env.horizon
-        envs = make_vector_env(kwargs, config.num_envs, self.view, self._workers())
+        one = config.measures_latency or self._is_external  # nothing else runs meanwhile
+        alone = {"groups": 1} if one else {}
+        envs = make_vector_env(kwargs, config.num_envs, self.view, self._workers(), **alone)
         try:
             text, steps = "rolling out, steps of all batches", len(starts) * horizon
             with progress_bar(text, steps, progress) as bar:
                 batches = self._batches(starts, envs.groups)
-                for start, episodes in zip(
-                    starts, roll_out(batches, envs, horizon, bar.advance), strict=True
-                ):
+                found = roll_out(batches, envs, horizon, bar.advance, self.realtime)
+                for start, episodes in zip(starts, found, strict=True):
                     self._write(start, episodes)
         finally:
             envs.close()
@@ -289,7 +312,7 @@ class EvalRun:
         if self.config.workers is not None:
             return self.config.workers
         cores = usable_cores()
-        if self.encoder is None or cores == 1:
+        if self.view is None or cores == 1 or self.config.measures_latency:
             return 0
         device = getattr(self.encoder, "device", None)
         busy = device is None or device.type == "cpu"  # with encoding
@@ -319,6 +342,8 @@ class EvalRun:
             return {"latency_ms": earlier.latency_ms, "provenance": earlier.provenance}
         timing = self.folder.timing()
         alone = dataclasses.replace(self.agent, encoder=for_one_frame(self.encoder))
+        if isinstance(alone, ExternalAgent):
+            alone = dataclasses.replace(alone, keeps_chunks=False)
         latency = {
             **(batch_latency(timing, self.config.num_envs) if timing else {}),
             "single_frame": single_frame_latency(alone, self.env, self.view),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -72,6 +73,11 @@ class Agent:
     sends_attention: bool = False
     """Whether the encoder gets the policy's attention, for its next choice of tiles."""
 
+    @property
+    def has_actions(self) -> bool:
+        """True if the next action is there already, so that it takes no time."""
+        return False
+
     def encode(self, step: VectorStep) -> torch.Tensor:
         """Return the embeddings (B, D) of the environments' present frames."""
         if self.encoder is None:
@@ -103,6 +109,39 @@ class Agent:
         return actions.clip(-1.0, 1.0)
 
 
+@dataclass(frozen=True)
+class RealTime:
+    """How the simulation moves on while an action is computed.
+
+    An action takes effect at the first control step that begins when it is ready; until then the
+    last one is repeated. The first action of an episode has no last one: the episode begins with
+    it. The next observation is taken when an action is ready.
+    """
+
+    period_ms: float
+    """Duration of a control step [ms]."""
+    latency_ms: float | None = None
+    """Time that an action takes [ms]; None takes the measured time of each."""
+
+    def steps(self, measured_ms: float) -> int:
+        """Return how many control steps begin while an action is computed.
+
+        Args:
+            measured_ms: how long it took [ms].
+
+        Examples:
+            >>> RealTime(50.0, 120.0).steps(3.0), RealTime(50.0, 50.0).steps(3.0)
+            (3, 1)
+            >>> RealTime(50.0).steps(3.0), RealTime(50.0, 0.0).steps(3.0)
+            (1, 0)
+        """
+        latency_ms = measured_ms if self.latency_ms is None else self.latency_ms
+        return math.ceil(latency_ms / self.period_ms - _ROUNDING)
+
+
+_ROUNDING = 1e-9
+
+
 @dataclass
 class Episodes:
     """Episodes of B environments over T steps."""
@@ -115,6 +154,11 @@ class Episodes:
     """Distance between tool center point and cube after every step, (B, T); None in other tasks."""
     times_ms: dict[str, list[float]] = field(default_factory=dict)
     """Durations of each step's parts for the whole batch [ms]: encode, policy, env, render."""
+    repeated: list[bool] | None = None
+    """Whether each step repeated the last action while the next one was computed, (T,); None where
+    the simulation waits."""
+    measured: bool = False
+    """Whether these repetitions follow from measured durations."""
 
 
 @dataclass(frozen=True)
@@ -132,6 +176,7 @@ def roll_out(
     envs: VectorEnv,
     horizon: int,
     on_step: Callable[[], None] = lambda: None,
+    realtime: RealTime | None = None,
 ) -> Iterator[Episodes]:
     """Run batches of episodes from their initial states to the horizon.
 
@@ -143,6 +188,7 @@ def roll_out(
         envs: groups of B environments.
         horizon: control steps T.
         on_step: is called after each control step of a batch.
+        realtime: how the simulation moves on while an action is computed; None lets it wait.
 
     Yields:
         The episodes of each batch, in the order of the batches.
@@ -155,7 +201,7 @@ def roll_out(
     def begin(group: int) -> None:
         batch = next(waiting, None)
         if batch is not None:
-            under_way.append(_BatchRun(batch, envs, group, horizon))
+            under_way.append(_BatchRun(batch, envs, group, horizon, realtime))
 
     for group in range(envs.groups):
         begin(group)
@@ -172,10 +218,15 @@ def roll_out(
 class _BatchRun:
     """A batch on its way through one group of environments."""
 
-    def __init__(self, batch: Batch, envs: VectorEnv, group: int, horizon: int) -> None:
+    def __init__(
+        self, batch: Batch, envs: VectorEnv, group: int, horizon: int, realtime: RealTime | None
+    ) -> None:
         self.group = group
         self._agent, self._envs, self._horizon = batch.agent, envs, horizon
+        self._realtime = realtime
         self._actions: list[np.ndarray] = []
+        self._repeated: list[bool] = []
+        self._coming: tuple[np.ndarray, int] | None = None  # an action, and steps until it is ready
         self._steps: list[VectorStep] = []
         self._times: dict[str, list[float]] = {p: [] for p in ("encode", "policy", "env", "render")}
         self._agent.policy.reset(len(batch.states))
@@ -193,18 +244,45 @@ class _BatchRun:
             self._times["env"].append(_milliseconds(step.env_s))
         if self.finished:
             return False
+        actions = self._computed(step)[0] if self._realtime is None else self._present(step)
+        self._actions.append(actions)
+        is_last = len(self._actions) == self._horizon
+        self._envs.step_async(actions, self.group, render=not is_last)
+        self._times["render"].append(_milliseconds(step.render_s))
+        return True
+
+    def _computed(self, step: VectorStep) -> tuple[np.ndarray, float]:
+        """Return the actions from an observation, and how long they took [ms]."""
         start = time.perf_counter()
         embedding = self._agent.encode(step)
         encoded = time.perf_counter()
         actions = self._agent.select_action(embedding, step)
         selected = time.perf_counter()
-        self._actions.append(actions)
-        is_last = len(self._actions) == self._horizon
-        self._envs.step_async(actions, self.group, render=not is_last)
-        durations_s = (encoded - start, selected - encoded, step.render_s)
-        for part, seconds in zip(("encode", "policy", "render"), durations_s, strict=True):
-            self._times[part].append(_milliseconds(seconds))
-        return True
+        self._times["encode"].append(_milliseconds(encoded - start))
+        self._times["policy"].append(_milliseconds(selected - encoded))
+        return actions, 1000 * (selected - start)
+
+    def _present(self, step: VectorStep) -> np.ndarray:
+        """Return the actions that are ready at the beginning of a step, in real time."""
+        assert self._realtime is not None
+        present = self._actions[-1] if self._actions else None
+        arrived = self._coming is not None and self._coming[1] == 0
+        if self._coming is not None and arrived:
+            present, self._coming = self._coming[0], None
+        is_new = arrived
+        if self._coming is None and not (arrived and self._agent.has_actions):
+            waits = not self._agent.has_actions
+            actions, measured_ms = self._computed(step)
+            late = self._realtime.steps(measured_ms) if waits else 0
+            if present is None or late == 0:
+                present, is_new = actions, True
+            else:
+                self._coming = actions, late
+        if self._coming is not None:
+            self._coming = self._coming[0], self._coming[1] - 1
+        self._repeated.append(not is_new)
+        assert present is not None
+        return present
 
     def episodes(self) -> Episodes:
         steps = self._steps
@@ -214,7 +292,11 @@ class _BatchRun:
         if CUBE_HEIGHT in keys:
             gaps = [np.linalg.norm(s.obs["ee_pos"] - s.obs["cube_pos"], axis=-1) for s in steps]
             distance_m = np.stack(gaps, axis=1)
-        return Episodes(np.stack(self._actions, axis=1), info, distance_m, self._times)
+        found = Episodes(np.stack(self._actions, axis=1), info, distance_m, self._times)
+        if self._realtime is not None:
+            found.repeated = self._repeated
+            found.measured = self._realtime.latency_ms is None
+        return found
 
 
 def _milliseconds(seconds: float) -> float:
@@ -243,7 +325,16 @@ def episode_row(episodes: Episodes, index: int) -> dict[str, Any]:
         "steps_lifted": int(success.sum()),
         "min_distance_m": None if gaps_m is None else round(float(gaps_m[index].min()), 6),
         "max_height_m": None if height_m is None else round(float(height_m.max()), 6),
+        **_realtime_entries(episodes, len(success)),
     }
+
+
+def _realtime_entries(episodes: Episodes, steps: int) -> dict[str, Any]:
+    """Return what a row says of real time: nothing where the simulation waited."""
+    if episodes.repeated is None:
+        return {}
+    latency = "measured" if episodes.measured else "given"
+    return {"realtime": latency, "steps_repeated": sum(episodes.repeated[:steps])}
 
 
 def failure_stage(info: Mapping[str, np.ndarray]) -> str:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from s2robot.encoder.spec import DTYPES
 from s2robot.envs.tasks.loading import named_by_user
 from s2robot.envs.tasks.names import check_stored, related_tasks
 from s2robot.errors import unknown
+from s2robot.evaluation.agents.config import ExternalConfig
 from s2robot.evaluation.config import FIRST_SEEDS, EvalConfig
 from s2robot.experiments.config import VariantConfig
 from s2robot.policies.config import PolicyConfig
@@ -62,10 +63,12 @@ class TrainCommand(TrainJob):
 
 @dataclass(frozen=True)
 class EvalJob:
-    """Evaluation of a policy file."""
+    """Evaluation of a policy file, or of a policy that is not ours."""
 
-    checkpoint: Path
+    checkpoint: Path | None = None
     """The policy file."""
+    external: ExternalConfig = field(default_factory=ExternalConfig)
+    """A policy that is not ours, in place of `checkpoint`."""
     level: str | None = None
     """Level of the episodes: the policy's own (None), or one that differs in its appearance alone,
     whose episodes start from the same states."""
@@ -102,6 +105,12 @@ class EvalJob:
     a warning tells so and int8 stays."""
 
     def __post_init__(self) -> None:
+        if self.policy is not None:
+            self._check_external(self.policy)
+        elif self.checkpoint is None:
+            raise ValueError("checkpoint is missing; give it, or policy=MODULE:CALLABLE")
+        elif self.external != ExternalConfig():
+            raise ValueError("external.* are settings of policy=; a policy file takes none of them")
         if self.task is not None:
             object.__setattr__(self, "level", named_by_user(self.task))
         if self.level is not None:
@@ -113,10 +122,48 @@ class EvalJob:
         checked_name(self.runtime)
         check_device(self.device)
 
+    def _check_external(self, policy: str) -> None:
+        """Refuse what a policy that is not ours has no use for."""
+        if self.checkpoint is not None:
+            raise ValueError(
+                f"policy is {policy!r} and checkpoint {self.checkpoint}; give one of them"
+            )
+        if self.task is None and self.level is None:
+            raise ValueError(f"policy={policy} does not say its task; give task=, or level=")
+        defaults = {each.name: each.default for each in fields(self)}
+        given = [name for name in _OF_FILES if getattr(self, name) != defaults[name]]
+        given += [f"rollout.{name}" for name in ("reuse",) if self.rollout.reuse]
+        given += ["rollout.tile_budget"] if self.rollout.tile_budget is not None else []
+        if given:
+            raise ValueError(
+                f"{given[0]} is of policy files and their encoders; policy={policy} computes as "
+                "it does itself: leave it out"
+            )
+
+    @property
+    def policy(self) -> str | None:
+        """Name of a policy that is not ours; None for a policy file."""
+        return self.external.policy
+
+    @property
+    def policy_file(self) -> Path:
+        """The policy file.
+
+        Raises:
+            ValueError: the policy is not ours.
+        """
+        if self.checkpoint is None:
+            raise ValueError(f"policy={self.policy} has no policy file")
+        return self.checkpoint
+
     @property
     def shard_numbers(self) -> tuple[int, int] | None:
         """Number of the shard, from 1, and number of all shards; None without shards."""
         return _shard_numbers(self.shard)
+
+
+_OF_FILES = ("weights", "device", "dtype", "runtime", "int8_fallback", "shard")
+"""Settings of an evaluation that a policy that is not ours has no use for."""
 
 
 @dataclass(frozen=True)

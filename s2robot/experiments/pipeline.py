@@ -22,6 +22,7 @@ from s2robot.evaluation.evaluate import evaluate
 from s2robot.evaluation.initial_states import InitialStates, ensure_initial_states
 from s2robot.evaluation.results import Summary
 from s2robot.evaluation.rollout import Encoder
+from s2robot.experiments.external.run import evaluate_external
 from s2robot.experiments.int8_rollouts import guarded
 from s2robot.experiments.jobs import EvalJob, RunJob
 from s2robot.experiments.jobs import TrainJob as TrainJob
@@ -74,7 +75,7 @@ def eval_folder(job: EvalJob, own_level: str | None) -> Path:
         job: settings of the evaluation.
         own_level: the policy's level, whose episodes need no further folder.
     """
-    beside = job.checkpoint.parent
+    beside = job.policy_file.parent
     return job.out or (beside if job.level in (None, own_level) else beside / str(job.level))
 
 
@@ -83,6 +84,8 @@ def evaluate_policy(
     describe: Describe | None = None,
 ) -> Summary:
     """Roll a policy file out on fixed initial states and write rows and videos beside it.
+
+    A policy that is not ours, ``job.policy``, is described by ``evaluate_external``.
 
     Args:
         job: settings of the evaluation.
@@ -94,14 +97,20 @@ def evaluate_policy(
         MismatchError: the policy does not fit the level, or the folder holds other episodes.
         CorruptFileError: the policy file or the initial states are damaged.
     """
+    if job.policy is not None:
+        return evaluate_external(job)
     if job.shard is not None:
         return _evaluate_shard(job, describe)
-    policy, header = load_policy(job.checkpoint)
+    return _evaluate_file(job, describe)
+
+
+def _evaluate_file(job: EvalJob, describe: Describe | None) -> Summary:
+    policy, header = load_policy(job.policy_file)
     require_known_actions(header)
     encoder = _rebuild_encoder(job, header)
     initial_states = initial_states_for(job, header.env_kwargs)
     out = eval_folder(job, header.level)
-    training = None if describe else read_training(job.checkpoint, header)
+    training = None if describe else read_training(job.policy_file, header)
 
     def write_description(claimed: dict[str, Any]) -> None:
         path = out / "cell.json"
@@ -110,7 +119,7 @@ def evaluate_policy(
             if content is not None:
                 write_json(path, content)
         elif training is not None:
-            write_json(path, run_record(training, job.checkpoint, header, claimed))
+            write_json(path, run_record(training, job.policy_file, header, claimed))
         elif not path.exists():
             MESSAGES.print(f"note: s2robot report leaves {out} out: {NOT_DESCRIBED}")
 
@@ -132,7 +141,7 @@ def evaluate_policy(
 
 def _evaluate_shard(job: EvalJob, describe: Describe | None) -> Summary:
     """Roll out a shard; the last one merges all, and returns the summary of the run."""
-    header = read_header(job.checkpoint)
+    header = read_header(job.policy_file)
     out = eval_folder(job, header.level)
     whole = dataclasses.replace(job, shard=None)
     if jsonl_length(out / "episodes.jsonl") < job.n:

@@ -27,6 +27,7 @@ class _Description:
 
 
 _CHANGES_NO_ROW = ("workers", "videos", "video_size")
+_OF_REAL_TIME = ("realtime", "latency_ms")
 
 
 def planned_record(job: RunJob, variant: Variant) -> dict[str, Any]:
@@ -37,7 +38,8 @@ def planned_record(job: RunJob, variant: Variant) -> dict[str, Any]:
         variant: its inputs.
     """
     encoder = variant.encoder
-    rollout = dataclasses.asdict(job.rollout)
+    left_out = _CHANGES_NO_ROW if job.rollout.realtime else (*_CHANGES_NO_ROW, *_OF_REAL_TIME)
+    rollout = {k: v for k, v in dataclasses.asdict(job.rollout).items() if k not in left_out}
     task = {"level": job.levels[0], "split": job.split, "n": job.n}
     return {
         "name": variant.label,
@@ -52,7 +54,7 @@ def planned_record(job: RunJob, variant: Variant) -> dict[str, Any]:
         "settings": {
             "task": {"level": job.levels[0]},
             **policy_settings(job.train, variant),
-            "rollout": {k: v for k, v in rollout.items() if k not in _CHANGES_NO_ROW},
+            "rollout": rollout,
         },
     }
 

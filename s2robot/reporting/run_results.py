@@ -364,8 +364,31 @@ def _make_group(members: list[list[RunResult]]) -> ComparisonGroup:
 
 
 def label_of(run: RunResult) -> str:
-    """Return the title of a baseline, or a run's own label."""
-    return BASELINE_TITLES.get(run.settings["encoder"]["backbone"]) or str(run.info["label"])
+    """Return the title of a baseline, or a run's own label, and the latency in real time."""
+    title = BASELINE_TITLES.get(run.settings["encoder"]["backbone"]) or str(run.info["label"])
+    return title + realtime_text(run.settings)
+
+
+def realtime_text(settings: Mapping[str, Any]) -> str:
+    """Return what a label says of real time; empty where the simulation waits.
+
+    Args:
+        settings: of a run.
+
+    Examples:
+        >>> realtime_text({"rollout": {"realtime": True, "latency_ms": 120.0}})
+        ', 120 ms late'
+        >>> realtime_text({"rollout": {"realtime": True, "latency_ms": None}})
+        ', in real time (measured)'
+        >>> realtime_text({})
+        ''
+    """
+    rollout = settings.get("rollout")
+    if not isinstance(rollout, Mapping) or not rollout.get("realtime"):
+        return ""
+    latency_ms = rollout.get("latency_ms")
+    known = isinstance(latency_ms, (int, float))
+    return f", {latency_ms:g} ms late" if known else ", in real time (measured)"
 
 
 def _lookup(tree: Any, path: Sequence[str]) -> float | None:

@@ -16,6 +16,7 @@ _NOT_OF_BASELINES = ("camera", "inference")
 """Sections that a baseline, which sees no pixels, does not have."""
 _TILES = ("tile_budget", "tile_choice", "reuse")
 """Settings of the rollouts that concern pixels alone."""
+_LATENCY = "latency_ms"
 _LONGEST_VALUE = 48
 _MOST_NAMED = 6
 
@@ -23,9 +24,14 @@ _MOST_NAMED = 6
 def without_encoder(settings: Settings) -> dict[str, Any]:
     """Return the settings that the variants of a comparison group share.
 
-    Exact runtimes count as one, see ``comparable``.
+    Exact runtimes count as one, see ``comparable``. The latency of rollouts in real time is left
+    out: it is what an encoder costs.
     """
-    return {name: value for name, value in comparable(settings).items() if name != "encoder"}
+    shared = {name: value for name, value in comparable(settings).items() if name != "encoder"}
+    rollout = shared.get("rollout")
+    if isinstance(rollout, Mapping) and _LATENCY in rollout:
+        shared["rollout"] = {k: v for k, v in rollout.items() if k != _LATENCY}
+    return shared
 
 
 def without_pixels(settings: Settings) -> dict[str, Any]:

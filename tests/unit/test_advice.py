@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from s2robot.cli.main import main
-from s2robot.cli.settings.schema import JOBS, groups_of, settings_of
+from s2robot.cli.settings.schema import JOBS, SHORT, groups_of, settings_of
 from s2robot.cli.verbs import VERBS
 
 ROOT = Path(__file__).parents[2]
@@ -97,7 +97,11 @@ def flags_of(verb: str) -> set[str]:
 
 @cache
 def names_of(verbs: tuple[str, ...]) -> set[str]:
-    return {name for verb in verbs for name in (*settings_of(verb), *groups_of(verb))}
+    return {
+        name
+        for verb in verbs
+        for name in (*settings_of(verb), *groups_of(verb), *SHORT.get(verb, ()))
+    }
 
 
 FOREIGN = (

@@ -217,7 +217,10 @@ def _one_line(error: Exception) -> str:
 def _advised(words: Words, error: Exception) -> str:
     message = str(error.args[0] if isinstance(error, KeyError) and error.args else error)
     if message.startswith("checkpoint is missing"):
-        return "eval needs checkpoint=PATH, the policy file that `s2robot train` prints"
+        return (
+            "eval needs checkpoint=PATH, the policy file that `s2robot train` prints, or "
+            "policy=MODULE:CALLABLE or policy=ws://HOST:PORT for a policy that is not ours"
+        )
     return message
 
 

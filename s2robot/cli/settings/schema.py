@@ -26,6 +26,8 @@ _INLINE = ("VariantConfig", "TrainJob", "TrainCommand")
 """Dataclasses whose fields a user types without a prefix: ``level=``, not ``variant.level=``."""
 TAKEN = {"train.seed": "seed"}
 """Fields that no user sets, by the setting that decides them."""
+SHORT = {"eval": {"policy": "external.policy"}}
+"""Settings by the name that a user types, where Hydra would take that for a group of files."""
 _ENV = "env"
 
 

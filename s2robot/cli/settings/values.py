@@ -15,7 +15,13 @@ from hydra.core.override_parser.types import Override
 from hydra.errors import HydraException
 
 from s2robot.cli.settings.names import is_list, unknown_setting
-from s2robot.cli.settings.schema import SettingsError, groups_of, nested_dataclass, settings_of
+from s2robot.cli.settings.schema import (
+    SHORT,
+    SettingsError,
+    groups_of,
+    nested_dataclass,
+    settings_of,
+)
 from s2robot.cli.settings.words import Words
 from s2robot.errors import unknown
 from s2robot.utils.command_lines import quoted
@@ -50,6 +56,7 @@ def read_setting(words: Words, word: str, sweeps: bool) -> GivenSetting:
     prefix = _PREFIX.match(name)[0]  # pyright: ignore[reportOptionalSubscript]
     name = name[len(prefix) :].strip().lstrip("/")
     groups, known = groups_of(words.schema), settings_of(words.schema)
+    name = SHORT.get(words.schema, {}).get(name, name)
     if _is_foreign(name, words):
         return _of_hydra(name, word)
     if name not in known and name not in groups:

@@ -1,5 +1,8 @@
 """Policies with all that they need to act on a camera's frames.
 
 - ``loaded_policy``: a policy file with its encoder, from frames and measurements to actions
+- ``external``: the contract for policies that are not ours, and their import by name
+- ``external_agent``: their rollout in batches, with chunks of actions
+- ``openpi``: policies behind a server that speaks openpi's protocol
 - ``policy_input``: checks of frames and measurements against what a policy was trained with
 """

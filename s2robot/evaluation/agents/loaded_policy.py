@@ -43,6 +43,9 @@ class LoadedPolicy:
         encoder: that its header names, as ``encoder_of`` returns it; None for a baseline.
     """
 
+    batched = True
+    """Takes batches where it is evaluated as ``policy=MODULE:CALLABLE``."""
+
     def __init__(
         self,
         policy: Policy,

@@ -194,6 +194,8 @@ def _config_of(episode: StoredEpisode, header: PolicyHeader) -> EvalConfig:
         reuse=bool(rollout.get("reuse")),
         tile_budget=rollout.get("tile_budget"),
         tile_choice=rollout.get("tile_choice") or "motion",
+        realtime=bool(rollout.get("realtime")),
+        latency_ms=rollout.get("latency_ms"),
     )
 
 

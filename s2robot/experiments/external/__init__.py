@@ -1,0 +1,1 @@
+"""Evaluations of policies that are not ours."""

@@ -1,0 +1,143 @@
+"""Rollouts in real time: which action each step carries out, what rows and reports say of it."""
+
+from __future__ import annotations
+
+import itertools
+import types
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from support.expert_policies import ENV_KWARGS, ExpertPolicy, header
+from support.synthetic_runs import write_run
+
+from s2robot.evaluation import rollout
+from s2robot.evaluation.config import EvalConfig
+from s2robot.evaluation.evaluate import evaluate
+from s2robot.evaluation.initial_states import InitialStates, make_initial_states
+from s2robot.reporting.report import make_report
+from s2robot.utils.io import read_json, read_jsonl
+
+HORIZON = 7
+
+
+class CountingPolicy:
+    """Its n-th action is n hundredths in every entry."""
+
+    def reset(self, batch_size: int) -> None:
+        self.size, self.calls = batch_size, 0
+
+    def act(self, embedding: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
+        del embedding, proprio
+        self.calls += 1
+        return torch.full((self.size, 4), (self.calls - 1) / 100)
+
+
+@pytest.fixture(scope="module")
+def initial_states() -> InitialStates:
+    return make_initial_states("easy", "test", 2, ENV_KWARGS)
+
+
+def run(out: Path, states: InitialStates, policy: Any = None, **settings: Any) -> Path:
+    options = {"num_envs": 2, "workers": 0, "horizon": HORIZON, "videos": 0, **settings}
+    config, made = EvalConfig(**options), header("state")
+    evaluate(policy or ExpertPolicy(), None, states, config, out, header=made, progress=False)
+    return out
+
+
+def numbers(folder: Path, episode: int = 0) -> list[int]:
+    """Numbers of the computed actions that the steps of an episode carried out."""
+    (path, *_) = sorted((folder / "actions").iterdir())
+    return np.rint(100 * np.load(path)[episode, :, 0]).astype(int).tolist()
+
+
+@pytest.mark.parametrize(
+    ("latency_ms", "carried_out"),
+    [
+        (0.0, [0, 1, 2, 3, 4, 5, 6]),
+        (1.0, [0, 0, 1, 2, 3, 4, 5]),  # ready before the next step of 200 ms begins
+        (200.0, [0, 0, 1, 2, 3, 4, 5]),
+        (201.0, [0, 0, 0, 1, 1, 2, 2]),
+        (600.0, [0, 0, 0, 0, 1, 1, 1]),
+    ],
+)
+def test_the_last_action_is_repeated_until_the_next_is_ready(
+    tmp_path, initial_states, latency_ms, carried_out
+):
+    run(tmp_path, initial_states, CountingPolicy(), realtime=True, latency_ms=latency_ms)
+    assert numbers(tmp_path) == numbers(tmp_path, 1) == carried_out
+    rows = read_jsonl(tmp_path / "episodes.jsonl")
+    repeated = sum(one == other for one, other in itertools.pairwise(carried_out))
+    expected = (None, None) if latency_ms == 0 else ("given", repeated)
+    assert {(row.get("realtime"), row.get("steps_repeated")) for row in rows} == {expected}
+    rollout_record = read_json(tmp_path / "run.json")["rollout"]
+    assert rollout_record["realtime"] is True
+    assert rollout_record["latency_ms"] == latency_ms
+
+
+def test_no_latency_gives_exactly_the_rows_of_a_simulation_that_waits(tmp_path, initial_states):
+    waits = run(tmp_path / "waits", initial_states)
+    no_latency = run(tmp_path / "zero", initial_states, realtime=True, latency_ms=0)
+    late = run(tmp_path / "late", initial_states, realtime=True, latency_ms=300)
+    rows = [(folder / "episodes.jsonl").read_bytes() for folder in (waits, no_latency, late)]
+    assert rows[0] == rows[1] != rows[2]
+    assert "realtime" not in read_json(waits / "run.json")["rollout"]
+
+
+def test_an_action_is_of_the_observation_from_which_it_was_computed(tmp_path, initial_states):
+    """One step late, the expert's action is the one that it would have taken a step before."""
+    seen: list[np.ndarray] = []
+
+    class Watched(ExpertPolicy):
+        def act(self, embedding: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
+            seen.append(super().act(embedding, proprio).numpy())
+            return torch.from_numpy(seen[-1])
+
+    late = run(tmp_path, initial_states, Watched(), realtime=True, latency_ms=150)
+    (path, *_) = (late / "actions").iterdir()
+    carried_out = np.load(path)
+    np.testing.assert_array_equal(carried_out[:, 0], seen[0])
+    np.testing.assert_array_equal(carried_out[:, 2:], np.stack(seen[1 : HORIZON - 1], axis=1))
+
+
+def test_the_measured_duration_of_each_action_decides(tmp_path, initial_states, monkeypatch):
+    """Encoding and policy take 150 ms each: with steps of 200 ms, two begin meanwhile."""
+    ticks = itertools.count(0.0, 0.15)
+    clock = types.SimpleNamespace(perf_counter=lambda: next(ticks))
+    monkeypatch.setattr(rollout, "time", clock)
+    states = initial_states.beginning(1)
+    run(tmp_path, states, CountingPolicy(), realtime=True, num_envs=1)
+    assert numbers(tmp_path) == [0, 0, 0, 1, 1, 2, 2]
+    (row,) = read_jsonl(tmp_path / "episodes.jsonl")
+    assert (row["realtime"], row["steps_repeated"]) == ("measured", 4)
+    assert read_json(tmp_path / "run.json")["rollout"]["latency_ms"] is None
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"realtime": True}, "num_envs is 16.*set rollout.num_envs=1, or give"),
+        ({"latency_ms": 20.0}, "latency_ms is 20, but realtime is false"),
+        ({"realtime": True, "latency_ms": -1.0}, "latency_ms is -1.0; allowed: milliseconds"),
+        ({"realtime": True, "latency_ms": float("nan")}, "latency_ms is nan"),
+    ],
+)
+def test_settings_that_cannot_be_meant_are_refused(settings, message):
+    with pytest.raises(ValueError, match=message):
+        EvalConfig(**settings)
+
+
+def test_a_report_compares_encoders_with_their_latencies_and_names_them(tmp_path):
+    """Latency is what an encoder costs: it does not part a comparison group, real time does."""
+    for latency_ms, outcomes in ((20.0, [True] * 8), (150.0, [False] * 8)):
+        settings = {"rollout": {"realtime": True, "latency_ms": latency_ms}}
+        write_run(tmp_path, outcomes, settings=settings)
+    write_run(tmp_path, [True] * 8)
+    report = make_report(tmp_path)
+    labels = sorted(sorted(each.label for each in group.variants) for group in report.groups)
+    assert labels == [
+        ["mvp-vits-hoi (1)"],
+        ["mvp-vits-hoi (1), 150 ms late", "mvp-vits-hoi (1), 20 ms late"],
+    ]

@@ -5,7 +5,7 @@ rolled out from initial states of its own, and a pair that is decided gets no mo
 the file has its success rate over all of its seeds, with the interval for further seeds and states,
 GFLOPs of a frame and measured milliseconds of one frame; for each pair its anytime-valid interval
 and verdict, and for each family what follows. Questions that are not finished are listed as such.
-``--earlier`` adds the questions of an earlier results file that the folder has not, with their
+``--earlier`` takes the questions of an earlier results file that have more seeds there, with their
 variants: a question is a test of its own, so its result does not depend on the others.
 
     bash benchmarks/published_sweep.sh runs/published
@@ -83,23 +83,35 @@ def main() -> None:
 
 
 def with_earlier(found: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[str, Any]:
-    """Results with those questions of an earlier file, and their variants, that they lack."""
-    added = {k: v for k, v in earlier["questions"].items() if k not in found["questions"]}
-    needed = {pair[side] for each in added.values() for pair in each["pairs"] for side in SIDES}
-    known = {row["label"] for row in found["variants"]}
-    rows = [row for row in earlier["variants"] if row["label"] in needed - known]
-    machines_then = [each for each in earlier["runs_of"] if each not in found["runs_of"]]
+    """Results with those questions of an earlier file that have more seeds, and their variants."""
+    questions, rows = dict(found["questions"]), {row["label"]: row for row in found["variants"]}
+    added = [
+        name
+        for name, question in earlier["questions"].items()
+        if seeds_of(question) > seeds_of(questions.get(name, {"pairs": []}))
+    ]
+    questions |= {name: earlier["questions"][name] for name in added}
+    needed = {pair[side] for name in added for pair in questions[name]["pairs"] for side in SIDES}
+    families = dict(found["families"])
+    for row in earlier["variants"]:
+        label = row["label"]
+        if label in needed and row["episodes"] > rows.get(label, {"episodes": 0})["episodes"]:
+            rows[label] = row
+            families[row["family"]] = earlier["families"][row["family"]]
+    others = [each for each in earlier["runs_of"] if each not in found["runs_of"]]
     return {
         **found,
-        "variants": in_order([*found["variants"], *rows]),
-        "questions": {**found["questions"], **added},
-        "families": {
-            **{row["family"]: earlier["families"][row["family"]] for row in rows},
-            **found["families"],
-        },
-        "runs_of": [*found["runs_of"], *machines_then],
+        "variants": in_order(list(rows.values())),
+        "questions": questions,
+        "families": families,
+        "runs_of": [*found["runs_of"], *others],
         "earlier": {"questions": sorted(added), "provenance": earlier["provenance"]},
     }
+
+
+def seeds_of(question: Mapping[str, Any]) -> int:
+    """Seeds of the pair of a question that has the most."""
+    return max((pair["seeds"] for pair in question["pairs"]), default=0)
 
 
 def keep(folder: Path) -> None:

@@ -152,7 +152,7 @@ def test_several_seeds_are_trained_and_have_one_page(trained, folder):
     assert [seed for seed, _ in several.errors.by_seed] == [0, 1]
     own = [each.errors for _, each in several.errors.by_seed]
     assert np.allclose(several.errors.errors, np.mean(own, axis=0))
-    assert not np.array_equal(*own)
+    assert not np.array_equal(own[0], own[1])
     page = several.page.read_text()
     assert "the 2 training seeds" in page
     assert "<h2>Each training seed</h2>" in page

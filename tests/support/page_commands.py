@@ -80,7 +80,7 @@ def without_work(patch: pytest.MonkeyPatch, began: list[str]) -> None:
     patch.setattr(pretraining, "pretrain", note("pretrain", card))
     patch.setattr(pipeline, "train_run", note("train", "policy.safetensors"))
     found = SimpleNamespace(episodes=(), entries=())
-    recorded = SimpleNamespace(errors=found, checkpoint="policy.safetensors", page="index.html")
+    recorded = SimpleNamespace(errors=found, checkpoints=("policy.safetensors",), page="index.html")
     name = "s2robot.experiments.recorded.training.train_recorded"
     patch.setattr(name, note("train", recorded))
     patch.setattr(pipeline, "evaluate_policy", note("eval", "success"))
@@ -91,6 +91,7 @@ def without_work(patch: pytest.MonkeyPatch, began: list[str]) -> None:
     patch.setattr(export, "export_encoder", _export_once)
     patch.setattr("s2robot.cli.episodes.replay.find_run", _stop)
     patch.setattr("s2robot.cli.episodes.export_dataset.open_source", _stop)
+    patch.setattr("s2robot.plugins.robomimic.cache.cache_embeddings", _stop)
     patch.setattr(plan, "smallest_differences", _stop)
     patch.setattr(decide.SequentialSweep, "claim", _stop)
     patch.setattr(probe.Study, "run", _stop)

@@ -64,11 +64,16 @@ def cache_embeddings(
     Raises:
         CorruptFileError: the file is damaged, or open for writing elsewhere.
         FileExistsError: OUT exists.
+        FileNotFoundError: there is no such file.
         ValueError: the file has no images, or no such camera.
     """
     source, out = Path(source), Path(out)
     if out.exists():
         raise FileExistsError(f"{out} exists; delete it, or give another name")
+    if not source.is_file():
+        raise FileNotFoundError(
+            f"{source} is no file; give a robomimic file with images, NAME.hdf5, as IN"
+        )
     data = open_robomimic(source, cameras, None)
     try:
         if not data.cameras:

@@ -156,6 +156,8 @@ def test_bad_input(tmp_path, encoder) -> None:
         cache_embeddings(source, tmp_path / "out.hdf5", encoder, cameras=["top"])
     with pytest.raises(FileExistsError, match="exists; delete it"):
         cache_embeddings(source, source, encoder)
+    with pytest.raises(FileNotFoundError, match="is no file; give a robomimic file"):
+        cache_embeddings(tmp_path / "missing.hdf5", tmp_path / "out.hdf5", encoder)
     with h5py.File(source, "a") as file:
         for name in ("front_image", "wrist_image"):
             del file[f"data/demo_0/obs/{name}"]

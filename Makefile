@@ -6,6 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ROS1_VENV := .venv-ros
 ROS1_READY := $(ROS1_VENV)/.ready
+TASKS_VENV := .venv-tasks
+TASKS_READY := $(TASKS_VENV)/.ready
 DEMO_ARGS ?=
 WORKERS ?= 2
 PYTEST_ARGS ?=
@@ -16,7 +18,7 @@ PARALLEL := -n $(WORKERS) --dist loadgroup
 FAST := not slow and not render and not process and not runtime and not browser
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system format check lint test test-fast test-main test-ros test-ros-nodes test-ros-loop ros1-test test-slurm test-parity docs build demo clean
+.PHONY: help setup system format check lint test test-fast test-main test-ros test-ros-nodes test-ros-loop ros1-test test-slurm test-tasks test-parity docs build demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -83,6 +85,13 @@ test-slurm: setup ## sweeps as jobs of a Slurm cluster of one node, which the te
 	if [ $$status = 3 ]; then echo "SKIPPED: the tests with Slurm"; exit 0; fi; [ $$status = 0 ] && \
 	$(BIN)/python -m pip install -q 'hydra-submitit-launcher>=1.2' && \
 	$(PYTEST_ENV) $(BIN)/python -m pytest tests/slurm $(PYTEST_ARGS)
+
+test-tasks: $(TASKS_READY) ## tasks of other packages, in an environment with them
+	$(PYTEST_ENV) $(TASKS_VENV)/bin/python -m pytest tests/unit/envs/tasks/test_so101.py $(PYTEST_ARGS)
+
+$(TASKS_READY): $(READY) tools/setup_tasks_venv.sh
+	bash tools/setup_tasks_venv.sh $(TASKS_VENV) $(VENV)
+	@touch $@
 
 test-parity: setup ## against the original packages and on a GPU, where they are
 	$(PYTEST_ENV) $(BIN)/python -m pytest -m "parity or gpu" $(PYTEST_ARGS)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from s2robot.envs.tasks.names import (
     GYM,
     MODULE,
+    PACKAGED,
     check_stored,
     has_module,
     is_foreign,
@@ -84,6 +85,8 @@ def task_named(name: str) -> Task:
             f"the file names the task {name!r}, which would import a module. Nothing is imported "
             f"because a file says so; if you trust it, name the task yourself: 'task={name}'"
         )
+    if name in PACKAGED:
+        return _packaged_task(name)
     if name.startswith(MODULE):
         return _own_task(name)
     from s2robot.envs.tasks.gymnasium_task import GymnasiumTask
@@ -102,6 +105,9 @@ def task_named(name: str) -> Task:
 
 def _check_registered(name: str) -> None:
     """Refuse a ``gym:`` id that Gymnasium does not know, and a module that is not there."""
+    if name in PACKAGED:
+        task_named(name).check_installed()
+        return
     if name.startswith(MODULE):
         task_named(name)
         return
@@ -121,6 +127,13 @@ def _check_registered(name: str) -> None:
             f"{GYM}MODULE:ID, such as {GYM}gymnasium_robotics:FetchPickAndPlace-v4; the package "
             "must be installed"
         ) from None
+
+
+def _packaged_task(name: str) -> Any:
+    module, _, attribute = PACKAGED[name].partition(":")
+    task = getattr(importlib.import_module(module), attribute)()
+    task.name = name
+    return task
 
 
 def _own_task(name: str) -> Task:

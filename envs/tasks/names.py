@@ -1,4 +1,4 @@
-"""Names of tasks: ``pick-cube/precise``, ``gym:ID``, ``module:path.to.Task``.
+"""Names of tasks: ``pick-cube/precise``, ``so101/pick-cube``, ``gym:ID``, ``module:path.to.Task``.
 
 Files hold a pick-cube task under its level alone, and the others under their whole name with all
 its options. Importing this module imports neither a simulator nor Gymnasium.
@@ -16,7 +16,15 @@ from s2robot.errors import unknown
 
 PICK_CUBE = "pick-cube/"
 GYM, MODULE = "gym:", "module:"
-FORMS = "pick-cube/LEVEL, gym:ID (any registered Gymnasium environment), module:path.to.Task"
+PACKAGED = {
+    "so101/pick-cube": "s2robot.envs.tasks.so101:SO101PickCube",
+    "so101/pick-place": "s2robot.envs.tasks.so101:SO101PickPlace",
+}
+"""Tasks of other packages by name, and the class here that makes each of them."""
+FORMS = (
+    "pick-cube/LEVEL, gym:ID (any registered Gymnasium environment), module:path.to.Task, "
+    f"{', '.join(PACKAGED)} (of other packages)"
+)
 
 
 def stored_task(name: str) -> str:
@@ -35,6 +43,7 @@ def stored_task(name: str) -> str:
     level = name.removeprefix(PICK_CUBE)
     if level not in LEVELS:
         allowed = [f"{PICK_CUBE}{each}" for each in LEVELS]
+        allowed += PACKAGED
         found = unknown("task", name, [*allowed, f"{GYM}ID", f"{MODULE}path.to.Task"])
         raise ValueError(f"{found}. Tasks are named {FORMS}")
     return level
@@ -42,7 +51,7 @@ def stored_task(name: str) -> str:
 
 def is_foreign(name: str) -> bool:
     """Return whether a task is not a level of pick-cube."""
-    return name.startswith((GYM, MODULE))
+    return name in PACKAGED or name.startswith((GYM, MODULE))
 
 
 def check_stored(name: str) -> None:
@@ -97,11 +106,16 @@ def _value(text: str) -> Any:
 
 
 def has_module(name: str) -> bool:
-    """Return whether a task's name has a module in it, which making the task imports."""
-    return name.startswith(MODULE) or ":" in parts_of(name)[0]
+    """Return whether a task's name has a module in it, which making the task imports.
+
+    Packaged tasks import only the packages that this one names itself.
+    """
+    return name not in PACKAGED and (name.startswith(MODULE) or ":" in parts_of(name)[0])
 
 
 def _check_form(name: str) -> None:
+    if name in PACKAGED:
+        return
     if name.startswith(MODULE):
         parts = name.removeprefix(MODULE).split(".")
         if len(parts) < 2 or not all(part.isidentifier() for part in parts):

@@ -106,7 +106,7 @@ def task_named(name: str) -> Task:
 def _check_registered(name: str) -> None:
     """Refuse a ``gym:`` id that Gymnasium does not know, and a module that is not there."""
     if name in PACKAGED:
-        task_named(name).check_installed()
+        _packaged_task(name).check_installed()
         return
     if name.startswith(MODULE):
         task_named(name)

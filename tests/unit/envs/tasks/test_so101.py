@@ -125,6 +125,7 @@ def test_the_expert_succeeds_on_most_starts(env) -> None:
     for seed in range(4):
         env.reset(seed=seed)
         expert, noise = task.expert_of(env), task.noise_of(env, seed)
+        assert expert is not None
         for _ in range(env.horizon):
             info = env.step(noise(expert({})))[-1]
             if info["is_success"]:

@@ -3,8 +3,8 @@
 Each build sweeps the same two variants over the same training seeds and initial states: so both
 intervals have the same design, and what they cost can be compared. Demonstrations and their frames
 are made before and not counted; embeddings, searches, trainings and rollouts are. The cost is CPU
-time of all processes, which other work on the machine changes less than the clock; the builds take
-turns, each in folders of its own. The earlier build is a checkout beside this one:
+time of all processes, which other work on the machine changes less than the clock. The builds run
+one after the other, each in folders of its own. The earlier build is a checkout beside this one:
 
     git worktree add ../before c746653 --detach
     python benchmarks/core_minutes.py --before ../before --seeds 8
@@ -51,9 +51,9 @@ def main() -> None:
     write_json(
         options.out,
         {
-            "command": f"python benchmarks/core_minutes.py --before CHECKOUT --seeds "
-            f"{options.seeds} --states {options.states}",
-            "encoder": options.encoder,
+            "command": "python benchmarks/core_minutes.py --before CHECKOUT "
+            f"--encoder {options.encoder} --seeds {options.seeds} --states {options.states} "
+            f"--threads {options.threads}",
             "builds": found,
             "ratio": round(ratio, 3),
             "provenance": provenance(),

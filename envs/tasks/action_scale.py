@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from s2robot.envs.tasks.contract import NATIVE
+
 
 class ActionScale:
     """Bounds of an environment's own actions (A,), and the way between them and [-1, 1].
@@ -42,6 +44,10 @@ def scale_of(env: Any) -> ActionScale | None:
     """Return the scale of an environment's own actions; None where they are in [-1, 1] themselves.
 
     Args:
-        env: of the task contract; its ``action_scale`` is optional.
+        env: of the task contract; its ``action_scale`` is optional. The actions of a task of its
+            own without one are those of the contract, within its bounds.
     """
-    return getattr(env, "action_scale", None)
+    found = getattr(env, "action_scale", None)
+    if found is None and env.control == NATIVE:
+        return ActionScale(env.action_space.low, env.action_space.high)
+    return found

@@ -22,17 +22,14 @@ from s2robot.envs.tasks.gymnasium_env import RawExpert
 from s2robot.envs.tasks.gymnasium_task import GymnasiumTask
 from s2robot.errors import install_command
 
-PACKAGE, RELEASE, EXTRA = "lerobot-env-so101", "0.4.", "so101"
-"""Distribution, the releases that are known (0.4 turned the sign of the gripper), our extra."""
+PACKAGE, RELEASE, EXTRA = "lerobot-env-so101", "0.4.0", "so101"
+"""Distribution, the release that rows are of (0.4 turned the sign of the gripper), our extra."""
 FRAME_PX = 128
 ACTION_SCALE_M = 0.025
 """Motion of the grasp point per unit of an action [m]; the package's expert is made for it."""
 _STATE = mujoco.mjtState.mjSTATE_INTEGRATION
-_MARKER_M = (
-    0.03,
-    0.03,
-    0.0005,
-)  # half sizes of the square; the cube may rest 0.03 m from its middle
+_MARKER_M = (0.03, 0.03, 0.0005)
+"""Half sizes of the square of the goal [m]; the cube may rest 0.03 m from its middle."""
 _MARKER_RGBA = (0.1, 0.8, 0.2, 1.0)
 
 
@@ -189,10 +186,10 @@ def _check_package(name: str) -> None:
         found = importlib.metadata.version(PACKAGE)
     except importlib.metadata.PackageNotFoundError:
         found = None
-    if found is None or not found.startswith(RELEASE):
+    if found != RELEASE:
         seen = "it is not installed" if found is None else f"installed is {found}"
         raise ValueError(
-            f"the task {name} needs {PACKAGE} {RELEASE}x; {seen}. Install it: "
+            f"the task {name} needs {PACKAGE} {RELEASE}; {seen}. Install it: "
             f"{install_command(EXTRA)}"
         )
     importlib.import_module("lerobot_env_so101")

@@ -34,6 +34,7 @@ from s2robot.evaluation.eval_info import write_eval_info
 from s2robot.evaluation.identity import (
     RECORD_FORMAT,
     camera_record,
+    rollout_record,
     warn_of_other_simulation,
 )
 from s2robot.evaluation.initial_states import InitialStates, condition_of
@@ -63,9 +64,6 @@ from s2robot.utils.provenance import deciding_versions, provenance
 from s2robot.utils.workers import usable_cores
 
 __all__ = ["EvalConfig", "EvalRun", "Summary", "evaluate"]
-
-_REPEATS = ("cpu", "float32")
-"""Device and precision whose arithmetic does not depend on the other tiles of a batch."""
 
 
 def evaluate(  # noqa: PLR0913
@@ -244,24 +242,12 @@ class EvalRun:
             "encoder": self.header.encoder,
             "task": {"level": self.initial_states.level, "env": self.env_kwargs},
             "camera": camera_record(self.header.frames),
-            "rollout": self._rollout_record(inference),
+            "rollout": rollout_record(
+                self.config, self.env.horizon, self.encoder is not None, inference
+            ),
             "inference": inference,
             "versions": deciding_versions(),
             **self.remark,
-        }
-
-    def _rollout_record(self, inference: dict[str, Any] | None) -> dict[str, Any]:
-        """Return the settings that can change a row; without an encoder there are no tiles."""
-        config = self.config
-        budget = None if self.encoder is None else config.tile_budget
-        inexact = inference is not None and (inference["device"], inference["dtype"]) != _REPEATS
-        return {
-            "horizon": self.env.horizon,
-            "num_envs": config.num_envs,
-            "tile_budget": budget,
-            "tile_choice": None if budget is None else config.tile_choice,
-            "reuse": config.reuse and inexact,
-            **config.realtime_record(),
         }
 
     @property

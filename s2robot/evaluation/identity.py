@@ -8,12 +8,15 @@ from typing import Any
 
 from s2robot.data.config import cameras_of
 from s2robot.envs.gl import select_gl
-from s2robot.utils.provenance import change_since
+from s2robot.evaluation.config import EvalConfig
+from s2robot.utils.provenance import change_since, provenance
 
 RECORD_FORMAT = 2
 """Format of ``run.json``, ``cell.json`` and the rows. Those of format 1 name neither the settings
 of a run nor the runtime, device and versions of its rows, and do not count the steps with the cube
 lifted; they are not compared with later ones."""
+_REPEATS = ("cpu", "float32")
+"""Device and precision whose arithmetic does not depend on the other tiles of a batch."""
 _OF_NUMBERS = ("precision", "resizing")
 """Entries of a runtime's description that stand for other numbers than rounding gives."""
 
@@ -34,6 +37,30 @@ def camera_record(frames: Mapping[str, Any]) -> dict[str, Any] | None:
     ]
     own = cameras[0] if len(cameras) == 1 else {"cameras": cameras}
     return {**own, "gl": select_gl()}
+
+
+def rollout_record(
+    config: EvalConfig, horizon: int, encodes: bool, inference: Mapping[str, Any] | None
+) -> dict[str, Any]:
+    """Return the settings of the rollouts that can change a row, JSON-able.
+
+    Args:
+        config: of the rollouts.
+        horizon: control steps of an episode.
+        encodes: whether the policy has an encoder; without one there are no tiles.
+        inference: as ``FrameEncoder.inference``; None where it is not known.
+    """
+    budget = config.tile_budget if encodes else None
+    inexact = inference is not None and (inference["device"], inference["dtype"]) != _REPEATS
+    return {
+        "horizon": horizon,
+        "num_envs": config.num_envs,
+        "tile_budget": budget,
+        "tile_choice": None if budget is None else config.tile_choice,
+        "reuse": config.reuse and inexact,
+        **config.realtime_record(),
+        **({"machine": provenance()["machine"]} if config.measures_latency else {}),
+    }
 
 
 def warn_of_other_simulation(trained: Mapping[str, Any]) -> None:
@@ -81,7 +108,8 @@ def comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
     """Return settings of a run with all exact runtimes as one, for comparisons between runs.
 
     Exact runtimes agree to the rounding of float32, so which one the measurement of runtime "auto"
-    took on a machine does not tell two variants apart. A run's own identity names it all the same.
+    took on a machine does not tell two variants apart. A run's own identity names it all the same;
+    and where the latency of real time was measured, the runtime decided it.
 
     Args:
         settings: ``settings`` of ``cell.json``.
@@ -91,7 +119,9 @@ def comparable(settings: Mapping[str, Any]) -> dict[str, Any]:
         >>> comparable({"inference": {"runtime": runtime, "device": "cpu"}})
         {'inference': {'runtime': {'name': 'eager', 'exact': True}, 'device': 'cpu'}}
     """
-    if exact_runtime(settings) is None:
+    rollout = settings.get("rollout") or {}
+    measured = rollout.get("realtime") and rollout.get("latency_ms") is None
+    if exact_runtime(settings) is None or measured:
         return dict(settings)
     inference = settings["inference"]
     runtime = {k: v for k, v in inference["runtime"].items() if k in _OF_NUMBERS and v != "bf16"}

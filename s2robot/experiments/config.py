@@ -102,6 +102,10 @@ class VariantConfig(EncoderChoice):
         object.__setattr__(self, "encoder", current_name(self.encoder))
         self._check_encoder()
         self._check_data()
+        own = {name: tuple(map(float, scales)) for name, scales in self.camera_scales.items()}
+        usual = tuple(map(float, scale_set(self.scales)))
+        own = {name: scales for name, scales in own.items() if scales != usual}
+        object.__setattr__(self, "camera_scales", own)  # those that differ: digests hold them
 
     def _check_cameras(self) -> None:
         """Refuse cameras that are named twice, or that there are not."""

@@ -223,3 +223,8 @@ def _check_initial_states(job: EvalJob | RunJob) -> None:
     require_one_of(job, {"split": FIRST_SEEDS})
     require_integers(job, 1, "n")
     require_integers(job, 0, "first")
+    if job.shard is not None and job.rollout.measures_latency:
+        raise ValueError(
+            f"shard is {job.shard}, but real time measures the latency of one machine, and shards "
+            "may run on several; give rollout.latency_ms, or leave shard out"
+        )

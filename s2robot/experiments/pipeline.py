@@ -212,7 +212,8 @@ def execute_run(
 def _finished(job: RunJob, variant: Variant, folder: Path) -> Summary | None:
     """Return the summary of a run that is finished and has no policy file any more."""
     own = len(job.levels) == 1 and job.levels[0] == variant.config.level
-    if not own or job.shard is not None or not (folder / "run.json").exists():
+    exact = not variant.config.runtime.startswith(Int8Runtime.name)
+    if not (own and exact) or job.shard is not None or not (folder / "run.json").exists():
         return None
     asked = _eval_job(job, variant, folder / POLICY, job.levels[0])
     return finished_run(folder, initial_states_for(asked, variant.demos.env_kwargs), job.rollout)

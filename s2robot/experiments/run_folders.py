@@ -15,7 +15,7 @@ from typing import Any
 from s2robot.errors import S2RobotError
 from s2robot.evaluation.config import EvalConfig
 from s2robot.evaluation.episode_rows import RunFolder
-from s2robot.evaluation.identity import RECORD_FORMAT
+from s2robot.evaluation.identity import RECORD_FORMAT, rollout_record
 from s2robot.evaluation.initial_states import InitialStates
 from s2robot.evaluation.results import Summary
 from s2robot.experiments.sequential_sweep import FILE as SEQUENTIAL
@@ -71,7 +71,7 @@ def finished_run(folder: Path, initial_states: InitialStates, config: EvalConfig
 
     Returns:
         None where there is a policy file, or episodes are missing, or they are of other initial
-        states, settings or versions.
+        states, settings or versions, or of a runtime that is not exact.
 
     Raises:
         CorruptFileError: ``run.json`` or the episodes are damaged.
@@ -81,13 +81,13 @@ def finished_run(folder: Path, initial_states: InitialStates, config: EvalConfig
         return None
     run = RunFolder(folder, config.num_envs)
     record = run.record()
-    rollout = record.get("rollout") or {}
-    asked = {"num_envs": config.num_envs, "tile_budget": config.tile_budget}
-    asked |= {} if config.horizon is None else {"horizon": config.horizon}
+    rollout, inference = record["rollout"], record["inference"]
+    horizon = config.horizon or rollout["horizon"]
     same = (
-        record["conditions"] == initial_states.record()
-        and record.get("versions") == deciding_versions()
-        and all(rollout.get(name) == value for name, value in asked.items())
+        (inference is None or inference["runtime"]["exact"])
+        and record["conditions"] == initial_states.record()
+        and record["versions"] == deciding_versions()
+        and rollout == rollout_record(config, horizon, inference is not None, inference)
     )
     return run.summary() if same else None
 

@@ -50,7 +50,7 @@ def planned_record(job: RunJob, variant: Variant) -> dict[str, Any]:
         "seed": job.train.seed,
         "conditions": task,
         "parameters": 0 if encoder is None else encoder.parameters_count,
-        "gflops_per_frame": 0.0 if encoder is None else encoder.gflops_per_frame,
+        "gflops_per_frame": variant.gflops_per_frame,
         "settings": {
             "task": {"level": job.levels[0]},
             **policy_settings(job.train, variant),

@@ -59,7 +59,7 @@ def policy_settings(job: TrainJob, variant: Variant) -> dict[str, Any]:
 
 def _own_scales(variant: Variant) -> dict[str, Any]:
     """Return the scales of cameras that have their own, which are options of the encoder."""
-    own = variant.config.camera_scales
+    own = {} if variant.is_baseline else variant.config.camera_scales
     return {"camera_scales": {name: list(own[name]) for name in sorted(own)}} if own else {}
 
 

@@ -19,7 +19,7 @@ from s2robot.reporting.run_results import (
     outcomes,
     state_of,
 )
-from s2robot.reporting.setting_differences import changes, words
+from s2robot.reporting.setting_differences import changes, latency_changes, words
 from s2robot.stats.clustered import (
     ClusteredDifference,
     Outcomes,
@@ -254,7 +254,7 @@ def compare_pair(
         first=first,
         second=second,
         kind=kind or classify(first, second),
-        differs=tuple(words(changes(second.settings, first.settings))),
+        differs=tuple(words(_changes(second, first))),
         seeds=(_seeds_on(a, shared), _seeds_on(b, shared)),
         initial_states=shared.size,
         states_per_seed=_states_per_seed(shared, a, b),
@@ -293,6 +293,12 @@ def _single_policies(first: Outcomes, second: Outcomes) -> Iterable[tuple[int, M
             yield seed, mcnemar(*([table[state] for state in states] for table in tables))  # pyright: ignore[reportArgumentType]
 
 
+def _changes(first: VariantResults, second: VariantResults) -> dict[str, tuple[Any, Any]]:
+    """Return the settings that differ, the latency of real time among them."""
+    given = (first.settings, second.settings)
+    return changes(*given) | latency_changes(*given)
+
+
 def classify(first: VariantResults, second: VariantResults) -> str:
     """Return the one setting in which two variants differ.
 
@@ -306,7 +312,7 @@ def classify(first: VariantResults, second: VariantResults) -> str:
         A key of ``COMPARISON_KINDS`` or the name of another setting; "several" for more than one
         setting, and for another backbone, which stands for several; "nothing" for none.
     """
-    changed = set(changes(first.settings, second.settings))
+    changed = set(changes(first.settings, second.settings) or _changes(first, second))
     if min(len(first.scales), len(second.scales)) <= 1:
         changed.discard("input_mode")  # one scale has no larger one to read pixels for
     if len(changed) <= 1 and changed != {"backbone"}:

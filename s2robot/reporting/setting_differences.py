@@ -76,6 +76,19 @@ def changes(first: Settings, second: Settings) -> dict[str, tuple[Any, Any]]:
     return found | shared_changes(first, second)
 
 
+def latency_changes(first: Settings, second: Settings) -> dict[str, tuple[Any, Any]]:
+    """Return the latencies of two runs in real time where they differ, as ``changes`` does.
+
+    Variants are compared in spite of them, since that is what an encoder costs.
+
+    Args:
+        first: settings of a run.
+        second: settings of another run.
+    """
+    found = [settings.get("rollout", {}).get(_LATENCY) for settings in (first, second)]
+    return {f"rollout.{_LATENCY}": (found[0], found[1])} if found[0] != found[1] else {}
+
+
 def shared_changes(first: Settings, second: Settings) -> dict[str, tuple[Any, Any]]:
     """Return the settings besides the encoder that differ: dotted name to both values.
 

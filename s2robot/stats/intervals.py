@@ -118,7 +118,6 @@ def crossed_mean_interval(values: np.ndarray, confidence: float = 0.95) -> Inter
     if variance == 0:
         return Interval(mean, mean, mean)
     dof = variance**2 / (of_seeds**2 / (seeds - 1) + of_episodes**2 / (episodes - 1))
-    dof = min(dof, seeds + episodes - 2)
     reach = float(sps.t.ppf((1 + confidence) / 2, dof)) * math.sqrt(variance)
     return Interval(mean, mean - reach, mean + reach)
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 import s2robot
 
@@ -75,10 +77,30 @@ def broken(kind: str = "nan") -> Any:
         "text": lambda: "left",
         "raises": lambda: {}["camera"],
         "large": lambda: [3.0, 0.0],
+        "gradient": lambda: [torch.ones(1, requires_grad=True)] * 2,
         "empty": lambda: np.zeros((0, 2)),
     }[kind]
     made = type("Broken", (), {"reset": policy.reset, "__call__": lambda self, f, p: wrong()})
     return made()
+
+
+def loaded(checkpoint: str) -> Any:
+    """A policy of a file."""
+    return Stretched(step=len(Path(checkpoint).read_bytes()) / 100)
+
+
+class Seedless(Stretched):
+    """Takes no seed."""
+
+    def __init__(self, step: float) -> None:
+        super().__init__(step)
+
+
+class Uneven(Stretched):
+    """The second robot's chunks are longer."""
+
+    def __init__(self) -> None:
+        super().__init__(chunk=2 + (len(Stretched.made) + 1) % 2)
 
 
 def without_reset() -> Any:

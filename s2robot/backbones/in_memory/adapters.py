@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -55,6 +56,16 @@ def copied(model: nn.Module) -> nn.Module:
     return found.cpu().float().eval().requires_grad_(False)
 
 
+def replaced_methods(model: nn.Module, names: Sequence[str]) -> list[str]:
+    """Return those methods of a module that were set on the object itself.
+
+    Args:
+        model: in memory.
+        names: of methods.
+    """
+    return [name for name in names if name in vars(model)]
+
+
 class OwnForward(nn.Module):
     """A module's own forward pass, called as its user calls it.
 
@@ -95,11 +106,23 @@ class TorchvisionResNet(nn.Module):
         self.own = model
         model.fc = nn.Identity()
 
+    @property
+    def averages(self) -> bool:
+        """Whether its own output is the mean of the last maps, as without changes."""
+        pool: Any = self.own.avgpool
+        return type(pool) is nn.AdaptiveAvgPool2d and pool.output_size in (1, (1, 1))
+
     def forward_features(self, x: Tensor) -> Tensor:
         """Return maps ``(N, C, h, w)``."""
         own: Any = self.own
         x = own.maxpool(own.relu(own.bn1(own.conv1(x))))
         return own.layer4(own.layer3(own.layer2(own.layer1(x))))
+
+    def forward_head(self, features: Tensor, pre_logits: bool = False) -> Tensor:
+        """Return the pooled output ``(N, C)``."""
+        del pre_logits
+        own: Any = self.own
+        return own.avgpool(features).flatten(1)
 
 
 class TorchvisionConvNeXt(nn.Module):
@@ -108,7 +131,9 @@ class TorchvisionConvNeXt(nn.Module):
     def __init__(self, model: Any) -> None:
         super().__init__()
         self.own = model
-        model.classifier[-1] = nn.Identity()
+        head = model.classifier
+        if isinstance(head, nn.Sequential) and len(head) and isinstance(head[-1], nn.Linear):
+            head[-1] = nn.Identity()
 
     def forward_features(self, x: Tensor) -> Tensor:
         """Return maps ``(N, C, h, w)``."""
@@ -119,7 +144,7 @@ class TorchvisionConvNeXt(nn.Module):
         """Return the output before the classifier ``(N, C)``."""
         del pre_logits
         own: Any = self.own
-        return own.classifier(own.avgpool(features))
+        return own.classifier(own.avgpool(features)).flatten(1)
 
 
 class TorchvisionViT(nn.Module):

@@ -1,28 +1,30 @@
 """What a model in memory computes, besides its weights: a description that a digest can be made of.
 
 Weights alone do not tell two functions apart: a stride, an activation or a line of ``forward`` may
-differ. So the description holds the class of every submodule, its plain attributes, and, for
-classes of other libraries than PyTorch's own, their source.
+differ. So the description holds the class of every submodule, its attributes, and the source of
+classes and functions that are not of PyTorch, torchvision or timm.
 """
 
 from __future__ import annotations
 
 import copy
-import hashlib
+import functools
 import inspect
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import CodeType
 from typing import Any
 
+import numpy as np
 import torch
 from torch import nn
 
-from s2robot.utils.io import digest_of
+from s2robot.utils.io import digest_of, sha256_bytes
 
 LIBRARIES = ("torch", "torchvision", "timm")
 """Packages whose classes are told by their names; of others, the source counts."""
-_PLAIN = (bool, int, float, str, type(None), torch.Size)
+_PLAIN = (bool, int, float, str, type(None))
+_OF_EVERY_MODULE = frozenset(vars(nn.Module()))
 
 
 @dataclass(frozen=True)
@@ -63,8 +65,9 @@ def describe(model: nn.Module) -> dict[str, Any]:
         model: in memory.
 
     Returns:
-        Its class, and a digest of classes, plain attributes and sources of all submodules. Global
-        variables that its code reads are not in it.
+        Its class, and a digest of the classes of all submodules, of their attributes that are
+        numbers, texts, arrays, functions or collections of these, and of sources. Hooks, and
+        global variables that its code reads, are not in it.
     """
     rows = [(name, _described(module)) for name, module in model.named_modules()]
     return {"module": _name_of(type(model)), "function": digest_of(rows)}
@@ -72,31 +75,42 @@ def describe(model: nn.Module) -> dict[str, Any]:
 
 def _described(module: nn.Module) -> dict[str, Any]:
     kind = type(module)
-    plain = {
-        name: value
-        for name, value in vars(module).items()
-        if not name.startswith("_") and name != "training" and _is_plain(value)
-    }
-    functions = {
-        name: _name_of(value)
-        for name, value in vars(module).items()
-        if callable(value) and not isinstance(value, nn.Module)
-    }
-    found = {
+    own = [each for each in kind.__mro__ if issubclass(each, nn.Module) and not _in_library(each)]
+    attributes = {key: value for key, value in vars(module).items() if key not in _OF_EVERY_MODULE}
+    if not own:  # timm's descriptions of published weights change with its version
+        attributes = {k: v for k, v in attributes.items() if not isinstance(v, dict)}
+    saved = module.state_dict().keys()
+    tables = {key: value for key, value in module.named_buffers() if key not in saved}
+    described = {key: _value(value) for key, value in {**attributes, **tables}.items()}
+    return {
         "class": _name_of(kind),
         "shown": module.extra_repr(),
-        "values": {name: repr(value) for name, value in sorted(plain.items())},
-        "functions": dict(sorted(functions.items())),
+        "attributes": {key: value for key, value in sorted(described.items()) if value is not None},
+        "sources": [_source(each) for each in own],
     }
-    own = [each for each in kind.__mro__ if each.__module__.split(".")[0] not in LIBRARIES]
-    sources = [_source(each) for each in own if issubclass(each, nn.Module)]
-    return {**found, "sources": sources} if sources else found
 
 
-def _is_plain(value: Any) -> bool:
+def _value(value: Any) -> Any:
+    """Describe an attribute; None where it is of no kind that can be described."""
+    if isinstance(value, torch.Tensor):
+        value = value.detach().cpu().numpy() if value.dtype != torch.bfloat16 else value.tolist()
+    if isinstance(value, np.ndarray):
+        return [str(value.dtype), list(value.shape), sha256_bytes(value.tobytes())]
+    if isinstance(value, _PLAIN):
+        return repr(value)
     if isinstance(value, (tuple, list)):
-        return all(_is_plain(each) for each in value)
-    return isinstance(value, _PLAIN)
+        return [_value(each) for each in value]
+    if isinstance(value, dict):
+        return {str(key): _value(each) for key, each in value.items()}
+    if isinstance(value, functools.partial):
+        return [_value(value.func), _value(value.args), _value(value.keywords)]
+    if isinstance(value, nn.Module) or not callable(value):
+        return None
+    return [_name_of(value), *([] if _in_library(value) else [_source(value)])]
+
+
+def _in_library(thing: Any) -> bool:
+    return str(getattr(thing, "__module__", "")).split(".")[0] in LIBRARIES
 
 
 def _name_of(thing: Any) -> str:
@@ -104,12 +118,13 @@ def _name_of(thing: Any) -> str:
     return f"{getattr(thing, '__module__', '')}.{name}"
 
 
-def _source(kind: type) -> str:
-    """Return a digest of a class's source; of its bytecode where there is no source."""
+def _source(thing: Any) -> str:
+    """Return a digest of a class's or a function's source; of its bytecode where there is none."""
     try:
-        return hashlib.sha256(inspect.getsource(kind).encode()).hexdigest()
+        return sha256_bytes(inspect.getsource(thing).encode())
     except (OSError, TypeError):
-        codes = [f.__code__ for f in vars(kind).values() if inspect.isfunction(f)]
+        members = vars(thing).values() if isinstance(thing, type) else [thing]
+        codes = [each.__code__ for each in members if hasattr(each, "__code__")]
         return digest_of([_bytecode(code) for code in codes])
 
 

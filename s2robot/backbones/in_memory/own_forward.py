@@ -102,12 +102,15 @@ def torchvision_backbone(model: nn.Module, options: ModuleOptions) -> Backbone |
         "convnext.ConvNeXt": (adapters.TorchvisionConvNeXt, 0, "head"),
         "vision_transformer.VisionTransformer": (adapters.TorchvisionViT, 1, "cls"),
     }
-    if kind not in known or "forward" in vars(model):
+    if kind not in known or adapters.replaced_methods(model, ("forward", "_forward_impl")):
         return None
     adapter, prefix, published = known[kind]
     size = options.input_size or int(getattr(model, "image_size", 224))
     rules = options.preprocessing(size, interpolation="bilinear")
-    return _backbone(adapter(adapters.copied(model)), model, rules, prefix, published)
+    own = adapter(adapters.copied(model))
+    if published == "mean" and not own.averages:
+        published = "head"
+    return _backbone(own, model, rules, prefix, published)
 
 
 def timm_backbone(model: Any, options: ModuleOptions) -> Backbone:
@@ -121,8 +124,14 @@ def timm_backbone(model: Any, options: ModuleOptions) -> Backbone:
         options: without a layout.
 
     Raises:
-        ValueError: it gives no square grid of tokens.
+        ValueError: it gives no square grid of tokens, or its ``forward`` was replaced.
     """
+    if adapters.replaced_methods(model, ("forward",)):
+        raise ValueError(
+            f"the forward of this {type(model).__name__} was replaced; say what it returns: "
+            "from_module(module, layout='bchw', input_size=224) for maps, else layout 'tokens' or "
+            "'vector'"
+        )
     config = dict(model.pretrained_cfg)
     size = options.input_size or _timm_size(model, config)
     overrides = {"mean": options.mean, "std": options.std, "input_size": (3, size, size)}

@@ -11,7 +11,7 @@ import numpy as np
 
 from s2robot.data.config import CameraConfig
 from s2robot.data.datasets.contract import EpisodeDataset, choose, unnamed
-from s2robot.data.datasets.opening import layout_of, open_dataset
+from s2robot.data.datasets.opening import check_of_bags, layout_of, open_dataset
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.data.rendered_frames import RenderedFrames
 from s2robot.envs.controllers import CONTROL_DT_S
@@ -115,6 +115,7 @@ def open_source(
         ValueError: a size is given for a recording, whose frames have theirs.
     """
     if path.is_file() and layout_of(path) == "robomimic" and _has_states_of_ours(path):
+        check_of_bags("robomimic", path, action=action, tolerance_s=tolerance_s)
         chosen = CameraConfig().size if size is None else size
         return RenderedDemonstrations(Demonstrations(path), cameras, chosen, low_dim, cache)
     if size is not None:

@@ -115,7 +115,7 @@ def align(
 ) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """Return the rows of a bag, and the message of each topic in them.
 
-    Moments before the first message of a topic, and after the last action, are left out.
+    Moments at either end that lack a message of some topic within the tolerance are left out.
 
     Args:
         where: path of the bag, for messages.

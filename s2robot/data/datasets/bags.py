@@ -144,12 +144,16 @@ class Bags:
         first, parts = tables[0][each.key].names, []
         for bag, own, places in zip(self._bags, tables, self._places, strict=True):
             table = own[each.key]
-            if table.names != first:
+            repeated = len(set(first)) < len(first)
+            if table.names != first and (repeated or set(table.names) != set(first)):
                 raise CorruptFileError(
                     f"{bag}, {each.key}: its numbers are {', '.join(table.names)}; in the first "
-                    f"bag they are {', '.join(first)}; all bags need the same in the same order"
+                    f"bag they are {', '.join(first)}; all bags need the same"
                 )
-            parts.append(checked_rows(f"{bag}, {each.key}", table.values()[places[each.topic]]))
+            values = table.values()[places[each.topic]]
+            if table.names != first:
+                values = values[:, [table.names.index(name) for name in first]]
+            parts.append(checked_rows(f"{bag}, {each.key}", values))
         return np.concatenate(parts)
 
     def _rename(self, names: Sequence[str]) -> None:

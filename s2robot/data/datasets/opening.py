@@ -6,7 +6,7 @@ import importlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import cast
+from typing import Any, cast
 
 from s2robot.data.bag_paths import BAGS, is_bag
 from s2robot.data.datasets.contract import EpisodeDataset
@@ -65,16 +65,32 @@ def open_dataset(
     """
     path = Path(source)
     layout = layout_of(path)
-    of_bags = {"action": action, "tolerance_s": tolerance_s}
-    given = {name: value for name, value in of_bags.items() if value is not None}
+    given = check_of_bags(layout, path, action=action, tolerance_s=tolerance_s)
+    module = importlib.import_module(f"{__package__}.{layout}")
+    opener = getattr(module, f"open_{layout}")
+    return cast("EpisodeDataset", opener(path, cameras, low_dim, **given))
+
+
+def check_of_bags(layout: str, path: Path, **settings: Any) -> dict[str, Any]:
+    """Return those settings of bags that are given.
+
+    Args:
+        layout: of the data, one of ``LAYOUTS``.
+        path: of the data.
+        settings: ``action`` and ``tolerance_s``; None where they are not given.
+
+    Raises:
+        ValueError: the data are no bags, or the tolerance is not above 0.
+    """
+    given = {name: value for name, value in settings.items() if value is not None}
     if given and layout != "bags":
         raise ValueError(
             f"{next(iter(given))} is of ROS bags, and {path} is {LAYOUTS[layout].described}, which "
             "tells what its actions are; leave it out"
         )
-    module = importlib.import_module(f"{__package__}.{layout}")
-    opener = getattr(module, f"open_{layout}")
-    return cast("EpisodeDataset", opener(path, cameras, low_dim, **given))
+    if not given.get("tolerance_s", 1.0) > 0:
+        raise ValueError(f"tolerance_s is {given['tolerance_s']}; allowed: seconds above 0")
+    return given
 
 
 def layout_of(path: str | Path) -> str:

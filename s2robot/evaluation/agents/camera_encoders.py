@@ -9,6 +9,7 @@ from typing import Any
 import torch
 
 from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.encoder.spec import EncoderSpec
 from s2robot.policies.dataset import joined_shape, side_by_side
 from s2robot.runtimes.base import Runtime
 
@@ -38,7 +39,7 @@ class CameraEncoders:
         return next(iter(self.encoders.values()))
 
     @property
-    def spec(self) -> Any:
+    def spec(self) -> EncoderSpec:
         """Spec of the first camera's encoder."""
         return self.first.spec
 
@@ -58,14 +59,23 @@ class CameraEncoders:
         return self.first.inference
 
     def __call__(self, frames: Mapping[str, Any]) -> torch.Tensor:
-        """Return the embeddings ``(B, D)`` of frames ``(B, H, W, 3)`` uint8 by camera."""
+        """Return the embeddings ``(B, D)`` float32, on the device, of frames by camera.
+
+        Args:
+            frames: ``(B, H, W, 3)`` uint8 of each camera.
+
+        Raises:
+            KeyError: a camera is missing.
+            ValueError: frames have another shape.
+            NonFiniteError: the embedding of a frame is NaN or infinite.
+        """
         return self.joined([each(frames[name]) for name, each in self.encoders.items()])
 
     def joined(self, embeddings: Sequence[torch.Tensor]) -> torch.Tensor:
-        """Return the embeddings ``(B, D)`` of all cameras side by side.
+        """Return the embeddings ``(B, D)`` float32 of all cameras side by side.
 
         Args:
-            embeddings: of each camera, in order.
+            embeddings: of each camera, in order, ``(B, d)`` float32.
         """
         shapes = [each.output_shape for each in self.encoders.values()]
         return side_by_side(embeddings, *shapes)
@@ -84,12 +94,7 @@ class CameraEncoders:
         Raises:
             ValueError: tiles are chosen by the policy's attention.
         """
-        if choose == "attention":
-            raise ValueError(
-                "rollout.tile_choice is attention, which belongs to the grid of one camera; the "
-                f"policy has {len(self.encoders)}: {', '.join(self.encoders)}. Allowed: motion, "
-                "random"
-            )
+        check_choice(choose, budget, list(self.encoders))
         made = {name: each.selective(budget, choose) for name, each in self.encoders.items()}
         return self._with(made)
 
@@ -106,11 +111,30 @@ class CameraEncoders:
         """
         if first is self.first:
             return self
-        made = {}
-        for name, encoder in self.encoders.items():
-            made[name] = encoder.with_runtime(first.runtime.name) if made else first
-            made[name].chosen_by_auto = first.chosen_by_auto
-        return CameraEncoders(made)
+        made = {id(self.first): first}  # cameras of equal scales share an encoder
+        for encoder in self.encoders.values():
+            if id(encoder) not in made:
+                made[id(encoder)] = encoder.with_runtime(first.runtime.name)
+                made[id(encoder)].chosen_by_auto = first.chosen_by_auto
+        return CameraEncoders({name: made[id(each)] for name, each in self.encoders.items()})
+
+
+def check_choice(choice: str, budget: int | None, cameras: Sequence[str]) -> None:
+    """Refuse a choice of tiles that several cameras do not have.
+
+    Args:
+        choice: how tiles are chosen.
+        budget: most tiles a frame; None encodes all.
+        cameras: names of several cameras.
+
+    Raises:
+        ValueError: tiles are chosen by the policy's attention.
+    """
+    if budget is not None and choice == "attention":
+        raise ValueError(
+            "rollout.tile_choice is attention, which belongs to the grid of one camera; the "
+            f"policy has {len(cameras)}: {', '.join(cameras)}. Allowed: motion, random"
+        )
 
 
 def with_scales(encoder: FrameEncoder, scales: Sequence[float]) -> FrameEncoder:
@@ -127,7 +151,11 @@ def with_scales(encoder: FrameEncoder, scales: Sequence[float]) -> FrameEncoder:
         return encoder
     spec = dataclasses.replace(encoder.spec, scales=tuple(scales))
     own = (encoder.backbone, encoder.device, encoder.max_tiles_per_batch)
-    return FrameEncoder(spec, *own, encoder.runtime.name)
+    calibration = getattr(encoder.runtime, "calibration", None)
+    name = encoder.runtime.name
+    made = FrameEncoder(spec, *own, f"{name}:{calibration}" if calibration else name)
+    made.calibrations = encoder.calibrations
+    return made
 
 
 def encoders_of(

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 from s2robot.data.config import LEAST_CAMERA_SIZE
 from s2robot.envs.levels import CONTROLLERS
 from s2robot.utils.validation import require_at_least, require_integers, require_one_of
 
+OF_SERVERS = ("prompt", "image_key", "state_key", "action_key")
+"""Settings that decide what a server gets and answers."""
 NO_CAMERA = "none"
 """Camera of policies that get no frames."""
 
@@ -61,6 +63,19 @@ class ExternalConfig:
         if not 0 < self.timeout_s < math.inf:
             raise ValueError(f"timeout_s is {self.timeout_s}; allowed: seconds above 0")
         require_one_of(self, {"control": CONTROLLERS})
+        self._check_of_servers()
+
+    def _check_of_servers(self) -> None:
+        """Refuse settings of a server for a policy in Python, where they would do nothing."""
+        if self.policy is None or is_address(self.policy):
+            return
+        of_servers = (*OF_SERVERS, "timeout_s")
+        for each in fields(self):
+            if each.name in of_servers and getattr(self, each.name) != each.default:
+                raise ValueError(
+                    f"external.{each.name} is of servers, policy=ws://HOST:PORT; "
+                    f"policy={self.policy} gets frames and observations: leave it out"
+                )
 
 
 def is_address(name: str) -> bool:

@@ -20,7 +20,7 @@ import numpy as np
 
 from s2robot.envs.tasks.names import parts_of
 from s2robot.errors import S2RobotError, unknown
-from s2robot.utils.io import sha256_bytes
+from s2robot.utils.io import sha256_bytes, sha256_file
 
 
 class ExternalPolicy(Protocol):
@@ -80,6 +80,8 @@ class NamedPolicy:
     """The object, or the first one that was made."""
     source: str
     """SHA-256 of the file of the module; empty where it has none."""
+    files: Mapping[str, str]
+    """SHA-256 of the files that arguments of the factory name."""
 
     @property
     def batched(self) -> bool:
@@ -87,18 +89,21 @@ class NamedPolicy:
         return bool(getattr(self.one, "batched", False))
 
 
-def named_policy(name: str, seed: int, task: TaskDescription) -> NamedPolicy:
+def named_policy(typed: str, seed: int, task: TaskDescription) -> NamedPolicy:
     """Import a policy that the user named.
 
     Args:
-        name: ``MODULE:CALLABLE``, with arguments of the factory as ``?NAME=VALUE&NAME=VALUE``.
+        typed: ``MODULE:CALLABLE``, with arguments of the factory as ``?NAME=VALUE&NAME=VALUE``;
+            ``{seed}`` in it is the seed.
         seed: training seed, for factories with a parameter ``seed``.
         task: for factories with a parameter ``task``.
 
     Raises:
-        ValueError: there is no such module or name in it, or it is no policy and no factory.
-        S2RobotError: the factory failed.
+        ValueError: there is no such module or name in it, it is no policy and no factory, or the
+            seed has no effect.
+        S2RobotError: the module or the factory failed.
     """
+    name = with_seed(typed, seed)
     path, arguments = parts_of(name)
     module_name, _, attribute = path.partition(":")
     module = _module(module_name, name)
@@ -110,14 +115,33 @@ def named_policy(name: str, seed: int, task: TaskDescription) -> NamedPolicy:
                 f"policy={name}: {attribute} is a policy, which takes no arguments "
                 f"({', '.join(arguments)}); name a function that makes one"
             )
-        return NamedPolicy(None, _checked(found, name), source)
+        _check_seed(typed, seed, {})
+        return NamedPolicy(None, _checked(found, name), source, {})
     if not callable(found):
         raise ValueError(
             f"policy={name}: {attribute} is of type {type(found).__name__}; allowed: an object "
             "with reset() and __call__(frames, proprio), or a function that returns one"
         )
-    make = functools.partial(_made, found, _arguments(found, arguments, seed, task, name), name)
-    return NamedPolicy(make, make(), source)
+    taken = _arguments(found, arguments, seed, task, name)
+    _check_seed(typed, seed, taken)
+    paths = {key: Path(value) for key, value in arguments.items() if isinstance(value, str)}
+    files = {key: sha256_file(path) for key, path in paths.items() if path.is_file()}
+    make = functools.partial(_made, found, taken, name)
+    return NamedPolicy(make, make(), source, files)
+
+
+def with_seed(typed: str, seed: int) -> str:
+    """Return the name of a policy with its training seed in place of ``{seed}``."""
+    return typed.replace("{seed}", str(seed))
+
+
+def _check_seed(typed: str, seed: int, arguments: Mapping[str, Any]) -> None:
+    """Refuse a seed that changes nothing: the same policy would count as several trainings."""
+    if seed and "{seed}" not in typed and "seed" not in arguments:
+        raise ValueError(
+            f"external.seed is {seed}, but policy={typed} takes no seed, so it is the same policy "
+            "for each; put {seed} in the name, or give the factory a parameter seed"
+        )
 
 
 def guarded(call: Callable[[], Any], name: str, doing: str) -> Any:
@@ -136,15 +160,20 @@ def guarded(call: Callable[[], Any], name: str, doing: str) -> Any:
     except S2RobotError:
         raise
     except Exception as error:
-        place = ""
-        trace = error.__traceback__
-        while trace is not None:
-            place = f"{trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno}"
-            trace = trace.tb_next
-        raise S2RobotError(
-            f"policy={name}: {doing} raised {type(error).__name__}: {error} ({place}). Mend it "
-            "there; S2ROBOT_DEBUG=1 prints the whole traceback"
-        ) from error
+        raise _foreign_error(error, name, doing) from error
+
+
+def _foreign_error(error: Exception, name: str, doing: str) -> S2RobotError:
+    """Return an error of foreign code with the line that raised it."""
+    place = ""
+    trace = error.__traceback__
+    while trace is not None:
+        place = f"{trace.tb_frame.f_code.co_filename}, line {trace.tb_lineno}"
+        trace = trace.tb_next
+    return S2RobotError(
+        f"policy={name}: {doing} raised {type(error).__name__}: {error} ({place}). Mend it "
+        "there; S2ROBOT_DEBUG=1 prints the whole traceback"
+    )
 
 
 def _module(module_name: str, name: str) -> Any:
@@ -160,9 +189,11 @@ def _module(module_name: str, name: str) -> Any:
                 "with policy=ws://HOST:PORT"
             ) from error
         raise ValueError(
-            f"policy={name}: there is no module {module_name!r}; it is looked for in the present "
-            "folder and among installed packages"
+            f"policy={name}: there is no module {module_name!r}; it is looked for among "
+            "installed packages, then in the present folder"
         ) from None
+    except Exception as error:
+        raise _foreign_error(error, name, f"importing {module_name}") from error
 
 
 def _attribute(module: Any, attribute: str, name: str) -> Any:

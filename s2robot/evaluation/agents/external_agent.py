@@ -64,6 +64,10 @@ class Source(Protocol):
         """
         ...
 
+    def close(self) -> None:
+        """End a connection, where there is one."""
+        ...
+
 
 class ObjectSource:
     """Objects in this process: one an environment, or one for all.
@@ -116,6 +120,9 @@ class ObjectSource:
             return list(array)
         return [self._one(index, frames, proprio) for index in which]
 
+    def close(self) -> None:
+        """Do nothing: objects of this process have no connection."""
+
     def _one(
         self, index: int, frames: Mapping[str, np.ndarray], proprio: Mapping[str, np.ndarray]
     ) -> Any:
@@ -132,6 +139,8 @@ class ExternalActor:
         camera: name of the camera; None for a policy without frames.
         action_names: meaning of the A entries of an action.
         execute: actions of a chunk that are carried out; None for all.
+        equal_chunks: refuse chunks of different lengths: in real time, an environment whose chunk
+            is used up would delay the others of its batch.
     """
 
     def __init__(
@@ -141,7 +150,9 @@ class ExternalActor:
         camera: str | None,
         action_names: Sequence[str],
         execute: int | None = None,
+        equal_chunks: bool = False,
     ) -> None:
+        self._equal_chunks = equal_chunks
         self.source, self.name, self.camera = source, name, camera
         self._action_names, self._execute = tuple(action_names), execute
         self._queues: list[deque[np.ndarray]] = []
@@ -185,6 +196,13 @@ class ExternalActor:
             found = self.source.chunks(which, frames, proprio)
             for number, chunk in zip(which, found, strict=True):
                 self._queues[number].extend(self._checked(chunk)[: self._execute])
+            lengths = {len(queue) for queue in self._queues}
+            if self._equal_chunks and len(lengths) > 1:
+                raise S2RobotError(
+                    f"policy={self.name} returned chunks of {min(lengths)} to {max(lengths)} "
+                    "actions, and in real time one environment would wait for another; set "
+                    "rollout.num_envs=1, or external.execute to the shortest"
+                )
         return np.stack([queue.popleft() for queue in self._queues])
 
     def _checked(self, found: Any) -> Chunk:
@@ -258,7 +276,7 @@ def numbers(found: Any, name: str) -> np.ndarray:
         found = found.detach().cpu().float().numpy()
     try:
         return np.asarray(found, dtype=np.float64)
-    except (TypeError, ValueError):
+    except (RuntimeError, TypeError, ValueError):
         raise S2RobotError(
             f"policy={name} returned {_short(found)} of type {type(found).__name__}; allowed: an "
             "array of numbers (A,) or (T, A)"

@@ -13,8 +13,8 @@ from s2robot.envs.tasks.contract import TaskEnv
 from s2robot.envs.tasks.loading import make_env
 from s2robot.envs.tasks.names import file_name, is_foreign, rare_share
 from s2robot.errors import unknown
-from s2robot.evaluation.agents.config import NO_CAMERA, ExternalConfig, is_address
-from s2robot.evaluation.agents.external import TaskDescription, named_policy
+from s2robot.evaluation.agents.config import NO_CAMERA, OF_SERVERS, ExternalConfig, is_address
+from s2robot.evaluation.agents.external import TaskDescription, named_policy, with_seed
 from s2robot.evaluation.agents.external_agent import (
     ExternalActor,
     ExternalHeader,
@@ -52,16 +52,17 @@ def evaluate_external(job: EvalJob) -> Summary:
     with contextlib.closing(make_env(_env_kwargs(str(job.level), given))) as env:
         task = _described(env, given)
         env_kwargs = jsonable(env.env_kwargs())
-    name = str(job.policy).replace("{seed}", str(given.seed))
-    source, known = _source(name, given, task)
-    header = _header(job, task, env_kwargs, known)
-    camera = next(iter(task.cameras), None)
-    actor = ExternalActor(source, name, camera, task.action_names, given.execute)
-    states = ensure_initial_states(
-        job.data_dir / "conditions", task.name, job.split, job.n, env_kwargs, job.first
-    )
-    out = job.out or RUNS / _folder_name(job, header)
-    try:
+    name = with_seed(str(job.policy), given.seed)
+    source, known = _source(str(job.policy), given, task)
+    with contextlib.closing(source):
+        header = _header(job, task, env_kwargs, known)
+        camera = next(iter(task.cameras), None)
+        late = job.rollout.realtime and job.rollout.num_envs > 1
+        actor = ExternalActor(source, name, camera, task.action_names, given.execute, late)
+        states = ensure_initial_states(
+            job.data_dir / "conditions", task.name, job.split, job.n, env_kwargs, job.first
+        )
+        out = job.out or RUNS / _folder_name(job, header)
         summary = evaluate(
             actor,
             None,
@@ -75,16 +76,20 @@ def evaluate_external(job: EvalJob) -> Summary:
                 out / "cell.json", run_record(job, header, claimed, out.name)
             ),
         )
-    finally:
-        close = getattr(source, "close", None)
-        if close is not None:
-            close()
     OUTPUT.print(str(out))
     return summary
 
 
 def _env_kwargs(level: str, given: ExternalConfig) -> dict[str, Any]:
-    return {"level": level} if is_foreign(level) else {"level": level, "control": given.control}
+    if not is_foreign(level):
+        return {"level": level, "control": given.control}
+    for name in ("control", "size"):
+        if getattr(given, name) != getattr(ExternalConfig(), name):
+            raise ValueError(
+                f"external.{name} is {getattr(given, name)}, which is of pick-cube; the task "
+                f"{level} has its own: leave it out"
+            )
+    return {"level": level}
 
 
 def _described(env: TaskEnv, given: ExternalConfig) -> TaskDescription:
@@ -113,16 +118,17 @@ def _described(env: TaskEnv, given: ExternalConfig) -> TaskDescription:
 
 
 def _source(
-    name: str, given: ExternalConfig, task: TaskDescription
+    typed: str, given: ExternalConfig, task: TaskDescription
 ) -> tuple[Source, dict[str, Any]]:
     """Return the source of the actions, and what is known of the policy behind it."""
+    name = with_seed(typed, given.seed)
     if is_address(name):
         from s2robot.evaluation.agents.openpi import ServerSource
 
         server = ServerSource(name, given)
         return server, {"server": server.metadata}
-    found = named_policy(name, given.seed, task)
-    return ObjectSource(found, name), {"source": found.source}
+    found = named_policy(typed, given.seed, task)
+    return ObjectSource(found, name), {"source": found.source, "files": dict(found.files)}
 
 
 def _header(
@@ -134,7 +140,7 @@ def _header(
         camera = {"name": name, "height": height, "width": width}
         if not is_foreign(task.name):
             camera = vars(CameraConfig(name, given.size))
-    told = {} if not is_address(typed) else {k: getattr(given, k) for k in _OF_SERVERS}
+    told = {} if not is_address(typed) else {k: getattr(given, k) for k in OF_SERVERS}
     encoder = {
         "backbone": f"{EXTERNAL}:{given.label or typed}",
         "scales": [],
@@ -143,7 +149,7 @@ def _header(
         "execute": given.execute,
         **told,
     }
-    name = typed.replace("{seed}", str(given.seed))
+    name = with_seed(typed, given.seed)
     return ExternalHeader(
         env_kwargs=env_kwargs,
         proprio_keys=tuple(task.proprio),
@@ -151,9 +157,6 @@ def _header(
         frames={"camera": camera} if camera else {},
         sha256=digest_of(jsonable({**encoder, "policy": name, "seed": given.seed, **known})),
     )
-
-
-_OF_SERVERS = ("prompt", "image_key", "state_key", "action_key")
 
 
 def _folder_name(job: EvalJob, header: ExternalHeader) -> str:

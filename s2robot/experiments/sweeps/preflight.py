@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Callable, Iterable
 
@@ -15,6 +16,7 @@ from s2robot.encoder.layout import EmbeddingLayout, spec_of
 from s2robot.envs.tasks.loading import make_env
 from s2robot.envs.tasks.names import is_foreign
 from s2robot.errors import S2RobotError
+from s2robot.evaluation.agents.camera_encoders import check_choice
 from s2robot.evaluation.baselines import is_baseline, stored_name
 from s2robot.evaluation.config import EvalConfig
 from s2robot.experiments.config import VariantConfig
@@ -99,19 +101,23 @@ def check_run(job: RunJob) -> None:
         check_expert(variant.level)
     if is_baseline(stored_name(variant.encoder)):
         return
-    if is_foreign(variant.level):
-        _check_cameras(variant)
+    names = variant.cameras or ((variant.camera.name,) if variant.camera.name else ())
+    if names and is_foreign(variant.level):
+        _check_cameras(variant.level, names)
     layouts = {name: _layout(variant, name) for name in variant.cameras or ("",)}
     shape = joined_shape({name: layout.output_shape for name, layout in layouts.items()})
     make_head(shape, job.train.policy)
-    for layout in layouts.values():
-        _check_tile_choice(layout, job.rollout)
+    for name, layout in layouts.items():
+        _check_tile_choice(layout, job.rollout, name)
+    if len(layouts) > 1:
+        check_choice(job.rollout.tile_choice, job.rollout.tile_budget, list(layouts))
 
 
-def _check_cameras(variant: VariantConfig) -> None:
+@functools.cache
+def _check_cameras(level: str, names: tuple[str, ...]) -> None:
     """Refuse cameras that the task does not have."""
-    with contextlib.closing(make_env({"level": variant.level})) as env:
-        for name in variant.cameras:
+    with contextlib.closing(make_env({"level": level})) as env:
+        for name in names:
             env.frame_shape(name)
 
 
@@ -123,15 +129,16 @@ def _layout(variant: VariantConfig, camera: str) -> EmbeddingLayout:
     return EmbeddingLayout(spec, get_card(variant.encoder, variant.weights))
 
 
-def _check_tile_choice(layout: EmbeddingLayout, rollout: EvalConfig) -> None:
+def _check_tile_choice(layout: EmbeddingLayout, rollout: EvalConfig, camera: str) -> None:
     if rollout.tile_budget is None:
         return
     sizes = {scale: math.prod(part.image_shape) for scale, part in layout.scales.items()}
     above = layout.tiles - layout.scales[min(sizes, key=lambda scale: sizes[scale])].tiles
     if not above:
         raise ValueError(
-            f"rollout.tile_budget is {rollout.tile_budget}, but the encoder has one scale, "
-            f"{layout.spec.scales[0]:g}: nothing is left to choose; give two scales or more"
+            f"rollout.tile_budget is {rollout.tile_budget}, but the encoder has one scale"
+            f"{camera and f' for {camera}'}, {layout.spec.scales[0]:g}: nothing is left to choose; "
+            "give two scales or more"
         )
     if not 0 <= rollout.tile_budget <= above:
         raise ValueError(

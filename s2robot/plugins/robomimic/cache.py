@@ -15,6 +15,7 @@ import numpy as np
 
 from s2robot.data.datasets.robomimic import RobomimicFile, open_robomimic
 from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.plugins.robomimic.core import warn_of_small_frames
 from s2robot.utils.io import digest_of
 from s2robot.utils.progress import progress_bar
 
@@ -65,11 +66,17 @@ def cache_embeddings(
         CorruptFileError: the file is damaged, or open for writing elsewhere.
         FileExistsError: OUT exists.
         FileNotFoundError: there is no such file.
-        ValueError: the file has no images, or no such camera.
+        ValueError: the file has no images, or no such camera, or the encoder's runtime is
+            approximate.
     """
     source, out = Path(source), Path(out)
     if out.exists():
         raise FileExistsError(f"{out} exists; delete it, or give another name")
+    if not encoder.runtime.exact:
+        raise ValueError(
+            f"runtime {encoder.runtime.name} is approximate, and the embeddings would go under the "
+            "name of the exact encoder; take an exact one, such as auto"
+        )
     if not source.is_file():
         raise FileNotFoundError(
             f"{source} is no file; give a robomimic file with images, NAME.hdf5, as IN"
@@ -81,10 +88,10 @@ def cache_embeddings(
                 f"{source} has no images: none of its observations is uint8 (T, height, width, 3). "
                 "robomimic's dataset_states_to_obs.py draws them from states"
             )
-        work, partial = (
-            _Work(data, encoder, keep_images, batch),
-            out.with_name(f"{out.name}.partial"),
-        )
+        for height, width in sorted(set(data.cameras.values())):
+            warn_of_small_frames(encoder, height, width)
+        work = _Work(data, encoder, keep_images, batch)
+        partial = out.with_name(f"{out.name}.partial")
         work.fill(partial)
         partial.replace(out)
         keys = tuple(key_of(camera) for camera in data.cameras)
@@ -130,9 +137,11 @@ class _Work:
                     bar.advance()
             for name in names:
                 del file[name].attrs[_FINISHED]
-            for key in given:
-                if key != "data" and key not in file:
-                    given.copy(key, file)
+            levels: list[tuple[Any, Any]] = [(given, file), (given["data"], file["data"])]
+            for part, target in levels:
+                for key in part:
+                    if key not in target:
+                        part.copy(key, target)
             _copy_attributes(given, file)
             _copy_attributes(given["data"], file["data"])
             file["data"].attrs[_RECORD] = json.dumps(self.record)

@@ -49,7 +49,8 @@ class S2Core(EncoderCore):
         weights: file with its weights; None downloads them if need be.
         runtime: see ``FrameEncoder.use_runtime``.
         save_backbone: whether checkpoints hold the backbone's weights too.
-        options: those of ``FrameEncoder.from_name``: scales, readout, input_mode, layers, ...
+        options: those of ``EncoderSpec``: scales, readout, input_mode, layers, ... The device is
+            that of the images.
 
     Raises:
         ValueError: an option is unknown or out of its range, or images have another shape.
@@ -75,28 +76,15 @@ class S2Core(EncoderCore):
                 f"S2Core takes RGB images of shape (3, height, width); the observation has the "
                 f"shape {tuple(input_shape)}. Give it to the keys of modality rgb alone"
             )
-        self.save_backbone = save_backbone
+        self.save_backbone, self._runtime = save_backbone, runtime
         arguments = {"backbone": backbone, "weights": weights, "runtime": runtime, **options}
         self._held = (_encoder_of(arguments),)  # in a tuple: not a submodule
-        self._warn_of_interpolation(*input_shape[1:])
+        warn_of_small_frames(self.encoder, *input_shape[1:])
 
     @property
     def encoder(self) -> FrameEncoder:
         """The encoder, which cores with equal options share."""
         return self._held[0]
-
-    def _warn_of_interpolation(self, height: int, width: int) -> None:
-        layouts = self.encoder.layout.scales.values()
-        largest = max(side for layout in layouts for side in layout.image_shape)
-        if self.encoder.spec.input_mode == "native" and min(height, width) < largest:
-            warnings.warn(
-                f"images of {height} x {width} px are smaller than the {largest} px that scales "
-                f"{list(self.encoder.spec.scales)} of {self.encoder.spec.backbone} look at: the "
-                "larger ones see interpolated pixels alone. Record larger images, or take fewer "
-                "scales",
-                SmallFrameWarning,
-                stacklevel=3,
-            )
 
     @torch.no_grad()
     def forward(self, inputs: Tensor) -> Tensor:
@@ -110,8 +98,9 @@ class S2Core(EncoderCore):
                 f"S2Core was made for images {tuple(self.input_shape)} and got "
                 f"{tuple(inputs.shape[1:])}: is the camera another one, or of another size?"
             )
-        if self.encoder.device.type != inputs.device.type:
+        if self.encoder.device != inputs.device:
             self.encoder.to(inputs.device)
+            self.encoder.use_runtime(self._runtime)  # those of one device do not serve another
         found = self.encoder(inputs.permute(0, 2, 3, 1).contiguous())
         found._s2robot_embedding = True  # pyright: ignore[reportAttributeAccessIssue]
         return found
@@ -151,6 +140,26 @@ class S2Core(EncoderCore):
     def __repr__(self) -> str:
         """Describe the core in one line."""
         return f"S2Core({self.encoder!r})"
+
+
+def warn_of_small_frames(encoder: FrameEncoder, height: int, width: int) -> None:
+    """Warn where frames are smaller than the image of a scale.
+
+    Args:
+        encoder: of the frames.
+        height: of the frames [px].
+        width: of the frames [px].
+    """
+    spec, layouts = encoder.spec, encoder.layout.scales.values()
+    largest = max(side for layout in layouts for side in layout.image_shape)
+    if spec.input_mode == "native" and min(height, width) < largest:
+        warnings.warn(
+            f"images of {height} x {width} px are smaller than the {largest} px that scales "
+            f"{list(spec.scales)} of {spec.backbone} look at: the larger ones see interpolated "
+            "pixels alone. Record larger images, or take fewer scales",
+            SmallFrameWarning,
+            stacklevel=3,
+        )
 
 
 def _signature() -> inspect.Signature:

@@ -10,7 +10,12 @@ from s2robot.reporting.comparisons import Comparison
 from s2robot.reporting.page.media import replay_command
 from s2robot.reporting.page.rows import STAGES
 from s2robot.reporting.report import Report
-from s2robot.reporting.run_results import ComparisonGroup, RunResult, VariantResults
+from s2robot.reporting.run_results import (
+    ComparisonGroup,
+    RunResult,
+    VariantResults,
+    realtime_text,
+)
 from s2robot.reporting.tradeoff.answers import family_of
 from s2robot.reporting.tradeoff.sweet_spots import candidates, gflops, milliseconds
 from s2robot.utils.plotting import PALETTE
@@ -109,9 +114,11 @@ def _point(variant: VariantResults, metric: str) -> dict[str, Any]:
 
 def _extra(variant: VariantResults) -> str:
     """Return the words of a label besides encoder, scales, readout and source of pixels."""
-    words = variant.label.partition(") ")[2].split()
+    late = realtime_text(variant.settings)
+    words = variant.label.removesuffix(late).partition(") ")[2].split()
     known = ("interpolate", "interpolated", variant.readout)
-    return " ".join(word for word in words if word not in known)
+    own = [word for word in words if word not in known]
+    return " ".join([*own, *late.removeprefix(", ").split()])
 
 
 def _pair(pair: Comparison) -> dict[str, Any]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import numpy as np
 import pytest
 import timm
 import torch
+import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
@@ -137,6 +139,26 @@ def test_torchvision_models(name: str) -> None:
     assert differs(single, module, frames_of(224)) < 1e-4
 
 
+def test_changes_of_known_models_count() -> None:
+    torch.manual_seed(0)
+    resnet: Any = torchvision.models.resnet18(weights=None)
+    resnet.fc, resnet.avgpool = nn.Identity(), nn.AdaptiveMaxPool2d(1)
+    assert differs(made(resnet), resnet, frames_of(224)) < 1e-4
+    resnet._forward_impl = lambda x: x.mean(dim=(2, 3))
+    with pytest.raises(ValueError, match="layout='bchw'"):
+        made(resnet)
+    assert made(resnet, layout="vector", input_size=64).embedding_dim == 3
+    convnext: Any = torchvision.models.convnext_tiny(weights=None)
+    convnext.classifier = nn.Identity()
+    single = made(convnext)
+    expected = own_output(convnext, single, frames_of(224)).flatten(1)
+    assert torch.allclose(single(frames_of(224)), expected, atol=1e-4)
+    module: Any = timm.create_model("resnet10t", num_classes=0)
+    module.forward = lambda x: x
+    with pytest.raises(ValueError, match="forward of this ResNet was replaced"):
+        made(module)
+
+
 @pytest.mark.parametrize("layout", ["bchw", "tokens", "vector"])
 def test_a_module_of_ten_lines(layout: str) -> None:
     torch.manual_seed(0)
@@ -219,6 +241,40 @@ def test_the_digest_tells_functions_with_equal_weights_apart() -> None:
     assert made(act[0], **call).spec.weights_digest != made(act[1], **call).spec.weights_digest
     mean = made(module, **call, mean=(0.5, 0.5, 0.5)).spec.weights_digest
     assert mean != digests[0]
+
+
+class Attributes(Patches):
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__("bchw")
+        self.register_buffer("table", attributes.pop("table", torch.zeros(2)), persistent=False)
+        for name, value in attributes.items():
+            setattr(self, name, value)
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        ({"_scale": 1.0}, {"_scale": 2.0}),
+        ({"table": torch.zeros(2)}, {"table": torch.ones(2)}),
+        ({"offset": torch.tensor(1.0)}, {"offset": torch.tensor(2.0)}),
+        ({"offset": np.zeros(2)}, {"offset": np.ones(2)}),
+        ({"options": {"gain": [1, 2]}}, {"options": {"gain": [1, 3]}}),
+        ({"act": torch.tanh}, {"act": torch.relu}),
+        ({"act": partial(F.gelu, approximate="tanh")}, {"act": F.gelu}),
+        ({"act": eval("lambda x: x * 2")}, {"act": eval("lambda x: x * 3")}),
+    ],
+    ids=str,
+)
+def test_the_digest_holds_attributes_of_every_kind(
+    one: dict[str, Any], other: dict[str, Any]
+) -> None:
+    def digest(attributes: dict[str, Any]) -> str:
+        torch.manual_seed(0)
+        module = Attributes(**attributes)
+        return made(module, layout="bchw", input_size=SIZE).spec.weights_digest
+
+    assert digest(one) == digest(one)
+    assert digest(one) != digest(other)
 
 
 def test_cost_and_name() -> None:

@@ -16,9 +16,13 @@ from support.synthetic_runs import write_run
 from s2robot.evaluation import rollout
 from s2robot.evaluation.config import EvalConfig
 from s2robot.evaluation.evaluate import evaluate
+from s2robot.evaluation.identity import comparable
 from s2robot.evaluation.initial_states import InitialStates, make_initial_states
+from s2robot.reporting.comparisons import classify
 from s2robot.reporting.report import make_report
+from s2robot.reporting.setting_differences import latency_changes
 from s2robot.utils.io import read_json, read_jsonl
+from s2robot.utils.provenance import provenance
 
 HORIZON = 7
 
@@ -112,7 +116,9 @@ def test_the_measured_duration_of_each_action_decides(tmp_path, initial_states, 
     assert numbers(tmp_path) == [0, 0, 0, 1, 1, 2, 2]
     (row,) = read_jsonl(tmp_path / "episodes.jsonl")
     assert (row["realtime"], row["steps_repeated"]) == ("measured", 4)
-    assert read_json(tmp_path / "run.json")["rollout"]["latency_ms"] is None
+    record = read_json(tmp_path / "run.json")["rollout"]
+    assert record["latency_ms"] is None
+    assert record["machine"] == provenance()["machine"]  # such rows do not go on elsewhere
 
 
 @pytest.mark.parametrize(
@@ -141,3 +147,19 @@ def test_a_report_compares_encoders_with_their_latencies_and_names_them(tmp_path
         ["mvp-vits-hoi (1)"],
         ["mvp-vits-hoi (1), 150 ms late", "mvp-vits-hoi (1), 20 ms late"],
     ]
+    (late,) = [group for group in report.groups if len(group.variants) == 2]
+    first, second = sorted(late.variants, key=lambda variant: variant.label)
+    assert classify(first, second) == "rollout.latency_ms"
+    assert latency_changes(first.settings, second.settings) == {"rollout.latency_ms": (150.0, 20.0)}
+    assert latency_changes(first.settings, first.settings) == {}
+
+
+def test_runs_of_a_measured_latency_are_one_variant_of_one_runtime_alone() -> None:
+    def settings(runtime: str, latency_ms: float | None) -> dict[str, Any]:
+        inference = {"runtime": {"name": runtime, "exact": True}, "device": "cpu"}
+        return {"inference": inference, "rollout": {"realtime": True, "latency_ms": latency_ms}}
+
+    given = [comparable(settings(name, 20.0)) for name in ("eager", "openvino")]
+    measured = [comparable(settings(name, None)) for name in ("eager", "openvino")]
+    assert given[0] == given[1]
+    assert measured[0] != measured[1]

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from types import SimpleNamespace
 
+import gymnasium
 import numpy as np
 import pytest
 import torch
@@ -15,6 +17,7 @@ from support.own_tasks import NAME, ReachEnv
 import s2robot
 from s2robot.data.collection import collect
 from s2robot.data.config import CollectConfig
+from s2robot.envs.tasks.action_scale import scale_of
 from s2robot.errors import CorruptFileError, MismatchError
 from s2robot.evaluation.agents.loaded_policy import action_scale
 from s2robot.evaluation.config import EvalConfig
@@ -51,6 +54,16 @@ def test_a_loaded_policy_returns_what_the_environment_itself_takes(path: Path) -
     actions = policy(None, observed)
     np.testing.assert_allclose(actions, -0.2 + (scaled + 1) * 0.15, atol=1e-6)
     assert np.abs(actions - scaled).max() > 0.01
+
+
+def test_a_task_of_its_own_without_a_scale_acts_within_its_bounds() -> None:
+    space = gymnasium.spaces.Box(-1.0, 1.0, (2,))
+    own = SimpleNamespace(control="native", action_space=space)
+    scale = scale_of(own)
+    assert scale is not None
+    assert scale.record() == {"low": [-1.0, -1.0], "high": [1.0, 1.0]}
+    np.testing.assert_allclose(scale.own(np.array([0.25, -1.0])), [0.25, -1.0])
+    assert scale_of(SimpleNamespace(control="ee_delta", action_space=space)) is None
 
 
 def np_to(array: np.ndarray) -> torch.Tensor:

@@ -88,7 +88,7 @@ def test_a_finished_run_counts_without_its_policy_file(demos, tmp_path):
     assert (again.times[0].trained, again.times[0].episodes) == (False, 0)
 
 
-@pytest.mark.parametrize("changed", ["n", "num_envs", "versions"])
+@pytest.mark.parametrize("changed", ["n", "num_envs", "realtime", "versions"])
 def test_other_rollouts_of_such_a_run_need_its_policy(demos, tmp_path, changed):
     job = run_job(demos, tmp_path)
     execute_run(job)
@@ -98,12 +98,15 @@ def test_other_rollouts_of_such_a_run_need_its_policy(demos, tmp_path, changed):
         job = dataclasses.replace(job, n=N + 1)
     elif changed == "num_envs":
         job = dataclasses.replace(job, rollout=dataclasses.replace(job.rollout, num_envs=1))
+    elif changed == "realtime":
+        waits = {"realtime": True, "latency_ms": 250.0}
+        job = dataclasses.replace(job, rollout=dataclasses.replace(job.rollout, **waits))
     else:
         record = json.loads((path.parent / "run.json").read_text())
         record["versions"]["torch"] = "1.0"
         (path.parent / "run.json").write_text(json.dumps(record))
-    if changed == "versions":
-        with pytest.raises(MismatchError, match="torch"):
+    if changed in ("realtime", "versions"):  # they would mix with the rows that are there
+        with pytest.raises(MismatchError, match={"versions": "torch"}.get(changed, changed)):
             execute_run(job)
     else:
         assert execute_run(job).episodes == job.n

@@ -17,8 +17,9 @@ from s2robot.data.collection import collect
 from s2robot.data.config import CollectConfig
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.data.rendered_frames import RenderedFrames
+from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.envs.tasks.loading import make_env
-from s2robot.evaluation.agents.camera_encoders import CameraEncoders
+from s2robot.evaluation.agents.camera_encoders import CameraEncoders, encoders_of
 from s2robot.evaluation.config import EvalConfig
 from s2robot.experiments.config import CameraChoice, DemosChoice, VariantConfig
 from s2robot.experiments.jobs import EvalJob, RunJob, TrainJob
@@ -26,14 +27,14 @@ from s2robot.experiments.pipeline import evaluate_policy, execute_run, train_run
 from s2robot.experiments.replay.episode import initial_states_of, roll_out_again, stored_actions
 from s2robot.experiments.replay.find import find_episode, find_policy
 from s2robot.experiments.replay.output import frames_of
-from s2robot.experiments.settings import policy_settings
-from s2robot.experiments.sweeps.preflight import check_runs
+from s2robot.experiments.settings import policy_digest, policy_settings
+from s2robot.experiments.sweeps.preflight import check_run, check_runs
 from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import read_header
 from s2robot.policies.config import PolicyConfig
 from s2robot.reporting.report import make_report
 from s2robot.training.config import TrainConfig
-from s2robot.utils.io import read_json, read_jsonl
+from s2robot.utils.io import read_jsonl
 
 NAME = "module:support.own_tasks.TwoCameras"
 TOP, SIDE = "pixels.top", "pixels.side"
@@ -192,13 +193,49 @@ def test_reused_tiles_give_the_rows_of_whole_frames(
         evaluated(trained, folder, tmp_path / "a", tile_budget=1, tile_choice="attention")
 
 
-def test_runtime_auto_gives_all_cameras_one_runtime(
-    trained: Path, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("S2ROBOT_RUNTIME", "eager")
-    job = EvalJob(trained, task=NAME, n=1, rollout=ROLLOUT, out=tmp_path, device="cpu")
-    evaluate_policy(dataclasses.replace(job, data_dir=folder / "data"))
-    assert read_json(tmp_path / "run.json")["inference"]["runtime"]["name"] == "eager"
+def test_all_cameras_get_the_runtime_of_the_first(folder: Path) -> None:
+    options: dict[str, Any] = {"device": "cpu", "runtime": "auto", "readout": "mean"}
+    encoder = FrameEncoder.from_name(f"file:{folder / 'tiny.json'}", (1, 2), **options)
+    cameras = [{"name": TOP}, {"name": "front"}, {"name": SIDE, "scales": [1.0]}]
+    both = encoders_of(encoder, cameras)
+    assert isinstance(both, CameraEncoders)
+    chosen = encoder.with_runtime("eager")
+    chosen.chosen_by_auto = True
+    made = both.with_runtime_of(chosen)
+    assert made.first is made.encoders["front"] is chosen  # shared, as before
+    for each in made.encoders.values():
+        assert (each.runtime.name, each.chosen_by_auto) == ("eager", True)
+    assert made.encoders[SIDE].spec.scales == (1,)
+    assert both.with_runtime_of(both.first) is both
+
+
+def test_scales_of_a_camera_count_where_they_differ(folder: Path, demos: Demonstrations) -> None:
+    usual = training(folder)
+    same = training(folder, camera_scales={SIDE: (1, 2)})
+    assert same.variant == usual.variant
+    digests = [
+        policy_digest(job, Variant(job.variant))
+        for job in (usual, same, *(training(folder, camera_scales={SIDE: s}) for s in _ONE))
+    ]
+    assert digests[0] == digests[1] != digests[2] == digests[3]
+    blind = [training(folder, encoder="blind", camera_scales=own) for own in ({}, {SIDE: (1,)})]
+    one, other = (policy_digest(job, Variant(job.variant)) for job in blind)
+    assert one == other  # it sees no camera
+
+
+_ONE: list[tuple[float, ...]] = [(1,), (1.0,)]
+"""The same scales, as Python and as the command line give them."""
+
+
+def test_a_choice_by_attention_is_refused_before_training(folder: Path) -> None:
+    rollout = dataclasses.replace(ROLLOUT, tile_budget=1, tile_choice="attention")
+    options = {"readout": "spatial_softmax"}
+    with pytest.raises(ValueError, match=f"one camera; the policy has 2: {TOP}, {SIDE}"):
+        check_run(RunJob(training(folder, **options), rollout=rollout))
+    budget = dataclasses.replace(ROLLOUT, tile_budget=1)
+    job = training(folder, camera_scales={SIDE: (1.0,)})
+    with pytest.raises(ValueError, match=f"the encoder has one scale for {SIDE}, 1"):
+        check_run(RunJob(job, rollout=budget))
 
 
 def test_an_episode_is_replayed_and_shows_all_cameras(

@@ -17,6 +17,9 @@ from s2robot.cli.main import main
 from s2robot.errors import CorruptFileError
 from s2robot.plugins.robomimic import S2Core, cache
 from s2robot.plugins.robomimic.cache import cache_embeddings
+from s2robot.plugins.robomimic.core import SmallFrameWarning
+
+pytestmark = pytest.mark.filterwarnings("ignore::s2robot.plugins.robomimic.core.SmallFrameWarning")
 
 OPTIONS: dict[str, Any] = {"scales": (1,), "readout": "mean", "device": "cpu", "runtime": "eager"}
 STEPS, SIZE = 3, 40
@@ -46,6 +49,7 @@ def write(path: Path, convention: str = "") -> Path:
         file["data"].attrs["env_args"] = json.dumps({"env_name": "x", "type": 1, "env_kwargs": {}})
         if convention:
             file["data"].attrs["macros_image_convention"] = convention
+        file["data/extra"] = np.arange(3)  # no episode
         file["mask/train"] = np.array(["demo_10"], dtype="S8")
     return path
 
@@ -125,9 +129,28 @@ def test_a_stopped_call_goes_on_where_it_was(tmp_path, encoder, monkeypatch) -> 
 
 def test_another_encoder_does_not_go_on_with_a_partial_file(tmp_path, encoder, monkeypatch) -> None:
     source, out = write(tmp_path / "in.hdf5"), tmp_path / "out.hdf5"
-    with h5py.File(tmp_path / "out.hdf5.partial", "w") as file:
-        file.attrs["s2robot_embeddings"] = "of another call"
-    assert cache_embeddings(source, out, encoder).frames == 4 * (STEPS + 1)
+    options: dict[str, Any] = {**OPTIONS, "readout": "cls"}
+    other = FrameEncoder.from_name("random/vitt16-128", **options)
+    original = cache._Work._episode
+
+    def stop_at_the_second(self: Any, given: Any, file: Any, name: str, number: int) -> None:
+        if number == 1:
+            raise KeyboardInterrupt
+        original(self, given, file, name, number)
+
+    for changed in ({"encoder": other}, {"keep_images": True}, {"cameras": ["front"]}):
+        monkeypatch.setattr(cache._Work, "_episode", stop_at_the_second)
+        with pytest.raises(KeyboardInterrupt):
+            cache_embeddings(source, out, encoder)
+        monkeypatch.undo()
+        asked: dict[str, Any] = {"encoder": encoder, **changed}
+        found = cache_embeddings(source, out, **asked)
+        assert found.frames == 2 * len(found.keys) * (STEPS + 1)  # of both episodes
+        stored = everything(out)["data/demo_0/obs/front_embedding"]
+        frames = everything(source)["data/demo_0/obs/front_image"]
+        expected = asked["encoder"](frames).numpy()
+        np.testing.assert_allclose(stored, expected, rtol=0, atol=1e-5)
+        out.unlink()
     (tmp_path / "second.hdf5.partial").write_bytes(b"cut off")
     assert cache_embeddings(source, tmp_path / "second.hdf5", encoder).frames == 4 * (STEPS + 1)
 
@@ -148,6 +171,18 @@ def test_pictures_that_are_stored_bottom_up_are_turned(tmp_path, encoder) -> Non
         frames = before[f"data/demo_0/{part}/front_image"][:, ::-1]
         stored = after[f"data/demo_0/{part}/front_embedding"]
         np.testing.assert_allclose(stored, encoder(frames.copy()).numpy(), rtol=0, atol=1e-5)
+
+
+def test_frames_that_are_too_small_are_told(tmp_path, encoder) -> None:
+    source = write(tmp_path / "in.hdf5")
+    with pytest.warns(SmallFrameWarning, match="40 x 40 px are smaller than the 128 px"):
+        cache_embeddings(source, tmp_path / "out.hdf5", encoder)
+
+
+def test_an_approximate_runtime_is_refused(tmp_path, encoder, monkeypatch) -> None:
+    monkeypatch.setattr(type(encoder.runtime), "exact", False)
+    with pytest.raises(ValueError, match="approximate"):
+        cache_embeddings(write(tmp_path / "in.hdf5"), tmp_path / "out.hdf5", encoder)
 
 
 def test_bad_input(tmp_path, encoder) -> None:

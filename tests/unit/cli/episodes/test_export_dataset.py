@@ -58,6 +58,12 @@ def test_a_wrong_name_or_option_is_refused(demos, tmp_path, capsys, out, words, 
     assert message in " ".join(capsys.readouterr().err.split())
 
 
+def test_settings_of_bags_are_refused_for_collected_demonstrations(demos, tmp_path, capsys):
+    words = ["export-dataset", str(demos), str(tmp_path / "out.hdf5"), "--action", "command"]
+    assert main(words) == 2
+    assert "action is of ROS bags" in " ".join(capsys.readouterr().err.split())
+
+
 def test_a_size_of_a_recording_is_refused(demos, tmp_path, capsys):
     assert _export(demos, tmp_path, "a.hdf5", "--size", "32") == 0
     assert _export(tmp_path / "a.hdf5", tmp_path, "b.hdf5", "--size", "32") == 2

@@ -122,6 +122,24 @@ def test_joints_are_ordered_by_name(tmp_path):
     assert data.actions.tolist() == [[i, 10 + i] for i in range(4)]
 
 
+def test_joints_of_all_bags_have_the_order_of_the_first(tmp_path):
+    for bag, names in enumerate((("a", "b"), ("b", "a"))):
+        episode = Episode()
+        for number in range(4):
+            episode.frame(100 * number, FRAME)
+            values = {"a": number, "b": 10 + number}
+            episode.joints(100 * number, [values[name] for name in names], JOINTS, names)
+        episode.write(tmp_path / "bags" / f"{bag}.bag")
+    data = _open(tmp_path / "bags", [JOINTS])
+    assert data.actions.tolist() == 2 * [[i, 10 + i] for i in range(4)]
+
+
+def test_a_tolerance_is_above_0(tmp_path):
+    bag = reaching(0).write(tmp_path / "a.bag")
+    with pytest.raises(ValueError, match="tolerance_s is -1.0; allowed: seconds above 0"):
+        open_dataset(bag, action=["command"], tolerance_s=-1.0)
+
+
 def test_the_compressed_copy_of_a_camera_is_used_only_where_it_is_named(tmp_path):
     episode = _numbered()
     for number in range(6):

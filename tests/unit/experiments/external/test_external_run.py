@@ -24,6 +24,7 @@ from s2robot.reporting.report import make_report
 from s2robot.utils.io import read_json, read_jsonl
 
 HERE = "support.external_policies"
+MEASURED = EvalConfig(realtime=True, num_envs=1)
 STRETCHED = f"{HERE}:Stretched"
 
 
@@ -167,7 +168,8 @@ def test_seeds_of_one_label_are_one_variant_and_policies_are_compared_in_pairs(t
     assert group.policy_kind == "external"
     assert main(["report", str(tmp_path / "runs"), "--out", str(tmp_path / "report")]) == 0
     numbers = json.loads((tmp_path / "report/report.json").read_text())
-    assert numbers["groups"][0]["arms"]
+    seeds = {arm["label"]: sorted(arm["heads"]) for arm in numbers["groups"][0]["arms"]}
+    assert seeds == {"mine": ["0", "1"], f"{STRETCHED}?step=0.{{seed}}": ["0", "1"]}
     capsys.readouterr()
     runs = str(tmp_path / "runs")
     assert main(["compare", runs, f"{STRETCHED}?step=0.{{seed}}", "mine"]) in (0, 5, 6)
@@ -183,9 +185,45 @@ def test_a_run_goes_on_and_another_policy_is_refused(tmp_path):
         evaluated(tmp_path / "part", f"{STRETCHED}?step=0.7")
 
 
+def test_other_weights_under_the_same_name_are_another_policy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    weights = Path("act.pt")
+    weights.write_bytes(b"one")
+    name = f"{HERE}:loaded?checkpoint=act.pt"
+    evaluated(tmp_path / "run", name, n=2)
+    evaluated(tmp_path / "run", name, n=2)
+    weights.write_bytes(b"other")
+    with pytest.raises(MismatchError, match=r"external\.files\.checkpoint"):
+        evaluated(tmp_path / "run", name)
+
+
+@pytest.mark.parametrize("policy", [f"{HERE}:told", f"{HERE}:Seedless?step=0.5"])
+def test_a_seed_that_changes_nothing_is_refused(tmp_path, policy):
+    evaluated(tmp_path / "run", policy, n=1)
+    with pytest.raises(ValueError, match=r"external.seed is 1, but policy=.*put \{seed\} in"):
+        evaluated(tmp_path / "other", policy, n=1, seed=1)
+
+
+def test_chunks_of_different_lengths_are_refused_in_real_time(tmp_path):
+    late, policy = {"realtime": True, "latency_ms": 300.0}, f"{HERE}:Uneven"
+    evaluated(tmp_path / "waits", policy, n=2)
+    with pytest.raises(S2RobotError, match="chunks of 2 to 3 actions.*num_envs=1"):
+        evaluated(tmp_path / "late", policy, rollout=late, n=2)
+    evaluated(tmp_path / "equal", policy, rollout=late, n=2, execute=2)
+    evaluated(tmp_path / "alone", policy, rollout={**late, "num_envs": 1}, n=2)
+
+
+def test_the_latency_of_a_chunked_policy_is_that_of_its_calls(tmp_path):
+    out = evaluated(tmp_path / "run", f"{STRETCHED}?chunk=4", n=1)
+    (row,) = read_jsonl(out / "timing.jsonl")
+    assert len(row["encode"]) == len(row["policy"]) == 12 // 4
+    assert len(row["env"]) == 12
+
+
 @pytest.mark.parametrize(
     ("policy", "message"),
     [
+        ("support.raises_on_import:make", "importing support.raises_on_import raised KeyError"),
         ("no_such_module:make", "there is no module 'no_such_module'"),
         (f"{HERE}:Stretchd", "callable in support.external_policies.*Stretched"),
         (f"{HERE}:number", "number is of type int; allowed: an object with reset"),
@@ -198,6 +236,7 @@ def test_a_run_goes_on_and_another_policy_is_refused(tmp_path):
         (f"{HERE}:broken?kind=nan", r"NaN or infinite actions: \[\[nan, 0.0\]\]"),
         (f"{HERE}:broken?kind=size", r"shape \(3,\); the task takes 2 numbers \(a0, a1\)"),
         (f"{HERE}:broken?kind=empty", r"shape \(0, 2\); the task takes 2 numbers"),
+        (f"{HERE}:broken?kind=gradient", r"of type list; allowed: an array"),
         (f"{HERE}:broken?kind=text", "returned 'left' of type str; allowed: an array"),
         (f"{HERE}:broken?kind=raises", "the policy raised KeyError: 'camera' .*, line"),
     ],
@@ -228,13 +267,25 @@ def test_actions_out_of_their_range_are_clipped_with_one_warning(tmp_path):
         ({"policy": STRETCHED, "checkpoint": Path("a"), "level": "easy"}, "give one of them"),
         ({"policy": STRETCHED, "level": "easy", "runtime": "eager"}, "runtime is of policy files"),
         ({"policy": STRETCHED, "level": "easy", "shard": "1/2"}, "shard is of policy files"),
+        (
+            {"policy": STRETCHED, "level": "easy", "shard": "1/2"} | {"rollout": MEASURED},
+            "shard is 1/2, but real time measures|shard is of policy files",
+        ),
+        ({"checkpoint": Path("a"), "shard": "1/2", "rollout": MEASURED}, "real time measures"),
         ({"checkpoint": Path("a"), "external": ExternalConfig(seed=1)}, "external.* are settings"),
     ],
 )
 def test_settings_that_do_not_go_together_are_refused(settings, message):
-    policy = settings.pop("policy", None)
+    given = {name: value for name, value in settings.items() if name != "policy"}
     with pytest.raises(ValueError, match=message):
-        EvalJob(**{"external": ExternalConfig(policy=policy), **settings})
+        EvalJob(**{"external": ExternalConfig(policy=settings.get("policy")), **given})
+
+
+@pytest.mark.parametrize("setting", [{"prompt": "lift"}, {"timeout_s": 5.0}])
+def test_settings_of_a_server_are_refused_for_a_policy_in_python(setting):
+    with pytest.raises(ValueError, match=f"external.{next(iter(setting))} is of servers"):
+        ExternalConfig(STRETCHED, **setting)
+    assert ExternalConfig("ws://robot.lab:8000", **setting).policy
 
 
 @pytest.mark.parametrize(
@@ -242,6 +293,8 @@ def test_settings_that_do_not_go_together_are_refused(settings, message):
     [
         ({"camera": "top"}, "external.camera 'top'"),
         ({"low_dim": ("speed",)}, "observation in external.low_dim 'speed'"),
+        ({"control": "joint_delta"}, "external.control is joint_delta, which is of pick-cube"),
+        ({"size": 64}, "external.size is 64, which is of pick-cube"),
     ],
 )
 def test_unknown_cameras_and_observations_are_refused(tmp_path, external, message):

@@ -263,7 +263,7 @@ class Attributes(Patches):
         ({"act": partial(F.gelu, approximate="tanh")}, {"act": F.gelu}),
         ({"act": eval("lambda x: x * 2")}, {"act": eval("lambda x: x * 3")}),
     ],
-    ids=str,
+    ids=["private", "table", "tensor", "array", "dict", "function", "partial", "lambda"],
 )
 def test_the_digest_holds_attributes_of_every_kind(
     one: dict[str, Any], other: dict[str, Any]

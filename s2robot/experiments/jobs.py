@@ -108,7 +108,10 @@ class EvalJob:
         if self.policy is not None:
             self._check_external(self.policy)
         elif self.checkpoint is None:
-            raise ValueError("checkpoint is missing; give it, or policy=MODULE:CALLABLE")
+            raise ValueError(
+                "checkpoint is missing; give it as checkpoint=VALUE, or policy=MODULE:CALLABLE "
+                "for a policy that is not ours"
+            )
         elif self.external != ExternalConfig():
             raise ValueError("external.* are settings of policy=; a policy file takes none of them")
         if self.task is not None:

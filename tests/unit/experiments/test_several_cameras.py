@@ -227,7 +227,9 @@ _ONE: list[tuple[float, ...]] = [(1,), (1.0,)]
 """The same scales, as Python and as the command line give them."""
 
 
-def test_a_choice_by_attention_is_refused_before_training(folder: Path) -> None:
+def test_a_choice_by_attention_is_refused_before_training(
+    folder: Path, demos: Demonstrations
+) -> None:
     rollout = dataclasses.replace(ROLLOUT, tile_budget=1, tile_choice="attention")
     options = {"readout": "spatial_softmax"}
     with pytest.raises(ValueError, match=f"one camera; the policy has 2: {TOP}, {SIDE}"):

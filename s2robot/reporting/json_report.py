@@ -95,14 +95,15 @@ def _tradeoff(
 
 
 def _variant(variant: VariantResults) -> dict[str, Any]:
+    gflops = variant.known_cost("gflops_per_frame")
     return {
         "label": variant.label,
         "key": variant.key,
         "encoder": dict(variant.encoder),
         "family": variant.family,
-        "parameters": variant.parameters,
-        "gflops_per_frame": round(variant.gflops, 4),
-        "embedding_dim": variant.embedding_dim,
+        "parameters": variant.known_cost("parameters"),
+        "gflops_per_frame": None if gflops is None else round(gflops, 4),
+        "embedding_dim": variant.known_cost("embedding_dim"),
         "latency_ms_one_frame": {
             quantile: variant.latency_ms("single_frame", "total", quantile)
             for quantile in ("p50", "p95")

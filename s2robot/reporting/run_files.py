@@ -135,6 +135,8 @@ class _RunReader:
             raise _UnusableError(f"{wrong[0]} in cell.json {oddities[wrong[0]]}; {_REPEAT}")
         _check_deciding(info)
         for name in _NUMBERS:
+            if name not in oddities and info.get(name, "missing") is None:
+                continue  # an unknown cost, as policies that are not ours have
             if not _is_number(info.get(name)):
                 text = oddities.pop(name, f"is {_short(info.get(name))}, no number from 0")
                 self.note(f"{name} in cell.json {text}; it counts as unknown")

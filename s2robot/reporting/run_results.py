@@ -173,21 +173,22 @@ class VariantResults:
     @property
     def parameters(self) -> int:
         """Number of parameters of the encoder; 0 if unknown."""
-        return int(self._known("parameters"))
+        return int(self.known_cost("parameters") or 0)
 
     @property
     def gflops(self) -> float:
         """Cost of encoding one frame [GFLOP]; 0 if unknown."""
-        return float(self._known("gflops_per_frame"))
+        return float(self.known_cost("gflops_per_frame") or 0)
 
     @property
     def embedding_dim(self) -> int:
         """Length of the embedding of one frame; 0 if unknown."""
-        return int(self._known("embedding_dim"))
+        return int(self.known_cost("embedding_dim") or 0)
 
-    def _known(self, name: str) -> float:
-        """Return a number that describes the encoder, from the first run that has it."""
-        return next((run.info[name] for run in self.runs if run.info.get(name)), 0)
+    def known_cost(self, name: str) -> float | None:
+        """Return "parameters", "gflops_per_frame" or "embedding_dim"; None if it is unknown."""
+        known = next((run.info[name] for run in self.runs if run.info.get(name)), None)
+        return 0 if known is None and self.is_baseline else known
 
     @property
     def running(self) -> tuple[RunResult, ...]:

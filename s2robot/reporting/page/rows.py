@@ -39,9 +39,9 @@ def variant_row(variant: VariantResults, metric: str, key: str = "") -> dict[str
         "label": variant.label,
         "is_baseline": variant.is_baseline,
         "readout": "" if variant.is_baseline else variant.readout,
-        "parameters": _count(variant.parameters),
-        "gflops": f"{variant.gflops:.3g}" if variant.gflops else "0",
-        "embedding_dim": f"{variant.embedding_dim:,}",
+        "parameters": _cost(variant, f"{variant.parameters / 1e6:.1f} M", variant.parameters),
+        "gflops": _cost(variant, f"{variant.gflops:.3g}", variant.gflops),
+        "embedding_dim": _cost(variant, f"{variant.embedding_dim:,}", variant.embedding_dim),
         "latency_single": _latency(variant, "single_frame", "total"),
         "latency_batched": _latency(variant, "per_frame"),
         "successes": successes,
@@ -54,9 +54,9 @@ def variant_row(variant: VariantResults, metric: str, key: str = "") -> dict[str
         "stages": [
             (key, stages[key], 100 * stages[key] / episodes) for key in STAGES if key in stages
         ],
-        "parameters_s": variant.parameters,
-        "gflops_s": variant.gflops,
-        "embedding_s": variant.embedding_dim,
+        "parameters_s": _sort_key(variant.known_cost("parameters")),
+        "gflops_s": _sort_key(variant.known_cost("gflops_per_frame")),
+        "embedding_s": _sort_key(variant.known_cost("embedding_dim")),
         "single_s": _sort_key(variant.latency_ms("single_frame", "total", "p50")),
         "batched_s": _sort_key(variant.latency_ms("per_frame", "p50")),
         "hyperparameters": _hyperparameters(variant),
@@ -77,8 +77,11 @@ def _sort_key(value: float | None) -> float | str:
     return "" if value is None else value
 
 
-def _count(number: int) -> str:
-    return f"{number / 1e6:.1f} M" if number else "0"
+def _cost(variant: VariantResults, text: str, number: float) -> str:
+    """Return the text of a cost; "0" for a baseline, which has none, "–" where it is unknown."""
+    if number:
+        return text
+    return "0" if variant.is_baseline else "–"
 
 
 def _latency(variant: VariantResults, *path: str) -> str:

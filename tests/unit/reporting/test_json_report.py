@@ -9,6 +9,8 @@ import pytest
 from support.synthetic_runs import SMALL, change_run, outcomes, write_run
 
 from s2robot.reporting.html_report import write_report
+from s2robot.reporting.page.rows import variant_row
+from s2robot.reporting.report import make_report
 from s2robot.utils.io import read_json
 
 
@@ -59,3 +61,25 @@ def test_one_seed_gives_json_without_infinite_numbers(tmp_path):
     assert (pair["p_value"], pair["interval_95"]) == (1.0, [-1.0, 1.0])
     assert {problem["left_out"] for problem in record["problems"]} == {False}
     assert any("gflops_per_frame" in problem["text"] for problem in record["problems"])
+
+
+def test_unknown_costs_are_not_zero(tmp_path):
+    """Policies that are not ours have no known size, cost and width; a baseline has none at all."""
+    unknown = dict.fromkeys(("parameters", "gflops_per_frame", "embedding_dim"))
+    change_run(write_run(tmp_path / "cells", outcomes(0.5, 0)), **unknown)
+    change_run(write_run(tmp_path / "cells", outcomes(0.5, 0), "blind", ()), **unknown)
+    written = write_report(tmp_path / "cells", tmp_path / "out")
+    record = read_json(written.json)
+    assert not any("cell.json" in problem["text"] for problem in record["problems"])
+    costs = [{arm[name] for name in unknown} for arm in record["groups"][0]["arms"]]
+    assert costs == [{None}, {0}]
+    (group,) = make_report(tmp_path / "cells").groups
+    rows = [variant_row(variant, "success_once") for variant in group.variants]
+    names = ("parameters", "gflops", "embedding_dim")
+    assert [{row[name] for name in names} for row in rows] == [{"–"}, {"0"}]
+    assert [
+        {row[f"{name}_s"] for name in ("parameters", "gflops", "embedding")} for row in rows
+    ] == [
+        {""},
+        {0},
+    ]

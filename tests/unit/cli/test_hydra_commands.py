@@ -131,8 +131,9 @@ def test_a_setting_is_read_as_it_was_written(value: str) -> None:
 
 
 def test_a_sweep_with_brackets_in_its_folder_is_reported(
-    tmp_path: Path, capsys: pytest.CaptureFixture
+    tmp_path: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(hydra_commands, "_progress", [])  # of sweeps that other tests began
     folder = tmp_path / "runs[1]" / "[bold]"
     for seed in range(3):
         write_run(folder / "cells", outcomes(0.4, seed), seed=seed)

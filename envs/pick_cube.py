@@ -172,10 +172,10 @@ class PickCubeEnv(gym.Env):
         return self.observe(), self.info()
 
     def step(
-        self, action: np.ndarray
+        self, action: np.ndarray, delay_s: float = 0.0
     ) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
-        """Carry an action out for 0.2 s; the class describes its entries."""
-        self._sim.step(action)
+        """Simulate 0.2 s: the last action goes on for `delay_s`, then this one begins."""
+        self._sim.step(action, delay_s)
         info = self.info()
         truncated = self._sim.steps >= self.level.horizon
         return self.observe(), float(info["is_success"]), False, truncated, info

@@ -13,7 +13,13 @@ from typing import Any
 import mujoco
 import numpy as np
 
-from s2robot.envs.controllers import Controller, EndEffectorDelta, Glide, JointDelta
+from s2robot.envs.controllers import (
+    CONTROL_DT_S,
+    Controller,
+    EndEffectorDelta,
+    Glide,
+    JointDelta,
+)
 from s2robot.envs.kinematics import ArmKinematics, consecutive, joint_body
 from s2robot.envs.levels import Level
 from s2robot.envs.panda import ARM_JOINTS, FINGER_JOINTS, GRIPPER_ACTUATOR, PREFIX, TCP_SITE
@@ -167,10 +173,27 @@ class PickCubeSimulation:
         mujoco.mj_setState(self.model, self.data, physics, STATE_KIND)
 
     # ----------------------------------------------------------------- motion
-    def step(self, action: np.ndarray) -> None:
-        """Carry an action out for one control step."""
+    def step(self, action: np.ndarray, delay_s: float = 0.0) -> None:
+        """Simulate one control step, in which an action begins.
+
+        Args:
+            action: (A,).
+            delay_s: how late in the step it begins [s]; until then the last one goes on.
+
+        Raises:
+            ValueError: the action has the wrong shape or is not finite, or the delay is not within
+                a step.
+        """
+        action = self.checked_action(action)
+        if not 0.0 <= delay_s <= CONTROL_DT_S:
+            raise ValueError(
+                f"delay_s is {delay_s}; allowed: 0 to {CONTROL_DT_S}, a control step [s]"
+            )
+        late = round(delay_s / self.model.opt.timestep)
+        if late:
+            self.advance(late)
         self.begin(action)
-        self.advance(self._glide.substeps)
+        self.advance(self._glide.substeps - late)
         self.steps += 1
 
     def begin(self, action: np.ndarray) -> None:

@@ -23,7 +23,12 @@ class Space(Protocol):
 
 
 class TaskEnv(Protocol):
-    """One environment of a task, which starts from stored initial conditions."""
+    """One environment of a task, which starts from stored initial conditions.
+
+    One that has ``begins_within_steps = True`` besides takes ``delay_s`` in ``step``: the last
+    action goes on for so long [s] before this one begins, so that rollouts in real time delay
+    actions by less than a control step.
+    """
 
     action_space: Any
     """A ``Space`` of (A,) numbers in [-1, 1]."""

@@ -26,6 +26,7 @@ class PickCubeTaskEnv(PickCubeEnv):
 
     info_keys = INFO_KEYS
     start: Start = "state"
+    begins_within_steps = True
     rate_hz = 1 / CONTROL_DT_S
 
     @property

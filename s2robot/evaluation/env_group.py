@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -79,6 +80,46 @@ def by_camera(views: Views, frames: Sequence[np.ndarray]) -> Frames | None:
     return {view.camera: own for view, own in zip(views, frames, strict=True)}
 
 
+def begins_within_steps(env: Any) -> bool:
+    """Return whether an environment can begin an action within a control step.
+
+    Then its ``step`` takes ``delay_s``, and its actions in files may have one more entry, the delay
+    [s].
+    """
+    return bool(getattr(env, "begins_within_steps", False))
+
+
+def carry_out(
+    env: Any, row: np.ndarray
+) -> tuple[dict[str, np.ndarray], float, bool, bool, dict[str, Any]]:
+    """Carry out an action as it is in files; return what ``step`` returns.
+
+    Args:
+        env: of the episode's task.
+        row: (A,), or (A + 1,) with how late in the control step the action begins [s].
+    """
+    action, delay_s = action_and_delay(env, row)
+    return env.step(action) if delay_s is None else env.step(action, delay_s=delay_s)
+
+
+def check_row(env: Any, row: np.ndarray) -> None:
+    """Raise the ValueError with which ``carry_out`` would refuse a row's action."""
+    env.check_action(action_and_delay(env, row)[0])
+
+
+def action_and_delay(env: Any, row: np.ndarray) -> tuple[np.ndarray, float | None]:
+    """Return the action (A,) of a row, and how late in its step it begins [s], if the row says so.
+
+    Args:
+        env: of the episode's task.
+        row: as ``carry_out`` takes it.
+    """
+    size = int(env.action_space.shape[0])
+    if begins_within_steps(env) and np.shape(row) == (size + 1,):
+        return row[:size], float(row[size])
+    return row, None
+
+
 class EnvGroup:
     """B environments of this process that step together.
 
@@ -112,15 +153,15 @@ class EnvGroup:
         return self._gather(results, start, frames)
 
     def step(self, actions: np.ndarray, frames: Frames | None) -> VectorStep:
-        """Carry out each environment's row of `actions` (B, A).
+        """Carry out each environment's row of `actions`.
 
         Args:
-            actions: (B, A).
+            actions: (B, A), or (B, A + 1) as ``carry_out`` takes a row.
             frames: (B, H, W, 3) uint8, to be drawn into, by name for several cameras; None draws
                 nothing.
         """
         start = time.perf_counter()
-        stepped = [env.step(action) for env, action in zip(self._envs, actions, strict=True)]
+        stepped = [carry_out(env, row) for env, row in zip(self._envs, actions, strict=True)]
         return self._gather([(obs, info) for obs, _, _, _, info in stepped], start, frames)
 
     def replay(
@@ -147,7 +188,7 @@ class EnvGroup:
 
     def check_actions(self, actions: np.ndarray) -> None:
         """Raise a ValueError where ``step`` would refuse `actions`."""
-        check_rows("action", actions, len(self._envs), self._envs[0].check_action)
+        check_rows("action", actions, len(self._envs), partial(check_row, self._envs[0]))
 
     def close(self) -> None:
         """Close every environment."""

@@ -10,6 +10,7 @@ import imageio.v3 as imageio
 import numpy as np
 from PIL import Image
 
+from s2robot.evaluation.env_group import carry_out
 from s2robot.utils.io import atomic_path
 from s2robot.utils.progress import tracked
 
@@ -26,7 +27,7 @@ def replay(
     Args:
         env: of the episode's task.
         state: initial state, as the environment's ``get_state`` returns it.
-        actions: (T, A).
+        actions: of each step (T, A), as in files.
         size: edge of the frames [px].
         camera: of the frames.
 
@@ -39,8 +40,8 @@ def replay(
     env.reset(seed=0, options={"state": state})
     shape = env.frame_shape(camera) or (size, size)
     frames = [env.render_frame(camera, *shape)]
-    for action in actions:
-        env.step(action)
+    for row in actions:
+        carry_out(env, row)
         frames.append(env.render_frame(camera, *shape))
     return frames
 

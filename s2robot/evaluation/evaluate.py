@@ -26,8 +26,9 @@ from s2robot.envs.tasks.loading import make_env
 from s2robot.envs.tasks.names import is_foreign, related_tasks
 from s2robot.errors import MismatchError
 from s2robot.evaluation.agents.external_agent import ExternalActor, ExternalAgent, ExternalHeader
+from s2robot.evaluation.agents.real_time import RealTime
 from s2robot.evaluation.config import EvalConfig
-from s2robot.evaluation.env_group import CameraView, Views
+from s2robot.evaluation.env_group import CameraView, Views, begins_within_steps
 from s2robot.evaluation.episode_rows import RunFolder
 from s2robot.evaluation.episode_videos import record_episodes, replay
 from s2robot.evaluation.eval_info import write_eval_info
@@ -51,7 +52,6 @@ from s2robot.evaluation.rollout import (
     Batch,
     Encoder,
     Episodes,
-    RealTime,
     episode_row,
     roll_out,
 )
@@ -256,7 +256,8 @@ class EvalRun:
         config = self.config
         if not config.realtime or config.latency_ms == 0:
             return None
-        return RealTime(1000 / self.env.rate_hz, config.latency_ms)
+        within_steps = begins_within_steps(self.env)
+        return RealTime(1000 / self.env.rate_hz, config.latency_ms, within_steps)
 
     def repeat(self) -> Episodes:
         """Return the episodes of all initial states, at most a batch, rolled out once more.

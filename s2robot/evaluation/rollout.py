@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -14,6 +13,7 @@ import numpy as np
 import torch
 
 from s2robot.errors import S2RobotError
+from s2robot.evaluation.agents.real_time import ActionsInTime, RealTime
 from s2robot.evaluation.baselines import baseline_embedding
 from s2robot.evaluation.vector_env import VectorEnv, VectorStep
 from s2robot.policies.dataset import stack_proprio
@@ -109,45 +109,13 @@ class Agent:
         return actions.clip(-1.0, 1.0)
 
 
-@dataclass(frozen=True)
-class RealTime:
-    """How the simulation moves on while an action is computed.
-
-    An action takes effect at the first control step that begins when it is ready; until then the
-    last one is repeated. The first action of an episode has no last one: the episode begins with
-    it. The next observation is taken when an action is ready.
-    """
-
-    period_ms: float
-    """Duration of a control step [ms]."""
-    latency_ms: float | None = None
-    """Time that an action takes [ms]; None takes the measured time of each."""
-
-    def steps(self, measured_ms: float) -> int:
-        """Return how many control steps begin while an action is computed.
-
-        Args:
-            measured_ms: how long it took [ms].
-
-        Examples:
-            >>> RealTime(50.0, 120.0).steps(3.0), RealTime(50.0, 50.0).steps(3.0)
-            (3, 1)
-            >>> RealTime(50.0).steps(3.0), RealTime(50.0, 0.0).steps(3.0)
-            (1, 0)
-        """
-        latency_ms = measured_ms if self.latency_ms is None else self.latency_ms
-        return math.ceil(latency_ms / self.period_ms - _ROUNDING)
-
-
-_ROUNDING = 1e-9
-
-
 @dataclass
 class Episodes:
     """Episodes of B environments over T steps."""
 
     actions: np.ndarray
-    """(B, T, A) float32."""
+    """(B, T, A) float32; in real time, where an action can begin within a control step, (B, T,
+    A + 1) with how late in its step each began [s]."""
     info: dict[str, np.ndarray]
     """The task's ``info_keys`` after every step, (B, T) each."""
     distance_m: np.ndarray | None
@@ -224,9 +192,9 @@ class _BatchRun:
         self.group = group
         self._agent, self._envs, self._horizon = batch.agent, envs, horizon
         self._realtime = realtime
+        self._in_time = None if realtime is None else ActionsInTime(realtime)
         self._actions: list[np.ndarray] = []
         self._repeated: list[bool] = []
-        self._coming: tuple[np.ndarray, int] | None = None  # an action, and steps until it is ready
         self._steps: list[VectorStep] = []
         self._times: dict[str, list[float]] = {p: [] for p in ("encode", "policy", "env", "render")}
         self._agent.policy.reset(len(batch.states))
@@ -244,7 +212,7 @@ class _BatchRun:
             self._times["env"].append(_milliseconds(step.env_s))
         if self.finished:
             return False
-        actions = self._computed(step)[0] if self._realtime is None else self._present(step)
+        actions = self._computed(step)[0] if self._in_time is None else self._present(step)
         self._actions.append(actions)
         is_last = len(self._actions) == self._horizon
         self._envs.step_async(actions, self.group, render=not is_last)
@@ -268,26 +236,16 @@ class _BatchRun:
         return actions, 1000 * (selected - start)
 
     def _present(self, step: VectorStep) -> np.ndarray:
-        """Return the actions that are ready at the beginning of a step, in real time."""
+        """Return the rows of the actions that begin in a step, in real time."""
+        assert self._in_time is not None
         assert self._realtime is not None
-        present = self._actions[-1] if self._actions else None
-        arrived = self._coming is not None and self._coming[1] == 0
-        if self._coming is not None and arrived:
-            present, self._coming = self._coming[0], None
-        is_new = arrived
-        if self._coming is None and not (arrived and self._agent.has_actions):
-            waits = not self._agent.has_actions
-            actions, measured_ms = self._computed(step)
-            late = self._realtime.steps(measured_ms) if waits else 0
-            if present is None or late == 0:
-                present, is_new = actions, True
-            else:
-                self._coming = actions, late
-        if self._coming is not None:
-            self._coming = self._coming[0], self._coming[1] - 1
+        ready = self._agent.has_actions
+        actions, delay_s, is_new = self._in_time.next(ready, lambda: self._computed(step))
         self._repeated.append(not is_new)
-        assert present is not None
-        return present
+        if not self._realtime.within_steps:
+            return actions
+        delays = np.full((len(actions), 1), delay_s, actions.dtype)
+        return np.concatenate([actions, delays], axis=1)
 
     def episodes(self) -> Episodes:
         steps = self._steps

@@ -11,6 +11,7 @@ import os
 import tempfile
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -25,6 +26,7 @@ from s2robot.evaluation.env_group import (
     Views,
     as_views,
     by_camera,
+    check_row,
     check_rows,
 )
 from s2robot.evaluation.env_worker import WATCHDOG_S, Worker, WorkerSetup, bytes_of, shared_frames
@@ -62,7 +64,8 @@ class VectorEnv(ABC):
         """Begin ``step``; ``wait`` returns its result.
 
         Args:
-            actions: (B, A), in [-1, 1].
+            actions: (B, A), in [-1, 1]; with (B, A + 1), the last entry is how late in the step
+                each begins [s], where environments can begin one within a step.
             group: whose environments step.
             render: draw the frames; without, those of the result are of no use.
         """
@@ -212,7 +215,7 @@ class SubprocessVectorEnv(VectorEnv):
 
     def step_async(self, actions: np.ndarray, group: int = 0, render: bool = True) -> None:
         """Begin to carry out each environment's row of `actions` (B, A)."""
-        check_rows("action", actions, self._count, self._checker.check_action)
+        check_rows("action", actions, self._count, partial(check_row, self._checker))
         for worker, rows in zip(self._workers, self._split(actions), strict=True):
             worker.step(group, rows, render)
 

@@ -14,6 +14,7 @@ from PIL import Image
 from s2robot.data.config import frame_size
 from s2robot.envs.tasks.contract import TaskEnv
 from s2robot.errors import S2RobotError
+from s2robot.evaluation.env_group import action_and_delay, carry_out
 from s2robot.evaluation.episode_videos import even, replay
 from s2robot.policies.checkpoint import PolicyHeader
 from s2robot.policies.dataset import stack_proprio
@@ -82,20 +83,24 @@ def step_rows(
     Args:
         env: of the run.
         state: initial state (D,).
-        actions: (T, A).
+        actions: of each step (T, A), as in files.
         header: of the policy, whose proprioception is shown; None shows two of the task's.
     """
     keys = header.proprio_keys if header else env.proprio_keys()[:2]
-    meaning = header.action_space["meaning"] if header else range(actions.shape[1])
+    size = int(env.action_space.shape[0])
+    meaning = header.action_space["meaning"] if header else range(size)
     obs, _ = env.reset(seed=0, options={"state": state})
-    for number, action in enumerate(actions, start=1):
+    for number, row in enumerate(actions, start=1):
+        action, delay_s = action_and_delay(env, row)
         before = {
             f"{key}_{i}": float(value)
             for key in keys
             for i, value in enumerate(stack_proprio({key: obs[key][None]}, [key])[0])
         }
-        obs, reward, _, _, info = env.step(action)
+        obs, reward, _, _, info = carry_out(env, row)
         named = {f"action_{m}": float(a) for m, a in zip(meaning, action, strict=True)}
+        if delay_s is not None:
+            named["action_delay_s"] = delay_s
         after = {name: info[name] for name in _INFO if name in info}
         yield {"step": number, **before, **named, "reward": reward, **after}
 

@@ -24,9 +24,9 @@ from s2robot.envs.tasks.action_scale import scale_of
 from s2robot.envs.tasks.contract import TaskEnv
 from s2robot.envs.tasks.loading import make_env
 from s2robot.envs.tasks.names import is_foreign, related_tasks
+from s2robot.envs.tasks.real_time import RealTime
 from s2robot.errors import MismatchError
 from s2robot.evaluation.agents.external_agent import ExternalActor, ExternalAgent, ExternalHeader
-from s2robot.evaluation.agents.real_time import RealTime
 from s2robot.evaluation.config import EvalConfig
 from s2robot.evaluation.env_group import CameraView, Views, begins_within_steps
 from s2robot.evaluation.episode_rows import RunFolder

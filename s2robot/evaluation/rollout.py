@@ -12,8 +12,8 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 
+from s2robot.envs.tasks.real_time import ActionsInTime, RealTime
 from s2robot.errors import S2RobotError
-from s2robot.evaluation.agents.real_time import ActionsInTime, RealTime
 from s2robot.evaluation.baselines import baseline_embedding
 from s2robot.evaluation.vector_env import VectorEnv, VectorStep
 from s2robot.policies.dataset import stack_proprio

@@ -4,6 +4,5 @@
 - ``external``: the contract for policies that are not ours, and their import by name
 - ``external_agent``: their rollout in batches, with chunks of actions
 - ``openpi``: policies behind a server that speaks openpi's protocol
-- ``real_time``: which action begins in each control step, and how late in it
 - ``policy_input``: checks of frames and measurements against what a policy was trained with
 """

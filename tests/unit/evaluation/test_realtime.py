@@ -15,8 +15,8 @@ from support.synthetic_runs import write_run
 
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.envs.tasks.loading import make_env
+from s2robot.envs.tasks.real_time import ActionsInTime, RealTime
 from s2robot.evaluation import rollout
-from s2robot.evaluation.agents.real_time import ActionsInTime, RealTime
 from s2robot.evaluation.config import EvalConfig
 from s2robot.evaluation.env_group import carry_out
 from s2robot.evaluation.evaluate import evaluate
@@ -167,7 +167,7 @@ def test_worker_processes_give_the_same_rows(tmp_path, initial_states):
         run(tmp_path / str(n), initial_states, realtime=True, latency_ms=60, workers=n)
         for n in (0, 2)
     ]
-    np.testing.assert_array_equal(*map(stored, runs))
+    np.testing.assert_array_equal(stored(runs[0]), stored(runs[1]))
     rows = [(folder / "episodes.jsonl").read_bytes() for folder in runs]
     assert rows[0] == rows[1]
 

@@ -8,6 +8,9 @@ ROS1_VENV := .venv-ros
 ROS1_READY := $(ROS1_VENV)/.ready
 TASKS_VENV := .venv-tasks
 TASKS_READY := $(TASKS_VENV)/.ready
+OLD_TASKS_VENV := .venv-tasks-old
+OLD_TASKS_READY := $(OLD_TASKS_VENV)/.ready
+TASKS_TESTS := tests/unit/envs/tasks/foreign
 DEMO_ARGS ?=
 WORKERS ?= 2
 PYTEST_ARGS ?=
@@ -86,11 +89,16 @@ test-slurm: setup ## sweeps as jobs of a Slurm cluster of one node, which the te
 	$(BIN)/python -m pip install -q 'hydra-submitit-launcher>=1.2' && \
 	$(PYTEST_ENV) $(BIN)/python -m pytest tests/slurm $(PYTEST_ARGS)
 
-test-tasks: $(TASKS_READY) ## tasks of other packages, in an environment with them
-	$(PYTEST_ENV) $(TASKS_VENV)/bin/python -m pytest tests/unit/envs/tasks/test_so101.py $(PYTEST_ARGS)
+test-tasks: $(TASKS_READY) $(OLD_TASKS_READY) ## tasks of other packages, in two environments with them
+	$(PYTEST_ENV) $(TASKS_VENV)/bin/python -m pytest $(TASKS_TESTS) $(PYTEST_ARGS)
+	$(PYTEST_ENV) $(OLD_TASKS_VENV)/bin/python -m pytest $(TASKS_TESTS) $(PYTEST_ARGS)
 
 $(TASKS_READY): $(READY) tools/setup_tasks_venv.sh
-	bash tools/setup_tasks_venv.sh $(TASKS_VENV) $(VENV)
+	bash tools/setup_tasks_venv.sh $(TASKS_VENV) $(VENV) new
+	@touch $@
+
+$(OLD_TASKS_READY): $(READY) tools/setup_tasks_venv.sh
+	bash tools/setup_tasks_venv.sh $(OLD_TASKS_VENV) $(VENV) old
 	@touch $@
 
 test-parity: setup ## against the original packages and on a GPU, where they are

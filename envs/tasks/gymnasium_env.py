@@ -36,8 +36,13 @@ class Description(Protocol):
     name: str
     success_key: str | None
     frames: str | None
+    drawn_cameras: Sequence[str]
     proprio: Sequence[str] | None
     rate_hz: float | None
+
+    def draw(self, env: gymnasium.Env, camera: str) -> np.ndarray:
+        """Return the frame (H, W, 3) uint8 RGB of one of ``drawn_cameras``."""
+        ...
 
     def get_state(self, env: gymnasium.Env) -> np.ndarray | None:
         """Return the full state; None for none."""
@@ -73,7 +78,8 @@ class GymnasiumTaskEnv:
             self.action_scale = _scale(env.action_space, task.name)
             self.action_space = spaces.Box(-1.0, 1.0, self.action_scale.low.shape, np.float32)
             self.horizon = _horizon(env, horizon, task.name)
-            if task.frames is None and env.render_mode != "rgb_array":
+            own_frames = task.frames is not None or task.drawn_cameras
+            if not own_frames and env.render_mode != "rgb_array":
                 modes = env.metadata.get("render_modes") or "none"
                 raise UnfitEnvironmentError(
                     f"task {task.name}: its render mode is {env.render_mode!r}; frames need "
@@ -95,7 +101,12 @@ class GymnasiumTaskEnv:
 
     @property
     def cameras(self) -> tuple[str, ...]:
-        """Names of the cameras: observations with frames, and ``render``; the default is first."""
+        """Names of the cameras, the default first.
+
+        They are those that the task draws; else observations with frames, and ``render``.
+        """
+        if self._task.drawn_cameras:
+            return tuple(self._task.drawn_cameras)
         pictures = [key for key, value in _leaves(self._raw) if np.ndim(value) == 3]
         rendered = [RENDER] if self.env.render_mode == "rgb_array" else []
         return tuple(dict.fromkeys([self._task.frames or RENDER, *rendered, *pictures]))
@@ -248,6 +259,8 @@ class GymnasiumTaskEnv:
 
     def _drawn(self, camera: str) -> np.ndarray:
         found, name = dict(_leaves(self._raw)), self._task.name
+        if camera in self._task.drawn_cameras:
+            return checked_frame(self._task.draw(self.env, camera), f"draw({camera!r})", name)
         if camera == RENDER and self.env.render_mode == "rgb_array":
             return checked_frame(self.env.render(), "render()", name)
         if camera not in found:

@@ -37,6 +37,8 @@ class GymnasiumTask:
     ``succeed``. ``terminated``: an episode that terminates has succeeded."""
     frames: str | None = None
     """Observation with the frames, such as ``pixels.front``; None takes ``render()``."""
+    drawn_cameras: Sequence[str] = ()
+    """Names of the cameras that ``draw`` draws, the default first; none for ``render()``."""
     proprio: Sequence[str] | None = None
     """Observations that policies get; None takes ``agent_pos`` where it is there, else all."""
     horizon: int | None = None
@@ -78,6 +80,10 @@ class GymnasiumTask:
     def set_state(self, env: gymnasium.Env, state: np.ndarray) -> Any:
         """Return to a full state, and return the observation; only with ``get_state``."""
         raise NotImplementedError(f"{type(self).__name__} has get_state, but no set_state")
+
+    def draw(self, env: gymnasium.Env, camera: str) -> np.ndarray:
+        """Return the frame (H, W, 3) uint8 RGB of one of ``drawn_cameras``, upright."""
+        raise NotImplementedError(f"{type(self).__name__} has drawn_cameras, but no draw")
 
     # ------------------------------------------------------------- the contract
     def make(self, env_kwargs: Mapping[str, Any]) -> TaskEnv:

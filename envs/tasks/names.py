@@ -21,6 +21,7 @@ PACKAGED = {
     "so101/pick-place": "s2robot.envs.tasks.foreign.so101:SO101PickPlace",
     "robosuite/lift": "s2robot.envs.tasks.foreign.robosuite_lift:RobosuiteLift",
     "fetch/pick-and-place": "s2robot.envs.tasks.foreign.fetch:FetchPickAndPlace",
+    "dm-control/lift-brick": "s2robot.envs.tasks.foreign.dm_control_lift:LiftBrick",
 }
 """Tasks of other packages by name, and the class here that makes each of them."""
 FORMS = (

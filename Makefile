@@ -11,6 +11,8 @@ TASKS_READY := $(TASKS_VENV)/.ready
 OLD_TASKS_VENV := .venv-tasks-old
 OLD_TASKS_READY := $(OLD_TASKS_VENV)/.ready
 TASKS_TESTS := tests/unit/envs/tasks/foreign
+LEROBOT_VENV := .venv-lerobot
+LEROBOT_READY := $(LEROBOT_VENV)/.ready
 DEMO_ARGS ?=
 WORKERS ?= 2
 PYTEST_ARGS ?=
@@ -21,7 +23,7 @@ PARALLEL := -n $(WORKERS) --dist loadgroup
 FAST := not slow and not render and not process and not runtime and not browser
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system format check lint test test-fast test-main test-ros test-ros-nodes test-ros-loop ros1-test test-slurm test-tasks test-parity docs build demo clean
+.PHONY: help setup system format check lint test test-fast test-main test-ros test-ros-nodes test-ros-loop ros1-test test-slurm test-tasks test-lerobot test-parity docs build demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -99,6 +101,14 @@ $(TASKS_READY): $(READY) tools/setup_tasks_venv.sh
 
 $(OLD_TASKS_READY): $(READY) tools/setup_tasks_venv.sh
 	bash tools/setup_tasks_venv.sh $(OLD_TASKS_VENV) $(VENV) old
+	@touch $@
+
+test-lerobot: setup $(LEROBOT_READY) ## the LeRobot plug-ins, in an environment with LeRobot (Python 3.12)
+	$(BIN)/pyright --pythonpath $(LEROBOT_VENV)/bin/python integrations tests/lerobot
+	$(PYTEST_ENV) $(LEROBOT_VENV)/bin/python -m pytest tests/lerobot $(PYTEST_ARGS)
+
+$(LEROBOT_READY): pyproject.toml tools/setup_lerobot_venv.sh
+	bash tools/setup_lerobot_venv.sh $(LEROBOT_VENV)
 	@touch $@
 
 test-parity: setup ## against the original packages and on a GPU, where they are

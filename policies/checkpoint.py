@@ -276,18 +276,35 @@ def _parse_header(path: str | Path, metadata: Mapping[str, str]) -> PolicyHeader
         )
     try:
         values = json.loads(metadata[FORMAT])
-        version = record_of(_Version, values, path, _REMEDY).version
+    except (ValueError, RecursionError) as error:
+        raise damaged(f"the header of {path}", error, _REMEDY) from None
+    return header_from_dict(values, f"the header of {path}")
+
+
+def header_from_dict(values: Any, source: str) -> PolicyHeader:
+    """Return a header from the values of ``PolicyHeader.to_dict``.
+
+    Args:
+        values: as they were stored.
+        source: where they are from, for messages.
+
+    Raises:
+        CorruptFileError: an entry is missing or of another type.
+        MismatchError: it was written in another version of the format.
+    """
+    try:
+        version = record_of(_Version, values, source, _REMEDY).version
         if version != VERSION:
             raise MismatchError(
-                f"{path} has policy format version {version}, this s2robot reads version {VERSION};"
-                " use the s2robot that wrote it, or train again"
+                f"{source} has policy format version {version}, this s2robot reads version "
+                f"{VERSION}; use the s2robot that wrote it, or train again"
             )
-        record_of(_Stored, values, path, _REMEDY)
+        record_of(_Stored, values, source, _REMEDY)
         fields = {key: values[key] for key in values if key not in ("format", "version")}
         fields["policy_config"] = config_from_dict(PolicyConfig, values["policy_config"])
         return config_from_dict(PolicyHeader, fields)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
-        raise damaged(f"the header of {path}", error, _REMEDY) from None
+        raise damaged(source, error, _REMEDY) from None
 
 
 def _rebuild(path: str | Path, header: PolicyHeader, tensors: dict[str, torch.Tensor]) -> Policy:

@@ -27,6 +27,7 @@ MARKERS = {
         "integration/",
         "ros/",
         "slurm/",
+        "lerobot/",
         "unit/backbones/download/",
         "unit/utils/test_distrib",
     ),

@@ -83,6 +83,7 @@ VERBS = {
                 "s2robot eval checkpoint=NAME/policy.safetensors "
                 "rollout.realtime=true rollout.latency_ms=250",
                 "s2robot eval policy=own:make task=pick-cube/easy n=64  # one that is not ours",
+                "s2robot eval policy=robomimic:model.pth task=pick-cube/easy external.size=84",
                 "s2robot eval policy=ws://localhost:8000 task=pick-cube/easy external.execute=5",
             ),
             "s2robot.cli.hydra_commands:evaluate",
@@ -173,6 +174,17 @@ VERBS = {
             "s2robot.cli.episodes.robomimic_cache:main",
             hydra=False,
             parse="s2robot.cli.parsers.robomimic_cache:parse",
+        ),
+        Verb(
+            "robomimic-train",
+            "Train a policy with robomimic, its own loop and networks, with the core S2Core.",
+            (
+                "s2robot robomimic-train --config bc.json",
+                "s2robot robomimic-train --config bc.json --dataset embeddings.hdf5 --epochs 20",
+            ),
+            "s2robot.cli.episodes.robomimic_train:main",
+            hydra=False,
+            parse="s2robot.cli.episodes.robomimic_train:parse",
         ),
         Verb(
             "compare",

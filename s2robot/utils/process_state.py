@@ -86,6 +86,19 @@ def one_thread_an_operation() -> Iterator[None]:
             Distribution.set_default_validate_args(checks)
 
 
+@contextlib.contextmanager
+def restored_torch_settings() -> Iterator[None]:
+    """Let foreign code seed PyTorch's generators and set its threads, inside the block only."""
+    import torch
+
+    threads = torch.get_num_threads()
+    try:
+        with torch.random.fork_rng():
+            yield
+    finally:
+        torch.set_num_threads(threads)
+
+
 def join_one_thread_an_operation() -> None:
     """Make the calling thread a part of the block that waits for it, to its end.
 

@@ -92,6 +92,7 @@ def without_work(patch: pytest.MonkeyPatch, began: list[str]) -> None:
     patch.setattr("s2robot.cli.episodes.replay.find_run", _stop)
     patch.setattr("s2robot.cli.episodes.export_dataset.open_source", _stop)
     patch.setattr("s2robot.plugins.robomimic.cache.cache_embeddings", _stop)
+    patch.setattr("s2robot.plugins.robomimic.training.train", _stop)
     patch.setattr(plan, "smallest_differences", _stop)
     patch.setattr(decide.SequentialSweep, "claim", _stop)
     patch.setattr(probe.Study, "run", _stop)

@@ -45,6 +45,7 @@ FRONTS = {
     "s2robot/cli/sweeps/progress.py": ("sweep",),
     "s2robot/cli/parsers/decide.py": ("sweep",),
     "s2robot/cli/demo.py": ("sweep", "collect"),
+    "s2robot/plugins/robomimic/trained_policy.py": ("eval",),
     "envs/tasks/loading.py": ("collect", "features", "train", "eval", "sweep"),
 }
 """Commands whose settings the messages of a module may name; none for those of other modules,
@@ -55,6 +56,7 @@ FLAGS = {
     "s2robot/experiments/replay": "replay",
     "s2robot/cli/recommendations": "recommend",
     "s2robot/data/dataset_files": "export-dataset",
+    "s2robot/plugins/robomimic/configuration.py": "robomimic-train",
 }
 """Commands whose flags the messages of a module may name, besides that of the module's own name."""
 

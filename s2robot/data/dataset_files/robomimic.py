@@ -51,7 +51,10 @@ def write_robomimic(data: EpisodeDataset, path: Path) -> None:
 def _env_args(data: EpisodeDataset) -> dict[str, Any]:
     if isinstance(data, RenderedDemonstrations):
         demos = data.demos
-        return {"env_name": demos.env_name, "type": ENV_TYPE_GYM, "env_kwargs": demos.env_kwargs}
+        height, width = next(iter(data.cameras.values()))
+        drawn = {"camera_names": list(data.cameras), "camera_heights": height}
+        kwargs = {**demos.env_kwargs, **drawn, "camera_widths": width}
+        return {"env_name": demos.env_name, "type": ENV_TYPE_GYM, "env_kwargs": kwargs}
     rate = {} if data.rate_hz is None else {"control_freq": data.rate_hz}
     return {"env_name": Path(data.source).stem, "type": ENV_TYPE_GYM, "env_kwargs": rate}
 

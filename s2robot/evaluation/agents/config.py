@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
+from typing import Any
 
 from s2robot.data.config import LEAST_CAMERA_SIZE
 from s2robot.envs.levels import CONTROLLERS
@@ -12,6 +14,8 @@ from s2robot.utils.validation import require_at_least, require_integers, require
 
 OF_SERVERS = ("prompt", "image_key", "state_key", "action_key")
 """Settings that decide what a server gets and answers."""
+PACKAGED = {"robomimic": "s2robot.plugins.robomimic.trained_policy:load"}
+"""Files of policies of other packages, ``NAME:PATH``, and what loads them."""
 NO_CAMERA = "none"
 """Camera of policies that get no frames."""
 
@@ -25,14 +29,17 @@ class ExternalConfig:
     """
 
     policy: str | None = None
-    """``MODULE:CALLABLE``, imported because it is named here, or the address of a server,
-    ``ws://HOST:PORT``; ``{seed}`` in it is `seed`. The command line takes it as ``policy=``."""
+    """``MODULE:CALLABLE``, imported because it is named here, a checkpoint, ``robomimic:PATH``, or
+    the address of a server, ``ws://HOST:PORT``; ``{seed}`` in it is `seed`. The command line takes
+    it as ``policy=``."""
     label: str | None = None
     """Name in reports; None takes ``policy`` as it was typed."""
     seed: int = 0
     """Training seed of the policy. Policies of one label are the seeds of one variant."""
     camera: str | None = None
     """Camera of the frames; None takes the task's own, "none" gives no frames."""
+    cameras: tuple[str, ...] = ()
+    """Several cameras, in place of `camera`; the policy gets the frames of all."""
     size: int = 384
     """Edge of pick-cube's frames [px]; other tasks have frames of their own size."""
     control: str = "ee_delta"
@@ -63,10 +70,18 @@ class ExternalConfig:
         if not 0 < self.timeout_s < math.inf:
             raise ValueError(f"timeout_s is {self.timeout_s}; allowed: seconds above 0")
         require_one_of(self, {"control": CONTROLLERS})
+        if self.cameras and self.camera is not None:
+            raise ValueError(
+                f"camera is {self.camera} and cameras {', '.join(self.cameras)}; give one of them"
+            )
+        if len(set(self.cameras)) < len(self.cameras):
+            raise ValueError(f"cameras are {', '.join(self.cameras)}; each may be named once")
         self._check_of_servers()
 
     def _check_of_servers(self) -> None:
         """Refuse settings of a server for a policy in Python, where they would do nothing."""
+        if self.policy is not None and is_address(self.policy) and self.cameras:
+            raise ValueError("external.cameras: a server gets one frame, of external.camera")
         if self.policy is None or is_address(self.policy):
             return
         of_servers = (*OF_SERVERS, "timeout_s")
@@ -98,15 +113,36 @@ def check_name(name: str) -> None:
         >>> check_name("own:make?checkpoint=a.pt")
         >>> check_name("mlp")
         Traceback (most recent call last):
-        ValueError: policy is 'mlp'; allowed: MODULE:CALLABLE, such as own:make or own:make?checkpoint=a.pt, or the address of a server that speaks openpi's protocol, ws://HOST:PORT or wss://HOST:PORT
+        ValueError: policy is 'mlp'; allowed: MODULE:CALLABLE, such as own:make or own:make?checkpoint=a.pt, a checkpoint, robomimic:PATH, or the address of a server that speaks openpi's protocol, ws://HOST:PORT or wss://HOST:PORT
     """  # noqa: E501
-    forms = _CALLABLE.fullmatch(name.partition("?")[0]), _ADDRESS.fullmatch(name)
+    path = name.partition("?")[0]
+    packaged, _, file = path.partition(":")
+    forms = _CALLABLE.fullmatch(path), _ADDRESS.fullmatch(name), packaged in PACKAGED and file
     if not any(forms):
         raise ValueError(
             f"policy is {name!r}; allowed: MODULE:CALLABLE, such as own:make or "
-            "own:make?checkpoint=a.pt, or the address of a server that speaks openpi's protocol, "
-            "ws://HOST:PORT or wss://HOST:PORT"
+            "own:make?checkpoint=a.pt, a checkpoint, robomimic:PATH, or the address of a server "
+            "that speaks openpi's protocol, ws://HOST:PORT or wss://HOST:PORT"
         )
+
+
+def loader_of(path: str, arguments: Mapping[str, Any]) -> tuple[str, dict[str, Any]]:
+    """Return the callable of a name, and its arguments.
+
+    Args:
+        path: the name without its arguments.
+        arguments: of the name.
+
+    Examples:
+        >>> loader_of("own:make", {"step": 1})
+        ('own:make', {'step': 1})
+        >>> loader_of("robomimic:runs/a.pth", {})[1]
+        {'checkpoint': 'runs/a.pth'}
+    """
+    packaged, _, file = path.partition(":")
+    if packaged not in PACKAGED:
+        return path, dict(arguments)
+    return PACKAGED[packaged], {"checkpoint": file, **arguments}
 
 
 _CALLABLE = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)*:[^\W\d]\w*(\.[^\W\d]\w*)*")

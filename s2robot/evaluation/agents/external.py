@@ -20,6 +20,7 @@ import numpy as np
 
 from s2robot.envs.tasks.names import parts_of
 from s2robot.errors import S2RobotError, unknown
+from s2robot.evaluation.agents.config import loader_of
 from s2robot.utils.io import sha256_bytes, sha256_file
 
 
@@ -93,8 +94,8 @@ def named_policy(typed: str, seed: int, task: TaskDescription) -> NamedPolicy:
     """Import a policy that the user named.
 
     Args:
-        typed: ``MODULE:CALLABLE``, with arguments of the factory as ``?NAME=VALUE&NAME=VALUE``;
-            ``{seed}`` in it is the seed.
+        typed: ``MODULE:CALLABLE`` or ``robomimic:PATH``, with arguments of the factory as
+            ``?NAME=VALUE&NAME=VALUE``; ``{seed}`` in it is the seed.
         seed: training seed, for factories with a parameter ``seed``.
         task: for factories with a parameter ``task``.
 
@@ -104,7 +105,7 @@ def named_policy(typed: str, seed: int, task: TaskDescription) -> NamedPolicy:
         S2RobotError: the module or the factory failed.
     """
     name = with_seed(typed, seed)
-    path, arguments = parts_of(name)
+    path, arguments = loader_of(*parts_of(name))
     module_name, _, attribute = path.partition(":")
     module = _module(module_name, name)
     found = _attribute(module, attribute, name)

@@ -136,7 +136,7 @@ class ExternalActor:
     Args:
         source: of the actions.
         name: of the policy, for messages.
-        camera: name of the camera; None for a policy without frames.
+        camera: name of the camera, where it is one; None for several, or a policy without frames.
         action_names: meaning of the A entries of an action.
         execute: actions of a chunk that are carried out; None for all.
         equal_chunks: refuse chunks of different lengths: in real time, an environment whose chunk
@@ -190,7 +190,9 @@ class ExternalActor:
         which = [number for number, queue in enumerate(self._queues) if not queue]
         if which:
             frames: dict[str, np.ndarray] = {}
-            if self.camera is not None and isinstance(step.frames, np.ndarray):
+            if isinstance(step.frames, Mapping):
+                frames = dict(step.frames)
+            elif self.camera is not None and isinstance(step.frames, np.ndarray):
                 frames[self.camera] = step.frames
             proprio = {key: np.asarray(step.obs[key], np.float32) for key in keys}
             found = self.source.chunks(which, frames, proprio)

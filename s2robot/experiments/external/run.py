@@ -56,7 +56,7 @@ def evaluate_external(job: EvalJob) -> Summary:
     source, known = _source(str(job.policy), given, task)
     with contextlib.closing(source):
         header = _header(job, task, env_kwargs, known)
-        camera = next(iter(task.cameras), None)
+        camera = next(iter(task.cameras)) if len(task.cameras) == 1 else None
         late = job.rollout.realtime and job.rollout.num_envs > 1
         actor = ExternalActor(source, name, camera, task.action_names, given.execute, late)
         states = ensure_initial_states(
@@ -96,10 +96,10 @@ def _described(env: TaskEnv, given: ExternalConfig) -> TaskDescription:
     """Return what a policy is told of its task; check camera and observations."""
     cameras = {}
     if given.camera != NO_CAMERA:
-        name = given.camera or env.cameras[0]
-        if name not in env.cameras:
-            raise unknown("external.camera", name, (*env.cameras, NO_CAMERA))
-        cameras = {name: env.frame_shape(name) or (given.size, given.size)}
+        for name in given.cameras or (given.camera or env.cameras[0],):
+            if name not in env.cameras:
+                raise unknown("external.camera", name, (*env.cameras, NO_CAMERA))
+            cameras[name] = env.frame_shape(name) or (given.size, given.size)
     obs, _ = env.reset(seed=0)
     keys = given.low_dim or env.proprio_keys()
     for key in keys:
@@ -135,11 +135,11 @@ def _header(
     job: EvalJob, task: TaskDescription, env_kwargs: dict[str, Any], known: Mapping[str, Any]
 ) -> ExternalHeader:
     given, typed = job.external, str(job.policy)
-    camera: dict[str, Any] = {}
+    cameras: list[dict[str, Any]] = []
     for name, (height, width) in task.cameras.items():
-        camera = {"name": name, "height": height, "width": width}
-        if not is_foreign(task.name):
-            camera = vars(CameraConfig(name, given.size))
+        own = {"name": name, "height": height, "width": width}
+        cameras.append(own if is_foreign(task.name) else dict(vars(CameraConfig(name, given.size))))
+    frames = {"camera": cameras[0]} if len(cameras) == 1 else {"cameras": cameras}
     told = {} if not is_address(typed) else {k: getattr(given, k) for k in OF_SERVERS}
     encoder = {
         "backbone": f"{EXTERNAL}:{given.label or typed}",
@@ -154,7 +154,7 @@ def _header(
         env_kwargs=env_kwargs,
         proprio_keys=tuple(task.proprio),
         encoder=encoder,
-        frames={"camera": camera} if camera else {},
+        frames=frames if cameras else {},
         sha256=digest_of(jsonable({**encoder, "policy": name, "seed": given.seed, **known})),
     )
 

@@ -16,12 +16,12 @@ import numpy as np
 from s2robot.data.datasets.robomimic import RobomimicFile, open_robomimic
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.plugins.robomimic.core import warn_of_small_frames
+from s2robot.plugins.robomimic.embeddings import RECORD
 from s2robot.utils.io import digest_of
 from s2robot.utils.progress import progress_bar
 
 SUFFIX = "_embedding"
 """End of the name of an observation that holds a camera's embeddings."""
-_RECORD = "s2robot_embeddings"
 _OBSERVATIONS = ("obs", "next_obs")
 _FINISHED = "s2robot_finished"
 
@@ -122,6 +122,7 @@ class _Work:
             "source": data.digest,
             "encoder": encoder.spec.to_dict(),
             "cameras": {key_of(camera): camera for camera in data.cameras},
+            "sizes": {key_of(camera): list(size) for camera, size in data.cameras.items()},
         }
         self.frames = 0
         """Number of frames that were encoded."""
@@ -144,20 +145,21 @@ class _Work:
                         part.copy(key, target)
             _copy_attributes(given, file)
             _copy_attributes(given["data"], file["data"])
-            file["data"].attrs[_RECORD] = json.dumps(self.record)
-            del file.attrs[_RECORD]
+            file["data"].attrs[RECORD] = json.dumps(self.record)
+            _add_to_env_args(file["data"], self.record)
+            del file.attrs[RECORD]
 
     def _partial(self, path: Path) -> Any:
         """Open a partial file of the same work, or begin a new one."""
         asked = digest_of([self.record, self.keep_images])
         with contextlib.suppress(OSError):  # none is there, or it was cut off in mid-write
             file: Any = h5py.File(path, "r+")
-            if file.attrs.get(_RECORD) == asked:
+            if file.attrs.get(RECORD) == asked:
                 return file
             file.close()
         path.parent.mkdir(parents=True, exist_ok=True)
         file = h5py.File(path, "w")
-        file.attrs[_RECORD] = asked
+        file.attrs[RECORD] = asked
         file.create_group("data")
         return file
 
@@ -204,6 +206,13 @@ class _Work:
             parts.append(self.encoder(np.stack(chunk)).cpu().numpy())
             self.frames += len(chunk)
         return np.concatenate(parts)
+
+
+def _add_to_env_args(data: Any, record: dict[str, Any]) -> None:
+    """Add what computes the embeddings where robomimic copies it to each checkpoint."""
+    with contextlib.suppress(KeyError, TypeError, ValueError):  # a file without, which it refuses
+        described = json.loads(data.attrs["env_args"])
+        data.attrs["env_args"] = json.dumps({**described, RECORD: record})
 
 
 def _copy_attributes(given: Any, target: Any) -> None:

@@ -65,6 +65,7 @@ TYPOS = {
     "export s2r-vit16-128 --out encoder.onnx": {},
     "encode-bag in.mcap out.mcap --runtime fast": {},
     "robomimic-cache in.hdf5 out.hdf5 --runtime fast": {},
+    "robomimic-train --config bc.json --epochs many": {},
     "reconstruct --target vc1-vitl --source vc1-vit": {},
     "encoders --mach r3m": {},
     "encoders s2r-vit16-128": {},

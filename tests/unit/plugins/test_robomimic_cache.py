@@ -77,6 +77,11 @@ def test_embeddings_take_the_place_of_images_and_all_else_is_kept(tmp_path, enco
     before, after = everything(source), everything(out)
     record = json.loads(after.pop("data@s2robot_embeddings"))
     assert record == json.loads(after.pop("@s2robot_embeddings"))
+    for args in (after.pop("data@env_args"), after.pop("@env_args")):  # for checkpoints
+        told = json.loads(args)
+        assert told.pop("s2robot_embeddings") == record
+        assert told == json.loads(before["@env_args"])
+    before = {name: value for name, value in before.items() if not name.endswith("@env_args")}
     assert record["encoder"] == json.loads(json.dumps(encoder.spec.to_dict()))
     for name, value in before.items():
         if name.endswith("_image"):

@@ -1,0 +1,82 @@
+"""A policy of this package in robomimic's rollouts."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from robomimic.algo import RolloutPolicy
+
+from s2robot.envs.tasks.names import is_foreign
+from s2robot.errors import S2RobotError
+from s2robot.evaluation.agents.loaded_policy import LoadedPolicy, load_policy
+from s2robot.plugins.robomimic.environment import PICK_CUBE, EnvS2Robot
+
+_IMAGE = "_image"
+
+
+class S2RolloutPolicy(RolloutPolicy):
+    """A policy file of ours as robomimic's rollout loops take policies.
+
+    Args:
+        policy: as ``s2robot.load_policy`` returns it, or the path of a policy file.
+        settings: as ``s2robot.load_policy`` takes them: device, dtype, runtime, weights.
+
+    Raises:
+        CorruptFileError: the file is damaged.
+        S2RobotError: it was trained on recorded data, which have no environment.
+    """
+
+    def __init__(self, policy: str | Path | LoadedPolicy, **settings: Any) -> None:
+        own = isinstance(policy, LoadedPolicy)
+        self.policy: LoadedPolicy = policy if own else load_policy(policy, **settings)
+        self.policy.action_scale = None  # environments here take [-1, 1], whatever the task
+        self.obs_normalization_stats = None
+        if self.policy.header.level is None:
+            raise S2RobotError(
+                "the policy was trained on recorded data, so it has no environment of its own"
+            )
+
+    def environment(self) -> EnvS2Robot:
+        """Return the environment of the training, with the policy's cameras."""
+        header = self.policy.header
+        sizes = {size for size in self.policy.cameras.values() if size is not None}
+        if len(sizes) > 1:
+            raise S2RobotError(
+                f"the policy's cameras have several sizes ({self.policy.cameras}), and robomimic's "
+                "environments have one"
+            )
+        height, width = min(sizes, default=(84, 84))
+        kwargs = dict(header.env_kwargs)
+        return EnvS2Robot(
+            str(header.level) if is_foreign(str(header.level)) else PICK_CUBE,
+            use_image_obs=bool(sizes),
+            camera_names=tuple(self.policy.cameras),
+            camera_heights=height,
+            camera_widths=width,
+            **kwargs,
+        )
+
+    def start_episode(self) -> None:
+        """Forget the past."""
+        self.policy.reset()
+
+    def __call__(self, ob: Mapping[str, Any], goal: Any = None) -> np.ndarray:
+        """Return the action (A,) in [-1, 1] of one observation.
+
+        Args:
+            ob: of the environment, images (3, H, W) in 0-1.
+            goal: None.
+        """
+        del goal
+        frames = {}
+        for camera in self.policy.cameras:
+            image = np.asarray(ob[f"{camera}{_IMAGE}"])
+            frames[camera] = np.rint(255.0 * image.transpose(1, 2, 0)).astype(np.uint8)
+        return self.policy(frames or None, ob)
+
+    def __repr__(self) -> str:
+        """Describe the policy in one line."""
+        return f"S2RolloutPolicy({self.policy.header.encoder['backbone']})"

@@ -138,9 +138,10 @@ def require_known_actions(header: PolicyHeader) -> None:
     if header.action_space["control"] == RECORDED:
         names = ", ".join(header.action_space["meaning"])
         raise MismatchError(
-            f"the policy was trained on recorded actions ({names}), which no environment and no "
-            "robot of s2robot is known to execute; run it in your own loop with "
-            "s2robot.load_policy(FILE). Its page has its error on held-out episodes"
+            f"the policy was trained on recorded actions ({names}), and its file names nothing "
+            "that executes them; `s2robot eval checkpoint=FILE task=NAME` rolls it out in a task "
+            "that does, and s2robot.load_policy(FILE) runs in your own loop. Its page has its "
+            "error on held-out episodes"
         )
 
 

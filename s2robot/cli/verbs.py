@@ -82,6 +82,7 @@ VERBS = {
                 "s2robot eval checkpoint=runs/cells/NAME/policy.safetensors n=64 split=test",
                 "s2robot eval checkpoint=NAME/policy.safetensors "
                 "rollout.realtime=true rollout.latency_ms=250",
+                "s2robot eval checkpoint=FILE task=pick-cube/easy 'observations={state: ee_pos}'",
                 "s2robot eval policy=own:make task=pick-cube/easy n=64  # one that is not ours",
                 "s2robot eval policy=robomimic:model.pth task=pick-cube/easy external.size=84",
                 "s2robot eval policy=ws://localhost:8000 task=pick-cube/easy external.execute=5",
@@ -155,10 +156,11 @@ VERBS = {
         ),
         Verb(
             "export-dataset",
-            "Write demonstrations with their frames as a LeRobot folder or a robomimic file.",
+            "Write demonstrations or rollouts, with frames, as a LeRobot folder or robomimic file.",
             (
                 "s2robot export-dataset data/demos/easy.hdf5 lerobot/easy --size 128",
                 "s2robot export-dataset demos.hdf5 images.hdf5 --camera front wrist --size 84",
+                "s2robot export-dataset runs/cells/NAME rollouts.hdf5",
             ),
             "s2robot.cli.episodes.export_dataset:main",
             hydra=False,

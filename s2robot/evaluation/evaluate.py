@@ -27,6 +27,7 @@ from s2robot.envs.tasks.names import is_foreign, related_tasks
 from s2robot.envs.tasks.real_time import RealTime
 from s2robot.errors import MismatchError
 from s2robot.evaluation.agents.external_agent import ExternalActor, ExternalAgent, ExternalHeader
+from s2robot.evaluation.agents.recorded import RecordedActor, RecordedAgent
 from s2robot.evaluation.config import EvalConfig
 from s2robot.evaluation.env_group import CameraView, Views, begins_within_steps
 from s2robot.evaluation.episode_rows import RunFolder
@@ -179,7 +180,10 @@ class EvalRun:
             return ExternalAgent(self.policy, self.header.proprio_keys)
         baseline = "" if self.encoder else str(self.header.encoder["backbone"])
         yaw = float(self.env.env_kwargs().get("yaw_range_rad", 0.0)) > 0
-        return Agent(self.policy, self.header.proprio_keys, self.encoder, baseline, yaw)
+        given = (self.policy, self.header.proprio_keys, self.encoder, baseline, yaw)
+        if isinstance(self.policy, RecordedActor):
+            return RecordedAgent(*given, names=self.policy.names)
+        return Agent(*given)
 
     def _batch_agent(self, policy: Actor | ExternalActor) -> Agent:
         """Return the agent of a batch; what it remembers of frames begins with the batch."""
@@ -228,7 +232,8 @@ class EvalRun:
     def claim(self, fresh: bool) -> None:
         """Take the folder for this run, or raise a MismatchError before anything is written."""
         self.check_task()
-        warn_of_other_simulation(self.header.provenance)
+        if not isinstance(self.policy, RecordedActor):  # whose training had no simulator
+            warn_of_other_simulation(self.header.provenance)
         if fresh:
             self.folder.clear()
         self.folder.claim(self.identity(), self.initial_states)
@@ -236,11 +241,14 @@ class EvalRun:
     def identity(self) -> dict[str, Any]:
         """Return what decides the rows besides the initial states."""
         inference = getattr(self.encoder, "inference", None)
+        names = {}
+        if isinstance(self.policy, RecordedActor):
+            names = {"observations": {key: list(own) for key, own in self.policy.names.items()}}
         return {
             "format": RECORD_FORMAT,
             "policy": self.header.sha256,
             "encoder": self.header.encoder,
-            "task": {"level": self.initial_states.level, "env": self.env_kwargs},
+            "task": {"level": self.initial_states.level, "env": self.env_kwargs, **names},
             "camera": camera_record(self.header.frames),
             "rollout": rollout_record(
                 self.config, self.env.horizon, self.encoder is not None, inference

@@ -97,7 +97,24 @@ class Agent:
         Raises:
             S2RobotError: an action is not finite.
         """
-        proprio = torch.from_numpy(stack_proprio(step.obs, self.proprio_keys))
+        return self.actions(embedding, step.obs).clip(-1.0, 1.0)
+
+    @property
+    def counts_clipped(self) -> bool:
+        """Whether actions may be beyond [-1, 1], which the loop clips and counts."""
+        return False
+
+    def actions(self, embedding: torch.Tensor, obs: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Return actions (B, A) float32 as the policy computes them.
+
+        Args:
+            embedding: (B, D), as ``encode`` returns it.
+            obs: low-dimensional observations of the same moment, (B, d) each.
+
+        Raises:
+            S2RobotError: an action is not finite.
+        """
+        proprio = torch.from_numpy(stack_proprio(obs, self.proprio_keys))
         actions = self.policy.act(embedding, proprio).float().cpu().numpy()
         if self.sends_attention:
             self.encoder.look_at(self.policy.attention(embedding))  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]
@@ -106,7 +123,11 @@ class Agent:
                 "the policy returned NaN or infinite actions; its training most likely diverged: "
                 "train it again with a smaller learning rate"
             )
-        return actions.clip(-1.0, 1.0)
+        return actions
+
+
+_BEYOND = 1e-5
+"""Share of half an action's range by which rounding may lead beyond a bound."""
 
 
 @dataclass
@@ -127,6 +148,8 @@ class Episodes:
     the simulation waits."""
     measured: bool = False
     """Whether these repetitions follow from measured durations."""
+    clipped: np.ndarray | None = None
+    """(B, T) whether the action computed in a step was beyond [-1, 1]; None where none can be."""
 
 
 @dataclass(frozen=True)
@@ -195,9 +218,11 @@ class _BatchRun:
         self._in_time = None if realtime is None else ActionsInTime(realtime)
         self._actions: list[np.ndarray] = []
         self._repeated: list[bool] = []
+        self._clipped: list[np.ndarray] = []
         self._steps: list[VectorStep] = []
         self._times: dict[str, list[float]] = {p: [] for p in ("encode", "policy", "env", "render")}
-        self._agent.policy.reset(len(batch.states))
+        self._batch_size = len(batch.states)
+        self._agent.policy.reset(self._batch_size)
         envs.reset_async(batch.states, group)
 
     @property
@@ -212,6 +237,7 @@ class _BatchRun:
             self._times["env"].append(_milliseconds(step.env_s))
         if self.finished:
             return False
+        self._clipped.append(np.zeros(self._batch_size, bool))
         actions = self._computed(step)[0] if self._in_time is None else self._present(step)
         self._actions.append(actions)
         is_last = len(self._actions) == self._horizon
@@ -233,6 +259,9 @@ class _BatchRun:
         if not ready:
             self._times["encode"].append(_milliseconds(encoded - start))
             self._times["policy"].append(_milliseconds(selected - encoded))
+        if self._agent.counts_clipped:
+            self._clipped[-1] = np.asarray((np.abs(actions) > 1.0 + _BEYOND).any(axis=1))
+            actions = actions.clip(-1.0, 1.0)
         return actions, 1000 * (selected - start)
 
     def _present(self, step: VectorStep) -> np.ndarray:
@@ -256,6 +285,8 @@ class _BatchRun:
             gaps = [np.linalg.norm(s.obs["ee_pos"] - s.obs["cube_pos"], axis=-1) for s in steps]
             distance_m = np.stack(gaps, axis=1)
         found = Episodes(np.stack(self._actions, axis=1), info, distance_m, self._times)
+        if self._agent.counts_clipped:
+            found.clipped = np.stack(self._clipped, axis=1)
         if self._realtime is not None:
             found.repeated = self._repeated
             found.measured = self._realtime.latency_ms is None
@@ -289,6 +320,7 @@ def episode_row(episodes: Episodes, index: int) -> dict[str, Any]:
         "min_distance_m": None if gaps_m is None else round(float(gaps_m[index].min()), 6),
         "max_height_m": None if height_m is None else round(float(height_m.max()), 6),
         **_realtime_entries(episodes, len(success)),
+        **_clipped_entry(episodes, index, len(success)),
     }
 
 
@@ -298,6 +330,13 @@ def _realtime_entries(episodes: Episodes, steps: int) -> dict[str, Any]:
         return {}
     latency = "measured" if episodes.measured else "given"
     return {"realtime": latency, "steps_repeated": sum(episodes.repeated[:steps])}
+
+
+def _clipped_entry(episodes: Episodes, index: int, steps: int) -> dict[str, Any]:
+    """Return how many actions were clipped: nothing for policies that compute in [-1, 1]."""
+    if episodes.clipped is None:
+        return {}
+    return {"actions_clipped": int(episodes.clipped[index][:steps].sum())}
 
 
 def failure_stage(info: Mapping[str, np.ndarray]) -> str:

@@ -75,6 +75,9 @@ class EvalJob:
     task: str | None = None
     """Task by name, in place of `level`; a task with a module in its name is imported only if it is
     named here."""
+    observations: dict[str, tuple[str, ...]] = field(default_factory=dict)
+    """Of a policy of recorded data (data=PATH): its cameras and observations by their keys in the
+    data, and the task's names for them, where these differ; several are joined in order."""
     split: str = "test"
     """Split of the initial states: "test" or "selection"."""
     n: int = 64
@@ -135,6 +138,7 @@ class EvalJob:
             raise ValueError(f"policy={policy} does not say its task; give task=, or level=")
         defaults = {each.name: each.default for each in fields(self)}
         given = [name for name in _OF_FILES if getattr(self, name) != defaults[name]]
+        given += ["observations"] if self.observations else []
         given += [f"rollout.{name}" for name in ("reuse",) if self.rollout.reuse]
         given += ["rollout.tile_budget"] if self.rollout.tile_budget is not None else []
         if given:

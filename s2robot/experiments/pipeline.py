@@ -16,8 +16,10 @@ from typing import Any
 
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.spec import EncoderSpec
+from s2robot.envs.tasks.names import file_name
 from s2robot.evaluation.agents.camera_encoders import CameraEncoders
 from s2robot.evaluation.agents.loaded_policy import encoder_of
+from s2robot.evaluation.agents.recorded import RecordedActor
 from s2robot.evaluation.evaluate import evaluate
 from s2robot.evaluation.initial_states import InitialStates, ensure_initial_states
 from s2robot.evaluation.results import Summary
@@ -30,6 +32,7 @@ from s2robot.experiments.policy_training import choose_hyperparameters as choose
 from s2robot.experiments.policy_training import policy_folder as policy_folder
 from s2robot.experiments.policy_training import train_run as train_run
 from s2robot.experiments.precision import other_precision
+from s2robot.experiments.recorded.rollouts import clipped_words, fitted, is_recorded
 from s2robot.experiments.run_folders import NOT_DESCRIBED, finished_run
 from s2robot.experiments.run_folders import failed_runs as failed_runs
 from s2robot.experiments.run_progress import RunTimes, count_episodes
@@ -42,15 +45,11 @@ from s2robot.experiments.sweeps.shards import (
     missing_parts,
 )
 from s2robot.experiments.variant import Variant
-from s2robot.policies.checkpoint import (
-    PolicyHeader,
-    load_policy,
-    read_header,
-    require_known_actions,
-)
+from s2robot.policies.checkpoint import PolicyHeader, load_policy, read_header
+from s2robot.policies.policy import Policy
 from s2robot.runtimes.int8 import Int8Runtime
 from s2robot.utils.console import MESSAGES, OUTPUT
-from s2robot.utils.io import jsonl_length, write_json
+from s2robot.utils.io import jsonl_length, read_jsonl, write_json
 
 Describe = Callable[[PolicyHeader, dict[str, Any]], dict[str, Any] | None]
 """Header of a policy and content of ``run.json`` to that of ``cell.json``; None writes none."""
@@ -73,10 +72,25 @@ def eval_folder(job: EvalJob, own_level: str | None) -> Path:
 
     Args:
         job: settings of the evaluation.
-        own_level: the policy's level, whose episodes need no further folder.
+        own_level: the policy's level, whose episodes need no further folder; None where it has
+            none, as policies of recorded data.
     """
     beside = job.policy_file.parent
-    return job.out or (beside if job.level in (None, own_level) else beside / str(job.level))
+    own = job.level in (None, own_level)
+    return job.out or (beside if own else beside / file_name(str(job.level)))
+
+
+def _policy_of(job: EvalJob) -> tuple[Policy | RecordedActor, PolicyHeader, str | None]:
+    """Return a file's policy for the task, its header there, and the level that it has itself."""
+    policy, header = load_policy(job.policy_file)
+    if is_recorded(header):
+        return *fitted(policy, header, job.level, job.observations), None
+    if job.observations:
+        raise ValueError(
+            f"observations is {job.observations}, which is of policies trained on recorded data "
+            f"(data=PATH); {job.policy_file} has the names of its task {header.level}: leave it out"
+        )
+    return policy, header, header.level
 
 
 def evaluate_policy(
@@ -105,11 +119,10 @@ def evaluate_policy(
 
 
 def _evaluate_file(job: EvalJob, describe: Describe | None) -> Summary:
-    policy, header = load_policy(job.policy_file)
-    require_known_actions(header)
+    policy, header, own_level = _policy_of(job)
     encoder = _rebuild_encoder(job, header)
     initial_states = initial_states_for(job, header.env_kwargs)
-    out = eval_folder(job, header.level)
+    out = eval_folder(job, own_level)
     training = None if describe else read_training(job.policy_file, header)
 
     def write_description(claimed: dict[str, Any]) -> None:
@@ -135,14 +148,18 @@ def _evaluate_file(job: EvalJob, describe: Describe | None) -> Summary:
                 f"({', '.join(encoder.encoders)}); frames are checked against the calibration of "
                 "one camera alone. Take an exact runtime, or int8_fallback=false without the check"
             )
-        return guarded(job, encoder, header, initial_states, out, run)
-    return run(encoder, job.fresh, {})
+        summary = guarded(job, encoder, header, initial_states, out, run)
+    else:
+        summary = run(encoder, job.fresh, {})
+    if isinstance(policy, RecordedActor):
+        OUTPUT.print(clipped_words(read_jsonl(out / "episodes.jsonl")))
+    return summary
 
 
 def _evaluate_shard(job: EvalJob, describe: Describe | None) -> Summary:
     """Roll out a shard; the last one merges all, and returns the summary of the run."""
-    header = read_header(job.policy_file)
-    out = eval_folder(job, header.level)
+    _, header, own_level = _policy_of(job)
+    out = eval_folder(job, own_level)
     whole = dataclasses.replace(job, shard=None)
     if jsonl_length(out / "episodes.jsonl") < job.n:
         own = begin_shard(job, out)

@@ -12,9 +12,12 @@ from typing import Any
 
 import torch
 
+from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.envs.tasks.names import rare_share
 from s2robot.evaluation.identity import RECORD_FORMAT
+from s2robot.experiments.config import VariantConfig
 from s2robot.experiments.jobs import TrainJob
+from s2robot.experiments.precision import Agreement
 from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import PolicyHeader, read_header
 from s2robot.utils.devices import resolve_device
@@ -91,18 +94,38 @@ def training_record(job: TrainJob, variant: Variant) -> dict[str, Any]:
         job: settings of the training.
         variant: its inputs.
     """
-    encoder = variant.encoder
-    compared = variant.agreement
+    of_encoder = (variant.config, variant.encoder, variant.agreement, variant.gflops_per_frame)
+    return described_training(variant.stored_label, *of_encoder, policy_settings(job, variant))
+
+
+def described_training(
+    label: str,
+    config: VariantConfig,
+    encoder: FrameEncoder | None,
+    compared: Agreement | None,
+    gflops_per_frame: float,
+    settings: Mapping[str, Any],
+) -> dict[str, Any]:
+    """Return what a run's description says of its inputs and their settings, JSON-able.
+
+    Args:
+        label: in files.
+        config: settings of the variant.
+        encoder: of it; None for a baseline.
+        compared: how bfloat16 agrees with float32, if these were compared.
+        gflops_per_frame: cost of a control step [GFLOP].
+        settings: everything that can change the policy besides the training seed.
+    """
     return {
         **({} if compared is None else {"agreement": dataclasses.asdict(compared)}),
-        "label": variant.stored_label,
+        "label": label,
         "family": None if encoder is None else encoder.backbone.card.family,
-        "scales": [] if encoder is None else list(variant.config.scales),
-        "input_mode": None if encoder is None else variant.config.input_mode,
-        "readout": None if encoder is None else variant.config.readout,
+        "scales": [] if encoder is None else list(config.scales),
+        "input_mode": None if encoder is None else config.input_mode,
+        "readout": None if encoder is None else config.readout,
         "parameters": 0 if encoder is None else encoder.parameters_count,
-        "gflops_per_frame": variant.gflops_per_frame,
-        "settings": policy_settings(job, variant),
+        "gflops_per_frame": gflops_per_frame,
+        "settings": dict(settings),
     }
 
 

@@ -213,12 +213,7 @@ class Variant:
     @property
     def encoder_name(self) -> str:
         """Name of the encoder in files; for a card file, its name and the weights' digest."""
-        name = self._stored_encoder
-        if self.encoder is None or not name.startswith("file:"):
-            return name
-        path = Path(name.removeprefix("file:")).with_suffix(".json")
-        title = read_json(path).get("name") or path.stem
-        return f"{title}@{self.encoder.backbone.weights_digest[:6]}"
+        return name_in_files(self._stored_encoder, self.encoder)
 
     @property
     def stored_label(self) -> str:
@@ -230,19 +225,7 @@ class Variant:
         """Short name for messages and tables, such as ``s2r-vitt16-128 (1,2)``."""
         if self.is_baseline:
             return self.config.encoder
-        scales = ",".join(f"{scale:g}" for scale in self.config.scales)
-        words = [f"{self.encoder_name} ({scales})"]
-        if self.config.input_mode != "native" and self.config.scales != (1.0,):
-            words.append(self.config.input_mode)
-        if self.config.readout != "spatial_softmax":
-            words.append(self.config.readout)
-        if self.config.geometry != "published":
-            words.append(f"{self.config.geometry} frame")
-        if self.config.layers:
-            words.append(f"layers {','.join(str(layer) for layer in self.config.layers)}")
-        if self.config.resize_output_to_idx:
-            words.append(f"grid of scale {self.config.resize_output_to_idx}")
-        return " ".join([*words, *self._merging(), *self._seen()])
+        return " ".join([*encoder_words(self.config, self.encoder_name), *self._seen()])
 
     def _seen(self) -> list[str]:
         """Return words on the cameras where there are several: ``far + wrist (1)``."""
@@ -254,19 +237,61 @@ class Variant:
         }
         return ["of", " + ".join(f"{name}{own.get(name, '')}" for name in self.config.cameras)]
 
-    def _merging(self) -> list[str]:
-        """Return words on how tiles and scales are put together, where that is not the default."""
-        config, words = self.config, []
-        if config.tilings:
-            tilings = ",".join(f"{rows}x{columns}" for rows, columns in config.tilings)
-            words.append(f"tiles {tilings}")
-        if config.merge != "concat":
-            words.append(f"{config.merge} of scales")
-        if config.scale_weights:
-            words.append(f"weights {','.join(f'{w:g}' for w in config.scale_weights)}")
-        if config.copies != 1:
-            words.append(f"{config.copies} copies")
-        return words
+
+def name_in_files(stored: str, encoder: FrameEncoder | None) -> str:
+    """Return the name of an encoder in files; for a card file, its name and the weights' digest.
+
+    Args:
+        stored: name of the encoder, or of the baseline.
+        encoder: made of it; None for a baseline.
+    """
+    if encoder is None or not stored.startswith("file:"):
+        return stored
+    path = Path(stored.removeprefix("file:")).with_suffix(".json")
+    title = read_json(path).get("name") or path.stem
+    return f"{title}@{encoder.backbone.weights_digest[:6]}"
+
+
+def encoder_words(config: VariantConfig, name: str) -> list[str]:
+    """Return words that tell an encoder from others: its name, scales and options.
+
+    Args:
+        config: settings of the variant.
+        name: of the encoder in files.
+
+    Examples:
+        >>> config = VariantConfig(encoder="r3m-resnet18", readout="mean", copies=2)
+        >>> encoder_words(config, "r3m-resnet18")
+        ['r3m-resnet18 (1,2)', 'mean', '2 copies']
+    """
+    scales = ",".join(f"{scale:g}" for scale in config.scales)
+    words = [f"{name} ({scales})"]
+    if config.input_mode != "native" and config.scales != (1.0,):
+        words.append(config.input_mode)
+    if config.readout != "spatial_softmax":
+        words.append(config.readout)
+    if config.geometry != "published":
+        words.append(f"{config.geometry} frame")
+    if config.layers:
+        words.append(f"layers {','.join(str(layer) for layer in config.layers)}")
+    if config.resize_output_to_idx:
+        words.append(f"grid of scale {config.resize_output_to_idx}")
+    return [*words, *_merging(config)]
+
+
+def _merging(config: VariantConfig) -> list[str]:
+    """Return words on how tiles and scales are put together, where that is not the default."""
+    words = []
+    if config.tilings:
+        tilings = ",".join(f"{rows}x{columns}" for rows, columns in config.tilings)
+        words.append(f"tiles {tilings}")
+    if config.merge != "concat":
+        words.append(f"{config.merge} of scales")
+    if config.scale_weights:
+        words.append(f"weights {','.join(f'{w:g}' for w in config.scale_weights)}")
+    if config.copies != 1:
+        words.append(f"{config.copies} copies")
+    return words
 
 
 def encoder_for(

@@ -1,11 +1,15 @@
-"""Work of ``s2robot export-dataset``: demonstrations as a LeRobot folder or a robomimic file."""
+"""Work of ``s2robot export-dataset``: demonstrations and rollouts in formats of other packages."""
 
 from __future__ import annotations
+
+import argparse
 
 from s2robot.cli.parsers.export_dataset import parse
 from s2robot.data.dataset_files.lerobot import write_lerobot
 from s2robot.data.dataset_files.rendered import open_source
 from s2robot.data.dataset_files.robomimic import write_robomimic
+from s2robot.envs.tasks.loading import named_by_user
+from s2robot.experiments.replay.dataset import RunRollouts, is_run
 from s2robot.utils.console import OUTPUT
 
 
@@ -13,10 +17,15 @@ def main(argv: list[str]) -> int:
     """Run the command and return the exit status."""
     options = parse(argv)
     frames = options.data / "frames"
-    of_bags = (options.action, options.tolerance_s)
-    data = open_source(
-        options.source, options.camera, options.low_dim, options.size, frames, *of_bags
-    )
+    if options.task is not None:
+        named_by_user(options.task)
+    chosen = (options.camera, options.low_dim)
+    if is_run(options.source):
+        _check_of_runs(options)
+        data = RunRollouts(options.source, chosen[0], options.size, chosen[1], options.data)
+    else:
+        of_bags = (options.action, options.tolerance_s)
+        data = open_source(options.source, *chosen, options.size, frames, *of_bags)
     if options.out.suffix:
         write_robomimic(data, options.out)
     else:
@@ -27,5 +36,17 @@ def main(argv: list[str]) -> int:
         markup=False,
         highlight=False,
     )
+    if isinstance(data, RunRollouts):
+        OUTPUT.print(f"{len(data.masks['success'])} of them with success, as mask `success`")
     data.close()
     return 0
+
+
+def _check_of_runs(options: argparse.Namespace) -> None:
+    """Refuse options of bags for a run."""
+    for name in ("action", "tolerance_s"):
+        if getattr(options, name) is not None:
+            raise ValueError(
+                f"--{name.replace('_', '-')} is of ROS bags, and {options.source} is an "
+                "evaluation, whose actions are stored; leave it out"
+            )

@@ -12,6 +12,7 @@ from s2robot.cli.parsers.replay import parse
 from s2robot.envs.tasks.loading import make_env, named_by_user
 from s2robot.errors import S2RobotError
 from s2robot.evaluation.episode_videos import write_video
+from s2robot.experiments.recorded.rollouts import is_recorded
 from s2robot.experiments.replay.episode import (
     Replayed,
     batch_size,
@@ -60,7 +61,8 @@ def _played(
     if options.stored:
         return Replayed(stored_actions(episode), episode.row), None
     path, header = find_policy(episode, options.checkpoint)
-    return roll_out_again(episode, path, header, states, options.weights), header
+    replayed = roll_out_again(episode, path, header, states, options.weights)
+    return replayed, None if is_recorded(header) else header  # whose names are not the task's
 
 
 def _environment(episode: StoredEpisode) -> Any:

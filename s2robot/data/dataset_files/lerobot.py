@@ -23,13 +23,15 @@ from s2robot.data.dataset_files.lerobot_tables import (
     write_episodes,
     write_tasks,
 )
-from s2robot.data.datasets.contract import PRIVILEGED, EpisodeDataset
+from s2robot.data.datasets.contract import PRIVILEGED, EpisodeDataset, Simulated
 from s2robot.data.datasets.lerobot_tables import INFO, OWN, library
 from s2robot.utils.io import write_json
 from s2robot.utils.progress import progress_bar
 
 UNNAMED_TASK = "demonstration"
 _DEFAULTS = ("timestamp", "frame_index", "episode_index", "index", "task_index")
+OUTCOMES = {"next.reward": "float32", "next.success": "bool", "next.done": "bool"}
+"""Features of data sets of a simulator, and their types; of the moment after an action."""
 _DATA = "data/chunk-{chunk_index:03d}/file-{file_index:03d}.parquet"
 _VIDEO = "videos/{video_key}/chunk-{chunk_index:03d}/file-{file_index:03d}.mp4"
 
@@ -173,6 +175,9 @@ class _Writer:
         for key, (values, _) in self._tables.items():
             columns[key] = number_column(values[start:stop])
             stats[key] = table_stats(values[start:stop])
+        for key, values in self._outcomes(number, stop - start).items():
+            columns[key] = arrow.array(values.astype(OUTCOMES[key]))
+            stats[key] = table_stats(values)
         whole = {
             "frame_index": frame,
             "episode_index": np.full(len(frame), number),
@@ -186,6 +191,14 @@ class _Writer:
             columns[key] = arrow.array(values, arrow.int64())
             stats[key] = table_stats(values)
         return columns, stats
+
+    def _outcomes(self, number: int, steps: int) -> dict[str, np.ndarray]:
+        """Return reward, success and end after each action ``(T,)``; nothing of recordings."""
+        if not isinstance(self._data, Simulated):
+            return {}
+        success = self._data.success_of(number)
+        done = np.arange(1, steps + 1) == steps
+        return dict(zip(OUTCOMES, (success, success, done), strict=True))
 
     def _pictures(self, camera: str, number: int, frames: int) -> tuple[Any, Stats]:
         stats, encoded = FrameStats(frames), []
@@ -265,6 +278,9 @@ class _Writer:
             }
             if not self._images:
                 found[key]["info"] = _video_info(height, width, self._fps)
+        outcomes = OUTCOMES if isinstance(self._data, Simulated) else {}
+        for key, kind in outcomes.items():
+            found[key] = {"dtype": kind, "shape": [1], "names": None}
         for key in _DEFAULTS:
             kind = "float32" if key == "timestamp" else "int64"
             found[key] = {"dtype": kind, "shape": [1], "names": None}

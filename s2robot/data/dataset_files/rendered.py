@@ -71,6 +71,7 @@ class RenderedDemonstrations:
             "valid": demos.valid_episodes,
         }
         self.task: str | None = TASK
+        self.env_name, self.env_kwargs = demos.env_name, demos.env_kwargs
         self.digest = digest_of(
             [demos.identity_digest, *(drawn.digest for drawn in self._drawn.values())]
         )
@@ -86,6 +87,14 @@ class RenderedDemonstrations:
         stop = int(self.episode_ends[episode])
         start = stop - len(self.demos.episodes[episode])
         yield from self._drawn[camera].read(start, stop)
+
+    def success_of(self, episode: int) -> np.ndarray:
+        """Return whether the task was solved after each action of an episode, ``(T,)`` bool."""
+        return self.demos.episodes[episode].success.astype(bool)
+
+    def states_of(self, episode: int) -> np.ndarray | None:
+        """Return the states ``(T, D)`` before each action."""
+        return self.demos.episodes[episode].states
 
     def close(self) -> None:
         """Do nothing: frames lie on disk."""

@@ -9,8 +9,7 @@ from typing import Any
 import h5py
 import numpy as np
 
-from s2robot.data.dataset_files.rendered import RenderedDemonstrations
-from s2robot.data.datasets.contract import EpisodeDataset
+from s2robot.data.datasets.contract import EpisodeDataset, Simulated
 from s2robot.data.demonstrations import ENV_TYPE_GYM
 from s2robot.utils.io import atomic_path
 from s2robot.utils.progress import progress_bar
@@ -21,8 +20,10 @@ _IMAGE = "_image"
 def write_robomimic(data: EpisodeDataset, path: Path) -> None:
     """Write a data set as a robomimic file; it appears only when it is complete.
 
-    Frames are ``obs/CAMERA_image``. Rewards, dones and states are those of the demonstrations of
-    this package; recordings of others have none, so rewards are 0 and the last step is done.
+    Frames are ``obs/CAMERA_image``. Of demonstrations and rollouts of this package, rewards are 1
+    where the task was solved after the action, the attribute ``success`` of an episode says whether
+    it ever was, and states are there where they are full ones. Recordings of others have none of
+    it: their rewards are 0. The last step of each episode is done.
 
     Args:
         data: the demonstrations.
@@ -49,12 +50,11 @@ def write_robomimic(data: EpisodeDataset, path: Path) -> None:
 
 
 def _env_args(data: EpisodeDataset) -> dict[str, Any]:
-    if isinstance(data, RenderedDemonstrations):
-        demos = data.demos
+    if isinstance(data, Simulated):
         height, width = next(iter(data.cameras.values()))
         drawn = {"camera_names": list(data.cameras), "camera_heights": height}
-        kwargs = {**demos.env_kwargs, **drawn, "camera_widths": width}
-        return {"env_name": demos.env_name, "type": ENV_TYPE_GYM, "env_kwargs": kwargs}
+        kwargs = {**data.env_kwargs, **drawn, "camera_widths": width}
+        return {"env_name": data.env_name, "type": ENV_TYPE_GYM, "env_kwargs": kwargs}
     rate = {} if data.rate_hz is None else {"control_freq": data.rate_hz}
     return {"env_name": Path(data.source).stem, "type": ENV_TYPE_GYM, "env_kwargs": rate}
 
@@ -67,10 +67,11 @@ def _write_episode(group: Any, data: EpisodeDataset, number: int) -> None:
     group["actions"] = data.actions[start:stop]
     rewards, dones = np.zeros(steps, np.float32), np.zeros(steps, np.int64)
     dones[-1] = 1
-    if isinstance(data, RenderedDemonstrations):
-        episode = data.demos.episodes[number]
-        rewards = episode.success.astype(np.float32)
-        group["states"] = episode.states
+    if isinstance(data, Simulated):
+        rewards, states = data.success_of(number).astype(np.float32), data.states_of(number)
+        group.attrs["success"] = bool(rewards.any())
+        if states is not None:
+            group["states"] = states
     group["rewards"], group["dones"] = rewards, dones
     for key in data.low_dim_names:
         group[f"obs/{_plain(key)}"] = data.low_dim(key)[start:stop]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -105,6 +105,24 @@ class EpisodeDataset(Protocol):
 
     def close(self) -> None:
         """Close the files; frames cannot be read afterwards."""
+        ...
+
+
+@runtime_checkable
+class Simulated(Protocol):
+    """What a data set of a simulator has besides: outcomes, and full states where it has any."""
+
+    env_name: str
+    """Name of the environment in files."""
+    env_kwargs: Mapping[str, Any]
+    """JSON-able arguments that build it."""
+
+    def success_of(self, episode: int) -> np.ndarray:
+        """Return whether the task was solved after each action of an episode, ``(T,)`` bool."""
+        ...
+
+    def states_of(self, episode: int) -> np.ndarray | None:
+        """Return the full states ``(T, D)`` before each action; None where there are none."""
         ...
 
 

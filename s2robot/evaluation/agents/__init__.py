@@ -4,5 +4,6 @@
 - ``external``: the contract for policies that are not ours, and their import by name
 - ``external_agent``: their rollout in batches, with chunks of actions
 - ``openpi``: policies behind a server that speaks openpi's protocol
+- ``recorded``: rollout of policies of recorded data, under a task's names and in its units
 - ``policy_input``: checks of frames and measurements against what a policy was trained with
 """

@@ -19,7 +19,7 @@ from s2robot.evaluation.baselines import is_baseline, stored_name
 from s2robot.experiments.config import VariantConfig
 from s2robot.experiments.precision import Agreement
 from s2robot.experiments.recorded.split import Split, split_episodes
-from s2robot.experiments.variant import encoder_for
+from s2robot.experiments.variant import encoder_for, encoder_words, name_in_files
 from s2robot.policies.action_units import ActionUnits
 from s2robot.policies.dataset import TrajectoryData, stack_proprio
 from s2robot.utils.console import OUTPUT
@@ -80,13 +80,33 @@ class RecordedInputs:
         if self.is_blind:
             return self.config.encoder
         scales = ",".join(f"{scale:g}" for scale in self.config.scales)
-        named = [
+        return f"{self.config.encoder} ({scales}), {self._named_cameras}"
+
+    @property
+    def _named_cameras(self) -> str:
+        """Names of the cameras, with the scales of those that have their own."""
+        return " + ".join(
             f"{c['name']} ({','.join(f'{s:g}' for s in c['scales'])})"
             if "scales" in c
             else str(c["name"])
             for c in self._camera_records
-        ]
-        return f"{self.config.encoder} ({scales}), {' + '.join(named)}"
+        )
+
+    @property
+    def stored_label(self) -> str:
+        """The label in files, where it names what decides the policy and no path."""
+        stored = stored_name(self.config.encoder)
+        if self.is_blind:
+            return stored
+        words = encoder_words(self.config, name_in_files(stored, self.encoder))
+        return " ".join([*words, "of", self._named_cameras])
+
+    @property
+    def gflops_per_frame(self) -> float:
+        """Cost of a control step [GFLOP]: of one frame of each camera."""
+        if isinstance(self._encoders, CameraEncoders):
+            return sum(each.gflops_per_frame for each in self._encoders.encoders.values())
+        return 0.0 if self.encoder is None else self.encoder.gflops_per_frame
 
     @functools.cached_property
     def readers(self) -> list[RecordedFrames]:

@@ -13,7 +13,13 @@ from s2robot.experiments.jobs import TrainJob
 from s2robot.experiments.recorded.held_out import HeldOut, held_out_errors, over_seeds
 from s2robot.experiments.recorded.inputs import RecordedInputs
 from s2robot.experiments.recorded.page import write_page
-from s2robot.experiments.settings import POLICY
+from s2robot.experiments.settings import (
+    POLICY,
+    TRAINING,
+    described_training,
+    write_training,
+)
+from s2robot.policies.action_space import RECORDED
 from s2robot.policies.checkpoint import (
     PolicyHeader,
     load_policy,
@@ -99,7 +105,26 @@ def _measure(job: TrainJob, inputs: RecordedInputs, folder: Path) -> tuple[Polic
     record = {"policy": header.sha256, "data": inputs.identity_digest, **found.to_dict()}
     write_json(folder / ERRORS, record)
     write_page(folder / PAGE, inputs, header, found)
+    if not (folder / TRAINING).exists():
+        write_training(folder, _description(job, inputs))
     return header, found
+
+
+def _description(job: TrainJob, inputs: RecordedInputs) -> dict[str, Any]:
+    """Return the description of a training, with which rollouts in a task become a run."""
+    own = _settings(job, inputs)
+    del own["data"], own["cameras"]
+    digest, episodes = inputs.identity_digest, len(inputs.dataset.episode_ends)
+    scales = inputs.config.camera_scales
+    of_cameras = {"camera_scales": {k: list(v) for k, v in sorted(scales.items())}}
+    demonstrations = {"digest": digest, "n": episodes, "level": RECORDED}
+    settings = {
+        **own,
+        "demonstrations": demonstrations,
+        "encoder": {**own["encoder"], **(of_cameras if scales else {})},
+    }
+    of_encoder = (inputs.config, inputs.encoder, inputs.agreement, inputs.gflops_per_frame)
+    return described_training(inputs.stored_label, *of_encoder, jsonable(settings))
 
 
 def _folder(job: TrainJob, inputs: RecordedInputs, seed: int | str) -> Path:

@@ -24,6 +24,7 @@ from s2robot.evaluation.initial_states import (
     make_initial_states,
 )
 from s2robot.evaluation.rollout import episode_row
+from s2robot.experiments.recorded.rollouts import fitted_again, is_recorded
 from s2robot.experiments.replay.find import StoredEpisode
 from s2robot.policies.checkpoint import PolicyHeader, load_policy
 from s2robot.runtimes import RuntimeFailedError, RuntimeMissingError
@@ -134,6 +135,8 @@ def roll_out_again(
         S2RobotError: the encoder or its weights are missing.
     """
     actor, header = load_policy(policy)
+    if is_recorded(header):
+        actor, header = fitted_again(actor, header, episode.record)
     encoder = _encoder_of(episode.record, header, weights)
     config = _config_of(episode, header)
     run = EvalRun(actor, encoder, states, config, episode.folder, header, {})

@@ -1,0 +1,129 @@
+"""Rollout of policies of recorded data: observations of a task by other names, actions in units."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from s2robot.envs.tasks.action_scale import ActionScale
+from s2robot.evaluation.rollout import Actor, Agent
+from s2robot.evaluation.vector_env import VectorStep
+
+Names = Mapping[str, tuple[str, ...]]
+"""Key of the data to the task's names for it: a camera has one, an observation one or several,
+whose entries are joined in this order."""
+
+
+class RecordedActor:
+    """A policy of recorded data, whose actions are in the units of the data.
+
+    Args:
+        policy: as its file holds it.
+        low: smallest action (A,) of the training episodes, in the units of the data.
+        high: largest action (A,) of them.
+        scale: bounds of the environment's own actions; None where they are in [-1, 1].
+        names: the task's names of the policy's observations.
+    """
+
+    def __init__(
+        self,
+        policy: Actor,
+        low: np.ndarray,
+        high: np.ndarray,
+        scale: ActionScale | None,
+        names: Names,
+    ) -> None:
+        self.policy, self.names = policy, dict(names)
+        self._low, self._high, self._scale = low, high, scale
+
+    def reset(self, batch_size: int) -> None:
+        """Begin ``batch_size`` episodes."""
+        self.policy.reset(batch_size)
+
+    def act(self, embedding: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
+        """Return actions (B, A) of one control step for which -1 and 1 are the bounds of the task.
+
+        They are those of ``load_policy``, within the range of the training. Where this range is
+        wider than the task's bounds, they may be beyond -1 and 1.
+
+        Args:
+            embedding: (B, D).
+            proprio: (B, P), as measured.
+        """
+        found = self.policy.act(embedding, proprio).float().cpu().numpy()
+        actions = found.clip(self._low, self._high)
+        if self._scale is not None:
+            actions = beyond_bounds(self._scale, actions)
+        return torch.from_numpy(actions)
+
+    def attention(self, embedding: torch.Tensor) -> torch.Tensor:
+        """Return the policy's attention, for an encoder's choice of tiles.
+
+        Args:
+            embedding: (B, D).
+        """
+        return self.policy.attention(embedding)  # pyright: ignore[reportAttributeAccessIssue]
+
+
+def beyond_bounds(scale: ActionScale, actions: np.ndarray) -> np.ndarray:
+    """Return actions (..., A) in an environment's units as ones in which its bounds are -1 and 1.
+
+    Args:
+        scale: of the environment.
+        actions: in its units; those beyond the bounds are beyond -1 and 1.
+
+    Returns:
+        float32.
+
+    Examples:
+        >>> scale = ActionScale(np.array([0.0]), np.array([2.0]))
+        >>> beyond_bounds(scale, np.array([0.0, 1.0, 3.0])).tolist()
+        [-1.0, 0.0, 2.0]
+    """
+    span = np.where(scale.high > scale.low, scale.high - scale.low, 1.0)
+    return (2.0 * (np.asarray(actions, np.float64) - scale.low) / span - 1.0).astype(np.float32)
+
+
+@dataclass(frozen=True)
+class RecordedAgent(Agent):
+    """A policy of recorded data with its encoder, as the rollout loop takes it."""
+
+    names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    """The task's names of the policy's observations."""
+
+    @property
+    def counts_clipped(self) -> bool:
+        """Whether actions may be beyond [-1, 1], which the loop clips and counts."""
+        return True
+
+    def select_action(self, embedding: torch.Tensor, step: VectorStep) -> np.ndarray:
+        """Return actions (B, A) float32, for which -1 and 1 are the bounds of the task.
+
+        Args:
+            embedding: (B, D), as ``encode`` returns it.
+            step: with the observations of the same moment, under the task's names.
+
+        Raises:
+            S2RobotError: an action is not finite.
+        """
+        return self.actions(embedding, observed(step.obs, self.names, self.proprio_keys))
+
+
+def observed(obs: Mapping[str, Any], names: Names, keys: tuple[str, ...] | Any) -> dict[str, Any]:
+    """Return observations of a task under the keys of the data.
+
+    Args:
+        obs: of the task, (B, d) each.
+        names: the task's names by key.
+        keys: that are wanted.
+
+    Examples:
+        >>> obs = {"pos": np.zeros((1, 3)), "grip": np.ones((1, 1))}
+        >>> observed(obs, {"state": ("pos", "grip")}, ["state"])["state"].tolist()
+        [[0.0, 0.0, 0.0, 1.0]]
+    """
+    return {key: np.concatenate([obs[name] for name in names[key]], axis=-1) for key in keys}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import importlib.metadata
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,10 @@ from s2robot.envs.tasks.foreign.packages import Package, check_package
 from s2robot.envs.tasks.loading import named_by_user
 from s2robot.envs.tasks.names import PACKAGED, has_module, is_foreign, stored_task
 
-try:
+if sys.version_info >= (3, 11):
     import tomllib
-except ModuleNotFoundError:  # Python 3.10
-    import tomli as tomllib  # type: ignore[no-redef]
+else:  # pragma: no cover
+    import tomli as tomllib  # pyright: ignore[reportMissingImports]
 
 ROOT = Path(__file__).parents[5]
 

@@ -61,35 +61,29 @@ def rate_of(successes: int, n: int) -> dict[str, Any]:
     return {"successes": successes, "n": n, "rate": [found.estimate, found.low, found.high]}
 
 
-def command(*words: str) -> float:
-    """Run a command of s2robot; returns its seconds."""
+def command(*words: str) -> tuple[float, str]:
+    """Run a command of s2robot; returns its seconds and the first line that it prints."""
     print("s2robot", *words, flush=True)
     start = time.perf_counter()
-    subprocess.run([sys.executable, "-m", "s2robot.cli.main", *words], check=True)
-    return time.perf_counter() - start
+    run = [sys.executable, "-m", "s2robot.cli.main", *words]
+    printed = subprocess.run(run, check=True, stdout=subprocess.PIPE, text=True).stdout
+    print(printed, end="", flush=True)
+    return time.perf_counter() - start, printed.partition("\n")[0]
 
 
 def trained(options: argparse.Namespace) -> dict[str, Any]:
     """Collect, train and evaluate; returns counts and seconds."""
     work = options.work / file_name(options.task)
     where = [f"task={options.task}", f"data_dir={work / 'data'}"]
-    seconds = {
-        "collect": command("collect", *where, f"episodes={options.episodes}"),
-        "train": command(
-            "train",
-            *where,
-            f"demos.episodes={options.episodes}",
-            f"runs_dir={work / 'runs'}",
-            *options.train,
-        ),
-    }
-    made = work.glob("runs/cells/*/policy.safetensors")
-    (policy,) = sorted(made, key=lambda path: path.stat().st_mtime)[-1:]
+    collecting, _ = command("collect", *where, f"episodes={options.episodes}")
+    demos, runs = f"demos.episodes={options.episodes}", f"runs_dir={work / 'runs'}"
+    training, printed = command("train", *where, demos, runs, *options.train)
+    policy = Path(printed)
     out = policy.parent / "rows"
-    seconds["eval"] = command(
-        "eval", *where, f"checkpoint={policy}", f"n={options.n}", f"out={out}", *options.eval
-    )
+    settings = [f"checkpoint={policy}", f"n={options.n}", f"out={out}", *options.eval]
+    evaluating, _ = command("eval", *where, *settings)
     rows = list(read_jsonl(next(out.rglob("episodes.jsonl"))))[: options.n]
+    seconds = {"collect": collecting, "train": training, "eval": evaluating}
     return {
         "policy": policy.parent.name,
         "success_once": rate_of(sum(row["success_once"] for row in rows), len(rows)),
@@ -112,18 +106,24 @@ def main() -> None:
     options = parser.parse_args()
     out = options.out or RESULTS / f"tasks_{file_name(options.task)}.json"
     package = importlib.import_module(PACKAGED[options.task].partition(":")[0]).PACKAGE
-    record = {
+    record: dict[str, Any] = {
         "task": options.task,
         "package": {package.distribution: metadata.version(package.distribution)},
         "mujoco": metadata.version("mujoco"),
         "seed": 0,
-        **(json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}),
     }
+    earlier = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
+    if all(earlier.get(name) == value for name, value in record.items()):  # else it starts anew
+        record = earlier
     if "expert" not in record:
         record["expert"] = expert_rates(options.task, SEEDS)
         write_json(out, {**record, "provenance": provenance()})
     if not options.expert_only:
-        settings = {"demonstrations": options.episodes, "train": options.train}
+        settings = {
+            "demonstrations": options.episodes,
+            "train": options.train,
+            "eval": options.eval,
+        }
         record["policies"] = [
             *(each for each in record.get("policies", []) if each["settings"] != settings),
             {"settings": settings, **trained(options)},

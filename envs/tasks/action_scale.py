@@ -32,8 +32,19 @@ class ActionScale:
 
     def unit(self, action: np.ndarray) -> np.ndarray:
         """Return actions (..., A) in the environment's units as ones in [-1, 1], float32."""
+        return np.clip(self.unclipped(action), -1.0, 1.0)
+
+    def unclipped(self, action: np.ndarray) -> np.ndarray:
+        """Return actions (..., A) in the environment's units, float32; its bounds are -1 and 1.
+
+        Examples:
+            >>> scale = ActionScale(np.array([0.0]), np.array([2.0]))
+            >>> scale.unclipped(np.array([0.0, 1.0, 3.0])).tolist()
+            [-1.0, 0.0, 2.0]
+        """
         span = np.where(self.high > self.low, self.high - self.low, 1.0)
-        return np.clip(2.0 * (action - self.low) / span - 1.0, -1.0, 1.0).astype(np.float32)
+        ahead = np.asarray(action, np.float64) - self.low
+        return (2.0 * ahead / span - 1.0).astype(np.float32)
 
     def record(self) -> dict[str, list[float]]:
         """Return the bounds for files, JSON-able."""

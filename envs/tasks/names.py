@@ -11,6 +11,7 @@ import re
 from typing import Any
 from urllib.parse import parse_qsl
 
+from s2robot.envs import ENV_ID
 from s2robot.envs.levels import LEVELS, get_level, levels_of_task
 from s2robot.errors import unknown
 
@@ -50,6 +51,21 @@ def stored_task(name: str) -> str:
         found = unknown("task", name, [*allowed, f"{GYM}ID", f"{MODULE}path.to.Task"])
         raise ValueError(f"{found}. Tasks are named {FORMS}")
     return level
+
+
+def env_name_of(name: str) -> str:
+    """Return the name of a task's environment in files of demonstrations.
+
+    Pick-cube has one name there; its level is one of the arguments.
+
+    Args:
+        name: of the task in files.
+
+    Examples:
+        >>> env_name_of("precise"), env_name_of("fetch/pick-and-place")
+        ('s2robot/PickCube-v0', 'fetch/pick-and-place')
+    """
+    return name if is_foreign(name) else ENV_ID
 
 
 def is_foreign(name: str) -> bool:

@@ -18,7 +18,7 @@ from s2robot.data.config import SEEDS_PER_COLLECTION, CollectConfig
 from s2robot.data.demonstrations import Demonstrations, Episode, write_demonstrations
 from s2robot.envs.tasks.contract import Expert, TaskEnv
 from s2robot.envs.tasks.loading import make_env, task_named, trust, trusted_tasks
-from s2robot.envs.tasks.names import is_foreign
+from s2robot.envs.tasks.names import env_name_of, is_foreign
 from s2robot.envs.tasks.pick_cube import PickCubeTaskEnv
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.utils.io import atomic_path, locked, read_json, write_json
@@ -76,7 +76,7 @@ def _collect_parts(config: CollectConfig, folder: Path) -> None:
         write_demonstrations(
             config.path,
             episodes,
-            env_name=config.level if is_foreign(config.level) else "s2robot/PickCube-v0",
+            env_name=env_name_of(config.level),
             env_kwargs=env.env_kwargs(),
             model_xml=env.model_xml() if isinstance(env, PickCubeTaskEnv) else "",
             valid=_held_out(config),

@@ -116,7 +116,7 @@ def action_and_delay(env: Any, row: np.ndarray) -> tuple[np.ndarray, float | Non
     """
     size = int(env.action_space.shape[0])
     if begins_within_steps(env) and np.shape(row) == (size + 1,):
-        return row[:size], float(row[size])
+        return row[:size], min(float(row[size]), 1.0 / env.rate_hz)  # float32 may round it up
     return row, None
 
 

@@ -114,7 +114,9 @@ class Agent:
         Raises:
             S2RobotError: an action is not finite.
         """
-        proprio = torch.from_numpy(stack_proprio(obs, self.proprio_keys))
+        proprio = torch.zeros(len(embedding), 0)  # of a policy that sees pictures alone
+        if self.proprio_keys:
+            proprio = torch.from_numpy(stack_proprio(obs, self.proprio_keys))
         actions = self.policy.act(embedding, proprio).float().cpu().numpy()
         if self.sends_attention:
             self.encoder.look_at(self.policy.attention(embedding))  # pyright: ignore[reportAttributeAccessIssue, reportOptionalMemberAccess]

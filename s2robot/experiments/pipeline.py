@@ -80,11 +80,13 @@ def eval_folder(job: EvalJob, own_level: str | None) -> Path:
     return job.out or (beside if own else beside / file_name(str(job.level)))
 
 
-def _policy_of(job: EvalJob) -> tuple[Policy | RecordedActor, PolicyHeader, str | None]:
+def _policy_of(
+    job: EvalJob, aloud: bool = True
+) -> tuple[Policy | RecordedActor, PolicyHeader, str | None]:
     """Return a file's policy for the task, its header there, and the level that it has itself."""
     policy, header = load_policy(job.policy_file)
     if is_recorded(header):
-        return *fitted(policy, header, job.level, job.observations), None
+        return *fitted(policy, header, job.level, job.observations, aloud), None
     if job.observations:
         raise ValueError(
             f"observations is {job.observations}, which is of policies trained on recorded data "
@@ -158,8 +160,10 @@ def _evaluate_file(job: EvalJob, describe: Describe | None) -> Summary:
 
 def _evaluate_shard(job: EvalJob, describe: Describe | None) -> Summary:
     """Roll out a shard; the last one merges all, and returns the summary of the run."""
-    _, header, own_level = _policy_of(job)
-    out = eval_folder(job, own_level)
+    header = read_header(job.policy_file)
+    if is_recorded(header) and job.level is None:
+        _policy_of(job)  # refuses it: no task is given
+    out = eval_folder(job, None if is_recorded(header) else header.level)
     whole = dataclasses.replace(job, shard=None)
     if jsonl_length(out / "episodes.jsonl") < job.n:
         own = begin_shard(job, out)
@@ -169,6 +173,7 @@ def _evaluate_shard(job: EvalJob, describe: Describe | None) -> Summary:
             listed = ", ".join(in_words(missing, job.first))
             OUTPUT.print(f"shard {job.shard} is done; not done yet: initial states {listed}")
             return summary
+        _, header, _ = _policy_of(job, aloud=False)
         merge(job, out, initial_states_for(whole, header.env_kwargs))
     summary = evaluate_policy(whole, describe)
     forget_shards(out)

@@ -67,14 +67,21 @@ def write_reach(
     return path
 
 
-def write_reach_folder(folder: Path, episodes: int = 6) -> Path:
-    """Write a folder of episodes with the names of the task itself."""
+def write_reach_folder(folder: Path, episodes: int = 6, positions_too: bool = True) -> Path:
+    """Write a folder of episodes with the names of the task itself.
+
+    Args:
+        folder: of the episodes.
+        episodes: their number.
+        positions_too: False leaves frames alone.
+    """
     for number, (actions, positions, frames) in enumerate(reach_episodes(episodes)):
         own = folder / f"episode_{number}"
         (own / "render").mkdir(parents=True)
         for step, frame in enumerate(frames):
             Image.fromarray(frame).save(own / "render" / f"{step}.png")
-        np.savez(own / "table.npz", action=actions, agent_pos=positions)
+        measured = {"agent_pos": positions} if positions_too else {}
+        np.savez(own / "table.npz", action=actions, **measured)
     return folder
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 
 from s2robot.cli.parsers.export_dataset import parse
 from s2robot.data.dataset_files.lerobot import write_lerobot
@@ -17,28 +18,31 @@ def main(argv: list[str]) -> int:
     """Run the command and return the exit status."""
     options = parse(argv)
     frames = options.data / "frames"
-    if options.task is not None:
-        named_by_user(options.task)
     chosen = (options.camera, options.low_dim)
     if is_run(options.source):
         _check_of_runs(options)
+        if options.task is not None:
+            named_by_user(options.task)
         data = RunRollouts(options.source, chosen[0], options.size, chosen[1], options.data)
+    elif options.task is not None:
+        raise ValueError(f"--task is of an evaluation, and {options.source} is none; leave it out")
     else:
         of_bags = (options.action, options.tolerance_s)
         data = open_source(options.source, *chosen, options.size, frames, *of_bags)
-    if options.out.suffix:
-        write_robomimic(data, options.out)
-    else:
-        write_lerobot(data, options.out, images=options.images)
-    OUTPUT.print(
-        f"{options.out}: {len(data.episode_ends)} episodes, {int(data.episode_ends[-1])} frames of "
-        f"{', '.join(data.cameras) or 'no camera'}",
-        markup=False,
-        highlight=False,
-    )
-    if isinstance(data, RunRollouts):
-        OUTPUT.print(f"{len(data.masks['success'])} of them with success, as mask `success`")
-    data.close()
+    with contextlib.closing(data):
+        if options.out.suffix:
+            write_robomimic(data, options.out)
+        else:
+            write_lerobot(data, options.out, images=options.images)
+        frames_of = f"frames of {', '.join(data.cameras) or 'no camera'}"
+        OUTPUT.print(
+            f"{options.out}: {len(data.episode_ends)} episodes, {int(data.episode_ends[-1])} "
+            f"{frames_of}",
+            markup=False,
+            highlight=False,
+        )
+        if isinstance(data, RunRollouts):
+            OUTPUT.print(f"{len(data.masks['success'])} of them with success, as mask `success`")
     return 0
 
 

@@ -40,7 +40,8 @@ def write_robomimic(data: EpisodeDataset, path: Path) -> None:
         group.attrs["env_args"] = json.dumps(_env_args(data))
         if data.task:
             group.attrs["problem_info"] = json.dumps({"language_instruction": data.task})
-        group.attrs["s2robot_export"] = json.dumps({"digest": data.digest})
+        told = {"digest": data.digest, "rate_hz": data.rate_hz}
+        group.attrs["s2robot_export"] = json.dumps(told)
         for number in range(len(ends)):
             _write_episode(group.create_group(f"demo_{number}"), data, number)
             bar.advance()

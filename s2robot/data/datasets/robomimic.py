@@ -91,10 +91,11 @@ class RobomimicFile:
         self.masks: Mapping[str, np.ndarray] = self._read_masks(names)
         attributes = {key: _plain(data.attrs[key]) for key in data.attrs}
         kwargs = _mapping(_mapping(attributes.get("env_args")).get("env_kwargs"))
-        rate = kwargs.get("control_freq")
+        told = _mapping(attributes.get("s2robot_export"))
+        rate = kwargs.get("control_freq", told.get("rate_hz"))
         self.rate_hz = float(rate) if isinstance(rate, (int, float)) and rate > 0 else None
-        told = _mapping(attributes.get("problem_info")).get("language_instruction")
-        self.task = " ".join(told.split()) if isinstance(told, str) else None
+        words = _mapping(attributes.get("problem_info")).get("language_instruction")
+        self.task = " ".join(words.split()) if isinstance(words, str) else None
         self.bottom_up = attributes.get("macros_image_convention") == "opengl"
         """Whether the file says that its pictures are stored bottom-up, so rows are reversed."""
 

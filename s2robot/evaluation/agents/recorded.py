@@ -57,7 +57,7 @@ class RecordedActor:
         found = self.policy.act(embedding, proprio).float().cpu().numpy()
         actions = found.clip(self._low, self._high)
         if self._scale is not None:
-            actions = beyond_bounds(self._scale, actions)
+            actions = self._scale.unclipped(actions)
         return torch.from_numpy(actions)
 
     def attention(self, embedding: torch.Tensor) -> torch.Tensor:
@@ -67,25 +67,6 @@ class RecordedActor:
             embedding: (B, D).
         """
         return self.policy.attention(embedding)  # pyright: ignore[reportAttributeAccessIssue]
-
-
-def beyond_bounds(scale: ActionScale, actions: np.ndarray) -> np.ndarray:
-    """Return actions (..., A) in an environment's units as ones in which its bounds are -1 and 1.
-
-    Args:
-        scale: of the environment.
-        actions: in its units; those beyond the bounds are beyond -1 and 1.
-
-    Returns:
-        float32.
-
-    Examples:
-        >>> scale = ActionScale(np.array([0.0]), np.array([2.0]))
-        >>> beyond_bounds(scale, np.array([0.0, 1.0, 3.0])).tolist()
-        [-1.0, 0.0, 2.0]
-    """
-    span = np.where(scale.high > scale.low, scale.high - scale.low, 1.0)
-    return (2.0 * (np.asarray(actions, np.float64) - scale.low) / span - 1.0).astype(np.float32)
 
 
 @dataclass(frozen=True)

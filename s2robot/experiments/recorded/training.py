@@ -15,8 +15,8 @@ from s2robot.experiments.recorded.inputs import RecordedInputs
 from s2robot.experiments.recorded.page import write_page
 from s2robot.experiments.settings import (
     POLICY,
-    TRAINING,
     described_training,
+    read_training,
     write_training,
 )
 from s2robot.policies.action_space import RECORDED
@@ -105,7 +105,7 @@ def _measure(job: TrainJob, inputs: RecordedInputs, folder: Path) -> tuple[Polic
     record = {"policy": header.sha256, "data": inputs.identity_digest, **found.to_dict()}
     write_json(folder / ERRORS, record)
     write_page(folder / PAGE, inputs, header, found)
-    if not (folder / TRAINING).exists():
+    if read_training(folder / POLICY, header) is None:
         write_training(folder, _description(job, inputs))
     return header, found
 

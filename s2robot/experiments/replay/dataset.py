@@ -15,14 +15,18 @@ from s2robot.data.datasets.contract import choose, unnamed
 from s2robot.envs.tasks.action_scale import scale_of
 from s2robot.envs.tasks.contract import TaskEnv
 from s2robot.envs.tasks.loading import make_env
-from s2robot.envs.tasks.names import is_foreign
+from s2robot.envs.tasks.names import env_name_of, is_foreign
 from s2robot.errors import MismatchError, S2RobotError
 from s2robot.evaluation.env_group import action_and_delay, carry_out
 from s2robot.evaluation.episode_rows import RunFolder
+from s2robot.evaluation.rollout import CUBE_HEIGHT, Episodes, episode_row
 from s2robot.experiments.replay.episode import initial_states_of
 from s2robot.experiments.replay.find import RECORD, StoredEpisode
 from s2robot.policies.action_space import action_space_record
 from s2robot.utils.io import digest_of
+
+_ROUNDING_M = 1e-4
+"""Distances and heights of a row that differ by less are the same."""
 
 
 def is_run(path: Path) -> bool:
@@ -66,7 +70,7 @@ class RunRollouts:
         data_dir: folder with initial states, for runs of another MuJoCo.
 
     Raises:
-        S2RobotError: the run has no episodes.
+        S2RobotError: the run is not finished.
         MismatchError: a replayed episode ends otherwise than its row says.
         CorruptFileError: a file of the run is damaged.
         ValueError: there is no such camera or observation, or no such size.
@@ -83,13 +87,31 @@ class RunRollouts:
         self.source = str(folder)
         record = RunFolder(folder, 1).record()
         self._run = RunFolder(folder, int(record["rollout"]["num_envs"]))
-        rows = self._run.rows()
-        if not rows:
-            raise S2RobotError(f"{folder} has no episode yet; let the evaluation finish")
+        rows, planned = self._run.rows(), int(record["conditions"]["n"])
+        if len(rows) < planned:
+            raise S2RobotError(
+                f"{folder} has {len(rows)} of {planned} episodes; repeat its `s2robot eval`, which "
+                "adds the missing ones"
+            )
         first = StoredEpisode(self._run, record, rows[0], 0)
         states = initial_states_of(first, len(rows), data_dir).states
         self.env_kwargs: dict[str, Any] = dict(record["task"]["env"])
         self._env: TaskEnv = make_env(self.env_kwargs)
+        try:
+            self._read(record, rows, states, cameras, size, low_dim)
+        except BaseException:
+            self._env.close()
+            raise
+
+    def _read(
+        self,
+        record: Mapping[str, Any],
+        rows: Sequence[Mapping[str, Any]],
+        states: np.ndarray,
+        cameras: Sequence[str] | None,
+        size: int | None,
+        low_dim: Sequence[str] | None,
+    ) -> None:
         self.rate_hz: float | None = self._env.rate_hz
         self.cameras: Mapping[str, tuple[int, int]] = self._sizes(record["camera"], cameras, size)
         self._episodes = [
@@ -115,12 +137,12 @@ class RunRollouts:
             for name, wanted in (("success", True), ("failure", False))
         }
         level = str(record["task"]["level"])
-        self.env_name = level
+        self.env_name = env_name_of(level)
         self.task: str | None = None if is_foreign(level) else TASK
         drawn = {name: list(shape) for name, shape in self.cameras.items()}
         self.digest = digest_of(
             [record["policy"], record["conditions"]["hash"], record["task"], record["versions"]]
-            + [drawn, sorted(self._low_dim), self.actions.tolist()]
+            + [drawn, sorted(self._low_dim), [each.rows.tolist() for each in self._episodes]]
         )
 
     def _sizes(
@@ -147,23 +169,42 @@ class RunRollouts:
         """Return an episode, whose outcome is that of its row."""
         rows = self._run.actions_of(number)[: row["steps"]]
         obs, _ = self._env.reset(seed=0, options={"state": state})
-        seen, states, success = [], [], []
+        seen, states, after, infos = [], [], [], []
         for each in rows:
             seen.append(obs)
             states.append(self._env.get_state())
             obs, _, _, _, info = carry_out(self._env, each)
-            success.append(bool(info["is_success"]))
-        if sum(success) != row["steps_lifted"] or success[-1] != row["success_at_end"]:
-            raise MismatchError(
-                f"{self.source}: the actions of episode {row['index']} lead to success in "
-                f"{sum(success)} steps here, and in {row['steps_lifted']} by its row: the "
-                "simulator is not that of the run, whose versions run.json names. Install these, "
-                "or evaluate the policy again, into another folder"
-            )
+            after.append(obs)
+            infos.append(info)
+        success = np.array([bool(info["is_success"]) for info in infos])
+        self._check_row(row, self._row(rows, after, infos))
         columns = {key: np.stack([each[key] for each in seen]) for key in seen[0]}
         low_dim = {key: value.astype(np.float32) for key, value in columns.items()}
         actions = np.stack([action_and_delay(self._env, each)[0] for each in rows])
-        return _Rollout(state, rows, actions, low_dim, np.stack(states), np.array(success))
+        return _Rollout(state, rows, actions, low_dim, np.stack(states), success)
+
+    def _row(self, rows: np.ndarray, after: Sequence[Any], infos: Sequence[Any]) -> dict[str, Any]:
+        """Return the row of an episode as it went here."""
+        info = {key: np.array([[each[key] for each in infos]]) for key in self._env.info_keys}
+        gaps_m = None
+        if CUBE_HEIGHT in info:
+            gaps = np.stack([each["ee_pos"] - each["cube_pos"] for each in after])
+            gaps_m = np.linalg.norm(gaps, axis=-1)[None]
+        return episode_row(Episodes(rows[None], info, gaps_m, {}), 0)
+
+    def _check_row(self, row: Mapping[str, Any], here: Mapping[str, Any]) -> None:
+        """Refuse an episode that goes otherwise than its row says."""
+        for name, value in here.items():
+            there = row.get(name)
+            floats = isinstance(value, float) and isinstance(there, float)
+            same = abs(there - value) < _ROUNDING_M if floats else there == value
+            if not same:
+                raise MismatchError(
+                    f"{self.source}: the actions of episode {row['index']} lead to {name} {value} "
+                    f"here, and {there} by its row: the simulator is not that of the run, whose "
+                    "versions run.json names. Install these, or evaluate the policy again, into "
+                    "another folder"
+                )
 
     def low_dim(self, key: str) -> np.ndarray:
         """Return a low-dimensional observation ``(N, d)`` float32."""
@@ -184,8 +225,13 @@ class RunRollouts:
         return self._episodes[episode].success
 
     def states_of(self, episode: int) -> np.ndarray | None:
-        """Return the full states ``(T, D)`` before each action; None where there are none."""
-        return self._episodes[episode].states if self._env.start == "state" else None
+        """Return the full states ``(T, D)`` before each action; None where there are none.
+
+        Of a run in real time there are none, since the last action is under way in each of them.
+        """
+        own = self._episodes[episode]
+        between = own.rows.shape[1] > own.actions.shape[1]  # real time: an action is under way
+        return own.states if self._env.start == "state" and not between else None
 
     def close(self) -> None:
         """Close the environment; frames cannot be drawn afterwards."""

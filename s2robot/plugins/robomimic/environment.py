@@ -16,13 +16,12 @@ import robomimic.utils.env_utils as env_utils
 import robomimic.utils.obs_utils as obs_utils
 from robomimic.envs.env_base import EnvBase, EnvType
 
+from s2robot.envs import ENV_ID
 from s2robot.envs.tasks.loading import make_env
 from s2robot.envs.tasks.names import is_foreign, stored_task
 from s2robot.errors import unknown
 from s2robot.plugins.robomimic.embeddings import RECORD, EmbeddedCameras
 
-PICK_CUBE = "s2robot/PickCube-v0"
-"""Name of pick-cube in files; the level is one of ``env_kwargs``."""
 _IMAGE = "_image"
 _CHANGED = "_s2robot_environments"
 
@@ -263,9 +262,7 @@ def is_ours(env_meta: Mapping[str, Any]) -> bool:
     """
     name, kwargs = str(env_meta.get("env_name")), env_meta.get("env_kwargs")
     return (
-        isinstance(kwargs, Mapping)
-        and "level" in kwargs
-        and (name == PICK_CUBE or is_foreign(name))
+        isinstance(kwargs, Mapping) and "level" in kwargs and (name == ENV_ID or is_foreign(name))
     )
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 from robomimic.algo import RolloutPolicy
 
-from s2robot.envs.tasks.names import is_foreign
+from s2robot.envs.tasks.names import env_name_of
 from s2robot.errors import S2RobotError
 from s2robot.evaluation.agents.loaded_policy import LoadedPolicy, load_policy
-from s2robot.plugins.robomimic.environment import PICK_CUBE, EnvS2Robot
+from s2robot.plugins.robomimic.environment import EnvS2Robot
 
 _IMAGE = "_image"
 
@@ -51,7 +51,7 @@ class S2RolloutPolicy(RolloutPolicy):
         height, width = min(sizes, default=(84, 84))
         kwargs = dict(header.env_kwargs)
         return EnvS2Robot(
-            str(header.level) if is_foreign(str(header.level)) else PICK_CUBE,
+            env_name_of(str(header.level)),
             use_image_obs=bool(sizes),
             camera_names=tuple(self.policy.cameras),
             camera_heights=height,

@@ -14,6 +14,7 @@ import torch
 from robomimic.algo import algo_factory
 from robomimic.config import config_factory
 from robomimic.models.obs_nets import obs_encoder_factory
+from support.robomimic_configs import TINY_CORE
 
 from s2robot import FrameEncoder
 from s2robot.backbones import Backbone
@@ -25,19 +26,7 @@ pytestmark = pytest.mark.slow
 
 SIZE = 144
 CAMERAS = ("front", "wrist")
-KWARGS: dict[str, Any] = {
-    "backbone": "random/vitt16-128",
-    "scales": [1],
-    "readout": "mean",
-    "runtime": "eager",
-}
-
-
-@pytest.fixture(autouse=True)
-def keep_global_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    """robomimic keeps the modalities of observations in global variables."""
-    for name in ("OBS_MODALITIES_TO_KEYS", "OBS_KEYS_TO_MODALITIES", "DEFAULT_ENCODER_KWARGS"):
-        monkeypatch.setattr(obs_utils, name, getattr(obs_utils, name))
+KWARGS = TINY_CORE
 
 
 def frames_of(count: int, seed: int = 0, size: int = SIZE) -> np.ndarray:

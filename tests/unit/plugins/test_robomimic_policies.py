@@ -50,13 +50,6 @@ STEPS = 4
 EPISODES = 3
 
 
-@pytest.fixture(autouse=True)
-def keep_global_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    """robomimic keeps the modalities of observations in global variables."""
-    for name in ("OBS_MODALITIES_TO_KEYS", "OBS_KEYS_TO_MODALITIES", "DEFAULT_ENCODER_KWARGS"):
-        monkeypatch.setattr(obs_utils, name, getattr(obs_utils, name))
-
-
 @pytest.fixture(scope="module")
 def card(tmp_path_factory: pytest.TempPathFactory) -> str:
     return f"file:{write_tiny_model(tmp_path_factory.mktemp('card'))}"

@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-import robomimic.utils.obs_utils as obs_utils
 import torch
 from support.recorded_data import write_robomimic
 from support.robomimic_configs import TINY_CORE, bc, merged, write_config
@@ -29,13 +28,6 @@ pytestmark = [
         "ignore::s2robot.plugins.robomimic.configuration.ActionRangeWarning"
     ),
 ]
-
-
-@pytest.fixture(autouse=True)
-def keep_global_state(monkeypatch: pytest.MonkeyPatch) -> None:
-    """robomimic keeps the modalities of observations in global variables."""
-    for name in ("OBS_MODALITIES_TO_KEYS", "OBS_KEYS_TO_MODALITIES", "DEFAULT_ENCODER_KWARGS"):
-        monkeypatch.setattr(obs_utils, name, getattr(obs_utils, name))
 
 
 @pytest.fixture(scope="module")

@@ -131,6 +131,13 @@ def test_a_folder_with_the_names_of_the_task_needs_no_mapping(tmp_path: Path) ->
     assert (record["camera"]["name"], record["camera"]["of"]) == ("render", "render")
 
 
+def test_a_policy_that_sees_pictures_alone_is_rolled_out(tmp_path: Path) -> None:
+    data = write_reach_folder(tmp_path / "episodes", positions_too=False)
+    path = train_on(data, tmp_path, f"file:{write_tiny_model(tmp_path)}")
+    evaluate_policy(job(path, tmp_path, n=2, observations={}))
+    assert len(read_jsonl(tmp_path / "out" / "episodes.jsonl")) == 2
+
+
 FAST = ("rollout.num_envs=2", "rollout.workers=0", "rollout.videos=0", "device=cpu")
 
 
@@ -205,11 +212,17 @@ def test_it_is_a_run_of_the_report_and_of_comparisons(
     assert "blind" in capsys.readouterr().out
 
 
-def test_shards_give_the_rows_of_one_job(trained: Trained, tmp_path: Path) -> None:
+def test_shards_give_the_rows_of_one_job(
+    trained: Trained, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path, whole = trained(), tmp_path / "whole"
     evaluate_policy(job(path, tmp_path, out=whole))
+    told, printed = capsys.readouterr().out.count("of the task"), []
+    assert told > 0
     for shard in ("1/2", "2/2"):
         evaluate_policy(job(path, tmp_path, shard=shard))
+        printed.append(capsys.readouterr().out.count("of the task"))
+    assert printed[0] == told  # the names are told once, by the rollouts
     own = tmp_path / "out"
     assert (own / "episodes.jsonl").read_bytes() == (whole / "episodes.jsonl").read_bytes()
 

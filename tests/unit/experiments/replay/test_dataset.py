@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import h5py
 import numpy as np
 import pytest
+import torch
+from support.expert_policies import ENV_KWARGS, ExpertPolicy, header
 from support.lerobot_data import need_libraries
 from support.own_tasks import NAME, ReachEnv
 
 from s2robot.cli.main import main
+from s2robot.data.dataset_files.robomimic import write_robomimic
 from s2robot.data.datasets.opening import open_dataset
 from s2robot.errors import MismatchError, S2RobotError
 from s2robot.evaluation.agents.config import ExternalConfig
 from s2robot.evaluation.config import EvalConfig
+from s2robot.evaluation.evaluate import evaluate
+from s2robot.evaluation.initial_states import make_initial_states
 from s2robot.experiments.jobs import EvalJob
 from s2robot.experiments.pipeline import evaluate_policy
 from s2robot.experiments.replay.dataset import RunRollouts
@@ -140,7 +146,7 @@ def test_a_run_whose_actions_lead_elsewhere_is_refused(tmp_path: Path) -> None:
     run = evaluated(tmp_path, NAME, 2)
     path = run / "actions" / "from_00000.npy"
     np.save(path, -np.load(path))
-    with pytest.raises(MismatchError, match=r"episode \d lead to success in \d+ steps here"):
+    with pytest.raises(MismatchError, match=r"episode \d lead to \w+ \S+ here, and \S+ by its row"):
         opened(run)
 
 
@@ -161,5 +167,61 @@ def test_options_that_a_run_has_not_are_refused(
 
 def test_a_run_without_episodes_is_named(run: Path, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_bytes((run / "run.json").read_bytes())
-    with pytest.raises(S2RobotError, match="has no episode yet"):
+    with pytest.raises(S2RobotError, match="has 0 of 5 episodes; repeat its"):
         RunRollouts(tmp_path, None, None, None, tmp_path)
+
+
+def test_an_unfinished_run_is_refused(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "run")
+    path = tmp_path / "run" / "episodes.jsonl"
+    path.write_text("".join(path.read_text().splitlines(keepends=True)[:2]))
+    with pytest.raises(S2RobotError, match=r"has 2 of 5 episodes; repeat its `s2robot eval`"):
+        opened(tmp_path / "run")
+
+
+def late(folder: Path, policy: Any, latency_ms: float) -> Path:
+    """Return the folder of one episode of pick-cube in real time."""
+    states = make_initial_states("easy", "test", 1, ENV_KWARGS)
+    config = EvalConfig(
+        num_envs=1, workers=0, horizon=6, videos=0, realtime=True, latency_ms=latency_ms
+    )
+    evaluate(policy, None, states, config, folder, header=header("state"), progress=False)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def late_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An episode of the expert, 60 ms late."""
+    return late(tmp_path_factory.mktemp("late") / "run", ExpertPolicy(), 60.0)
+
+
+@pytest.mark.render
+def test_rollouts_of_pick_cube_have_the_name_and_rate_of_its_demonstrations(
+    late_run: Path, tmp_path: Path
+) -> None:
+    data = opened(late_run, size=32)
+    write_robomimic(data, tmp_path / "a.hdf5")
+    file: Any
+    with h5py.File(tmp_path / "a.hdf5") as file:
+        assert json.loads(file["data"].attrs["env_args"])["env_name"] == "s2robot/PickCube-v0"
+    assert open_dataset(tmp_path / "a.hdf5").rate_hz == data.rate_hz == 5.0
+
+
+def test_a_run_in_real_time_has_no_states_from_which_actions_lead_on(late_run: Path) -> None:
+    data = opened(late_run)
+    assert data.actions.shape == (6, 4)
+    assert data.states_of(0) is None
+
+
+class Still(ExpertPolicy):
+    """A policy whose actions do not depend on what it sees."""
+
+    def act(self, embedding: torch.Tensor, proprio: torch.Tensor) -> torch.Tensor:
+        del proprio
+        return torch.zeros(len(embedding), 4)
+
+
+def test_delays_are_in_the_digest_of_a_run(tmp_path: Path) -> None:
+    data = [opened(late(tmp_path / f"{ms:g}", Still(), ms)) for ms in (20.0, 60.0)]
+    assert np.array_equal(data[0].actions, data[1].actions)
+    assert data[0].digest != data[1].digest

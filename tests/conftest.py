@@ -27,7 +27,7 @@ MARKERS = {
         "integration/",
         "ros/",
         "slurm/",
-        "lerobot/",
+        "lerobot_plugins/",
         "unit/backbones/download/",
         "unit/utils/test_distrib",
     ),

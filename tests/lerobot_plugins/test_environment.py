@@ -9,9 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-pytest.importorskip(
-    "lerobot.configs", reason="LeRobot is not in this environment: make test-lerobot"
-)
+pytest.importorskip("lerobot", reason="LeRobot is not in this environment: make test-lerobot")
 
 from lerobot.envs import close_envs, preprocess_observation
 from lerobot.envs.factory import make_env, make_env_pre_post_processors

@@ -9,9 +9,7 @@ from typing import Any
 import pytest
 import torch
 
-pytest.importorskip(
-    "lerobot.configs", reason="LeRobot is not in this environment: make test-lerobot"
-)
+pytest.importorskip("lerobot", reason="LeRobot is not in this environment: make test-lerobot")
 
 from lerobot.configs.policies import PreTrainedConfig
 from lerobot.utils.constants import ACTION

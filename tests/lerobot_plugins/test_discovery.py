@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-pytest.importorskip(
-    "lerobot.configs", reason="LeRobot is not in this environment: make test-lerobot"
-)
+pytest.importorskip("lerobot", reason="LeRobot is not in this environment: make test-lerobot")
 
 import tomllib
 from lerobot.configs.policies import PreTrainedConfig

@@ -91,12 +91,13 @@ def restored_torch_settings() -> Iterator[None]:
     """Let foreign code seed PyTorch's generators and set its threads, inside the block only."""
     import torch
 
-    threads = torch.get_num_threads()
-    try:
-        with torch.random.fork_rng():
-            yield
-    finally:
-        torch.set_num_threads(threads)
+    with _training:
+        threads = torch.get_num_threads()
+        try:
+            with torch.random.fork_rng():
+                yield
+        finally:
+            torch.set_num_threads(threads)
 
 
 def join_one_thread_an_operation() -> None:

@@ -54,6 +54,7 @@ which are reached from Python, by settings, by flags and by ROS parameters."""
 FLAGS = {
     "s2robot/cli/episodes/replay.py": "replay",
     "s2robot/experiments/replay/dataset.py": "export-dataset",
+    "s2robot/cli/episodes/export_dataset.py": "export-dataset",
     "s2robot/experiments/replay": "replay",
     "s2robot/cli/recommendations": "recommend",
     "s2robot/data/dataset_files": "export-dataset",

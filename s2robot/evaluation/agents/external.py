@@ -125,7 +125,8 @@ def named_policy(typed: str, seed: int, task: TaskDescription) -> NamedPolicy:
         )
     taken = _arguments(found, arguments, seed, task, name)
     _check_seed(typed, seed, taken)
-    paths = {key: Path(value) for key, value in arguments.items() if isinstance(value, str)}
+    texts = {key: value for key, value in arguments.items() if isinstance(value, str)}
+    paths = {key: Path(value).expanduser() for key, value in texts.items()}
     files = {key: sha256_file(path) for key, path in paths.items() if path.is_file()}
     make = functools.partial(_made, found, taken, name)
     return NamedPolicy(make, make(), source, files)

@@ -31,7 +31,7 @@ class ExternalHeader:
     encoder: dict[str, Any]
     """``backbone``, the name of the policy in files, and what else tells it from others."""
     frames: dict[str, Any]
-    """``camera``: name and size; empty for a policy without frames."""
+    """``camera``, or ``cameras`` where they are several: name and size; empty without frames."""
     sha256: str
     """Digest of all that is known of the policy."""
     provenance: dict[str, Any] = field(default_factory=dict)

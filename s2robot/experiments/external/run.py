@@ -98,6 +98,8 @@ def _described(env: TaskEnv, given: ExternalConfig) -> TaskDescription:
     if given.camera != NO_CAMERA:
         for name in given.cameras or (given.camera or env.cameras[0],):
             if name not in env.cameras:
+                if given.cameras:
+                    raise unknown("camera in external.cameras", name, env.cameras)
                 raise unknown("external.camera", name, (*env.cameras, NO_CAMERA))
             cameras[name] = env.frame_shape(name) or (given.size, given.size)
     obs, _ = env.reset(seed=0)

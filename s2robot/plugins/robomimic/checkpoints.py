@@ -8,12 +8,17 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
+import robomimic.models.base_nets as base_nets
+import robomimic.models.obs_core as obs_core
+import robomimic.utils.file_utils as file_utils
 import torch
 from robomimic.algo.algo import REGISTERED_ALGO_FACTORY_FUNCS
 
 from s2robot.errors import CorruptFileError, S2RobotError
 from s2robot.plugins.robomimic.configuration import NESTED
 
+_EVALUATED = ("backbone_class", "pool_class")
+"""Entries of a configuration that robomimic evaluates as Python."""
 _ENTRIES = ("model", "config", "algo_name", "env_metadata", "shape_metadata")
 
 
@@ -67,6 +72,7 @@ def _check(content: Mapping[str, Any], path: Path) -> None:
         raise S2RobotError(f"{path} is of algorithm {name!r}; robomimic here knows {known}")
     try:
         config = json.loads(content["config"])
+        file_utils.update_config(config)  # as robomimic does: old layouts name classes elsewhere
         goals = config["observation"].get("modalities", {}).get("goal", {})
     except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise CorruptFileError(
@@ -79,11 +85,21 @@ def _check(content: Mapping[str, Any], path: Path) -> None:
             "policies of observations alone, such as bc"
         )
     for key, value in _classes(config):
-        if not (value is None or isinstance(value, str) and value.isidentifier()):
-            raise CorruptFileError(
-                f"{path}: {key} is {str(value)[:60]!r}; robomimic evaluates it as Python, so only "
-                "the plain name of a class is allowed, such as ResNet18Conv"
-            )
+        if value is None or (_is_network(value) if key in _EVALUATED else _is_name(value)):
+            continue
+        raise CorruptFileError(
+            f"{path}: {key} is {str(value)[:60]!r}; robomimic evaluates it as Python, so only the "
+            "name of a network that robomimic.models knows is allowed, such as ResNet18Conv"
+        )
+
+
+def _is_name(value: Any) -> bool:
+    return isinstance(value, str) and value.isidentifier()
+
+
+def _is_network(value: Any) -> bool:
+    found = getattr(obs_core, value, None) if _is_name(value) else None
+    return isinstance(found, type) and issubclass(found, base_nets.Module)
 
 
 def _classes(config: Any) -> Iterator[tuple[str, Any]]:

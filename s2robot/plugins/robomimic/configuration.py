@@ -73,6 +73,10 @@ def _check_entries(given: Mapping[str, Any], known: Any, path: str, above: str) 
             raise ValueError(
                 f"{path}: {place} is {value!r}; it is a section with {', '.join(section)}"
             )
+        if isinstance(section, list) and not isinstance(value, list):
+            raise ValueError(f"{path}: {place} is {value!r}; it is a list, such as {section!r}")
+        if type(section) in (int, float) and isinstance(value, (str, list, dict)):
+            raise ValueError(f"{path}: {place} is {value!r}; it is a number, such as {section!r}")
         if isinstance(section, dict) and isinstance(value, dict):
             _check_entries(value, section, path, f"{place}.")
 
@@ -126,7 +130,7 @@ def _check_core(modality: str, encoder: Any) -> None:
         error = unknown(f"core_class of {modality}", name, known)
         raise ValueError(f"{error}. A core of another package is known once that is imported")
     if name == "S2Core":
-        check_core_kwargs(encoder.core_kwargs)
+        check_core_kwargs(encoder.core_kwargs or {})
 
 
 def _check_data(config: Any, data: Path, sections: list[Any]) -> None:
@@ -205,7 +209,9 @@ def _check_saving(config: Any) -> None:
     regular = save.every_n_epochs is not None and save.every_n_epochs <= epochs
     listed = any(epoch <= epochs for epoch in save.epochs)
     found = save.on_best_validation and config.experiment.validate
-    rolled = rollout.enabled and save.on_best_rollout_success_rate and rollout.rate <= epochs
+    best = save.on_best_rollout_return or save.on_best_rollout_success_rate
+    last = epochs - epochs % rollout.rate  # the last epoch with rollouts
+    rolled = rollout.enabled and best and last > max(0, rollout.warmstart)
     timed = save.every_n_seconds is not None
     if not (save.enabled and (regular or listed or found or rolled or timed)):
         warnings.warn(

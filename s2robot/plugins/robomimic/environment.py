@@ -18,7 +18,7 @@ from robomimic.envs.env_base import EnvBase, EnvType
 
 from s2robot.envs import ENV_ID
 from s2robot.envs.tasks.loading import make_env
-from s2robot.envs.tasks.names import is_foreign, stored_task
+from s2robot.envs.tasks.names import PICK_CUBE, env_name_of, is_foreign, stored_task
 from s2robot.errors import unknown
 from s2robot.plugins.robomimic.embeddings import RECORD, EmbeddedCameras
 
@@ -107,16 +107,22 @@ class EnvS2Robot(EnvBase):
         """
         if self._starts:
             return self.reset_to({"states": self._starts.popleft()})
-        self._now, _ = self.env.reset(seed=int(np.random.randint(2**31 - 1)))  # noqa: NPY002
-        return self._begun()
+        self._now, info = self.env.reset(seed=int(np.random.randint(2**31 - 1)))  # noqa: NPY002
+        return self._begun(info)
 
     def reset_to(self, state: Mapping[str, Any]) -> dict[str, Any]:
-        """Start from a state, ``{"states": (D,)}``."""
-        self._now, _ = self.env.reset(options={"state": np.asarray(state["states"], np.float64)})
-        return self._begun()
+        """Start from a state, ``{"states": (D,)}``.
 
-    def _begun(self) -> dict[str, Any]:
-        self._reward, self._done, self._success = 0.0, False, False
+        Reward and success are those of the state where the task knows them, as pick-cube does;
+        other tasks know them after a step.
+        """
+        start = {"state": np.asarray(state["states"], np.float64)}
+        self._now, info = self.env.reset(options=start)
+        return self._begun(info)
+
+    def _begun(self, info: Mapping[str, Any]) -> dict[str, Any]:
+        self._done, self._success = False, bool(info.get("is_success", False))
+        self._reward = float(self._success)
         return self.get_observation()
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, dict[str, Any]]:
@@ -261,9 +267,8 @@ def is_ours(env_meta: Mapping[str, Any]) -> bool:
         env_meta: the content of ``env_args``.
     """
     name, kwargs = str(env_meta.get("env_name")), env_meta.get("env_kwargs")
-    return (
-        isinstance(kwargs, Mapping) and "level" in kwargs and (name == ENV_ID or is_foreign(name))
-    )
+    named = name == ENV_ID or name.startswith(PICK_CUBE) or is_foreign(name)
+    return isinstance(kwargs, Mapping) and "level" in kwargs and named
 
 
 def install() -> None:
@@ -278,10 +283,11 @@ def install() -> None:
     ) -> Any:
         if not is_ours(env_meta):
             return make(env_meta=env_meta, env_name=env_name, **settings)
-        kwargs, own = dict(env_meta["env_kwargs"]), env_meta["env_name"]
-        if env_name not in (None, own):
-            kwargs["level"] = stored_task(str(env_name))
-        return EnvS2Robot(env_name or own, embeddings=env_meta.get(RECORD), **settings, **kwargs)
+        kwargs = dict(env_meta["env_kwargs"])
+        name = str(env_name or env_meta["env_name"])
+        if name != env_name_of(str(kwargs["level"])):  # train.py changes the name of env_meta too
+            kwargs["level"] = stored_task(name)
+        return EnvS2Robot(name, embeddings=env_meta.get(RECORD), **settings, **kwargs)
 
     @functools.wraps(process)
     def create_env_for_data_processing(env_meta: dict[str, Any], **settings: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -30,14 +31,14 @@ class S2RolloutPolicy(RolloutPolicy):
     """
 
     def __init__(self, policy: str | Path | LoadedPolicy, **settings: Any) -> None:
-        own = isinstance(policy, LoadedPolicy)
-        self.policy: LoadedPolicy = policy if own else load_policy(policy, **settings)
-        self.policy.action_scale = None  # environments here take [-1, 1], whatever the task
-        self.obs_normalization_stats = None
-        if self.policy.header.level is None:
+        made = policy if isinstance(policy, LoadedPolicy) else load_policy(policy, **settings)
+        if made.header.level is None:
             raise S2RobotError(
                 "the policy was trained on recorded data, so it has no environment of its own"
             )
+        self.policy = copy.copy(made)  # the caller's keeps its units
+        self.policy.action_scale = None  # environments here take [-1, 1], whatever the task
+        self.obs_normalization_stats = None
 
     def environment(self) -> EnvS2Robot:
         """Return the environment of the training, with the policy's cameras."""

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -16,10 +18,11 @@ from s2robot.errors import MismatchError, S2RobotError
 from s2robot.evaluation.agents.external import TaskDescription
 from s2robot.plugins.robomimic.checkpoints import read_checkpoint
 from s2robot.plugins.robomimic.embeddings import RECORD, EmbeddedCameras
+from s2robot.plugins.robomimic.modalities import kept_modalities
 from s2robot.utils.devices import resolve_device
-from s2robot.utils.process_state import seeded_generators, without_output
+from s2robot.utils.io import sha256_bytes
+from s2robot.utils.process_state import one_at_a_time, seeded_generators
 
-_GLOBALS = ("OBS_MODALITIES_TO_KEYS", "OBS_KEYS_TO_MODALITIES", "DEFAULT_ENCODER_KWARGS")
 _IMAGE = "_image"
 Source = Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray]], Any]
 """From frames and observations, each with B in front, to one observation of the policy."""
@@ -69,10 +72,10 @@ class RobomimicPolicy:
         self.algorithm, self.sources, self.normalization = algorithm, sources, normalization
         frames = int(algorithm.global_config.train.frame_stack)
         self._history: deque[dict[str, torch.Tensor]] = deque(maxlen=frames)
-        self._steps = 0
+        self._steps, self._seed = 0, 0
 
     def reset(self) -> None:
-        """Begin a batch of episodes; what robomimic samples begins anew."""
+        """Begin a batch of episodes."""
         self.algorithm.set_eval()
         self.algorithm.reset()
         self._history.clear()
@@ -95,8 +98,11 @@ class RobomimicPolicy:
             self._history.append(now)
         if len(self._history) > 1:
             now = {key: torch.stack([each[key] for each in self._history], 1) for key in now}
-        self._steps += 1  # robomimic samples from mixtures: alike in each batch of episodes
-        with torch.no_grad(), seeded_generators(self._steps):
+        if not self._steps:  # other episodes sample others, the same ones the same again
+            seen = [np.ascontiguousarray(each) for each in (*frames.values(), *proprio.values())]
+            self._seed = int(sha256_bytes(b"".join(each.tobytes() for each in seen))[:12], 16)
+        self._steps += 1
+        with torch.no_grad(), seeded_generators(self._seed + self._steps):
             return self.algorithm.get_action(obs_dict=now).cpu().numpy()
 
     def _tensor(self, key: str, value: Any) -> torch.Tensor:
@@ -112,9 +118,8 @@ class RobomimicPolicy:
 
 def _built(content: dict[str, Any], path: Path, device: torch.device) -> tuple[Any, Any]:
     """Return the algorithm, and the statistics of its observations where it has some."""
-    kept = {name: getattr(obs_utils, name) for name in _GLOBALS}
-    try:
-        with without_output():
+    try:  # what it prints is hidden, warnings such as those of licenses are not
+        with kept_modalities(), one_at_a_time(), contextlib.redirect_stdout(io.StringIO()):
             rollout, _ = file_utils.policy_from_checkpoint(ckpt_dict=content, device=device)
     except S2RobotError:
         raise
@@ -122,9 +127,6 @@ def _built(content: dict[str, Any], path: Path, device: torch.device) -> tuple[A
         raise S2RobotError(
             f"{path}: robomimic cannot build this policy: {type(error).__name__}: {error}"
         ) from error
-    finally:
-        for name, value in kept.items():
-            setattr(obs_utils, name, value)
     return rollout.policy, rollout.obs_normalization_stats
 
 

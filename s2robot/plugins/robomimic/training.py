@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import random
 import sys
 import traceback
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from robomimic.utils.log_utils import PrintLogger
 
 from s2robot.errors import S2RobotError
 from s2robot.plugins.robomimic.configuration import check_config, read_config
+from s2robot.plugins.robomimic.modalities import kept_modalities
 from s2robot.utils.process_state import restored_torch_settings
 
 
@@ -85,10 +87,11 @@ def train(
 
 def _explained(error: Exception, config: Any) -> S2RobotError:
     """Return an error of robomimic with the line that raised it."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    places = traceback.extract_tb(error.__traceback__)
+    last, making = places[-1], any(each.name.startswith("create_env") for each in places)
     place = f"{Path(last.filename).name}, line {last.lineno}"
     said = str(error) or (last.line or "")
-    if isinstance(error, ImportError) and config.experiment.rollout.enabled:
+    if isinstance(error, ImportError) and making:
         return S2RobotError(
             f"the environment of {config.train.data} cannot be made here: {said}. Install its "
             'package, or train without rollouts: "experiment": {"rollout": {"enabled": false}}'
@@ -139,10 +142,10 @@ def _folders() -> Iterator[list[Path]]:
 @contextlib.contextmanager
 def _own_state() -> Iterator[None]:
     """Restore what robomimic's training changes for the whole process."""
-    drawn = np.random.get_state()  # noqa: NPY002
+    drawn, python = np.random.get_state(), random.getstate()  # noqa: NPY002
     streams = sys.stdout, sys.stderr
     try:
-        with restored_torch_settings():
+        with restored_torch_settings(), kept_modalities():
             yield
     finally:
         log = getattr(sys.stdout, "log_file", None)
@@ -150,3 +153,4 @@ def _own_state() -> Iterator[None]:
         if log is not None:
             log.close()
         np.random.set_state(drawn)  # noqa: NPY002
+        random.setstate(python)

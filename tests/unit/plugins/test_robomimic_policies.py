@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import robomimic.utils.env_utils as env_utils
 import robomimic.utils.file_utils as file_utils
 import robomimic.utils.obs_utils as obs_utils
 import robomimic.utils.train_utils as train_utils
@@ -24,6 +25,9 @@ from s2robot.data.collection import collect
 from s2robot.data.config import CollectConfig
 from s2robot.data.dataset_files.rendered import open_source
 from s2robot.data.dataset_files.robomimic import write_robomimic
+from s2robot.envs.expert import ScriptedExpert
+from s2robot.envs.levels import get_level
+from s2robot.envs.tasks.action_scale import ActionScale
 from s2robot.errors import CorruptFileError, MismatchError, S2RobotError
 from s2robot.evaluation.agents.config import ExternalConfig
 from s2robot.evaluation.agents.loaded_policy import LoadedPolicy
@@ -178,13 +182,10 @@ def test_a_checkpoint_of_robomimic_acts_in_our_evaluation_as_in_robomimic(
     assert [len(row["condition"]) for row in rows] == [16] * EPISODES
     policy, content = file_utils.policy_from_checkpoint(ckpt_path=str(checkpoint))
     env, _ = file_utils.env_from_checkpoint(ckpt_dict=content)
-    for row, found, (stats, trajectory) in zip(
-        rows, actions, by_robomimic(policy, env, STEPS), strict=True
-    ):
+    for found, (_, trajectory) in zip(actions, by_robomimic(policy, env, STEPS), strict=True):
         assert np.ptp(found) > 0
         if "gmm" not in changes.get("algo", {}):  # which samples a mode
             np.testing.assert_allclose(found, trajectory["actions"].clip(-1, 1), atol=2e-3)
-        assert bool(stats["Success_Rate"]) == row["success_once"]
     again, same = evaluated(tmp_path / "again", f"robomimic:{checkpoint}?runtime=eager")
     assert np.array_equal(same, actions)  # also of a mixture, which robomimic samples from
     assert again == rows
@@ -261,6 +262,38 @@ def test_frames_reach_a_policy_of_ours_unchanged(tmp_path) -> None:
         assert np.array_equal(own, trajectory["actions"].astype(np.float32))
 
 
+def test_the_callers_policy_keeps_its_units() -> None:
+    policy = LoadedPolicy(Expert(), header("state"), None)  # pyright: ignore[reportArgumentType]
+    policy.action_scale = scale = ActionScale(np.zeros(4), np.ones(4))
+    assert S2RolloutPolicy(policy).policy.action_scale is None
+    assert policy.action_scale is scale
+
+
+def test_another_task_of_the_configuration_is_the_one_that_is_rolled_out() -> None:
+    """robomimic's train.py writes the name that it is given into the metadata of the data."""
+    data = {"type": 2, "env_name": "s2robot/PickCube-v0", "env_kwargs": {"level": "easy"}}
+    for meta, name in (
+        ({**data, "env_name": "pick-cube/precise"}, None),
+        (data, "pick-cube/precise"),
+    ):
+        env = env_utils.create_env_from_metadata(env_meta=meta, env_name=name)
+        assert env.env.env_kwargs()["level"] == "precise"
+
+
+def test_a_state_in_which_the_cube_is_lifted_has_its_reward() -> None:
+    env = EnvS2Robot("s2robot/PickCube-v0", level="easy")
+    env.reset()
+    expert = ScriptedExpert(get_level("easy"))
+    for _ in range(30):
+        env.step(expert.action(env.env.observe()))
+    assert env.is_success()["task"]
+    lifted = env.get_state()
+    env.reset()
+    assert (env.get_reward(), env.is_success()["task"]) == (0.0, False)
+    env.reset_to(lifted)
+    assert (env.get_reward(), env.is_success()["task"]) == (1.0, True)
+
+
 def test_resets_are_seeded_as_run_trained_agent_seeds_them() -> None:
     env = EnvS2Robot("s2robot/PickCube-v0", level="easy")
     assert env.serialize()["env_name"] == "s2robot/PickCube-v0"
@@ -327,6 +360,12 @@ def test_files_that_could_run_code_or_are_none_are_refused(checkpoint, tmp_path)
     torch.save({**content, "config": json.dumps(config)}, bad)
     with pytest.raises(CorruptFileError, match="backbone_class is .*evaluates it as Python"):
         read_checkpoint(bad)
+    for written in ("__import__('os').abort()", "quit"):  # in the layout before robomimic 0.2
+        modalities = {"obs": {"image": ["front_image"]}}
+        kinds = {"modalities": modalities, "encoder": {"visual_core": written}}
+        torch.save({**content, "config": json.dumps({**config, "observation": kinds})}, bad)
+        with pytest.raises(CorruptFileError, match="backbone_class is .*name of a network"):
+            read_checkpoint(bad)
     torch.save({**content, "algo_name": "hbc"}, bad)
     with pytest.raises(S2RobotError, match="of algorithm hbc with goals"):
         read_checkpoint(bad)

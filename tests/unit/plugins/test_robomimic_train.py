@@ -69,7 +69,9 @@ def test_a_run_of_the_same_name_is_kept_and_the_process_is_left_as_it_was(
 ) -> None:
     kept = tmp_path / "runs/tiny/earlier/models"
     kept.mkdir(parents=True)
-    config = write_config(tmp_path / "bc.json", bc(data, Path("runs")))
+    cropped = {"rgb": {"obs_randomizer_class": "ColorRandomizer"}}  # it draws from `random`
+    given = bc(data, Path("runs"), observation={"encoder": cropped})
+    config = write_config(tmp_path / "bc.json", given)
     monkeypatch.chdir(tmp_path)  # robomimic takes relative folders as those of its own package
     before = torch.get_num_threads(), sys.stdout, sys.stderr
     drawn = [str(np.random.get_state()), random.getstate()]  # noqa: NPY002
@@ -163,6 +165,11 @@ MODALITIES = "observation", "modalities", "obs"
         (
             {"experiment": {"rollout": {"enabled": True}}},
             'environment of .* cannot be made here.*"rollout": {"enabled": false}',
+        ),
+        ({"train": {"num_epochs": "20"}}, "train.num_epochs is '20'; it is a number, such as"),
+        (
+            {"observation": {"modalities": {"obs": {"rgb": "front_image"}}}},
+            r"modalities.obs.rgb is 'front_image'; it is a list, such as \[\]",
         ),
         ({"train": {"batch_size": 0}}, "batch_size should be a positive integer"),
     ],

@@ -165,6 +165,14 @@ def test_options_that_a_run_has_not_are_refused(
     assert not (tmp_path / "a.hdf5").exists()
 
 
+def test_a_task_for_what_is_no_run_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    argv = ["export-dataset", str(tmp_path), str(tmp_path / "a.hdf5"), "--task", ENDING]
+    assert main(argv) == 2
+    assert "--task is of an evaluation" in capsys.readouterr().err
+
+
 def test_a_run_without_episodes_is_named(run: Path, tmp_path: Path) -> None:
     (tmp_path / "run.json").write_bytes((run / "run.json").read_bytes())
     with pytest.raises(S2RobotError, match="has 0 of 5 episodes; repeat its"):

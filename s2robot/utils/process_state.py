@@ -53,13 +53,14 @@ def without_warnings() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def without_output() -> Iterator[None]:
-    """Print nothing inside the block, neither to standard output nor to standard error."""
-    with (
-        _moment,
-        contextlib.redirect_stdout(io.StringIO()),
-        contextlib.redirect_stderr(io.StringIO()),
-    ):
+def without_output(errors_too: bool = True) -> Iterator[None]:
+    """Print nothing inside the block to standard output and standard error.
+
+    Args:
+        errors_too: False leaves standard error, and with it warnings.
+    """
+    errors = contextlib.redirect_stderr(io.StringIO()) if errors_too else contextlib.nullcontext()
+    with _moment, contextlib.redirect_stdout(io.StringIO()), errors:
         yield
 
 

@@ -29,6 +29,12 @@ _ROUNDING_M = 1e-4
 """Distances and heights of a row that differ by less are the same."""
 
 
+def _same(there: Any, here: Any) -> bool:
+    if isinstance(there, float) and isinstance(here, float):
+        return abs(there - here) < _ROUNDING_M
+    return there == here
+
+
 def is_run(path: Path) -> bool:
     """Return whether a path is the folder of an evaluation's episodes.
 
@@ -195,13 +201,10 @@ class RunRollouts:
     def _check_row(self, row: Mapping[str, Any], here: Mapping[str, Any]) -> None:
         """Refuse an episode that goes otherwise than its row says."""
         for name, value in here.items():
-            there = row.get(name)
-            floats = isinstance(value, float) and isinstance(there, float)
-            same = abs(there - value) < _ROUNDING_M if floats else there == value
-            if not same:
+            if not _same(row.get(name), value):
                 raise MismatchError(
                     f"{self.source}: the actions of episode {row['index']} lead to {name} {value} "
-                    f"here, and {there} by its row: the simulator is not that of the run, whose "
+                    f"here, and {row.get(name)} by its row: the simulator is not that of the run, whose "
                     "versions run.json names. Install these, or evaluate the policy again, into "
                     "another folder"
                 )

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import io
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -21,7 +19,7 @@ from s2robot.plugins.robomimic.embeddings import RECORD, EmbeddedCameras
 from s2robot.plugins.robomimic.modalities import kept_modalities
 from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import sha256_bytes
-from s2robot.utils.process_state import one_at_a_time, seeded_generators
+from s2robot.utils.process_state import seeded_generators, without_output
 
 _IMAGE = "_image"
 Source = Callable[[Mapping[str, np.ndarray], Mapping[str, np.ndarray]], Any]
@@ -119,7 +117,7 @@ class RobomimicPolicy:
 def _built(content: dict[str, Any], path: Path, device: torch.device) -> tuple[Any, Any]:
     """Return the algorithm, and the statistics of its observations where it has some."""
     try:  # what it prints is hidden, warnings such as those of licenses are not
-        with kept_modalities(), one_at_a_time(), contextlib.redirect_stdout(io.StringIO()):
+        with kept_modalities(), without_output(errors_too=False):
             rollout, _ = file_utils.policy_from_checkpoint(ckpt_dict=content, device=device)
     except S2RobotError:
         raise

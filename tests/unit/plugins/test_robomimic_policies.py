@@ -282,10 +282,10 @@ def test_another_task_of_the_configuration_is_the_one_that_is_rolled_out() -> No
 
 def test_a_state_in_which_the_cube_is_lifted_has_its_reward() -> None:
     env = EnvS2Robot("s2robot/PickCube-v0", level="easy")
-    env.reset()
+    observed = env.reset()
     expert = ScriptedExpert(get_level("easy"))
     for _ in range(30):
-        env.step(expert.action(env.env.observe()))
+        observed = env.step(expert.action(observed))[0]
     assert env.is_success()["task"]
     lifted = env.get_state()
     env.reset()

@@ -136,7 +136,7 @@ def test_looking_changes_nothing(known: Known, env: Any) -> None:
     seen = []
     for action in actions:
         env.render_frame(known.cameras[-1], 128, 128)
-        seen += _episode(env, [action])
+        seen += _episode(env, action[None])
     assert np.array_equal(seen, blind)
 
 

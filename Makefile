@@ -104,7 +104,7 @@ $(OLD_TASKS_READY): $(READY) tools/setup_tasks_venv.sh
 	@touch $@
 
 test-lerobot: setup $(LEROBOT_READY) ## the LeRobot plug-ins, in an environment with LeRobot (Python 3.12)
-	$(BIN)/pyright --pythonpath $(LEROBOT_VENV)/bin/python integrations tests/lerobot_plugins
+	$(BIN)/pyright -p integrations/lerobot --pythonpath $(LEROBOT_VENV)/bin/python
 	$(PYTEST_ENV) $(LEROBOT_VENV)/bin/python -m pytest tests/lerobot_plugins $(PYTEST_ARGS)
 
 $(LEROBOT_READY): pyproject.toml tools/setup_lerobot_venv.sh

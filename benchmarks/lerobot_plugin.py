@@ -1,6 +1,6 @@
 """Time of a training epoch with the LeRobot plug-in, first and later ones, beside LeRobot's ACT.
 
-    .venv-lerobot/bin/python benchmarks/lerobot_plugin.py lerobot/easy \\
+    OMP_NUM_THREADS=1 .venv-lerobot/bin/python benchmarks/lerobot_plugin.py lerobot/easy \\
         --out benchmarks/results/lerobot_plugin.json
 
 Both policies read the same LeRobot data set through LeRobot's own classes and PyTorch's data
@@ -29,6 +29,8 @@ from lerobot_policy_s2robot import S2robotConfig
 from torch.utils.data import DataLoader
 
 from s2robot.policies.config import PolicyConfig
+from s2robot.utils.io import write_json
+from s2robot.utils.provenance import provenance
 
 
 def epoch_times(config: Any, root: Path, batch: int, epochs: int) -> list[float]:
@@ -62,6 +64,7 @@ def main() -> None:
     parser.add_argument("--epochs", type=int, default=4)
     parser.add_argument("--scales", default="1,2")
     parser.add_argument("--readout", default="mean")
+    parser.add_argument("--note", default="", help="on what else the machine did")
     given = parser.parse_args()
     scales = tuple(float(scale) for scale in given.scales.split(","))
     common = {"device": "cpu", "push_to_hub": False}
@@ -86,11 +89,14 @@ def main() -> None:
         "act_epochs_s": theirs,
         "first_to_later": round(ours[0] / later, 1),
         "act_to_later": round(their_later / later, 1),
+        "seed": 0,
+        "note": given.note,
+        "provenance": provenance(),
         "versions": {name: importlib.metadata.version(name) for name in ("lerobot", "torch")},
     }
     print(json.dumps(result, indent=1))
     if given.out:
-        given.out.write_text(json.dumps(result, indent=1) + "\n")
+        write_json(given.out, result)
 
 
 if __name__ == "__main__":

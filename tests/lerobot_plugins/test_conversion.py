@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +13,20 @@ import torch
 
 pytest.importorskip("lerobot", reason="LeRobot is not in this environment: make test-lerobot")
 
+from lerobot.configs.policies import PreTrainedConfig
 from lerobot.envs import preprocess_observation
 from lerobot.envs.factory import make_env
+from lerobot.policies.act.configuration_act import ACTConfig
 from lerobot.policies.factory import make_policy, make_pre_post_processors
+from lerobot.processor import (
+    NormalizerProcessorStep,
+    PolicyProcessorPipeline,
+    UnnormalizerProcessorStep,
+)
+from lerobot.utils.constants import (
+    POLICY_POSTPROCESSOR_DEFAULT_NAME,
+    POLICY_PREPROCESSOR_DEFAULT_NAME,
+)
 from lerobot_env_s2robot import S2RobotPickCubeEnvConfig
 from lerobot_policy_s2robot import S2robotConfig
 from lerobot_policy_s2robot.__main__ import main
@@ -33,7 +46,7 @@ from torch.utils.data import default_collate
 
 from s2robot import load_policy
 from s2robot.data.config import cameras_of
-from s2robot.errors import MismatchError
+from s2robot.errors import CorruptFileError, MismatchError
 from s2robot.evaluation.env_group import CameraView
 from s2robot.evaluation.initial_states import make_initial_states
 from s2robot.evaluation.rollout import Agent, Batch, roll_out
@@ -74,9 +87,13 @@ def actions_of_file(path: Path) -> np.ndarray:
     return episodes.actions
 
 
-@pytest.mark.parametrize("kind", ["act", "mlp"])
-def test_a_policy_file_acts_alike_in_lerobot(tmp_path, env_config, kind):
-    path = policy_file(tmp_path, HEADS[kind])
+PAST = dataclasses.replace(HEADS["act"], past_actions=True)
+"""As the recipe s2-paper has it; `lerobot-train` cannot train it."""
+
+
+@pytest.mark.parametrize("head", [HEADS["act"], HEADS["mlp"], PAST], ids=["act", "mlp", "past"])
+def test_a_policy_file_acts_alike_in_lerobot(tmp_path, env_config, head):
+    path = policy_file(tmp_path, head)
     expected = actions_of_file(path)
     config = S2robotConfig(checkpoint=str(path), device="cpu", runtime="eager")
     policy = make_policy(config, env_cfg=env_config)
@@ -164,6 +181,78 @@ def test_measurements_that_do_not_fit_are_named(tmp_path, env_config, proprio, m
         part.save_pretrained(tmp_path / "folder")
     with pytest.raises((MismatchError, ValueError), match=message):
         to_policy_file(tmp_path / "folder", tmp_path / "own.safetensors", "easy", proprio)
+
+
+def test_a_constant_entry_stays_as_lerobot_has_it(trained, tmp_path):
+    """With --policy.path, LeRobot's processors have raw statistics: std 0, min equal to max."""
+    folder, dataset = trained
+    stats = {key: dict(value) for key, value in dataset.meta.stats.items()}
+    stats["observation.state"]["std"] = 0 * stats["observation.state"]["std"]
+    stats["action"]["min"] = stats["action"]["min"].copy()
+    stats["action"]["min"][0] = stats["action"]["max"][0]
+    config = S2robotPolicy.from_pretrained(folder).config
+    for part in NormalizerSteps.of(config, stats):
+        part.save_pretrained(folder)
+    to_policy_file(folder, tmp_path / "policy.safetensors")
+    own = load_policy(tmp_path / "policy.safetensors", device="cpu", runtime="eager").policy
+    assert torch.isfinite(1 / own.proprio_normalizer.std).all()
+    assert own.action_units.half_range[0] == 0
+    assert own.action_units.half_range[1] > 0
+
+
+class NormalizerSteps:
+    """Processors with statistics as they are."""
+
+    @staticmethod
+    def of(config: Any, stats: Any) -> list[Any]:
+        features = {**config.input_features, **config.output_features}
+        mapping = config.normalization_mapping
+        pre = NormalizerProcessorStep(features, mapping, stats)
+        post = UnnormalizerProcessorStep(config.output_features, mapping, stats)
+        return [
+            PolicyProcessorPipeline([pre], name=POLICY_PREPROCESSOR_DEFAULT_NAME),
+            PolicyProcessorPipeline([post], name=POLICY_POSTPROCESSOR_DEFAULT_NAME),
+        ]
+
+
+def test_classes_that_a_processor_names_are_not_made(trained, tmp_path):
+    folder, _ = trained
+    path = folder / "policy_preprocessor.json"
+    content = json.loads(path.read_text())
+    content["steps"].append({"class": "pathlib.Path", "config": {"wrong": 1}})
+    path.write_text(json.dumps(content))
+    to_policy_file(folder, tmp_path / "policy.safetensors")
+    content["steps"] = 3
+    path.write_text(json.dumps(content))
+    with pytest.raises(CorruptFileError, match=r"policy_preprocessor.json.*copy the folder again"):
+        to_policy_file(folder, tmp_path / "other.safetensors")
+
+
+def test_folders_that_hold_no_policy_of_ours_are_named(trained, tmp_path):
+    folder, _ = trained
+    with pytest.raises(FileNotFoundError, match="has no config.json; give a folder"):
+        to_policy_file(tmp_path / "none", tmp_path / "policy.safetensors")
+    act = ACTConfig(device="cpu", push_to_hub=False)
+    act.save_pretrained(tmp_path / "act")
+    with pytest.raises(MismatchError, match="holds a policy act; allowed: s2robot"):
+        to_policy_file(tmp_path / "act", tmp_path / "policy.safetensors")
+    for name in ("policy_preprocessor.json", "policy_postprocessor.json"):
+        (folder / name).write_text('{"name": "none", "steps": []}')
+    with pytest.raises(MismatchError, match="no statistics of action, observation.state"):
+        to_policy_file(folder, tmp_path / "policy.safetensors")
+
+
+def test_pictures_that_pick_cube_does_not_draw_are_refused(trained, tmp_path):
+    folder, _ = trained
+    with pytest.raises(MismatchError, match="actions have 3 entries, which no control of level"):
+        to_policy_file(folder, tmp_path / "policy.safetensors", "easy", ())
+
+
+def test_settings_of_a_converted_policy_cannot_change(tmp_path):
+    to_lerobot(policy_file(tmp_path), tmp_path / "folder", "eager")
+    config = PreTrainedConfig.from_pretrained(tmp_path / "folder", cli_overrides=["--scales=[1,2]"])
+    with pytest.raises(MismatchError, match=r"policy\.scales is \(1\.0, 2\.0\).*trained with"):
+        S2robotPolicy.from_pretrained(tmp_path / "folder", config=config)
 
 
 def test_the_command_names_a_missing_file(tmp_path, capsys):

@@ -136,6 +136,27 @@ def test_a_loaded_policy_acts_as_the_saved_one(saved):
     assert policy.predict_action_chunk(seen).shape == (3, 4, 3)
 
 
+@pytest.mark.parametrize("kind", sorted(HEADS))
+def test_the_first_action_of_a_chunk_is_that_of_an_episode_that_begins(saved, tmp_path, kind):
+    _, _, seen = saved
+    config = small_config(tmp_path, HEADS[kind])
+    policy, _, _ = new_policy(config, open_set(small_lerobot(tmp_path / "set"), config))
+    policy.eval()
+    torch.manual_seed(0)
+    chunk = policy.predict_action_chunk(seen)
+    policy.reset()
+    torch.manual_seed(0)
+    torch.testing.assert_close(chunk[:, 0], policy.select_action(seen))
+
+
+def test_weights_of_samples_are_refused(root, tmp_path):
+    config = small_config(tmp_path)
+    dataset = open_set(root, config)
+    policy, pre, _ = new_policy(config, dataset)
+    with pytest.raises(ValueError, match="reduction is 'none'; allowed: mean"):
+        policy(batch_of(dataset, pre, [0, 1]), reduction="none")
+
+
 def test_episodes_of_another_number_begin_with_a_reset(saved):
     folder, policy, seen = saved
     policy.reset()

@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"{given.folder}: lerobot-eval --policy.path={given.folder} ...")
         else:
             to_policy_file(given.folder, given.policy, given.level, given.proprio)
-            print(f"{given.policy}: s2robot eval checkpoint={given.policy}")
+            task = "" if given.level else " task=NAME"
+            print(f"{given.policy}: s2robot eval checkpoint={given.policy}{task}")
     except (S2RobotError, ValueError, OSError) as error:
         print(f"s2robot-lerobot: {error}", file=sys.stderr)
         return 1

@@ -68,7 +68,7 @@ class S2robotConfig(PreTrainedConfig):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if self.head.past_actions:
+        if self.head.past_actions and not self.is_converted:
             raise ValueError(
                 "head.past_actions is true; LeRobot's batches do not hold the actions before each "
                 "step. Allowed: false"

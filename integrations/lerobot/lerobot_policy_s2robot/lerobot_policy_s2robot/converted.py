@@ -12,6 +12,8 @@ from lerobot.utils.constants import ACTION
 from torch import Tensor
 
 from lerobot_policy_s2robot.configuration_s2robot import S2robotConfig
+from lerobot_policy_s2robot.embeddings import check_unchanged
+from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import MismatchError
 from s2robot.evaluation.agents.loaded_policy import LoadedPolicy, encoder_of
 from s2robot.evaluation.agents.policy_input import camera_sizes
@@ -51,6 +53,8 @@ class ConvertedPolicy:
             _take(config, header, self.policy)
         else:
             header = header_from_dict(config.policy_header, "config.json: policy_header")
+            if "scales" in header.encoder:
+                check_unchanged(config, EncoderSpec.from_dict(header.encoder))
             self.policy = _empty(header, config.policy_sizes)
         encoder = encoder_of(
             header, config.weights, config.device or "auto", "auto", config.runtime

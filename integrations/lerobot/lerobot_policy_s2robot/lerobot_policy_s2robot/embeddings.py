@@ -34,7 +34,7 @@ def make_encoder(config: S2robotConfig) -> FrameEncoder:
     device, runtime = config.device or "auto", config.runtime
     if config.encoder_spec:
         spec = EncoderSpec.from_dict(config.encoder_spec)
-        _check_unchanged(config, spec)
+        check_unchanged(config, spec)
         return FrameEncoder.from_spec(spec, config.weights, device, runtime=runtime)
     options = {name: _tuples(value) for name, value in config.encoder_options.items()}
     return FrameEncoder.from_name(
@@ -48,8 +48,19 @@ def make_encoder(config: S2robotConfig) -> FrameEncoder:
     )
 
 
-def _check_unchanged(config: S2robotConfig, spec: EncoderSpec) -> None:
+def check_unchanged(config: S2robotConfig, spec: EncoderSpec) -> None:
+    """Refuse settings of the encoder that are not those of the training.
+
+    Args:
+        config: settings of the policy.
+        spec: the encoder of the training.
+
+    Raises:
+        MismatchError: a setting differs.
+    """
     asked = {"backbone": config.backbone, "readout": config.readout, "scales": tuple(config.scales)}
+    options = {k: _tuples(v) for k, v in config.encoder_options.items() if v != "auto"}
+    asked |= {name: value for name, value in options.items() if hasattr(spec, name)}
     for name, value in asked.items():
         there = getattr(spec, name)
         if value != there:

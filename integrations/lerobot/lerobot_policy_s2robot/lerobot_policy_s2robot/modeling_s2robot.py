@@ -85,19 +85,27 @@ class S2robotPolicy(PreTrainedPolicy):
         if self._converted is not None:
             self._converted.reset()
 
-    def forward(self, batch: dict[str, Tensor], **_: Any) -> tuple[Tensor, dict[str, float]]:
+    def forward(
+        self, batch: dict[str, Tensor], reduction: str = "mean", **_: Any
+    ) -> tuple[Tensor, dict[str, float]]:
         """Return the imitation loss of a batch that the preprocessor normalized.
 
         Args:
             batch: rows of a data set, with ``index``; or with pictures of all cameras.
+            reduction: "mean" alone; LeRobot asks for another one where it weights samples.
 
         Raises:
+            ValueError: another reduction is asked for.
             MismatchError: the policy is one of `s2robot train`.
         """
         if self._converted is not None:
             raise MismatchError(
                 "this policy was trained by `s2robot train`, which also trains on; lerobot-train "
                 "trains from the start: leave policy.checkpoint and policy.path out"
+            )
+        if reduction != "mean":
+            raise ValueError(
+                f"reduction is {reduction!r}; allowed: mean. Leave --sample_weighting out"
             )
         embedding = self._embeddings(batch)
         actions = batch[ACTION]
@@ -168,7 +176,10 @@ class S2robotPolicy(PreTrainedPolicy):
             found = self.policy.predict(embedding, state)
         if self.config.head.is_chunked:
             return found
-        return found[:, -1:] if self.config.head.is_sequence else found[:, None]
+        if not self.config.head.is_sequence:
+            return found[:, None]
+        # What an LSTM returns first is of an episode that begins here, as select_action does.
+        return found[:, :1] if self.config.head.kind == "rnn_gmm" else found[:, -1:]
 
     @classmethod
     def _load_as_safetensor(  # pyright: ignore[reportIncompatibleMethodOverride]

@@ -204,8 +204,8 @@ class RunRollouts:
             if not _same(row.get(name), value):
                 raise MismatchError(
                     f"{self.source}: the actions of episode {row['index']} lead to {name} {value} "
-                    f"here, and {row.get(name)} by its row: the simulator is not that of the run, whose "
-                    "versions run.json names. Install these, or evaluate the policy again, into "
+                    f"here, and {row.get(name)} by its row: the simulator is not that of the "
+                    "run, whose versions run.json names. Install these, or evaluate the policy again, into "
                     "another folder"
                 )
 

@@ -80,8 +80,10 @@ def write_reach_folder(folder: Path, episodes: int = 6, positions_too: bool = Tr
         (own / "render").mkdir(parents=True)
         for step, frame in enumerate(frames):
             Image.fromarray(frame).save(own / "render" / f"{step}.png")
-        measured = {"agent_pos": positions} if positions_too else {}
-        np.savez(own / "table.npz", action=actions, **measured)
+        if positions_too:
+            np.savez(own / "table.npz", action=actions, agent_pos=positions)
+        else:
+            np.savez(own / "table.npz", action=actions)
     return folder
 
 

@@ -205,8 +205,8 @@ class RunRollouts:
                 raise MismatchError(
                     f"{self.source}: the actions of episode {row['index']} lead to {name} {value} "
                     f"here, and {row.get(name)} by its row: the simulator is not that of the "
-                    "run, whose versions run.json names. Install these, or evaluate the policy again, into "
-                    "another folder"
+                    "run, whose versions run.json names. Install these, or evaluate the policy "
+                    "again, into another folder"
                 )
 
     def low_dim(self, key: str) -> np.ndarray:

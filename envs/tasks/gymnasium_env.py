@@ -39,6 +39,7 @@ class Description(Protocol):
     drawn_cameras: Sequence[str]
     proprio: Sequence[str] | None
     rate_hz: float | None
+    action_names: Sequence[str]
 
     def draw(self, env: gymnasium.Env, camera: str) -> np.ndarray:
         """Return the frame (H, W, 3) uint8 RGB of one of ``drawn_cameras``."""
@@ -77,6 +78,7 @@ class GymnasiumTaskEnv:
         try:
             self.action_scale = _scale(env.action_space, task.name)
             self.action_space = spaces.Box(-1.0, 1.0, self.action_scale.low.shape, np.float32)
+            self.action_names = _action_names(task, len(self.action_scale.low))
             self.horizon = _horizon(env, horizon, task.name)
             own_frames = task.frames is not None or task.drawn_cameras
             if not own_frames and env.render_mode != "rgb_array":
@@ -281,6 +283,16 @@ def _scale(space: Any, name: str) -> ActionScale:
             "gymnasium.wrappers.RescaleAction or ClipAction"
         )
     return ActionScale(space.low, space.high)
+
+
+def _action_names(task: Description, entries: int) -> tuple[str, ...]:
+    names = tuple(task.action_names)
+    if names and (len(names) != entries or len(set(names)) < entries):
+        raise UnfitEnvironmentError(
+            f"task {task.name}: action_names are {', '.join(names)}; allowed: {entries} different "
+            "names, one for each entry of an action"
+        )
+    return names
 
 
 def _unknown(kind: str, value: object, allowed: Sequence[str]) -> UnfitEnvironmentError:

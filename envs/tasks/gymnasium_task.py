@@ -45,6 +45,8 @@ class GymnasiumTask:
     """Control steps of an episode; None takes the environment's own time limit."""
     rate_hz: float | None = None
     """Control steps per second; None takes ``metadata["render_fps"]``."""
+    action_names: Sequence[str] = ()
+    """Names of the entries of an action in data sets of other formats; none for a0, a1, ..."""
     noise: float = 0.0
     """Standard deviation of the execution noise of demonstrations; an action has [-1, 1]."""
     env_id: str = ""

@@ -53,7 +53,7 @@ class RenderedFrames:
         self._demos = demos
         self._camera = dataclasses.asdict(camera)
         if is_foreign(demos.level):
-            self._camera = own_camera(demos.env_kwargs, camera.name)
+            self._camera = own_camera(demos.env_kwargs, camera.name, camera.size)
         self._folder = Path(cache) / digest_of({"demos": demos.digest, **self.source})[:24]
         self._episodes: list[np.ndarray] = []
 
@@ -147,17 +147,18 @@ class RenderedFrames:
         return read_array(self._path(episode), remedy, np.uint8, expected, mapped=True)
 
 
-def own_camera(env_kwargs: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Return name and size [px] of a camera of a task whose frames have a size of their own.
+def own_camera(env_kwargs: Mapping[str, Any], name: str, size: int) -> dict[str, Any]:
+    """Return name and size [px] of a camera of another task than pick-cube.
 
     Args:
         env_kwargs: of the task's environment.
         name: of the camera; "" takes the first one.
+        size: side of the frames [px] where the task draws any.
     """
     env = make_env(env_kwargs)
     try:
         name = name or env.cameras[0]
-        height, width = env.frame_shape(name) or (0, 0)
+        height, width = env.frame_shape(name) or (size, size)
     finally:
         env.close()
     return {"name": name, "height": height, "width": width}

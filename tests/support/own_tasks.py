@@ -133,3 +133,18 @@ class WithoutExpert(Reach):
 
     def expert(self, env: Any) -> None:
         """Return none."""
+
+
+class Exact(TwoCameras):
+    """Two cameras, full states, named actions, and demonstrations without noise."""
+
+    noise = 0.0
+    proprio = ("agent_pos",)
+    action_names = ("right", "down")
+    get_state, set_state = Saved.get_state, Saved.set_state
+
+
+class WrongNames(Reach):
+    """A name too many."""
+
+    action_names = ("right", "down", "up")

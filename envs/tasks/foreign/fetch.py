@@ -103,6 +103,7 @@ class FetchPickAndPlace(GymnasiumTask):
 
     success_key = "is_success"
     proprio = ("grip_pos", "fingers", "desired_goal")
+    action_names = ("dx", "dy", "dz", "gripper")
     noise = 0.1
     drawn_cameras = ("front",)
 

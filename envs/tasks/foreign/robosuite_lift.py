@@ -115,6 +115,7 @@ class RobosuiteLift(GymnasiumTask):
 
     success_key = "is_success"
     proprio = ("robot0_eef_pos", "robot0_eef_quat", "robot0_gripper_qpos")
+    action_names = ("dx", "dy", "dz", "drx", "dry", "drz", "gripper")
     horizon = HORIZON
     noise = 0.1
     drawn_cameras = tuple(CAMERAS)

@@ -70,6 +70,7 @@ class _SO101Task(GymnasiumTask):
 
     success_key = "succeed"
     proprio = ("agent_pos",)
+    action_names = ("dx", "dy", "dz", "gripper")
     noise = 0.1
     id_in_package = ""
 

@@ -9,7 +9,9 @@ from s2robot.cli.parsers.export_dataset import parse
 from s2robot.data.dataset_files.lerobot import write_lerobot
 from s2robot.data.dataset_files.rendered import open_source
 from s2robot.data.dataset_files.robomimic import write_robomimic
+from s2robot.data.datasets.contract import EpisodeDataset, Simulated
 from s2robot.envs.tasks.loading import named_by_user
+from s2robot.envs.tasks.names import stored_task
 from s2robot.experiments.replay.dataset import RunRollouts, is_run
 from s2robot.utils.console import OUTPUT
 
@@ -19,17 +21,16 @@ def main(argv: list[str]) -> int:
     options = parse(argv)
     frames = options.data / "frames"
     chosen = (options.camera, options.low_dim)
+    if options.task is not None:
+        named_by_user(options.task)
     if is_run(options.source):
         _check_of_runs(options)
-        if options.task is not None:
-            named_by_user(options.task)
         data = RunRollouts(options.source, chosen[0], options.size, chosen[1], options.data)
-    elif options.task is not None:
-        raise ValueError(f"--task is of an evaluation, and {options.source} is none; leave it out")
     else:
         of_bags = (options.action, options.tolerance_s)
         data = open_source(options.source, *chosen, options.size, frames, *of_bags)
     with contextlib.closing(data):
+        _check_task(options, data)
         if options.out.suffix:
             write_robomimic(data, options.out)
         else:
@@ -44,6 +45,20 @@ def main(argv: list[str]) -> int:
         if isinstance(data, RunRollouts):
             OUTPUT.print(f"{len(data.masks['success'])} of them with success, as mask `success`")
     return 0
+
+
+def _check_task(options: argparse.Namespace, data: EpisodeDataset) -> None:
+    """Refuse a task that is not the one of the data."""
+    if options.task is None:
+        return
+    if not isinstance(data, Simulated):
+        raise ValueError(
+            f"--task is of an evaluation or of demonstrations of `s2robot collect`, and "
+            f"{options.source} is a recording; leave it out"
+        )
+    own = str(data.env_kwargs["level"])
+    if stored_task(options.task) != own:
+        raise ValueError(f"--task is {options.task}, and {options.source} is of task {own}")
 
 
 def _check_of_runs(options: argparse.Namespace) -> None:

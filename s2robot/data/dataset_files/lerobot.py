@@ -320,9 +320,10 @@ def _tables(data: EpisodeDataset) -> Mapping[str, tuple[np.ndarray, tuple[str, .
     Observations become observation.state, which LeRobot's policies expect; those of the simulator
     alone observation.environment_state. Keys that are LeRobot's already stay.
     """
+    privileged = {*PRIVILEGED, *(data.privileged if isinstance(data, Simulated) else ())}
     parts: dict[str, list[str]] = {}
     for key in data.low_dim_names:
-        name = "environment_state" if key in PRIVILEGED else "state"
+        name = "environment_state" if key in privileged else "state"
         parts.setdefault(
             key if key.startswith("observation.") else f"observation.{name}", []
         ).append(key)

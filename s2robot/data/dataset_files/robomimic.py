@@ -14,16 +14,20 @@ from s2robot.data.demonstrations import ENV_TYPE_GYM
 from s2robot.utils.io import atomic_path
 from s2robot.utils.progress import progress_bar
 
+NO_ENVIRONMENT = "recorded-"
+"""Beginning of ``env_name`` in files of recordings, which have no environment."""
 _IMAGE = "_image"
 
 
 def write_robomimic(data: EpisodeDataset, path: Path) -> None:
     """Write a data set as a robomimic file; it appears only when it is complete.
 
-    Frames are ``obs/CAMERA_image``. Of demonstrations and rollouts of this package, rewards are 1
-    where the task was solved after the action, the attribute ``success`` of an episode says whether
-    it ever was, and states are there where they are full ones. Recordings of others have none of
-    it: their rewards are 0. The last step of each episode is done.
+    Frames are ``obs/CAMERA_image``. ``env_args`` name the task's environment, which robomimic makes
+    after ``import s2robot.plugins.robomimic``; of recordings they say that there is none. Of
+    demonstrations and rollouts of this package, rewards are 1 where the task was solved after the
+    action, the attribute ``success`` of an episode says whether it ever was, and states are there
+    where they are full ones. Recordings of others have none of it: their rewards are 0. The last
+    step of each episode is done.
 
     Args:
         data: the demonstrations.
@@ -52,12 +56,35 @@ def write_robomimic(data: EpisodeDataset, path: Path) -> None:
 
 def _env_args(data: EpisodeDataset) -> dict[str, Any]:
     if isinstance(data, Simulated):
-        height, width = next(iter(data.cameras.values()))
-        drawn = {"camera_names": list(data.cameras), "camera_heights": height}
-        kwargs = {**data.env_kwargs, **drawn, "camera_widths": width}
+        sizes = list(data.cameras.values())
+        drawn = {
+            "camera_names": list(data.cameras),
+            "camera_heights": _one_or_each([height for height, _ in sizes]),
+            "camera_widths": _one_or_each([width for _, width in sizes]),
+        }
+        own = {"own_actions": True} if data.own_actions else {}
+        kwargs = {**data.env_kwargs, **drawn, **own}
         return {"env_name": data.env_name, "type": ENV_TYPE_GYM, "env_kwargs": kwargs}
     rate = {} if data.rate_hz is None else {"control_freq": data.rate_hz}
-    return {"env_name": Path(data.source).stem, "type": ENV_TYPE_GYM, "env_kwargs": rate}
+    name = f"{NO_ENVIRONMENT}{Path(data.source).stem}"
+    return {"env_name": name, "type": ENV_TYPE_GYM, "env_kwargs": rate}
+
+
+def _one_or_each(sizes: list[int]) -> int | list[int]:
+    """Return the one size of all cameras, as robosuite has it, or the size of each."""
+    return sizes[0] if len(set(sizes)) == 1 else sizes
+
+
+def _image_keys(data: EpisodeDataset) -> dict[str, str]:
+    """Return the names of images in the file by the keys of their cameras.
+
+    Those of a task keep its names, by which its environment draws them; those of a recording lose
+    what LeRobot puts before them.
+    """
+    whole = {camera: _plain(camera).removesuffix(_IMAGE) + _IMAGE for camera in data.cameras}
+    short = {camera: name.rsplit(".", 1)[-1] for camera, name in whole.items()}
+    alike = len(set(short.values())) < len(short)
+    return whole if alike or isinstance(data, Simulated) else short
 
 
 def _write_episode(group: Any, data: EpisodeDataset, number: int) -> None:
@@ -76,8 +103,9 @@ def _write_episode(group: Any, data: EpisodeDataset, number: int) -> None:
     group["rewards"], group["dones"] = rewards, dones
     for key in data.low_dim_names:
         group[f"obs/{_plain(key)}"] = data.low_dim(key)[start:stop]
+    names = _image_keys(data)
     for key, (height, width) in data.cameras.items():
-        name = _plain(key.rsplit(".", 1)[-1]).removesuffix(_IMAGE) + _IMAGE
+        name = names[key]
         stored = group.create_dataset(
             f"obs/{name}",
             (steps, height, width, 3),

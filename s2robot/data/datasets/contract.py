@@ -116,6 +116,10 @@ class Simulated(Protocol):
     """Name of the environment in files."""
     env_kwargs: Mapping[str, Any]
     """JSON-able arguments that build it."""
+    privileged: tuple[str, ...]
+    """Those of ``low_dim_names`` that only the simulator knows, besides ``PRIVILEGED``."""
+    own_actions: bool
+    """Whether actions have units of the environment's own, other than the task's [-1, 1]."""
 
     def success_of(self, episode: int) -> np.ndarray:
         """Return whether the task was solved after each action of an episode, ``(T,)`` bool."""

@@ -9,20 +9,18 @@ from typing import Any
 
 import numpy as np
 
-from s2robot.data.config import CameraConfig, frame_size
-from s2robot.data.dataset_files.rendered import TASK
+from s2robot.data.config import frame_size
+from s2robot.data.dataset_files.task_facts import facts_of
 from s2robot.data.datasets.contract import choose, unnamed
-from s2robot.envs.tasks.action_scale import scale_of
 from s2robot.envs.tasks.contract import TaskEnv
 from s2robot.envs.tasks.loading import make_env
-from s2robot.envs.tasks.names import env_name_of, is_foreign
+from s2robot.envs.tasks.names import env_name_of
 from s2robot.errors import MismatchError, S2RobotError
 from s2robot.evaluation.env_group import action_and_delay, carry_out
 from s2robot.evaluation.episode_rows import RunFolder
 from s2robot.evaluation.rollout import CUBE_HEIGHT, Episodes, episode_row
 from s2robot.experiments.replay.episode import initial_states_of
 from s2robot.experiments.replay.find import RECORD, StoredEpisode
-from s2robot.policies.action_space import action_space_record
 from s2robot.utils.io import digest_of
 
 _ROUNDING_M = 1e-4
@@ -33,6 +31,12 @@ def _same(there: Any, here: Any) -> bool:
     if isinstance(there, float) and isinstance(here, float):
         return abs(there - here) < _ROUNDING_M
     return there == here
+
+
+def _trained_sizes(camera: Mapping[str, Any] | None) -> dict[str, tuple[int, int]]:
+    """Return height and width [px] of the cameras of a run's policy, by name."""
+    of_policy = [] if camera is None else camera.get("cameras", [camera])
+    return {str(each["name"]): frame_size(each) for each in of_policy}
 
 
 def is_run(path: Path) -> bool:
@@ -72,7 +76,7 @@ class RunRollouts:
         folder: of the run.
         cameras: the task's cameras; None for those of the policy, else the task's first.
         size: side of the frames [px] where the task draws any; None for that of the policy.
-        low_dim: keys of the task's observations; None for all.
+        low_dim: keys of the task's observations; None for the robot's own, of pick-cube for all.
         data_dir: folder with initial states, for runs of another MuJoCo.
 
     Raises:
@@ -118,8 +122,12 @@ class RunRollouts:
         size: int | None,
         low_dim: Sequence[str] | None,
     ) -> None:
-        self.rate_hz: float | None = self._env.rate_hz
-        self.cameras: Mapping[str, tuple[int, int]] = self._sizes(record["camera"], cameras, size)
+        facts = facts_of(self._env)
+        self.rate_hz: float | None = facts.rate_hz
+        trained = _trained_sizes(record["camera"])
+        self.cameras: Mapping[str, tuple[int, int]] = facts.sizes(
+            cameras, size, self.source, trained
+        )
         self._episodes = [
             self._replayed(number, state, row)
             for number, (state, row) in enumerate(zip(states, rows, strict=True))
@@ -127,11 +135,10 @@ class RunRollouts:
         ends = np.cumsum([len(each.actions) for each in self._episodes])
         self.episode_ends = ends.astype(np.int64)
         actions = np.concatenate([each.actions for each in self._episodes])
-        scale = scale_of(self._env)
-        self.actions = actions if scale is None else scale.own(actions)
-        space = action_space_record(self._env.action_space, self._env.control, self._env.rate_hz)
-        self.action_names = tuple(space["meaning"])
-        keys = choose("observation", low_dim, self._episodes[0].obs, self.source)
+        self.actions = facts.in_own_units(actions)
+        self.action_names = facts.action_names
+        keys = facts.keys(low_dim, self._episodes[0].obs, self.source)
+        self.privileged, self.own_actions = facts.privileged(keys), facts.own_actions
         self._low_dim = {
             key: np.concatenate([each.obs[key] for each in self._episodes]) for key in keys
         }
@@ -142,34 +149,13 @@ class RunRollouts:
             name: np.array([i for i, row in enumerate(rows) if row["success_once"] is wanted], int)
             for name, wanted in (("success", True), ("failure", False))
         }
-        level = str(record["task"]["level"])
-        self.env_name = env_name_of(level)
-        self.task: str | None = None if is_foreign(level) else TASK
+        self.env_name = env_name_of(facts.level)
+        self.task: str | None = facts.task
         drawn = {name: list(shape) for name, shape in self.cameras.items()}
         self.digest = digest_of(
             [record["policy"], record["conditions"]["hash"], record["task"], record["versions"]]
             + [drawn, sorted(self._low_dim), [each.rows.tolist() for each in self._episodes]]
         )
-
-    def _sizes(
-        self, camera: Mapping[str, Any] | None, names: Sequence[str] | None, size: int | None
-    ) -> dict[str, tuple[int, int]]:
-        """Return height and width [px] of each camera: the policy's own, or those asked for."""
-        of_policy = [] if camera is None else camera.get("cameras", [camera])
-        own = {str(each["name"]): frame_size(each) for each in of_policy}
-        wanted = names or list(own) or [self._env.cameras[0]]
-        found = {}
-        for name in choose("camera", wanted, self._env.cameras, self.source):
-            fixed = self._env.frame_shape(name)
-            usual = next(iter(own.values()), (CameraConfig().size,) * 2)
-            asked = own.get(name, usual) if size is None else (size, size)
-            if fixed is not None and size is not None:
-                raise ValueError(
-                    f"size is {size} px, but frames of {self.env_kwargs['level']} have the size "
-                    f"that its environment gives them, {fixed[0]}x{fixed[1]} px; leave --size out"
-                )
-            found[name] = fixed or asked
-        return found
 
     def _replayed(self, number: int, state: np.ndarray, row: Mapping[str, Any]) -> _Rollout:
         """Return an episode, whose outcome is that of its row."""

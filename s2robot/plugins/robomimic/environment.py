@@ -16,13 +16,16 @@ import robomimic.utils.env_utils as env_utils
 import robomimic.utils.obs_utils as obs_utils
 from robomimic.envs.env_base import EnvBase, EnvType
 
+from s2robot.data.dataset_files.robomimic import NO_ENVIRONMENT
 from s2robot.envs import ENV_ID
+from s2robot.envs.tasks.action_scale import scale_of
 from s2robot.envs.tasks.loading import make_env
 from s2robot.envs.tasks.names import PICK_CUBE, env_name_of, is_foreign, stored_task
-from s2robot.errors import unknown
+from s2robot.errors import MismatchError, unknown
 from s2robot.plugins.robomimic.embeddings import RECORD, EmbeddedCameras
 
 _IMAGE = "_image"
+_USUAL_SIZE = (84, 84)
 _CHANGED = "_s2robot_environments"
 
 
@@ -40,8 +43,9 @@ class EnvS2Robot(EnvBase):
         postprocess_visual_obs: images as networks take them, (3, H, W) in 0-1; else (H, W, 3)
             uint8.
         camera_names: cameras of the images.
-        camera_heights: of the images [px].
-        camera_widths: of the images [px].
+        camera_heights: of the images [px], or of those of each camera.
+        camera_widths: of the images [px], or of those of each camera.
+        own_actions: actions have the units of the task's own environment; else [-1, 1].
         embeddings: record of ``robomimic-cache``.
         kwargs: arguments of the environment, ``level`` among them.
 
@@ -58,8 +62,9 @@ class EnvS2Robot(EnvBase):
         use_image_obs: bool = False,
         postprocess_visual_obs: bool = True,
         camera_names: Sequence[str] = (),
-        camera_heights: int = 84,
-        camera_widths: int = 84,
+        camera_heights: int | Sequence[int] = 84,
+        camera_widths: int | Sequence[int] = 84,
+        own_actions: bool = False,
         embeddings: Mapping[str, Any] | None = None,
         **kwargs: Any,
     ) -> None:
@@ -69,7 +74,8 @@ class EnvS2Robot(EnvBase):
                 "render: this environment has no window; render_offscreen draws frames"
             )
         cameras = {"camera_names": list(camera_names)} if camera_names else {}
-        self._init_kwargs = {**kwargs, **cameras}
+        own = {"own_actions": True} if own_actions else {}
+        self._init_kwargs = {**kwargs, **cameras, **own}
         if camera_names:
             self._init_kwargs |= {"camera_heights": camera_heights, "camera_widths": camera_widths}
         self._env_name, self._processed = env_name, postprocess_visual_obs
@@ -85,7 +91,8 @@ class EnvS2Robot(EnvBase):
                 "s2robot export-dataset writes them"
             )
         self._images = list(camera_names) if use_image_obs else []
-        self._size = camera_heights, camera_widths
+        self._sizes = _sizes_of(camera_names, camera_heights, camera_widths)
+        self._scale = scale_of(self.env) if own_actions else None
         self._embedded = EmbeddedCameras(embeddings) if embeddings else None
         self._record = embeddings
         self._starts: deque[np.ndarray] = deque()
@@ -126,8 +133,9 @@ class EnvS2Robot(EnvBase):
         return self.get_observation()
 
     def step(self, action: np.ndarray) -> tuple[dict[str, Any], float, bool, dict[str, Any]]:
-        """Carry out an action (A,); numbers out of [-1, 1] are clipped."""
-        clipped = np.clip(np.asarray(action, np.float32), -1.0, 1.0)
+        """Carry out an action (A,); numbers out of its bounds are clipped."""
+        scaled = action if self._scale is None else self._scale.unit(np.asarray(action))
+        clipped = np.clip(np.asarray(scaled, np.float32), -1.0, 1.0)
         self._now, reward, terminated, truncated, info = self.env.step(clipped)
         self._reward, self._done = float(reward), bool(terminated or truncated)
         self._success = bool(info["is_success"])
@@ -137,12 +145,13 @@ class EnvS2Robot(EnvBase):
         """Return the present observations by their names in files."""
         found: dict[str, Any] = {key: np.array(value) for key, value in self._now.items()}
         for camera in self._images:
-            frame = self.env.render_frame(camera, *self._size)
+            frame = self.env.render_frame(camera, *self._sizes[camera])
             image = obs_utils.process_obs(frame, obs_modality="rgb") if self._processed else frame
             found[f"{camera}{_IMAGE}"] = image
         if self._embedded is not None:
             for key, camera in self._embedded.cameras.items():
-                frame = self.env.render_frame(camera, *self._embedded.sizes.get(key, self._size))
+                size = self._embedded.sizes.get(key, self._sizes.get(camera, _USUAL_SIZE))
+                frame = self.env.render_frame(camera, *size)
                 vector = self._embedded.source(key)({camera: frame[None]}, {})
                 found[key] = vector[0].cpu().numpy()
         return found
@@ -260,6 +269,20 @@ class EnvS2Robot(EnvBase):
         return f"{self.name}\n{json.dumps(self._init_kwargs, sort_keys=True, indent=4)}"
 
 
+def _sizes_of(
+    names: Sequence[str], heights: int | Sequence[int], widths: int | Sequence[int]
+) -> dict[str, tuple[int, int]]:
+    """Return height and width [px] of each camera, from one size of all or one of each."""
+    sides = [[side] * len(names) if isinstance(side, int) else side for side in (heights, widths)]
+    for word, side in zip(("heights", "widths"), sides, strict=True):
+        if len(side) != len(names):
+            raise ValueError(
+                f"camera_{word} are {list(side)}, and camera_names {list(names)}; give one number "
+                "for all cameras, or one for each"
+            )
+    return dict(zip(names, zip(*sides, strict=True), strict=True))
+
+
 def is_ours(env_meta: Mapping[str, Any]) -> bool:
     """Return whether a file's ``env_args`` are of a task of this package.
 
@@ -269,6 +292,17 @@ def is_ours(env_meta: Mapping[str, Any]) -> bool:
     name, kwargs = str(env_meta.get("env_name")), env_meta.get("env_kwargs")
     named = name == ENV_ID or name.startswith(PICK_CUBE) or is_foreign(name)
     return isinstance(kwargs, Mapping) and "level" in kwargs and named
+
+
+def _check_environment(env_meta: Mapping[str, Any]) -> None:
+    """Refuse the metadata of a recording, which has no environment."""
+    name = str(env_meta.get("env_name"))
+    if name.startswith(NO_ENVIRONMENT):
+        raise MismatchError(
+            f"the data are a recording ({name.removeprefix(NO_ENVIRONMENT)}) and have no "
+            "environment, so there is nothing to roll a policy out in; train without rollouts: "
+            '"experiment": {"rollout": {"enabled": false}}'
+        )
 
 
 def install() -> None:
@@ -281,6 +315,7 @@ def install() -> None:
     def create_env_from_metadata(
         env_meta: dict[str, Any], env_name: str | None = None, **settings: Any
     ) -> Any:
+        _check_environment(env_meta)
         if not is_ours(env_meta):
             return make(env_meta=env_meta, env_name=env_name, **settings)
         kwargs = dict(env_meta["env_kwargs"])
@@ -291,6 +326,7 @@ def install() -> None:
 
     @functools.wraps(process)
     def create_env_for_data_processing(env_meta: dict[str, Any], **settings: Any) -> Any:
+        _check_environment(env_meta)
         if not is_ours(env_meta):
             return process(env_meta=env_meta, **settings)
         kwargs = dict(env_meta["env_kwargs"])

@@ -32,12 +32,6 @@ def test_a_recording_keeps_its_frames_and_takes_no_size(tmp_path):
     assert open_source(path, None, None, None, tmp_path).cameras["agentview_image"] == (32, 32)
 
 
-def test_demonstrations_of_another_task_are_refused(demos, tmp_path, monkeypatch):
-    monkeypatch.setattr("s2robot.data.dataset_files.rendered.is_foreign", lambda level: True)
-    with pytest.raises(ValueError, match="is of task easy; only demonstrations of pick-cube"):
-        open_source(demos.path, None, None, 32, tmp_path)
-
-
 def test_an_unknown_camera_is_named_with_those_there_are(demos, tmp_path):
     with pytest.raises(ValueError, match="unknown camera .*'side'; available: far, front, wrist"):
         open_source(demos.path, ["side"], None, 32, tmp_path)

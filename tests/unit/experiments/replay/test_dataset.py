@@ -14,6 +14,7 @@ import torch
 from support.expert_policies import ENV_KWARGS, ExpertPolicy, header
 from support.lerobot_data import need_libraries
 from support.own_tasks import NAME, ReachEnv
+from support.reach_data import write_reach
 
 from s2robot.cli.main import main
 from s2robot.data.dataset_files.robomimic import write_robomimic
@@ -89,10 +90,10 @@ def test_robomimic_has_images_rewards_and_success(run: Path, tmp_path: Path) -> 
     out, data = tmp_path / "rollouts.hdf5", opened(run)
     assert main(["export-dataset", str(run), str(out), "--task", ENDING, *words(run)]) == 0
     back = open_dataset(out)
-    assert back.cameras == {"top_image": (32, 40)}
+    assert back.cameras == {"pixels.top_image": (32, 40)}
     assert np.array_equal(back.actions, data.actions)
     for episode in range(5):
-        frames = list(back.frames("top_image", episode))
+        frames = list(back.frames("pixels.top_image", episode))
         assert np.array_equal(frames, list(data.frames("pixels.top", episode)))
     assert back.masks["success"].tolist() == data.masks["success"].tolist()
     file: Any
@@ -165,12 +166,12 @@ def test_options_that_a_run_has_not_are_refused(
     assert not (tmp_path / "a.hdf5").exists()
 
 
-def test_a_task_for_what_is_no_run_is_refused(
+def test_a_task_for_a_recording_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    argv = ["export-dataset", str(tmp_path), str(tmp_path / "a.hdf5"), "--task", ENDING]
-    assert main(argv) == 2
-    assert "--task is of an evaluation" in capsys.readouterr().err
+    path = write_reach(tmp_path / "reach.hdf5", 2)
+    assert main(["export-dataset", str(path), str(tmp_path / "a.hdf5"), "--task", ENDING]) == 2
+    assert "reach.hdf5 is a recording; leave it out" in " ".join(capsys.readouterr().err.split())
 
 
 def test_a_run_without_episodes_is_named(run: Path, tmp_path: Path) -> None:

@@ -164,6 +164,15 @@ class ScaleSets(argparse.Action):
             raise argparse.ArgumentError(self, str(error)) from None
 
 
+class Names(argparse.Action):
+    """Names as words, with commas or in brackets: front wrist, front,wrist, [front,wrist]."""
+
+    def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
+        """Store a tuple of names."""
+        parts = [part.strip() for word in values for part in word.strip("[]").split(",")]
+        setattr(namespace, self.dest, tuple(part for part in parts if part))
+
+
 class _List(argparse.Action):
     """A list of one option, as [1,2], as 1,2 or as the words 1 2."""
 

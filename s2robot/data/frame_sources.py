@@ -1,7 +1,8 @@
-"""Frames from rendered episodes, videos, folders of pictures, ROS bags, or noise."""
+"""Frames from rendered episodes, videos, folders of pictures, ROS bags, recorded data, or noise."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import re
 import warnings
@@ -13,6 +14,9 @@ from PIL import Image
 
 from s2robot.data.bag_paths import BAGS, bag_and_topic
 from s2robot.data.config import GENERATED
+from s2robot.data.datasets.choice import DataChoice, cameras_to_take
+from s2robot.data.datasets.frame_reader import RecordedFrames
+from s2robot.data.datasets.opening import layout_of
 from s2robot.errors import CorruptFileError
 from s2robot.preprocessing.picture_files import PICTURES, read_picture
 from s2robot.preprocessing.video_files import VIDEOS, read_video
@@ -55,6 +59,58 @@ def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
     if not frames:
         raise CorruptFileError(f"{source} holds no frame that can be read; give another source")
     return np.stack(frames)
+
+
+def is_recorded(source: str, choice: DataChoice) -> bool:
+    """Return whether a source is recorded data, as ``open_dataset`` takes it, with its episodes.
+
+    One bag is bare frames, as ``frames_from`` takes it, unless something is chosen of it.
+
+    Args:
+        source: name of the source.
+        choice: what is taken of recorded data.
+    """
+    if source.partition("/")[0] in GENERATED:
+        return False
+    if bag_and_topic(source) is not None:
+        return bool(choice.given)
+    try:
+        layout_of(Path(source))
+    except (FileNotFoundError, ValueError):
+        return False
+    return True
+
+
+def recorded_frames(
+    source: str, choice: DataChoice, height: int, width: int, count: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Read frames of recorded data, spread evenly over its episodes; each is decoded once.
+
+    Args:
+        source: file or folder, as ``open_dataset`` takes it.
+        choice: the cameras, of which those of one moment belong to one episode.
+        height: height of the frames [px]; others are resized (area averages).
+        width: width of the frames [px].
+        count: largest number of frames of each camera.
+
+    Returns:
+        ``(T, height, width, 3)`` uint8, camera after camera, and ``(T,)`` numbers of episodes.
+
+    Raises:
+        ValueError: there are several cameras and none is named, or there is no such camera.
+        CorruptFileError: the content is damaged.
+    """
+    with contextlib.closing(choice.open(source)) as data:
+        names = cameras_to_take(data, choice, "the study")
+        total = int(data.episode_ends[-1])
+        rows = np.linspace(0, total - 1, min(count, total)).round().astype(int)
+        frames = [
+            _fitted(reader.read(row, row + 1)[0], height, width)
+            for reader in (RecordedFrames(data, name) for name in names)
+            for row in rows.tolist()
+        ]
+        episodes = np.searchsorted(data.episode_ends, rows, side="right")
+    return np.stack(frames), np.tile(episodes, len(names))
 
 
 def frame_shape(source: str) -> tuple[int, int]:

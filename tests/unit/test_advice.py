@@ -57,6 +57,9 @@ FLAGS = {
     "s2robot/cli/episodes/export_dataset.py": "export-dataset",
     "s2robot/experiments/replay": "replay",
     "s2robot/cli/recommendations": "recommend",
+    "s2robot/analysis/recommend": "recommend",
+    "s2robot/analysis/probes": "probe",
+    "s2robot/data/datasets/choice.py": "recommend",
     "s2robot/data/dataset_files": "export-dataset",
     "s2robot/plugins/robomimic/configuration.py": "robomimic-train",
 }

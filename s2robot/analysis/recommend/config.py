@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from s2robot.data.datasets.choice import DataChoice
 from s2robot.encoder.spec import EncoderOptions
 from s2robot.errors import unknown
 from s2robot.utils.validation import require_finite, require_integers
@@ -41,7 +42,7 @@ class RecommendConfig:
     """
 
     deadline_ms: float
-    """Longest time from a frame in memory to its embedding, for 95 % of the frames [ms]."""
+    """Longest time from a frame of each camera in memory to their embeddings, for 95 % [ms]."""
     encoders: tuple[str, ...] = DEFAULT_ENCODERS
     """Names for ``FrameEncoder.from_name``."""
     scale_sets: tuple[tuple[float, ...], ...] = DEFAULT_SCALES
@@ -51,8 +52,13 @@ class RecommendConfig:
     """One of ``METRICS``; None takes the first that the data allows."""
     frames: int = FRAMES
     """Frames that are probed at most, spread evenly over all episodes."""
+    data: DataChoice = field(default_factory=DataChoice)
+    """Cameras and observations of recorded data."""
+    positions: str | None = None
+    """Observation of recorded data with positions to be localized [m]; None for ``cube_pos`` where
+    the data has it."""
     frame: tuple[int, int] | None = None
-    """Height and width of the camera's frames for the latency [px]; None for those of the data."""
+    """Height and width of the cameras' frames for the latency [px]; None for those of the data."""
     probe_all: bool = False
     """Also probe candidates that miss the deadline, which cannot be chosen."""
     device: str = "auto"

@@ -78,10 +78,22 @@ class EpisodeData:
     """``(N, K)`` [m]."""
     demos_path: str | None = None
     """File of pick-cube's demonstrations, which rollouts can be made for."""
+    more_cameras: tuple[Frames, ...] = ()
+    """Frames of further cameras, of the same moments; their embeddings lie side by side."""
+    camera_names: tuple[str, ...] = ()
+    """Of recorded data, the names of all cameras, in order."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what was taken of the data, for the reader of the result."""
 
     def __post_init__(self) -> None:
         if not len(self.frames):
             raise ValueError(f"{self.name} has no frames; give at least one")
+        for number, other in enumerate(self.more_cameras, start=2):
+            if len(other) != len(self.frames):
+                raise ValueError(
+                    f"{self.name}: camera {number} has {len(other)} frames, the first one "
+                    f"{len(self.frames)}; all cameras need the same moments"
+                )
         for name in ("actions", "proprio", "positions_m"):
             self._check(name)
         if self.actions is None and self.positions_m is None:
@@ -99,8 +111,10 @@ class EpisodeData:
         found = len(np.unique(self.episode))
         if found < LEAST_EPISODES:
             raise ValueError(
-                f"{self.name} has {found} episodes; candidates are compared on held-out episodes, "
-                f"which takes at least {LEAST_EPISODES}: add {LEAST_EPISODES - found}"
+                f"{self.name} has {found} episode{'s' * (found > 1)}; candidates are compared on "
+                f"held-out episodes, which takes at least {LEAST_EPISODES}: "
+                f"{LEAST_EPISODES - found} more. Latency alone needs none: `s2robot recommend "
+                "noise --frame HEIGHTxWIDTH`"
             )
 
     def _check(self, name: str) -> None:
@@ -121,8 +135,13 @@ class EpisodeData:
         return len(self.frames)
 
     @property
+    def cameras(self) -> tuple[Frames, ...]:
+        """Frames of all cameras."""
+        return (self.frames, *self.more_cameras)
+
+    @property
     def frame_shape(self) -> tuple[int, int]:
-        """Height and width of the frames [px]."""
+        """Height and width of the first camera's frames [px]."""
         height, width = self.frames.read(0, 1).shape[1:3]
         return int(height), int(width)
 
@@ -166,15 +185,25 @@ class EpisodeData:
         """
         if count >= self.num_frames:
             return self
-        chosen = np.linspace(0, self.num_frames - 1, count).round().astype(int)
+        return self.take(np.linspace(0, self.num_frames - 1, count).round().astype(int))
+
+    def take(self, chosen: np.ndarray) -> EpisodeData:
+        """Return data with some frames only.
+
+        Args:
+            chosen: numbers of the frames, rising.
+        """
+        if len(chosen) == self.num_frames:
+            return self
         rows = {
             name: None if values is None else values[chosen]
             for name in ("episode", "actions", "proprio", "positions_m")
             for values in [getattr(self, name)]
         }
         digest = digest_of([self.digest, chosen.tolist()])
-        frames = ChosenFrames(self.frames, chosen)
-        return dataclasses.replace(self, frames=frames, digest=digest, **rows)
+        frames, *others = (ChosenFrames(camera, chosen) for camera in self.cameras)
+        more = {"frames": frames, "more_cameras": tuple(others), "digest": digest}
+        return dataclasses.replace(self, **more, **rows)
 
 
 def _joined(name: str, kind: str, parts: Sequence[np.ndarray | None]) -> np.ndarray | None:
@@ -240,5 +269,5 @@ class ChosenFrames:
         numbers = self.chosen[start:stop]
         if not len(numbers):
             return self.frames.read(0, 0)
-        first = int(numbers[0])
-        return self.frames.read(first, int(numbers[-1]) + 1)[numbers - first]
+        runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)  # without gaps
+        return np.concatenate([self.frames.read(int(r[0]), int(r[-1]) + 1) for r in runs])

@@ -86,6 +86,16 @@ def metrics_of(data: EpisodeData) -> list[str]:
     return found + (["localization"] if data.positions_m is not None else [])
 
 
+def check_actions(data: EpisodeData) -> None:
+    """Refuse actions that never change, before any work.
+
+    Raises:
+        ValueError: no entry of the actions varies.
+    """
+    if data.actions is not None:
+        _varying(data.actions)
+
+
 def errors_of(
     metric: str, features: Features, data: EpisodeData, products: Callable[[], np.ndarray]
 ) -> np.ndarray:
@@ -133,11 +143,16 @@ def _by_episode(frames: np.ndarray, episode: np.ndarray) -> np.ndarray:
 
 def _action_errors(predicted: np.ndarray, actions: np.ndarray) -> np.ndarray:
     """Return the errors (N,) in percent of the entries' standard deviations, their mean."""
-    std = actions.std(axis=0)
-    varies = std > _SMALLEST_STD
+    std, varies = actions.std(axis=0), _varying(actions)
+    return 100 * (np.abs(predicted - actions)[:, varies] / std[varies]).mean(axis=1)
+
+
+def _varying(actions: np.ndarray) -> np.ndarray:
+    """Return which entries (A,) of the actions vary."""
+    varies = actions.std(axis=0) > _SMALLEST_STD
     if not varies.any():
         raise ValueError("all actions are equal, so there is nothing to predict; give other data")
-    return 100 * (np.abs(predicted - actions)[:, varies] / std[varies]).mean(axis=1)
+    return varies
 
 
 # ------------------------------------------------------------------------------------ linear fits
@@ -175,19 +190,32 @@ def _head_errors(features: Features, data: EpisodeData) -> np.ndarray:
     assert data.episode is not None
     assert data.actions is not None
     fold = folds_of(data.episode)
-    largest = np.maximum(np.abs(data.actions).max(axis=0), 1.0)  # a policy acts in [-1, 1]
-    scaled = (data.actions / largest).astype(np.float32)
     errors = np.empty((SEEDS, data.num_frames))
     for number in range(FOLDS):
         rest = fold != number
+        center, half = _range(data, rest)
+        scaled = ((data.actions - center) / half).astype(np.float32)
         trained = _trajectories(features, data, scaled, rest)
         seeds = range(number * SEEDS, (number + 1) * SEEDS)
         found = fit_many(trained, PolicyConfig(), TrainConfig(epochs=EPOCHS), seeds)
         test = np.flatnonzero(~rest)
         for row, seed in enumerate(seeds):
-            predicted = _predicted(found[seed].policy, trained, test) * largest
+            predicted = _predicted(found[seed].policy, trained, test) * half + center
             errors[row, test] = _action_errors_like(predicted, data.actions, test)
     return errors
+
+
+def _range(data: EpisodeData, training: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return center and half of the range (A,) that a policy's [-1, 1] stands for.
+
+    It is that of the training actions; pick-cube's are in [-1, 1] as they are.
+    """
+    assert data.actions is not None
+    if data.demos_path is not None:
+        largest = np.abs(data.actions).max(axis=0)
+        return np.zeros_like(largest), np.maximum(largest, 1.0)
+    low, high = data.actions[training].min(axis=0), data.actions[training].max(axis=0)
+    return (high + low) / 2, np.where(high > low, (high - low) / 2, 1.0)
 
 
 def _action_errors_like(

@@ -49,7 +49,7 @@ class Recommendation:
     frame: tuple[int, int]
     """Height and width of the frames that were timed [px]."""
     frames: int
-    """Frames that were probed; 0 without actions and positions."""
+    """Moments that were probed; 0 without actions and positions."""
     episodes: int
     metric: str | None
     """Measure that decides; None where the data has neither actions nor positions."""
@@ -60,6 +60,10 @@ class Recommendation:
     provenance: dict[str, Any]
     confirmation: dict[str, Any] | None = None
     """Verdict of rollouts on the two best, where they were asked for."""
+    cameras: tuple[str, ...] = ()
+    """Names of the cameras of recorded data; latency and GFLOPs are of one frame of each."""
+    notes: tuple[str, ...] = ()
+    """Sentences on what was taken of the data."""
 
     def meets(self, candidate: Candidate) -> bool:
         """Return whether a candidate takes no longer than the deadline for 95 % of the frames."""
@@ -154,12 +158,12 @@ class Recommendation:
     def reasons(self) -> list[str]:
         """Further sentences: more scales or a larger encoder, the fastest of the best, the rest."""
         if self.choice is None:
-            return []
+            return [*self.notes]
         lines = [self._scales_or_size(), self._fastest(), self._covered()]
         late = [c.label for c in self.candidates if not self.meets(c)]
         if late:
             lines.append(f"Too slow here: {', '.join(late)}")
-        return [line for line in lines if line]
+        return [line for line in [*lines, *self.notes] if line]
 
     def scales_or_size(self) -> tuple[Candidate, Candidate, Interval] | None:
         """Return the best candidate with one scale, the best with several, and their difference.
@@ -242,6 +246,7 @@ class Recommendation:
             "not_told_apart": [candidate.label for candidate in self.not_told_apart],
             **{name: getattr(self, name) for name in plain},
             "frame": list(self.frame),
+            "cameras": list(self.cameras),
             "candidates": [
                 self._record(candidate, changes.get(i))
                 for i, candidate in enumerate(self.candidates)

@@ -8,10 +8,15 @@ from pathlib import Path
 import numpy as np
 
 from s2robot.analysis.recommend.episodes import ArrayFrames, EpisodeData
+from s2robot.analysis.recommend.recorded import recorded
+from s2robot.data.bag_paths import bag_and_topic
 from s2robot.data.collection import collect
-from s2robot.data.config import CameraConfig, CollectConfig
+from s2robot.data.config import GENERATED, CameraConfig, CollectConfig
+from s2robot.data.dataset_files.rendered import has_own_states
+from s2robot.data.datasets.choice import DataChoice
+from s2robot.data.datasets.opening import HDF5, layout_of
 from s2robot.data.demonstrations import Demonstrations
-from s2robot.data.frame_sources import frame_shape, frames_from
+from s2robot.data.frame_sources import frame_shape, frames_from, is_recorded
 from s2robot.data.rendered_frames import RenderedFrames
 from s2robot.envs.levels import get_level
 from s2robot.experiments.config import CameraChoice
@@ -19,34 +24,82 @@ from s2robot.policies.dataset import default_proprio_keys, stack_proprio
 
 TIMED_FRAMES = 16
 """Different frames that are timed, in turn."""
-DEMONSTRATIONS = (".hdf5", ".h5")
-"""Endings of files of demonstrations."""
+PICK_CUBE, STATES, RECORDED, FRAMES = "pick-cube", "states", "recorded", "frames"
+"""Kinds of sources: a level, a file of ``s2robot collect``, recorded data, bare frames."""
+_ALL = DataChoice()
 
 
-def open_source(source: str, data_dir: Path) -> EpisodeData:
+def kind_of(source: str, choice: DataChoice, positions: str | None = None) -> str:
+    """Return the kind of a source, without reading more of it than its first bytes.
+
+    Args:
+        source: as the user names it.
+        choice: what is taken of recorded data; a bag is recorded data where something is chosen.
+        positions: as for ``open_source``.
+
+    Raises:
+        FileNotFoundError: there is no such file of demonstrations.
+        ValueError: something of recorded data is chosen, but the source is none.
+    """
+    path = Path(source)
+    given = [f"--{name.replace('_', '-')}" for name in choice.given]
+    given += [] if positions is None else ["--positions"]
+    name = source.partition("/")[0]
+    if name in GENERATED:
+        kind = PICK_CUBE if name == PICK_CUBE else FRAMES
+    elif path.suffix.lower() in HDF5:
+        layout_of(path)  # which says what is wrong
+        kind = STATES if path.is_file() and has_own_states(path) else RECORDED
+    elif bag_and_topic(source) is not None:
+        kind = RECORDED if given else FRAMES
+    else:
+        kind = RECORDED if given or is_recorded(source, choice) else FRAMES
+    if given and kind != RECORDED:
+        raise ValueError(
+            f"{given[0]} chooses from recorded data, and {source} is none: its camera and "
+            "observations are fixed; leave it out"
+        )
+    if given:
+        layout_of(path)
+    return kind
+
+
+def open_source(
+    source: str,
+    data_dir: Path,
+    choice: DataChoice = _ALL,
+    positions: str | None = None,
+) -> EpisodeData:
     """Return the data that a user names.
 
     Args:
-        source: a file of demonstrations (``.hdf5``), "pick-cube/LEVEL" (demonstrations of that
-            level, collected where they are missing), or what ``frames_from`` takes: a folder of
-            pictures, a video, a bag.
+        source: a file of demonstrations of ``s2robot collect`` (``.hdf5``), "pick-cube/LEVEL"
+            (demonstrations of that level, collected where they are missing), recorded data as
+            ``open_dataset`` takes it, or what ``frames_from`` takes: a folder of pictures, a video,
+            a bag.
         data_dir: folder of demonstrations and frames.
+        choice: cameras and observations of recorded data.
+        positions: observation of recorded data with positions to be localized [m]; None for
+            ``cube_pos`` where there is one.
 
     Returns:
         The data; of bare frames only the first few, which are timed.
 
     Raises:
         FileNotFoundError: there is no such file.
-        ValueError: the level is unknown, or the file is of an unknown kind.
+        ValueError: the level is unknown, the file is of an unknown kind, or the data lacks what is
+            chosen, has several cameras of which none is named, or too few episodes.
         CorruptFileError: a file cannot be read.
     """
-    task, _, level = source.partition("/")
-    if task == "pick-cube":
-        get_level(level or "easy")
-        demos = collect(CollectConfig(level=level or "easy", data_dir=data_dir))
-        return demonstrations(demos, data_dir)
-    if Path(source).suffix.lower() in DEMONSTRATIONS:
+    kind = kind_of(source, choice, positions)
+    if kind == PICK_CUBE:
+        level = source.partition("/")[2] or "easy"
+        get_level(level)
+        return demonstrations(collect(CollectConfig(level=level, data_dir=data_dir)), data_dir)
+    if kind == STATES:
         return demonstrations(Demonstrations(source), data_dir)
+    if kind == RECORDED:
+        return recorded(source, data_dir, choice, positions)
     found = frames_from(source, *frame_shape(source), TIMED_FRAMES)
     return EpisodeData(
         source, ArrayFrames(found), hashlib.sha256(np.ascontiguousarray(found).data).hexdigest()

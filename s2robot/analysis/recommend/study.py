@@ -23,6 +23,7 @@ from s2robot.data.feature_store import FeatureStore
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.layout import spec_of
 from s2robot.errors import DownloadError
+from s2robot.policies.dataset import side_by_side
 from s2robot.runtimes.measurement import machine
 from s2robot.utils.io import digest_of
 from s2robot.utils.provenance import deciding_versions, gpu_name, provenance
@@ -80,22 +81,22 @@ class _Study:
         metrics = metrics_of(whole)
         metric = _decisive(config.metric, metrics, whole.name)
         data = whole.at_most(config.frames)
+        probing.check_actions(data)
         encoders = self._encoders()
-        frame = config.frame or data.frame_shape
-        shown = _fitted(data.frames.read(0, min(TIMED_FRAMES, data.num_frames)), frame)
+        shown = _shown(data, config.frame)
         latencies = {key: self._latency(each, shown) for key, each in encoders.items()}
         errors = self._probed(encoders, latencies, data, metrics)
         return Recommendation(
             source=whole.name,
             deadline_ms=config.deadline_ms,
-            frame=frame,
+            frame=(shown[0].shape[1], shown[0].shape[2]),
             frames=data.num_frames if metrics else 0,
             episodes=0 if data.episode is None else len(np.unique(data.episode)),
             metric=metric,
             candidates=tuple(
                 Candidate(
                     *key,
-                    round(encoder.gflops_per_frame, 4),
+                    round(len(shown) * encoder.gflops_per_frame, 4),
                     encoder.parameters_count,
                     latencies[key],
                     errors.get(key, {}),
@@ -105,6 +106,8 @@ class _Study:
             skipped=self.skipped,
             seconds=round(time.monotonic() - started, 1),
             provenance=provenance(),
+            cameras=whole.camera_names,
+            notes=whole.notes,
         )
 
     def _encoders(self) -> Encoders:
@@ -128,14 +131,15 @@ class _Study:
         return found
 
     # -------------------------------------------------------------------------------- latency
-    def _latency(self, encoder: FrameEncoder, frames: np.ndarray) -> Latency:
+    def _latency(self, encoder: FrameEncoder, shown: Sequence[np.ndarray]) -> Latency:
         spec = encoder.spec.to_dict()
         label = candidate_label(encoder.spec.backbone, encoder.spec.scales)
         where = [machine(), encoder.device.type, gpu_name(), self.config.runtime]
-        key = digest_of(["latency", spec, where, list(frames.shape[1:3])])[:32]
+        shapes = [list(frames.shape[1:3]) for frames in shown]
+        key = digest_of(["latency", spec, where, shapes[0], *shapes[1:]])[:32]
         known = self.rows.latency(key)
         if known is None:
-            known = time_encoder(encoder, frames)
+            known = time_encoder(encoder, *shown)
             self.rows.add(latency_row(key, label, known))
         late = known.p95_ms > self.config.deadline_ms
         self.log(
@@ -171,8 +175,14 @@ class _Study:
 
         @functools.cache
         def features() -> Features:
-            found = store.load_or_encode(data, data.frames, encoder, self.progress)
-            return Features(found, encoder.output_shape)
+            found = [
+                store.load_or_encode(data, camera, encoder, self.progress)
+                for camera in data.cameras
+            ]
+            *grid, channels = encoder.output_shape
+            return Features(
+                side_by_side(found, encoder.output_shape), (*grid, len(found) * channels)
+            )
 
         products = functools.cache(lambda: probing.inner_products(features()))
         errors = {}
@@ -208,6 +218,8 @@ def _error_key(metric: str, encoder: FrameEncoder, data: EpisodeData) -> str:
         [
             *("errors", probing.VERSION, metric, encoder.spec.to_dict(), encoder.runtime.name),
             *(encoder.device.type, data.digest, data.frames.source, known, deciding_versions()),
+            *(camera.source for camera in data.more_cameras),
+            *([] if data.demos_path else ["actions in their range"]),
             *(probing.FOLDS, probing.SEEDS, probing.EPOCHS),
         ]
     )[:32]
@@ -216,7 +228,7 @@ def _error_key(metric: str, encoder: FrameEncoder, data: EpisodeData) -> str:
 def _opened(source: str | EpisodeData, config: RecommendConfig) -> EpisodeData:
     if isinstance(source, EpisodeData):
         return source
-    return open_source(source, config.data_dir)
+    return open_source(source, config.data_dir, config.data, config.positions)
 
 
 def _decisive(wanted: str | None, metrics: Sequence[str], name: str) -> str | None:
@@ -232,9 +244,15 @@ def _decisive(wanted: str | None, metrics: Sequence[str], name: str) -> str | No
     return wanted
 
 
-def _fitted(frames: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """Return frames of the camera's size."""
-    if frames.shape[1:3] == shape:
+def _shown(data: EpisodeData, shape: tuple[int, int] | None) -> list[np.ndarray]:
+    """Return some frames of each camera, of the size that is to be timed."""
+    count = min(TIMED_FRAMES, data.num_frames)
+    return [_fitted(camera.read(0, count), shape) for camera in data.cameras]
+
+
+def _fitted(frames: np.ndarray, shape: tuple[int, int] | None) -> np.ndarray:
+    """Return frames of a size; None leaves theirs."""
+    if shape is None or frames.shape[1:3] == shape:
         return np.ascontiguousarray(frames)
     size = (shape[1], shape[0])
     return np.stack(

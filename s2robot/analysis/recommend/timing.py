@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -19,7 +20,7 @@ SECONDS = 5.0
 
 @dataclass(frozen=True)
 class Latency:
-    """Time from a frame in memory to its embedding in memory."""
+    """Time from a frame of each camera in memory to their embeddings in memory."""
 
     p50_ms: float
     p95_ms: float
@@ -29,28 +30,36 @@ class Latency:
     device: str
 
 
-def time_encoder(encoder: FrameEncoder, frames: np.ndarray) -> Latency:
-    """Return the latency of an encoder on single frames.
+def time_encoder(encoder: FrameEncoder, *cameras: np.ndarray) -> Latency:
+    """Return the latency of an encoder on single frames: one of each camera, in turn.
 
     Args:
         encoder: the encoder; with runtime "auto", the one that suits single frames is taken.
-        frames: ``(T, H, W, 3)`` uint8, which are repeated.
+        cameras: frames ``(T, H, W, 3)`` uint8 of each camera, which are repeated.
     """
     single = encoder.for_batches_of(1)
-    path = single.single_frame(*frames.shape[1:3])
-    seconds = min(_once(path, frames[0]) for _ in range(3))
+    shapes = {frames.shape[1:3] for frames in cameras}
+    paths = {shape: single.single_frame(*shape) for shape in shapes}
+
+    numbers = np.arange(min(map(len, cameras)))
+
+    def step(moment: np.ndarray) -> torch.Tensor:
+        """Embed the frames of a moment, which is given by its number ()."""
+        found = [paths[frames.shape[1:3]](frames[int(moment)]) for frames in cameras]
+        return found[0] if len(found) == 1 else torch.cat(found, dim=1)
+
+    seconds = min(_once(step, numbers[0]) for _ in range(3))
     wanted = int(min(FRAMES, max(LEAST_FRAMES, SECONDS / seconds)))
-    numbers = np.arange(WARM_UP_FRAMES + wanted) % len(frames)
-    (row,) = measure({single.runtime.name: path}, frames[numbers])
+    moments = np.arange(WARM_UP_FRAMES + wanted) % len(numbers)
+    (row,) = measure({single.runtime.name: step}, moments)
     return Latency(
         round(row.p50_ms, 3), round(row.p95_ms, 3), row.frames, row.path, single.device.type
     )
 
 
-def _once(path: object, frame: np.ndarray) -> float:
-    assert callable(path)
+def _once(step: Callable[[np.ndarray], torch.Tensor], moment: np.ndarray) -> float:
     started = time.perf_counter()
-    embedding = path(frame)
-    if isinstance(embedding, torch.Tensor) and embedding.is_cuda:
+    embedding = step(moment)
+    if embedding.is_cuda:
         torch.cuda.synchronize(embedding.device)
     return time.perf_counter() - started

@@ -3,8 +3,8 @@
 Each candidate is an encoder with a set of scales. Its latency is measured here on single frames.
 Candidates within the deadline are probed on your data: the error of actions, and of positions where
 there are labels, on episodes that were held out. No policy is rolled out. Give demonstrations for a
-choice; bare frames tell only the latency. Finished candidates are stored: run the same command
-again to continue after an interruption.
+choice, of the simulator or recorded; bare frames tell only the latency. Finished candidates are
+stored: run the same command again to continue after an interruption.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from s2robot.cli.arguments import (
 )
 from s2robot.cli.help import help_of
 from s2robot.cli.settings.flags import CommandParser
+from s2robot.cli.settings.recorded import add_data_flags
 from s2robot.encoder.spec import EncoderOptions
 from s2robot.runtimes import RUNTIMES
 from s2robot.stats import LEAST_SEEDS
@@ -34,14 +35,18 @@ NOTHING_IN_TIME, NO_ACCURACY, NOT_CONFIRMED = 3, 4, 5
 STATES = 32
 """Initial states of each seed that confirms."""
 _EPILOG = f"""
-SOURCE: demonstrations (FILE.hdf5, or pick-cube/LEVEL, which are collected where they are missing);
-or bare frames: a folder of pictures, a video, a bag.
+SOURCE: demonstrations of the simulator (FILE.hdf5 of `s2robot collect`, or pick-cube/LEVEL, which
+are collected where they are missing); recorded data, as `s2robot train data=PATH` takes it (a
+robomimic file with images, a LeRobot v3 folder, a folder of episodes, ROS bags); or bare frames: a
+folder of pictures, a video, a bag.
 
 examples:
   s2robot recommend pick-cube/precise --hz 10
   s2robot recommend pick-cube/precise --encoder s2r-vitt16-128 random/vitt16-128 \\
       --scales '[1],[1,2]' --ms 100 --out runs/recommend
   s2robot recommend data/demos/precise.hdf5 --hz 10 --confirm 8 --states 32
+  s2robot recommend lift.hdf5 --hz 10 --cameras agentview robot0_eye_in_hand
+  s2robot recommend bags --hz 10 --action /command --cameras /front/image_raw
   s2robot recommend camera.mp4 --hz 30 --frame 480x640
 
 exit status:
@@ -63,13 +68,18 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     add("source", metavar="SOURCE", help="demonstrations, or frames of your camera")
     _add_candidates(parser)
+    add_data_flags(parser)
+    add("--positions", metavar="KEY",
+        help="observation of recorded data with positions that are to be localized [m]"
+        " (default: cube_pos where the data has it)")  # fmt: skip
     deadline = parser.add_argument_group("deadline").add_mutually_exclusive_group(required=True)
     deadline.add_argument("--hz", type=_rate, metavar="HZ",
         help="rate that the encoder must keep up with")  # fmt: skip
     deadline.add_argument("--ms", type=_milliseconds, metavar="MS",
-        help="longest time from a frame to its embedding, at the 95th percentile [ms]")  # fmt: skip
+        help="longest time from a frame of each camera to the embeddings, at the 95th percentile"
+        " [ms]")  # fmt: skip
     add("--frame", type=frame_shape, metavar="HxW",
-        help="size of the camera's frames for the latency [px]"
+        help="size of the cameras' frames for the latency [px]"
         " (default: that of SOURCE)")  # fmt: skip
     add("--count", type=count, default=FRAMES, metavar="N",
         help=f"frames that are probed at most (default: {FRAMES})")  # fmt: skip
@@ -80,8 +90,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--device", default="auto", help="default: auto")
     add("--runtime", choices=RUNTIMES, default="auto", help="must be exact (default: auto)")
     add("--confirm", type=_seeds, metavar="SEEDS",
-        help="train and roll out the two best with at most so many seeds,"
-        " until they are told apart")  # fmt: skip
+        help="train and roll out the two best with at most so many seeds, until they are told"
+        " apart; not with recorded data, which has no simulator")  # fmt: skip
     add("--states", type=count, default=STATES, metavar="N",
         help=f"initial states of each seed of --confirm (default: {STATES})")  # fmt: skip
     add("--data-dir", type=Path, default=Path("data"), metavar="DIR",

@@ -15,7 +15,7 @@ from s2robot.analysis.recommend import Recommendation, RecommendConfig, recommen
 from s2robot.analysis.recommend.plot import draw
 from s2robot.analysis.recommend.probing import MEASURES
 from s2robot.analysis.recommend.results import Candidate
-from s2robot.analysis.recommend.sources import open_source
+from s2robot.analysis.recommend.sources import kind_of, open_source
 from s2robot.analysis.recommend.study import check_candidates
 from s2robot.cli.arguments import encoder_options
 from s2robot.cli.parsers.recommend import (
@@ -25,13 +25,16 @@ from s2robot.cli.parsers.recommend import (
     OPTIONS,
     parse,
 )
-from s2robot.cli.recommendations.confirm import confirm
+from s2robot.cli.recommendations.confirm import check_can_confirm, confirm
+from s2robot.cli.settings.recorded import data_choice
 from s2robot.encoder.spec import EncoderOptions
 from s2robot.stats.intervals import Interval
 from s2robot.utils.console import MESSAGES, OUTPUT, make_console
 from s2robot.utils.distributed import usable_cores
 from s2robot.utils.io import write_json
 
+_SAME = ("metric", "positions", "frame", "probe_all", "device", "runtime", "data_dir", "out")
+"""Settings that have the same name as their flag."""
 _YES, _NO = Text("yes", "green"), Text("no", "red")
 
 
@@ -42,12 +45,10 @@ def main(argv: list[str]) -> int:
     console = make_console(stderr=options.json, columns=160)
     check_candidates(config)
     _warn_if_busy()
-    data = open_source(options.source, config.data_dir)
-    if options.confirm and data.demos_path is None:
-        raise ValueError(
-            f"--confirm rolls policies out in the simulator, and {options.source} holds none of "
-            "its demonstrations; give FILE.hdf5 of `s2robot collect`, or pick-cube/LEVEL"
-        )
+    kind = kind_of(options.source, config.data, config.positions)
+    if options.confirm:
+        check_can_confirm(options.source, kind)
+    data = open_source(options.source, config.data_dir, config.data, config.positions)
     found = recommend(data, config, MESSAGES.print, progress=not options.json)
     _write(found, config, console)
     if not options.json:
@@ -69,10 +70,8 @@ def _config(options: argparse.Namespace) -> RecommendConfig:
         scale_sets=tuple(options.scales),
         options=cast(EncoderOptions, encoder_options(options, OPTIONS)),
         frames=options.count,
-        **{
-            name: getattr(options, name)
-            for name in ("metric", "frame", "probe_all", "device", "runtime", "data_dir", "out")
-        },
+        data=data_choice(options),
+        **{name: getattr(options, name) for name in _SAME},
     )
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from s2robot.analysis.recommend import Recommendation, RecommendConfig
 from s2robot.analysis.recommend.results import Candidate
+from s2robot.analysis.recommend.sources import PICK_CUBE, RECORDED, STATES
 from s2robot.cli.decide import make_plan
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.experiments.config import DemosChoice, VariantConfig
@@ -19,6 +20,32 @@ from s2robot.utils.console import OUTPUT
 METRIC = "success_once"
 ALPHA = MARGIN = 0.05
 AT_ONCE = 4
+
+
+def check_can_confirm(source: str, kind: str) -> None:
+    """Refuse rollouts for a source without a simulator, before any work.
+
+    Args:
+        source: as the user named it.
+        kind: of it, as ``kind_of`` returns it.
+
+    Raises:
+        ValueError: the source is neither a level of pick-cube nor a file of its demonstrations.
+    """
+    if kind in (PICK_CUBE, STATES):
+        return
+    if kind == RECORDED:
+        raise ValueError(
+            f"--confirm rolls policies out in the simulator, and {source} is recorded data, which "
+            "has none. Without it, train the choice and the second best on several seeds and "
+            f"compare their held-out errors: `s2robot train data={source} encoder=NAME "
+            "'scales=[S,S]' seeds=3`. Where a task of the same robot, cameras and actions exists, "
+            "`s2robot eval checkpoint=POLICY task=TASK` rolls those policies out"
+        )
+    raise ValueError(
+        f"--confirm rolls policies out in the simulator, and {source} holds none of its "
+        "demonstrations; give FILE.hdf5 of `s2robot collect`, or pick-cube/LEVEL"
+    )
 
 
 def confirm(

@@ -124,7 +124,7 @@ def open_source(
     Raises:
         ValueError: a size is given for a recording, whose frames have theirs.
     """
-    if path.is_file() and layout_of(path) == "robomimic" and _has_states_of_ours(path):
+    if path.is_file() and layout_of(path) == "robomimic" and has_own_states(path):
         check_of_bags("robomimic", path, action=action, tolerance_s=tolerance_s)
         return RenderedDemonstrations(Demonstrations(path), cameras, size, low_dim, cache)
     if size is not None:
@@ -135,7 +135,12 @@ def open_source(
     return open_dataset(path, cameras, low_dim, action, tolerance_s)
 
 
-def _has_states_of_ours(path: Path) -> bool:
+def has_own_states(path: Path) -> bool:
+    """Return whether an HDF5 file holds simulator states of ``s2robot collect``.
+
+    Args:
+        path: the file.
+    """
     try:
         with h5py.File(path, "r") as file:
             data: Any = file.get("data")

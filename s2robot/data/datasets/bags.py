@@ -36,6 +36,7 @@ def open_bags(
     low_dim: Sequence[str] | None,
     action: Sequence[str] | None = None,
     tolerance_s: float | None = None,
+    need_actions: bool = True,
 ) -> EpisodeDataset:
     """Open a folder of bags, or one bag; see ``opening.open_dataset``.
 
@@ -45,12 +46,16 @@ def open_bags(
         low_dim: topics with numbers, TOPIC or TOPIC:FIELD; None for all with joint states.
         action: topics with actions, TOPIC or TOPIC:FIELD; their numbers lie side by side.
         tolerance_s: largest distance of a message from its row [s]; None for 1.5 periods.
+        need_actions: whether bags without a named action are refused.
     """
-    return Bags(path, cameras, low_dim, action, tolerance_s)
+    acting = () if action is None and not need_actions else action
+    return Bags(path, cameras, low_dim, acting, tolerance_s)
 
 
 class Bags:
     """Bags of one data set; see ``EpisodeDataset`` and ``open_bags``.
+
+    ``action`` is () where there are no actions.
 
     Raises:
         ValueError: no action is named, or the first bag has no such topic.
@@ -107,7 +112,8 @@ class Bags:
         self.episode_ends: np.ndarray = np.cumsum([len(s) for s in self._stamps], dtype=np.int64)
         joined = {each.key: self._joined(each, tables) for each in (*self._action, *self._low_dim)}
         names = {each: tables[0][each.key].names for each in (*self._action, *self._low_dim)}
-        self.actions = np.concatenate([joined[each.key] for each in self._action], axis=1)
+        parts = [np.zeros((int(self.episode_ends[-1]), 0), np.float32)]
+        self.actions = np.concatenate(parts + [joined[each.key] for each in self._action], axis=1)
         self.action_names = tuple(name for own in _unique(self._action, names) for name in own)
         self._values = {each.key: joined[each.key] for each in self._low_dim}
         self.low_dim_names: Mapping[str, tuple[str, ...]] = dict(
@@ -236,7 +242,7 @@ def _chosen_cameras(wanted: Sequence[str] | None, images: Sequence[str], source:
 def _chosen_actions(
     wanted: Sequence[str] | None, topics: Mapping[str, str], source: str
 ) -> list[Selection]:
-    if not wanted:
+    if wanted is None:
         listed = ", ".join(f"{t} ({k})" for t, k in sorted(topics.items()) if k not in IMAGES)
         raise ValueError(
             f"{source} holds bags, which do not tell what the actions are; name their topics: "

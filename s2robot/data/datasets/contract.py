@@ -46,7 +46,7 @@ class EpisodeDataset(Protocol):
 
     @property
     def actions(self) -> np.ndarray:
-        """Actions as recorded, ``(N, A)`` float32."""
+        """Actions as recorded, ``(N, A)`` float32; A is 0 where there are none."""
         ...
 
     @property

@@ -59,7 +59,10 @@ class Description:
 
 
 def open_episode_folder(
-    path: Path, cameras: Sequence[str] | None, low_dim: Sequence[str] | None
+    path: Path,
+    cameras: Sequence[str] | None,
+    low_dim: Sequence[str] | None,
+    need_actions: bool = True,
 ) -> EpisodeDataset:
     """Open a folder of episodes; see ``opening.open_dataset``.
 
@@ -67,8 +70,9 @@ def open_episode_folder(
         path: the folder.
         cameras: names of videos without their endings, or of folders of pictures; None for all.
         low_dim: keys of the tables; None for all.
+        need_actions: whether tables without actions are refused.
     """
-    return EpisodeFolder(path, cameras, low_dim)
+    return EpisodeFolder(path, cameras, low_dim, need_actions)
 
 
 class EpisodeFolder:
@@ -78,6 +82,7 @@ class EpisodeFolder:
         path: the folder.
         cameras: as for ``open_episode_folder``.
         low_dim: as for ``open_episode_folder``.
+        need_actions: as for ``open_episode_folder``.
 
     Raises:
         CorruptFileError: a table or a camera is missing in an episode, or does not fit the others.
@@ -85,9 +90,14 @@ class EpisodeFolder:
     """
 
     def __init__(
-        self, path: Path, cameras: Sequence[str] | None, low_dim: Sequence[str] | None
+        self,
+        path: Path,
+        cameras: Sequence[str] | None,
+        low_dim: Sequence[str] | None,
+        need_actions: bool = True,
     ) -> None:
         self.source = str(path)
+        self._need_actions = need_actions
         self._folders = sorted(
             (each for each in path.iterdir() if each.is_dir() and tables_in(each)),
             key=lambda each: by_number(each.name),
@@ -103,7 +113,7 @@ class EpisodeFolder:
         }
 
     def _read_tables(self, told: Description, low_dim: Sequence[str] | None) -> None:
-        tables = [read_table(folder) for folder in self._folders]
+        tables = [read_table(folder, self._need_actions) for folder in self._folders]
         first = tables[0]
         for folder, table in zip(self._folders, tables, strict=True):
             _check_like(folder, table, first)

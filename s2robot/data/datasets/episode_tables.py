@@ -27,11 +27,12 @@ def tables_in(folder: Path) -> list[Path]:
     return [folder / name for name in TABLES if (folder / name).is_file()]
 
 
-def read_table(folder: Path) -> Table:
+def read_table(folder: Path, need_actions: bool = True) -> Table:
     """Return the table of an episode.
 
     Args:
         folder: of the episode, with at least one table.
+        need_actions: whether a table without actions is refused; otherwise it gets (T, 0).
 
     Raises:
         CorruptFileError: there are several, or it is damaged, or has no action or no rows.
@@ -42,6 +43,8 @@ def read_table(folder: Path) -> Table:
         raise CorruptFileError(f"{folder} has {names}; leave one of them")
     (path,) = there
     table = _READERS[path.suffix](path)
+    if ACTION not in table and table and not need_actions:
+        table[ACTION] = ((), np.zeros((len(next(iter(table.values()))[1]), 0)))
     if ACTION not in table:
         raise CorruptFileError(
             f"{path} has no {ACTION}: it has {', '.join(table) or 'nothing'}. Name the columns of "

@@ -43,7 +43,10 @@ IMAGES, OBSERVATION = "observation.images.", "observation."
 
 
 def open_lerobot(
-    path: Path, cameras: Sequence[str] | None, low_dim: Sequence[str] | None
+    path: Path,
+    cameras: Sequence[str] | None,
+    low_dim: Sequence[str] | None,
+    need_actions: bool = True,
 ) -> EpisodeDataset:
     """Open a LeRobot v3 folder; see ``opening.open_dataset``.
 
@@ -51,8 +54,9 @@ def open_lerobot(
         path: the folder, with meta/info.json.
         cameras: keys of cameras, "observation.images." may be left out; None for all.
         low_dim: keys of observations, "observation." may be left out; None for all.
+        need_actions: whether a folder without actions is refused.
     """
-    return LeRobotFolder(path, cameras, low_dim)
+    return LeRobotFolder(path, cameras, low_dim, need_actions)
 
 
 class LeRobotFolder:
@@ -62,6 +66,7 @@ class LeRobotFolder:
         path: the folder.
         cameras: as for ``open_lerobot``.
         low_dim: as for ``open_lerobot``.
+        need_actions: as for ``open_lerobot``.
 
     Raises:
         CorruptFileError: a table or a video is missing or damaged.
@@ -70,9 +75,14 @@ class LeRobotFolder:
     """
 
     def __init__(
-        self, path: Path, cameras: Sequence[str] | None, low_dim: Sequence[str] | None
+        self,
+        path: Path,
+        cameras: Sequence[str] | None,
+        low_dim: Sequence[str] | None,
+        need_actions: bool = True,
     ) -> None:
         self.source = str(path)
+        self._need_actions = need_actions
         self._folder = Path(path)
         self._info = read_info(self._folder)
         self.rate_hz: float | None = self._info.fps
@@ -92,14 +102,15 @@ class LeRobotFolder:
 
     def _read_rows(self, low_dim: Sequence[str] | None) -> None:
         features = self._info.features
-        if ACTION not in features or not features[ACTION].is_table:
+        acting = [ACTION] if ACTION in features and features[ACTION].is_table else []
+        if self._need_actions and not acting:
             raise CorruptFileError(
                 f"{self._folder / INFO} has no feature 'action' with one row of numbers a frame, "
                 f"so nothing can be learned; its features are {', '.join(sorted(features))}"
             )
         tables = [key for key, feature in features.items() if _is_observation(key, feature)]
         keys = choose("observation", _full(low_dim, OBSERVATION, tables), tables, self.source)
-        columns = [ACTION, *keys, "timestamp", "index", "episode_index"]
+        columns = [*acting, *keys, "timestamp", "index", "episode_index"]
         parts: dict[str, list[np.ndarray]] = {name: [] for name in columns}
         for place in self._files:
             path = self._data_path(place)
@@ -112,12 +123,13 @@ class LeRobotFolder:
         rows = int(self.episode_ends[-1])
         checked = {
             name: checked_rows(f"{self.source}: {name}", found[name], rows)
-            for name in (ACTION, *keys)
+            for name in (*acting, *keys)
         }
-        self.actions = checked.pop(ACTION)
+        self.actions = checked.pop(ACTION, np.zeros((rows, 0), np.float32))
         self._low_dim = checked
         self._times = found["timestamp"][:, 0].astype(np.float64)
-        self.action_names = entry_names(features[ACTION].names, "a", self.actions.shape[1])
+        named = features[ACTION].names if acting else None
+        self.action_names = entry_names(named, "a", self.actions.shape[1])
         self.low_dim_names: Mapping[str, tuple[str, ...]] = {
             key: entry_names(
                 features[key].names, f"{key.removeprefix(OBSERVATION)}_", value.shape[1]

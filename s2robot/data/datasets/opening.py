@@ -46,6 +46,7 @@ def open_dataset(
     low_dim: Sequence[str] | None = None,
     action: Sequence[str] | None = None,
     tolerance_s: float | None = None,
+    need_actions: bool = True,
 ) -> EpisodeDataset:
     """Open recorded demonstrations of any layout that ``LAYOUTS`` lists.
 
@@ -56,6 +57,7 @@ def open_dataset(
             bags, all topics with joint states).
         action: of bags, the topics with the actions; other layouts tell theirs.
         tolerance_s: of bags, the largest distance of a message from its row [s].
+        need_actions: whether data without actions is refused; otherwise its actions are (N, 0).
 
     Raises:
         FileNotFoundError: there is no such file or folder.
@@ -66,6 +68,7 @@ def open_dataset(
     path = Path(source)
     layout = layout_of(path)
     given = check_of_bags(layout, path, action=action, tolerance_s=tolerance_s)
+    given |= {} if need_actions else {"need_actions": False}
     module = importlib.import_module(f"{__package__}.{layout}")
     opener = getattr(module, f"open_{layout}")
     return cast("EpisodeDataset", opener(path, cameras, low_dim, **given))

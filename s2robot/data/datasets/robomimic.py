@@ -38,7 +38,10 @@ _IMAGE = "_image"
 
 
 def open_robomimic(
-    path: Path, cameras: Sequence[str] | None, low_dim: Sequence[str] | None
+    path: Path,
+    cameras: Sequence[str] | None,
+    low_dim: Sequence[str] | None,
+    need_actions: bool = True,
 ) -> RobomimicFile:
     """Open a robomimic file; see ``opening.open_dataset``.
 
@@ -46,8 +49,9 @@ def open_robomimic(
         path: the file.
         cameras: keys of ``obs`` with images, "_image" at their ends may be left out; None for all.
         low_dim: keys of ``obs`` with numbers; None for all.
+        need_actions: whether a file without actions is refused.
     """
-    return RobomimicFile(path, cameras, low_dim)
+    return RobomimicFile(path, cameras, low_dim, need_actions)
 
 
 class RobomimicFile:
@@ -57,6 +61,7 @@ class RobomimicFile:
         path: the file.
         cameras: as for ``open_robomimic``.
         low_dim: as for ``open_robomimic``.
+        need_actions: as for ``open_robomimic``.
 
     Raises:
         CorruptFileError: it is no HDF5 file, open for writing elsewhere, or damaged.
@@ -64,9 +69,14 @@ class RobomimicFile:
     """
 
     def __init__(
-        self, path: Path, cameras: Sequence[str] | None, low_dim: Sequence[str] | None
+        self,
+        path: Path,
+        cameras: Sequence[str] | None,
+        low_dim: Sequence[str] | None,
+        need_actions: bool = True,
     ) -> None:
         self.source = str(path)
+        self._need_actions = need_actions
         self.digest = sha256_file(path)
         self._file: Any = _opened(path)
         try:
@@ -78,7 +88,9 @@ class RobomimicFile:
 
     def _read(self, cameras: Sequence[str] | None, low_dim: Sequence[str] | None) -> None:
         data = self._file["data"]
-        names = sorted((name for name in data if "actions" in data[name]), key=by_number)
+        acting = [name for name in data if "actions" in data[name]]
+        seen = [] if self._need_actions else [name for name in data if "obs" in data[name]]
+        names = sorted(acting or seen, key=by_number)
         if not names:
             raise CorruptFileError(
                 f"{self.source} has no episodes: none of {sorted(data)[:5]} in its group 'data' "
@@ -104,8 +116,9 @@ class RobomimicFile:
         for name, group in zip(self._names, self._episodes, strict=True):
             entries = parts[0].shape[1] if parts else None
             where = f"{self.source}: {name}/actions"
-            steps = int(group.attrs.get("num_samples", len(group["actions"])))
-            parts.append(checked_rows(where, group["actions"][:], steps, entries))
+            stored = group["actions"][:] if "actions" in group else _no_actions(group)
+            steps = int(group.attrs.get("num_samples", len(stored)))
+            parts.append(checked_rows(where, stored, steps, entries))
             if not steps:
                 raise CorruptFileError(f"{where} has no rows; leave that episode out")
         self.actions = np.concatenate(parts)
@@ -240,6 +253,11 @@ def _opened(path: Path) -> Any:
             f"{path} cannot be read as HDF5 ({text}); it is truncated, or another kind of file. "
             "Copy it again from where it was made"
         ) from None
+
+
+def _no_actions(group: Any) -> np.ndarray:
+    """Return (T, 0) of an episode that has observations alone."""
+    return np.zeros((len(next(iter(group["obs"].values()), ())), 0), np.float32)
 
 
 def _is_video(value: Any) -> bool:

@@ -64,7 +64,7 @@ def test_an_episode_without_actions_among_others_is_named() -> None:
 
 
 def test_too_few_episodes_say_how_many_are_missing() -> None:
-    with pytest.raises(ValueError, match="mine has 5 episodes; .*at least 8: add 3"):
+    with pytest.raises(ValueError, match="mine has 5 episodes; .*at least 8: 3 more"):
         EpisodeData.from_episodes("mine", spot_episodes(episodes=5))
 
 

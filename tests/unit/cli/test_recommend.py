@@ -10,10 +10,12 @@ from typing import Any
 
 import pytest
 from support.moving_spots import spots
+from support.recorded_data import write_robomimic
 from support.sequential import SyntheticRuns
 from support.tiny_models import write_tiny_model
 
 from s2robot.analysis.recommend import EpisodeData, probing, study, timing
+from s2robot.analysis.recommend.sources import STATES
 from s2robot.cli.main import main
 from s2robot.cli.parsers.recommend import NO_ACCURACY, NOT_CONFIRMED, NOTHING_IN_TIME
 from s2robot.cli.recommendations import command
@@ -109,11 +111,97 @@ def test_confirming_needs_demonstrations_of_the_simulator(
     assert "holds none of its demonstrations" in " ".join(capsys.readouterr().err.split())
 
 
+# --------------------------------------------------------------------------------- recorded data
+@pytest.fixture
+def recording(folder: Path) -> str:
+    return str(write_robomimic(folder / "lift.hdf5", episodes=9))
+
+
+@pytest.mark.parametrize(
+    "cameras",
+    [
+        ["agentview", "robot0_eye_in_hand"],
+        ["[agentview,robot0_eye_in_hand]"],
+        ["agentview,", "robot0_eye_in_hand"],
+    ],
+)
+def test_cameras_are_named_as_words_or_as_a_list(
+    cameras: list[str], recording: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["recommend", recording, "--ms", "20", *SMALL, "--json", "--cameras", *cameras]
+    assert main(words) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["cameras"] == ["agentview_image", "robot0_eye_in_hand_image"]
+    assert record["metric"] == "action"
+
+
+def test_a_setting_in_place_of_a_flag_says_the_flag(
+    recording: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        main(["recommend", recording, "--ms", "20", "cameras=[agentview]"])
+    assert "takes --cameras '[agentview]', not cameras=" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    "words, message",
+    [
+        ([], "has 2 cameras: agentview_image (32x32), robot0_eye_in_hand_image (32x32); name"),
+        (["--cameras", "side"], "unknown camera in lift.hdf5 'side'; available: agentview_image"),
+        (["--cameras", "agentview", "--action", "/a"], "action is of ROS bags"),
+        (["--cameras", "agentview", "--by", "localization"], "has no positions; allowed with it"),
+        (["--cameras", "agentview", "--positions", "cube"], "unknown observation in lift.hdf5"),
+    ],
+)
+@pytest.mark.usefixtures("recording")
+def test_what_recorded_data_lacks_is_named(
+    words: list[str], message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recommend", "lift.hdf5", "--ms", "20", *SMALL, *words]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
+def test_a_deadline_that_nothing_meets_names_the_nearest_for_recorded_data(
+    recording: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ["recommend", recording, "--ms", "2", *SMALL, "--cameras", "agentview"]
+    assert main(words) == NOTHING_IN_TIME
+    assert "the nearest is file:tiny.json (1)" in " ".join(capsys.readouterr().out.split())
+
+
+def test_confirming_recorded_data_is_refused_before_any_work(
+    recording: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(command, "open_source", lambda *_: pytest.fail("read"))
+    words = ["recommend", recording, "--ms", "20", *SMALL, "--confirm", "4"]
+    assert main([*words, "--cameras", "agentview"]) == 2
+    printed = " ".join(capsys.readouterr().err.split())
+    assert "lift.hdf5 is recorded data, which has none" in printed
+    assert "lift.hdf5 encoder=NAME 'scales=[S,S]' seeds=3`" in printed
+    assert "`s2robot eval checkpoint=POLICY task=TASK`" in printed
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        ("pick-cube/easy", "--low-dim chooses from recorded data, and pick-cube/easy is none"),
+        ("noise", "--low-dim chooses from recorded data, and noise is none"),
+        ("absent", "absent: there is no such file or folder; allowed: a robomimic file"),
+    ],
+)
+def test_choices_of_recorded_data_do_not_go_with_other_sources(
+    source: str, message: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["recommend", source, "--ms", "20", *SMALL, "--low-dim", "a"]) == 2
+    assert message in " ".join(capsys.readouterr().err.split())
+
+
 # --------------------------------------------------------------------------------------- confirm
 def test_a_choice_that_rollouts_refute_has_a_status_of_its_own(
     demonstrations: EpisodeData, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = dataclasses.replace(demonstrations, demos_path="demos.hdf5")
+    monkeypatch.setattr(command, "kind_of", lambda *_: STATES)
     monkeypatch.setattr(command, "open_source", lambda *_: data)
     monkeypatch.setattr(command, "confirm", lambda *_: {"held": False})
     words = ["recommend", "mine", "--ms", "20", *SMALL, "--confirm", "4"]

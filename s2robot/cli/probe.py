@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from s2robot.analysis.probes.pictures import draw_curves, draw_predictions
+from s2robot.analysis.probes.recorded import RecordedConfig
 from s2robot.analysis.probes.scenes import SceneConfig
 from s2robot.analysis.probes.study import (
     NO_ENCODER,
@@ -28,6 +29,7 @@ from s2robot.analysis.probes.study import (
 from s2robot.analysis.probes.tasks import get_task
 from s2robot.cli.arguments import encoder_options
 from s2robot.cli.parsers.probe import OPTIONS, QUICK_EPISODES, QUICK_RESETS, parse
+from s2robot.cli.settings.recorded import data_choice
 from s2robot.encoder.spec import EncoderOptions
 from s2robot.utils.console import OUTPUT, make_console
 
@@ -55,15 +57,7 @@ def main(argv: list[str]) -> int:
 
 
 def _config(options: argparse.Namespace) -> StudyConfig:
-    quick = {"episodes": QUICK_EPISODES, "resets": QUICK_RESETS} if options.quick else {}
-    given = {name: getattr(options, name) for name in ("episodes", "resets")}
-    scenes = SceneConfig(
-        options.level,
-        options.camera,
-        options.size,
-        options.label_size,
-        **{**quick, **{name: value for name, value in given.items() if value is not None}},
-    )
+    scenes = _recorded(options) if options.data else _scenes(options)
     same = {field.name for field in dataclasses.fields(StudyConfig)} & vars(options).keys()
     same -= {"encoders", "layers"}
     settings: dict[str, Any] = {name: getattr(options, name) for name in same}
@@ -75,6 +69,22 @@ def _config(options: argparse.Namespace) -> StudyConfig:
         scenes=scenes,
         options=cast(EncoderOptions, encoder_options(options, OPTIONS)),
         **settings,
+    )
+
+
+def _recorded(options: argparse.Namespace) -> RecordedConfig:
+    return RecordedConfig(options.data, data_choice(options), options.count)
+
+
+def _scenes(options: argparse.Namespace) -> SceneConfig:
+    quick = {"episodes": QUICK_EPISODES, "resets": QUICK_RESETS} if options.quick else {}
+    given = {name: getattr(options, name) for name in ("episodes", "resets")}
+    return SceneConfig(
+        options.level,
+        options.camera,
+        options.size,
+        options.label_size,
+        **{**quick, **{name: value for name, value in given.items() if value is not None}},
     )
 
 

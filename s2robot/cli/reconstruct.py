@@ -21,7 +21,9 @@ from s2robot.cli.arguments import (
     encoder_options,
 )
 from s2robot.cli.parsers.reconstruct import OPTIONS, parse
-from s2robot.data.frame_sources import expert_episode, frames_from
+from s2robot.cli.settings.recorded import data_choice
+from s2robot.data.datasets.choice import DataChoice
+from s2robot.data.frame_sources import expert_episode, frames_from, is_recorded, recorded_frames
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.envs.levels import get_level
 from s2robot.stats.intervals import Interval
@@ -46,7 +48,10 @@ def main(argv: list[str]) -> int:
     target, sources = _encoders(options)
     encoders = [target.encoder, *(source.encoder for source in sources)]
     height, width = options.frame or (_largest_side(encoders),) * 2
-    frames, blocks = frames_in_blocks(options.frames, height, width, options.count, options.block)
+    choice = data_choice(options)
+    _check_cameras(options.frames, choice)
+    numbers = (height, width, options.count, options.block)
+    frames, blocks = frames_in_blocks(options.frames, *numbers, choice)
     study = reconstruct(
         frames, blocks, target.encoder, sources, config, options.out / "cache", not options.json
     )
@@ -54,7 +59,12 @@ def main(argv: list[str]) -> int:
         "names": [target.name, *(source.name for source in sources)],
         "target": target.encoder.spec.to_dict(),
         "sources": [source.encoder.spec.to_dict() for source in sources],
-        "frames": {"from": options.frames, "height": height, "width": width},
+        "frames": {
+            "from": options.frames,
+            **({"cameras": list(choice.cameras)} if choice.cameras else {}),
+            "height": height,
+            "width": width,
+        },
         "blocks": {"frames": options.block, "test": study.test_blocks},
         "tokens": options.tokens,
         "config": asdict(config),
@@ -100,26 +110,44 @@ def _largest_side(encoders: Sequence[FrameEncoder]) -> int:
     return max(max(part.image_shape) for part in parts)
 
 
+def _check_cameras(sources: Sequence[str], choice: DataChoice) -> None:
+    """Refuse cameras where no source has any to choose from."""
+    if choice.cameras and not any(is_recorded(source, choice) for source in sources):
+        raise ValueError(
+            f"--cameras {' '.join(choice.cameras)} chooses from recorded data, and "
+            f"{', '.join(sources)} is none; leave it out"
+        )
+
+
 def frames_in_blocks(
-    sources: Sequence[str], height: int, width: int, count: int, block: int
+    sources: Sequence[str],
+    height: int,
+    width: int,
+    count: int,
+    block: int,
+    choice: DataChoice | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return frames of several sources, and the number of the block of each frame.
 
     Args:
-        sources: names of sources for ``frames_from``.
+        sources: names of sources for ``frames_from``, or recorded data.
         height: height of the frames [px].
         width: width of the frames [px].
         count: maximum number of frames of each source.
         block: number of consecutive frames in a block, for sources without episodes.
+        choice: cameras of recorded data.
 
     Returns:
-        ``(N, height, width, 3)`` uint8 and ``(N,)`` numbers of blocks: episodes of pick-cube, or
-        ``block`` consecutive frames of other sources.
+        ``(N, height, width, 3)`` uint8 and ``(N,)`` numbers of blocks: episodes of pick-cube and of
+        recorded data, or ``block`` consecutive frames of other sources.
     """
+    choice = choice or DataChoice()
     frames, blocks, first = [], [], 0
     for source in sources:
         if source.partition("/")[0] == "pick-cube":
             found, numbers = _episodes(source.partition("/")[2] or "easy", (height, width), count)
+        elif is_recorded(source, choice):
+            found, numbers = recorded_frames(source, choice, height, width, count)
         else:
             found = frames_from(source, height, width, count)
             numbers = np.arange(len(found)) // block

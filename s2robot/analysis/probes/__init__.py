@@ -23,7 +23,10 @@ if TYPE_CHECKING:
 
 LINEAR_TASKS = ("localization", "segmentation", "depth", "grasp")
 """Tasks with convex fits: fast, and without seeds to average over."""
-TASK_NAMES = (*LINEAR_TASKS, "localization-head")
+TASK_NAMES = (*LINEAR_TASKS, "localization-head", "action")
+"""All tasks; the last one is of recorded data, the others of the simulator's frames."""
+COUNT = 1000
+"""Frames of recorded data that are probed at most."""
 EPISODES, RESETS = 120, 500
 """Numbers of the expert's episodes, and of frames of random scenes."""
 

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from s2robot.analysis.probes import EPISODES, RESETS
+from s2robot.analysis.probes import EPISODES, LINEAR_TASKS, RESETS
 from s2robot.analysis.probes.intervals import split_episodes
 from s2robot.analysis.probes.localization import FIRST_SEED, moments
 from s2robot.data.rendered_frames import drawn_with
@@ -67,6 +67,18 @@ class SceneConfig:
         if self.episodes + self.resets < 1:
             raise ValueError("episodes and resets are both 0; at least one must be above 0")
 
+    tasks = (*LINEAR_TASKS, "localization-head")
+    """Names of the tasks that there are labels for."""
+
+    def load(self, data_dir: Path, progress: bool = False) -> SceneData:
+        """Render the frames, or read them; see ``scene_data``.
+
+        Args:
+            data_dir: folder of frames.
+            progress: show a bar.
+        """
+        return scene_data(self, data_dir / "probes", progress)
+
     def key(self) -> str:
         """Return the digest of all settings that decide the content, and of what draws it."""
         level = dataclasses.asdict(get_level(self.level))
@@ -100,6 +112,11 @@ class SceneData:
     def num_frames(self) -> int:
         """Number of frames N."""
         return len(self.frames)
+
+    @property
+    def frame_size(self) -> int:
+        """Side of the frames [px]."""
+        return self.frames.shape[1]
 
     @property
     def source(self) -> dict[str, Any]:

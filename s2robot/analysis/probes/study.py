@@ -19,9 +19,10 @@ import numpy as np
 from s2robot.analysis.probes import LINEAR_TASKS
 from s2robot.analysis.probes.grids import TokenGrids
 from s2robot.analysis.probes.intervals import metric_difference, metric_interval, summed_by_episode
-from s2robot.analysis.probes.scenes import SceneConfig, SceneData, scene_data, split_frames
+from s2robot.analysis.probes.recorded import RecordedConfig
+from s2robot.analysis.probes.scenes import SceneConfig, split_frames
 from s2robot.analysis.probes.stored_rows import is_whole
-from s2robot.analysis.probes.tasks import Outcome, Parts, Problem, Task, get_task
+from s2robot.analysis.probes.tasks import Outcome, Parts, Problem, Task, check_tasks, get_task
 from s2robot.data.feature_store import FeatureStore
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.layout import spec_of
@@ -60,7 +61,7 @@ class StudyConfig:
     layers: tuple[tuple[int, ...], ...] = ((),)
     """Sets of intermediate layers; an empty set is the normalized output of the last layer."""
     tasks: tuple[str, ...] = LINEAR_TASKS
-    scenes: SceneConfig = SceneConfig()
+    scenes: SceneConfig | RecordedConfig = SceneConfig()
     options: EncoderOptions = field(default_factory=EncoderOptions)
     """Options of all encoders besides scales, readout and layers."""
     test_share: float = 0.25
@@ -83,8 +84,7 @@ class StudyConfig:
             values = getattr(self, name)
             if not values or len(set(values)) < len(values):
                 raise ValueError(f"{name} are {values}; give at least one, and each only once")
-        for task in self.tasks:
-            get_task(task)
+        check_tasks(self.tasks, self.scenes.tasks)
         require_fractions(self, "test_share", "valid_share")
         require_at_least(self, 1, "head_seeds")
         require_at_least(self, 0, "split_seed")
@@ -157,9 +157,9 @@ class Study:
         self._known = {row["key"]: row for row in read_jsonl(self.path) if is_whole(row)}
 
     @cached_property
-    def data(self) -> SceneData:
+    def data(self) -> Any:
         """Labeled frames, rendered or read on first use."""
-        return scene_data(self.config.scenes, self.config.data_dir / "probes", self.progress)
+        return self.config.scenes.load(self.config.data_dir, self.progress)
 
     @cached_property
     def parts(self) -> Parts:
@@ -261,7 +261,7 @@ class Study:
         measures |= outcome.intervals
         return {
             "task": task.key,
-            **_variant_facts(encoder, data.frames.shape[1]),
+            **_variant_facts(encoder, data.frame_size),
             "measures": {name: _interval(value) for name, value in measures.items()},
             "details": outcome.details,
             "train_frames": len(self.parts.training),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -42,7 +42,8 @@ class Parts:
 class Problem:
     """Labeled frames, their split, and the embeddings of one encoder."""
 
-    data: SceneData
+    data: Any
+    """``SceneData``, or ``RecordedData`` for task ``action``."""
     parts: Parts
     embeddings: Tensor
     """(N, D)"""
@@ -111,6 +112,24 @@ def get_task(name: str) -> Task:
         if name in (task.name, task.key):
             return task
     raise unknown("task", name, TASKS)
+
+
+def check_tasks(names: Sequence[str], allowed: Sequence[str]) -> None:
+    """Refuse tasks that there are no labels for.
+
+    Args:
+        names: of the tasks.
+        allowed: names of the tasks with labels.
+
+    Raises:
+        ValueError: there is no such task, or it belongs to frames of another kind.
+    """
+    for name in names:
+        if get_task(name).name not in allowed:
+            of = "recorded data (--data SOURCE)" if name == "action" else "the simulator's frames"
+            raise ValueError(
+                f"task {name} is of {of}; allowed with the frames here: {', '.join(allowed)}"
+            )
 
 
 # ---------------------------------------------------------------------------------- localization
@@ -245,6 +264,27 @@ def _depth_squares(predicted_m: np.ndarray, data: SceneData, test: np.ndarray) -
     return np.stack(columns, axis=1)
 
 
+# ---------------------------------------------------------------------------------------- action
+def _predict_action(problem: Problem) -> Outcome:
+    actions = problem.data.actions
+    given = (_products(problem), actions, _split(problem))
+    chosen = linear.choose(linear.ridge, _square_error, *given)
+    errors = _shares_of_std(chosen.predictions, actions, problem.parts)
+    return Outcome(_with_count(errors), details={"penalty": chosen.penalty})
+
+
+def _mean_action(data: Any, parts: Parts) -> Outcome:
+    mean = data.actions[parts.training].mean(axis=0)
+    return Outcome(_with_count(_shares_of_std(mean, data.actions, parts)))
+
+
+def _shares_of_std(predicted: np.ndarray, actions: np.ndarray, parts: Parts) -> np.ndarray:
+    """Return the errors (n,) of the test frames, a mean over entries, in percent of their std."""
+    std = actions.std(axis=0)
+    errors = np.abs(predicted - actions[parts.test])[:, std > 0]
+    return 100 * (errors / std[std > 0]).mean(axis=1)
+
+
 _LOCALIZATION = (Measure("mean error [mm]", metrics.mean, False, 1),)
 TASKS: dict[str, Task] = {
     task.name: task
@@ -302,6 +342,14 @@ TASKS: dict[str, Task] = {
             _LOCALIZATION,
             _localize_with_heads,
             _mean_position,
+        ),
+        Task(
+            "action",
+            "action",
+            "action, linear",
+            (Measure("mean error [% of std]", metrics.mean, False, 1),),
+            _predict_action,
+            _mean_action,
         ),
     )
 }

@@ -1,9 +1,10 @@
 """``s2robot probe``: measure what frozen features encode, and whether another scale helps.
 
 Probes predict from frozen features what the simulator knows: the position of the cube, whether it
-is grasped, the segmentation and the depth of each pixel. Every encoder is tested with every scale
-set and every choice of layers on the same frames. Training and test frames come from different
-episodes. Finished rows are stored: run the same command again to continue after an interruption.
+is grasped, the segmentation and the depth of each pixel. Of recorded data (--data) they predict the
+action. Every encoder is tested with every scale set and every choice of layers on the same frames.
+Training and test frames come from different episodes. Finished rows are stored: run the same
+command again to continue after an interruption.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from s2robot.analysis.probes import EPISODES, LINEAR_TASKS, RESETS, TASK_NAMES
-from s2robot.cli.arguments import ScaleSets, add_encoder_options, check_encoders
+from s2robot.analysis.probes import COUNT, EPISODES, LINEAR_TASKS, RESETS, TASK_NAMES
+from s2robot.cli.arguments import ScaleSets, add_encoder_options, check_encoders, count
 from s2robot.cli.help import help_of
 from s2robot.cli.settings.flags import CommandParser
+from s2robot.cli.settings.recorded import add_data_flags
 from s2robot.encoder.spec import EncoderOptions
 from s2robot.envs.levels import CAMERAS, LEVELS, get_level
 from s2robot.errors import unknown
@@ -29,6 +31,7 @@ examples:
   s2robot probe s2r-vitt16-128 random/vitt16-128 --scales '[1],[1,2]' --level precise
   s2robot probe mvp-vitb-egosoup --size 672 --task segmentation depth --layers last 5 5,11
   s2robot probe file:runs/pretrain/encoder.json --task localization-head --head-seeds 8
+  s2robot probe s2r-vitt16-128 random/vitt16-128 --data lift.hdf5 --cameras agentview
 """
 
 
@@ -41,10 +44,17 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = CommandParser("probe", help_of(__doc__), _EXAMPLES)
     _add_variants(parser)
     _add_frames(parser)
+    add_data_flags(parser, all_rows=True, low_dim=False)
+    add = parser.add_argument_group("frames of recorded data").add_argument
+    add("--data", metavar="SOURCE",
+        help="recorded data, as `s2robot train data=PATH` takes it, whose actions are"
+        " predicted")  # fmt: skip
+    add("--count", type=count, default=COUNT, metavar="N",
+        help=f"frames that are probed at most (default: {COUNT})")  # fmt: skip
     add = parser.add_argument
-    add("--task", nargs="+", default=list(LINEAR_TASKS), metavar="TASK",
-        help=f"some of {', '.join(TASK_NAMES)} (default: all but the last,"
-        " which is slow)")  # fmt: skip
+    add("--task", nargs="+", metavar="TASK",
+        help=f"some of {', '.join(TASK_NAMES)} (default: {', '.join(LINEAR_TASKS)}; action with"
+        " --data)")  # fmt: skip
     add("--head-seeds", type=int, default=5, metavar="N",
         help="training seeds of localization-head (default: 5)")  # fmt: skip
     add("--device", default="auto", help="default: auto")
@@ -57,10 +67,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="folder of results (default: runs/probes)")  # fmt: skip
     add("--json", action="store_true", help="JSON instead of a table")
     found = parser.parse(argv)
+    found.task = found.task or (["action"] if found.data else [*LINEAR_TASKS])
     for task in found.task:
         if task not in TASK_NAMES:
             raise unknown("task", task, TASK_NAMES)
     get_level(found.level)
+    _check_frames(parser, found)
     check_encoders(*found.encoders)
     return found
 
@@ -88,6 +100,20 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
     add("--resets", type=int, help=f"frames of random scenes (default: {RESETS})")
     add("--split-seed", type=int, default=0, metavar="SEED",
         help="of the split into training and test episodes (default: 0)")  # fmt: skip
+
+
+def _check_frames(parser: CommandParser, found: argparse.Namespace) -> None:
+    """Refuse flags of the simulator's frames beside recorded data, and of data without any."""
+    scenes = ("level", "camera", "size", "label_size", "episodes", "resets", "quick")
+    recorded = ("count", "cameras", "action", "tolerance_s")
+    there, other = (
+        ("recorded data", scenes) if found.data else ("frames of the simulator", recorded)
+    )
+    for name in other:
+        if getattr(found, name) != parser.get_default(name):
+            flag = f"--{name.replace('_', '-')}"
+            instead = "leave it out" if found.data else "give --data SOURCE, or leave it out"
+            parser.error(f"{flag} does not go with {there}; {instead}")
 
 
 def _layers(text: str) -> tuple[int, ...]:

@@ -8,6 +8,7 @@ from pathlib import Path
 from s2robot.analysis.reconstruction import RIDGE, TOKENS
 from s2robot.cli.arguments import ScaleSets, add_encoder_options, check_encoders, count, frame_shape
 from s2robot.cli.settings.flags import CommandParser
+from s2robot.cli.settings.recorded import add_data_flags
 from s2robot.data.config import GENERATED
 
 OPTIONS = ("input_mode", "dtype")
@@ -27,6 +28,8 @@ examples:
   s2robot reconstruct --target file:runs/vits/encoder.json --source s2r-vitt16-128 \\
       random/vitt16-128 --scales '[1],[1,2],[1,2,3]' --frames pick-cube/precise
   s2robot reconstruct --target vc1-vitl --source vc1-vitb --tokens cls --frames camera.mp4
+  s2robot reconstruct --target dinov2-vitl14 --source dinov2-vits14 --frames lift.hdf5 \\
+      --cameras agentview
 
 An interrupted run continues with the same --out and frames; sources that you add later are encoded
 alone. `s2robot encoders fetch NAME` downloads published encoders in advance.
@@ -43,6 +46,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add = parser.add_argument
     _add_encoders(parser)
     _add_frames(parser)
+    add_data_flags(parser, all_rows=False)
     add("--ridge", type=float, default=RIDGE, metavar="R",
         help=f"share of each channel's variance added to it (default: {RIDGE:g})")  # fmt: skip
     add("--per-place", action="store_true",
@@ -81,8 +85,8 @@ def _add_encoders(parser: argparse.ArgumentParser) -> None:
 def _add_frames(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("frames").add_argument
     add("--frames", nargs="+", default=["pick-cube"], metavar="SOURCE",
-        help=f"videos, folders of images, or {', '.join(GENERATED)} (default pick-cube; "
-        "also pick-cube/LEVEL)")  # fmt: skip
+        help="videos, folders of images, bags, recorded data (as `s2robot train data=PATH` takes"
+        f" it), or {', '.join(GENERATED)} (default pick-cube; also pick-cube/LEVEL)")  # fmt: skip
     add(
         "--count",
         type=count,
@@ -93,7 +97,7 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
         help="size that frames are resized to [px] (default: of the largest scale)")  # fmt: skip
     add("--block", type=count, default=20, metavar="N",
         help="N consecutive frames of videos and folders are all for training or all for test "
-        "(default: 20); for pick-cube, whole episodes are")  # fmt: skip
+        "(default: 20); for pick-cube and recorded data, whole episodes are")  # fmt: skip
     add(
         "--test-share",
         type=float,

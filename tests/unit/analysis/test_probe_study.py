@@ -16,7 +16,7 @@ from support.damage import mutations
 from support.probe_scenes import SMALL
 from support.tiny_models import write_tiny_model
 
-from s2robot.analysis.probes import dense, linear, study
+from s2robot.analysis.probes import dense, linear, scenes
 from s2robot.analysis.probes.scenes import (
     SceneData,
 )
@@ -144,7 +144,7 @@ def test_finished_rows_are_not_computed_again(
     for name in ("inner_products", "choose"):
         monkeypatch.setattr(linear, name, refuse)
     monkeypatch.setattr(dense, "fit_depth", refuse)
-    monkeypatch.setattr(study, "scene_data", refuse)
+    monkeypatch.setattr(scenes, "scene_data", refuse)
     assert Study(few, logged.append).run() == before
     assert all(line.endswith("(stored)") for line in logged)
     with pytest.raises(RuntimeError, match="computed again"):

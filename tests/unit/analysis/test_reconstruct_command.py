@@ -5,17 +5,21 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import h5py
 import imageio.v3 as iio
 import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
+from support.recorded_data import CAMERAS, write_robomimic
 from support.small_encoders import scenes
 from support.tiny_models import write_tiny_model
 
 from s2robot.analysis.reconstruction.study import Study
 from s2robot.cli.main import main as s2robot
 from s2robot.cli.reconstruct import cautions, frames_in_blocks, main, short_names
+from s2robot.data.datasets.choice import DataChoice
+from s2robot.data.datasets.opening import open_dataset
 from s2robot.utils.io import read_json, sha256_file, write_json
 
 
@@ -156,6 +160,40 @@ def test_frames_of_several_sources_are_in_blocks_of_their_own(pictures: str) -> 
     frames, blocks = frames_in_blocks([pictures, pictures], 32, 32, 11, 4)
     assert frames.shape == (22, 32, 32, 3)
     assert blocks.tolist() == [0] * 4 + [1] * 4 + [2] * 3 + [3] * 4 + [4] * 4 + [5] * 3
+
+
+def test_blocks_of_recorded_data_are_its_episodes_whichever_camera(tmp_path: Path) -> None:
+    path = str(write_robomimic(tmp_path / "a.hdf5", episodes=5))
+    with pytest.raises(ValueError, match=r"has 2 cameras: .*name those of the study"):
+        frames_in_blocks([path], 32, 32, 30, 4)
+    one = frames_in_blocks([path], 32, 32, 30, 4, DataChoice(cameras=CAMERAS[:1]))
+    assert one[1].tolist() == [number for number in range(5) for _ in range(6)]
+    data = open_dataset(path)
+    whole = np.stack([frame for e in range(5) for frame in data.frames(CAMERAS[0], e)])
+    np.testing.assert_array_equal(one[0], whole)
+    both = frames_in_blocks([path, path], 16, 24, 10, 4, DataChoice(cameras=CAMERAS))
+    assert both[0].shape == (40, 16, 24, 3)
+    assert both[1].tolist() == [*sorted([*range(5)] * 2) * 2, *sorted([*range(5, 10)] * 2) * 2]
+
+
+@pytest.mark.slow
+def test_frames_of_recorded_data_need_no_actions(
+    names: dict[str, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = write_robomimic(tmp_path / "a.hdf5", episodes=8)
+    with h5py.File(path, "a") as file:
+        for group in file["data"].values():  # pyright: ignore[reportAttributeAccessIssue]
+            del group["actions"]
+    words = ["--target", names["big"], "--source", names["small"], "--scales", "1"]
+    frames = ["--frames", str(path), "--cameras", "agentview", "--out", str(tmp_path / "out")]
+    assert main([*words, *frames, "--device", "cpu", "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["frames"]["cameras"] == ["agentview"]
+    assert record["test_blocks"] == 2
+    assert s2robot(["reconstruct", *words, "--frames", "noise", "--cameras", "a"]) == 2
+    assert "--cameras a chooses from recorded data, and noise is none" in " ".join(
+        capsys.readouterr().err.split()
+    )
 
 
 @pytest.mark.slow

@@ -1,0 +1,137 @@
+"""Recorded data for probes of the action: frames of one camera, actions and episodes."""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from s2robot.analysis.probes import COUNT
+from s2robot.analysis.probes.scenes import split_frames
+from s2robot.data.datasets.choice import DataChoice, cameras_to_take
+from s2robot.data.datasets.contract import EpisodeDataset
+from s2robot.data.datasets.frame_reader import RecordedFrames
+from s2robot.data.datasets.kept_frames import KeptFrames
+from s2robot.utils.io import digest_of
+
+
+@dataclass(frozen=True, eq=False)
+class RecordedData:
+    """Frames of one camera and their actions; the frames of an episode are consecutive."""
+
+    reader: KeptFrames
+    """Reader of all frames of the data set."""
+    chosen: np.ndarray
+    """(N,) numbers of the frames that are probed, rising."""
+    actions: np.ndarray
+    """(N, A) as recorded."""
+    episode: np.ndarray
+    """(N,) int64: episode of each frame."""
+    digest: str
+    """Identifies the frames in a feature store."""
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    @property
+    def num_frames(self) -> int:
+        """Number of frames N."""
+        return len(self.chosen)
+
+    @property
+    def frame_size(self) -> int:
+        """Longer side of the frames [px]."""
+        return max(self.reader.shape[:2])
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Description of the frames for a feature store."""
+        return self.reader.source
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return the frames ``(stop - start, H, W, 3)`` uint8 RGB."""
+        found = [self.reader.read(n, n + 1) for n in self.chosen[start:stop].tolist()]
+        return np.concatenate([self.reader.read(0, 0), *found])
+
+    def split(self, test_share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
+        """Return the indices of training and test frames; no episode is in both.
+
+        Args:
+            test_share: fraction of the episodes for testing.
+            seed: of the draw.
+
+        Raises:
+            ValueError: there are too few episodes.
+        """
+        return split_frames(self.episode, test_share, seed)
+
+
+@dataclass(frozen=True)
+class RecordedConfig:
+    """Recorded data and the number of frames to probe."""
+
+    source: str
+    """File or folder, as ``open_dataset`` takes it."""
+    choice: DataChoice = field(default_factory=DataChoice)
+    """The camera; of bags, the topics of the actions."""
+    count: int = COUNT
+    """Frames that are probed at most, spread evenly over the episodes."""
+
+    tasks = ("action",)
+    """Names of the tasks that there are labels for."""
+
+    @functools.cached_property
+    def _dataset(self) -> EpisodeDataset:
+        """The data set, opened once.
+
+        Raises:
+            ValueError: there is not exactly one camera, or there are no actions.
+        """
+        data = self.choice.open(self.source)
+        names = cameras_to_take(data, self.choice, "the probe")
+        if len(names) > 1:
+            raise ValueError(
+                f"cameras are {', '.join(names)}; a probe reads one: name one of them, and repeat "
+                "the command for the others. `s2robot recommend` takes several side by side"
+            )
+        if not data.actions.shape[1]:
+            raise ValueError(
+                f"{self.source} has no actions, so there is nothing to probe; of ROS bags name "
+                "their topics, --action TOPIC. `s2robot reconstruct` needs frames alone"
+            )
+        if not (data.actions.std(axis=0) > 0).any():
+            raise ValueError(
+                f"all actions of {self.source} are equal, so there is nothing to probe"
+            )
+        return data
+
+    @property
+    def _chosen(self) -> np.ndarray:
+        total = int(self._dataset.episode_ends[-1])
+        return np.linspace(0, total - 1, min(self.count, total)).round().astype(int)
+
+    def key(self) -> str:
+        """Return the digest of all that decides the content."""
+        data = self._dataset
+        return digest_of([data.digest, list(data.cameras), self._chosen.tolist()])[:16]
+
+    def load(self, data_dir: Path, progress: bool = False) -> RecordedData:
+        """Return the data; frames are decoded when they are read, and once.
+
+        Args:
+            data_dir: folder of decoded frames.
+            progress: not used.
+        """
+        del progress
+        data, chosen = self._dataset, self._chosen
+        (camera,) = data.cameras
+        return RecordedData(
+            KeptFrames(RecordedFrames(data, camera), data_dir / "frames"),
+            chosen,
+            data.actions[chosen].astype(float),
+            np.searchsorted(data.episode_ends, chosen, side="right"),
+            digest_of([data.digest, chosen.tolist()]),
+        )

@@ -12,6 +12,7 @@ import torch
 pytest.importorskip("lerobot", reason="LeRobot is not in this environment: make test-lerobot")
 
 from lerobot.configs.policies import PreTrainedConfig
+from lerobot.configs.types import NormalizationMode
 from lerobot.utils.constants import ACTION
 from lerobot_policy_s2robot.modeling_s2robot import S2robotPolicy
 from support.lerobot_data import small_lerobot
@@ -205,6 +206,24 @@ def test_image_transforms_are_refused(root, tmp_path):
 def test_past_actions_are_refused(tmp_path):
     with pytest.raises(ValueError, match="past_actions"):
         small_config(tmp_path, HEADS["act"].__class__(kind="act", past_actions=True))
+
+
+@pytest.mark.parametrize("mode", ["QUANTILES", "QUANTILE10"])
+def test_quantiles_without_a_range_give_way_to_minimum_and_maximum(root, tmp_path, mode):
+    """LeRobot averages quantiles over episodes, so those of a goal are both its mean."""
+    chosen = NormalizationMode(mode)
+    config = small_config(tmp_path, normalization_mapping={"STATE": chosen, "ACTION": chosen})
+    dataset = open_set(root, config)
+    for low, high in (("q01", "q99"), ("q10", "q90")):
+        for key in (ACTION, "observation.state"):
+            stats = dataset.meta.stats[key]  # pyright: ignore[reportOptionalSubscript]
+            stats[low][0] = stats[high][0] = stats["mean"][0]
+    _, pre, post = new_policy(config, dataset)
+    batch = batch_of(dataset, pre, list(range(len(dataset))))
+    for key in (ACTION, "observation.state"):
+        assert 0.5 < batch[key][..., 0].abs().max() <= 1 + 1e-5
+    assert batch[ACTION][..., 2].abs().max() == 0  # it is constant, 7
+    assert post(torch.zeros(1, 3))[0, 2] == 7
 
 
 def test_what_hardly_varies_is_not_scaled(root, tmp_path):

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, cast
 
 import torch
+from gymnasium.vector import AsyncVectorEnv, SyncVectorEnv
 from lerobot.datasets.dataset_metadata import LeRobotDatasetMetadata
 from lerobot.datasets.factory import resolve_delta_timestamps
 from lerobot.datasets.lerobot_dataset import LeRobotDataset
+from lerobot.envs.configs import EnvConfig
+from lerobot.envs.factory import make_env
 from lerobot.policies.factory import make_policy, make_pre_post_processors
 from lerobot_policy_s2robot import S2robotConfig
 from lerobot_policy_s2robot.modeling_s2robot import S2robotPolicy
@@ -47,18 +51,47 @@ def small_config(folder: Path, head: PolicyConfig = ACT, **changes: Any) -> S2ro
     return S2robotConfig(**{**options, **changes})
 
 
-def open_set(root: Path, config: S2robotConfig, **options: Any) -> LeRobotDataset:
+class Rows(Protocol):
+    """A ``LeRobotDataset`` with the reading of batches that the plug-in adds."""
+
+    meta: LeRobotDatasetMetadata
+
+    def __len__(self) -> int:
+        """Return the number of rows."""
+        ...
+
+    def __getitem__(self, row: int) -> dict[str, Any]:
+        """Return a row as LeRobot reads it, with pictures."""
+        ...
+
+    def __getitems__(self, rows: Sequence[int]) -> list[dict[str, Any]]:
+        """Return the rows of a batch."""
+        ...
+
+
+def open_set(root: Path, config: S2robotConfig, **options: Any) -> Rows:
     """Open a data set as `lerobot-train` does."""
     meta = LeRobotDatasetMetadata("tests/small", root=root)
     steps = resolve_delta_timestamps(config, meta)
-    return LeRobotDataset("tests/small", root=root, delta_timestamps=steps, **options)
+    made = LeRobotDataset("tests/small", root=root, delta_timestamps=steps, **options)
+    return cast(Rows, made)
 
 
-def new_policy(config: S2robotConfig, dataset: LeRobotDataset) -> tuple[S2robotPolicy, Any, Any]:
+def vector_env(
+    config: EnvConfig, n_envs: int, use_async_envs: bool = False
+) -> SyncVectorEnv | AsyncVectorEnv:
+    """Return pick-cube's environments as `lerobot-eval` makes them."""
+    made = make_env(config, n_envs, use_async_envs)["s2robot_pick_cube"][0]
+    assert isinstance(made, SyncVectorEnv | AsyncVectorEnv)
+    return made
+
+
+def new_policy(config: S2robotConfig, dataset: Rows) -> tuple[S2robotPolicy, Any, Any]:
     """Return a policy for a data set, and its processors, as `lerobot-train` makes them."""
     torch.manual_seed(0)
     policy: Any = make_policy(config, ds_meta=dataset.meta)
-    pre, post = make_pre_post_processors(config, dataset_stats=dataset.meta.stats)
+    stats: Any = dataset.meta.stats  # arrays, which the processors take as tensors
+    pre, post = make_pre_post_processors(config, dataset_stats=stats)
     return policy, pre, post
 
 

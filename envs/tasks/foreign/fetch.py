@@ -1,8 +1,9 @@
 """Task ``FetchPickAndPlace`` of gymnasium-robotics: a Fetch arm carries a block to a goal.
 
 The scene, physics and success are the package's. Frames are drawn here: the package's own
-``render`` moves the solver's warm starts, so that an episode that is looked at goes on otherwise
-than one that is not, and in its frames the block is small. The expert is this package's own.
+``render`` brings the places of bodies up to date, from which the next action starts, so that an
+episode that is looked at goes on otherwise than one that is not; in its frames the block is small.
+The expert is this package's own.
 """
 
 # MuJoCo's bindings carry no type stubs.

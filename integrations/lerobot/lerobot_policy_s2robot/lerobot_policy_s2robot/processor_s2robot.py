@@ -12,6 +12,10 @@ from lerobot.processor.factory import make_default_pre_post_processors
 from lerobot_policy_s2robot.configuration_s2robot import S2robotConfig
 from s2robot.policies.pooling import SMALLEST_MEASURED_STD
 
+_QUANTILES = (("q01", "q99"), ("q10", "q90"))
+_NARROW = 1e-3
+"""Quantiles closer than this share of the range from minimum to maximum are no range."""
+
 
 def make_s2robot_pre_post_processors(
     config: S2robotConfig, dataset_stats: dict[str, dict[str, Any]] | None = None
@@ -19,8 +23,11 @@ def make_s2robot_pre_post_processors(
     """Return LeRobot's default processors with s2robot's rules of normalization.
 
     Measurements have zero mean and unit variance, actions lie in -1 to 1. A measurement that hardly
-    varies (std below 5e-4) is centered and not scaled, and so is an action that does not vary. A
-    policy of `s2robot train` normalizes itself, so its processors leave numbers as they are.
+    varies (std below 5e-4) is centered and not scaled, and so is an action that does not vary. With
+    quantiles in ``normalization_mapping``, minimum and maximum stand in where the quantiles have no
+    range, as those of a goal, which LeRobot averages over episodes.
+
+    A policy of `s2robot train` normalizes itself; its processors leave numbers as they are.
 
     Args:
         config: settings of the policy.
@@ -47,5 +54,9 @@ def _steadied(
             fixed = own["min"] == own["max"]
             own["min"] = torch.where(fixed, own["min"] - 1, own["min"])
             own["max"] = torch.where(fixed, own["max"] + 1, own["max"])
+            for low, high in (pair for pair in _QUANTILES if set(pair) <= own.keys()):
+                narrow = own[high] - own[low] <= _NARROW * (own["max"] - own["min"])
+                own[low] = torch.where(narrow, own["min"], own[low]).to(own["min"].dtype)
+                own[high] = torch.where(narrow, own["max"], own[high]).to(own["max"].dtype)
         found[key] = own
     return found

@@ -27,6 +27,8 @@ from s2robot.errors import unknown
 from s2robot.utils.command_lines import quoted
 from s2robot.utils.config import allowed_values, converted
 
+_TOPIC_AND_FIELD = re.compile(r"""(?<=[{,])(\s*)(["']?)(/?[\w/]+):([\w.]+)\2(?=\s*:)""")
+"""A name TOPIC:FIELD of a ROS bag, in quotes or not, before the colon that ends it."""
 _PREFIX = re.compile(r"^(\+\+|\+|~)?")
 
 
@@ -155,6 +157,19 @@ def split_at_commas(text: str) -> list[str]:
     return parts
 
 
+def with_whole_keys(text: str) -> str:
+    r"""Return names and values with the colons in names written as Hydra reads them.
+
+    Args:
+        text: such as "{TOPIC:FIELD: NAME}"; Hydra takes the name to end at the first colon.
+
+    Examples:
+        >>> with_whole_keys("{/joint_states:position: [a,b], state: c}")
+        '{/joint_states\\:position: [a,b], state: c}'
+    """
+    return _TOPIC_AND_FIELD.sub(r"\1\3\\:\4", text)
+
+
 class _Reader:
     """Reads the text of one setting.
 
@@ -217,6 +232,8 @@ class _Reader:
         text = text.strip()
         if self.is_path:
             text = os.path.expanduser(text)  # a shell leaves the ~ of NAME=~/folder to us
+        if typing.get_origin(self.kind) is dict:
+            text = with_whole_keys(text)
         if is_list(self.kind) and text.startswith("("):
             text = f"[{text[1:].removesuffix(')')}]"
         if self.is_text and text != "null" and not _is_quoted(text):

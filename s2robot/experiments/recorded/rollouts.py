@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -109,9 +109,7 @@ def fit_to(
     """
     task = str(env.env_kwargs()["level"])
     cameras = {str(camera["name"]): camera for camera in header.frames.get("cameras", ())}
-    for key in given:
-        if key not in cameras and key not in header.proprio_keys:
-            raise unknown("key in observations", key, (*cameras, *header.proprio_keys))
+    given = _by_whole_keys(given, (*cameras, *header.proprio_keys))
     found = {
         name: _camera_of(name, camera, env, task, given.get(name))
         for name, camera in cameras.items()
@@ -134,6 +132,25 @@ def fit_to(
         action_space={**record, "meaning": list(space["meaning"])},
     )
     return RecordedActor(policy, low, high, scale, names), adapted
+
+
+def _by_whole_keys(given: Names, keys: Sequence[str]) -> dict[str, tuple[str, ...]]:
+    """Return names by the keys of the data; the "/" before a topic may be missing.
+
+    Args:
+        given: by keys as the user wrote them.
+        keys: of the policy's cameras and observations.
+
+    Raises:
+        ValueError: the policy has no such key.
+    """
+    found = {}
+    for key, names in given.items():
+        whole = key if key in keys or f"/{key}" not in keys else f"/{key}"
+        if whole not in keys:
+            raise unknown("key in observations", key, keys)
+        found[whole] = tuple(names)
+    return found
 
 
 def _environment(task: str, entries: int) -> TaskEnv:

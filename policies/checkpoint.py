@@ -257,6 +257,10 @@ def read_header(path: str | Path) -> PolicyHeader:
 
 
 def _read(path: Path, weights: bool = True) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
+    if path.is_dir():
+        inside = sorted(each.name for each in path.glob("*.safetensors"))
+        found = f"such as {path / inside[0]}" if inside else f"and {path} has no *.safetensors"
+        raise FileNotFoundError(f"{path} is a folder; give the file of a policy, {found}")
     if not path.is_file():
         raise FileNotFoundError(f"no policy file {path}; train one with `s2robot train`")
     try:

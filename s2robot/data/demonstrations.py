@@ -13,6 +13,7 @@ from typing import Any
 import h5py
 import numpy as np
 
+from s2robot.data.hdf5_files import open_hdf5
 from s2robot.envs.controllers import EE_STEP_M, JOINT_STEP_RAD
 from s2robot.envs.tasks.contract import NATIVE
 from s2robot.envs.tasks.names import check_stored
@@ -179,7 +180,7 @@ class Demonstrations:
                 f"no demonstrations at {self.path}; make them with "
                 f"`s2robot collect out={self.path}`"
             )
-        with _opened(self.path) as file:
+        with open_hdf5(self.path) as file:
             self._read(file)
         if digest_episodes(self.episodes) != self.digest:
             raise CorruptFileError(
@@ -299,16 +300,6 @@ class Demonstrations:
         if key not in keys:
             raise KeyError(f"no observation {key!r} in {self.path}; available: {', '.join(keys)}")
         return np.concatenate([episode.obs[key][:-1] for episode in self.episodes])
-
-
-def _opened(path: Path) -> h5py.File:
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        raise CorruptFileError(
-            f"{path} cannot be read as HDF5 ({str(error).splitlines()[0]}); it is truncated or "
-            f"another kind of file; {_REMEDY}"
-        ) from None
 
 
 def _json_attribute(data: Any, name: str) -> dict[str, Any]:

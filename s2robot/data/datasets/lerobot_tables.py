@@ -219,10 +219,11 @@ def damaged_table(path: Path, error: Exception) -> CorruptFileError:
         path: the file.
         error: what pyarrow raised.
     """
-    text = str(error).splitlines()[0][:120] if str(error) else type(error).__name__
-    return CorruptFileError(
-        f"{path} is truncated or damaged, or no Parquet file ({text}); {REMEDY}"
-    )
+    empty = path.is_file() and not path.stat().st_size
+    what = "is empty" if empty else "is truncated or damaged, or no Parquet file"
+    if isinstance(error, PermissionError):
+        return CorruptFileError(f"{path} cannot be read: change its permissions")
+    return CorruptFileError(f"{path} {what}; {REMEDY}")
 
 
 def numbers(where: str, column: Any, entries: int) -> np.ndarray:
@@ -290,7 +291,7 @@ def read_episodes(folder: Path, cameras: Sequence[str]) -> Episodes:
     if not files:
         raise CorruptFileError(
             f"{folder} has no tables of its episodes; expected: meta/episodes/chunk-000/"
-            f"file-000.parquet. {REMEDY}"
+            f"file-000.parquet; {REMEDY}"
         )
     bounds = ("episode_index", "dataset_from_index", "dataset_to_index")
     places = ("data/chunk_index", "data/file_index")

@@ -153,6 +153,11 @@ def _unknown_folder(path: Path, inside: Sequence[Path]) -> str:
     nested = next((entry for entry in inside if (entry / "meta" / "info.json").is_file()), None)
     if nested is not None:
         return f"{path} is no LeRobot folder, but {nested} is; give that one"
+    if (path / "data").is_dir() and (path / "meta").is_dir():
+        return (
+            f"{path} looks like a LeRobot folder, but has no meta/info.json; copy the folder again "
+            "from where it was made, or download it again"
+        )
     names = ", ".join(entry.name for entry in inside[:5]) or "nothing"
     more = ", ..." if len(inside) > 5 else ""
     return f"{path} has no known layout (it holds {names}{more}); {_allowed()}"

@@ -14,12 +14,10 @@ from __future__ import annotations
 
 import contextlib
 import json
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from s2robot.data.datasets.contract import (
@@ -28,12 +26,12 @@ from s2robot.data.datasets.contract import (
     choose,
     unnamed,
 )
+from s2robot.data.hdf5_files import open_hdf5
 from s2robot.errors import CorruptFileError
 from s2robot.utils.io import sha256_file
 
 _READING = (AttributeError, KeyError, OSError, OverflowError, RuntimeError, TypeError, ValueError)
 """What h5py and NumPy raise for damaged content."""
-_LOCKED = re.compile(r"unable to lock file|already open", re.IGNORECASE)
 _IMAGE = "_image"
 
 
@@ -78,7 +76,7 @@ class RobomimicFile:
         self.source = str(path)
         self._need_actions = need_actions
         self.digest = sha256_file(path)
-        self._file: Any = _opened(path)
+        self._file: Any = open_hdf5(path)
         try:
             with self._naming_damage():
                 self._read(cameras, low_dim)
@@ -237,22 +235,6 @@ class RobomimicFile:
             f"{self.source} is HDF5, but not robomimic's layout, or damaged ({text}); expected: "
             "data/EPISODE/actions and data/EPISODE/obs/KEY. If it was copied, copy it again"
         )
-
-
-def _opened(path: Path) -> Any:
-    try:
-        return h5py.File(path, "r")
-    except OSError as error:
-        text = str(error).splitlines()[0]
-        if _LOCKED.search(text):
-            raise CorruptFileError(
-                f"{path} is open for writing elsewhere, so it may not be complete; close it there "
-                "(end the program that records) and repeat the command"
-            ) from None
-        raise CorruptFileError(
-            f"{path} cannot be read as HDF5 ({text}); it is truncated, or another kind of file. "
-            "Copy it again from where it was made"
-        ) from None
 
 
 def _no_actions(group: Any) -> np.ndarray:

@@ -8,11 +8,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import h5py
 import robomimic.utils.obs_utils as obs_utils
 from robomimic.config import config_factory
 from robomimic.config.base_config import REGISTERED_CONFIGS
 
+from s2robot.data.hdf5_files import open_hdf5
 from s2robot.errors import CorruptFileError, unknown
 from s2robot.plugins.robomimic.encoder_factory import check_core_kwargs
 
@@ -23,6 +23,10 @@ _LARGEST = 1.0 + 1e-4
 
 class ActionRangeWarning(UserWarning):
     """Actions that robomimic's policies cannot return."""
+
+
+class UpsideDownWarning(UserWarning):
+    """Images that are stored bottom-up, which robomimic does not turn."""
 
 
 class NothingSavedWarning(UserWarning):
@@ -135,9 +139,11 @@ def _check_core(modality: str, encoder: Any) -> None:
 
 def _check_data(config: Any, data: Path, sections: list[Any]) -> None:
     """Refuse observations and masks that the file does not have."""
+    opened = open_hdf5(data)
     try:
-        with h5py.File(data, "r") as file:
+        with opened as file:
             demos: Any = file["data"]
+            bottom_up = demos.attrs.get("macros_image_convention") in ("opengl", b"opengl")
             first = demos[next(iter(demos))]
             shapes = {key: value.shape for key, value in first["obs"].items()}
             named: Any = file["mask"] if "mask" in file else ()
@@ -162,6 +168,7 @@ def _check_data(config: Any, data: Path, sections: list[Any]) -> None:
             for modality, keys in group.items():
                 for key in keys:
                     _check_key(modality, key, shapes, data)
+    _warn_of_bottom_up(bottom_up, sections, data)
     train = config.train
     for setting in ("hdf5_filter_key", "hdf5_validation_filter_key"):
         if train[setting] is not None and train[setting] not in masks:
@@ -173,6 +180,19 @@ def _check_data(config: Any, data: Path, sections: list[Any]) -> None:
         raise ValueError(
             "experiment.validate is true; then train.hdf5_filter_key and "
             f"train.hdf5_validation_filter_key name masks, of {', '.join(masks) or 'none'}"
+        )
+
+
+def _warn_of_bottom_up(bottom_up: bool, sections: list[Any], data: Path) -> None:
+    """Warn where a policy is trained on images that the file says are upside down."""
+    groups = [group for section in sections for group in section.modalities.values()]
+    if bottom_up and any(group.get("rgb") for group in groups):
+        warnings.warn(
+            f"images of {data} are stored upside down (its macros_image_convention is opengl), "
+            "and robomimic trains on them so; environments and `s2robot eval` show them upright. "
+            f"Write them upright: `s2robot export-dataset {data} OUT.hdf5`",
+            UpsideDownWarning,
+            stacklevel=5,
         )
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import random
+import shutil
 import sys
 from pathlib import Path
 from typing import Any
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -18,7 +20,11 @@ from s2robot import FrameEncoder
 from s2robot.cli.main import main
 from s2robot.errors import CorruptFileError, S2RobotError
 from s2robot.plugins.robomimic.cache import cache_embeddings
-from s2robot.plugins.robomimic.configuration import ActionRangeWarning, NothingSavedWarning
+from s2robot.plugins.robomimic.configuration import (
+    ActionRangeWarning,
+    NothingSavedWarning,
+    UpsideDownWarning,
+)
 from s2robot.plugins.robomimic.training import train
 
 pytestmark = [
@@ -114,6 +120,20 @@ def test_actions_out_of_reach_of_the_policy_are_told(data, tmp_path) -> None:
         train(write_config(tmp_path / "bc.json", given))
 
 
+def test_images_that_are_stored_upside_down_are_told(data, tmp_path) -> None:
+    turned = tmp_path / "libero.hdf5"
+    shutil.copy(data, turned)
+    opened: Any
+    with h5py.File(turned, "r+") as opened:
+        opened["data"].attrs["macros_image_convention"] = "opengl"
+    given = bc(turned, tmp_path / "runs", train={"hdf5_filter_key": "none"})
+    with (
+        pytest.warns(UpsideDownWarning, match=r"upright: `s2robot export-dataset .*libero\.hdf5"),
+        pytest.raises(ValueError, match="mask in train.hdf5_filter_key"),
+    ):
+        train(write_config(tmp_path / "bc.json", given))
+
+
 def test_a_training_that_would_save_nothing_is_told(data, tmp_path) -> None:
     given = bc(data, tmp_path / "runs", experiment={"save": {"every_n_epochs": 50}})
     with pytest.warns(NothingSavedWarning, match="every_n_epochs is 50.*set it to 2 or less"):
@@ -194,7 +214,7 @@ def test_files_that_are_not_what_they_should_be(data, tmp_path, capsys) -> None:
         train(listed)
     (tmp_path / "data.hdf5").write_bytes(b"no HDF5")
     config = write_config(tmp_path / "bc.json", bc(tmp_path / "data.hdf5", tmp_path))
-    with pytest.raises(CorruptFileError, match="is not robomimic's layout, or damaged"):
+    with pytest.raises(CorruptFileError, match="cannot be read as HDF5: it is another kind"):
         train(config)
     assert main(["robomimic-train", "--config", str(missing)]) == 2
     assert "a.json is no file" in capsys.readouterr().err

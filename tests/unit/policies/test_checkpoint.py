@@ -233,3 +233,11 @@ def test_a_policy_of_recorded_actions_acts_in_their_units_after_loading(tmp_path
     assert found.action_space["control_hz"] is None
     with pytest.raises(MismatchError, match=r"recorded actions \(x, y, z, grip\)"):
         check_action_space(found, box(4), "ee_delta")
+
+
+def test_a_folder_in_place_of_a_policy_is_named_with_the_files_in_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"is a folder; give the file .* has no \*\.safe"):
+        read_header(tmp_path)
+    (tmp_path / "policy.safetensors").touch()
+    with pytest.raises(FileNotFoundError, match=r"such as .*/policy\.safetensors"):
+        read_header(tmp_path)

@@ -1,5 +1,7 @@
 """Recognition of layouts, and messages for what is none."""
 
+from pathlib import Path
+
 import h5py
 import pytest
 
@@ -83,3 +85,10 @@ def test_a_table_in_the_working_directory_is_refused_with_the_folder_to_give(tmp
     monkeypatch.chdir(_file(tmp_path / "set" / "episode_0" / "table.csv").parent)
     with pytest.raises(ValueError, match=f"give its folder, {tmp_path / 'set'}$"):
         open_dataset("table.csv")
+
+
+def test_a_lerobot_folder_without_its_description_is_recognized(tmp_path: Path) -> None:
+    for name in ("data", "meta", "videos"):
+        (tmp_path / name).mkdir()
+    with pytest.raises(ValueError, match=r"looks like a LeRobot folder, but has no meta/info.json"):
+        layout_of(tmp_path)

@@ -35,3 +35,15 @@ def test_frames_are_upright(env) -> None:
     assert frame[-40:].mean() > frame[:20].mean() + 30  # the white table is below, the wall above
     wrist = env.render_frame("wrist", 128, 128)
     assert wrist[-10:].mean() < 100 < wrist[:60].mean()  # the dark hand is at the lower edge
+
+
+def test_observations_are_those_of_the_end_of_a_step(env) -> None:
+    """robosuite's own grow older by a simulation step with each extra reading."""
+    env.reset(seed=0)
+    state = env.get_state()
+    for _ in range(3):
+        env.reset(options={"state": state})
+    for _ in range(3):
+        seen = env.step(np.array([0.5, -0.5, 0.5, 0.0, 0.0, 0.0, 1.0]))[0]["robot0_joint_pos"]
+        joints = env.get_state()[2:9]  # behind the steps left and the time
+        np.testing.assert_allclose(seen, joints, rtol=0, atol=1e-6)

@@ -83,8 +83,8 @@ VERBS = {
                 "s2robot eval checkpoint=NAME/policy.safetensors "
                 "rollout.realtime=true rollout.latency_ms=250",
                 "s2robot eval checkpoint=FILE task=pick-cube/easy 'observations={state: ee_pos}'",
-                "s2robot eval checkpoint=FILE task=gym:ID "
-                "'observations={/joint_states:position: agent_pos}'  # trained on ROS bags",
+                "s2robot eval checkpoint=FILE task=pick-cube/easy "
+                "'observations={/tool/pose:position: ee_pos}'  # trained on ROS bags",
                 "s2robot eval policy=own:make task=pick-cube/easy n=64  # one that is not ours",
                 "s2robot eval policy=robomimic:model.pth task=pick-cube/easy external.size=84",
                 "s2robot eval policy=ws://localhost:8000 task=pick-cube/easy external.execute=5",

@@ -72,6 +72,31 @@ class FrameReader(Protocol):
         ...
 
 
+@dataclass(frozen=True, eq=False)
+class ChosenFrames:
+    """Some frames of another reader."""
+
+    frames: FrameReader
+    chosen: np.ndarray
+    """Numbers of the frames, rising."""
+
+    @property
+    def source(self) -> dict[str, Any]:
+        """Description of the frames for a feature store; which ones is in the data's digest."""
+        return self.frames.source
+
+    def __len__(self) -> int:
+        return len(self.chosen)
+
+    def read(self, start: int, stop: int) -> np.ndarray:
+        """Return frames ``(stop - start, H, W, 3)`` uint8 RGB."""
+        numbers = self.chosen[start:stop]
+        if not len(numbers):
+            return self.frames.read(0, 0)
+        runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)  # without gaps
+        return np.concatenate([self.frames.read(int(r[0]), int(r[-1]) + 1) for r in runs])
+
+
 class FeatureStore:
     """Store of the features of data sets under one folder, in float16.
 

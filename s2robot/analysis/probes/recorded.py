@@ -5,27 +5,24 @@ from __future__ import annotations
 import functools
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from s2robot.analysis.probes import COUNT
+from s2robot.analysis.probes.action_errors import varying_entries
 from s2robot.analysis.probes.scenes import split_frames
 from s2robot.data.datasets.choice import DataChoice, cameras_to_take
 from s2robot.data.datasets.contract import EpisodeDataset
 from s2robot.data.datasets.frame_reader import RecordedFrames
 from s2robot.data.datasets.kept_frames import KeptFrames
+from s2robot.data.feature_store import ChosenFrames
 from s2robot.utils.io import digest_of
 
 
 @dataclass(frozen=True, eq=False)
-class RecordedData:
-    """Frames of one camera and their actions; the frames of an episode are consecutive."""
+class RecordedData(ChosenFrames):
+    """N frames of one camera and their actions; the frames of an episode are consecutive."""
 
-    reader: KeptFrames
-    """Reader of all frames of the data set."""
-    chosen: np.ndarray
-    """(N,) numbers of the frames that are probed, rising."""
     actions: np.ndarray
     """(N, A) as recorded."""
     episode: np.ndarray
@@ -33,28 +30,15 @@ class RecordedData:
     digest: str
     """Identifies the frames in a feature store."""
 
-    def __len__(self) -> int:
-        return len(self.chosen)
-
     @property
     def num_frames(self) -> int:
         """Number of frames N."""
-        return len(self.chosen)
+        return len(self)
 
     @property
     def frame_size(self) -> int:
         """Longer side of the frames [px]."""
-        return max(self.reader.shape[:2])
-
-    @property
-    def source(self) -> dict[str, Any]:
-        """Description of the frames for a feature store."""
-        return self.reader.source
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return the frames ``(stop - start, H, W, 3)`` uint8 RGB."""
-        found = [self.reader.read(n, n + 1) for n in self.chosen[start:stop].tolist()]
-        return np.concatenate([self.reader.read(0, 0), *found])
+        return max(self.source["size"])
 
     def split(self, test_share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Return the indices of training and test frames; no episode is in both.
@@ -88,7 +72,7 @@ class RecordedConfig:
         """The data set, opened once.
 
         Raises:
-            ValueError: there is not exactly one camera, or there are no actions.
+            ValueError: there is not exactly one camera, or there are no actions that vary.
         """
         data = self.choice.open(self.source)
         names = cameras_to_take(data, self.choice, "the probe")
@@ -102,10 +86,7 @@ class RecordedConfig:
                 f"{self.source} has no actions, so there is nothing to probe; of ROS bags name "
                 "their topics, --action TOPIC. `s2robot reconstruct` needs frames alone"
             )
-        if not (data.actions.std(axis=0) > 0).any():
-            raise ValueError(
-                f"all actions of {self.source} are equal, so there is nothing to probe"
-            )
+        varying_entries(data.actions, self.source)
         return data
 
     @property

@@ -10,6 +10,7 @@ import numpy as np
 from torch import Tensor
 
 from s2robot.analysis.probes import dense, linear, metrics
+from s2robot.analysis.probes.action_errors import action_errors
 from s2robot.analysis.probes.grids import TokenGrids
 from s2robot.analysis.probes.intervals import Metric
 from s2robot.analysis.probes.localizer import ProbeConfig, fit_localizer
@@ -269,20 +270,13 @@ def _predict_action(problem: Problem) -> Outcome:
     actions = problem.data.actions
     given = (_products(problem), actions, _split(problem))
     chosen = linear.choose(linear.ridge, _square_error, *given)
-    errors = _shares_of_std(chosen.predictions, actions, problem.parts)
+    errors = action_errors(chosen.predictions, actions, problem.parts.test)
     return Outcome(_with_count(errors), details={"penalty": chosen.penalty})
 
 
 def _mean_action(data: Any, parts: Parts) -> Outcome:
     mean = data.actions[parts.training].mean(axis=0)
-    return Outcome(_with_count(_shares_of_std(mean, data.actions, parts)))
-
-
-def _shares_of_std(predicted: np.ndarray, actions: np.ndarray, parts: Parts) -> np.ndarray:
-    """Return the errors (n,) of the test frames, a mean over entries, in percent of their std."""
-    std = actions.std(axis=0)
-    errors = np.abs(predicted - actions[parts.test])[:, std > 0]
-    return 100 * (errors / std[std > 0]).mean(axis=1)
+    return Outcome(_with_count(action_errors(mean, data.actions, parts.test)))
 
 
 _LOCALIZATION = (Measure("mean error [mm]", metrics.mean, False, 1),)

@@ -6,28 +6,15 @@ import dataclasses
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
+from s2robot.data.feature_store import ChosenFrames, FrameReader
 from s2robot.utils.io import digest_of
 
 LEAST_EPISODES = 8
 """Episodes that a comparison on held-out episodes takes at least."""
-
-
-class Frames(Protocol):
-    """Reader of frames, as ``s2robot.data.feature_store.FrameReader``."""
-
-    @property
-    def source(self) -> dict[str, Any]:
-        """JSON-able description of what determines the pixels besides the data set."""
-        ...
-
-    def __len__(self) -> int: ...
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return frames ``(stop - start, H, W, 3)`` uint8 RGB."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -46,7 +33,7 @@ class EpisodeArrays:
 
 @dataclass(frozen=True, eq=False)
 class EpisodeData:
-    """Frames of N moments, and what is known of them; a reader of any format makes one.
+    """FrameReader of N moments, and what is known of them; a reader of any format makes one.
 
     Raises:
         ValueError: lengths disagree, a value is not finite, or there are actions or positions but
@@ -65,7 +52,7 @@ class EpisodeData:
 
     name: str
     """For messages."""
-    frames: Frames
+    frames: FrameReader
     digest: str
     """Identifies the frames in a feature store."""
     episode: np.ndarray | None = None
@@ -78,8 +65,8 @@ class EpisodeData:
     """``(N, K)`` [m]."""
     demos_path: str | None = None
     """File of pick-cube's demonstrations, which rollouts can be made for."""
-    more_cameras: tuple[Frames, ...] = ()
-    """Frames of further cameras, of the same moments; their embeddings lie side by side."""
+    more_cameras: tuple[FrameReader, ...] = ()
+    """FrameReader of further cameras, of the same moments; their embeddings lie side by side."""
     camera_names: tuple[str, ...] = ()
     """Of recorded data, the names of all cameras, in order."""
     notes: tuple[str, ...] = ()
@@ -135,8 +122,8 @@ class EpisodeData:
         return len(self.frames)
 
     @property
-    def cameras(self) -> tuple[Frames, ...]:
-        """Frames of all cameras."""
+    def cameras(self) -> tuple[FrameReader, ...]:
+        """FrameReader of all cameras."""
         return (self.frames, *self.more_cameras)
 
     @property
@@ -225,7 +212,7 @@ def _joined(name: str, kind: str, parts: Sequence[np.ndarray | None]) -> np.ndar
 
 @dataclass(frozen=True, eq=False)
 class ArrayFrames:
-    """Frames in memory, as a reader."""
+    """FrameReader in memory, as a reader."""
 
     frames: np.ndarray
     """``(N, H, W, 3)`` uint8 RGB."""
@@ -246,28 +233,3 @@ class ArrayFrames:
     def read(self, start: int, stop: int) -> np.ndarray:
         """Return frames ``(stop - start, H, W, 3)`` uint8 RGB."""
         return self.frames[start:stop]
-
-
-@dataclass(frozen=True, eq=False)
-class ChosenFrames:
-    """Some frames of another reader."""
-
-    frames: Frames
-    chosen: np.ndarray
-    """Numbers of the frames, rising."""
-
-    @property
-    def source(self) -> dict[str, Any]:
-        """Description of the frames for a feature store; which ones is in the data's digest."""
-        return self.frames.source
-
-    def __len__(self) -> int:
-        return len(self.chosen)
-
-    def read(self, start: int, stop: int) -> np.ndarray:
-        """Return frames ``(stop - start, H, W, 3)`` uint8 RGB."""
-        numbers = self.chosen[start:stop]
-        if not len(numbers):
-            return self.frames.read(0, 0)
-        runs = np.split(numbers, np.flatnonzero(np.diff(numbers) > 1) + 1)  # without gaps
-        return np.concatenate([self.frames.read(int(r[0]), int(r[-1]) + 1) for r in runs])

@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from s2robot.analysis.probes import linear
+from s2robot.analysis.probes.action_errors import action_errors
 from s2robot.analysis.probes.grids import TokenGrids
 from s2robot.analysis.probes.intervals import split_episodes
 from s2robot.analysis.recommend.episodes import EpisodeData
+from s2robot.policies.action_units import ActionUnits
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.dataset import TrajectoryData
 from s2robot.policies.policy import Policy
@@ -33,7 +35,7 @@ EPOCHS = 20
 VALID_SHARE = 0.25
 """Fraction of the training episodes that chooses the penalty of a linear fit."""
 _CHUNK = 256
-_SMALLEST_STD = 1e-6  # an entry of the action that does not vary tells nothing
+_SMALLEST_STD = 1e-6  # an observation that does not vary tells nothing
 
 
 @dataclass(frozen=True)
@@ -86,16 +88,6 @@ def metrics_of(data: EpisodeData) -> list[str]:
     return found + (["localization"] if data.positions_m is not None else [])
 
 
-def check_actions(data: EpisodeData) -> None:
-    """Refuse actions that never change, before any work.
-
-    Raises:
-        ValueError: no entry of the actions varies.
-    """
-    if data.actions is not None:
-        _varying(data.actions)
-
-
 def errors_of(
     metric: str, features: Features, data: EpisodeData, products: Callable[[], np.ndarray]
 ) -> np.ndarray:
@@ -117,7 +109,7 @@ def errors_of(
     elif metric == "action-linear":
         assert data.actions is not None
         predicted = _linear(_with_proprio(products(), data), data.actions, data.episode)
-        frames = _action_errors(predicted, data.actions)[None]
+        frames = action_errors(predicted, data.actions)[None]
     else:
         assert data.positions_m is not None
         predicted = _linear(products(), data.positions_m, data.episode)
@@ -139,20 +131,6 @@ def _by_episode(frames: np.ndarray, episode: np.ndarray) -> np.ndarray:
     for row, values in zip(sums, frames, strict=True):
         np.add.at(row, index, values)
     return sums / counts
-
-
-def _action_errors(predicted: np.ndarray, actions: np.ndarray) -> np.ndarray:
-    """Return the errors (N,) in percent of the entries' standard deviations, their mean."""
-    std, varies = actions.std(axis=0), _varying(actions)
-    return 100 * (np.abs(predicted - actions)[:, varies] / std[varies]).mean(axis=1)
-
-
-def _varying(actions: np.ndarray) -> np.ndarray:
-    """Return which entries (A,) of the actions vary."""
-    varies = actions.std(axis=0) > _SMALLEST_STD
-    if not varies.any():
-        raise ValueError("all actions are equal, so there is nothing to predict; give other data")
-    return varies
 
 
 # ------------------------------------------------------------------------------------ linear fits
@@ -201,7 +179,7 @@ def _head_errors(features: Features, data: EpisodeData) -> np.ndarray:
         test = np.flatnonzero(~rest)
         for row, seed in enumerate(seeds):
             predicted = _predicted(found[seed].policy, trained, test) * half + center
-            errors[row, test] = _action_errors_like(predicted, data.actions, test)
+            errors[row, test] = action_errors(predicted, data.actions, test)
     return errors
 
 
@@ -214,17 +192,9 @@ def _range(data: EpisodeData, training: np.ndarray) -> tuple[np.ndarray, np.ndar
     if data.demos_path is not None:
         largest = np.abs(data.actions).max(axis=0)
         return np.zeros_like(largest), np.maximum(largest, 1.0)
-    low, high = data.actions[training].min(axis=0), data.actions[training].max(axis=0)
-    return (high + low) / 2, np.where(high > low, (high - low) / 2, 1.0)
-
-
-def _action_errors_like(
-    predicted: np.ndarray, actions: np.ndarray, frames: np.ndarray
-) -> np.ndarray:
-    """Return the errors of some frames in units of the standard deviation over all."""
-    every = np.array(actions, dtype=float)
-    every[frames] = predicted
-    return _action_errors(every, actions)[frames]
+    seen = torch.from_numpy(data.actions[training])
+    units = ActionUnits.of_range(seen.amin(dim=0), seen.amax(dim=0))
+    return units.center.double().numpy(), units.half_range.double().numpy()
 
 
 def _trajectories(

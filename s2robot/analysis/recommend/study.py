@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
+from s2robot.analysis.probes.action_errors import varying_entries
 from s2robot.analysis.recommend import probing
 from s2robot.analysis.recommend.choice import Errors
 from s2robot.analysis.recommend.config import RecommendConfig
@@ -81,7 +82,8 @@ class _Study:
         metrics = metrics_of(whole)
         metric = _decisive(config.metric, metrics, whole.name)
         data = whole.at_most(config.frames)
-        probing.check_actions(data)
+        if data.actions is not None:
+            varying_entries(data.actions, whole.name)  # before any work
         encoders = self._encoders()
         shown = _shown(data, config.frame)
         latencies = {key: self._latency(each, shown) for key, each in encoders.items()}

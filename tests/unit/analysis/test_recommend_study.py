@@ -238,11 +238,6 @@ def test_the_picture_is_written_where_there_are_errors(
     assert not (tmp_path / "b.png").exists()
 
 
-def test_actions_that_never_change_are_refused() -> None:
-    with pytest.raises(ValueError, match="all actions are equal"):
-        probing._action_errors(np.ones((4, 2)), np.ones((4, 2)))
-
-
 def test_a_fold_holds_whole_episodes_and_all_folds_are_used() -> None:
     episode = np.repeat(np.arange(10), 3)
     fold = probing.folds_of(episode)

@@ -31,10 +31,13 @@ def test_the_benchmark_counts_times_and_writes(layout: str, tmp_path: Path) -> N
     found = json.loads(out.read_text())
     assert found["decoded_once"] is True
     assert found["from_file_to_policy"]["frames_decoded"] == 6 * 5 * 2
-    assert found["from_file_to_policy"]["seconds"]["all"] > 0
-    assert [entry["name"] for entry in found["held_out"]["entries"]][:1] != []
-    assert found["epochs_compared"]["in the loop / stored"]["median"] > 1
-    assert found["epochs_compared"]["in_the_loop"]["moments_timed"] == 4
+    names = ["dx", "dy"] if layout == "lerobot" else ["a0", "a1"]  # robomimic's files name none
+    assert [entry["name"] for entry in found["held_out"]["entries"]] == names
+    epochs = found["epochs_compared"]
+    stored, loop = epochs["stored_epoch_s"]["median"], epochs["in_the_loop"]
+    scaled = stored + loop["decoding_and_encoding_s"]["median"] * epochs["moments_of_an_epoch"] / 4
+    assert loop["epoch_s"]["median"] == pytest.approx(scaled, abs=1e-3)
+    assert loop["moments_timed"] == 4
     assert found["provenance"]["machine"]["processor"]
 
 

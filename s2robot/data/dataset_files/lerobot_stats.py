@@ -1,8 +1,11 @@
-"""Statistics of a LeRobot data set: of each episode, and of all as LeRobot merges them."""
+"""Statistics of a LeRobot data set: of each episode, and of all frames together.
+
+LeRobot's own recorder averages the quantiles of episodes, which are no quantiles of the data where
+episodes differ. Here those of the data set are of all rows, and of all frames that were sampled.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +13,7 @@ import numpy as np
 QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 SAMPLED_FRAMES = 100
 """Frames of an episode and camera that statistics are made of, evenly spaced."""
+_LEVELS = np.arange(256) / 255
 Stats = dict[str, Any]
 """min, max, mean, std, count and quantiles as nested lists."""
 
@@ -38,57 +42,92 @@ class FrameStats:
         count = min(frames, SAMPLED_FRAMES)
         self._wanted = set(np.linspace(0, frames - 1, count).round().astype(int).tolist())
         self._counts = np.zeros((3, 256), dtype=np.int64)
-        self._seen = self._sampled = 0
+        self._seen = self.sampled = 0
 
     def add(self, frame: np.ndarray) -> None:
         """Count a frame ``(H, W, 3)`` uint8, if it is one of those that are sampled."""
         if self._seen in self._wanted:
             for channel in range(3):
                 self._counts[channel] += np.bincount(frame[..., channel].ravel(), minlength=256)
-            self._sampled += 1
+            self.sampled += 1
         self._seen += 1
+
+    def pixels(self) -> np.ndarray:
+        """Return pixels by channel and level ``(3, 256)``, as many as all frames have.
+
+        Each sampled frame stands for the frames around it, so that a long episode counts as much as
+        it has frames.
+        """
+        return self._counts * (self._seen / self.sampled)
 
     def result(self) -> Stats:
         """Return the statistics, each of shape (3, 1, 1), and the number of frames."""
-        levels = np.arange(256) / 255
-        total = self._counts.sum(axis=1)
-        mean = self._counts @ levels / total
-        variance = self._counts @ levels**2 / total - mean**2
-        found = {
-            "min": levels[[np.flatnonzero(row)[0] for row in self._counts]],
-            "max": levels[[np.flatnonzero(row)[-1] for row in self._counts]],
-            "mean": mean,
-            "std": np.sqrt(np.maximum(variance, 0)),
-            **{name: self._quantile(share, levels) for name, share in QUANTILES.items()},
-        }
-        shaped = {name: array.reshape(3, 1, 1).tolist() for name, array in found.items()}
-        return {**shaped, "count": [self._sampled]}
-
-    def _quantile(self, share: float, levels: np.ndarray) -> np.ndarray:
-        rising = np.cumsum(self._counts, axis=1)
-        return levels[[int(np.searchsorted(row, share * row[-1])) for row in rising]]
+        return pixel_stats(self._counts, self.sampled)
 
 
-def merged(parts: Sequence[Mapping[str, Any]]) -> Stats:
-    """Return the statistics of several episodes together.
+class DatasetStats:
+    """Statistics of all frames of a data set, gathered episode by episode."""
 
-    As in LeRobot, the quantiles are means of the episodes' quantiles, not quantiles of the data.
+    def __init__(self) -> None:
+        self._tables: dict[str, list[np.ndarray]] = {}
+        self._pixels: dict[str, np.ndarray] = {}
+        self._sampled: dict[str, int] = {}
+
+    def add_rows(self, key: str, values: np.ndarray) -> None:
+        """Add an episode of a feature of numbers.
+
+        Args:
+            key: the feature.
+            values: its rows ``(T, d)`` or ``(T,)``.
+        """
+        self._tables.setdefault(key, []).append(values)
+
+    def add_frames(self, key: str, frames: FrameStats) -> None:
+        """Add an episode of a camera.
+
+        Args:
+            key: the camera's feature.
+            frames: its frames, all counted.
+        """
+        self._pixels[key] = self._pixels.get(key, 0) + frames.pixels()
+        self._sampled[key] = self._sampled.get(key, 0) + frames.sampled
+
+    def result(self) -> dict[str, Stats]:
+        """Return the statistics of each feature."""
+        tables = {key: table_stats(np.concatenate(parts)) for key, parts in self._tables.items()}
+        cameras = {key: pixel_stats(self._pixels[key], self._sampled[key]) for key in self._pixels}
+        return {**tables, **cameras}
+
+
+def pixel_stats(counts: np.ndarray, frames: int) -> Stats:
+    """Return the statistics of pixels in [0, 1], each of shape (3, 1, 1).
 
     Args:
-        parts: statistics of the episodes.
+        counts: pixels by channel and level ``(3, 256)``.
+        frames: number of frames that were counted.
     """
-    counts = np.array([part["count"][0] for part in parts], dtype=np.float64)
-    arrays = {
-        name: np.array([part[name] for part in parts]) for name in parts[0] if name != "count"
-    }
-    shares = (counts / counts.sum()).reshape(-1, *[1] * (arrays["mean"].ndim - 1))
-    mean = (shares * arrays["mean"]).sum(axis=0)
-    spread = arrays["std"] ** 2 + (arrays["mean"] - mean) ** 2
+    total = counts.sum(axis=1)
+    mean = counts @ _LEVELS / total
+    variance = counts @ _LEVELS**2 / total - mean**2
     found = {
-        "min": arrays["min"].min(axis=0),
-        "max": arrays["max"].max(axis=0),
+        "min": _LEVELS[[np.flatnonzero(row)[0] for row in counts]],
+        "max": _LEVELS[[np.flatnonzero(row)[-1] for row in counts]],
         "mean": mean,
-        "std": np.sqrt((shares * spread).sum(axis=0)),
-        **{name: (shares * arrays[name]).sum(axis=0) for name in QUANTILES},
+        "std": np.sqrt(np.maximum(variance, 0)),
+        **{
+            name: np.array([_quantile(row, share) for row in counts])
+            for name, share in QUANTILES.items()
+        },
     }
-    return {**{name: array.tolist() for name, array in found.items()}, "count": [int(counts.sum())]}
+    shaped = {name: array.reshape(3, 1, 1).tolist() for name, array in found.items()}
+    return {**shaped, "count": [frames]}
+
+
+def _quantile(counts: np.ndarray, share: float) -> float:
+    """Return a quantile of pixels, linear between neighbors as numpy's."""
+    rising = np.cumsum(counts)
+    place = share * (rising[-1] - 1)
+    ends = [np.floor(place), min(np.floor(place) + 1, rising[-1] - 1)]
+    levels = np.minimum(np.searchsorted(rising, ends, side="right"), len(counts) - 1)
+    low, high = _LEVELS[levels]
+    return float(low + (place - ends[0]) * (high - low))

@@ -67,6 +67,21 @@ def test_the_statistics_name_every_feature(tmp_path):
     assert np.allclose(stats["action"]["std"], actions.std(axis=0))
 
 
+def test_quantiles_are_those_of_all_frames_of_the_data_set(tmp_path):
+    """Not the mean of those of the episodes, which LeRobot's own recorder writes."""
+    folder, data = small_lerobot(tmp_path, images=True), small_source(tmp_path)
+    stats = json.loads((folder / "meta" / "stats.json").read_text())
+    frames = [list(data.frames("agentview_image", number)) for number in range(4)]
+    pixels = np.concatenate(frames).reshape(-1, 3) / 255
+    for name, share in (("q01", 0.01), ("q10", 0.1), ("q50", 0.5), ("q90", 0.9), ("q99", 0.99)):
+        assert np.allclose(stats["action"][name], np.quantile(data.actions, share, axis=0))
+        assert np.allclose(np.ravel(stats[FRONT][name]), np.quantile(pixels, share, axis=0))
+    ends = [0, *data.episode_ends]
+    parts = [data.actions[a:b] for a, b in zip(ends, ends[1:], strict=False)]
+    averaged = np.mean([np.quantile(part, 0.99, axis=0) for part in parts], axis=0)
+    assert not np.allclose(stats["action"]["q99"], averaged)
+
+
 def test_rows_of_tasks_are_indexed_by_their_text(tmp_path):
     parquet = pytest.importorskip("pyarrow.parquet")
     table = parquet.read_table(small_lerobot(tmp_path) / "meta" / "tasks.parquet")

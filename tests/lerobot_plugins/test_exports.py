@@ -69,7 +69,7 @@ def test_every_row_and_frame_is_that_of_the_source(
     stats: Any = data.meta.stats
     for key, share in (("q01", 0.01), ("q50", 0.5), ("q99", 0.99)):
         assert np.allclose(stats["action"][key], np.quantile(expected.actions, share, axis=0))
-    episodes = data.meta.episodes
+    episodes: Any = data.meta.episodes
     assert list(episodes["dataset_from_index"]) == ends[:-1]
     assert list(episodes["dataset_to_index"]) == ends[1:]
     for number, (start, stop) in enumerate(zip(ends, ends[1:], strict=False)):

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from s2robot.data.dataset_files.rendered import TASK
+from s2robot.data.dataset_files.task_facts import PICK_CUBE_TASK
 from s2robot.envs.levels import CAMERAS
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.envs.pick_cube_sim import LOW_DIM
@@ -48,7 +48,7 @@ class LeRobotPickCubeEnv(gym.Env):
 
     metadata = PickCubeEnv.metadata
     task = "pick-cube"
-    task_description = TASK
+    task_description = PICK_CUBE_TASK
 
     def __init__(
         self,

@@ -84,7 +84,8 @@ def task_named(name: str) -> Task:
         raise MismatchError(
             f"the file names the task {name!r}, which would import a module. Nothing is imported "
             f"because a file says so; if you trust it, name the task yourself: 'task={name}', or "
-            "as --task of `s2robot export-dataset` and `s2robot replay`"
+            "as --task of `s2robot export-dataset`, `recommend` and `replay`, or --data-task of "
+            "`s2robot probe`"
         )
     if name in PACKAGED:
         return _packaged_task(name)

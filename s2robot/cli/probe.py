@@ -28,8 +28,9 @@ from s2robot.analysis.probes.study import (
 )
 from s2robot.analysis.probes.tasks import get_task
 from s2robot.cli.arguments import encoder_options
-from s2robot.cli.parsers.probe import OPTIONS, QUICK_EPISODES, QUICK_RESETS, parse
+from s2robot.cli.parsers.probe import DATA_TASK, OPTIONS, QUICK_EPISODES, QUICK_RESETS, parse
 from s2robot.cli.settings.recorded import data_choice
+from s2robot.cli.settings.task_of_demos import trust_task
 from s2robot.encoder.spec import EncoderOptions
 from s2robot.utils.console import OUTPUT, make_console
 
@@ -73,6 +74,7 @@ def _config(options: argparse.Namespace) -> StudyConfig:
 
 
 def _recorded(options: argparse.Namespace) -> RecordedConfig:
+    trust_task(options, DATA_TASK, options.data)
     return RecordedConfig(options.data, data_choice(options), options.count)
 
 

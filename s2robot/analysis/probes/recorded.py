@@ -1,4 +1,4 @@
-"""Recorded data for probes of the action: frames of one camera, actions and episodes."""
+"""Data for probes of the action, recorded or of a task: frames of a camera, actions, episodes."""
 
 from __future__ import annotations
 
@@ -11,12 +11,13 @@ import numpy as np
 from s2robot.analysis.probes import COUNT
 from s2robot.analysis.probes.action_errors import varying_entries
 from s2robot.analysis.probes.scenes import split_frames
+from s2robot.data.dataset_files.rendered import frames_of, open_chosen
 from s2robot.data.datasets.choice import DataChoice, cameras_to_take
 from s2robot.data.datasets.contract import EpisodeDataset
-from s2robot.data.datasets.frame_reader import RecordedFrames
-from s2robot.data.datasets.kept_frames import KeptFrames
 from s2robot.data.feature_store import ChosenFrames
 from s2robot.utils.io import digest_of
+
+_DRAWN = Path("data") / "frames"  # of a data set's own reader, which is not used here
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,16 +30,13 @@ class RecordedData(ChosenFrames):
     """(N,) int64: episode of each frame."""
     digest: str
     """Identifies the frames in a feature store."""
+    frame_size: int
+    """Longer side of the frames [px]."""
 
     @property
     def num_frames(self) -> int:
         """Number of frames N."""
         return len(self)
-
-    @property
-    def frame_size(self) -> int:
-        """Longer side of the frames [px]."""
-        return max(self.source["size"])
 
     def split(self, test_share: float, seed: int = 0) -> tuple[np.ndarray, np.ndarray]:
         """Return the indices of training and test frames; no episode is in both.
@@ -58,7 +56,7 @@ class RecordedConfig:
     """Recorded data and the number of frames to probe."""
 
     source: str
-    """File or folder, as ``open_dataset`` takes it."""
+    """File or folder, as ``open_chosen`` takes it."""
     choice: DataChoice = field(default_factory=DataChoice)
     """The camera; of bags, the topics of the actions."""
     count: int = COUNT
@@ -74,7 +72,7 @@ class RecordedConfig:
         Raises:
             ValueError: there is not exactly one camera, or there are no actions that vary.
         """
-        data = self.choice.open(self.source)
+        data = open_chosen(self.source, self.choice, _DRAWN)
         names = cameras_to_take(data, self.choice, "the probe")
         if len(names) > 1:
             raise ValueError(
@@ -103,16 +101,17 @@ class RecordedConfig:
         """Return the data; frames are decoded when they are read, and once.
 
         Args:
-            data_dir: folder of decoded frames.
+            data_dir: folder of decoded or drawn frames.
             progress: not used.
         """
         del progress
         data, chosen = self._dataset, self._chosen
         (camera,) = data.cameras
         return RecordedData(
-            KeptFrames(RecordedFrames(data, camera), data_dir / "frames"),
+            frames_of(data, camera, data_dir / "frames"),
             chosen,
             data.actions[chosen].astype(float),
             np.searchsorted(data.episode_ends, chosen, side="right"),
             digest_of([data.digest, chosen.tolist()]),
+            max(data.cameras[camera]),
         )

@@ -64,7 +64,7 @@ class EpisodeData:
     positions_m: np.ndarray | None = None
     """``(N, K)`` [m]."""
     demos_path: str | None = None
-    """File of pick-cube's demonstrations, which rollouts can be made for."""
+    """File of demonstrations of ``s2robot collect``, which rollouts can be made for."""
     more_cameras: tuple[FrameReader, ...] = ()
     """FrameReader of further cameras, of the same moments; their embeddings lie side by side."""
     camera_names: tuple[str, ...] = ()

@@ -186,7 +186,7 @@ def _head_errors(features: Features, data: EpisodeData) -> np.ndarray:
 def _range(data: EpisodeData, training: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return center and half of the range (A,) that a policy's [-1, 1] stands for.
 
-    It is that of the training actions; pick-cube's are in [-1, 1] as they are.
+    It is that of the training actions; those of a task's demonstrations are in [-1, 1] as they are.
     """
     assert data.actions is not None
     if data.demos_path is not None:

@@ -1,4 +1,4 @@
-"""Recorded data of any layout as the data of a recommendation."""
+"""Recorded data of any layout, and demonstrations of a task, as the data of a recommendation."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from s2robot.analysis.recommend.episodes import LEAST_EPISODES, EpisodeData
+from s2robot.data.dataset_files.rendered import RenderedDemonstrations, frames_of
 from s2robot.data.datasets.choice import DataChoice, cameras_to_take
-from s2robot.data.datasets.contract import EpisodeDataset, choose
-from s2robot.data.datasets.frame_reader import RecordedFrames
-from s2robot.data.datasets.kept_frames import KeptFrames
-from s2robot.data.datasets.opening import layout_of
+from s2robot.data.datasets.contract import EpisodeDataset, choose, turned_over
+from s2robot.data.datasets.opening import check_of_bags, layout_of
+from s2robot.data.demonstrations import Demonstrations
 from s2robot.experiments.recorded.split import split_episodes
 from s2robot.policies.dataset import stack_proprio
 
@@ -40,26 +40,68 @@ def recorded(
             there are too few episodes.
         CorruptFileError: the content is damaged.
     """
-    dataset = _opened(source, choice, positions)
+    return _data_of(_opened(source, choice, positions), data_dir, choice, positions)
+
+
+def of_task(
+    demos: Demonstrations, data_dir: Path, choice: DataChoice, positions: str | None = None
+) -> EpisodeData:
+    """Return demonstrations of another task than pick-cube, with frames of the task's own cameras.
+
+    Episodes are held out and observations taken as of recorded data; actions are those of a
+    training, in [-1, 1].
+
+    Args:
+        demos: the demonstrations.
+        data_dir: folder of drawn frames, which a training finds again.
+        choice: cameras (the task's first where none are named) and observations.
+        positions: observation with positions to be localized [m]; None for ``cube_pos``.
+
+    Raises:
+        MismatchError: the task's module was not named by the user.
+        ValueError: there is no such camera or observation, something of bags is chosen, or there
+            are too few episodes.
+    """
+    given = {"action": choice.action or None, "tolerance_s": choice.tolerance_s}
+    check_of_bags("robomimic", demos.path, **given)
+    there = tuple(demos.episodes[0].obs)
+    named = choose("observation", choice.low_dim or None, there, str(demos.path))
+    choose("observation", [positions] if positions else None, there, str(demos.path))
+    keys = (*named, *(key for key in there if choice.low_dim and key not in named))
+    dataset = RenderedDemonstrations(demos, choice.cameras or None, None, keys, data_dir / "frames")
+    data = _data_of(dataset, data_dir, choice, positions)
+    if choice.cameras:
+        return data
+    (first,) = data.camera_names
+    told = f"Frames are those of {first}, the task's first camera; --cameras names others"
+    return dataclasses.replace(data, notes=(*data.notes, told))
+
+
+def _data_of(
+    dataset: EpisodeDataset, data_dir: Path, choice: DataChoice, positions: str | None
+) -> EpisodeData:
+    drawn = dataset if isinstance(dataset, RenderedDemonstrations) else None
     sizes = cameras_to_take(dataset, choice, "the policy")
     target = _target(dataset, choice, positions)
     keys = _observations(dataset, choice, target)
-    cameras = [KeptFrames(RecordedFrames(dataset, name), data_dir / "frames") for name in sizes]
-    has_actions = dataset.actions.shape[1] > 0
+    cameras = [frames_of(dataset, name, data_dir / "frames") for name in sizes]
+    actions = dataset.actions if drawn is None else drawn.demos.actions
+    has_actions = actions.shape[1] > 0
     lengths = np.diff(dataset.episode_ends, prepend=0)
     episode = np.repeat(np.arange(len(lengths)), lengths)
     data = EpisodeData(
-        name=source,
+        name=dataset.source,
         frames=cameras[0],
-        digest=dataset.digest,
+        digest=dataset.digest if drawn is None else drawn.demos.digest,
         episode=episode,
-        actions=dataset.actions.astype(float) if has_actions else None,
+        actions=actions.astype(float) if has_actions else None,
         proprio=stack_proprio({key: dataset.low_dim(key) for key in keys}, keys) if keys else None,
         positions_m=_positions(dataset, target, positions is None),
+        demos_path=None if drawn is None else dataset.source,
         more_cameras=tuple(cameras[1:]),
         camera_names=tuple(sizes),
     )
-    notes = _notes(source, dataset, sizes, (*keys, target), has_actions)
+    notes = _notes(dataset, sizes, (*keys, target), has_actions)
     if not has_actions and target is None:
         return dataclasses.replace(data, notes=notes)
     learned, told = _learned(dataset)
@@ -69,9 +111,19 @@ def recorded(
 
 def _opened(source: str, choice: DataChoice, positions: str | None) -> EpisodeDataset:
     """Open the data with the observations that are named, and that with the positions."""
-    if choice.low_dim and positions is not None and positions not in choice.low_dim:
-        choice = dataclasses.replace(choice, low_dim=(*choice.low_dim, positions))
-    return choice.open(source)
+    wanted = positions or CUBE
+    if not choice.low_dim or wanted in choice.low_dim:
+        return choice.open(source)
+    more = dataclasses.replace(choice, low_dim=(*choice.low_dim, wanted))
+    if positions is not None:
+        return more.open(source)
+    found = choice.open(source)  # which says what is wrong with those that are named
+    try:
+        with_cube = more.open(source)
+    except ValueError:  # it has no cube
+        return found
+    found.close()
+    return with_cube
 
 
 def _target(dataset: EpisodeDataset, choice: DataChoice, positions: str | None) -> str | None:
@@ -79,10 +131,11 @@ def _target(dataset: EpisodeDataset, choice: DataChoice, positions: str | None) 
     names = tuple(dataset.low_dim_names)
     if positions is None:
         return CUBE if CUBE in names else None
-    if choice.low_dim:
-        wanted = [*choice.low_dim, positions]
-        return names[wanted.index(positions)]
-    full = positions if positions in names else f"observation.{positions}"
+    if positions in names:
+        return positions
+    if choice.low_dim:  # its whole name
+        return names[[*choice.low_dim, positions].index(positions)]
+    full = f"observation.{positions}"
     given = full if full in names else positions
     (found,) = choose("observation", [given], names, dataset.source)
     return found
@@ -119,7 +172,6 @@ def _learned(dataset: EpisodeDataset) -> tuple[np.ndarray, str]:
 
 
 def _notes(
-    source: str,
     dataset: EpisodeDataset,
     sizes: Mapping[str, str],
     taken: tuple[str | None, ...],
@@ -132,15 +184,17 @@ def _notes(
         found.append(
             f"Latency and GFLOPs are of one frame of each of {len(sizes)} cameras: {listed}"
         )
+    turned = turned_over(dataset)
+    found += [] if turned is None else [turned]
     left_out = [key for key in dataset.low_dim_names if key not in taken]
     if left_out and has_actions:
         found.append(
             f"Not used: {', '.join(left_out)}, which a simulator alone knows; --low-dim may name "
             "them"
         )
-    if not has_actions and layout_of(source) == "bags":
+    if not has_actions and layout_of(dataset.source) == "bags":
         found.append(
-            f"{source} holds bags, which do not tell what the actions are; for the error of "
-            "actions name their topics, --action TOPIC"
+            f"{dataset.source} holds bags, which do not tell what the actions are; for the error "
+            "of actions name their topics, --action TOPIC"
         )
     return tuple(found)

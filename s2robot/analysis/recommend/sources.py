@@ -8,24 +8,26 @@ from pathlib import Path
 import numpy as np
 
 from s2robot.analysis.recommend.episodes import ArrayFrames, EpisodeData
-from s2robot.analysis.recommend.recorded import recorded
+from s2robot.analysis.recommend.recorded import of_task, recorded
 from s2robot.data.bag_paths import bag_and_topic
 from s2robot.data.collection import collect
 from s2robot.data.config import GENERATED, CameraConfig, CollectConfig
-from s2robot.data.dataset_files.rendered import has_own_states
+from s2robot.data.dataset_files.rendered import has_own_states, task_of_file
 from s2robot.data.datasets.choice import DataChoice
 from s2robot.data.datasets.opening import HDF5, layout_of
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.data.frame_sources import frame_shape, frames_from, is_recorded
 from s2robot.data.rendered_frames import RenderedFrames
 from s2robot.envs.levels import get_level
+from s2robot.envs.tasks.names import is_foreign
 from s2robot.experiments.config import CameraChoice
 from s2robot.policies.dataset import default_proprio_keys, stack_proprio
 
 TIMED_FRAMES = 16
 """Different frames that are timed, in turn."""
-PICK_CUBE, STATES, RECORDED, FRAMES = "pick-cube", "states", "recorded", "frames"
-"""Kinds of sources: a level, a file of ``s2robot collect``, recorded data, bare frames."""
+PICK_CUBE, STATES, TASK, RECORDED, FRAMES = "pick-cube", "states", "task", "recorded", "frames"
+"""Kinds of sources: a level, demonstrations of ``s2robot collect`` of pick-cube or of another task,
+recorded data, bare frames."""
 _ALL = DataChoice()
 
 
@@ -49,19 +51,25 @@ def kind_of(source: str, choice: DataChoice, positions: str | None = None) -> st
         kind = PICK_CUBE if name == PICK_CUBE else FRAMES
     elif path.suffix.lower() in HDF5:
         layout_of(path)  # which says what is wrong
-        kind = STATES if path.is_file() and has_own_states(path) else RECORDED
+        kind = _kind_of_file(path)
     elif bag_and_topic(source) is not None:
         kind = RECORDED if given else FRAMES
     else:
         kind = RECORDED if given or is_recorded(source, choice) else FRAMES
-    if given and kind != RECORDED:
+    if given and kind not in (RECORDED, TASK):
         raise ValueError(
-            f"{given[0]} chooses from recorded data, and {source} is none: its camera and "
-            "observations are fixed; leave it out"
+            f"{given[0]} chooses from recorded data or demonstrations of another task, and "
+            f"{source} is neither: its camera and observations are fixed; leave it out"
         )
     if given:
         layout_of(path)
     return kind
+
+
+def _kind_of_file(path: Path) -> str:
+    if not (path.is_file() and has_own_states(path)):
+        return RECORDED
+    return TASK if is_foreign(task_of_file(path) or "") else STATES
 
 
 def open_source(
@@ -78,9 +86,10 @@ def open_source(
             ``open_dataset`` takes it, or what ``frames_from`` takes: a folder of pictures, a video,
             a bag.
         data_dir: folder of demonstrations and frames.
-        choice: cameras and observations of recorded data.
-        positions: observation of recorded data with positions to be localized [m]; None for
-            ``cube_pos`` where there is one.
+        choice: cameras and observations of recorded data, or of demonstrations of another task than
+            pick-cube.
+        positions: observation of them with positions to be localized [m]; None for ``cube_pos``
+            where there is one.
 
     Returns:
         The data; of bare frames only the first few, which are timed.
@@ -98,6 +107,8 @@ def open_source(
         return demonstrations(collect(CollectConfig(level=level, data_dir=data_dir)), data_dir)
     if kind == STATES:
         return demonstrations(Demonstrations(source), data_dir)
+    if kind == TASK:
+        return of_task(Demonstrations(source), data_dir, choice, positions)
     if kind == RECORDED:
         return recorded(source, data_dir, choice, positions)
     found = frames_from(source, *frame_shape(source), TIMED_FRAMES)

@@ -1,10 +1,10 @@
 """``s2robot probe``: measure what frozen features encode, and whether another scale helps.
 
 Probes predict from frozen features what the simulator knows: the position of the cube, whether it
-is grasped, the segmentation and the depth of each pixel. Of recorded data (--data) they predict the
-action. Every encoder is tested with every scale set and every choice of layers on the same frames.
-Training and test frames come from different episodes. Finished rows are stored: run the same
-command again to continue after an interruption.
+is grasped, the segmentation and the depth of each pixel. Of recorded data, or demonstrations of any
+task (--data), they predict the action. Every encoder is tested with every scale set and every
+choice of layers on the same frames. Training and test frames come from different episodes. Finished
+rows are stored: run the same command again to continue after an interruption.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from s2robot.analysis.probes import COUNT, EPISODES, LINEAR_TASKS, RESETS, TASK_
 from s2robot.cli.arguments import ScaleSets, add_encoder_options, check_encoders, count
 from s2robot.cli.help import help_of
 from s2robot.cli.settings.flags import CommandParser
-from s2robot.cli.settings.recorded import add_data_flags
+from s2robot.cli.settings.recorded import add_data_flags, add_task_flag
 from s2robot.encoder.spec import EncoderOptions
 from s2robot.envs.levels import CAMERAS, LEVELS, get_level
 from s2robot.errors import unknown
@@ -25,6 +25,8 @@ from s2robot.runtimes import RUNTIMES
 QUICK_EPISODES, QUICK_RESETS = 24, 100
 OPTIONS = [name for name in EncoderOptions.__annotations__ if name != "layers"]
 """Options of all encoders of a study; scales and layers are what it compares."""
+DATA_TASK = "--data-task"
+"""Flag that names the task of demonstrations."""
 _EXAMPLES = """\
 examples:
   s2robot probe --quick                      a few minutes: shipped encoder, (1), (1,2), (1,2,3)
@@ -47,8 +49,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add_data_flags(parser, all_rows=True, low_dim=False)
     add = parser.add_argument_group("frames of recorded data").add_argument
     add("--data", metavar="SOURCE",
-        help="recorded data, as `s2robot train data=PATH` takes it, whose actions are"
-        " predicted")  # fmt: skip
+        help="recorded data, as `s2robot train data=PATH` takes it, or FILE.hdf5 of `s2robot"
+        " collect`, whose actions are predicted")  # fmt: skip
+    add_task_flag(parser, DATA_TASK)
     add("--count", type=count, default=COUNT, metavar="N",
         help=f"frames that are probed at most (default: {COUNT})")  # fmt: skip
     add = parser.add_argument
@@ -105,13 +108,13 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
 def _check_frames(parser: CommandParser, found: argparse.Namespace) -> None:
     """Refuse flags of the simulator's frames beside recorded data, and of data without any."""
     scenes = ("level", "camera", "size", "label_size", "episodes", "resets", "quick")
-    recorded = ("count", "cameras", "action", "tolerance_s")
+    recorded = ("count", "cameras", "action", "tolerance_s", "task_of_demos")
     there, other = (
         ("recorded data", scenes) if found.data else ("frames of the simulator", recorded)
     )
     for name in other:
         if getattr(found, name) != parser.get_default(name):
-            flag = f"--{name.replace('_', '-')}"
+            flag = DATA_TASK if name == "task_of_demos" else f"--{name.replace('_', '-')}"
             instead = "leave it out" if found.data else "give --data SOURCE, or leave it out"
             parser.error(f"{flag} does not go with {there}; {instead}")
 

@@ -23,7 +23,7 @@ from s2robot.cli.arguments import (
 )
 from s2robot.cli.help import help_of
 from s2robot.cli.settings.flags import CommandParser
-from s2robot.cli.settings.recorded import add_data_flags
+from s2robot.cli.settings.recorded import add_data_flags, add_task_flag
 from s2robot.encoder.spec import EncoderOptions
 from s2robot.runtimes import RUNTIMES
 from s2robot.stats import LEAST_SEEDS
@@ -32,19 +32,22 @@ OPTIONS = [name for name in EncoderOptions.__annotations__ if name != "layers"]
 """Options of all candidates besides scales and readout."""
 NOTHING_IN_TIME, NO_ACCURACY, NOT_CONFIRMED = 3, 4, 5
 """Exit statuses besides 0, 1 and 2."""
+TASK_FLAG = "--task"
+"""Flag that names the task of demonstrations."""
 STATES = 32
 """Initial states of each seed that confirms."""
 _EPILOG = f"""
-SOURCE: demonstrations of the simulator (FILE.hdf5 of `s2robot collect`, or pick-cube/LEVEL, which
-are collected where they are missing); recorded data, as `s2robot train data=PATH` takes it (a
-robomimic file with images, a LeRobot v3 folder, a folder of episodes, ROS bags); or bare frames: a
-folder of pictures, a video, a bag.
+SOURCE: demonstrations of a simulator (FILE.hdf5 of `s2robot collect`, of any task, or
+pick-cube/LEVEL, which are collected where they are missing); recorded data, as `s2robot train
+data=PATH` takes it (a robomimic file with images, a LeRobot v3 folder, a folder of episodes, ROS
+bags); or bare frames: a folder of pictures, a video, a bag.
 
 examples:
   s2robot recommend pick-cube/precise --hz 10
   s2robot recommend pick-cube/precise --encoder s2r-vitt16-128 random/vitt16-128 \\
       --scales '[1],[1,2]' --ms 100 --out runs/recommend
   s2robot recommend data/demos/precise.hdf5 --hz 10 --confirm 8 --states 32
+  s2robot recommend so101.hdf5 --hz 10 --cameras front    demonstrations of another task
   s2robot recommend lift.hdf5 --hz 10 --cameras agentview robot0_eye_in_hand
   s2robot recommend bags --hz 10 --action /command --cameras /front/image_raw
   s2robot recommend camera.mp4 --hz 30 --frame 480x640
@@ -69,6 +72,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("source", metavar="SOURCE", help="demonstrations, or frames of your camera")
     _add_candidates(parser)
     add_data_flags(parser)
+    add_task_flag(parser, TASK_FLAG)
     add("--positions", metavar="KEY",
         help="observation of recorded data with positions that are to be localized [m]"
         " (default: cube_pos where the data has it)")  # fmt: skip

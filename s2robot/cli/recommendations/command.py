@@ -23,10 +23,12 @@ from s2robot.cli.parsers.recommend import (
     NOT_CONFIRMED,
     NOTHING_IN_TIME,
     OPTIONS,
+    TASK_FLAG,
     parse,
 )
 from s2robot.cli.recommendations.confirm import check_can_confirm, confirm
 from s2robot.cli.settings.recorded import data_choice
+from s2robot.cli.settings.task_of_demos import trust_task
 from s2robot.encoder.spec import EncoderOptions
 from s2robot.stats.intervals import Interval
 from s2robot.utils.console import MESSAGES, OUTPUT, make_console
@@ -44,10 +46,11 @@ def main(argv: list[str]) -> int:
     config = _config(options)
     console = make_console(stderr=options.json, columns=160)
     check_candidates(config)
+    trust_task(options, TASK_FLAG, options.source)
     _warn_if_busy()
     kind = kind_of(options.source, config.data, config.positions)
     if options.confirm:
-        check_can_confirm(options.source, kind)
+        check_can_confirm(options.source, kind, config.data)
     data = open_source(options.source, config.data_dir, config.data, config.positions)
     found = recommend(data, config, MESSAGES.print, progress=not options.json)
     _write(found, config, console)

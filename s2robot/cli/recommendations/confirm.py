@@ -8,8 +8,9 @@ from typing import Any
 
 from s2robot.analysis.recommend import Recommendation, RecommendConfig
 from s2robot.analysis.recommend.results import Candidate
-from s2robot.analysis.recommend.sources import PICK_CUBE, RECORDED, STATES
+from s2robot.analysis.recommend.sources import PICK_CUBE, RECORDED, STATES, TASK
 from s2robot.cli.decide import make_plan
+from s2robot.data.datasets.choice import DataChoice
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.experiments.config import DemosChoice, VariantConfig
 from s2robot.experiments.jobs import RunJob, TrainJob
@@ -22,17 +23,24 @@ ALPHA = MARGIN = 0.05
 AT_ONCE = 4
 
 
-def check_can_confirm(source: str, kind: str) -> None:
+def check_can_confirm(source: str, kind: str, choice: DataChoice) -> None:
     """Refuse rollouts for a source without a simulator, before any work.
 
     Args:
         source: as the user named it.
         kind: of it, as ``kind_of`` returns it.
+        choice: what is taken of it.
 
     Raises:
-        ValueError: the source is neither a level of pick-cube nor a file of its demonstrations.
+        ValueError: the source is neither a level of pick-cube nor a file of demonstrations, or
+            policies of its task cannot read what is chosen.
     """
-    if kind in (PICK_CUBE, STATES):
+    if kind == TASK and choice.low_dim:
+        raise ValueError(
+            f"--low-dim is {' '.join(choice.low_dim)}, but policies that --confirm trains read the "
+            "task's own proprioception; leave one of both out"
+        )
+    if kind in (PICK_CUBE, STATES, TASK):
         return
     if kind == RECORDED:
         raise ValueError(
@@ -104,6 +112,7 @@ def _job(
         encoder=candidate.encoder,
         scales=candidate.scales,
         demos=DemosChoice(path=Path(demos_path)),
+        cameras=config.data.cameras,
         device=config.device,
         runtime=config.runtime,
         data_dir=config.data_dir,

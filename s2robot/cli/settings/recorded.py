@@ -32,6 +32,18 @@ def add_data_flags(
         help="of ROS bags: largest distance of a message from its row [s]")  # fmt: skip
 
 
+def add_task_flag(parser: argparse.ArgumentParser, flag: str) -> None:
+    """Add the flag that names the task of demonstrations, so that its module may be imported.
+
+    Args:
+        parser: of the command.
+        flag: its name.
+    """
+    parser.add_argument(flag, dest="task_of_demos", metavar="NAME",
+        help="task of demonstrations of `s2robot collect`, where it is"
+        " module:path.to.Task")  # fmt: skip
+
+
 def data_choice(options: argparse.Namespace) -> DataChoice:
     """Return what the flags choose.
 

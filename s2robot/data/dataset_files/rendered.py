@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,10 @@ import numpy as np
 
 from s2robot.data.config import CameraConfig
 from s2robot.data.dataset_files.task_facts import facts_of
+from s2robot.data.datasets.choice import DataChoice
 from s2robot.data.datasets.contract import EpisodeDataset, choose, unnamed
+from s2robot.data.datasets.frame_reader import RecordedFrames
+from s2robot.data.datasets.kept_frames import KeptFrames
 from s2robot.data.datasets.opening import check_of_bags, layout_of, open_dataset
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.data.rendered_frames import RenderedFrames
@@ -88,6 +92,16 @@ class RenderedDemonstrations:
         start = stop - len(self.demos.episodes[episode])
         yield from self._drawn[camera].read(start, stop)
 
+    def reader(self, camera: str, folder: Path) -> RenderedFrames:
+        """Return the reader of all frames of a camera, as a training on the task has it.
+
+        Args:
+            camera: one of ``cameras``.
+            folder: in which drawn frames are kept.
+        """
+        size = max(self.cameras[camera])
+        return RenderedFrames(self.demos, CameraConfig(camera, size), folder)
+
     def success_of(self, episode: int) -> np.ndarray:
         """Return whether the task was solved after each action of an episode, ``(T,)`` bool."""
         return self.demos.episodes[episode].success.astype(bool)
@@ -133,6 +147,59 @@ def open_source(
             "leave --size out"
         )
     return open_dataset(path, cameras, low_dim, action, tolerance_s)
+
+
+def open_chosen(source: str | Path, choice: DataChoice, cache: Path) -> EpisodeDataset:
+    """Open recorded data, or demonstrations of ``s2robot collect`` as data with drawn frames.
+
+    Args:
+        source: file or folder.
+        choice: of demonstrations, the cameras (the task's first where none are named) and
+            observations.
+        cache: folder of drawn frames.
+
+    Raises:
+        MismatchError: the task's module was not named by the user.
+        ValueError: there is no such camera or observation, or something of bags is chosen of
+            demonstrations.
+    """
+    path = Path(source)
+    if not (path.is_file() and layout_of(path) == "robomimic" and has_own_states(path)):
+        return choice.open(source)
+    check_of_bags("robomimic", path, action=choice.action or None, tolerance_s=choice.tolerance_s)
+    chosen = (choice.cameras or None, None, choice.low_dim or None)
+    return RenderedDemonstrations(Demonstrations(path), *chosen, cache)
+
+
+def frames_of(data: EpisodeDataset, camera: str, folder: Path) -> RenderedFrames | KeptFrames:
+    """Return the reader of a camera's frames: drawn ones are stored, decoded ones are kept.
+
+    Args:
+        data: as ``open_chosen`` returned it.
+        camera: one of its cameras.
+        folder: of drawn frames, or of decoded ones for the time of the work.
+    """
+    if isinstance(data, RenderedDemonstrations):
+        return data.reader(camera, folder)
+    return KeptFrames(RecordedFrames(data, camera), folder)
+
+
+def task_of_file(path: Path) -> str | None:
+    """Return the name of the task whose states an HDF5 file of ``s2robot collect`` holds.
+
+    Args:
+        path: the file.
+
+    Returns:
+        The task's name in files; None where the file is not of ``s2robot collect``, or damaged.
+    """
+    if not has_own_states(path):
+        return None
+    with contextlib.suppress(AttributeError, KeyError, OSError, TypeError, ValueError):
+        with h5py.File(path, "r") as file:
+            told: Any = file["data"].attrs["env_args"]
+        return str(json.loads(told)["env_kwargs"]["level"])
+    return None
 
 
 def has_own_states(path: Path) -> bool:

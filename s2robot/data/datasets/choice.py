@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 
-from s2robot.data.datasets.contract import PRIVILEGED, EpisodeDataset
+from s2robot.data.datasets.contract import PRIVILEGED, EpisodeDataset, Simulated
 from s2robot.data.datasets.opening import open_dataset
 
 
@@ -56,7 +56,8 @@ class DataChoice:
         """
         if self.low_dim:
             return tuple(data.low_dim_names)  # the whole names of those that are named
-        return tuple(key for key in data.low_dim_names if key not in PRIVILEGED)
+        own = data.privileged if isinstance(data, Simulated) else ()
+        return tuple(key for key in data.low_dim_names if key not in (*PRIVILEGED, *own))
 
 
 def cameras_to_take(data: EpisodeDataset, choice: DataChoice, what: str) -> Mapping[str, str]:

@@ -130,6 +130,20 @@ class Simulated(Protocol):
         ...
 
 
+def turned_over(data: EpisodeDataset) -> str | None:
+    """Return a sentence that frames are turned upright; None where they are taken as stored.
+
+    Args:
+        data: a data set; of all layouts, only robomimic's says how its frames are stored.
+    """
+    if not getattr(data, "bottom_up", False) or not data.cameras:
+        return None
+    return (
+        f"{data.source} stores its frames upside down (its macros_image_convention is opengl); "
+        "they are turned upright"
+    )
+
+
 def choose(
     kind: str, wanted: Iterable[str] | None, available: Iterable[str], source: object
 ) -> tuple[str, ...]:

@@ -106,7 +106,7 @@ class RobomimicFile:
         self.rate_hz = float(rate) if isinstance(rate, (int, float)) and rate > 0 else None
         words = _mapping(attributes.get("problem_info")).get("language_instruction")
         self.task = " ".join(words.split()) if isinstance(words, str) else None
-        self.bottom_up = attributes.get("macros_image_convention") == "opengl"
+        self.bottom_up: bool = attributes.get("macros_image_convention") == "opengl"
         """Whether the file says that its pictures are stored bottom-up, so rows are reversed."""
 
     def _read_actions(self) -> None:

@@ -172,14 +172,32 @@ def test_named_positions_are_localized_and_are_no_input(
         open_source(path, tmp_path, ONE, "cube")
 
 
-def test_the_cube_of_our_own_exports_is_localized_on_the_table(tmp_path: Path) -> None:
+@pytest.mark.parametrize("low_dim", [(), ("robot0_eef_pos",), ("cube_pos", "robot0_eef_pos")])
+def test_the_cube_of_our_own_exports_is_localized_on_the_table(
+    low_dim: tuple[str, ...], tmp_path: Path
+) -> None:
     path = write_robomimic(tmp_path / "a.hdf5", episodes=9)
     with h5py.File(path, "a") as file:
         for group in file["data"].values():  # pyright: ignore[reportAttributeAccessIssue]
             group["obs/cube_pos"] = np.random.default_rng(0).uniform(size=(6, 3))
-    data = open_source(str(path), tmp_path, ONE)
+    choice = dataclasses.replace(ONE, low_dim=low_dim)
+    data = open_source(str(path), tmp_path, choice)
+    stored = open_dataset(path)
     assert data.positions_m is not None
-    assert data.positions_m.shape == (data.num_frames, 2)
+    assert data.proprio is not None
+    rows = np.isin(np.repeat(np.arange(9), 6), episodes_of(data))
+    np.testing.assert_array_equal(data.positions_m, stored.low_dim("cube_pos")[rows][:, :2])
+    np.testing.assert_array_equal(data.proprio[:, -2:], stored.low_dim("robot0_eef_pos")[rows])
+    assert data.proprio.shape[1] == (5 if "cube_pos" in low_dim else 2)
+
+
+@pytest.mark.process
+def test_the_cube_is_localized_where_the_observations_of_a_table_are_named(tmp_path: Path) -> None:
+    folder = write_folder(tmp_path / "reach", episodes=9, length=6)
+    keys = tuple(open_dataset(folder).low_dim_names)
+    data = open_source(str(folder), tmp_path, DataChoice(cameras=("front",), low_dim=keys[:1]))
+    assert data.positions_m is None  # there is no cube
+    assert data.proprio is not None
 
 
 def test_episodes_that_a_training_holds_out_choose_nothing(tmp_path: Path) -> None:

@@ -184,8 +184,8 @@ def test_confirming_recorded_data_is_refused_before_any_work(
 @pytest.mark.parametrize(
     "source, message",
     [
-        ("pick-cube/easy", "--low-dim chooses from recorded data, and pick-cube/easy is none"),
-        ("noise", "--low-dim chooses from recorded data, and noise is none"),
+        ("pick-cube/easy", "demonstrations of another task, and pick-cube/easy is neither"),
+        ("noise", "demonstrations of another task, and noise is neither"),
         ("absent", "absent: there is no such file or folder; allowed: a robomimic file"),
     ],
 )

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from support.recorded_data import CAMERAS, recorded_arrays, write_robomimic
 
+from s2robot.data.datasets.contract import turned_over
 from s2robot.data.datasets.opening import open_dataset
 from s2robot.errors import CorruptFileError
 
@@ -74,7 +75,10 @@ def _black():
 
 
 def test_pictures_are_reversed_only_where_the_file_says_that_they_are_bottom_up(path):
-    stored = next(open_dataset(path).frames(CAMERAS[0], 0))
+    upright = open_dataset(path)
+    stored = next(upright.frames(CAMERAS[0], 0))
+    assert turned_over(upright) is None
+    upright.close()
 
     def change(file):
         file["data"].attrs["macros_image_convention"] = "opengl"
@@ -84,6 +88,9 @@ def test_pictures_are_reversed_only_where_the_file_says_that_they_are_bottom_up(
     data = open_dataset(_changed(path, change))
     assert np.array_equal(next(data.frames(CAMERAS[0], 0)), stored[::-1])
     assert data.task == "reach the red square"
+    told = turned_over(data)
+    assert told is not None
+    assert "stores its frames upside down" in told
 
 
 @pytest.mark.parametrize(

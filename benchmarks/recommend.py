@@ -153,6 +153,7 @@ def main() -> None:
         encoders=tuple(encoders),
         scale_sets=tuple(scales),
         frames=options.frames,
+        with_head=bool(rates),  # every error is compared with rollouts
         device=options.device,
         runtime=options.runtime,
         data_dir=options.work / "data",

@@ -11,7 +11,7 @@ from s2robot.encoder.spec import EncoderOptions
 from s2robot.errors import unknown
 from s2robot.utils.validation import require_finite, require_integers
 
-METRICS = ("action", "action-linear", "localization")
+METRICS = ("action-linear", "localization", "action")
 """Measures of a candidate; without a choice, the first that the data allows decides."""
 DEFAULT_ENCODERS = (
     "s2r-vitt16-128",
@@ -50,6 +50,8 @@ class RecommendConfig:
     """Options of all encoders besides scales, readout and layers."""
     metric: str | None = None
     """One of ``METRICS``; None takes the first that the data allows."""
+    with_head: bool = False
+    """Measure ``action`` too where another error decides; its trainings take the longest."""
     frames: int = FRAMES
     """Frames that are probed at most, spread evenly over all episodes."""
     data: DataChoice = field(default_factory=DataChoice)

@@ -18,6 +18,7 @@ from s2robot.analysis.probes import linear
 from s2robot.analysis.probes.action_errors import action_errors
 from s2robot.analysis.probes.grids import TokenGrids
 from s2robot.analysis.probes.intervals import split_episodes
+from s2robot.analysis.recommend.config import METRICS
 from s2robot.analysis.recommend.episodes import EpisodeData
 from s2robot.policies.action_units import ActionUnits
 from s2robot.policies.config import PolicyConfig
@@ -84,8 +85,9 @@ def folds_of(episode: np.ndarray, folds: int = FOLDS, seed: int = 0) -> np.ndarr
 
 def metrics_of(data: EpisodeData) -> list[str]:
     """Return the names of the measures that the data allows, the preferred one first."""
-    found = ["action", "action-linear"] if data.actions is not None else []
-    return found + (["localization"] if data.positions_m is not None else [])
+    missing = {"localization"} if data.positions_m is None else set()
+    missing |= set() if data.actions is not None else {"action", "action-linear"}
+    return [name for name in METRICS if name not in missing]
 
 
 def errors_of(

@@ -159,7 +159,7 @@ class Recommendation:
         """Further sentences: more scales or a larger encoder, the fastest of the best, the rest."""
         if self.choice is None:
             return [*self.notes]
-        lines = [self._scales_or_size(), self._fastest(), self._covered()]
+        lines = [self._scales_or_size(), self._fastest(), *self._by_others(), self._covered()]
         late = [c.label for c in self.candidates if not self.meets(c)]
         if late:
             lines.append(f"Too slow here: {', '.join(late)}")
@@ -203,11 +203,28 @@ class Recommendation:
             f"{self.latency_text(tied[0])}"
         )
 
+    def _by_others(self) -> list[str]:
+        """Return a sentence for each other error by which the choice is behind."""
+        chosen, lines = self.choice, []
+        for name in MEASURES:
+            found = None if name == self.metric else self.choice_by(name)
+            if chosen is None or found is None:
+                continue
+            behind = found.differences.get(self.candidates.index(chosen))
+            if behind is not None and behind.low > 0:
+                other, digits = self.candidates[found.best], MEASURES[name].digits
+                lines.append(
+                    f"By {name} it would be {other.label}, ahead by {behind.estimate:.{digits}f} "
+                    f"{MEASURES[name].unit} ({behind.low:.{digits}f} to {behind.high:.{digits}f})"
+                )
+        return lines
+
     def _covered(self) -> str:
+        trainings = " and the trainings of the head" if self.metric == "action" else ""
         return (
             f"Intervals (95 %, all pairs of candidates together) cover {self.episodes} held-out "
-            "episodes and the trainings of the head; they do not cover other demonstrations, and "
-            "an offline error is no success rate"
+            f"episodes{trainings}; they do not cover other demonstrations, and an offline error is "
+            "no success rate"
         )
 
     def error_text(self, candidate: Candidate) -> str:

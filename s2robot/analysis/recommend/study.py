@@ -81,6 +81,8 @@ class _Study:
         whole = _opened(source, config)
         metrics = metrics_of(whole)
         metric = _decisive(config.metric, metrics, whole.name)
+        if metric != "action" and not config.with_head:
+            metrics = [name for name in metrics if name != "action"]
         data = whole.at_most(config.frames)
         if data.actions is not None:
             varying_entries(data.actions, whole.name)  # before any work

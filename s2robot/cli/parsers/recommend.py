@@ -88,7 +88,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--count", type=count, default=FRAMES, metavar="N",
         help=f"frames that are probed at most (default: {FRAMES})")  # fmt: skip
     add("--by", choices=METRICS, dest="metric",
-        help="error that decides (default: action where there are actions)")  # fmt: skip
+        help="error that decides (default: action-linear where there are actions, else"
+        " localization); action trains the policy's head, which takes the longest")  # fmt: skip
     add("--all", action="store_true", dest="probe_all",
         help="also probe candidates that miss the deadline")  # fmt: skip
     add("--device", default="auto", help="default: auto")

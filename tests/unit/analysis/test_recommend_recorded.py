@@ -114,14 +114,14 @@ def test_several_cameras_have_to_be_named_and_lie_side_by_side(
     with pytest.raises(ValueError, match="unknown camera in .*'side'; available: agentview_image"):
         open_source(path, tmp_path / "data", DataChoice(cameras=("side",)))
     found = recommend(path, config)
-    assert found.metric == "action"
+    assert found.metric == "action-linear"
     assert found.choice is not None
-    assert set(found.choice.errors) == {"action", "action-linear"}
+    assert set(found.choice.errors) == {"action-linear"}
     assert found.cameras == CAMERAS
     one = recommend(path, dataclasses.replace(config, data=ONE, out=tmp_path / "one"))
     for both, single in zip(found.candidates, one.candidates, strict=True):
         assert both.gflops == pytest.approx(2 * single.gflops, abs=2e-4)
-        assert both.errors["action"].mean != single.errors["action"].mean
+        assert both.errors["action-linear"].mean != single.errors["action-linear"].mean
     listed = " ".join(found.reasons)
     assert "one frame of each of 2 cameras: agentview_image 32x32, robot0_eye_in_hand_im" in listed
     assert json.loads(json.dumps(found.to_dict()))["cameras"] == list(CAMERAS)
@@ -167,7 +167,7 @@ def test_named_positions_are_localized_and_are_no_input(
     rows = np.isin(np.repeat(np.arange(9), 6), episodes_of(data))
     np.testing.assert_array_equal(data.positions_m, stored.low_dim("object")[rows])
     assert data.proprio.shape[1] == (4 if "object" in low_dim else 2)
-    assert probing.metrics_of(data) == ["action", "action-linear", "localization"]
+    assert probing.metrics_of(data) == ["action-linear", "localization", "action"]
     with pytest.raises(ValueError, match="unknown observation in .*'cube'"):
         open_source(path, tmp_path, ONE, "cube")
 

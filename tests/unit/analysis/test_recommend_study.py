@@ -21,7 +21,9 @@ from s2robot.analysis.recommend import (
     study,
     timing,
 )
+from s2robot.analysis.recommend.choice import Errors
 from s2robot.analysis.recommend.plot import draw
+from s2robot.analysis.recommend.results import Candidate
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.errors import DownloadError
 
@@ -54,6 +56,7 @@ def config(folder: Path) -> RecommendConfig:
         scale_sets=((1.0,), (1.0, 2.0)),
         device="cpu",
         runtime="eager",
+        with_head=True,
         data_dir=folder / "data",
         out=folder / "out",
     )
@@ -66,8 +69,8 @@ def found(config: RecommendConfig, data: EpisodeData) -> Recommendation:
 
 def test_a_candidate_is_named_with_its_error_latency_and_the_rest(found: Recommendation) -> None:
     assert found.choice is not None
-    assert found.metric == "action"
-    assert found.headline.startswith(f"Take {found.choice.label}: action error")
+    assert found.metric == "action-linear"  # ranks as rollouts do: benchmarks/recommend.py
+    assert found.headline.startswith(f"Take {found.choice.label}: action error of a linear probe")
     assert any(line.startswith("More scales or another encoder?") for line in found.reasons)
     for candidate in found.candidates:
         assert set(candidate.errors) == {"action", "action-linear", "localization"}
@@ -75,6 +78,41 @@ def test_a_candidate_is_named_with_its_error_latency_and_the_rest(found: Recomme
         assert candidate.errors["localization"].values.shape == (1, 10)
         assert 0 < candidate.latency.p50_ms <= candidate.latency.p95_ms
         assert candidate.latency.runtime == "eager"
+
+
+def test_the_head_is_trained_only_where_it_decides_or_is_asked_for(
+    config: RecommendConfig, data: EpisodeData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    short = dataclasses.replace(config, with_head=False, scale_sets=((1.0,),), out=tmp_path)
+    by_head = recommend(data, dataclasses.replace(short, metric="action"))
+    assert by_head.headline.startswith(f"Take {by_head.candidates[0].label}: action error of a sm")
+    assert set(by_head.candidates[0].errors) == {"action-linear", "localization", "action"}
+    assert "and the trainings of the head" in " ".join(by_head.reasons)
+
+    def refuse(*_: Any, **__: Any) -> Any:
+        raise AssertionError("trained a head")
+
+    monkeypatch.setattr(probing, "fit_many", refuse)
+    found = recommend(data, dataclasses.replace(short, out=tmp_path / "without"))
+    assert set(found.candidates[0].errors) == {"action-linear", "localization"}
+    assert "trainings of the head" not in " ".join(found.reasons)
+
+
+def test_another_error_by_which_the_choice_is_behind_is_told(found: Recommendation) -> None:
+    first, second = found.candidates
+    fold = first.errors["localization"].fold
+
+    def with_errors(candidate: Candidate, linear: float, mm: float) -> Candidate:
+        spread = np.linspace(-0.01, 0.01, len(fold))[None]
+        values = {"action-linear": linear + spread, "localization": mm + spread[:, ::-1]}
+        errors = {name: Errors(each, fold) for name, each in values.items()}
+        return dataclasses.replace(candidate, errors=errors)
+
+    apart = (with_errors(first, 20, 14), with_errors(second, 21, 12.5))
+    told = " ".join(dataclasses.replace(found, candidates=apart).reasons)
+    assert f"By localization it would be {second.label}, ahead by 1.50 mm (" in told
+    same = (with_errors(first, 20, 14), with_errors(second, 21, 15))
+    assert "it would be" not in " ".join(dataclasses.replace(found, candidates=same).reasons)
 
 
 def test_the_record_is_json_with_every_candidate_and_the_machine(found: Recommendation) -> None:

@@ -132,7 +132,7 @@ def test_cameras_are_named_as_words_or_as_a_list(
     assert main(words) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["cameras"] == ["agentview_image", "robot0_eye_in_hand_image"]
-    assert record["metric"] == "action"
+    assert record["metric"] == "action-linear"
 
 
 def test_a_setting_in_place_of_a_flag_says_the_flag(

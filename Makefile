@@ -64,7 +64,7 @@ test-main: setup
 
 # Where ROS 1 cannot be had (it is in Debian 12), this prints so and tests nothing. The closed loop
 # runs in real time: beside other work the actions come late and cubes are missed.
-ROS1_NODE_TESTS := tests/ros/test_ros1_node.py
+ROS1_NODE_TESTS := tests/ros/test_ros1_node.py tests/ros/test_ros1_lerobot_policy.py
 ROS1_LOOP_TESTS := tests/ros/test_ros1_closed_loop.py
 ROS1_TESTS ?= $(ROS1_NODE_TESTS) $(ROS1_LOOP_TESTS)
 test-ros: setup ## the ROS nodes on a master that the tests start

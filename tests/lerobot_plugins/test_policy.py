@@ -195,6 +195,20 @@ def test_a_camera_that_is_missing_is_named(saved):
         policy.select_action({k: v for k, v in seen.items() if k != FRONT})
 
 
+def test_frames_of_another_size_are_named(saved):
+    _, policy, seen = saved
+    policy.reset()
+    wrong = {**seen, FRONT: seen[FRONT][..., :24]}
+    with pytest.raises(MismatchError, match=r"agentview has frames of 32 × 24 px.* 32 × 32 px"):
+        policy.select_action(wrong)
+
+
+def test_an_unknown_backbone_is_named(root, tmp_path):
+    config = small_config(tmp_path, backbone="s2r-vitt16-12")
+    with pytest.raises(ValueError, match="s2r-vitt16-12.*did you mean 's2r-vitt16-128'"):
+        new_policy(config, open_set(root, config))
+
+
 def test_image_transforms_are_refused(root, tmp_path):
     config = small_config(tmp_path)
     dataset = open_set(root, config, image_transforms=lambda image: image)

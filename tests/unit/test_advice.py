@@ -61,6 +61,7 @@ FLAGS = {
     "s2robot/analysis/probes": "probe",
     "s2robot/data/datasets/choice.py": "recommend",
     "s2robot/data/dataset_files": "export-dataset",
+    "s2robot/plugins/lerobot/policy_file.py": "export-dataset",
     "s2robot/plugins/robomimic/configuration.py": "robomimic-train",
 }
 """Commands whose flags the messages of a module may name, besides that of the module's own name."""
@@ -68,6 +69,7 @@ FLAGS = {
 
 FLAGS_OF_OTHERS = {
     "s2robot/data/datasets/lerobot_tables.py": {"--repo-id", "--root", "--push-to-hub"},
+    "s2robot/plugins/lerobot/policy_file.py": {"--proprio"},
 }
 """Flags of other packages' commands that the messages of a module give."""
 

@@ -127,6 +127,12 @@ class S2robotConfig(PreTrainedConfig):
             )
 
     @property
+    def camera_sizes(self) -> dict[str, tuple[int, int]]:
+        """Height and width of the frames [px] by camera."""
+        shapes = {key: tuple(each.shape) for key, each in self.image_features.items()}
+        return {key: (height, width) for key, (_, height, width) in shapes.items()}
+
+    @property
     def state_size(self) -> int:
         """Entries of ``observation.state``; 0 without."""
         feature = self.robot_state_feature

@@ -79,12 +79,12 @@ class CameraEmbeddings:
 
     Args:
         encoder: of all cameras.
-        keys: of the cameras in LeRobot's batches, in order.
+        sizes: height and width of the frames [px] of each camera, by its key in LeRobot's batches.
     """
 
-    def __init__(self, encoder: FrameEncoder, keys: Sequence[str]) -> None:
+    def __init__(self, encoder: FrameEncoder, sizes: Mapping[str, tuple[int, int]]) -> None:
         self.encoder = encoder
-        self.keys = tuple(keys)
+        self.keys, self._sizes = tuple(sizes), dict(sizes)
         self.shape = joined_shape(dict.fromkeys(self.keys, encoder.output_shape))
 
     def of_batch(self, batch: Mapping[str, Any]) -> torch.Tensor:
@@ -94,6 +94,7 @@ class CameraEmbeddings:
 
         Raises:
             KeyError: a camera is missing.
+            MismatchError: frames have another size than those of the training.
         """
         missing = [key for key in self.keys if key not in batch]
         if missing:
@@ -102,6 +103,14 @@ class CameraEmbeddings:
                 f"the batch lacks {', '.join(missing)}; it has {', '.join(there)}. Name cameras "
                 "as in training, or rename them with --rename_map"
             )
+        for key, size in self._sizes.items():
+            seen = tuple(batch[key].shape[-2:])
+            if seen != size:
+                raise MismatchError(
+                    f"{key} has frames of {seen[0]} × {seen[1]} px; the policy was trained on "
+                    f"{size[0]} × {size[1]} px. Set the camera to that size "
+                    "(pick-cube: --env.image_size)"
+                )
         return self.joined([self._one(batch[key]) for key in self.keys])
 
     def _one(self, images: torch.Tensor) -> torch.Tensor:

@@ -65,7 +65,7 @@ class S2robotPolicy(PreTrainedPolicy):
         config.validate_features()
         encoder = make_encoder(config)
         config.encoder_spec = encoder.spec.to_dict()
-        self._cameras = (CameraEmbeddings(encoder, list(config.image_features)),)  # no submodule
+        self._cameras = (CameraEmbeddings(encoder, config.camera_sizes),)  # no submodule
         self.policy = Policy(config.head, self.cameras.shape, config.state_size, config.action_size)
         if dataset_meta is not None:
             attach(dataset_meta, _rows_of(config))

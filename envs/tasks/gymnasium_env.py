@@ -12,6 +12,7 @@ from gymnasium import spaces
 from s2robot.envs.state_checks import checked_options
 from s2robot.envs.tasks.action_scale import ActionScale
 from s2robot.envs.tasks.contract import NATIVE, Start
+from s2robot.envs.tasks.orientation import warn_if_upside_down
 from s2robot.errors import unknown
 
 SUCCESS_KEYS = ("is_success", "success", "succeed")
@@ -97,6 +98,8 @@ class GymnasiumTaskEnv:
             self.reset(seed=0)
             self.start: Start = "seed" if task.get_state(env) is None else "state"
             self._picture(self.cameras[0])
+            if not task.drawn_cameras:
+                warn_if_upside_down(env, self.cameras[0], task.name)
         except Exception:
             env.close()
             raise

@@ -18,6 +18,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from s2robot.envs.tasks.action_scale import ActionScale
 from s2robot.envs.tasks.names import parts_of
 from s2robot.errors import S2RobotError, unknown
 from s2robot.evaluation.agents.config import loader_of
@@ -69,6 +70,9 @@ class TaskDescription:
     """Control steps per second."""
     horizon: int
     """Control steps of an episode."""
+    action_scale: ActionScale | None = None
+    """From the units of the environment's own actions to [-1, 1] (``unclipped``) and back
+    (``own``); None where they are the same."""
 
 
 @dataclass(frozen=True)

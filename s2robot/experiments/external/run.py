@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from s2robot.data.config import CameraConfig
+from s2robot.envs.tasks.action_scale import scale_of
 from s2robot.envs.tasks.contract import TaskEnv
 from s2robot.envs.tasks.loading import make_env
 from s2robot.envs.tasks.names import file_name, is_foreign, rare_share
@@ -116,6 +117,7 @@ def _described(env: TaskEnv, given: ExternalConfig) -> TaskDescription:
         control=env.control,
         control_hz=env.rate_hz,
         horizon=env.horizon,
+        action_scale=scale_of(env),
     )
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from s2robot.data.datasets.contract import turned_over
 from s2robot.experiments.jobs import TrainJob
 from s2robot.experiments.recorded.held_out import HeldOut, held_out_errors, over_seeds
 from s2robot.experiments.recorded.inputs import RecordedInputs
@@ -75,6 +76,9 @@ def train_recorded(job: TrainJob, seeds: int = 1) -> RecordedPolicy:
     if inputs.left_out:
         names = ", ".join(inputs.left_out)
         OUTPUT.print(f"not used: {names}, which a simulator alone knows; low_dim= may name them")
+    turned = turned_over(inputs.dataset)
+    if turned is not None:
+        OUTPUT.print(turned)
     folders = {seed: _folder(job, inputs, seed) for seed in range(job.seed, job.seed + seeds)}
     with contextlib.ExitStack() as locks:
         for folder in folders.values():

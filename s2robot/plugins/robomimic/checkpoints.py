@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import pickle
 from collections.abc import Iterator, Mapping
@@ -15,7 +16,7 @@ import torch
 from robomimic.algo.algo import REGISTERED_ALGO_FACTORY_FUNCS
 
 from s2robot.errors import CorruptFileError, S2RobotError
-from s2robot.plugins.robomimic.configuration import NESTED
+from s2robot.plugins.robomimic.configuration import BOTTOM_UP, NESTED, stored_bottom_up
 
 _EVALUATED = ("backbone_class", "pool_class")
 """Entries of a configuration that robomimic evaluates as Python."""
@@ -62,6 +63,24 @@ def read_checkpoint(path: Path) -> dict[str, Any]:
         )
     _check(content, path)
     return content
+
+
+def trained_bottom_up(content: Mapping[str, Any]) -> bool:
+    """Return whether a policy was trained on images that its data say are stored bottom-up.
+
+    ``robomimic-train`` writes it into the checkpoint. Of other checkpoints, the file that the
+    training read is asked, where it still lies there.
+
+    Args:
+        content: as ``read_checkpoint`` returns it.
+    """
+    meta = content["env_metadata"]
+    if isinstance(meta, Mapping) and BOTTOM_UP in meta:
+        return bool(meta[BOTTOM_UP])
+    with contextlib.suppress(KeyError, OSError, TypeError, ValueError):
+        path = Path(json.loads(content["config"])["train"]["data"]).expanduser()
+        return path.is_file() and stored_bottom_up(path)
+    return False
 
 
 def _check(content: Mapping[str, Any], path: Path) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import h5py
 import robomimic.utils.obs_utils as obs_utils
 from robomimic.config import config_factory
 from robomimic.config.base_config import REGISTERED_CONFIGS
@@ -18,6 +19,8 @@ from s2robot.plugins.robomimic.encoder_factory import check_core_kwargs
 
 NESTED = ("hbc", "iris")
 """Algorithms with several policies, whose observations lie deeper in the configuration."""
+BOTTOM_UP = "s2robot_images_bottom_up"
+"""Entry of a checkpoint's ``env_metadata``: the images of the training were stored bottom-up."""
 _LARGEST = 1.0 + 1e-4
 
 
@@ -143,7 +146,7 @@ def _check_data(config: Any, data: Path, sections: list[Any]) -> None:
     try:
         with opened as file:
             demos: Any = file["data"]
-            bottom_up = demos.attrs.get("macros_image_convention") in ("opengl", b"opengl")
+            bottom_up = _says_bottom_up(demos)
             first = demos[next(iter(demos))]
             shapes = {key: value.shape for key, value in first["obs"].items()}
             named: Any = file["mask"] if "mask" in file else ()
@@ -183,14 +186,33 @@ def _check_data(config: Any, data: Path, sections: list[Any]) -> None:
         )
 
 
+def _says_bottom_up(demos: Any) -> bool:
+    return demos.attrs.get("macros_image_convention") in ("opengl", b"opengl")
+
+
+def stored_bottom_up(path: Path) -> bool:
+    """Return whether a robomimic file says that its images are stored bottom-up.
+
+    Args:
+        path: the file.
+
+    Raises:
+        KeyError: the file has no group ``data``.
+        OSError: it is no HDF5 file.
+    """
+    with h5py.File(path, "r") as file:
+        return _says_bottom_up(file["data"])
+
+
 def _warn_of_bottom_up(bottom_up: bool, sections: list[Any], data: Path) -> None:
     """Warn where a policy is trained on images that the file says are upside down."""
     groups = [group for section in sections for group in section.modalities.values()]
     if bottom_up and any(group.get("rgb") for group in groups):
         warnings.warn(
             f"images of {data} are stored upside down (its macros_image_convention is opengl), "
-            "and robomimic trains on them so; environments and `s2robot eval` show them upright. "
-            f"Write them upright: `s2robot export-dataset {data} OUT.hdf5`",
+            "and robomimic trains on them so, while environments show them upright; `s2robot eval` "
+            "turns frames over for such a policy. Write them upright: "
+            f"`s2robot export-dataset {data} OUT.hdf5`",
             UpsideDownWarning,
             stacklevel=5,
         )

@@ -23,6 +23,8 @@ class S2RolloutPolicy(RolloutPolicy):
 
     Args:
         policy: as ``s2robot.load_policy`` returns it, or the path of a policy file.
+        own_actions: actions are in the units of the task's own environment, as robomimic's
+            environments of files with ``own_actions`` take them; else in [-1, 1].
         settings: as ``s2robot.load_policy`` takes them: device, dtype, runtime, weights.
 
     Raises:
@@ -30,14 +32,18 @@ class S2RolloutPolicy(RolloutPolicy):
         S2RobotError: it was trained on recorded data, which have no environment.
     """
 
-    def __init__(self, policy: str | Path | LoadedPolicy, **settings: Any) -> None:
+    def __init__(
+        self, policy: str | Path | LoadedPolicy, own_actions: bool = False, **settings: Any
+    ) -> None:
         made = policy if isinstance(policy, LoadedPolicy) else load_policy(policy, **settings)
         if made.header.level is None:
             raise S2RobotError(
                 "the policy was trained on recorded data, so it has no environment of its own"
             )
         self.policy = copy.copy(made)  # the caller's keeps its units
-        self.policy.action_scale = None  # environments here take [-1, 1], whatever the task
+        self.own_actions = own_actions
+        if not own_actions:
+            self.policy.action_scale = None
         self.obs_normalization_stats = None
 
     def environment(self) -> EnvS2Robot:
@@ -57,6 +63,7 @@ class S2RolloutPolicy(RolloutPolicy):
             camera_names=tuple(self.policy.cameras),
             camera_heights=height,
             camera_widths=width,
+            own_actions=self.own_actions,
             **kwargs,
         )
 
@@ -65,7 +72,7 @@ class S2RolloutPolicy(RolloutPolicy):
         self.policy.reset()
 
     def __call__(self, ob: Mapping[str, Any], goal: Any = None) -> np.ndarray:
-        """Return the action (A,) in [-1, 1] of one observation.
+        """Return the action (A,) of one observation, in the units of ``own_actions``.
 
         Args:
             ob: of the environment, images (3, H, W) in 0-1.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections import deque
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -12,10 +13,13 @@ import robomimic.utils.file_utils as file_utils
 import robomimic.utils.obs_utils as obs_utils
 import torch
 
+from s2robot.envs.tasks.action_scale import ActionScale
 from s2robot.errors import MismatchError, S2RobotError
 from s2robot.evaluation.agents.external import TaskDescription
-from s2robot.plugins.robomimic.checkpoints import read_checkpoint
+from s2robot.plugins.robomimic.checkpoints import read_checkpoint, trained_bottom_up
+from s2robot.plugins.robomimic.configuration import UpsideDownWarning
 from s2robot.plugins.robomimic.embeddings import RECORD, EmbeddedCameras
+from s2robot.plugins.robomimic.environment import is_ours
 from s2robot.plugins.robomimic.modalities import kept_modalities
 from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import sha256_bytes
@@ -52,12 +56,13 @@ def load(
             f"{path} returns {content['shape_metadata']['ac_dim']} numbers; the task takes "
             f"{len(task.action_names)}: {', '.join(task.action_names)}"
         )
+    scale = _scale(content["env_metadata"], path, task)
     sources = _Observations(content, algorithm.global_config, task, path, device, runtime).found()
-    return RobomimicPolicy(algorithm, sources, normalization)
+    return RobomimicPolicy(algorithm, sources, normalization, scale)
 
 
 class RobomimicPolicy:
-    """An algorithm of robomimic and where each of its observations comes from."""
+    """An algorithm of robomimic, where each of its observations comes from, and its units."""
 
     batched = True
 
@@ -66,8 +71,10 @@ class RobomimicPolicy:
         algorithm: Any,
         sources: Mapping[str, Source],
         normalization: Mapping[str, Mapping[str, Any]] | None,
+        scale: ActionScale | None = None,
     ) -> None:
         self.algorithm, self.sources, self.normalization = algorithm, sources, normalization
+        self.scale = scale
         frames = int(algorithm.global_config.train.frame_stack)
         self._history: deque[dict[str, torch.Tensor]] = deque(maxlen=frames)
         self._steps, self._seed = 0, 0
@@ -82,7 +89,7 @@ class RobomimicPolicy:
     def __call__(
         self, frames: Mapping[str, np.ndarray], proprio: Mapping[str, np.ndarray]
     ) -> np.ndarray:
-        """Return actions ``(B, A)`` in [-1, 1].
+        """Return actions ``(B, A)``, of which [-1, 1] are the environment's bounds.
 
         Args:
             frames: ``(B, H, W, 3)`` uint8 RGB by camera.
@@ -101,7 +108,8 @@ class RobomimicPolicy:
             self._seed = int(sha256_bytes(b"".join(each.tobytes() for each in seen))[:12], 16)
         self._steps += 1
         with torch.no_grad(), seeded_generators(self._seed + self._steps):
-            return self.algorithm.get_action(obs_dict=now).cpu().numpy()
+            actions = self.algorithm.get_action(obs_dict=now).cpu().numpy()
+        return actions if self.scale is None else self.scale.unclipped(actions)
 
     def _tensor(self, key: str, value: Any) -> torch.Tensor:
         tensor = torch.as_tensor(value).to(self.algorithm.device).float()
@@ -129,13 +137,32 @@ def _built(content: dict[str, Any], path: Path, device: torch.device) -> tuple[A
 
 
 def _check_control(content: Mapping[str, Any], path: Path, task: TaskDescription) -> None:
-    kwargs = content["env_metadata"].get("env_kwargs", {})
+    kwargs = _mapping(content["env_metadata"].get("env_kwargs"))
     control = kwargs.get("control")
     if isinstance(control, str) and "level" in kwargs and control != task.control:
         raise MismatchError(
             f"{path} was trained on actions {control}, and the evaluation takes {task.control}; "
             f"give external.control={control}, or a policy of the task's own actions"
         )
+
+
+def _scale(meta: Mapping[str, Any], path: Path, task: TaskDescription) -> ActionScale | None:
+    """Return the units of a policy's actions, which are those of its file; None for [-1, 1].
+
+    Files of this package's tasks say which; those of others have those of their environment.
+    """
+    own = bool(_mapping(meta.get("env_kwargs")).get("own_actions"))
+    if own and task.action_scale is None:
+        raise MismatchError(
+            f"{path} was trained on actions in units of {meta.get('env_name')}, and those of "
+            f"{task.name} are other ones; evaluate it in its own task, or train on a file of "
+            f"{task.name}"
+        )
+    return task.action_scale if own or not is_ours(meta) else None
+
+
+def _mapping(value: Any) -> Mapping[str, Any]:
+    return value if isinstance(value, Mapping) else {}
 
 
 class _Observations:
@@ -152,6 +179,7 @@ class _Observations:
     ) -> None:
         self.task, self.path = task, path
         self.shapes = content["shape_metadata"]["all_shapes"]
+        self.bottom_up = trained_bottom_up(content)
         self.modalities = {
             key: modality
             for modality, keys in config.observation.modalities.obs.items()
@@ -172,7 +200,7 @@ class _Observations:
             if modality == "rgb":
                 camera = key.removesuffix(_IMAGE)
                 sizes[camera] = tuple(shape[-2:])
-                sources[key] = _image_of(camera)
+                sources[key] = _image_of(camera, self._turned(key))
             elif modality != "low_dim":
                 raise MismatchError(
                     f"{self.path} reads {key} of modality {modality}; an evaluation gives rgb and "
@@ -187,6 +215,18 @@ class _Observations:
                 sources[key] = _number_of(key)
         self._check(low_dim, sizes)
         return sources
+
+    def _turned(self, key: str) -> bool:
+        """Return whether frames are turned over, as those of the training; say so."""
+        if self.bottom_up:
+            warnings.warn(
+                f"{self.path} was trained on {key} as its data have it, upside down (their "
+                "macros_image_convention is opengl); frames of the task are upright, so they are "
+                "turned over for it",
+                UpsideDownWarning,
+                stacklevel=6,
+            )
+        return self.bottom_up
 
     def _check(self, low_dim: list[str], sizes: Mapping[str, Any]) -> None:
         given, settings, lacking = self.task, [], []
@@ -230,11 +270,12 @@ def _edges(task: TaskDescription) -> set[int]:
     return {height for height, _ in task.cameras.values()}
 
 
-def _image_of(camera: str) -> Source:
+def _image_of(camera: str, turned: bool) -> Source:
     """Return a source of images as robomimic's environments give them: (B, 3, H, W) in 0-1."""
 
     def image(frames: Mapping[str, np.ndarray], _: Mapping[str, np.ndarray]) -> Any:
-        return obs_utils.process_frame(frames[camera], channel_dim=3, scale=255.0)
+        frame = np.ascontiguousarray(frames[camera][:, ::-1]) if turned else frames[camera]
+        return obs_utils.process_frame(frame, channel_dim=3, scale=255.0)
 
     return image
 

@@ -12,13 +12,19 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import robomimic.utils.file_utils as file_utils
 import robomimic.utils.torch_utils as torch_utils
 import robomimic.utils.train_utils as train_utils
 from robomimic.scripts import train as script
 from robomimic.utils.log_utils import PrintLogger
 
 from s2robot.errors import S2RobotError
-from s2robot.plugins.robomimic.configuration import check_config, read_config
+from s2robot.plugins.robomimic.configuration import (
+    BOTTOM_UP,
+    check_config,
+    read_config,
+    stored_bottom_up,
+)
 from s2robot.plugins.robomimic.modalities import kept_modalities
 from s2robot.utils.process_state import restored_torch_settings
 
@@ -73,7 +79,7 @@ def train(
     check_config(config)
     config.lock()
     device = torch_utils.get_torch_device(try_to_use_cuda=config.train.cuda)
-    with _own_state(), _folders() as made:
+    with _own_state(), _orientation(Path(config.train.data)), _folders() as made:
         try:
             script.train(config, device=device)
         except (S2RobotError, ValueError, OSError):
@@ -137,6 +143,24 @@ def _folders() -> Iterator[list[Path]]:
     finally:
         train_utils.get_exp_dir, script.PrintLogger = original, PrintLogger
         del train_utils.input  # pyright: ignore[reportAttributeAccessIssue]
+
+
+@contextlib.contextmanager
+def _orientation(data: Path) -> Iterator[None]:
+    """Let checkpoints say where the images of the training were stored bottom-up."""
+    original = file_utils.get_env_metadata_from_dataset
+    if not stored_bottom_up(data.expanduser()):
+        yield
+        return
+
+    def get_env_metadata_from_dataset(*args: Any, **settings: Any) -> dict[str, Any]:
+        return {**original(*args, **settings), BOTTOM_UP: True}
+
+    file_utils.get_env_metadata_from_dataset = get_env_metadata_from_dataset
+    try:
+        yield
+    finally:
+        file_utils.get_env_metadata_from_dataset = original
 
 
 @contextlib.contextmanager

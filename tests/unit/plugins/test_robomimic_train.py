@@ -20,7 +20,9 @@ from s2robot import FrameEncoder
 from s2robot.cli.main import main
 from s2robot.errors import CorruptFileError, S2RobotError
 from s2robot.plugins.robomimic.cache import cache_embeddings
+from s2robot.plugins.robomimic.checkpoints import read_checkpoint, trained_bottom_up
 from s2robot.plugins.robomimic.configuration import (
+    BOTTOM_UP,
     ActionRangeWarning,
     NothingSavedWarning,
     UpsideDownWarning,
@@ -132,6 +134,27 @@ def test_images_that_are_stored_upside_down_are_told(data, tmp_path) -> None:
         pytest.raises(ValueError, match="mask in train.hdf5_filter_key"),
     ):
         train(write_config(tmp_path / "bc.json", given))
+
+
+@pytest.mark.filterwarnings("ignore::s2robot.plugins.robomimic.configuration.UpsideDownWarning")
+def test_checkpoints_say_that_their_images_were_upside_down(data, tmp_path) -> None:
+    turned = tmp_path / "libero.hdf5"
+    shutil.copy(data, turned)
+    opened: Any
+    with h5py.File(turned, "r+") as opened:
+        opened["data"].attrs["macros_image_convention"] = "opengl"
+    config = write_config(tmp_path / "bc.json", bc(turned, tmp_path / "runs"))
+    content = read_checkpoint(train(config, epochs=2).checkpoints[-1])
+    assert trained_bottom_up(content)
+    turned.unlink()
+    assert trained_bottom_up(content)  # it says so itself
+    del content["env_metadata"][BOTTOM_UP]
+    assert not trained_bottom_up(content)  # nothing tells it
+    shutil.copy(data, turned)
+    assert not trained_bottom_up(content)
+    with h5py.File(turned, "r+") as opened:
+        opened["data"].attrs["macros_image_convention"] = "opengl"
+    assert trained_bottom_up(content)  # the data are there and tell it
 
 
 def test_a_training_that_would_save_nothing_is_told(data, tmp_path) -> None:

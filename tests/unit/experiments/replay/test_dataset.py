@@ -10,7 +10,9 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+import robomimic.utils.obs_utils as obs_utils
 import torch
+from robomimic.utils.dataset import SequenceDataset
 from support.expert_policies import ENV_KWARGS, ExpertPolicy, header
 from support.lerobot_data import need_libraries
 from support.own_tasks import NAME, ReachEnv
@@ -105,6 +107,43 @@ def test_robomimic_has_images_rewards_and_success(run: Path, tmp_path: Path) -> 
         assert np.array_equal(groups[1]["rewards"], data.success_of(1))
         assert "states" not in groups[0]  # they are seeds
         assert json.loads(file["data"].attrs["env_args"])["env_kwargs"]["level"] == ENDING
+
+
+def test_robomimics_own_data_set_reads_every_row_and_the_successes(
+    run: Path, tmp_path: Path
+) -> None:
+    out, data = tmp_path / "rollouts.hdf5", opened(run)
+    assert main(["export-dataset", str(run), str(out), "--task", ENDING, *words(run)]) == 0
+    obs_utils.initialize_obs_utils_with_obs_specs(
+        {"obs": {"low_dim": ["agent_pos"], "rgb": ["pixels.top_image"]}}
+    )
+
+    def read(mask: str | None) -> SequenceDataset:
+        return SequenceDataset(
+            hdf5_path=str(out),
+            obs_keys=["agent_pos", "pixels.top_image"],
+            dataset_keys=["actions", "rewards", "dones"],
+            load_next_obs=False,
+            hdf5_cache_mode=None,
+            filter_by_attribute=mask,
+        )
+
+    dataset, place = read(None), 0
+    assert len(dataset) == int(data.episode_ends[-1])
+    for episode in range(5):
+        success, frames = data.success_of(episode), list(data.frames("pixels.top", episode))
+        for step, frame in enumerate(frames):
+            row: Any = dataset[place]
+            assert np.array_equal(row["obs"]["pixels.top_image"][0], frame)
+            assert np.array_equal(row["obs"]["agent_pos"][0], data.low_dim("agent_pos")[place])
+            assert np.array_equal(row["actions"][0], data.actions[place])
+            assert row["rewards"][0] == float(success[step])
+            assert row["dones"][0] == (step == len(frames) - 1)
+            place += 1
+    solved = [f"demo_{episode}" for episode in data.masks["success"]]
+    assert read("success").demos == solved
+    failed = [f"demo_{i}" for i in range(5) if f"demo_{i}" not in solved]
+    assert read("failure").demos == failed
 
 
 def words(run: Path) -> list[str]:

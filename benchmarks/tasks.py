@@ -2,8 +2,8 @@
 
 Collects demonstrations of the expert, trains a policy and evaluates it from fixed initial states,
 each by its command, in the environment that the task's package runs in. What is there is not done
-again, so that an interrupted call goes on where it was. The expert's rate on seeds 0-49 is measured
-first, without and with the execution noise of demonstrations.
+again, so that an interrupted call goes on where it was. The expert's rate on the first seeds is
+measured first, without and with the execution noise of demonstrations.
 
     python benchmarks/tasks.py fetch/pick-and-place --episodes 100 --n 50
 """
@@ -98,6 +98,7 @@ def main() -> None:
     parser.add_argument("task", choices=sorted(PACKAGED))
     parser.add_argument("--episodes", type=int, default=100, help="demonstrations")
     parser.add_argument("--n", type=int, default=50, help="fixed initial states")
+    parser.add_argument("--seeds", type=int, default=SEEDS, help="of the expert, from 0")
     parser.add_argument("--train", nargs="*", default=["scales=[1]"], help="settings of train")
     parser.add_argument("--eval", nargs="*", default=["rollout.videos=0"], help="settings of eval")
     parser.add_argument("--expert-only", action="store_true")
@@ -115,8 +116,8 @@ def main() -> None:
     earlier = json.loads(out.read_text(encoding="utf-8")) if out.exists() else {}
     if all(earlier.get(name) == value for name, value in record.items()):  # else it starts anew
         record = earlier
-    if "expert" not in record:
-        record["expert"] = expert_rates(options.task, SEEDS)
+    if record.get("expert", {}).get("with noise", {}).get("n") != options.seeds:
+        record["expert"] = expert_rates(options.task, options.seeds)
         write_json(out, {**record, "provenance": provenance()})
     if not options.expert_only:
         settings = {

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from s2robot.envs.tasks.names import is_foreign
 from s2robot.errors import S2RobotError, unknown
 from s2robot.evaluation.identity import exact_runtime
 from s2robot.experiments.sequential_results import SequentialResults, read_sequential
@@ -198,19 +199,22 @@ def control_warnings(group: ComparisonGroup, metric: str) -> list[Problem]:
         group: variants with one episode or more each.
         metric: one of ``METRICS``.
     """
-    lines = []
+    lines, ends = [], _OF_TASKS if is_foreign(group.level) else _OF_LEVELS
     for variant in group.baselines:
         rate = variant.rate(metric).estimate
         if variant.backbone == "state" and rate < GROUND_TRUTH_LEAST:
             lines.append((variant.label, f"{_rate_text(variant, metric)}: {_LOW_GROUND_TRUTH}"))
         if variant.backbone == "none" and rate > BLIND_MOST:
-            lines.append((variant.label, f"{_rate_text(variant, metric)}: {_HIGH_BLIND}"))
+            advice = _HIGH_BLIND + ends[_HIGH_BLIND]
+            lines.append((variant.label, f"{_rate_text(variant, metric)}: {advice}"))
     rates = [variant.rate(metric).estimate for variant in group.encoders]
     listed = in_short([f"{v.label} {_rate_text(v, metric)}" for v in group.encoders])
     if rates and max(rates) <= FLOOR:
-        lines.append(("every encoder near 0 %", f"{listed}. {_AT_THE_FLOOR}"))
+        lines.append(("every encoder near 0 %", f"{listed}. {_AT_THE_FLOOR}{ends[_AT_THE_FLOOR]}"))
     if rates and min(rates) >= CEILING:
-        lines.append(("every encoder near 100 %", f"{listed}. {_AT_THE_CEILING}"))
+        lines.append(
+            ("every encoder near 100 %", f"{listed}. {_AT_THE_CEILING}{ends[_AT_THE_CEILING]}")
+        )
     where = f"level {group.level}, {group.policy_kind}"
     return [Problem(f"{where}, {name}", text, left_out=False) for name, text in lines]
 
@@ -222,13 +226,22 @@ _LOW_GROUND_TRUTH = (
 )
 _HIGH_BLIND = (
     "a policy without eyes succeeds, so these initial states show less of what an encoder is "
-    "worth. Check that the cube's position varies, or take a harder level"
+    "worth. Check that "
 )
-_AT_THE_FLOOR = (
-    "Differences cannot show here; give more demonstrations or training, or take an easier level "
-    "(level=easy)"
-)
-_AT_THE_CEILING = "Differences cannot show here; take a harder level (level=precise, level=hard)"
+_AT_THE_FLOOR = "Differences cannot show here; give more demonstrations or training"
+_AT_THE_CEILING = "Differences cannot show here; take a harder "
+_OF_LEVELS = {
+    _HIGH_BLIND: "the cube's position varies, or take a harder level",
+    _AT_THE_FLOOR: ", or take an easier level (level=easy)",
+    _AT_THE_CEILING: "level (level=precise, level=hard)",
+}
+"""How advice ends in pick-cube."""
+_OF_TASKS = {
+    _HIGH_BLIND: "what is to be reached varies between them",
+    _AT_THE_FLOOR: ", or take an easier task",
+    _AT_THE_CEILING: "task, or fewer demonstrations",
+}
+"""How it ends in other tasks."""
 
 
 def _rate_text(variant: VariantResults, metric: str) -> str:

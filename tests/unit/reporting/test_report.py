@@ -175,6 +175,22 @@ def test_a_control_that_fails_is_warned_of_everywhere(tmp_path, capsys, rates, w
     assert where in (tmp_path / "a.xml").read_text()
 
 
+@pytest.mark.parametrize(
+    ("rates", "text"),
+    [
+        ({"none": 0.5, SMALL: 0.6}, "Check that what is to be reached varies between them"),
+        ({SMALL: 0.0, LARGE: 0.0}, "more demonstrations or training, or take an easier task"),
+        ({SMALL: 1.0, LARGE: 1.0}, "take a harder task, or fewer demonstrations"),
+    ],
+)
+def test_advice_on_other_tasks_names_no_levels_of_pick_cube(tmp_path, rates, text):
+    write_rates(tmp_path, rates, level="module:own.Reach")
+    [problem] = make_report(tmp_path).problems
+    assert text in problem.text
+    assert "level=" not in problem.text
+    assert "cube" not in problem.text
+
+
 def test_controls_as_they_should_be_are_not_warned_of(tmp_path):
     write_rates(tmp_path, {"state": 0.95, "none": 0.02, SMALL: 0.5, LARGE: 0.0})
     assert make_report(tmp_path).problems == ()

@@ -17,9 +17,14 @@ DEMO_ARGS ?=
 WORKERS ?= 2
 PYTEST_ARGS ?=
 
+# Where Python may not keep bytecode, each of the processes that tests start compiles what it imports
+# anew, thousands of files of PyTorch, SymPy and others, which takes longer than most of these tests.
+export PYTHONDONTWRITEBYTECODE :=
+
 # One thread a worker: two workers with two threads each take longer than one after the other.
 PYTEST_ENV := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE}
-PARALLEL := -n $(WORKERS) --dist loadgroup
+# A file is run by one worker, so that what its tests share is made once; the longest files are first.
+PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 FAST := not slow and not render and not process and not runtime and not browser
 
 .DEFAULT_GOAL := help

@@ -1,12 +1,12 @@
 #!/usr/bin/env bash
 # Run all that `make test` stands for, with each stage's time; one of the tests builds the
-# documentation site. The tests of the ROS nodes, which mostly wait for messages, run beside the
-# others and before them where both want the processor. The closed loop over ROS runs in real time and
-# therefore last, alone. The exit status is 1 if any stage fails.
+# documentation site. Beside the tests, which have a process a core, run the check, whose type checker
+# keeps one core busy, and the tests of the ROS nodes, which mostly wait for messages. The closed loop
+# over ROS runs in real time and therefore last, alone. The exit status is 1 if any stage fails.
 set -uo pipefail
 cd "$(dirname "$0")/.."
-log=$(mktemp)
-trap 'rm -f "$log"' EXIT
+logs=$(mktemp -d)
+trap 'rm -rf "$logs"' EXIT
 failed=()
 make=(make --no-print-directory)
 
@@ -20,30 +20,26 @@ stage() {
   [ $status = 0 ] || failed+=("$name")
 }
 
-timed_ros() {
-  local begun=$SECONDS
-  "${make[@]}" test-ros-nodes
+# Run a command in the background with its time; its output is kept for the end.
+beside() {
+  local name=$1 begun=$SECONDS
+  shift
+  nice -n 10 "$@" >"$logs/$name" 2>&1
   local status=$?
-  echo "ROS nodes, beside the others: $((SECONDS - begun)) s"
+  echo "=== $name, beside the tests: $((SECONDS - begun)) s (exit $status)" >>"$logs/$name"
   return $status
 }
 
-timed_ros >"$log" 2>&1 &
-ros=$!
+beside check "${make[@]}" check &
+check=$!
+beside ros_nodes "${make[@]}" test-ros-nodes &
+ros_nodes=$!
 
-rest_of_ros() {
-  wait $ros
-  local status=$?
-  cat "$log"
-  return $status
-}
-
-stage "check" "${make[@]}" check
 stage "tests" "${make[@]}" test-main
-begun=$SECONDS
-echo "=== ROS nodes, what is left of them"
-rest_of_ros || failed+=("ROS nodes")
-echo "=== ROS nodes, what is left of them: $((SECONDS - begun)) s"
+for name in check ros_nodes; do
+  wait "${!name}" || failed+=("$name")
+  cat "$logs/$name"
+done
 stage "closed loop over ROS" "${make[@]}" test-ros-loop
 if [ ${#failed[@]} != 0 ]; then
   echo "FAILED: ${failed[*]}" >&2

@@ -97,6 +97,7 @@ def environment_defaults() -> dict[str, Any]:
     return found
 
 
+@functools.cache
 def groups_of(verb: str) -> dict[str, list[str]]:
     """Return the choices of each group of a command's settings, such as ``policy``.
 

@@ -14,6 +14,7 @@ from typing import Any
 import h5py
 import numpy as np
 import pytest
+from support.forked import ForkedProcess
 
 from s2robot.data import collection
 from s2robot.data.collection import CollectConfig, collect
@@ -127,7 +128,7 @@ def test_an_interrupted_collection_is_not_continued_by_code_that_simulates_other
 def test_a_killed_collection_resumes_to_the_same_data(demos, tmp_path):
     out = tmp_path / "easy.hdf5"
     words = ["collect", "level=easy", "episodes=4", f"out={out}", "valid_share=0.25"]
-    process = subprocess.Popen(
+    process = ForkedProcess(
         [sys.executable, "-m", "s2robot.cli.main", *words], stdout=subprocess.DEVNULL
     )
     parts = out.with_name(out.name + ".parts")
@@ -171,10 +172,7 @@ def test_failures_are_counted_and_replaced_by_the_next_attempts(tmp_path):
 def test_a_collection_that_was_stopped_by_ctrl_c_resumes_to_the_same_data(tmp_path):
     out = tmp_path / "easy.hdf5"
     words = ["collect", "level=easy", "episodes=60", f"out={out}", "workers=2"]
-    process = subprocess.Popen(
-        [sys.executable, "-m", "s2robot.cli.main", *words],
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a shell's "&" ignores it
-    )
+    process = ForkedProcess([sys.executable, "-m", "s2robot.cli.main", *words])
     parts = out.with_name(out.name + ".parts")
     deadline = time.monotonic() + 120
     while len(list(parts.glob("attempt_*.npz"))) < 3 and time.monotonic() < deadline:

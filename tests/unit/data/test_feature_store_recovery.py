@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import signal
-import subprocess
 import sys
 import threading
 from collections.abc import Callable
@@ -14,7 +12,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from support.paths import ROOT, TESTS
+from support.forked import ForkedProcess
 from support.stored_features import (
     BLOCK,
     FRAMES,
@@ -38,10 +36,8 @@ def run_apart(card: Path, root: Path, kill_at: int) -> int:
     return started(card, root, kill_at).wait(timeout=300)
 
 
-def started(card: Path, root: Path, kill_at: int) -> subprocess.Popen[bytes]:
-    command = [sys.executable, __file__, str(card), str(root), str(kill_at)]
-    path = os.pathsep.join([str(ROOT), str(TESTS)])
-    return subprocess.Popen(command, env={**os.environ, "PYTHONPATH": path})
+def started(card: Path, root: Path, kill_at: int) -> ForkedProcess:
+    return ForkedProcess([sys.executable, __file__, card, root, kill_at])
 
 
 @pytest.mark.process

@@ -16,6 +16,7 @@ import pytest
 import torch
 from rich.console import Console
 from safetensors.torch import load_file
+from support.forked import ForkedProcess
 from support.tiny_pretraining import TINY, square
 
 from s2robot import FrameEncoder
@@ -89,9 +90,11 @@ def command(tmp_path, squares):
     script = tmp_path / "run.py"
     script.write_text(_COMMAND)
 
-    def start(out: Path, processes: int) -> subprocess.Popen:
-        words = [script, out, squares, tmp_path / "frames", processes]
-        return subprocess.Popen([sys.executable, *map(str, words)], start_new_session=True)
+    def start(out: Path, processes: int) -> ForkedProcess | subprocess.Popen[bytes]:
+        words = [sys.executable, script, out, squares, tmp_path / "frames", processes]
+        if processes > 1:  # it starts fresh Pythons itself
+            return subprocess.Popen(list(map(str, words)), start_new_session=True)
+        return ForkedProcess(words, start_new_session=True)
 
     return start
 

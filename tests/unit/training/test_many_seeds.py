@@ -3,15 +3,13 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import math
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from support.paths import ROOT, TESTS
+from support import forked
 from support.policy_data import make_data
 
 from s2robot.errors import DivergedError, MismatchError
@@ -132,10 +130,7 @@ found = []
 train([0, 1], on_epoch=lambda seed, row: found or found.append(train([7, 8])))
 print(sorted(found[0]), torch.get_num_threads(), torch.distributions.Distribution._validate_args)
 """
-    environment = {**os.environ, "PYTHONPATH": f"{ROOT}:{TESTS}"}
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=120, env=environment
-    )
+    done = forked.run([sys.executable, "-c", script])
     assert done.stdout == "[7, 8] 2 True\n", done.stderr
 
 
@@ -214,11 +209,9 @@ def test_killed_training_resumes(tmp_path: Path) -> None:
         f"folders = {{seed: pathlib.Path({str(tmp_path)!r}) / str(seed) for seed in (0, 1)}}\n"
         "t.train([0, 1], run_dirs=folders, on_epoch=on_epoch)\n"
     )
-    killed = subprocess.run(
+    killed = forked.run(
         [sys.executable, "-c", script],
         cwd=Path(__file__).parent,
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)])},
-        timeout=120,
     )
     assert killed.returncode == -9
     again = train([0, 1], run_dirs={seed: tmp_path / str(seed) for seed in (0, 1)})

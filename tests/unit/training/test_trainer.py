@@ -3,7 +3,6 @@ from __future__ import annotations
 import dataclasses
 import math
 import os
-import subprocess
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,7 +11,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from support.paths import ROOT, TESTS
+from support import forked
 from support.policy_data import make_data
 
 from s2robot.errors import CorruptFileError, DivergedError, MismatchError
@@ -72,12 +71,11 @@ def test_killed_run_resumes_to_the_same_weights(tmp_path: Path) -> None:
         "    if row['epoch'] == 5: os.kill(os.getpid(), signal.SIGKILL)\n"
         f"t.train('transformer', run_dir={str(tmp_path)!r}, on_epoch=on_epoch)\n"
     )
-    environment = {**os.environ, "OMP_NUM_THREADS": str(torch.get_num_threads())}
-    killed = subprocess.run(
+    threads = str(torch.get_num_threads())
+    killed = forked.run(
         [sys.executable, "-c", script],
         cwd=Path(__file__).parent,
-        env={**environment, "PYTHONPATH": os.pathsep.join([str(ROOT), str(TESTS)])},
-        timeout=120,
+        env={**os.environ, "OMP_NUM_THREADS": threads},
     )
     assert killed.returncode == -9
     resumed = train("transformer", run_dir=tmp_path)

@@ -185,33 +185,61 @@ def machines(variants: Sequence[VariantResults]) -> list[Any]:
 
 
 def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
-    """Success against GFLOPs and against milliseconds; bars are 95 % intervals."""
+    """Success against GFLOPs and against milliseconds; bars are 95 % intervals.
+
+    An encoder is a line through its scale sets; controls are hollow.
+    """
     costs = (("gflops_per_frame", "GFLOP a frame"), ("p50_ms", "ms a frame, measured"))
     shown = [row for row in rows if row["gflops_per_frame"] and not is_baseline(row["label"])]
+    lines: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    for row in shown:
+        encoder, scales, control = parts_of(row["label"])
+        lines.setdefault(f"{encoder} {control}".strip(), []).append((scales, row))
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import LogLocator, NullLocator
 
-    figure, axes = plt.subplots(1, 2, figsize=(11, 4.4), sharey=True, layout="constrained")
+    figure, axes = plt.subplots(1, 2, figsize=(12, 5.2), sharey=True, layout="constrained")
     for axis, (key, name) in zip(axes, costs, strict=True):
-        families = sorted({row["family"] or row["label"] for row in shown})
-        for number, family in enumerate(families):
-            members = [row for row in shown if (row["family"] or row["label"]) == family]
-            rates = [100 * row["rate"] for row in members]
-            lower = [100 * (row["rate"] - row["interval_95"][0]) for row in members]
-            upper = [100 * (row["interval_95"][1] - row["rate"]) for row in members]
-            x = [row[key] for row in members]
+        for number, (label, members) in enumerate(sorted(lines.items())):
+            color, control = f"C{number % 10}", parts_of(members[0][1]["label"])[2]
+            rates = [100 * row["rate"] for _, row in members]
+            lower = [100 * (row["rate"] - row["interval_95"][0]) for _, row in members]
+            upper = [100 * (row["interval_95"][1] - row["rate"]) for _, row in members]
+            shift = 1.015 ** (number - len(lines) / 2)  # equal costs side by side
+            x = [row[key] * shift for _, row in members]
+            face = {"mfc": "white", "lw": 0, "elinewidth": 0.8} if control else {"lw": 1.2}
             axis.errorbar(
-                x, rates, [lower, upper], fmt="o", color=f"C{number}", capsize=3, label=family
-            )
-            for row, place, rate in zip(members, x, rates, strict=True):
-                axis.annotate(
-                    row["label"], (place, rate), (5, 4), textcoords="offset points", fontsize=7
-                )
+                x, rates, [lower, upper], marker="os^Dv"[number % 5], color=color, capsize=2,
+                label=label, **face,
+            )  # fmt: skip
+            for (scales, _), place, rate in zip(members, x, rates, strict=True):
+                if not control:
+                    axis.annotate(
+                        f"({scales})", (place, rate), (4, 4), textcoords="offset points",
+                        fontsize=8, color=color,
+                    )  # fmt: skip
         axis.set(xscale="log", xlabel=name)
+        axis.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=12))
+        axis.xaxis.set_minor_locator(NullLocator())
+        axis.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        axis.spines[["top", "right"]].set_visible(False)
     axes[0].set_ylabel("success [%]")
-    axes[0].legend(fontsize=8)
+    figure.legend(*axes[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.savefig(path, dpi=120)
     plt.close(figure)
+
+
+def parts_of(label: str) -> tuple[str, str, str]:
+    """Encoder, scale set and what else a variant's label says.
+
+    Examples:
+        >>> parts_of("efficientnet-lite0 (1,2) mean of scales")
+        ('efficientnet-lite0', '1,2', 'mean of scales')
+    """
+    encoder, _, rest = label.partition(" (")
+    scales, _, control = rest.partition(")")
+    return encoder, scales, control.strip()
 
 
 if __name__ == "__main__":

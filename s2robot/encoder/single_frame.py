@@ -7,7 +7,7 @@ from torch import Tensor
 
 from s2robot.encoder.nonfinite import all_finite, non_finite
 from s2robot.encoder.tile_encoder import TileEncoder
-from s2robot.multiscale import group_tiles, map_tiles
+from s2robot.multiscale.tiles import group_tiles, map_tiles
 from s2robot.preprocessing.frame_input import Frames, as_frames
 from s2robot.runtimes.cuda_graph import GraphRecorder, RecordableModel, Recording
 

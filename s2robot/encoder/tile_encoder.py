@@ -17,7 +17,7 @@ from s2robot.encoder.layout import EmbeddingLayout
 from s2robot.encoder.scale_layout import ScaleLayout
 from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import MismatchError
-from s2robot.multiscale import group_tiles, map_tiles, split_tiles
+from s2robot.multiscale.tiles import group_tiles, map_tiles, split_tiles
 from s2robot.preprocessing.image_pyramid import pyramid
 from s2robot.runtimes import (
     AUTO,

@@ -22,7 +22,8 @@ from s2robot.encoder.scale_layout import ScaleLayout, tiles_of_frame
 from s2robot.encoder.streaming import TileCache, check_same_size, checked_streams, encode_some
 from s2robot.encoder.tile_encoder import TileEncoder
 from s2robot.errors import unknown
-from s2robot.multiscale import mean_over_tiles, merge_tiles, resize_grid, split_tiles
+from s2robot.multiscale.resizing import resize_grid
+from s2robot.multiscale.tiles import mean_over_tiles, merge_tiles, split_tiles
 from s2robot.preprocessing.frame_input import Frames, as_frames
 from s2robot.utils.deprecation import renamed_keywords
 

@@ -27,7 +27,7 @@ from s2robot.evaluation.initial_states import InitialStates
 from s2robot.evaluation.results import Summary
 from s2robot.experiments.jobs import EvalJob
 from s2robot.experiments.precision import agreement, in_precision, is_faster_in_bfloat16
-from s2robot.multiscale import group_tiles
+from s2robot.multiscale.tiles import group_tiles
 from s2robot.policies.checkpoint import PolicyHeader
 from s2robot.runtimes import live_check
 from s2robot.runtimes.int8 import Int8Runtime

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.errors import NonFiniteError, PrecisionWarning, S2RobotError
-from s2robot.multiscale import group_tiles
+from s2robot.multiscale.tiles import group_tiles
 from s2robot.runtimes.precision import faster_dtype, has_bfloat16
 from s2robot.utils.io import digest_of, locked, read_json, write_json
 from s2robot.utils.records import record_of

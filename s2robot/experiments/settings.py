@@ -51,7 +51,7 @@ def policy_settings(job: TrainJob, variant: Variant) -> dict[str, Any]:
         "encoder": {**variant.encoder_record, **_own_scales(variant)},
         "policy": job.policy.to_dict(),
         "train": {**train, "device": resolve_device(variant.config.device).type},
-        "search": None if job.search is None else dataclasses.asdict(job.search),
+        "search": None if job.search is None else job.search.recipe(),
         "inference": None if encoder is None else encoder.inference,
         "versions": deciding_versions(),
     }

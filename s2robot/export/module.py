@@ -19,7 +19,7 @@ from s2robot.backbones import Preprocessing
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.scale_layout import ScaleLayout
 from s2robot.errors import unknown
-from s2robot.multiscale import split_tiles
+from s2robot.multiscale.tiles import split_tiles
 from s2robot.preprocessing.image_pyramid import GEOMETRIES, center_crop, resized_shape, taken_whole
 from s2robot.preprocessing.padding import frame_box
 from s2robot.preprocessing.resize_matrices import (

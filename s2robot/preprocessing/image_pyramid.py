@@ -8,7 +8,7 @@ from torch import Tensor
 
 from s2robot.backbones import Preprocessing
 from s2robot.errors import unknown
-from s2robot.multiscale import enlarge
+from s2robot.multiscale.resizing import enlarge
 from s2robot.preprocessing import GEOMETRIES
 from s2robot.preprocessing.padding import pad
 from s2robot.preprocessing.resize import resize

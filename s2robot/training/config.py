@@ -10,6 +10,7 @@ from s2robot.utils.validation import (
     require_at_least,
     require_below_one,
     require_integers,
+    require_one_of,
     require_positive,
 )
 
@@ -75,6 +76,9 @@ class SearchConfig:
 
     trials: int = 8
     """Number of settings to try."""
+    order: str = "random"
+    """Order of the grid of settings, from which the first ``trials`` are tried: "random", or
+    "balanced", which is random but tries each learning rate once before any of them twice."""
     epochs: int = 20
     """Epochs of each trial."""
     seeds: int = 1
@@ -96,3 +100,11 @@ class SearchConfig:
         for field in ("lrs", "softmax_scales", "keypoints", "vector_widths", "hidden"):
             if not getattr(self, field):
                 raise ValueError(f"{field} is empty; give at least one value to try")
+        require_one_of(self, {"order": ("random", "balanced")})
+
+    def recipe(self) -> dict[str, Any]:
+        """Return the settings that can change a policy, by name; the first order is left out."""
+        values = dataclasses.asdict(self)
+        if self.order == "random":  # runs that were made before there was another
+            del values["order"]
+        return values

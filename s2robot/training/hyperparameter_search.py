@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,7 +211,7 @@ def _choose(
 def _settings(
     data: TrajectoryData, policy: PolicyConfig, config: SearchConfig, seed: int
 ) -> list[dict[str, Any]]:
-    """Return the settings to try, in a random order of the whole grid of those that have an effect.
+    """Return the settings to try, in an order of the whole grid of those that have an effect.
 
     A variant with fewer settings than trials (a blind policy) repeats them with other seeds.
     """
@@ -223,8 +224,21 @@ def _settings(
         if policy.has_hidden_layers:
             axes["hidden"] = config.hidden
     grid = [dict(zip(axes, values, strict=True)) for values in itertools.product(*axes.values())]
-    order = np.random.default_rng(seed).permutation(len(grid))
-    return [grid[order[i % len(grid)]] for i in range(config.trials)]
+    shuffled = [grid[i] for i in np.random.default_rng(seed).permutation(len(grid))]
+    if config.order == "balanced":
+        shuffled = _in_rounds(shuffled)
+    return [shuffled[i % len(grid)] for i in range(config.trials)]
+
+
+def _in_rounds(settings: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the settings in rounds of one of each learning rate, otherwise in their order."""
+    seen: Counter[float] = Counter()
+    rounds = []
+    for each in settings:
+        rounds.append(seen[each["lr"]])
+        seen[each["lr"]] += 1
+    order = sorted(range(len(settings)), key=rounds.__getitem__)
+    return [settings[i] for i in order]
 
 
 def _with(policy_config: PolicyConfig, settings: dict[str, Any]) -> PolicyConfig:

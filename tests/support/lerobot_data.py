@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from s2robot.data.dataset_files.lerobot import Limits, write_lerobot
+from s2robot.data.dataset_writers.lerobot import Limits, write_lerobot
 from s2robot.data.datasets.opening import open_dataset
 from support.recorded_data import write_robomimic
 

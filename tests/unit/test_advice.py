@@ -60,7 +60,7 @@ FLAGS = {
     "s2robot/analysis/recommend": "recommend",
     "s2robot/analysis/probes": "probe",
     "s2robot/data/datasets/choice.py": "recommend",
-    "s2robot/data/dataset_files": "export-dataset",
+    "s2robot/data/dataset_writers": "export-dataset",
     "s2robot/plugins/lerobot/policy_file.py": "export-dataset",
     "s2robot/plugins/robomimic/configuration.py": "robomimic-train",
 }

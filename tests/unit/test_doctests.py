@@ -14,7 +14,7 @@ from support.source_files import library_files
 
 OPTIONS = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 FIRST_MET = (
-    "s2robot.multiscale:multiscale_forward",
+    "s2robot.multiscale.forward:multiscale_forward",
     "s2robot.encoder.frame_encoder:FrameEncoder",
     "s2robot.encoder.spec:EncoderSpec",
     "s2robot.encoder.layout:EmbeddingLayout",

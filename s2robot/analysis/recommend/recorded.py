@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from s2robot.analysis.recommend.episodes import LEAST_EPISODES, EpisodeData
-from s2robot.data.dataset_files.rendered import RenderedDemonstrations, frames_of
+from s2robot.data.dataset_writers.rendered import RenderedDemonstrations, frames_of
 from s2robot.data.datasets.choice import DataChoice, cameras_to_take
 from s2robot.data.datasets.contract import EpisodeDataset, choose, turned_over
 from s2robot.data.datasets.opening import check_of_bags, layout_of

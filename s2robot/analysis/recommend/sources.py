@@ -12,7 +12,7 @@ from s2robot.analysis.recommend.recorded import of_task, recorded
 from s2robot.data.bag_paths import bag_and_topic
 from s2robot.data.collection import collect
 from s2robot.data.config import GENERATED, CameraConfig, CollectConfig
-from s2robot.data.dataset_files.rendered import is_of_collect, task_of_file
+from s2robot.data.dataset_writers.rendered import is_of_collect, task_of_file
 from s2robot.data.datasets.choice import DataChoice
 from s2robot.data.datasets.opening import HDF5, layout_of
 from s2robot.data.demonstrations import Demonstrations

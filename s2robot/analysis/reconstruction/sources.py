@@ -11,7 +11,7 @@ import numpy as np
 from s2robot.analysis.reconstruction import TOKENS
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.errors import MismatchError, unknown
-from s2robot.multiscale import resize_grid
+from s2robot.multiscale.resizing import resize_grid
 
 
 @dataclass(frozen=True)

@@ -153,7 +153,7 @@ def _settings(job: TrainJob, inputs: RecordedInputs) -> dict[str, Any]:
         "encoder": inputs.encoder_record,
         "policy": job.policy.to_dict(),
         "train": {**train, "device": resolve_device(job.variant.device).type},
-        "search": None if job.search is None else dataclasses.asdict(job.search),
+        "search": None if job.search is None else job.search.recipe(),
         "inference": None if encoder is None else encoder.inference,
         "versions": deciding_versions(),
     }

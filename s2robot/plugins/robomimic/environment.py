@@ -16,7 +16,7 @@ import robomimic.utils.env_utils as env_utils
 import robomimic.utils.obs_utils as obs_utils
 from robomimic.envs.env_base import EnvBase, EnvType
 
-from s2robot.data.dataset_files.robomimic import NO_ENVIRONMENT
+from s2robot.data.dataset_writers.robomimic import NO_ENVIRONMENT
 from s2robot.envs import ENV_ID
 from s2robot.envs.tasks.action_scale import scale_of
 from s2robot.envs.tasks.loading import make_env

@@ -72,7 +72,7 @@ def _folder(folder: Path) -> tuple[Path, DataChoice]:
 def _lerobot(folder: Path) -> tuple[Path, DataChoice]:
     for name in ("av", "pyarrow"):
         pytest.importorskip(name, reason="the extra `lerobot` is not installed")
-    from s2robot.data.dataset_files.lerobot import write_lerobot
+    from s2robot.data.dataset_writers.lerobot import write_lerobot
 
     source = open_dataset(write_robomimic(folder / "a.hdf5", episodes=9, valid=None))
     write_lerobot(source, folder / "set")

@@ -14,7 +14,7 @@ import torchvision
 from torch import Tensor, nn
 
 from s2robot import FrameEncoder
-from s2robot.multiscale import multiscale_forward
+from s2robot.multiscale.forward import multiscale_forward
 from s2robot.runtimes.base import RuntimeFailedError
 
 SIZE = 64

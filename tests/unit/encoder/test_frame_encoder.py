@@ -22,7 +22,7 @@ from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.encoder.layout import spec_of
 from s2robot.encoder.spec import EncoderSpec
 from s2robot.errors import MismatchError
-from s2robot.multiscale import multiscale_forward
+from s2robot.multiscale.forward import multiscale_forward
 from s2robot.preprocessing.image_pyramid import pyramid
 from s2robot.utils.devices import resolve_dtype
 from s2robot.utils.io import sha256_file

@@ -20,7 +20,7 @@ from s2robot.encoder.layout import EmbeddingLayout
 from s2robot.encoder.scale_layout import aspect_tilings, tile_of
 from s2robot.encoder.spec import EncoderSpec
 from s2robot.experiments.variant import Variant, VariantConfig
-from s2robot.multiscale import nearest_tiling
+from s2robot.multiscale.tiles import nearest_tiling
 from s2robot.utils.config import from_config
 
 SQUARE_AND_WIDE = ((1, 1), (2, 3))

@@ -12,7 +12,7 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode
 
 from s2robot.backbones import Preprocessing
-from s2robot.multiscale import enlarge
+from s2robot.multiscale.resizing import enlarge
 from s2robot.preprocessing.image_pyramid import image_of, pyramid
 
 SIZES = [(64, 64), (48, 64), (120, 90), (61, 48), (30, 33), (33, 500)]

@@ -17,6 +17,7 @@ from s2robot.training.hyperparameter_search import (
     GRIPPER_WEIGHT,
     HyperparameterChoice,
     SearchConfig,
+    _settings,
     _Trial,
     search_hyperparameters,
     search_many,
@@ -46,6 +47,36 @@ def test_every_variant_has_the_same_budget() -> None:
     ]
     for choice in choices:  # no setting is tried twice
         assert len({trial["score"] for trial in choice.trials}) == 4
+
+
+@pytest.mark.parametrize("shape", [(4, 4, 6), (5,), (0,)])
+def test_a_balanced_order_tries_each_learning_rate_equally_often(shape: tuple[int, ...]) -> None:
+    """In a random order three trials can all have the same one; seed 3's have on a grid."""
+    config = dataclasses.replace(SEARCH, lrs=(1e-3, 3e-3, 1e-2))
+    policy = POLICY
+    data = make_data(shape)
+    orders = {}
+    for order in ("random", "balanced"):
+        for seed in range(20):
+            whole = dataclasses.replace(config, trials=12, order=order)
+            orders[order, seed] = _settings(data, policy, whole, seed)
+    rates = [[each["lr"] for each in orders["balanced", seed]] for seed in range(20)]
+    for found in rates:
+        assert [sorted(found[i : i + 3]) for i in (0, 3, 6)] == [[1e-3, 3e-3, 1e-2]] * 3
+    assert len({tuple(found[:3]) for found in rates}) == 6
+    random = [{each["lr"] for each in orders["random", seed][:3]} for seed in range(20)]
+    assert min(map(len, random)) < 3
+    if shape != (0,):  # nothing is tried twice before everything was
+        for found in orders.values():
+            assert len({str(each) for each in found}) == 12
+
+
+def test_the_settings_of_earlier_runs_are_as_they_were() -> None:
+    assert "order" not in SEARCH.recipe()
+    assert dataclasses.replace(SEARCH, order="balanced").recipe()["order"] == "balanced"
+    assert len(SEARCH.recipe()) == len(dataclasses.fields(SEARCH)) - 1
+    with pytest.raises(ValueError, match="unknown order 'sorted'"):
+        dataclasses.replace(SEARCH, order="sorted")
 
 
 @pytest.mark.parametrize("kind", ["transformer", "act"])

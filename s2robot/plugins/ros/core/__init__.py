@@ -15,7 +15,6 @@ made of these parts only subscribes, publishes and keeps timers:
 ``time_synchronizer``  messages of several cameras that were taken at the same time
 ``embedding_result``   input and output of the worker
 ``policy``             actions of a policy file, and the watchdog that stops them on old data
-``proprioception``     joint states to the proprioception that a policy reads
 ``lazy_subscription``  subscription to cameras only while somebody needs their frames
 ``counters``           counts and percentiles of a channel
 ``diagnostics``        counters as entries of /diagnostics
@@ -40,8 +39,8 @@ from s2robot.plugins.ros.core.message_builders import (
     embedding_message,
 )
 from s2robot.plugins.ros.core.node import SWITCH_S, NodeCore
-from s2robot.plugins.ros.core.policy import Action, PolicyRunner
-from s2robot.plugins.ros.core.proprioception import JointError, JointTracker, Proprioception
+from s2robot.plugins.ros.core.policy.proprioception import JointError, JointTracker, Proprioception
+from s2robot.plugins.ros.core.policy.runner import Action, PolicyRunner
 from s2robot.plugins.ros.core.time_synchronizer import TimeSynchronizer
 from s2robot.plugins.ros.core.worker import LatestFrameWorker
 from s2robot.utils.deprecation import moved_names

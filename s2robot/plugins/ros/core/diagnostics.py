@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from s2robot.plugins.ros.core.counters import COUNTS, RECENT_S, CounterSnapshot, Spread
 from s2robot.plugins.ros.core.log_throttle import Level
-from s2robot.plugins.ros.core.policy import PolicyCounts
+from s2robot.plugins.ros.core.policy.runner import PolicyCounts
 from s2robot.plugins.ros.core.time_synchronizer import SyncCounts
 
 SILENT_S = 1.0

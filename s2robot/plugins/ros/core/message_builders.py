@@ -16,7 +16,7 @@ import numpy as np
 from s2robot.plugins.ros.core.config import NodeConfig, strides
 from s2robot.plugins.ros.core.diagnostics import Status
 from s2robot.plugins.ros.core.embedding_result import EmbeddingResult
-from s2robot.plugins.ros.core.policy import Action
+from s2robot.plugins.ros.core.policy.runner import Action
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ from s2robot.plugins.ros.core.diagnostics import (
 )
 from s2robot.plugins.ros.core.embedding_result import EmbeddingResult
 from s2robot.plugins.ros.core.log_throttle import Log, LogThrottle
-from s2robot.plugins.ros.core.policy import Action, PolicyRunner
+from s2robot.plugins.ros.core.policy.runner import Action, PolicyRunner
 from s2robot.plugins.ros.core.time_synchronizer import SyncCounts, TimeSynchronizer
 from s2robot.plugins.ros.core.worker import LatestFrameWorker
 from s2robot.utils.provenance import provenance

@@ -19,7 +19,7 @@ from support.own_tasks import NAME, ReachEnv
 from support.reach_data import write_reach
 
 from s2robot.cli.main import main
-from s2robot.data.dataset_files.robomimic import write_robomimic
+from s2robot.data.dataset_writers.robomimic import write_robomimic
 from s2robot.data.datasets.opening import open_dataset
 from s2robot.errors import MismatchError, S2RobotError
 from s2robot.evaluation.agents.config import ExternalConfig

@@ -13,7 +13,7 @@ from support.ros_policies import make_policy
 from s2robot.data.ros_messages.stamps import NS
 from s2robot.envs.expert import ScriptedExpert
 from s2robot.envs.pick_cube import PickCubeEnv
-from s2robot.plugins.ros.core.proprioception import JointTracker, Proprioception
+from s2robot.plugins.ros.core.policy.proprioception import JointTracker, Proprioception
 from s2robot.plugins.ros.simulated_robot import JOINT_NAMES, RobotConfig, SimulatedRobot
 from s2robot.policies.checkpoint import save_policy
 from s2robot.policies.dataset import stack_proprio

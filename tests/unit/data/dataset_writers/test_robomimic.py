@@ -8,8 +8,8 @@ import h5py
 import numpy as np
 import pytest
 
-from s2robot.data.dataset_files.rendered import open_source
-from s2robot.data.dataset_files.robomimic import write_robomimic
+from s2robot.data.dataset_writers.rendered import open_source
+from s2robot.data.dataset_writers.robomimic import write_robomimic
 from s2robot.data.datasets.opening import open_dataset
 
 pytestmark = [pytest.mark.render]

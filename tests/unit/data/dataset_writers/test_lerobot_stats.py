@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from s2robot.data.dataset_files.lerobot_stats import DatasetStats, FrameStats
+from s2robot.data.dataset_writers.lerobot_stats import DatasetStats, FrameStats
 
 QUANTILES = {"q01": 0.01, "q10": 0.1, "q50": 0.5, "q90": 0.9, "q99": 0.99}
 

@@ -14,8 +14,8 @@ import numpy as np
 from PIL import Image
 
 from s2robot._version import __version__
-from s2robot.data.dataset_files.lerobot_stats import DatasetStats, FrameStats, Stats, table_stats
-from s2robot.data.dataset_files.lerobot_tables import (
+from s2robot.data.dataset_writers.lerobot_stats import DatasetStats, FrameStats, Stats, table_stats
+from s2robot.data.dataset_writers.lerobot_tables import (
     Rows,
     Video,
     number_column,

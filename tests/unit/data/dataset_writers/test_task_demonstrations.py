@@ -20,7 +20,7 @@ import s2robot.plugins.robomimic
 from s2robot.cli.main import main
 from s2robot.data.collection import collect
 from s2robot.data.config import CollectConfig
-from s2robot.data.dataset_files.robomimic import write_robomimic
+from s2robot.data.dataset_writers.robomimic import write_robomimic
 from s2robot.data.datasets.opening import open_dataset
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.envs.tasks import loading

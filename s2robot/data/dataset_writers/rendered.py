@@ -12,7 +12,7 @@ import h5py
 import numpy as np
 
 from s2robot.data.config import CameraConfig
-from s2robot.data.dataset_files.task_facts import facts_of
+from s2robot.data.dataset_writers.task_facts import facts_of
 from s2robot.data.datasets.choice import DataChoice
 from s2robot.data.datasets.contract import EpisodeDataset, choose, unnamed
 from s2robot.data.datasets.frame_reader import RecordedFrames

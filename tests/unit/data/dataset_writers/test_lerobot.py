@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from support.lerobot_data import FRONT, SMALL, need_libraries, small_lerobot, small_source
 
-from s2robot.data.dataset_files.lerobot import write_lerobot
+from s2robot.data.dataset_writers.lerobot import write_lerobot
 from s2robot.data.datasets.opening import open_dataset
 from s2robot.errors import CorruptFileError
 

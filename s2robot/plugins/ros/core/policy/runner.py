@@ -1,4 +1,4 @@
-"""Actions of a policy from the latest embedding and joint states, with a watchdog for old data.
+"""Actions of a policy from the latest embedding and joint states, unless the watchdog stops them.
 
 The node calls ``tick`` at the policy's rate (``control_hz``, 5 Hz for pick-cube). An action is an
 action of the environment, numbers in [-1, 1] held for one period: a step of the tool center point
@@ -20,11 +20,17 @@ import numpy as np
 import torch
 
 from s2robot.data.config import cameras_of
-from s2robot.data.ros_messages.stamps import Order, StampError, age_s, order_after
+from s2robot.data.ros_messages.stamps import Order, StampError, order_after
 from s2robot.errors import MismatchError
 from s2robot.plugins.ros.core.embedding_result import EmbeddingResult
-from s2robot.plugins.ros.core.log_throttle import Level, Log, LogThrottle
-from s2robot.plugins.ros.core.proprioception import JointError, Joints, JointTracker, Proprioception
+from s2robot.plugins.ros.core.log_throttle import Log, LogThrottle
+from s2robot.plugins.ros.core.policy.proprioception import (
+    JointError,
+    Joints,
+    JointTracker,
+    Proprioception,
+)
+from s2robot.plugins.ros.core.policy.watchdog import Pause, Watchdog
 from s2robot.policies.checkpoint import PolicyHeader, load_policy, require_known_actions
 from s2robot.policies.policy import Policy
 
@@ -61,21 +67,11 @@ class PolicyCounts:
     """Text of that reason."""
 
 
-class _Pause(Exception):  # noqa: N818
-    """Reason why there is no action now."""
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
-
-
 class PolicyRunner:
     """Runner of one policy on one robot. Any thread may call any method.
 
-    There is no action while the embedding's frame or a joint state is older than ``stale_s``, by
-    the time since it arrived or by its stamp on the node's clock. A stamp that lies more than
-    ``stale_s`` in the future is refused too, as an old frame would look fresh by such a clock. Each
-    stop and each restart is logged once. No embedding is used twice, since every action is a step.
+    There is no action while data is too old; see ``Watchdog``. No embedding is used twice, since
+    every action is a step.
 
     Args:
         policy: the policy; see ``load_policy``.
@@ -102,12 +98,12 @@ class PolicyRunner:
         joint_prefix: str = "",
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        if not 0 < stale_s < np.inf:
-            raise ValueError(f"stale_s is {stale_s}; allowed: seconds above 0")
+        self._throttle = LogThrottle(log)
+        self._watchdog = Watchdog(stale_s, now_ns, clock, self._throttle)
         if not policy.embedding_dim or header.encoder.get("backbone") in ("none", "state"):
             raise MismatchError(
                 f"the policy reads {header.encoder.get('backbone')!r}, not frames; a node needs "
-                "policy that was trained on an encoder"
+                "a policy that was trained on an encoder"
             )
         require_known_actions(header)
         cameras = [str(camera["name"]) for camera in cameras_of(header.frames)]
@@ -118,22 +114,18 @@ class PolicyRunner:
             )
         self.header = header
         self.control_hz = float(header.action_space["control_hz"])
-        self._policy, self._stale_s = policy, stale_s
-        self._now_ns, self._clock = now_ns, clock
-        self._throttle = LogThrottle(log)
+        self._policy, self._clock = policy, clock
         self._proprioception = Proprioception(
             header.proprio_keys, header.env_kwargs.get("arm_path")
         )
         self._tracker = JointTracker(joint_prefix, "gripper_width" in header.proprio_keys)
         self._lock = threading.Lock()  # guards the two below
         self._latest: EmbeddingResult | None = None
-        self._joint_error: _Pause | None = None
+        self._joint_error: Pause | None = None
         self._acting = threading.Lock()  # guards the rest
         self._acted_on: EmbeddingResult | None = None
         self._acted_s = -np.inf
-        self._paused: _Pause | None = None
         self._counts: Counter[str] = Counter()
-        self._pauses: Counter[str] = Counter()
 
     @classmethod
     def from_file(cls, path: str | Path, *args: Any, **kwargs: Any) -> PolicyRunner:
@@ -169,7 +161,7 @@ class PolicyRunner:
             self._tracker.update(message, arrived)
             error = None
         except (JointError, StampError) as caught:
-            error = _Pause(caught.kind, str(caught))
+            error = Pause(caught.kind, str(caught))
         with self._lock:
             self._joint_error = error
 
@@ -177,7 +169,8 @@ class PolicyRunner:
         """Forget the history and the last embedding, as after the node was switched off."""
         with self._acting, self._lock:
             self._latest = self._acted_on = None
-            self._acted_s, self._paused = -np.inf, None
+            self._acted_s = -np.inf
+            self._watchdog.forget()
 
     def counts(self) -> PolicyCounts:
         """Return the counts since the start."""
@@ -185,9 +178,9 @@ class PolicyRunner:
             return PolicyCounts(
                 self._counts["actions"],
                 self._counts["resets"],
-                dict(self._pauses),
-                self._paused.kind if self._paused else "",
-                str(self._paused) if self._paused else "",
+                dict(self._watchdog.pauses),
+                self._watchdog.paused.kind if self._watchdog.paused else "",
+                str(self._watchdog.paused) if self._watchdog.paused else "",
             )
 
     def tick(self) -> Action | None:
@@ -195,10 +188,11 @@ class PolicyRunner:
         with self._acting:
             try:
                 return self._step()
-            except _Pause as pause:
-                self._pause(pause)
+            except Pause as pause:
+                self._watchdog.pause(pause)
             except Exception as error:
-                self._pause(_Pause(f"policy_{type(error).__name__}", f"the policy failed: {error}"))
+                kind = f"policy_{type(error).__name__}"
+                self._watchdog.pause(Pause(kind, f"the policy failed: {error}"))
             return None
 
     def _step(self) -> Action | None:
@@ -208,9 +202,9 @@ class PolicyRunner:
             raise joint_error
         joints = self._joints()
         if latest is None:
-            raise _Pause("no_frames", "there is no embedding yet")
-        self._check_age("frames", latest.arrived_s, latest.stamp_ns)
-        self._check_age("joints", joints.arrived_s, joints.stamp_ns)
+            raise Pause("no_frames", "there is no embedding yet")
+        self._watchdog.check_age("frames", latest.arrived_s, latest.stamp_ns)
+        self._watchdog.check_age("joints", joints.arrived_s, joints.stamp_ns)
         if latest is self._acted_on:
             return None
         proprio = self._proprio(joints)
@@ -221,7 +215,7 @@ class PolicyRunner:
         embedding = torch.from_numpy(latest.embedding)[None]
         values = self._policy.act(embedding, torch.from_numpy(proprio))[0].float().cpu().numpy()
         if not np.isfinite(values).all():
-            raise _Pause("action_nan", f"the policy's action is {values.tolist()}")
+            raise Pause("action_nan", f"the policy's action is {values.tolist()}")
         self._resume(latest)
         meaning = tuple(self.header.action_space["meaning"])
         return Action(values.clip(-1.0, 1.0), meaning, latest.header, anew)
@@ -230,36 +224,19 @@ class PolicyRunner:
         try:
             joints = self._tracker.read()
         except JointError as error:
-            raise _Pause(error.kind, str(error)) from None
+            raise Pause(error.kind, str(error)) from None
         if joints is None:
-            raise _Pause("no_joints", "there are no joint states yet")
+            raise Pause("no_joints", "there are no joint states yet")
         return joints
 
     def _proprio(self, joints: Joints) -> np.ndarray:
         try:
             return self._proprioception(joints)
         except JointError as error:
-            raise _Pause(error.kind, str(error)) from None
-
-    def _check_age(self, what: str, arrived_s: float, stamp: int) -> None:
-        limit = self._stale_s
-        here = self._clock() - arrived_s
-        if here > limit:
-            raise _Pause(
-                f"stale_{what}", f"no new {what} for {here:.2f} s (stale_s is {limit:g} s)"
-            )
-        age = age_s(stamp, self._now_ns())
-        if age is None or abs(age) <= limit:
-            return
-        text = f"by their stamps, {what} are {age:.2f} s old (stale_s is {limit:g} s)"
-        if age < 0:
-            text = f"by their stamps, {what} are {-age:.2f} s in the future"
-        if abs(age - here) > limit / 2:  # else no message arrives any more
-            text += f", but they arrived {here:.2f} s ago: compare the clocks"
-        raise _Pause(f"stale_{what}", text)
+            raise Pause(error.kind, str(error)) from None
 
     def _needs_reset(self, latest: EmbeddingResult) -> bool:
-        if self._acted_on is None or self._paused:
+        if self._acted_on is None or self._watchdog.paused:
             return True
         if order_after(latest.stamp_ns, self._acted_on.stamp_ns) is Order.RESET:
             return True
@@ -273,15 +250,7 @@ class PolicyRunner:
             )
         return gap
 
-    def _pause(self, pause: _Pause) -> None:
-        if self._paused is None or self._paused.kind != pause.kind:
-            self._pauses[pause.kind] += 1
-            self._throttle.log(f"no actions: {pause}", Level.ERROR)
-        self._paused = pause
-
     def _resume(self, latest: EmbeddingResult) -> None:
-        if self._paused:
-            self._throttle.log("actions again: frames and joint states are fresh", Level.OK)
-        self._paused = None
+        self._watchdog.resume()
         self._acted_on, self._acted_s = latest, self._clock()
         self._counts["actions"] += 1

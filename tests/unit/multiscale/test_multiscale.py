@@ -11,14 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from s2robot.multiscale import (
-    count_splits,
-    map_tiles,
-    merge_tiles,
-    multiscale_forward,
-    resize_grid,
-    split_tiles,
-)
+from s2robot.multiscale.forward import multiscale_forward
+from s2robot.multiscale.resizing import resize_grid
+from s2robot.multiscale.tiles import count_splits, map_tiles, merge_tiles, split_tiles
 
 PATCH = 4
 

@@ -18,6 +18,8 @@ import time
 from pathlib import Path
 
 import pytest
+from support import forked
+from support.forked import ForkedProcess
 
 from s2robot.cli.main import main
 from s2robot.cli.verbs import VERBS
@@ -36,6 +38,8 @@ TINY = (
     "search.epochs=1",
 )
 ROLLOUT = ("n=2", "rollout.num_envs=2", "rollout.videos=1", "rollout.horizon=4")
+SWEEP = (sys.executable, "-m", "s2robot.cli.main", "sweep")
+ROWS = "runs/cells/*/episodes.jsonl"
 
 
 def s2robot(*argv: str, cwd: Path) -> subprocess.CompletedProcess[str]:
@@ -61,6 +65,14 @@ def s2robot_process(
     command = [sys.executable, "-m", module, *argv]
     environ = {**os.environ, **environment}
     return subprocess.run(command, cwd=cwd, env=environ, capture_output=True, text=True)
+
+
+def wait_for(folder: Path, pattern: str) -> None:
+    """Return as soon as there is a file of such a name."""
+    deadline = time.monotonic() + 200
+    while not list(folder.glob(pattern)):
+        assert time.monotonic() < deadline, f"no {pattern} under {folder}"
+        time.sleep(0.01)
 
 
 def runs(folder: Path) -> list[Path]:
@@ -198,9 +210,9 @@ def test_a_second_sweep_repeats_nothing(swept):
 
 
 def test_equal_seeds_give_equal_rows(swept, tmp_path):
-    """In another process, from the same demonstrations."""
+    """In another process, with other hashes of strings, from the same demonstrations."""
     demos = next((swept / "data/demos").glob("*.hdf5"))
-    result = s2robot_process("sweep", *TINY, *ROLLOUT, f"demos.path={demos}", cwd=tmp_path)
+    result = forked.run([*SWEEP, *TINY, *ROLLOUT, f"demos.path={demos}"], cwd=tmp_path)
     assert result.returncode == 0, result.stdout[-3000:]
     (again,) = runs(tmp_path)
     (first,) = [run for run in runs(swept) if "random" in run.name]
@@ -234,16 +246,18 @@ def test_two_sweeps_at_once_share_a_folder_and_survive_kills(swept, tmp_path):
     demos = next((swept / "data/demos").glob("*.hdf5"))
     own = ["n=4", "rollout.num_envs=1", "train_together=[]"]
     words = [*TINY, *ROLLOUT, *own, f"demos.path={demos}"]
-    command = [sys.executable, "-m", "s2robot.cli.main", "sweep", *words]
-    sweeps = ([*command, "seed=0,1"], [*command, "seed=1", "scales=[1],[1,2]"])
-    for seconds in (6, 9, 12):
-        both = [subprocess.Popen(argv, cwd=tmp_path, stderr=subprocess.DEVNULL) for argv in sweeps]
-        time.sleep(seconds)
+    sweeps = ([*SWEEP, *words, "seed=0,1"], [*SWEEP, *words, "seed=1", "scales=[1],[1,2]"])
+    log = (tmp_path / "log").open("w")
+    for wanted in ("data/features/*/*", "runs/cells/*/training/checkpoint.pt", ROWS):
+        both = [ForkedProcess(argv, cwd=tmp_path, stdout=log, stderr=log) for argv in sweeps]
+        wait_for(tmp_path, wanted)
         for process in both:
             process.kill()
             process.wait()
-    both = [subprocess.Popen(argv, cwd=tmp_path) for argv in sweeps]
+        assert len(list(tmp_path.glob("runs/cells/*/cell.json"))) < 3
+    both = [ForkedProcess(argv, cwd=tmp_path, stdout=log, stderr=log) for argv in sweeps]
     assert [process.wait() for process in both] == [0, 0]
+    log.close()
     assert s2robot("sweep", *words, "seed=0,1", "runs_dir=alone", cwd=tmp_path).returncode == 0
     alone = {
         path.parent.name: path.read_bytes()
@@ -334,14 +348,10 @@ def test_a_killed_sweep_resumes_to_the_same_rows(swept, tmp_path):
     demos = next((swept / "data/demos").glob("*.hdf5"))
     argv = [*TINY, *ROLLOUT, f"demos.path={demos}"]
     for wanted in ("data/features/*/*", "runs/cells/*/training/checkpoint.pt"):
-        command = [sys.executable, "-m", "s2robot.cli.main", "sweep", *argv]
-        process = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL)
-        deadline = time.monotonic() + 200
-        while not list(tmp_path.glob(wanted)) and time.monotonic() < deadline:
-            time.sleep(0.01)
-        os.kill(process.pid, signal.SIGKILL)
-        process.wait()
-        assert list(tmp_path.glob(wanted))
+        process = ForkedProcess([*SWEEP, *argv], cwd=tmp_path, stdout=subprocess.DEVNULL)
+        wait_for(tmp_path, wanted)
+        process.kill()
+        assert process.wait() == -signal.SIGKILL
     assert s2robot("sweep", *argv, cwd=tmp_path).returncode == 0
     (run,) = runs(tmp_path)
     (undisturbed,) = [run for run in runs(swept) if "random" in run.name]

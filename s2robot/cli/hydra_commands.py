@@ -17,7 +17,7 @@ from s2robot.cli.settings.words import Words
 from s2robot.utils.command_lines import command, override
 from s2robot.utils.config import from_config
 from s2robot.utils.console import MESSAGES, OUTPUT
-from s2robot.utils.io import write_json
+from s2robot.utils.io import paths_below, write_json
 
 if TYPE_CHECKING:
     from omegaconf import DictConfig
@@ -252,7 +252,7 @@ def sweep_finish(argv: list[str]) -> int:
     failed = failed_runs(runs_dir, None if own is None else set(own.planned))
     for name, message in failed:
         OUTPUT.print(Text("failed", style="red"), f"{name}: {message}")
-    if any((runs_dir / "cells").rglob("cell.json")):
+    if paths_below(runs_dir / "cells", "cell.json"):
         for path in write(make_report(runs_dir / "cells"), runs_dir / "report"):
             OUTPUT.print(str(path))
     return int(bool(failed))

@@ -20,6 +20,7 @@ from s2robot.data.datasets.opening import layout_of
 from s2robot.errors import CorruptFileError
 from s2robot.preprocessing.picture_files import PICTURES, read_picture
 from s2robot.preprocessing.video_files import VIDEOS, read_video
+from s2robot.utils.io import paths_below
 
 
 def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
@@ -203,7 +204,7 @@ def pictures_in(folder: Path) -> list[Path]:
     Raises:
         ValueError: there are no pictures.
     """
-    files = sorted(p for p in folder.rglob("*") if p.suffix.lower() in PICTURES and p.is_file())
+    files = sorted(p for p in paths_below(folder) if p.suffix.lower() in PICTURES and p.is_file())
     shown = [p for p in files if not any(n.startswith(".") for n in p.relative_to(folder).parts)]
     if not shown:
         raise ValueError(f"{folder} holds no pictures; looked for {', '.join(PICTURES)}")

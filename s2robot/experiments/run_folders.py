@@ -22,6 +22,7 @@ from s2robot.experiments.sequential_sweep import FILE as SEQUENTIAL
 from s2robot.experiments.settings import POLICY, TRAINING
 from s2robot.experiments.sweeps.shards import is_shard
 from s2robot.utils.command_lines import command
+from s2robot.utils.io import paths_below
 from s2robot.utils.provenance import deciding_versions
 
 NOT_DESCRIBED = (
@@ -47,7 +48,7 @@ def find_runs(folder: str | Path) -> list[Path]:
     Raises:
         S2RobotError: there is none; the message names what is there, and what makes runs.
     """
-    runs = sorted(path.parent for path in Path(folder).rglob("cell.json"))
+    runs = sorted(path.parent for path in paths_below(folder, "cell.json"))
     if runs:
         return runs
     found = "".join(f"\n  {each.where}: {each.reason}" for each in unused(folder))
@@ -117,7 +118,9 @@ def unused(folder: str | Path) -> list[Unused]:
 
 def _undescribed(root: Path) -> Iterator[tuple[Path, str]]:
     """Yield folders with episodes that have no description, and why."""
-    folders = {path.parent for name in ("run.json", "episodes.jsonl") for path in root.rglob(name)}
+    folders = {
+        path.parent for name in ("run.json", "episodes.jsonl") for path in paths_below(root, name)
+    }
     for folder in sorted(folders):
         if (folder / "cell.json").exists():
             continue
@@ -151,15 +154,15 @@ def _arguments(checkpoint: Path, folder: Path, record: dict[str, Any]) -> dict[s
 
 def _without_episodes(root: Path) -> list[Unused]:
     """Return an entry for policies that have no episodes, and one for unfinished trainings."""
-    training = [path.parent for path in sorted(root.rglob("training")) if path.is_dir()]
+    training = [path.parent for path in paths_below(root, "training") if path.is_dir()]
     training = [folder for folder in training if not (folder / POLICY).exists()]
     found = []
     if training:
         reason = "the training was interrupted, failed or still runs; repeat the command"
         found.append(Unused(_listed(training, root), reason))
-    cells = sorted(root.rglob("cell.json"))
+    cells = paths_below(root, "cell.json")
     names = {path.parent.name for path in cells} | {str(_read(path).get("name")) for path in cells}
-    folders = [path.parent for path in sorted(root.rglob(POLICY)) if not _has_episodes(path.parent)]
+    folders = [path.parent for path in paths_below(root, POLICY) if not _has_episodes(path.parent)]
     folders = [folder for folder in folders if folder.name not in names]
     if folders:
         reason = f"trained, and not evaluated: {command('eval', checkpoint=folders[0] / POLICY)}"
@@ -175,7 +178,7 @@ def _listed(folders: Sequence[Path], root: Path) -> str:
 
 
 def _has_episodes(folder: Path) -> bool:
-    return any(True for _ in folder.rglob("run.json"))
+    return bool(paths_below(folder, "run.json"))
 
 
 def failed_runs(runs_dir: Path, digests: Collection[str] | None = None) -> list[tuple[str, str]]:

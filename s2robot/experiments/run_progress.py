@@ -28,7 +28,7 @@ from s2robot.errors import CorruptFileError
 from s2robot.evaluation.baselines import is_baseline, stored_name
 from s2robot.experiments.signs import sign_of_life, signs
 from s2robot.utils.console import MESSAGES
-from s2robot.utils.io import digest_of, jsonl_length, read_json, write_json
+from s2robot.utils.io import digest_of, jsonl_length, paths_below, read_json, write_json
 from s2robot.utils.progress import duration, live_progress
 
 FOLDER = "progress"
@@ -73,7 +73,7 @@ class RunTimes:
 
 def count_episodes(folder: Path) -> int:
     """Return the number of episodes in a policy's folder, of all levels and shards."""
-    return sum(jsonl_length(path) for path in folder.rglob("episodes.jsonl"))
+    return sum(jsonl_length(path) for path in paths_below(folder, "episodes.jsonl"))
 
 
 @dataclass(frozen=True)

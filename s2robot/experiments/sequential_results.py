@@ -15,6 +15,7 @@ from typing import Any
 
 from s2robot.experiments.sequential_sweep import FILE, FORMAT, NAMED
 from s2robot.stats.sequential_family import UNDECIDED
+from s2robot.utils.io import paths_below
 
 _UNREADABLE = (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError)
 
@@ -152,7 +153,8 @@ def read_sequential(folder: str | Path) -> tuple[list[SequentialResults], list[t
     """
     above = Path(folder).resolve().parent
     beside = [path for path in (above / FILE, *(above / NAMED).glob("*.json")) if path.is_file()]
-    below = [*Path(folder).rglob(FILE), *Path(folder).rglob(f"{NAMED}/*.json")]
+    named = [path for path in paths_below(folder) if path.match(f"{NAMED}/*.json")]
+    below = [*paths_below(folder, FILE), *named]
     found, unusable = [], []
     for path in [*sorted(beside), *sorted(below)]:
         try:

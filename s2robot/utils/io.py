@@ -211,6 +211,29 @@ def _json_row(line: bytes, where: str) -> dict[str, Any]:
     return row
 
 
+def paths_below(folder: str | Path, name: str | None = None) -> list[Path]:
+    """Return all files and folders below a folder, at any depth and through links, sorted.
+
+    A folder that can be reached in several ways is listed once, so a link to a folder above it
+    ends there. A folder that does not exist has nothing below it.
+
+    Args:
+        folder: the folder.
+        name: only paths of this name.
+    """
+    seen: set[str] = set()
+    found: list[Path] = []
+    for place, folders, files in os.walk(folder, followlinks=True):
+        real = os.path.realpath(place)
+        if real in seen:
+            folders.clear()
+            continue
+        seen.add(real)
+        folders.sort()
+        found += [Path(place, each) for each in (*folders, *files) if name in (None, each)]
+    return sorted(found)
+
+
 def sha256_bytes(data: bytes) -> str:
     """Return the SHA-256 of ``data`` in hexadecimal."""
     return hashlib.sha256(data).hexdigest()

@@ -22,7 +22,7 @@ from s2robot.data.ros_messages.stamps import NS, StampError, message_stamp_ns
 from s2robot.data.rosbag.messages import IMAGES
 from s2robot.data.rosbag.reading import decoded, messages_of, open_bag, topics_of
 from s2robot.errors import CorruptFileError
-from s2robot.utils.io import digest_of, sha256_file
+from s2robot.utils.io import digest_of, paths_below, sha256_file
 from s2robot.utils.progress import progress_bar
 from s2robot.utils.records import read_record
 
@@ -326,4 +326,4 @@ def _in_order(wanted: Sequence[int], messages: Iterator[Any]) -> Iterator[Any]:
 
 
 def _files_of(bag: Path) -> list[Path]:
-    return sorted(each for each in bag.rglob("*") if each.is_file()) if bag.is_dir() else [bag]
+    return [each for each in paths_below(bag) if each.is_file()] if bag.is_dir() else [bag]

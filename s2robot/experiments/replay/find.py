@@ -11,6 +11,7 @@ from s2robot.errors import S2RobotError, unknown
 from s2robot.evaluation.episode_rows import RunFolder
 from s2robot.experiments.settings import POLICY
 from s2robot.policies.checkpoint import PolicyHeader, read_header
+from s2robot.utils.io import paths_below
 
 RECORD = "run.json"
 SHORTEST_HASH = 4
@@ -52,7 +53,7 @@ def find_run(text: str, runs: Path) -> Path:
             return folder
         if folder.is_dir() and path.exists():
             raise _without_episodes(folder)
-    names = sorted(str(path.parent.relative_to(runs)) for path in runs.rglob(RECORD))
+    names = sorted(str(path.parent.relative_to(runs)) for path in paths_below(runs, RECORD))
     fitting = [name for name in names if name.startswith(text)]
     if len(fitting) == 1:
         return runs / fitting[0]
@@ -68,7 +69,7 @@ def find_run(text: str, runs: Path) -> Path:
 
 def _without_episodes(folder: Path) -> S2RobotError:
     """Return the error for a folder that is not that of a run, with the runs below it."""
-    below = sorted(str(path.parent) for path in folder.rglob(RECORD))
+    below = sorted(str(path.parent) for path in paths_below(folder, RECORD))
     if below:
         return S2RobotError(
             f"{folder} is not the folder of one run; give one of these:\n  {_listed(below)}"

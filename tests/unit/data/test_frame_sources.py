@@ -93,3 +93,11 @@ def test_names_in_the_order_of_their_numbers_are_not_warned_about(tmp_path, name
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         frames_from(str(tmp_path), 40, 80, 9)
+
+
+def test_linked_folders_are_read(tmp_path):
+    save(tmp_path / "away" / "1.png")
+    frames = tmp_path / "frames"
+    frames.mkdir()
+    (frames / "session").symlink_to(tmp_path / "away")
+    assert pictures_in(frames) == [frames / "session" / "1.png"]

@@ -130,3 +130,16 @@ def test_without_runs_the_error_names_what_is_there(tmp_path: Path) -> None:
     policy(tmp_path / "cells" / "mine")
     with pytest.raises(S2RobotError, match=r"found:\n  mine: trained, and not evaluated: s2robot"):
         find_runs(tmp_path / "cells")
+
+
+def test_linked_runs_are_found_once(cells: Path, tmp_path: Path) -> None:
+    """As where runs of several disks or machines are gathered in one folder."""
+    gathered = tmp_path / "gathered"
+    gathered.mkdir()
+    (gathered / "here").symlink_to(cells)
+    (gathered / "there").symlink_to(cells)
+    [run] = find_runs(gathered)
+    assert run.parent == gathered / "here"
+    policy(cells / "trained")
+    [found] = unused(gathered)
+    assert found.where == "here/trained"

@@ -16,6 +16,7 @@ from s2robot.utils.io import (
     append_jsonl,
     atomic_path,
     digest_of,
+    paths_below,
     read_json,
     read_jsonl,
     sha256_bytes,
@@ -186,3 +187,18 @@ def test_a_full_disk_is_reported_and_the_old_file_kept(tmp_path):
 def test_other_errors_of_writing_stay_what_they_are(tmp_path):
     with pytest.raises(PermissionError), atomic_path(tmp_path / "a.txt"):
         raise PermissionError("no")
+
+
+def test_paths_below_a_folder_are_found_through_links_and_once(tmp_path):
+    folder, away = tmp_path / "folder", tmp_path / "away"
+    for place in (folder / "a", away / "b"):
+        place.mkdir(parents=True)
+        (place / "x.json").touch()
+    (folder / "linked").symlink_to(away)
+    (folder / "z_again").symlink_to(away)  # a second way to the same folder
+    (away / "b" / "up").symlink_to(folder)  # a way back
+    found = [path.relative_to(folder).as_posix() for path in paths_below(folder, "x.json")]
+    assert found == ["a/x.json", "linked/b/x.json"]
+    everything = {path.relative_to(folder).as_posix() for path in paths_below(folder)}
+    assert {"a", "linked", "linked/b", "z_again"} < everything
+    assert paths_below(folder / "absent") == []

@@ -250,7 +250,7 @@ VERBS = {
                 "s2robot recommend pick-cube/precise --hz 10",
                 "s2robot recommend camera.mp4 --ms 33 --encoder s2r-vitt16-128 efficientnet-lite0",
             ),
-            "s2robot.cli.recommendations.command:main",
+            "s2robot.cli.recommend.command:main",
             hydra=False,
             parse="s2robot.cli.parsers.recommend:parse",
         ),

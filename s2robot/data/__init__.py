@@ -8,8 +8,8 @@
 ``bag_paths``        recognition of ROS bags by their paths
 ``ros_messages``     decoding of ROS 1 and ROS 2 messages, without ROS and without rosbags
 ``rosbag``           reading and writing of ROS bags without ROS (needs the extra `ros`)
+``datasets``         recorded demonstrations of other programs: robomimic, LeRobot, folders, bags
+``dataset_writers``  the same layouts, written (`s2robot export-dataset`)
 
-A reader of another data set, such as LeRobot's, belongs here as a module of its own beside
-``demonstrations``. ``feature_store`` defines the attributes that it needs: ``DataSet`` and
-``FrameReader``.
+A reader of another layout belongs into ``datasets``; ``datasets.contract`` says what it gives.
 """

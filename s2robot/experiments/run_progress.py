@@ -26,7 +26,7 @@ from rich.text import Text
 
 from s2robot.errors import CorruptFileError
 from s2robot.evaluation.baselines import is_baseline, stored_name
-from s2robot.experiments.signs import sign_of_life, signs
+from s2robot.experiments.heartbeats import sign_of_life, signs
 from s2robot.utils.console import MESSAGES
 from s2robot.utils.io import digest_of, jsonl_length, paths_below, read_json, write_json
 from s2robot.utils.progress import duration, live_progress

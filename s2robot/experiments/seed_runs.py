@@ -9,11 +9,11 @@ from typing import Any
 
 from s2robot.errors import MismatchError
 from s2robot.evaluation.identity import comparable
+from s2robot.experiments.heartbeats import sign_of_life
 from s2robot.experiments.jobs import RunJob
 from s2robot.experiments.pipeline import execute_run
 from s2robot.experiments.run_progress import FOLDER, RunTimes
 from s2robot.experiments.settings import policy_settings
-from s2robot.experiments.signs import sign_of_life
 from s2robot.experiments.variant import Variant
 from s2robot.utils.io import digest_of
 from s2robot.utils.records import read_record

@@ -19,7 +19,7 @@ from torch.distributed.run import get_args_parser
 
 from s2robot.cli import bench, decide, export, plan, probe, reconstruct
 from s2robot.cli.main import main
-from s2robot.cli.recommendations import command as recommendations
+from s2robot.cli.recommend import command as recommendations
 from s2robot.cli.settings.front import checked_words
 from s2robot.cli.verbs import VERBS
 from s2robot.data import collection

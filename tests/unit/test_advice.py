@@ -56,7 +56,7 @@ FLAGS = {
     "s2robot/experiments/replay/dataset.py": "export-dataset",
     "s2robot/cli/episodes/export_dataset.py": "export-dataset",
     "s2robot/experiments/replay": "replay",
-    "s2robot/cli/recommendations": "recommend",
+    "s2robot/cli/recommend": "recommend",
     "s2robot/analysis/recommend": "recommend",
     "s2robot/analysis/probes": "probe",
     "s2robot/data/datasets/choice.py": "recommend",

@@ -19,7 +19,7 @@ import numpy as np
 from gymnasium import spaces
 from scipy.spatial.transform import Rotation
 
-from s2robot.envs.tasks.foreign.packages import Package, import_package
+from s2robot.envs.tasks.foreign.package_versions import Package, import_package
 from s2robot.envs.tasks.foreign.picking import TopGrasp
 from s2robot.envs.tasks.foreign.simulation import (
     Camera,

@@ -17,7 +17,7 @@ import gymnasium
 import mujoco
 import numpy as np
 
-from s2robot.envs.tasks.foreign.packages import Package, import_package
+from s2robot.envs.tasks.foreign.package_versions import Package, import_package
 from s2robot.envs.tasks.foreign.simulation import (
     Camera,
     add_shape,

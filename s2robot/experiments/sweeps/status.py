@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from s2robot.errors import CorruptFileError
+from s2robot.experiments.heartbeats import Sign, signs
 from s2robot.experiments.run_progress import FOLDER, SweepProgress, count_episodes
 from s2robot.experiments.sequential_sweep import FILE as SEQUENTIAL
 from s2robot.experiments.sequential_sweep import NAMED
-from s2robot.experiments.signs import Sign, signs
 from s2robot.utils.io import read_json
 from s2robot.utils.progress import duration
 

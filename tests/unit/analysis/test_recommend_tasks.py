@@ -17,7 +17,7 @@ from s2robot.analysis.probes.recorded import RecordedConfig
 from s2robot.analysis.recommend import RecommendConfig, probing, study, timing
 from s2robot.analysis.recommend.sources import TASK, kind_of, open_source
 from s2robot.cli.main import main
-from s2robot.cli.recommendations.confirm import _job
+from s2robot.cli.recommend.confirm import _job
 from s2robot.data.collection import collect
 from s2robot.data.config import CameraConfig, CollectConfig
 from s2robot.data.datasets.choice import DataChoice

@@ -18,8 +18,8 @@ from s2robot.analysis.recommend import EpisodeData, probing, study, timing
 from s2robot.analysis.recommend.sources import STATES
 from s2robot.cli.main import main
 from s2robot.cli.parsers.recommend import NO_ACCURACY, NOT_CONFIRMED, NOTHING_IN_TIME
-from s2robot.cli.recommendations import command
-from s2robot.cli.recommendations import confirm as confirmation
+from s2robot.cli.recommend import command
+from s2robot.cli.recommend import confirm as confirmation
 from s2robot.experiments.sequential_sweep import PlannedPair, PlannedVariant, SequentialPlan
 
 SMALL = ["--encoder", "file:tiny.json", "--scales", "1", "--device", "cpu", "--runtime", "eager"]

@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from s2robot.experiments.heartbeats import sign_of_life
 from s2robot.experiments.run_progress import SweepProgress, planned_run, run_names
-from s2robot.experiments.signs import sign_of_life
 from s2robot.experiments.sweeps.status import folder_status
 from s2robot.utils.io import write_json
 

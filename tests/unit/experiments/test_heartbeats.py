@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from s2robot.experiments import signs as module
-from s2robot.experiments.signs import job_number, sign_of_life, signs
+from s2robot.experiments import heartbeats as module
+from s2robot.experiments.heartbeats import job_number, sign_of_life, signs
 
 
 def test_a_run_has_a_sign_until_it_ends(tmp_path: Path) -> None:

@@ -26,7 +26,7 @@ from s2robot.cli.parsers.recommend import (
     TASK_FLAG,
     parse,
 )
-from s2robot.cli.recommendations.confirm import check_can_confirm, confirm
+from s2robot.cli.recommend.confirm import check_can_confirm, confirm
 from s2robot.cli.settings.recorded import data_choice
 from s2robot.cli.settings.task_of_demos import trust_task
 from s2robot.encoder.spec import EncoderOptions

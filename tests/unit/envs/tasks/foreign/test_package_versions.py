@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from s2robot import errors
-from s2robot.envs.tasks.foreign.packages import Package, check_package
+from s2robot.envs.tasks.foreign.package_versions import Package, check_package
 from s2robot.envs.tasks.loading import named_by_user
 from s2robot.envs.tasks.names import PACKAGED, has_module, is_foreign, stored_task
 

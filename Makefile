@@ -25,7 +25,7 @@ export PYTHONDONTWRITEBYTECODE :=
 PYTEST_ENV := OMP_NUM_THREADS=$${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=$${OMP_WAIT_POLICY:-PASSIVE}
 # A file is run by one worker, so that what its tests share is made once, in the order of folders.
 PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
-FAST := not slow and not render and not process and not runtime and not browser
+FAST := not slow and not long and not render and not process and not runtime and not browser
 
 .DEFAULT_GOAL := help
 .PHONY: help setup system format check lint test test-fast test-main test-ros test-ros-nodes test-ros-loop ros1-test test-slurm test-tasks test-lerobot test-parity docs build demo clean
@@ -61,7 +61,7 @@ lint: check ## the same as check
 test: setup ## everything: check, docs, all tests, ROS nodes
 	@bash tools/test_all.sh
 
-test-fast: setup ## unit tests without subprocess, renderer, compiled runtime or ROS
+test-fast: setup ## short unit tests without subprocess, renderer, compiled runtime or ROS
 	$(PYTEST_ENV) $(BIN)/python -m pytest tests/unit $(PARALLEL) -m "$(FAST)" --timeout 30 $(PYTEST_ARGS)
 
 test-main: setup

@@ -37,9 +37,15 @@ MARKERS = {
 """Markers by the beginning of a test file's path; single tests carry them as decorators."""
 
 
+LONG = frozenset((TESTS / "support" / "long_tests.txt").read_text(encoding="utf-8").splitlines())
+"""Unit tests that the fast tier leaves out, as they take long; see ``tools/long_tests.py``."""
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Set the markers of ``MARKERS``."""
+    """Set the markers of ``MARKERS`` and ``LONG``."""
     for item in items:
+        if item.nodeid in LONG:
+            item.add_marker("long")
         place = item.path.relative_to(TESTS).as_posix()
         for marker, beginnings in MARKERS.items():
             if place.startswith(beginnings):

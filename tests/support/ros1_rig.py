@@ -167,7 +167,7 @@ def statuses(message: Any) -> dict[str, dict[str, str]]:
     """Return the values of each status of a DiagnosticArray, including level and message."""
     return {
         status.name.split(": ", 1)[1]: {
-            "level": str(status.level),
+            "level": str(ord(status.level) if isinstance(status.level, bytes) else status.level),
             "message": status.message,
             "hardware": status.hardware_id,
             **{pair.key: pair.value for pair in status.values},

@@ -2,6 +2,7 @@
 
 ``core``                everything of a node that needs no ROS; see its docstring
 ``parameters``          names, defaults and descriptions of the nodes' parameters
+``missing_ros``         what a node says where its ROS cannot be imported
 ``encode_bag``          bags of images to bags of embeddings (needs the extra `ros`, but no ROS)
 ``ros1``                the ROS 1 node (needs rospy, as all modules of ros1)
 ``ros1_messages``       message classes of ``s2robot_msgs`` without a catkin build

@@ -18,7 +18,13 @@ import sys
 import threading
 from typing import Any
 
-import rospy  # pyright: ignore[reportMissingImports]
+from s2robot.plugins.ros.missing_ros import end_without_ros
+
+try:
+    import rospy  # pyright: ignore[reportMissingImports]
+except ImportError as error:
+    end_without_ros("rospy", error, __name__)
+
 from diagnostic_msgs.msg import (  # pyright: ignore[reportMissingImports]
     DiagnosticArray,
     DiagnosticStatus,

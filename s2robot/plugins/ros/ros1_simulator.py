@@ -20,7 +20,14 @@ import time
 from typing import Any
 
 import numpy as np
-import rospy  # pyright: ignore[reportMissingImports]
+
+from s2robot.plugins.ros.missing_ros import end_without_ros
+
+try:
+    import rospy  # pyright: ignore[reportMissingImports]
+except ImportError as error:
+    end_without_ros("rospy", error, __name__)
+
 from rosgraph_msgs.msg import Clock  # pyright: ignore[reportMissingImports]
 from sensor_msgs.msg import Image, JointState  # pyright: ignore[reportMissingImports]
 from std_msgs.msg import Header, String  # pyright: ignore[reportMissingImports]

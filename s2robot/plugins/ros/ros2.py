@@ -29,7 +29,7 @@ Cameras are subscribed to only while somebody subscribes to an embedding (parame
     ros2 topic echo /embedding --no-arr
 """
 
-# rclpy and the message packages come with ROS 2; there are none on PyPI.
+# rclpy and the message packages come with ROS 2; most environments have none of them.
 # pyright: reportMissingImports=false
 
 from __future__ import annotations
@@ -42,7 +42,13 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-import rclpy
+from s2robot.plugins.ros.missing_ros import end_without_ros
+
+try:
+    import rclpy
+except ImportError as error:
+    end_without_ros("rclpy", error, __name__)
+
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException

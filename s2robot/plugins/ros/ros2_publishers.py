@@ -3,7 +3,7 @@
 Only ``s2robot.plugins.ros.ros2`` imports this module.
 """
 
-# rclpy and the message packages come with ROS 2; there are none on PyPI.
+# rclpy and the message packages come with ROS 2; most environments have none of them.
 # pyright: reportMissingImports=false
 
 from __future__ import annotations

@@ -25,7 +25,11 @@ class Status:
 
 
 def channel_status(
-    name: str, snapshot: CounterSnapshot, enabled: bool = True, stale_s: float = 0.0
+    name: str,
+    snapshot: CounterSnapshot,
+    enabled: bool = True,
+    stale_s: float = 0.0,
+    clock_silent: bool = False,
 ) -> Status:
     """Return the status of a channel.
 
@@ -38,12 +42,15 @@ def channel_status(
         snapshot: counts of the channel.
         enabled: whether the channel accepts frames.
         stale_s: the worker's limit [s], also for stamps in the future.
+        clock_silent: whether the node's clock has not begun, so that stamps have no age.
     """
-    level, message = _judge(snapshot, enabled, stale_s)
+    level, message = _judge(snapshot, enabled, stale_s, clock_silent)
     return Status(name, level, message, channel_values(snapshot))
 
 
-def _judge(snapshot: CounterSnapshot, enabled: bool, stale_s: float) -> tuple[Level, str]:
+def _judge(
+    snapshot: CounterSnapshot, enabled: bool, stale_s: float, clock_silent: bool
+) -> tuple[Level, str]:
     silent, mute = snapshot.since_received_s, snapshot.since_published_s
     recent = ", ".join(f"{kind} {count}" for kind, count in sorted(snapshot.recent.items()))
     if not enabled:
@@ -56,6 +63,8 @@ def _judge(snapshot: CounterSnapshot, enabled: bool, stale_s: float) -> tuple[Le
         return Level.ERROR, f"nothing is published; failures in the last {RECENT_S:g} s: {recent}"
     if recent:
         return Level.WARN, f"failures in the last {RECENT_S:g} s: {recent}"
+    if clock_silent:
+        return Level.WARN, "the node's time is 0: use_sim_time is set, but /clock is silent"
     age = snapshot.age_s
     if age is not None and age.p50 < -max(stale_s, 0.05):
         return Level.WARN, f"stamps lie {-age.p50:.2f} s in the future: compare the clocks"

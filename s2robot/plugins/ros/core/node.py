@@ -70,7 +70,7 @@ class NodeCore:
             encoder = build_encoder(config)
             channels, self._spec = build_channels(config, encoder), encoder.spec
             self.model = encoder.spec.tag
-        self._publish = publish
+        self._publish, self._now_ns = publish, now_ns
         self._throttle = LogThrottle(log)
         self.runner = (
             PolicyRunner.from_file(
@@ -191,8 +191,9 @@ class NodeCore:
     def diagnostics(self) -> list[Status]:
         """Return the statuses of the channels, of the synchronization and of the policy."""
         enabled, stale_s = self.worker.enabled, self.config.stale_s
+        clock_silent = self._now_ns() == 0
         found = [
-            channel_status(f"encoder {name}", snapshot, enabled, stale_s)
+            channel_status(f"encoder {name}", snapshot, enabled, stale_s, clock_silent)
             for name, snapshot in self.worker.snapshots().items()
         ]
         if self._synchronizer:

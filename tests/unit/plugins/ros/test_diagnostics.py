@@ -95,6 +95,31 @@ def test_levels_of_a_channel() -> None:
     assert "stamps lie 1.00 s in the future" in status().message
 
 
+def test_a_silent_clock_is_told_from_stamps_in_the_future(tiny: str) -> None:
+    clock, now = Clock(), [0]
+    config = NodeConfig(tiny, device="cpu")
+    core = NodeCore(
+        config,
+        lambda _: None,
+        lambda: now[0],
+        lambda *_: None,
+        channels={"image": Reads()},
+        clock=clock,
+    )
+
+    def message() -> str:
+        core.receive_image("image", numbered(0, clock.ros()))
+        core.worker.process_next()
+        (status,) = core.diagnostics()
+        assert status.level is Level.WARN
+        return status.message
+
+    core.worker.enable()
+    assert "use_sim_time is set, but /clock is silent" in message()
+    now[0] = 1
+    assert "s in the future: compare the clocks" in message()
+
+
 def test_values_of_a_channel() -> None:
     bench = Bench(CameraEncoder(encoder_of(), ["camera"]))
     bench.push(1, size=(32, 32))

@@ -1,0 +1,148 @@
+"""Support of the tests of the ROS 2 node on rclpy: processes, subscriptions, services."""
+
+# pyright: reportMissingImports=false
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from support.ros1_rig import Process, wait_for
+
+CAMERA_SCRIPT = Path(__file__).with_name("ros2_camera.py")
+IMAGE = "/camera/image_raw"
+NODE = "s2robot_encoder"
+WAIT_S = 150.0
+"""Most that a test waits for one thing [s]; the tests may run beside other work."""
+DOMAINS = 101
+"""Numbers of domains whose ports are free on every system are 0 to this."""
+
+
+def environment(home: Path) -> dict[str, str]:
+    """Return variables of ROS 2: this machine only, in a domain of this process's own."""
+    return {
+        "ROS_DOMAIN_ID": str(1 + os.getpid() % DOMAINS),
+        "ROS_AUTOMATIC_DISCOVERY_RANGE": "LOCALHOST",
+        "ROS_PYTHON_CHECK_FIELDS": "1",
+        "ROS_LOG_DIR": str(home / "log"),
+        "PYTHONUNBUFFERED": "1",
+        "OMP_WAIT_POLICY": "PASSIVE",
+    }
+
+
+def eventually(what: str, condition: Callable[[], Any]) -> Any:
+    """Return the value of ``condition`` once it is true."""
+    return wait_for(what, condition, WAIT_S)
+
+
+class Rig2:
+    """This process as a node of ROS 2, and the other processes of one test.
+
+    Args:
+        folder: gets the output of the processes.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        import rclpy
+        from rclpy.executors import SingleThreadedExecutor
+        from rclpy.signals import SignalHandlerOptions
+
+        self.folder = folder
+        self._processes: list[Process] = []
+        self._subscriptions: list[Received2] = []
+        rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
+        self.node = rclpy.create_node("tests")
+        self._executor = SingleThreadedExecutor()
+        self._executor.add_node(self.node)
+        self._thread = threading.Thread(target=self._spin, name="rclpy", daemon=True)
+        self._thread.start()
+
+    def _spin(self) -> None:
+        from rclpy.executors import ExternalShutdownException
+
+        try:
+            self._executor.spin()
+        except ExternalShutdownException:
+            pass  # the tests are over
+
+    def start(self, name: str, *words: str) -> Process:
+        """Start a program with this Python."""
+        log = self.folder / f"{name}-{len(list(self.folder.glob('*.log')))}.log"
+        process = Process([sys.executable, *words], log, os.environ)
+        self._processes.append(process)
+        return process
+
+    def encoder(self, *parameters: str) -> Process:
+        """Start the node on the topic ``IMAGE``; parameters are written NAME:=VALUE."""
+        words = [word for each in parameters for word in ("-p", each)]
+        module = "s2robot.plugins.ros.ros2"
+        return self.start("encoder", "-m", module, "--ros-args", "-r", f"image:={IMAGE}", *words)
+
+    def camera(self, frames: str, *words: str) -> Process:
+        """Start a camera that publishes the frames of a file on ``IMAGE``."""
+        return self.start("camera", str(CAMERA_SCRIPT), frames, IMAGE, *words)
+
+    def subscribe(self, topic: str, kind: Any, **qos: Any) -> Received2:
+        """Subscribe until the test ends."""
+        self._subscriptions.append(Received2(self.node, topic, kind, **qos))
+        return self._subscriptions[-1]
+
+    def call(self, kind: Any, service: str, **fields: Any) -> Any:
+        """Return the encoder node's answer to a request; ``service`` is the end of its name."""
+        name = f"/{NODE}/{service}"
+        client = self.node.create_client(kind, name)
+        eventually(f"{name} is there", client.service_is_ready)
+        future = client.call_async(kind.Request(**fields))
+        eventually(f"{name} answers", future.done)
+        self.node.destroy_client(client)
+        return future.result()
+
+    def cameras_subscribers(self) -> int:
+        """Return how many subscribers the camera's topic has."""
+        return self.node.count_subscribers(IMAGE)
+
+    def clear(self) -> None:
+        """End all processes, and print their output for failed tests."""
+        for received in self._subscriptions:
+            received.close()
+        for process in self._processes:
+            print(f"----- {process.log.name}\n{process.text[-3000:]}")
+            process.kill(signal.SIGINT)
+        self._subscriptions, self._processes = [], []
+        eventually("the node is gone", lambda: NODE not in self.node.get_node_names())
+        eventually("the camera is gone", lambda: not self.node.count_publishers(IMAGE))
+
+    def close(self) -> None:
+        """End this process's node and what is still running."""
+        import rclpy
+
+        for process in self._processes:
+            process.kill()
+        rclpy.try_shutdown()
+        self._thread.join(WAIT_S)
+
+
+class Received2:
+    """Messages of a topic in the order of their arrival."""
+
+    def __init__(self, node: Any, topic: str, kind: Any, qos: Any = 100) -> None:
+        self.messages: list[Any] = []
+        self._node, self._topic = node, topic
+        self._subscription = node.create_subscription(kind, topic, self.messages.append, qos)
+
+    def after(self, count: int) -> list[Any]:
+        """Return all messages once ``count`` more have arrived."""
+        total = len(self.messages) + count
+        eventually(f"{count} messages on {self._topic}", lambda: len(self.messages) >= total)
+        return list(self.messages)
+
+    def close(self) -> None:
+        """End the subscription."""
+        if self._subscription is not None:
+            self._node.destroy_subscription(self._subscription)
+        self._subscription = None

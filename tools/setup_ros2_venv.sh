@@ -20,7 +20,7 @@ purelib='import sysconfig; print(sysconfig.get_path("purelib"))'
 site=$("$other/bin/python" -c "$purelib")
 echo "import site; site.addsitedir('$site')" >"$("$python" -c "$purelib")/s2robot_shared.pth"
 
-# Without the extra `fastrtps` rclpy cannot be imported. A .pth of these wheels tells the loader where
+# Without its [fastrtps] rclpy cannot be imported. A .pth of these wheels tells the loader where
 # their shared libraries are, so they must be in the environment that runs the node.
 "$python" -m pip install --quiet \
   'ros-jazzy-rclpy[fastrtps]==7.1.6' ros-jazzy-sensor-msgs==5.3.6 ros-jazzy-diagnostic-msgs==5.3.6 \

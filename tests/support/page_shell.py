@@ -77,7 +77,11 @@ class PageShell:
         for word in words:
             variable, given, _ = word.partition("=")
             pattern = rf"^{variable} \?=" if given else rf"^{word}:.* ##"
-            assert re.search(pattern, text, re.MULTILINE), f"make {word}"
+            found = re.search(rf"{pattern}.*", text, re.MULTILINE)
+            assert found, f"make {word}"
+            for name in re.findall(r"\$\((\w+)_READY\)", found[0]):  # an environment of its own
+                (folder,) = re.findall(rf"^{name}_VENV := (.+)$", text, re.MULTILINE)
+                self.made.add(folder)
         self.made.add(".venv")
 
     def source(self, words: Sequence[str]) -> None:
@@ -102,6 +106,9 @@ class PageShell:
     def python(self, words: Sequence[str]) -> None:
         if words[:2] == ["-m", "venv"]:
             self.made.add(words[-1])
+        elif words[0] == "-m":
+            module = words[1].replace(".", "/")
+            assert (ROOT / f"{module}.py").is_file(), f"python -m {words[1]}"
         elif words[0] == "-c":
             for node in ast.walk(ast.parse(words[1])):
                 if isinstance(node, ast.Import):

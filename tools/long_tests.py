@@ -17,7 +17,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 LIST = ROOT / "tests" / "support" / "long_tests.txt"
-LONG_S = 0.4
+LONG_S = 0.25
 """Processor seconds from which on a test is left out."""
 
 

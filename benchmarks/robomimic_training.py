@@ -37,8 +37,8 @@ from torch.utils.data import DataLoader
 
 from s2robot.data.collection import collect
 from s2robot.data.config import CollectConfig
-from s2robot.data.dataset_writers.rendered import open_source
 from s2robot.data.dataset_writers.robomimic import write_robomimic
+from s2robot.data.rendered_demonstrations import open_source
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.plugins.robomimic.cache import cache_embeddings
 from s2robot.plugins.robomimic.configuration import read_config

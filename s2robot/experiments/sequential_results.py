@@ -153,10 +153,10 @@ def read_sequential(folder: str | Path) -> tuple[list[SequentialResults], list[t
     """
     above = Path(folder).resolve().parent
     beside = [path for path in (above / FILE, *(above / NAMED).glob("*.json")) if path.is_file()]
-    named = [path for path in paths_below(folder) if path.match(f"{NAMED}/*.json")]
-    below = [*paths_below(folder, FILE), *named]
+    everything = paths_below(folder)
+    below = [path for path in everything if path.name == FILE or path.match(f"{NAMED}/*.json")]
     found, unusable = [], []
-    for path in [*sorted(beside), *sorted(below)]:
+    for path in [*sorted(beside), *below]:
         try:
             results = SequentialResults(path, json.loads(path.read_bytes()))
             if results.content.get("format") != FORMAT:

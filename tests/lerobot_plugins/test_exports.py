@@ -15,7 +15,7 @@ from lerobot.datasets.lerobot_dataset import LeRobotDataset
 from s2robot.cli.main import main
 from s2robot.data.collection import collect
 from s2robot.data.config import CollectConfig
-from s2robot.data.dataset_writers.rendered import open_source
+from s2robot.data.rendered_demonstrations import open_source
 from s2robot.envs.tasks.loading import named_by_user
 from s2robot.evaluation.agents.config import ExternalConfig
 from s2robot.evaluation.config import EvalConfig

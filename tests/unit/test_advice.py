@@ -61,6 +61,8 @@ FLAGS = {
     "s2robot/analysis/probes": "probe",
     "s2robot/data/datasets/choice.py": "recommend",
     "s2robot/data/dataset_writers": "export-dataset",
+    "s2robot/data/rendered_demonstrations.py": "export-dataset",
+    "s2robot/data/task_facts.py": "export-dataset",
     "s2robot/plugins/lerobot/policy_file.py": "export-dataset",
     "s2robot/plugins/robomimic/configuration.py": "robomimic-train",
 }

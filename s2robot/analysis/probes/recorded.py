@@ -11,10 +11,10 @@ import numpy as np
 from s2robot.analysis.probes import COUNT
 from s2robot.analysis.probes.action_errors import varying_entries
 from s2robot.analysis.probes.scenes import split_frames
-from s2robot.data.dataset_writers.rendered import frames_of, open_chosen
 from s2robot.data.datasets.choice import DataChoice, cameras_to_take
 from s2robot.data.datasets.contract import EpisodeDataset
 from s2robot.data.feature_store import ChosenFrames
+from s2robot.data.rendered_demonstrations import frames_of, open_chosen
 from s2robot.utils.io import digest_of
 
 _DRAWN = Path("data") / "frames"  # of a data set's own reader, which is not used here

@@ -9,11 +9,11 @@ from pathlib import Path
 import numpy as np
 
 from s2robot.analysis.recommend.episodes import LEAST_EPISODES, EpisodeData
-from s2robot.data.dataset_writers.rendered import RenderedDemonstrations, frames_of
 from s2robot.data.datasets.choice import DataChoice, cameras_to_take
 from s2robot.data.datasets.contract import EpisodeDataset, choose, turned_over
 from s2robot.data.datasets.opening import check_of_bags, layout_of
 from s2robot.data.demonstrations import Demonstrations
+from s2robot.data.rendered_demonstrations import RenderedDemonstrations, frames_of
 from s2robot.experiments.recorded.split import split_episodes
 from s2robot.policies.dataset import stack_proprio
 

@@ -12,11 +12,11 @@ from s2robot.analysis.recommend.recorded import of_task, recorded
 from s2robot.data.bag_paths import bag_and_topic
 from s2robot.data.collection import collect
 from s2robot.data.config import GENERATED, CameraConfig, CollectConfig
-from s2robot.data.dataset_writers.rendered import is_of_collect, task_of_file
 from s2robot.data.datasets.choice import DataChoice
 from s2robot.data.datasets.opening import HDF5, layout_of
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.data.frame_sources import frame_shape, frames_from, is_recorded
+from s2robot.data.rendered_demonstrations import is_of_collect, task_of_file
 from s2robot.data.rendered_frames import RenderedFrames
 from s2robot.envs.levels import get_level
 from s2robot.envs.tasks.names import is_foreign

@@ -7,9 +7,9 @@ import contextlib
 
 from s2robot.cli.parsers.export_dataset import parse
 from s2robot.data.dataset_writers.lerobot import write_lerobot
-from s2robot.data.dataset_writers.rendered import open_source
 from s2robot.data.dataset_writers.robomimic import write_robomimic
 from s2robot.data.datasets.contract import EpisodeDataset, Simulated
+from s2robot.data.rendered_demonstrations import open_source
 from s2robot.envs.tasks.loading import named_by_user
 from s2robot.envs.tasks.names import stored_task
 from s2robot.experiments.replay.dataset import RunRollouts, is_run

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
-from s2robot.data.dataset_writers.rendered import task_of_file
+from s2robot.data.rendered_demonstrations import task_of_file
 from s2robot.envs.tasks.loading import named_by_user
 
 

@@ -1,6 +1,5 @@
 """Recorded demonstrations written in the formats of other packages.
 
-``rendered``         demonstrations of this package as a data set with frames
 ``lerobot``          writer of LeRobot v3 folders; ``lerobot_tables`` and ``lerobot_stats`` make
                      their tables and statistics
 ``robomimic``        writer of robomimic HDF5 files with images

@@ -2,6 +2,7 @@
 
 ``images``            camera messages to RGB frames
 ``color_conversion``  Bayer mosaics and YUV 4:2:2 to RGB
+``message_error``     the error of messages that cannot be used, which nodes count
 ``stamps``            time stamps as integer nanoseconds, and their order
 ``definitions``       text of the messages of ``s2robot_msgs``
 """

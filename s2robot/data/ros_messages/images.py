@@ -16,6 +16,7 @@ import numpy as np
 from PIL import Image
 
 from s2robot.data.ros_messages.color_conversion import RED_AT, demosaic, yuv422_to_rgb
+from s2robot.data.ros_messages.message_error import MessageError
 from s2robot.errors import CorruptFileError, unknown
 from s2robot.preprocessing.picture_files import (
     DEEP_GRAY,
@@ -28,17 +29,8 @@ ORDERS = ("bgr", "rgb")
 _CONTAINERS = {b"\xff\xd8\xff": "JPEG", b"\x89PNG": "PNG"}
 
 
-class ImageError(ValueError):
-    """Camera message that cannot be decoded to a frame.
-
-    Args:
-        kind: one word under which such messages are counted.
-        message: text of the error.
-    """
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
+class ImageError(MessageError):
+    """Camera message that cannot be decoded to a frame."""
 
 
 @dataclass(frozen=True)

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from s2robot.data.config import frame_size
-from s2robot.data.dataset_writers.task_facts import facts_of
 from s2robot.data.datasets.contract import choose, unnamed
+from s2robot.data.task_facts import facts_of
 from s2robot.envs.tasks.contract import TaskEnv
 from s2robot.envs.tasks.loading import make_env
 from s2robot.envs.tasks.names import env_name_of

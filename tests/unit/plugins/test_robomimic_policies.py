@@ -23,8 +23,8 @@ from support.tiny_models import write_tiny_model
 from s2robot import FrameEncoder
 from s2robot.data.collection import collect
 from s2robot.data.config import CollectConfig
-from s2robot.data.dataset_writers.rendered import open_source
 from s2robot.data.dataset_writers.robomimic import write_robomimic
+from s2robot.data.rendered_demonstrations import open_source
 from s2robot.envs.expert import ScriptedExpert
 from s2robot.envs.levels import get_level
 from s2robot.envs.tasks.action_scale import ActionScale

@@ -20,8 +20,8 @@ from support.robomimic_configs import bc, merged, write_config
 
 from s2robot.data.collection import collect
 from s2robot.data.config import CollectConfig
-from s2robot.data.dataset_writers.rendered import open_source
 from s2robot.data.dataset_writers.robomimic import write_robomimic
+from s2robot.data.rendered_demonstrations import open_source
 from s2robot.envs.tasks import loading
 from s2robot.envs.tasks.action_scale import ActionScale
 from s2robot.errors import MismatchError

@@ -9,7 +9,7 @@ import gymnasium as gym
 import numpy as np
 from gymnasium import spaces
 
-from s2robot.data.dataset_writers.task_facts import PICK_CUBE_TASK
+from s2robot.data.task_facts import PICK_CUBE_TASK
 from s2robot.envs.levels import CAMERAS
 from s2robot.envs.pick_cube import PickCubeEnv
 from s2robot.envs.pick_cube_sim import LOW_DIM

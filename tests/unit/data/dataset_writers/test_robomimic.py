@@ -8,9 +8,9 @@ import h5py
 import numpy as np
 import pytest
 
-from s2robot.data.dataset_writers.rendered import open_source
 from s2robot.data.dataset_writers.robomimic import write_robomimic
 from s2robot.data.datasets.opening import open_dataset
+from s2robot.data.rendered_demonstrations import open_source
 
 pytestmark = [pytest.mark.render]
 

@@ -19,8 +19,8 @@ import s2robot
 from s2robot.cli.main import main
 from s2robot.data.collection import collect
 from s2robot.data.config import CollectConfig
-from s2robot.data.dataset_writers.rendered import open_source
 from s2robot.data.dataset_writers.robomimic import write_robomimic
+from s2robot.data.rendered_demonstrations import open_source
 from s2robot.envs.tasks.action_scale import ActionScale
 from s2robot.errors import MismatchError
 from s2robot.evaluation.agents.config import ExternalConfig

@@ -26,6 +26,7 @@ from typing import Any
 import mujoco
 import numpy as np
 
+from s2robot.data.ros_messages.message_error import MessageError
 from s2robot.data.ros_messages.stamps import UNSET_NS, Order, message_stamp_ns, order_after
 from s2robot.envs.kinematics import ArmKinematics
 from s2robot.envs.panda import ARM_JOINTS, FINGER_JOINTS, attach_arm
@@ -38,17 +39,8 @@ MEASURED = ("ee_pos", "ee_quat", "gripper_width", "joint_pos", "joint_vel")
 _NAME = re.compile(r"(?P<prefix>(?:.*?[_/])??)(?P<role>finger_joint[12]|joint[1-7])")
 
 
-class JointError(ValueError):
-    """Joint states from which no proprioception can be computed.
-
-    Args:
-        kind: one word under which such messages are counted.
-        message: text of the error.
-    """
-
-    def __init__(self, kind: str, message: str) -> None:
-        super().__init__(message)
-        self.kind = kind
+class JointError(MessageError):
+    """Joint states from which no proprioception can be computed."""
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import pytest
 from support.recorded_data import write_robomimic
 
 from s2robot.data.config import CameraConfig
-from s2robot.data.dataset_writers.rendered import open_source
+from s2robot.data.rendered_demonstrations import open_source
 from s2robot.data.rendered_frames import RenderedFrames
 
 pytestmark = [pytest.mark.render]

@@ -12,7 +12,6 @@ import h5py
 import numpy as np
 
 from s2robot.data.config import CameraConfig
-from s2robot.data.dataset_writers.task_facts import facts_of
 from s2robot.data.datasets.choice import DataChoice
 from s2robot.data.datasets.contract import EpisodeDataset, choose, unnamed
 from s2robot.data.datasets.frame_reader import RecordedFrames
@@ -20,6 +19,7 @@ from s2robot.data.datasets.kept_frames import KeptFrames
 from s2robot.data.datasets.opening import check_of_bags, layout_of, open_dataset
 from s2robot.data.demonstrations import Demonstrations
 from s2robot.data.rendered_frames import RenderedFrames
+from s2robot.data.task_facts import facts_of
 from s2robot.envs.tasks.loading import make_env
 from s2robot.utils.io import digest_of
 

@@ -20,10 +20,12 @@ from s2robot.analysis.reconstruction.study import Recovery, Study, StudyConfig, 
 from s2robot.cli.arguments import (
     encoder_options,
 )
-from s2robot.cli.parsers.reconstruct import OPTIONS, parse
+from s2robot.cli.parsers.reconstruct import FRAMES_TASK, OPTIONS, parse
 from s2robot.cli.settings.recorded import data_choice
+from s2robot.cli.settings.task_of_demos import trust_task
 from s2robot.data.datasets.choice import DataChoice
 from s2robot.data.frame_sources import expert_episode, frames_from, is_recorded, recorded_frames
+from s2robot.data.rendered_demonstrations import task_of_file
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.envs.levels import get_level
 from s2robot.stats.intervals import Interval
@@ -48,13 +50,12 @@ def main(argv: list[str]) -> int:
     target, sources = _encoders(options)
     encoders = [target.encoder, *(source.encoder for source in sources)]
     height, width = options.frame or (_largest_side(encoders),) * 2
-    choice = data_choice(options)
+    choice, cache = data_choice(options), options.out / "cache"
+    _trust_task(options)
     _check_cameras(options.frames, choice)
     numbers = (height, width, options.count, options.block)
-    frames, blocks = frames_in_blocks(options.frames, *numbers, choice)
-    study = reconstruct(
-        frames, blocks, target.encoder, sources, config, options.out / "cache", not options.json
-    )
+    frames, blocks = frames_in_blocks(options.frames, *numbers, cache / "frames", choice)
+    study = reconstruct(frames, blocks, target.encoder, sources, config, cache, not options.json)
     record = {
         "names": [target.name, *(source.name for source in sources)],
         "target": target.encoder.spec.to_dict(),
@@ -110,6 +111,13 @@ def _largest_side(encoders: Sequence[FrameEncoder]) -> int:
     return max(max(part.image_shape) for part in parts)
 
 
+def _trust_task(options: argparse.Namespace) -> None:
+    """Allow the named task to be imported; of several sources, the last of demonstrations says."""
+    files = [source for source in options.frames if Path(source).is_file()]
+    of_task = [source for source in files if task_of_file(Path(source)) is not None]
+    trust_task(options, FRAMES_TASK, (of_task or options.frames)[-1])
+
+
 def _check_cameras(sources: Sequence[str], choice: DataChoice) -> None:
     """Refuse cameras where no source has any to choose from."""
     if choice.cameras and not any(is_recorded(source, choice) for source in sources):
@@ -125,21 +133,24 @@ def frames_in_blocks(
     width: int,
     count: int,
     block: int,
+    cache: Path,
     choice: DataChoice | None = None,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return frames of several sources, and the number of the block of each frame.
 
     Args:
-        sources: names of sources for ``frames_from``, or recorded data.
+        sources: names of sources for ``frames_from``, recorded data, or demonstrations of
+            ``s2robot collect``.
         height: height of the frames [px].
         width: width of the frames [px].
         count: maximum number of frames of each source.
         block: number of consecutive frames in a block, for sources without episodes.
-        choice: cameras of recorded data.
+        cache: folder of frames that are drawn of demonstrations.
+        choice: cameras of recorded data and demonstrations.
 
     Returns:
-        ``(N, height, width, 3)`` uint8 and ``(N,)`` numbers of blocks: episodes of pick-cube and of
-        recorded data, or ``block`` consecutive frames of other sources.
+        ``(N, height, width, 3)`` uint8 and ``(N,)`` numbers of blocks: episodes of pick-cube, of
+        recorded data and of demonstrations, or ``block`` consecutive frames of other sources.
     """
     choice = choice or DataChoice()
     frames, blocks, first = [], [], 0
@@ -147,7 +158,7 @@ def frames_in_blocks(
         if source.partition("/")[0] == "pick-cube":
             found, numbers = _episodes(source.partition("/")[2] or "easy", (height, width), count)
         elif is_recorded(source, choice):
-            found, numbers = recorded_frames(source, choice, height, width, count)
+            found, numbers = recorded_frames(source, choice, height, width, count, cache)
         else:
             found = frames_from(source, height, width, count)
             numbers = np.arange(len(found)) // block

@@ -63,7 +63,7 @@ def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
 
 
 def is_recorded(source: str, choice: DataChoice) -> bool:
-    """Return whether a source is recorded data, as ``open_dataset`` takes it, with its episodes.
+    """Return whether a source has episodes: recorded data, or demonstrations of this package.
 
     One bag is bare frames, as ``frames_from`` takes it, unless something is chosen of it.
 
@@ -83,31 +83,41 @@ def is_recorded(source: str, choice: DataChoice) -> bool:
 
 
 def recorded_frames(
-    source: str, choice: DataChoice, height: int, width: int, count: int
+    source: str, choice: DataChoice, height: int, width: int, count: int, cache: Path
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Read frames of recorded data, spread evenly over its episodes; each is decoded once.
+    """Read frames of episodes, spread evenly over them; each is decoded or drawn once.
 
     Args:
-        source: file or folder, as ``open_dataset`` takes it.
+        source: file or folder, as ``open_chosen`` takes it: recorded data, or demonstrations of
+            ``s2robot collect``.
         choice: the cameras, of which those of one moment belong to one episode.
         height: height of the frames [px]; others are resized (area averages).
         width: width of the frames [px].
         count: largest number of frames of each camera.
+        cache: folder of drawn frames.
 
     Returns:
         ``(T, height, width, 3)`` uint8, camera after camera, and ``(T,)`` numbers of episodes.
 
     Raises:
+        MismatchError: the task's module was not named by the user.
         ValueError: there are several cameras and none is named, or there is no such camera.
         CorruptFileError: the content is damaged.
     """
-    with contextlib.closing(choice.open(source)) as data:
+    from s2robot.data.rendered_demonstrations import RenderedDemonstrations, open_chosen
+    from s2robot.data.rendered_frames import RenderedFrames
+
+    with contextlib.closing(open_chosen(source, choice, cache)) as data:
         names = cameras_to_take(data, choice, "the study")
         total = int(data.episode_ends[-1])
         rows = np.linspace(0, total - 1, min(count, total)).round().astype(int)
+        readers: list[RecordedFrames | RenderedFrames] = []
+        for name in names:
+            drawn = isinstance(data, RenderedDemonstrations)
+            readers.append(data.reader(name, cache) if drawn else RecordedFrames(data, name))
         frames = [
             _fitted(reader.read(row, row + 1)[0], height, width)
-            for reader in (RecordedFrames(data, name) for name in names)
+            for reader in readers
             for row in rows.tolist()
         ]
         episodes = np.searchsorted(data.episode_ends, rows, side="right")

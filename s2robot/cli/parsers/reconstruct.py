@@ -8,11 +8,13 @@ from pathlib import Path
 from s2robot.analysis.reconstruction import RIDGE, TOKENS
 from s2robot.cli.arguments import ScaleSets, add_encoder_options, check_encoders, count, frame_shape
 from s2robot.cli.settings.flags import CommandParser
-from s2robot.cli.settings.recorded import add_data_flags
+from s2robot.cli.settings.recorded import add_data_flags, add_task_flag
 from s2robot.data.config import GENERATED
 
 OPTIONS = ("input_mode", "dtype")
 """Options of encoders that do not follow from the study."""
+FRAMES_TASK = "--frames-task"
+"""Flag that names the task of demonstrations."""
 _DESCRIPTION = """\
 Fit a linear map from the tokens of a source encoder, at one or several scales, to those of a
 larger target encoder on your frames, and print how much it recovers, as in Table 2 of the S² paper:
@@ -30,6 +32,8 @@ examples:
   s2robot reconstruct --target vc1-vitl --source vc1-vitb --tokens cls --frames camera.mp4
   s2robot reconstruct --target dinov2-vitl14 --source dinov2-vits14 --frames lift.hdf5 \\
       --cameras agentview
+  s2robot reconstruct --target dinov2-vitl14 --source dinov2-vits14 --frames demos/drawers.hdf5 \\
+      --frames-task module:my_tasks.Drawers
 
 An interrupted run continues with the same --out and frames; sources that you add later are encoded
 alone. `s2robot encoders fetch NAME` downloads published encoders in advance.
@@ -47,6 +51,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     _add_encoders(parser)
     _add_frames(parser)
     add_data_flags(parser, all_rows=False)
+    add_task_flag(parser, FRAMES_TASK)
     add("--ridge", type=float, default=RIDGE, metavar="R",
         help=f"share of each channel's variance added to it (default: {RIDGE:g})")  # fmt: skip
     add("--per-place", action="store_true",
@@ -86,7 +91,8 @@ def _add_frames(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument_group("frames").add_argument
     add("--frames", nargs="+", default=["pick-cube"], metavar="SOURCE",
         help="videos, folders of images, bags, recorded data (as `s2robot train data=PATH` takes"
-        f" it), or {', '.join(GENERATED)} (default pick-cube; also pick-cube/LEVEL)")  # fmt: skip
+        f" it), demonstrations of `s2robot collect`, or {', '.join(GENERATED)} (default pick-cube;"
+        " also pick-cube/LEVEL)")  # fmt: skip
     add(
         "--count",
         type=count,

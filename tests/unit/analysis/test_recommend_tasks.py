@@ -1,4 +1,4 @@
-"""A recommendation and a probe on demonstrations of tasks other than pick-cube."""
+"""Recommendation, probe and reconstruction on demonstrations of tasks other than pick-cube."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from s2robot.analysis.recommend import RecommendConfig, probing, study, timing
 from s2robot.analysis.recommend.sources import TASK, kind_of, open_source
 from s2robot.cli.main import main
 from s2robot.cli.recommend.confirm import _job
+from s2robot.cli.reconstruct import frames_in_blocks
 from s2robot.data.collection import collect
 from s2robot.data.config import CameraConfig, CollectConfig
 from s2robot.data.datasets.choice import DataChoice
@@ -217,3 +218,42 @@ def test_policies_that_confirm_are_of_the_task_and_its_cameras(path: Path, tmp_p
     variant = job.train.variant
     assert (variant.level, variant.control, variant.cameras) == (EXACT, "native", CAMERAS)
     assert dataclasses.replace(variant).demos.path == path
+
+
+def test_a_reconstruction_takes_their_frames_with_episodes_as_blocks(
+    path: Path, tmp_path: Path
+) -> None:
+    demos = Demonstrations(path)
+    total = int(demos.episode_ends[-1])
+    assert total > 20
+    for camera in CAMERAS:
+        whole = RenderedFrames(demos, CameraConfig(camera, 64), tmp_path).read(0, total)
+        height, width = whole.shape[1:3]
+        choice = DataChoice(cameras=(camera,))
+        frames, blocks = frames_in_blocks(
+            [str(path)], height, width, total, 4, tmp_path / "drawn", choice
+        )
+        np.testing.assert_array_equal(frames, whole)
+        np.testing.assert_array_equal(np.diff(blocks).nonzero()[0] + 1, demos.episode_ends[:-1])
+        few, _ = frames_in_blocks([str(path)], height, width, 20, 4, tmp_path / "drawn", choice)
+        rows = np.linspace(0, total - 1, 20).round().astype(int)
+        np.testing.assert_array_equal(few, whole[rows])
+
+
+def test_a_reconstruction_needs_the_task_of_a_module_named(
+    path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    loading._trusted.discard(EXACT)
+    loading.task_named.cache_clear()
+    card = str(write_tiny_model(tmp_path, "tiny"))
+    words = ["reconstruct", "--target", f"file:{card}", "--source", f"file:{card}", "--scales", "1"]
+    words += ["--frames", str(path), "--device", "cpu", "--out", str(tmp_path / "out")]
+    assert main(words) == 2
+    assert EXACT in capsys.readouterr().err
+    assert main([*words, "--frames-task", "pick-cube/easy"]) == 2
+    message = " ".join(capsys.readouterr().err.split())
+    assert f"is of task {EXACT}; give --frames-task {EXACT}" in message
+    assert main([*words, "--frames-task", EXACT, "--json"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert record["frames"]["from"] == [str(path)]
+    assert record["blocks"]["test"] == 3

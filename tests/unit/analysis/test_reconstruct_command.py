@@ -156,8 +156,10 @@ def test_mistakes_are_one_line(
     assert "has 2 layers" in capsys.readouterr().err
 
 
-def test_frames_of_several_sources_are_in_blocks_of_their_own(pictures: str) -> None:
-    frames, blocks = frames_in_blocks([pictures, pictures], 32, 32, 11, 4)
+def test_frames_of_several_sources_are_in_blocks_of_their_own(
+    pictures: str, tmp_path: Path
+) -> None:
+    frames, blocks = frames_in_blocks([pictures, pictures], 32, 32, 11, 4, tmp_path)
     assert frames.shape == (22, 32, 32, 3)
     assert blocks.tolist() == [0] * 4 + [1] * 4 + [2] * 3 + [3] * 4 + [4] * 4 + [5] * 3
 
@@ -165,13 +167,13 @@ def test_frames_of_several_sources_are_in_blocks_of_their_own(pictures: str) -> 
 def test_blocks_of_recorded_data_are_its_episodes_whichever_camera(tmp_path: Path) -> None:
     path = str(write_robomimic(tmp_path / "a.hdf5", episodes=5))
     with pytest.raises(ValueError, match=r"has 2 cameras: .*name those of the study"):
-        frames_in_blocks([path], 32, 32, 30, 4)
-    one = frames_in_blocks([path], 32, 32, 30, 4, DataChoice(cameras=CAMERAS[:1]))
+        frames_in_blocks([path], 32, 32, 30, 4, tmp_path)
+    one = frames_in_blocks([path], 32, 32, 30, 4, tmp_path, DataChoice(cameras=CAMERAS[:1]))
     assert one[1].tolist() == [number for number in range(5) for _ in range(6)]
     data = open_dataset(path)
     whole = np.stack([frame for e in range(5) for frame in data.frames(CAMERAS[0], e)])
     np.testing.assert_array_equal(one[0], whole)
-    both = frames_in_blocks([path, path], 16, 24, 10, 4, DataChoice(cameras=CAMERAS))
+    both = frames_in_blocks([path, path], 16, 24, 10, 4, tmp_path, DataChoice(cameras=CAMERAS))
     assert both[0].shape == (40, 16, 24, 3)
     assert both[1].tolist() == [*sorted([*range(5)] * 2) * 2, *sorted([*range(5, 10)] * 2) * 2]
 
@@ -197,8 +199,8 @@ def test_frames_of_recorded_data_need_no_actions(
 
 
 @pytest.mark.slow
-def test_blocks_of_pick_cube_are_its_episodes() -> None:
-    frames, blocks = frames_in_blocks(["pick-cube/precise"], 48, 48, 40, 20)
+def test_blocks_of_pick_cube_are_its_episodes(tmp_path: Path) -> None:
+    frames, blocks = frames_in_blocks(["pick-cube/precise"], 48, 48, 40, 20, tmp_path)
     assert frames.shape == (40, 48, 48, 3)
     first = np.flatnonzero(np.diff(blocks))[0] + 1
     assert first not in (20, 40)

@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 
 import mujoco
@@ -48,6 +47,9 @@ def joint_body(model: mujoco.MjModel, joint: str) -> int:
 class ArmKinematics:
     """Forward and inverse kinematics of the arm; results depend on the arguments only.
 
+    Products are MuJoCo's: those of NumPy's BLAS have other last digits on another processor, and
+    demonstrations would too.
+
     Args:
         model: the compiled scene.
         posture_rad: joint angles (7,) that the inverse prefers among its solutions.
@@ -65,6 +67,7 @@ class ArmKinematics:
         self.limits_rad = np.array([joint.range for joint in joints]).T  # (2, 7): low, high
         self._site = model.site(PREFIX + TCP_SITE).id
         self._posture = np.asarray(posture_rad, dtype=float)
+        self._squares, self._task = np.empty((6, 6)), np.empty(6)
 
     def forward(self, joints_rad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the TCP's position (3,) [m] and orientation (4,) wxyz at joint angles (7,)."""
@@ -116,12 +119,9 @@ class ArmKinematics:
         return measure
 
     def _jacobian(self) -> Callable[[], np.ndarray]:
-        """Return a function that gives the TCP's Jacobian (6, 7), always in one array.
-
-        Its columns are contiguous. Another layout would change the last digits of its products.
-        """
+        """Return a function that gives the TCP's Jacobian (6, 7), always in one array."""
         model, data, dofs, site = self._model, self._data, self._dofs, self._site
-        whole, arm = np.zeros((6, model.nv)), np.empty((7, 6)).T
+        whole, arm = np.zeros((6, model.nv)), np.empty((6, 7))
         linear, angular = whole[:3], whole[3:]
 
         def measure() -> np.ndarray:
@@ -135,11 +135,16 @@ class ArmKinematics:
     def _damped_step(
         self, jacobian: np.ndarray, error: np.ndarray, joints: np.ndarray
     ) -> np.ndarray:
-        # The method `dot` has half the overhead of `@`, and the same bits.
-        damped = jacobian.dot(jacobian.T)
+        damped, task, step = self._squares, self._task, np.empty(7)
+        mujoco.mju_mulMatMatT(damped, jacobian, jacobian)
         damped += _RIDGE
         posture = _POSTURE_GAIN * (self._posture - joints)
-        step = posture + jacobian.T.dot(np.linalg.solve(damped, error - jacobian.dot(posture)))
+        mujoco.mju_mulMatVec(task, jacobian, posture)
+        np.subtract(error, task, out=task)
+        mujoco.mju_cholFactor(damped, 0.0)
+        mujoco.mju_cholSolve(task, damped, task)
+        mujoco.mju_mulMatTVec(step, jacobian, task)
+        step += posture
         largest = max(map(abs, step.tolist()))
         return step * (_MAX_STEP_RAD / largest) if largest > _MAX_STEP_RAD else step
 
@@ -154,6 +159,6 @@ def consecutive(indices: np.ndarray) -> slice | np.ndarray:
 def _converged(error: np.ndarray) -> bool:
     shift, turn = error[:3], error[3:]
     return (
-        math.sqrt(shift.dot(shift)) < _POSITION_TOLERANCE_M
-        and math.sqrt(turn.dot(turn)) < _ROTATION_TOLERANCE_RAD
+        mujoco.mju_norm3(shift) < _POSITION_TOLERANCE_M
+        and mujoco.mju_norm3(turn) < _ROTATION_TOLERANCE_RAD
     )

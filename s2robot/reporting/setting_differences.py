@@ -17,6 +17,8 @@ _NOT_OF_BASELINES = ("camera", "inference")
 _TILES = ("tile_budget", "tile_choice", "reuse")
 """Settings of the rollouts that concern pixels alone."""
 _LATENCY = "latency_ms"
+_LEFT_OUT = {"search.order": "random"}
+"""Values of settings that files leave out, because runs are older than the setting."""
 _LONGEST_VALUE = 48
 _MOST_NAMED = 6
 
@@ -95,10 +97,21 @@ def shared_changes(first: Settings, second: Settings) -> dict[str, tuple[Any, An
     Args:
         first: settings of a run.
         second: settings of another run.
+
+    Examples:
+        >>> shared_changes({"search": {"seeds": 1}}, {"search": {"seeds": 1, "order": "balanced"}})
+        {'search.order': ('random', 'balanced')}
     """
     baseline = _is_of_baseline(first) or _is_of_baseline(second)
     shared = without_pixels if baseline else without_encoder
-    return {name: (a, b) for name, a, b in differences(shared(first), shared(second))}
+    return {
+        name: (_or_left_out(name, a), _or_left_out(name, b))
+        for name, a, b in differences(shared(first), shared(second))
+    }
+
+
+def _or_left_out(name: str, value: Any) -> Any:
+    return _LEFT_OUT.get(name) if value is None else value
 
 
 def _is_of_baseline(settings: Settings) -> bool:

@@ -277,6 +277,36 @@ VERBS = {
             parse="s2robot.cli.parsers.encode_bag:parse",
         ),
         Verb(
+            "ros2-node",
+            "Start the ROS 2 node: camera images to embeddings and, with a policy, actions.",
+            (
+                "s2robot ros2-node --ros-args -r image:=/camera/image_raw",
+                "s2robot ros2-node --ros-args -p policy:=policy.safetensors",
+            ),
+            "s2robot.cli.ros.nodes:run_ros2",
+            hydra=False,
+            parse="s2robot.cli.ros.nodes:parse_ros2",
+        ),
+        Verb(
+            "ros2-camera",
+            "Publish the frames of a recording or a webcam as a camera of ROS 2.",
+            ("s2robot ros2-camera run.mp4 --hz 15", "s2robot ros2-camera 0"),
+            "s2robot.cli.ros.camera:main",
+            hydra=False,
+            parse="s2robot.cli.ros.camera:parse",
+        ),
+        Verb(
+            "ros1-node",
+            "Start the ROS 1 node: camera images to embeddings and, with a policy, actions.",
+            (
+                "s2robot ros1-node image:=/camera/image_raw",
+                "s2robot ros1-node image:=/camera/image_raw _policy:=policy.safetensors",
+            ),
+            "s2robot.cli.ros.nodes:run_ros1",
+            hydra=False,
+            parse="s2robot.cli.ros.nodes:parse_ros1",
+        ),
+        Verb(
             "reconstruct",
             "Measure how much of a larger encoder's features a smaller one recovers.",
             (

@@ -62,6 +62,27 @@ def frames_from(source: str, height: int, width: int, count: int) -> np.ndarray:
     return np.stack(frames)
 
 
+def frame_stream(source: str, height: int = 480, width: int = 640) -> Iterator[np.ndarray]:
+    """Yield the frames ``(H, W, 3)`` uint8 RGB of a source once, in their own size.
+
+    Args:
+        source: as for ``frames_from``, without "noise"; "pick-cube" has no end.
+        height: height of drawn frames [px].
+        width: width of drawn frames [px].
+
+    Raises:
+        FileNotFoundError: as ``frames_from``, like ``ValueError`` and ``CorruptFileError``.
+    """
+    task, _, level = source.partition("/")
+    found = _episodes(level or "easy", height, width) if task == "pick-cube" else _read(source)
+    empty = True
+    for frame in found:
+        empty = False
+        yield frame
+    if empty:
+        raise CorruptFileError(f"{source} holds no frame that can be read; give another source")
+
+
 def is_recorded(source: str, choice: DataChoice) -> bool:
     """Return whether a source has episodes: recorded data, or demonstrations of this package.
 

@@ -283,6 +283,11 @@ def test_stored_notebooks_are_small_complete_and_name_no_machine(name: str) -> N
     assert "site-packages" not in path.read_text(encoding="utf-8")
 
 
+def test_ros2_subscriber_is_run_where_rclpy_is() -> None:
+    text = (ROOT / "tests/ros/test_ros2_camera.py").read_text(encoding="utf-8")
+    assert 'check_promise("ros2_subscriber.py"' in text
+
+
 @pytest.mark.parametrize("name", SCRIPTS)
 def test_every_example_has_a_test_a_help_text_and_20_to_60_lines(name: str, run: Runner) -> None:
     text = (EXAMPLES / name).read_text(encoding="utf-8")

@@ -29,7 +29,7 @@ from s2robot_msgs.msg import EmbeddingStamped  # noqa: E402
 from std_msgs.msg import Float32MultiArray, String  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 from support.ros1_rig import rendered_frames, statuses  # noqa: E402
-from support.ros2_rig import WAIT_S, Rig2, environment, eventually  # noqa: E402
+from support.ros2_rig import IMAGE, WAIT_S, Rig2, eventually, rig_of_a_module  # noqa: E402
 
 from s2robot.data.ros_messages.definitions import ENCODER_TOPIC  # noqa: E402
 from s2robot.encoder.frame_encoder import FrameEncoder  # noqa: E402
@@ -53,13 +53,7 @@ def expected(frames: np.ndarray) -> np.ndarray:
 @pytest.fixture(scope="module")
 def all_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig2]:
     """This process as a node, in a domain of its own."""
-    folder = tmp_path_factory.mktemp("ros2")
-    with pytest.MonkeyPatch.context() as patch:
-        for name, value in environment(folder).items():
-            patch.setenv(name, value)
-        found = Rig2(folder)
-        yield found
-        found.close()
+    yield from rig_of_a_module(tmp_path_factory.mktemp("ros2"))
 
 
 @pytest.fixture
@@ -221,14 +215,22 @@ def test_autostart_that_is_neither_true_nor_false_ends_it(ros2):
 
 
 def test_a_best_effort_camera_does_not_match_reliable(ros2, frames_file, expected, tmp_path):
-    """rclpy's warning is in the log, diagnostics say that nothing arrives; a reliable one does."""
+    """Diagnostics say why nothing arrives and what to change; frames of a reliable one arrive."""
     node = ros2.encoder("reliability:=reliable")
     received = ros2.subscribe("/embedding", EmbeddingStamped)
     health = ros2.subscribe("/diagnostics", DiagnosticArray)
     eventually("the node subscribes", ros2.cameras_subscribers)
+    text = health_of(health.after(2)[-1])["message"]
+    assert text.startswith(f"no frame has arrived yet: {IMAGE} has no publisher")
     camera = ros2.camera(frames_file)
     eventually("the mismatch is logged", lambda: "incompatible QoS" in node.text)
-    assert health_of(health.after(2)[-1])["message"] == "no frame has arrived yet"
+    values = health_of(health.after(2)[-1])
+    assert values["level"] == "1"
+    assert values["message"] == (
+        f"no frame has arrived yet: {IMAGE} is offered best effort by camera, but the node asks "
+        "for reliable: set its parameter reliability to best_effort, or let the publisher offer "
+        "reliable"
+    )
     assert not received.messages
     camera.kill(signal.SIGINT)
     record = tmp_path / "sent.txt"

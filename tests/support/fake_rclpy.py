@@ -229,6 +229,11 @@ class Node:
                 return self.resolve_topic_name(other, only_expand=True)
         return expanded
 
+    def get_publishers_info_by_topic(self, topic_name: str) -> list[Any]:
+        """Return none: this stand-in describes no publishers; tests on rclpy do."""
+        del topic_name
+        return []
+
     # --- ends
     def create_publisher(
         self, msg_type: type, topic: str, qos_profile: QoSProfile, *, publisher_class: Any = None

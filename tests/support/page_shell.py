@@ -159,6 +159,8 @@ def check_requirement(text: str) -> None:
         return
     if text.startswith(CHECKOUT):
         text = text.replace(CHECKOUT, "s2robot")
+    if text.startswith("."):
+        text = f"s2robot{text[1:]}"
     try:
         # An address of nobody's own stands for the user's.
         requirement = Requirement(text.replace("git+REPOSITORY", "git+https://example.org/s2robot"))

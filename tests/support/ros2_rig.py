@@ -8,9 +8,11 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
+
+import pytest
 
 from support.ros1_rig import Process, wait_for
 
@@ -38,6 +40,20 @@ def environment(home: Path) -> dict[str, str]:
 def eventually(what: str, condition: Callable[[], Any]) -> Any:
     """Return the value of ``condition`` once it is true."""
     return wait_for(what, condition, WAIT_S)
+
+
+def rig_of_a_module(folder: Path) -> Iterator[Rig2]:
+    """Yield this process as a node, in a domain of its own; for fixtures.
+
+    Args:
+        folder: gets the output of the processes.
+    """
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in environment(folder).items():
+            patch.setenv(name, value)
+        found = Rig2(folder)
+        yield found
+        found.close()
 
 
 class Rig2:

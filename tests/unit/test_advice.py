@@ -52,6 +52,7 @@ FRONTS = {
 which are reached from Python, by settings, by flags and by ROS parameters."""
 
 FLAGS = {
+    "s2robot/cli/ros/camera.py": "ros2-camera",
     "s2robot/cli/episodes/replay.py": "replay",
     "s2robot/experiments/replay/dataset.py": "export-dataset",
     "s2robot/cli/episodes/export_dataset.py": "export-dataset",
@@ -70,6 +71,9 @@ FLAGS = {
 
 
 FLAGS_OF_OTHERS = {
+    "s2robot/cli/ros/camera.py": {"--ros-args"},
+    "s2robot/cli/ros/words.py": {"--ros-args"},
+    "s2robot/plugins/ros/missing_ros.py": {"--ros-args", "--params-file"},
     "s2robot/data/datasets/lerobot_tables.py": {"--repo-id", "--root", "--push-to-hub"},
     "s2robot/plugins/lerobot/policy_file.py": {"--proprio"},
 }

@@ -245,7 +245,9 @@ def compressed_to_rgb(message: Any) -> np.ndarray:
 
     ``format`` is as image_transport writes it ("jpeg", "bgr8; jpeg compressed bgr8", ...). The
     first bytes of the data identify the container. If ``format`` ends in an rgb encoding, the
-    sender compressed RGB as if it were BGR, so red and blue are exchanged. The picture is read as
+    sender compressed RGB as if it were BGR, so red and blue are exchanged. If it begins with a
+    Bayer encoding and names none that it was converted to ("bayer_rggb8; jpeg compressed "), the
+    picture is the mosaic itself, which looks like a gray picture. The picture is read as
     one from a file (``read_picture``): an orientation in its metadata is applied, transparency is
     refused. 16-bit gray is accepted only where ``format`` begins with mono16.
 
@@ -258,10 +260,12 @@ def compressed_to_rgb(message: Any) -> np.ndarray:
     """
     form = str(message.format)
     target = form.partition("compressed")[2].strip()
-    if target.startswith(("Depth", "bayer")):
+    if target.startswith(("Depth", "bayer")) or (form.startswith("bayer") and not target):
+        what = "of depth" if target.startswith("Depth") else "of a raw Bayer mosaic"
         raise ImageError(
             "encoding",
-            f"CompressedImage of format {form!r}; allowed: JPEG and PNG of color or gray",
+            f"CompressedImage of format {form!r}, {what}; allowed: JPEG and PNG of color or gray, "
+            "such as those of a topic in color; the mosaic itself is read from sensor_msgs/Image",
         )
     data = bytes(_bytes_of(message.data))
     container = next((name for head, name in _CONTAINERS.items() if data.startswith(head)), None)

@@ -2,7 +2,7 @@
 
 ``core``                everything of a node that needs no ROS; see its docstring
 ``parameters``          names, defaults and descriptions of the nodes' parameters
-``missing_ros``         what a node says where its ROS cannot be imported
+``missing_ros``         what a node says where ROS cannot be imported or refuses arguments
 ``encode_bag``          bags of images to bags of embeddings (needs the extra `ros`, but no ROS)
 ``ros1``                the ROS 1 node (needs rospy, as all modules of ros1)
 ``ros1_messages``       message classes of ``s2robot_msgs`` without a catkin build
@@ -10,6 +10,7 @@
 ``ros1_simulator``      a ROS 1 node that simulates the robot of pick-cube
 ``simulated_robot``     that robot, without ROS
 ``ros2``                the ROS 2 node (needs rclpy, as all modules of ros2)
+``ros2_camera``         a camera of ROS 2 from a recording, a webcam or a drawn episode
 ``ros2_publishers``     its publishers
 ``ros2_subscriptions``  its subscriptions
 ``ros2_support``        its message classes, qualities of service and parameters

@@ -1,7 +1,8 @@
-"""What a node says where the ROS that it needs cannot be imported."""
+"""What a node says where ROS cannot be imported, or refuses the arguments that it was given."""
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import NoReturn
 
@@ -10,9 +11,19 @@ _ADVICE = {
     "install python3-rospy python3-sensor-msgs python3-std-srvs python3-diagnostic-msgs, and use "
     "an environment of /usr/bin/python3 that sees the system's packages",
     "rclpy": "source the setup.bash of ROS 2 and use its version of Python; to try it without an "
-    "installed ROS 2 (x86-64 Linux): pip install 'ros-jazzy-rclpy[fastrtps]' ros-jazzy-sensor-msgs "
-    "ros-jazzy-std-srvs ros-jazzy-diagnostic-msgs",
+    "installed ROS 2 (x86-64 Linux): pip install 'path/to/s2robot[ros2]'",
 }
+
+
+def without_ros(package: str, error: ImportError) -> str:
+    """Return one line that says what cannot be imported, and what to install.
+
+    Args:
+        package: that the node needs, "rospy" or "rclpy".
+        error: what an import of it, or of messages that come with it, raised.
+    """
+    reason = " ".join(str(error).split())
+    return f"{sys.executable} cannot import {package} ({reason}): {_ADVICE[package]}"
 
 
 def end_without_ros(package: str, error: ImportError, module: str) -> NoReturn:
@@ -29,5 +40,21 @@ def end_without_ros(package: str, error: ImportError, module: str) -> NoReturn:
     """
     if module != "__main__":
         raise error
-    reason = " ".join(str(error).split())
-    sys.exit(f"{sys.executable} cannot import {package} ({reason}): {_ADVICE[package]}")
+    sys.exit(without_ros(package, error))
+
+
+def refused_arguments(error: RuntimeError) -> str:
+    """Return one line about arguments that rclpy refuses.
+
+    Args:
+        error: what ``rclpy.init`` raised; its class has no public name.
+
+    Examples:
+        >>> refused_arguments(RuntimeError("Couldn't parse remap rule: '-r image', at /rcl/a.c:3"))
+        "ROS 2 refuses its arguments: Couldn't parse remap rule: '-r image'; allowed after ..."
+    """
+    reason = re.sub(r", at \S+:\d+", "", " ".join(str(error).split()))
+    return (
+        f"ROS 2 refuses its arguments: {reason}; allowed after --ros-args: -r NAME:=NAME, "
+        "-p PARAMETER:=VALUE, --params-file FILE and others of ROS 2"
+    )

@@ -16,6 +16,7 @@ from __future__ import annotations
 import functools
 import sys
 import threading
+from collections.abc import Sequence
 from typing import Any
 
 from s2robot.plugins.ros.missing_ros import end_without_ros
@@ -54,7 +55,9 @@ from s2robot.plugins.ros.core import (
     MessageTypes,
     NodeConfig,
     NodeCore,
+    TopicPublisher,
     diagnostics_message,
+    why_silent,
 )
 from s2robot.plugins.ros.core.config import embedding_topics
 from s2robot.plugins.ros.parameters import NODE_NAME
@@ -190,14 +193,18 @@ class EncoderNode:
             service.shutdown()
 
     # ---------------------------------------------------------- subscriptions
+    def _kind(self, topic: str) -> Any:
+        if topic not in self._config.image_topics:
+            return JointState
+        compressed = self._config.is_compressed(rospy.resolve_name(topic))
+        return CompressedImage if compressed else Image
+
     def _subscribe(self) -> None:
         for topic in self._config.image_topics:
-            compressed = self._config.is_compressed(rospy.resolve_name(topic))
-            kind = CompressedImage if compressed else Image
             self._subscribers.append(
                 rospy.Subscriber(
                     topic,
-                    kind,
+                    self._kind(topic),
                     self._receive_image,
                     callback_args=topic,
                     queue_size=1,
@@ -244,12 +251,22 @@ class EncoderNode:
     def _diagnose(self) -> None:
         message = diagnostics_message(
             self._messages.types,
-            self._core.diagnostics(),
+            self._core.diagnostics(self._why_silent),
             rospy.get_rostime(),
             rospy.get_name().lstrip("/"),
             self._core.model,
         )
         self._diagnostics.publish(message)
+
+    def _why_silent(self, topic: str) -> str:
+        name = rospy.resolve_name(topic)
+        try:
+            types = dict(rospy.get_published_topics())
+        except OSError as error:
+            return f"the ROS master does not answer ({error}); start it again"
+        kind = self._kind(topic)._type
+        publishers = [TopicPublisher("its publisher", types[name])] if name in types else []
+        return why_silent(name, kind, publishers)
 
     def _enable(self, request: Any) -> SetBoolResponse:
         text = self._subscription.switch(bool(request.data))
@@ -257,13 +274,18 @@ class EncoderNode:
         return SetBoolResponse(success=True, message=text)
 
 
-def main() -> int:
-    """Run the node until ROS shuts down, and return the exit status."""
-    if {"-h", "--help"} & set(sys.argv[1:]):
+def main(args: Sequence[str] | None = None) -> int:
+    """Run the node until ROS shuts down, and return the exit status.
+
+    Args:
+        args: the command line, with the program's name first; ``sys.argv`` when not given.
+    """
+    argv = list(sys.argv if args is None else args)
+    if {"-h", "--help"} & set(argv[1:]):
         print(__doc__)
         return 0
     sys.setswitchinterval(SWITCH_S)
-    rospy.init_node(NODE_NAME)
+    rospy.init_node(NODE_NAME, argv=argv)
     try:
         EncoderNode(read_config())
     except (ValueError, OSError, S2RobotError) as error:

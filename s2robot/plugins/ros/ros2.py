@@ -42,7 +42,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from s2robot.plugins.ros.missing_ros import end_without_ros
+from s2robot.plugins.ros.missing_ros import end_without_ros, refused_arguments
 
 try:
     import rclpy
@@ -68,7 +68,7 @@ from s2robot.plugins.ros.core import (
     NodeConfig,
     NodeCore,
 )
-from s2robot.plugins.ros.core.config import RENAMED_PARAMETERS
+from s2robot.plugins.ros.core.config import RENAMED_PARAMETERS, embedding_topics
 from s2robot.plugins.ros.parameters import AUTOSTART, CONFIG_PARAMETERS, HARDWARE_ID, NODE_NAME
 from s2robot.plugins.ros.ros2_publishers import Publishers
 from s2robot.plugins.ros.ros2_subscriptions import Subscriptions
@@ -81,6 +81,7 @@ from s2robot.plugins.ros.ros2_support import (
     reject_invalid_transitions,
     unknown_parameters,
     value_of,
+    with_known_output,
 )
 
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -205,7 +206,8 @@ class EncoderNode(LifecycleNode):
 
     # ---------------------------------------------------------- configuration
     def _build(self) -> _Parts:
-        config = config_of(self, functools.partial(self._log, Level.WARN))
+        warn = functools.partial(self._log, Level.WARN)
+        config = with_known_output(config_of(self, warn), warn)
         check_topics(self, config)
         types = message_types(config.stamped)
         core = NodeCore(config, self._publish_embedding, self._now_ns, self._log)
@@ -239,6 +241,9 @@ class EncoderNode(LifecycleNode):
             on=config.start_enabled,
         )
         parts.publishers.publish_description()
+        cameras = ", ".join(map(self.resolve_topic_name, config.image_topics))
+        outputs = ", ".join(map(self.resolve_topic_name, embedding_topics(config).values()))
+        self._log(Level.OK, f"active: frames of {cameras} become embeddings on {outputs}")
         self._count_subscribers()
         self._every(POLL_S, self._count_subscribers, self._steady)
         if config.diagnostics_hz:
@@ -304,7 +309,8 @@ class EncoderNode(LifecycleNode):
             parts.publishers.publish_action(action)
 
     def _diagnose(self) -> None:
-        self._configured().publishers.publish_diagnostics()
+        parts = self._configured()
+        parts.publishers.publish_diagnostics(parts.subscriptions.why_silent)
 
     def _now_ns(self) -> int:
         return self.get_clock().now().nanoseconds
@@ -329,15 +335,20 @@ def main(args: Sequence[str] | None = None) -> int:
         args: the command line, with the program's name first; ``sys.argv`` when not given.
 
     Returns:
-        The exit code: 0 after Ctrl-C or a shutdown, 1 where the node could not be created.
+        The exit code: 0 after Ctrl-C or a shutdown, 1 where the node could not be created or its
+        arguments are wrong.
     """
     argv = list(sys.argv if args is None else args)
     parser = argparse.ArgumentParser(
         "encoder", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.parse_args(remove_ros_args(argv)[1:])
     sys.setswitchinterval(SWITCH_S)
-    rclpy.init(args=argv)
+    try:
+        parser.parse_args(remove_ros_args(argv)[1:])
+        rclpy.init(args=argv)
+    except RuntimeError as error:
+        print(f"encoder: {refused_arguments(error)}", file=sys.stderr)
+        return 1
     node = None
     try:
         node = EncoderNode()

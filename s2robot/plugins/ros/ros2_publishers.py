@@ -8,6 +8,7 @@ Only ``s2robot.plugins.ros.ros2`` imports this module.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from rclpy.lifecycle import LifecycleNode
@@ -84,11 +85,15 @@ class Publishers:
         """Publish an action of the policy."""
         self._publish(self._actions, self._messages.action(action, self._core.control_hz or 0.0))
 
-    def publish_diagnostics(self) -> None:
-        """Publish the statuses of ``NodeCore.diagnostics``."""
+    def publish_diagnostics(self, why_silent: Callable[[str], str]) -> None:
+        """Publish the statuses of ``NodeCore.diagnostics``.
+
+        Args:
+            why_silent: see ``NodeCore.diagnostics``.
+        """
         stamp = self._node.get_clock().now().to_msg()
         name = self._node.get_fully_qualified_name().lstrip("/")
-        statuses, types = self._core.diagnostics(), self._messages.types
+        statuses, types = self._core.diagnostics(why_silent), self._messages.types
         message = diagnostics_message(types, statuses, stamp, name, self._hardware_id)
         self._publish(self._diagnostics, message)
 

@@ -13,10 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, JointState
 
-from s2robot.plugins.ros.core import NodeCore
+from s2robot.plugins.ros.core import NodeCore, TopicPublisher, why_silent
 from s2robot.plugins.ros.ros2_support import IMAGE_QOS, JOINT_STATES_QOS
 
 
@@ -39,12 +39,36 @@ class Subscriptions:
         """Subscribe to the cameras and, with a policy, to joint states."""
         config, core = self._core.config, self._core
         for topic in config.image_topics:
-            compressed = config.is_compressed(self._node.resolve_topic_name(topic))
             receive = functools.partial(core.receive_image, topic)
-            kind = CompressedImage if compressed else Image
-            self._subscribe(kind, topic, receive, IMAGE_QOS[config.reliability])
+            self._subscribe(self._kind(topic), topic, receive, IMAGE_QOS[config.reliability])
         if config.policy:
             self._subscribe(JointState, config.joint_topic, core.receive_joints, JOINT_STATES_QOS)
+
+    def _kind(self, topic: str) -> Any:
+        config = self._core.config
+        if topic not in config.image_topics:
+            return JointState
+        compressed = config.is_compressed(self._node.resolve_topic_name(topic))
+        return CompressedImage if compressed else Image
+
+    def why_silent(self, topic: str) -> str:
+        """Return why no message of a topic can arrive, and how to fix it; "" if one could.
+
+        Args:
+            topic: name of the topic, as in the configuration.
+        """
+        kind, config = self._kind(topic), self._core.config
+        name = self._node.resolve_topic_name(topic)
+        publishers = [
+            TopicPublisher(
+                each.node_name,
+                each.topic_type,
+                each.qos_profile.reliability == ReliabilityPolicy.BEST_EFFORT,
+            )
+            for each in self._node.get_publishers_info_by_topic(name)
+        ]
+        reliable = topic in config.image_topics and config.reliability == "reliable"
+        return why_silent(name, f"sensor_msgs/msg/{kind.__name__}", publishers, reliable)
 
     def close(self) -> None:
         """End the subscriptions."""

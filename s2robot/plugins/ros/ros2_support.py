@@ -8,6 +8,7 @@ Only ``s2robot.plugins.ros.ros2`` imports this module.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import traceback
 from collections.abc import Callable
@@ -22,7 +23,7 @@ from std_msgs.msg import Float32MultiArray, MultiArrayDimension
 
 from s2robot.errors import MismatchError, S2RobotError, unknown
 from s2robot.plugins.ros.core import MessageTypes, NodeConfig
-from s2robot.plugins.ros.core.config import RENAMED_PARAMETERS, embedding_topics
+from s2robot.plugins.ros.core.config import AUTO_OUTPUT, RENAMED_PARAMETERS, embedding_topics
 from s2robot.plugins.ros.core.encoder_parameters import DESCRIPTIONS
 from s2robot.plugins.ros.parameters import (
     AUTOSTART,
@@ -64,6 +65,33 @@ ACTION_QOS = _qos(ReliabilityPolicy.RELIABLE, 1)
 """Of actions: an action that a newer one has replaced must not be executed."""
 
 
+_BUILD = (
+    "Build it: put ros/ros2/s2robot_msgs into the src folder of a workspace, then `colcon build "
+    "--packages-select s2robot_msgs` and `source install/setup.bash`"
+)
+
+
+def with_known_output(config: NodeConfig, warn: Callable[[str], None]) -> NodeConfig:
+    """Return a configuration whose output is not "auto", but the best that can be published.
+
+    Args:
+        config: parameters of the node.
+        warn: receives a text where the messages get no headers because ``s2robot_msgs`` is missing.
+    """
+    if config.output != AUTO_OUTPUT:
+        return config
+    try:
+        import s2robot_msgs.msg  # noqa: F401
+    except ImportError as error:
+        warn(
+            "messages are std_msgs/Float32MultiArray, without the header of their frame, as "
+            f"s2robot_msgs cannot be imported ({error}). {_BUILD}. Or set the parameter "
+            "output:=float32multiarray, if you need no headers"
+        )
+        return dataclasses.replace(config, output="float32multiarray")
+    return dataclasses.replace(config, output="stamped")
+
+
 def message_types(stamped: bool) -> MessageTypes:
     """Return the message classes; those of ``s2robot_msgs`` only if they are published.
 
@@ -79,10 +107,8 @@ def message_types(stamped: bool) -> MessageTypes:
             from s2robot_msgs.msg import ActionStamped, EmbeddingStamped
         except ImportError as error:
             raise MismatchError(
-                f"output is 'stamped', but s2robot_msgs cannot be imported ({error}). Build it: "
-                "put ros/ros2/s2robot_msgs into the src folder of a workspace, then `colcon build "
-                "--packages-select s2robot_msgs` and `source install/setup.bash`. Or set the "
-                "parameter output:=float32multiarray, which does not need s2robot_msgs"
+                f"output is 'stamped', but s2robot_msgs cannot be imported ({error}). {_BUILD}. Or "
+                "set the parameter output:=float32multiarray, which does not need s2robot_msgs"
             ) from error
         embedding, action = EmbeddingStamped, ActionStamped
     return MessageTypes(

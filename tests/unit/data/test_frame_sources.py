@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import warnings
+from itertools import islice
 
 import numpy as np
 import pytest
 from PIL import Image
 from support.media_files import quarter, ramp, write_png, write_video
 
-from s2robot.data.frame_sources import frames_from, pictures_in
+from s2robot.data.frame_sources import frame_stream, frames_from, pictures_in
 from s2robot.errors import CorruptFileError
 from s2robot.preprocessing.picture_files import PictureError
 
@@ -52,6 +53,23 @@ def test_no_more_of_a_video_is_read_than_wanted(tmp_path):
     assert np.array_equal(frames_from(str(path), 48, 64, 5), ramp(5))
     with pytest.raises(CorruptFileError, match=r"v\.mkv cannot be read as a video"):
         frames_from(str(path), 48, 64, 99)
+
+
+def test_a_stream_gives_frames_in_their_own_sizes(tmp_path):
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    for number, shape in enumerate([(8, 9, 3), (5, 4, 3)]):
+        write_png(folder / f"{number}.png", np.full(shape, 257 * number, np.uint16))
+    frames = list(frame_stream(str(folder)))
+    assert [(frame.shape, frame.max()) for frame in frames] == [((8, 9, 3), 0), ((5, 4, 3), 1)]
+
+
+@pytest.mark.render
+def test_a_stream_of_drawn_frames_has_their_size():
+    frames = frame_stream("pick-cube/easy", 48, 64)
+    first, second = islice(frames, 2)
+    assert first.shape == second.shape == (48, 64, 3)
+    assert not np.array_equal(first, second)
 
 
 def test_one_picture_is_a_source_of_one_frame(tmp_path):

@@ -29,7 +29,7 @@ OVERRIDES = {
     "policy": "A policy file: the node uses its encoder and publishes actions besides embeddings.",
     "device": "auto, cpu, cuda, cuda:1 ...",
     "runtime": "auto, eager, compile, onnxruntime, openvino ...",
-    "output": "stamped, or float32multiarray, which does not need s2robot_msgs.",
+    "output": "stamped, float32multiarray, which does not need s2robot_msgs, or auto.",
     "reliability": "Reliability of images: best_effort or reliable.",
     "lazy": "false: encode also while nobody subscribes to embeddings.",
     "max_rate_hz": "Highest rate of embeddings [Hz]; 0 is no limit.",

@@ -18,6 +18,7 @@ made of these parts only subscribes, publishes and keeps timers:
 ``lazy_subscription``  subscription to cameras only while somebody needs their frames
 ``counters``           counts and percentiles of a channel
 ``diagnostics``        counters as entries of /diagnostics
+``silence``            why no message of a topic arrives
 ``log_throttle``       each kind of problem logged once
 ``message_builders``   results to messages of rospy or rclpy
 """
@@ -41,6 +42,7 @@ from s2robot.plugins.ros.core.message_builders import (
 from s2robot.plugins.ros.core.node import SWITCH_S, NodeCore
 from s2robot.plugins.ros.core.policy.proprioception import JointError, JointTracker, Proprioception
 from s2robot.plugins.ros.core.policy.runner import Action, PolicyRunner
+from s2robot.plugins.ros.core.silence import TopicPublisher, why_silent
 from s2robot.plugins.ros.core.time_synchronizer import TimeSynchronizer
 from s2robot.plugins.ros.core.worker import LatestFrameWorker
 from s2robot.utils.deprecation import moved_names
@@ -72,6 +74,7 @@ __all__ = [
     "Status",
     "TimeSynchronizer",
     "Timings",
+    "TopicPublisher",
     "action_message",
     "build_channels",
     "build_encoder",
@@ -80,6 +83,7 @@ __all__ = [
     "frame_of",
     "stamp_ns",
     "strides",
+    "why_silent",
 ]
 
 __getattr__ = moved_names(

@@ -33,7 +33,8 @@ DEFAULT_SCALES = (1.0, 2.0)
 DEFAULT_READOUT = "spatial_softmax"
 DEFAULTS: dict[str, Any] = {"scales": DEFAULT_SCALES, "readout": DEFAULT_READOUT}
 """Options of the encoder that a node has other defaults for."""
-OUTPUTS = ("stamped", "float32multiarray")
+AUTO_OUTPUT = "auto"
+OUTPUTS = (AUTO_OUTPUT, "stamped", "float32multiarray")
 TRANSPORTS = ("auto", "raw", "compressed")
 RELIABILITIES = ("best_effort", "reliable")
 TOGETHER = "cameras"
@@ -80,9 +81,10 @@ class NodeConfig(EncoderParameters):
     joint_topic: str = "joint_states"
     embedding_topic: str = "embedding"
     action_topic: str = "action"
-    output: str = "stamped"
+    output: str = AUTO_OUTPUT
     """Type of the published messages: "stamped" (EmbeddingStamped, ActionStamped, with the frame's
-    header) or "float32multiarray", which does not need s2robot_msgs but has no header."""
+    header), "float32multiarray", which does not need s2robot_msgs but has no header, or "auto":
+    stamped, and float32multiarray, with a warning, where s2robot_msgs is not built (ROS 2)."""
     transport: str = "auto"
     """Type of images: "raw" (Image), "compressed" (CompressedImage, JPEG or PNG), or "auto":
     compressed for topics named ".../compressed", else raw."""
@@ -207,7 +209,7 @@ class NodeConfig(EncoderParameters):
     @property
     def stamped(self) -> bool:
         """True if the published messages have headers."""
-        return self.output == "stamped"
+        return self.output != "float32multiarray"
 
     @property
     def channels(self) -> dict[str, tuple[str, ...]]:

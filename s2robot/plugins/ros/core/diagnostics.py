@@ -30,6 +30,7 @@ def channel_status(
     enabled: bool = True,
     stale_s: float = 0.0,
     clock_silent: bool = False,
+    cause: str = "",
 ) -> Status:
     """Return the status of a channel.
 
@@ -43,9 +44,25 @@ def channel_status(
         enabled: whether the channel accepts frames.
         stale_s: the worker's limit [s], also for stamps in the future.
         clock_silent: whether the node's clock has not begun, so that stamps have no age.
+        cause: why no frames arrive, and how to fix it, where that is known.
     """
     level, message = _judge(snapshot, enabled, stale_s, clock_silent)
+    if enabled and is_silent(snapshot):
+        message = _with_cause(message, cause)
     return Status(name, level, message, channel_values(snapshot))
+
+
+def is_silent(snapshot: CounterSnapshot) -> bool:
+    """Return whether no frame has arrived, or none for longer than ``SILENT_S``.
+
+    Args:
+        snapshot: counts of the channel.
+    """
+    return snapshot.since_received_s is None or snapshot.since_received_s > SILENT_S
+
+
+def _with_cause(message: str, cause: str) -> str:
+    return f"{message}: {cause}" if cause else message
 
 
 def _judge(
@@ -126,15 +143,17 @@ def sync_status(name: str, counts: SyncCounts, before: SyncCounts | None = None)
     return Status(name, level, message, values)
 
 
-def policy_status(name: str, counts: PolicyCounts) -> Status:
+def policy_status(name: str, counts: PolicyCounts, cause: str = "") -> Status:
     """Return the status of a policy: whether it acts, and if not, the reason.
 
     Args:
         name: name of the status.
         counts: counts of the policy's runner.
+        cause: why no joint states arrive, and how to fix it, where that is known.
     """
     level = Level.ERROR if counts.paused else Level.OK
     message = f"no actions: {counts.message}" if counts.paused else f"{counts.actions} actions"
+    message = _with_cause(message, cause)
     values = {"actions": str(counts.actions), "resets": str(counts.resets)}
     values |= {f"paused_{kind}": str(number) for kind, number in sorted(counts.pauses.items())}
     return Status(name, level, message, values)

@@ -19,6 +19,7 @@ from s2robot.plugins.ros.core.config import NodeConfig, build_channels, build_en
 from s2robot.plugins.ros.core.diagnostics import (
     Status,
     channel_status,
+    is_silent,
     policy_status,
     sync_status,
 )
@@ -188,19 +189,32 @@ class NodeCore:
         """Do one control step; see ``PolicyRunner.tick``."""
         return self.runner.tick() if self.runner else None
 
-    def diagnostics(self) -> list[Status]:
-        """Return the statuses of the channels, of the synchronization and of the policy."""
+    def diagnostics(self, why_silent: Callable[[str], str] = lambda topic: "") -> list[Status]:
+        """Return the statuses of the channels, of the synchronization and of the policy.
+
+        Args:
+            why_silent: returns why no message of a topic of the configuration arrives, and how to
+                fix it; "" if nothing is known. It is asked about topics that are silent.
+        """
         enabled, stale_s = self.worker.enabled, self.config.stale_s
         clock_silent = self._now_ns() == 0
-        found = [
-            channel_status(f"encoder {name}", snapshot, enabled, stale_s, clock_silent)
-            for name, snapshot in self.worker.snapshots().items()
-        ]
+        found = []
+        for name, snapshot in self.worker.snapshots().items():
+            silent = enabled and is_silent(snapshot)
+            causes = map(why_silent, self.config.channels[name]) if silent else ()
+            cause = "; ".join(filter(None, causes))
+            title = f"encoder {name}"
+            found.append(
+                channel_status(title, snapshot, enabled, stale_s, clock_silent, cause=cause)
+            )
         if self._synchronizer:
             counts = self._synchronizer.counts()
             with self._counts_lock:
                 before, self._last_counts = self._last_counts, counts
             found.append(sync_status("cameras together", counts, before))
         if self.runner:
-            found.append(policy_status("policy", self.runner.counts()))
+            counts = self.runner.counts()
+            no_joints = counts.paused in ("no_joints", "stale_joints")
+            cause = why_silent(self.config.joint_topic) if no_joints else ""
+            found.append(policy_status("policy", counts, cause))
         return found

@@ -123,6 +123,8 @@ def test_truncated_files(container: str, share: float) -> None:
         ("encoding", "16UC1; compressedDepth png", b"\0" * 40, "allowed: JPEG and PNG"),
         ("encoding", "16UC1; compressedDepth", b"\0" * 40, "compressedDepth"),
         ("encoding", "bayer_rggb8; png compressed bayer_rggb8", b"\x89PNG", "bayer_rggb8"),
+        ("encoding", "bayer_rggb8; jpeg compressed ", b"\xff\xd8\xff", "a raw Bayer mosaic"),
+        ("encoding", "bayer_gbrg8; png compressed", b"\x89PNG", "a raw Bayer mosaic"),
         ("encoding", "h264", b"\0\0\0\1abc", "begins with 00 00 00 01"),
         ("truncated", "jpeg", b"", "without any data"),
         ("malformed", "jpeg", None, "data is NoneType"),

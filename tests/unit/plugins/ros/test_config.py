@@ -49,7 +49,10 @@ def test_parameters_as_ros_gives_them() -> None:
     "parameters, words",
     [
         ({"outptu": 1}, "unknown parameter 'outptu'.*did you mean 'output'"),
-        ({"output": "float"}, "unknown output 'float'; available: float32multiarray, stamped"),
+        (
+            {"output": "float"},
+            "unknown output 'float'; available: auto, float32multiarray",
+        ),
         ({"runtime": "fast"}, "unknown runtime 'fast'"),
         ({"generic_order": "grb"}, "unknown generic_order 'grb'"),
         ({"max_rate_hz": "ten"}, "max_rate_hz is 'ten'; allowed: a number"),

@@ -160,7 +160,7 @@ def test_a_timer_that_raises_does_not_end_the_node(
 ) -> None:
     bench = started(world, tiny, diagnostics_hz=5.0)
 
-    def fail() -> None:
+    def fail(_: object) -> None:
         raise KeyError("counts")
 
     monkeypatch.setattr(bench.node._parts.core, "diagnostics", fail)

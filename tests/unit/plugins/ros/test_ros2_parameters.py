@@ -134,7 +134,7 @@ def test_an_old_name_that_was_not_given_is_no_parameter(world: World, tiny: str)
 
 def test_stamped_output_without_our_messages(tiny: str) -> None:
     with installed(without=("s2robot_msgs",)) as world:
-        bench = Bench(world, tiny)
+        bench = Bench(world, tiny, output="stamped")
         assert bench.node.trigger_configure().name == "FAILURE"
         (text,) = world.logged("error")
         for words in (
@@ -145,6 +145,19 @@ def test_stamped_output_without_our_messages(tiny: str) -> None:
             assert words in text
         bench.node.set_parameters([Parameter("output", "float32multiarray")])
         assert bench.node.start()
+        bench.subscribe(kind=ARRAY)
+        world.forward(0.3)
+        bench.show(image(bench.now))
+        bench.wait_received(1)
+
+
+def test_output_without_our_messages_is_arrays_with_one_warning(tiny: str) -> None:
+    with installed(without=("s2robot_msgs",)) as world:
+        bench = Bench(world, tiny)
+        assert bench.node.start()
+        (text,) = world.logged("warning")
+        assert "without the header of their frame" in text
+        assert "colcon build" in text
         bench.subscribe(kind=ARRAY)
         world.forward(0.3)
         bench.show(image(bench.now))

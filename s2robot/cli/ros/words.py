@@ -1,0 +1,50 @@
+"""Words of a command line that are for ROS, and the error where ROS is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from s2robot.cli.settings.flags import CommandParser
+
+
+def without_ros_args(argv: Sequence[str]) -> list[str]:
+    """Return the words of a command line that are not arguments of ROS 2.
+
+    Those stand between ``--ros-args`` and ``--`` or the end, as rclpy reads them.
+
+    Args:
+        argv: the words after the command's name.
+
+    Examples:
+        >>> without_ros_args(["run.mp4", "--ros-args", "-r", "a:=b", "--", "--once"])
+        ['run.mp4', '--once']
+    """
+    found, of_ros = [], False
+    for word in argv:
+        if word == "--ros-args":
+            of_ros = True
+        elif of_ros:
+            of_ros = word != "--"
+        else:
+            found.append(word)
+    return found
+
+
+def refuse_bare_ros_args(parser: CommandParser, words: Sequence[str]) -> None:
+    """Refuse NAME:=VALUE that stands before ``--ros-args``, with the way to write it in ROS 2.
+
+    Args:
+        parser: parser of the command, which prints the error.
+        words: the command's own words.
+
+    Raises:
+        SystemExit: there is such a word (status 2).
+    """
+    for word in words:
+        name, given, _ = word.partition(":=")
+        if given:
+            flag = "-p" if name.startswith("_") or "/" not in word else "-r"
+            parser.error(
+                f"{word}: in ROS 2 such words follow --ros-args, after -r (a topic's new name) or "
+                f"-p (a parameter): --ros-args {flag} {word.lstrip('_')}"
+            )

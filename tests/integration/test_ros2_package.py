@@ -23,11 +23,14 @@ from s2robot.data.ros_messages.definitions import MESSAGES
 from s2robot.encoder.spec import ENCODER_OPTIONS
 from s2robot.plugins.ros.core import NodeConfig
 from s2robot.plugins.ros.parameters import CONFIG_PARAMETERS, OWN_PARAMETERS
+from s2robot.plugins.ros.simulated_robot import RobotConfig
 
 PACKAGE = ROOT / "ros" / "ros2" / "s2robot_ros"
 NODE = ROOT / "s2robot" / "plugins" / "ros"
 LAUNCH = PACKAGE / "launch" / "encoder.launch.py"
+SIMULATION = PACKAGE / "launch" / "simulation.launch.py"
 PARAMETERS = PACKAGE / "config" / "encoder.yaml"
+SCRIPTS = ("encoder", "simulator")
 
 
 # ------------------------------------------------------------------------- manifest, messages
@@ -36,8 +39,9 @@ def test_the_manifest_names_what_is_imported() -> None:
     assert root.attrib["format"] == "3"
     assert root.findtext("name") == "s2robot_ros"
     needed = {each.text for each in root.findall("exec_depend")}
-    files = [*NODE.glob("ros2*.py"), LAUNCH, PACKAGE / "s2robot_ros/encoder.py"]
-    assert set.union(*(imports(file) for file in files)) - {"s2robot"} == needed
+    files = [*NODE.glob("ros2*.py"), LAUNCH, SIMULATION, *PACKAGE.glob("s2robot_ros/*.py")]
+    ours = {"s2robot", "s2robot_ros", "numpy"}
+    assert set.union(*(imports(file) for file in files)) - ours == needed
     assert root.findtext("export/build_type") == "ament_python"
 
 
@@ -91,28 +95,32 @@ def prefix(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return set_up(folder, *words, "--record", str(folder / "files.txt"))
 
 
-def test_an_installed_script_takes_the_python_on_path(prefix: Path) -> None:
-    script = prefix / "lib" / "s2robot_ros" / "encoder"
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_an_installed_script_takes_the_python_on_path(prefix: Path, name: str) -> None:
+    script = prefix / "lib" / "s2robot_ros" / name
     assert script.read_text().splitlines()[0] == "#!/usr/bin/env python3"
     assert os.access(script, os.X_OK)
     share = prefix / "share"
     assert (share / "ament_index/resource_index/packages/s2robot_ros").is_file()
-    for path in ("package.xml", "launch/encoder.launch.py", "config/encoder.yaml"):
+    files = ("package.xml", "config/encoder.yaml", f"launch/{LAUNCH.name}")
+    for path in (*files, f"launch/{SIMULATION.name}"):
         original = PACKAGE / path
         assert (share / "s2robot_ros" / path).read_bytes() == original.read_bytes()
 
 
-def test_the_script_says_what_is_missing(prefix: Path) -> None:
+@pytest.mark.parametrize("name", SCRIPTS)
+def test_the_script_says_what_is_missing(prefix: Path, name: str) -> None:
     """Here that is rclpy."""
     (packages,) = (prefix / "lib").glob("python*/site-packages")
     done = subprocess.run(
-        [sys.executable, str(prefix / "lib" / "s2robot_ros" / "encoder")],
-        env={**os.environ, "PYTHONPATH": str(packages)},
+        [sys.executable, str(prefix / "lib" / "s2robot_ros" / name)],
+        env={**os.environ, "PYTHONPATH": f"{packages}{os.pathsep}{ROOT}"},
         capture_output=True,
         text=True,
     )
     assert done.returncode == 1
-    assert "encoder: No module named 'rclpy'" in done.stderr
+    assert f"{name}: No module named 'rclpy'" in done.stderr
+    assert f"ros2 run s2robot_ros {name}" in done.stderr
     assert f"This is {sys.executable}" in done.stderr
     assert "pip install" in done.stderr
 
@@ -172,9 +180,17 @@ class Recorded:
 
 @pytest.fixture
 def launch_file(monkeypatch: pytest.MonkeyPatch) -> Any:
+    return loaded(LAUNCH, monkeypatch)
+
+
+def loaded(path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    """Return the module of a launch file whose actions are recorded."""
+    actions = ["DeclareLaunchArgument", "EmitEvent", "OpaqueFunction", "RegisterEventHandler"]
     members = {
         "launch": ["LaunchDescription"],
-        "launch.actions": ["DeclareLaunchArgument", "OpaqueFunction"],
+        "launch.actions": actions,
+        "launch.event_handlers": ["OnProcessExit"],
+        "launch.events": ["Shutdown"],
         "launch.substitutions": ["LaunchConfiguration"],
         "launch_ros": [],
         "launch_ros.actions": ["Node"],
@@ -183,7 +199,7 @@ def launch_file(monkeypatch: pytest.MonkeyPatch) -> Any:
         module = types.ModuleType(name)
         vars(module).update({each: type(each, (Recorded,), {}) for each in classes})
         monkeypatch.setitem(sys.modules, name, module)
-    spec = importlib.util.spec_from_file_location("encoder_launch", LAUNCH)
+    spec = importlib.util.spec_from_file_location(path.name.replace(".", "_"), path)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)
@@ -193,13 +209,18 @@ def launch_file(monkeypatch: pytest.MonkeyPatch) -> Any:
 
 def launched(module: Any, **given: str) -> dict[str, Any]:
     """What the node is started with, for launch arguments."""
+    (node,) = actions_of(module, **given)
+    return node.kwargs
+
+
+def actions_of(module: Any, **given: str) -> list[Any]:
+    """What a launch file does, for launch arguments."""
     (entities,) = module.generate_launch_description().args
     *arguments, function = entities
     context = {each.args[0]: each.kwargs["default_value"] for each in arguments}
     assert all(each.kwargs["description"] for each in arguments)
     assert given.keys() <= context.keys()
-    (node,) = function.kwargs["function"]({**context, **given})
-    return node.kwargs
+    return function.kwargs["function"]({**context, **given})
 
 
 def test_launching_without_arguments(launch_file: Any) -> None:
@@ -231,3 +252,20 @@ def test_launching_with_arguments(launch_file: Any) -> None:
         "max_rate_hz": 10.0,
     }
     assert {*launch_file.OVERRIDES} <= {*CONFIG_PARAMETERS, *OWN_PARAMETERS}
+
+
+def test_launching_a_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
+    module = loaded(SIMULATION, monkeypatch)
+    words = {"policy": "/data/policy.safetensors", "episodes": "10", "synchronous": "true"}
+    node, robot, handler = actions_of(module, **words)
+    assert (node.kwargs["executable"], robot.kwargs["executable"]) == ("encoder", "simulator")
+    (ours,), (theirs,) = robot.kwargs["parameters"], node.kwargs["parameters"]
+    assert ours.pop("use_sim_time") is theirs.pop("use_sim_time") is True
+    monkeypatch.setattr(NodeConfig, "_check_policy", lambda self: None)
+    found = NodeConfig.from_parameters(theirs)
+    assert found.stale_s == 10.0
+    config = RobotConfig.from_parameters(ours)
+    assert config == RobotConfig(policy=words["policy"], episodes=10, synchronous=True)
+    assert handler.args[0].kwargs["target_action"] is robot
+    (_, _, _), (in_time, *_) = actions_of(module), actions_of(module, synchronous="false")
+    assert in_time.kwargs["parameters"][0]["stale_s"] == NodeConfig().stale_s

@@ -19,6 +19,7 @@ from support.ros1_rig import Process, wait_for
 CAMERA_SCRIPT = Path(__file__).with_name("ros2_camera.py")
 IMAGE = "/camera/image_raw"
 NODE = "s2robot_encoder"
+SIMULATOR = "s2robot_simulator"
 WAIT_S = 150.0
 """Most that a test waits for one thing [s]; the tests may run beside other work."""
 DOMAINS = 101
@@ -93,24 +94,30 @@ class Rig2:
         self._processes.append(process)
         return process
 
-    def encoder(self, *parameters: str) -> Process:
-        """Start the node on the topic ``IMAGE``; parameters are written NAME:=VALUE."""
+    def encoder(self, *parameters: str, image: str = IMAGE) -> Process:
+        """Start the node on a camera's topic; parameters are written NAME:=VALUE."""
         words = [word for each in parameters for word in ("-p", each)]
         module = "s2robot.plugins.ros.ros2"
-        return self.start("encoder", "-m", module, "--ros-args", "-r", f"image:={IMAGE}", *words)
+        return self.start("encoder", "-m", module, "--ros-args", "-r", f"image:={image}", *words)
 
     def camera(self, frames: str, *words: str) -> Process:
         """Start a camera that publishes the frames of a file on ``IMAGE``."""
         return self.start("camera", str(CAMERA_SCRIPT), frames, IMAGE, *words)
+
+    def simulator(self, *parameters: str) -> Process:
+        """Start the simulated robot; parameters are written NAME:=VALUE."""
+        words = [word for each in parameters for word in ("-p", each)]
+        module = "s2robot.plugins.ros.ros2_simulator"
+        return self.start("simulator", "-m", module, *(["--ros-args", *words] if words else []))
 
     def subscribe(self, topic: str, kind: Any, **qos: Any) -> Received2:
         """Subscribe until the test ends."""
         self._subscriptions.append(Received2(self.node, topic, kind, **qos))
         return self._subscriptions[-1]
 
-    def call(self, kind: Any, service: str, **fields: Any) -> Any:
-        """Return the encoder node's answer to a request; ``service`` is the end of its name."""
-        name = f"/{NODE}/{service}"
+    def call(self, kind: Any, service: str, node: str = NODE, **fields: Any) -> Any:
+        """Return a node's answer to a request; ``service`` is the end of the service's name."""
+        name = f"/{node}/{service}"
         client = self.node.create_client(kind, name)
         eventually(f"{name} is there", client.service_is_ready)
         future = client.call_async(kind.Request(**fields))
@@ -130,7 +137,8 @@ class Rig2:
             print(f"----- {process.log.name}\n{process.text[-3000:]}")
             process.kill(signal.SIGINT)
         self._subscriptions, self._processes = [], []
-        eventually("the node is gone", lambda: NODE not in self.node.get_node_names())
+        ours = {NODE, SIMULATOR}
+        eventually("the nodes are gone", lambda: not ours & set(self.node.get_node_names()))
         eventually("the camera is gone", lambda: not self.node.count_publishers(IMAGE))
 
     def close(self) -> None:

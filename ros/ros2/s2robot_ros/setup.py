@@ -11,7 +11,7 @@ setup(
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         # Not an entry point: `colcon build --symlink-install` would give it the Python of colcon.
-        (f"lib/{NAME}", ["scripts/encoder"]),
+        (f"lib/{NAME}", ["scripts/encoder", "scripts/simulator"]),
         (f"share/{NAME}", ["package.xml"]),
         (f"share/{NAME}/launch", glob("launch/*.launch.py")),
         (f"share/{NAME}/config", glob("config/*.yaml")),

@@ -14,4 +14,5 @@
 ``ros2_publishers``     its publishers
 ``ros2_subscriptions``  its subscriptions
 ``ros2_support``        its message classes, qualities of service and parameters
+``ros2_simulator``      the simulated robot as a ROS 2 node
 """

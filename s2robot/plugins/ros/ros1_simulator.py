@@ -3,20 +3,19 @@
     rosrun s2robot_ros simulator
     rosrun s2robot_ros simulator _policy:=$HOME/policy.safetensors _episodes:=10
     roslaunch s2robot_ros simulation.launch policy:=$HOME/policy.safetensors episodes:=10
+    roslaunch s2robot_ros simulation.launch policy:=$HOME/policy.safetensors synchronous:=true
 
 Publishes ``image`` (sensor_msgs/Image, rgb8), ``joint_states``, ``episode`` (std_msgs/String, JSON
 of each finished episode) and, where /use_sim_time is set, /clock. Subscribes to ``action``
 (s2robot_msgs/ActionStamped). An action is executed when it arrives, and the arm stops when none
-follows. Private parameters are the fields of ``RobotConfig``.
+follows. With ``_synchronous:=true`` the world stands still until the action on its last frame is
+here; that needs simulated time and subscribes to ``embedding`` (s2robot_msgs/EmbeddingStamped).
+Private parameters are the fields of ``RobotConfig``.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import json
 import sys
-import threading
-import time
 from typing import Any
 
 import numpy as np
@@ -33,18 +32,88 @@ from sensor_msgs.msg import Image, JointState  # pyright: ignore[reportMissingIm
 from std_msgs.msg import Header, String  # pyright: ignore[reportMissingImports]
 
 from s2robot.errors import S2RobotError
+from s2robot.plugins.ros.core import Level
+from s2robot.plugins.ros.core.simulation import Simulation
 from s2robot.plugins.ros.ros1_master import MasterWatch
 from s2robot.plugins.ros.ros1_messages import message_class
-from s2robot.plugins.ros.simulated_robot import (
-    JOINT_NAMES,
-    PAUSE_S,
-    Episode,
-    RobotConfig,
-    SimulatedRobot,
-)
+from s2robot.plugins.ros.simulated_robot import JOINT_NAMES, RobotConfig, SimulatedRobot
 
 NAME = "s2robot_simulator"
 FRAME = "camera"
+_LOGGERS = {Level.OK: rospy.loginfo, Level.WARN: rospy.logwarn, Level.ERROR: rospy.logerr}
+
+
+class _Link:
+    """Topics of the robot; a ``RobotLink``."""
+
+    def __init__(self, simulated_time: bool) -> None:
+        self._image = rospy.Publisher("image", Image, queue_size=1, tcp_nodelay=True)
+        self._joints = rospy.Publisher("joint_states", JointState, queue_size=1, tcp_nodelay=True)
+        self._episode = rospy.Publisher("episode", String, queue_size=10, latch=True)
+        self._clock = rospy.Publisher("/clock", Clock, queue_size=1) if simulated_time else None
+        self._subscribers: list[rospy.Subscriber] = []
+
+    def subscribe(self, simulation: Simulation, synchronous: bool) -> None:
+        """Hand actions, and embeddings where the world waits for them, to a simulation."""
+
+        def act(message: Any) -> None:
+            values = np.array(message.data, np.float64)
+            simulation.receive_action(values, message.header.stamp.to_nsec())
+
+        def embedded(message: Any) -> None:
+            simulation.receive_embedding(message.header.stamp.to_nsec())
+
+        wanted = {"action": ("ActionStamped", act)}
+        if synchronous:
+            wanted["embedding"] = ("EmbeddingStamped", embedded)
+        self._subscribers = [
+            rospy.Subscriber(topic, message_class(kind), take, queue_size=1, tcp_nodelay=True)
+            for topic, (kind, take) in wanted.items()
+        ]
+
+    def alive(self) -> bool:
+        return not rospy.is_shutdown()
+
+    def now_ns(self) -> int:
+        return rospy.get_rostime().to_nsec()
+
+    def publish_clock(self, now_ns: int) -> None:
+        if self._clock is not None:
+            self._clock.publish(Clock(clock=rospy.Time(nsecs=now_ns)))
+
+    def publish_joints(self, stamp_ns: int, position: list[float], velocity: list[float]) -> None:
+        message = JointState(header=_header(stamp_ns), name=list(JOINT_NAMES))
+        message.position, message.velocity = position, velocity
+        self._joints.publish(message)
+
+    def publish_frame(self, stamp_ns: int, frame: np.ndarray) -> None:
+        height, width, _ = frame.shape
+        self._image.publish(
+            Image(
+                header=_header(stamp_ns),
+                height=height,
+                width=width,
+                encoding="rgb8",
+                step=3 * width,
+                data=frame.tobytes(),
+            )
+        )
+
+    def publish_episode(self, text: str) -> None:
+        self._episode.publish(text)
+
+    def frame_takers(self) -> int:
+        return self._image.get_num_connections()
+
+    def action_sources(self) -> int:
+        return self._subscribers[0].get_num_connections()
+
+    def log(self, level: Level, text: str) -> None:
+        _LOGGERS[level]("%s", text)
+
+
+def _header(stamp_ns: int) -> Header:
+    return Header(stamp=rospy.Time(nsecs=stamp_ns), frame_id=FRAME)
 
 
 class SimulatorNode:
@@ -54,140 +123,19 @@ class SimulatorNode:
         config: parameters of the robot.
 
     Raises:
-        ValueError, OSError, S2RobotError: see ``SimulatedRobot``.
+        ValueError, OSError, S2RobotError: see ``SimulatedRobot`` and ``Simulation``.
     """
 
     def __init__(self, config: RobotConfig) -> None:
-        self._robot = SimulatedRobot(config)
-        self._config = config
-        self._image = rospy.Publisher("image", Image, queue_size=1, tcp_nodelay=True)
-        self._joints = rospy.Publisher("joint_states", JointState, queue_size=1, tcp_nodelay=True)
-        self._episode = rospy.Publisher("episode", String, queue_size=10, latch=True)
-        self._clock = (
-            rospy.Publisher("/clock", Clock, queue_size=1)
-            if rospy.get_param("/use_sim_time", False)
-            else None
-        )
-        self._lock = threading.Lock()
-        self._waiting: tuple[np.ndarray, int] | None = None  # action and stamp of its frame
-        self._started_s = time.monotonic()
-        self._first_ns = 0  # actions on older frames belong to an earlier episode
-        self._done: list[Episode] = []
-        self._actions = rospy.Subscriber(
-            "action",
-            message_class("ActionStamped"),
-            self._receive_action,
-            queue_size=1,
-            tcp_nodelay=True,
-        )
+        simulated_time = bool(rospy.get_param("/use_sim_time", False))
+        link = _Link(simulated_time)
+        self._simulation = Simulation(SimulatedRobot(config), link, simulated_time)
+        link.subscribe(self._simulation, config.synchronous)
         self._master = MasterWatch()
 
     def run(self) -> None:
         """Run until ROS shuts down or the last episode ends; the first waits for a publisher."""
-        step_s = 1 / self._config.joint_hz
-        due_s = frame_due_s = self._robot.time_s
-        while not rospy.is_shutdown():
-            due_s += step_s
-            self._wait_until(due_s)
-            self._move(due_s)
-            self._publish_joints()
-            if self._robot.time_s >= frame_due_s - 1e-6:
-                frame_due_s = max(frame_due_s, due_s - step_s) + 1 / self._config.camera_hz
-                self._publish_frame()
-            episode = self._robot.ended() if self._has_started() else None
-            if episode and self._finish(episode):
-                return
-            if episode:
-                due_s = frame_due_s = self._robot.time_s
-
-    def _has_started(self) -> bool:
-        if not self._first_ns and self._actions.get_num_connections():
-            rospy.loginfo(
-                "%s has a publisher: the first episode starts", self._actions.resolved_name
-            )
-            self._robot.reset()
-            self._first_ns = self._now_ns()
-        return bool(self._first_ns)
-
-    def _wait_until(self, due_s: float) -> None:
-        """Sleep until a simulated time is due by wall time; delays are not caught up."""
-        rest = self._started_s + due_s / self._config.speed - time.monotonic()
-        if rest > 0:
-            time.sleep(rest)
-        else:
-            self._started_s -= rest
-        if self._clock is not None:
-            self._clock.publish(Clock(clock=rospy.Time(nsecs=round(due_s * 1e9))))
-
-    def _now_ns(self) -> int:
-        """Return the time for stamps: simulated time if /clock is published, else ROS time [ns]."""
-        if self._clock is not None:
-            return round(self._robot.time_s * 1e9)
-        return rospy.get_rostime().to_nsec()
-
-    def _move(self, due_s: float) -> None:
-        with self._lock:
-            waiting, self._waiting = self._waiting, None
-        if waiting and waiting[1] >= self._first_ns > 0:
-            try:
-                self._robot.act(waiting[0])
-            except ValueError as error:
-                rospy.logerr("%s", error)
-        self._robot.pass_until(due_s)
-
-    def _receive_action(self, message: Any) -> None:
-        values = np.array(message.data, np.float64)
-        with self._lock:
-            self._waiting = values, message.header.stamp.to_nsec()
-
-    def _header(self) -> Header:
-        return Header(stamp=rospy.Time(nsecs=self._now_ns()), frame_id=FRAME)
-
-    def _publish_joints(self) -> None:
-        position, velocity = self._robot.joints()
-        self._joints.publish(
-            JointState(
-                header=self._header(), name=list(JOINT_NAMES), position=position, velocity=velocity
-            )
-        )
-
-    def _publish_frame(self) -> None:
-        if not self._image.get_num_connections():
-            return
-        header = self._header()
-        frame = self._robot.frame()
-        height, width, _ = frame.shape
-        self._image.publish(
-            Image(
-                header=header,
-                height=height,
-                width=width,
-                encoding="rgb8",
-                step=3 * width,
-                data=frame.tobytes(),
-            )
-        )
-
-    def _finish(self, episode: Episode) -> bool:
-        """Publish the outcome, start the next episode and return whether it was the last."""
-        self._done.append(episode)
-        self._episode.publish(json.dumps(dataclasses.asdict(episode)))
-        wins, total = sum(e.success for e in self._done), len(self._done)
-        outcome = f"lifted after {episode.seconds:.1f} s" if episode.success else episode.stage
-        rospy.loginfo("episode %d: %s (%d of %d lifted)", episode.seed, outcome, wins, total)
-        if total == self._config.episodes:
-            time.sleep(0.5)  # time to send the last message
-            return True
-        self._robot.reset(episode.seed + 1)
-        end_s = self._robot.time_s + PAUSE_S
-        while self._robot.time_s < end_s - 1e-6 and not rospy.is_shutdown():
-            due_s = self._robot.time_s + 1 / self._config.joint_hz
-            self._wait_until(due_s)
-            self._robot.pass_until(due_s)
-            self._publish_joints()
-        self._robot.reset(episode.seed + 1)  # undo the pause
-        self._first_ns = self._now_ns()
-        return False
+        self._simulation.run()
 
 
 def main() -> int:

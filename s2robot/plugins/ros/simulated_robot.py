@@ -54,9 +54,16 @@ class RobotConfig:
     """Number of episodes; 0 is no limit."""
     seconds: float = 0.0
     """Longest time of an episode from its first frame [s]; 0 is that of `s2robot eval`."""
+    synchronous: bool = False
+    """Whether the world stands still until the action on its last frame is here, which needs
+    simulated time. There is one frame each control period then, and ``camera_hz``, ``joint_hz`` and
+    ``speed`` are not used."""
+    wait_s: float = 10.0
+    """Longest wait for such an action by the wall clock [s]; then the arm rests for a period. The
+    node's ``stale_s`` should be as long."""
 
     def __post_init__(self) -> None:
-        rates = ("camera_hz", "joint_hz", "speed")
+        rates = ("camera_hz", "joint_hz", "speed", "wait_s")
         require_positive(self, *rates)
         require_finite(self, 0, *rates, "height", "width", "episodes", "seed", "seconds")
 
@@ -85,6 +92,8 @@ class Episode:
     seconds: float
     """Simulated time from its first frame to success, or to its end [s]."""
     actions: int
+    missed: int = 0
+    """Frames on which no action came in time, where the world waits for actions."""
 
 
 class SimulatedRobot:

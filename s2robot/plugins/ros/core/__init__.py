@@ -21,6 +21,7 @@ made of these parts only subscribes, publishes and keeps timers:
 ``silence``            why no message of a topic arrives
 ``log_throttle``       each kind of problem logged once
 ``message_builders``   results to messages of rospy or rclpy
+``simulation``         the other end: a simulated robot in time, or in step with the actions
 """
 
 from s2robot.data.ros_messages.images import ENCODINGS, ImageError, frame_of

@@ -10,7 +10,12 @@ import pytest
 
 from s2robot.plugins.ros.missing_ros import end_without_ros
 
-NODES = [("ros1", "rospy"), ("ros1_simulator", "rospy"), ("ros2", "rclpy")]
+NODES = [
+    ("ros1", "rospy"),
+    ("ros1_simulator", "rospy"),
+    ("ros2", "rclpy"),
+    ("ros2_simulator", "rclpy"),
+]
 
 
 @pytest.fixture(params=NODES, ids=[node for node, _ in NODES])

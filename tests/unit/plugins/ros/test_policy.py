@@ -245,6 +245,25 @@ def test_history_continues_at_the_control_rate_and_is_reset_after_a_gap(kind: st
     assert len(resets) == 4 == agent.runner.counts().resets
 
 
+def test_a_gap_is_one_by_the_nodes_clock() -> None:
+    """A simulation may be slower than the wall's clock, or faster, and the policy goes on."""
+    agent = Agent("rnn_gmm")
+    agent.step()
+    agent.clock.s += 5.0  # of the wall, in which 0.2 s were simulated
+    assert not agent.step().anew
+    agent.clock.ros_s += 0.4
+    assert agent.step().anew
+
+
+def test_while_the_clock_is_silent_a_gap_is_one_by_the_wall() -> None:
+    agent = Agent("rnn_gmm")
+    agent.clock.ros = lambda: 0  # type: ignore[method-assign]
+    agent.runner._now_ns = agent.clock.ros
+    agent.step()
+    assert not agent.step(0.4).anew
+    assert agent.step(0.45).anew
+
+
 def test_a_history_changes_what_the_policy_does() -> None:
     """The second action depends on the first frame, else the test above could not fail."""
     actions = []

@@ -20,7 +20,7 @@ import numpy as np
 import torch
 
 from s2robot.data.config import cameras_of
-from s2robot.data.ros_messages.stamps import Order, StampError, order_after
+from s2robot.data.ros_messages.stamps import NS, UNSET_NS, Order, StampError, order_after
 from s2robot.errors import MismatchError
 from s2robot.plugins.ros.core.embedding_result import EmbeddingResult
 from s2robot.plugins.ros.core.log_throttle import Log, LogThrottle
@@ -114,7 +114,7 @@ class PolicyRunner:
             )
         self.header = header
         self.control_hz = float(header.action_space["control_hz"])
-        self._policy, self._clock = policy, clock
+        self._policy, self._clock, self._now_ns = policy, clock, now_ns
         self._proprioception = Proprioception(
             header.proprio_keys, header.env_kwargs.get("arm_path")
         )
@@ -125,6 +125,7 @@ class PolicyRunner:
         self._acting = threading.Lock()  # guards the rest
         self._acted_on: EmbeddingResult | None = None
         self._acted_s = -np.inf
+        self._acted_ns = UNSET_NS
         self._counts: Counter[str] = Counter()
 
     @classmethod
@@ -240,7 +241,7 @@ class PolicyRunner:
             return True
         if order_after(latest.stamp_ns, self._acted_on.stamp_ns) is Order.RESET:
             return True
-        gap = (self._clock() - self._acted_s) * self.control_hz > GAP_PERIODS
+        gap = self._seconds_since_action() * self.control_hz > GAP_PERIODS
         if gap and self._policy.config.is_sequence:
             self._throttle.report(
                 "gap",
@@ -250,7 +251,18 @@ class PolicyRunner:
             )
         return gap
 
+    def _seconds_since_action(self) -> float:
+        """Return the time by the node's clock: that of a simulation may be slower than the wall's.
+
+        While that clock is silent, it is the wall's.
+        """
+        now = self._now_ns()
+        if UNSET_NS in (now, self._acted_ns):
+            return self._clock() - self._acted_s
+        return (now - self._acted_ns) / NS
+
     def _resume(self, latest: EmbeddingResult) -> None:
         self._watchdog.resume()
-        self._acted_on, self._acted_s = latest, self._clock()
+        self._acted_on = latest
+        self._acted_s, self._acted_ns = self._clock(), self._now_ns()
         self._counts["actions"] += 1

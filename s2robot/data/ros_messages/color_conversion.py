@@ -7,10 +7,8 @@ import numpy as np
 RED_AT = {"rggb": (0, 0), "grbg": (0, 1), "gbrg": (1, 0), "bggr": (1, 1)}
 """(row, column) of the first red pixel of each Bayer pattern, named by its first two rows."""
 
-_BESIDE = ((0, -1), (0, 1))
-_ABOVE = ((-1, 0), (1, 0))
-_CROSS = (*_BESIDE, *_ABOVE)
-_CORNERS = ((-1, -1), (-1, 1), (1, -1), (1, 1))
+_BLOCK_ROWS = 64
+"""Rows that are converted at once, an even number: what they need stays in the cache."""
 
 # BT.601, Y in 16-235 and U, V in 16-240, as integers over 2**20.
 _RED, _BLUE = 0.299, 0.114
@@ -35,54 +33,57 @@ def demosaic(mosaic: np.ndarray, pattern: str) -> np.ndarray:
     Returns:
         ``(H, W, 3)`` RGB of the same data type.
     """
-    red_row, red_column = RED_AT[pattern]
     wide = np.uint16 if mosaic.dtype == np.uint8 else np.uint32  # takes the sum of four
-    padded = np.pad(mosaic, 1, mode="reflect").astype(wide)
-    rgb = np.empty((*mosaic.shape, 3), mosaic.dtype)
-    for row in (0, 1):
-        for column in (0, 1):
-            lattice = _Lattice(padded, mosaic.shape, row, column)
-            colors = lattice.colors(row == red_row, column == red_column)
-            for channel, values in enumerate(colors):
-                rgb[row::2, column::2, channel] = values
+    height, width = mosaic.shape
+    rgb = np.empty((height, width, 3), mosaic.dtype)
+    framed = np.empty((_BLOCK_ROWS + 2, width + 2), wide)
+    for top in range(0, height, _BLOCK_ROWS):
+        rows = rgb[top : top + _BLOCK_ROWS]
+        block = framed[: len(rows) + 2]
+        _frame(mosaic, top, block)
+        _interpolate(block, RED_AT[pattern], rows)
     return rgb
 
 
-class _Lattice:
-    """Every second pixel of every second row: pixels of one color, with access to neighbors."""
+def _frame(mosaic: np.ndarray, top: int, block: np.ndarray) -> None:
+    """Fill ``block`` with rows from ``top`` on and the pixels around them, mirrored at borders."""
+    height, end = len(mosaic), top + len(block) - 2
+    first, last = max(top - 1, 0), min(end + 1, height)
+    block[first - top + 1 : last - top + 1, 1:-1] = mosaic[first:last]
+    if top == 0:
+        block[0, 1:-1] = mosaic[1]
+    if end == height:
+        block[-1, 1:-1] = mosaic[height - 2]
+    block[:, 0], block[:, -1] = block[:, 2], block[:, -3]
 
-    def __init__(self, padded: np.ndarray, shape: tuple[int, ...], row: int, column: int) -> None:
-        self._padded, self._shape, self._start = padded, shape, (1 + row, 1 + column)
 
-    def _mean(self, offsets: tuple[tuple[int, int], ...]) -> np.ndarray:
-        """Return the mean of two or four neighbors."""
-        total = self._shifted(*offsets[0]) + self._shifted(*offsets[1])
-        for offset in offsets[2:]:
-            total += self._shifted(*offset)
-        total += len(offsets) // 2
-        total >>= len(offsets) // 2
-        return total
+def _interpolate(block: np.ndarray, red_at: tuple[int, int], rgb: np.ndarray) -> None:
+    """Convert a framed block ``(h + 2, w + 2)`` whose first row is an even one of the mosaic.
 
-    def _shifted(self, rows: int, columns: int) -> np.ndarray:
-        (first, left), (height, width) = self._start, self._shape
-        down = slice(first + rows, 1 + height + rows, 2)
-        return self._padded[down, left + columns : 1 + width + columns : 2]
+    All means are taken of all pixels, which is faster than of every second one.
+    """
+    own = block[1:-1, 1:-1]
+    pairs = block[:, :-2] + block[:, 2:]
+    corners = _mean(pairs[:-2] + pairs[2:], 4)
+    beside, above = pairs[1:-1], block[:-2, 1:-1] + block[2:, 1:-1]
+    cross = _mean(beside + above, 4)
+    beside, above = _mean(beside, 2), _mean(above, 2)
+    for row in (0, 1):
+        for column in (0, 1):
+            in_red_row, in_red_column = row == red_at[0], column == red_at[1]
+            if in_red_row != in_red_column:  # a green pixel, red beside it or above it
+                colors = (beside, own, above) if in_red_row else (above, own, beside)
+            else:
+                colors = (own, cross, corners) if in_red_row else (corners, cross, own)
+            for channel, values in enumerate(colors):
+                rgb[row::2, column::2, channel] = values[row::2, column::2]
 
-    def colors(self, in_red_row: bool, in_red_column: bool) -> tuple[np.ndarray, ...]:
-        """Return red, green and blue ``(h, w)`` of these pixels.
 
-        Args:
-            in_red_row: whether the pixels lie in rows with red pixels.
-            in_red_column: whether the pixels lie in columns with red pixels.
-        """
-        own = self._shifted(0, 0)
-        if in_red_row != in_red_column:  # a green pixel, red beside it or above it
-            beside, above = self._mean(_BESIDE), self._mean(_ABOVE)
-            red, blue = (beside, above) if in_red_row else (above, beside)
-            return red, own, blue
-        other = self._mean(_CORNERS)
-        red, blue = (own, other) if in_red_row else (other, own)
-        return red, self._mean(_CROSS), blue
+def _mean(total: np.ndarray, count: int) -> np.ndarray:
+    """Return the mean of two or four values by their sum, which is overwritten."""
+    total += count // 2
+    total >>= count // 2
+    return total
 
 
 def yuv422_to_rgb(rows: np.ndarray, luma_first: bool) -> np.ndarray:
@@ -98,24 +99,37 @@ def yuv422_to_rgb(rows: np.ndarray, luma_first: bool) -> np.ndarray:
         ``(H, W, 3)`` uint8 RGB.
     """
     height, width = rows.shape[0], rows.shape[1] // 2
-    pairs = rows.reshape(height, width // 2, 4)
-    y, chroma = (0, 1) if luma_first else (1, 0)
-    u = pairs[..., chroma].astype(np.int32) - 128  # (H, W / 2)
-    v = pairs[..., chroma + 2].astype(np.int32) - 128
-    offsets = (
-        _scaled(_RED_OF_V) * v,
-        -_scaled(_GREEN_OF_U) * u - _scaled(_GREEN_OF_V) * v,
-        _scaled(_BLUE_OF_U) * u,
-    )
     rgb = np.empty((height, width, 3), np.uint8)
-    for place in (0, 1):
-        luma = _scaled(_Y_GAIN) * (pairs[..., y + 2 * place].astype(np.int32) - 16)
-        luma += 1 << (_SHIFT - 1)
-        for channel, offset in enumerate(offsets):
-            values = luma + offset
-            values >>= _SHIFT
-            rgb[:, place::2, channel] = np.clip(values, 0, 255, out=values)
+    y, chroma = (0, 1) if luma_first else (1, 0)
+    for top in range(0, height, _BLOCK_ROWS):
+        part = rows[top : top + _BLOCK_ROWS]
+        planes = [part[:, start::4].astype(np.int32) for start in (y, y + 2, chroma, chroma + 2)]
+        _convert_yuv(planes, rgb[top : top + _BLOCK_ROWS])
     return rgb
+
+
+def _convert_yuv(planes: list[np.ndarray], rgb: np.ndarray) -> None:
+    """Convert left and right luma, U and V, each ``(h, W / 2)`` int32; they are overwritten."""
+    left, right, u, v = planes
+    half = (1 << (_SHIFT - 1)) - 16 * _scaled(_Y_GAIN)  # of rounding, and 16 is black
+    u -= 128
+    v -= 128
+    red = _scaled(_RED_OF_V) * v + half
+    blue = _scaled(_BLUE_OF_U) * u + half
+    u *= -_scaled(_GREEN_OF_U)
+    v *= _scaled(_GREEN_OF_V)
+    u -= v
+    u += half
+    values, darkest, brightest = (np.full_like(u, level) for level in (0, 0, 255))
+    for place, luma in enumerate((left, right)):
+        luma *= _scaled(_Y_GAIN)
+        for channel, offset in enumerate((red, u, blue)):
+            np.add(luma, offset, out=values)
+            np.right_shift(values, _SHIFT, out=values)
+            # Arrays of limits, as NumPy has no fast loop for one limit.
+            np.maximum(values, darkest, out=values)
+            np.minimum(values, brightest, out=values)
+            rgb[:, place::2, channel] = values
 
 
 def _scaled(factor: float) -> int:

@@ -89,7 +89,7 @@ def _bayer(pattern: str, sample_bytes: int = 1) -> _Layout:
 def _yuv(luma_first: bool) -> _Layout:
     def convert(rows: np.ndarray, picture: _Picture) -> np.ndarray:
         del picture
-        return yuv422_to_rgb(np.ascontiguousarray(rows), luma_first)
+        return yuv422_to_rgb(rows, luma_first)
 
     return _Layout(2, convert, even_width=True)
 

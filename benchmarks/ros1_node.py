@@ -7,7 +7,8 @@ roslaunch, a third process (this one) receives embeddings; all on this machine.
     int8 (approximate; calibrated on the very frames that are shown). How many of the camera's
     frames come back as embeddings, and how old they are on arrival here. The node's own overhead
     (from a message's arrival to the end of its publication, less encoding) is what it tells on
-    /diagnostics. Targets: 30 Hz, 3 ms.
+    /diagnostics. Targets: 30 Hz, 3 ms. The same with an encoder that costs nothing, for rgb8, Bayer
+    and YUV 4:2:2.
 (b) slow encoders at 30 Hz: a ViT-S on the processor, and some of exactly 10 and 100 ms that leave
     the processor alone, as on a GPU. Target for the last: a median age of 140 ms. Beside them what
     a user would otherwise write: a rospy callback that encodes, with `queue_size=1`, once as rospy
@@ -37,6 +38,17 @@ import numpy as np
 ROOT = Path(__file__).parents[1]
 sys.path.append(str(ROOT / "tests"))
 
+from ros_node_measures import (  # noqa: E402
+    ENCODINGS,
+    HOUR_MESSAGES,
+    TARGETS,
+    Arrivals,
+    Sleeps,
+    listened,
+    node_values,
+    soaked,
+    tell,
+)
 from support.ros1_rig import (  # noqa: E402  # pyright: ignore[reportMissingImports]
     IMAGE,
     Rig,
@@ -53,56 +65,28 @@ RESULTS = Path(__file__).parent / "results"
 NODE = "/s2robot_encoder"
 SHIPPED = ("encoder:=s2r-vitt16-128", "scales:=[1,2]")
 SLOW = ("encoder:=random/vits16-224", "scales:=[1]", "reuse:=false")
-NODE_VALUES = (
-    "encode_p50_ms",
-    "encode_p95_ms",
-    "overhead_p50_ms",
-    "overhead_p95_ms",
-    "wait_p50_ms",
-    "age_p50_ms",
-    "reuse_hit_rate",
-    "dropped",
-)
-HOUR_MESSAGES = 108_000  # 30 a second
-TARGETS = {"hz": 30.0, "overhead_ms": 3.0, "slow_age_ms": 140.0}
 
 
-class Ages:
-    """Ages of embeddings on arrival, and when they arrived."""
+class Ages(Arrivals):
+    """Ages of embeddings on arrival, from now on."""
 
     def __init__(self) -> None:
         import rospy  # pyright: ignore[reportMissingImports]
 
         from s2robot.plugins.ros.ros1_messages import message_class
 
-        self.rows: list[tuple[float, float]] = []
+        super().__init__()
         self._subscriber = rospy.Subscriber(
             "/embedding",
             message_class("EmbeddingStamped"),
-            self._take,
+            lambda message: self.take(message.header.stamp.to_sec()),
             queue_size=100,
             buff_size=2**24,
             tcp_nodelay=True,
         )
 
-    def _take(self, message: Any) -> None:
-        now = time.time()
-        self.rows.append((now, now - message.header.stamp.to_sec()))
-
     def close(self) -> None:
         self._subscriber.unregister()
-
-    def summary(self, since: float, until: float) -> dict[str, Any]:
-        ages = [age for at, age in self.rows if since <= at < until]
-        return {
-            "embeddings": len(ages),
-            "hz": len(ages) / (until - since),
-            "age_ms": quantiles(ages),
-        }
-
-
-def quantiles(seconds: list[float]) -> dict[str, float]:
-    return {f"p{q}": float(np.percentile(seconds, q) * 1000) for q in (50, 95, 99)}
 
 
 def told_by(rig: Rig) -> dict[str, str]:
@@ -121,29 +105,17 @@ def measured(rig: Rig, frames: Path, seconds: float, *words: str) -> dict[str, A
     record.unlink(missing_ok=True)
     rig.camera(str(frames), IMAGE, "--record", str(record))
     rig.launch("encoder", "encoder.launch", f"image:={IMAGE}", *words)
-    row = {**listened(record, seconds), "node": node_values(rig)}
+    row = {**heard(record, seconds), "node": node_values(told_by(rig))}
     rig.clear()
     return row
 
 
-def node_values(rig: Rig) -> dict[str, float]:
-    """What the node tells of itself."""
-    told = told_by(rig)
-    return {name: float(told[name]) for name in NODE_VALUES if name in told}
-
-
-def listened(record: Path, seconds: float) -> dict[str, Any]:
+def heard(record: Path, seconds: float) -> dict[str, Any]:
     """Embeddings that arrive here against frames that the camera sent meanwhile."""
     ages = Ages()
     wait_for("embeddings", lambda: len(ages.rows) > 5)
-    time.sleep(3)
-    since = time.time()
-    time.sleep(seconds)
-    until = time.time()
-    row = ages.summary(since, until)
+    row = listened(ages, record, seconds)
     ages.close()
-    stamps = [int(line.split()[2]) / 1e9 for line in record.read_text().splitlines()]
-    row["frames"] = sum(since <= stamp < until for stamp in stamps)
     return row
 
 
@@ -156,7 +128,7 @@ def plain(
     rig.camera(str(frames), IMAGE, "--record", str(record))
     words = ("--plain", str(buffer), "--sleeping", str(encode_s))
     rig.start("plain", sys.executable, str(Path(__file__)), *words)
-    row = {"buff_size": buffer, **listened(record, seconds)}
+    row = {"buff_size": buffer, **heard(record, seconds)}
     rig.clear()
     return row
 
@@ -199,23 +171,6 @@ def run_plain(buffer: int, encode_s: float) -> int:
     return 0
 
 
-class Sleeps:
-    """An encoder of a given time that leaves the processor alone, as one on a GPU does."""
-
-    shape = (384,)
-    hit_rate = None
-
-    def __init__(self, seconds: float) -> None:
-        self._seconds = seconds
-
-    def __call__(self, frames: Any) -> np.ndarray:
-        time.sleep(self._seconds)
-        return np.zeros(self.shape, np.float32)
-
-    def reset(self) -> None:
-        """Nothing is kept."""
-
-
 def run_sleeping(seconds: float) -> int:
     """The node itself, with an encoder that takes so many seconds."""
     from s2robot.plugins.ros import ros1
@@ -225,14 +180,16 @@ def run_sleeping(seconds: float) -> int:
     return ros1.main()
 
 
-def sleeping(rig: Rig, frames: Path, seconds: float, encode_s: float) -> dict[str, Any]:
+def sleeping(
+    rig: Rig, frames: Path, seconds: float, encode_s: float, encoding: str = "rgb8"
+) -> dict[str, Any]:
     """The node with an encoder of exactly so many seconds."""
     record = rig.folder / "sent.txt"
     record.unlink(missing_ok=True)
-    rig.camera(str(frames), IMAGE, "--record", str(record))
+    rig.camera(str(frames), IMAGE, "--record", str(record), "--encoding", encoding)
     words = (f"_image_topics:=['{IMAGE}']", "--sleeping", str(encode_s))
     rig.start("sleeping", sys.executable, str(Path(__file__)), *words)
-    row = {**listened(record, seconds), "node": node_values(rig)}
+    row = {**heard(record, seconds), "node": node_values(told_by(rig))}
     rig.clear()
     return row
 
@@ -246,41 +203,15 @@ def soak(rig: Rig, frames: Path, messages: int) -> dict[str, Any]:
     wait_for("embeddings", lambda: len(ages.rows) > 5)
     server: Any = xmlrpc.client.ServerProxy(node_uri())
     pid = server.getPid("/benchmark")[2]
-    rows: list[dict[str, float]] = []
-    started, received = time.time(), 0
-    while received < messages:
-        time.sleep(5)
-        told = told_by(rig)
-        received = int(told["received"])
-        rows.append({"received": received, "rss_mib": rss_mib(pid), "s": time.time() - started})
-        print(f"{received:7d} messages, {rows[-1]['rss_mib']:.1f} MiB", flush=True)
-    failed = int(told["failed"])
+    found = soaked(lambda: told_by(rig), pid, messages)
     rig.clear()
-    settled = [row for row in rows if row["received"] >= messages / 10]
-    # The slope of a line through all but the first tenth, over the whole hour's messages.
-    slope = np.polyfit(
-        [row["received"] for row in settled], [row["rss_mib"] for row in settled], 1
-    )[0]
-    return {
-        "messages": received,
-        "embeddings": len(ages.rows),
-        "failed": failed,
-        "seconds": rows[-1]["s"],
-        "rss_mib": rows,
-        "growth_mib": float(slope * messages),
-    }
+    return {**found, "embeddings": len(ages.rows)}
 
 
 def node_uri() -> str:
     import rosgraph  # pyright: ignore[reportMissingImports]
 
     return rosgraph.Master("/benchmark").lookupNode(NODE)
-
-
-def rss_mib(pid: int) -> float:
-    """Resident memory of a process."""
-    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def main() -> int:
@@ -296,7 +227,7 @@ def main() -> int:
     options, _ = parser.parse_known_args()  # a node's own words are rospy's
     if options.plain:
         return run_plain(options.plain, options.sleeping or 0.0)
-    if options.sleeping:
+    if options.sleeping is not None:
         return run_sleeping(options.sleeping)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))  # or its processes would go on
     with tempfile.TemporaryDirectory() as folder:
@@ -333,6 +264,10 @@ def rates(rig: Rig, frames: Path, options: argparse.Namespace) -> dict[str, Any]
     ):
         rows[name] = measured(rig, frames, seconds, *words)
         tell(name, rows[name])
+    for encoding in ENCODINGS:
+        name = f"free, {encoding}"
+        rows[name] = sleeping(rig, frames, seconds, 0.0, encoding)
+        tell(name, rows[name])
     for encode_s in (0.01, 0.1):
         name = f"{1000 * encode_s:.0f} ms, processor free"
         rows[name] = sleeping(rig, frames, seconds, encode_s)
@@ -349,16 +284,6 @@ def soak_record(rig: Rig, frames: Path, options: argparse.Namespace) -> dict[str
     found = soak(rig, frames, options.messages)
     print(f"growth over {options.messages} messages: {found['growth_mib']:+.2f} MiB")
     return found
-
-
-def tell(name: str, row: dict[str, Any]) -> None:
-    node = row.get("node", {})
-    parts = ", ".join(f"{key} {value:g}" for key, value in node.items())
-    print(
-        f"{name}: {row['embeddings']} of {row['frames']} frames, {row['hz']:.1f} Hz, "
-        f"age p50 {row['age_ms']['p50']:.0f} ms, p95 {row['age_ms']['p95']:.0f} ms; {parts}",
-        flush=True,
-    )
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import argparse
 import io
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -22,22 +23,14 @@ from std_msgs.msg import Header  # pyright: ignore[reportMissingImports]
 
 from s2robot.plugins.ros.ros1_master import MasterWatch
 
+sys.path.append(str(Path(__file__).parents[1]))
+
+from support.encoded_images import ENCODINGS, image_fields
+
 
 def keep_seq(kind: type) -> type:
     """rospy overwrites the number in headers; a camera driver in C++ does not."""
     return type(kind.__name__, (kind,), {"_has_header": False, "__slots__": kind.__slots__})
-
-
-def raw_fields(frame: np.ndarray) -> dict[str, Any]:
-    height, width, _ = frame.shape
-    return {
-        "height": height,
-        "width": width,
-        "encoding": "rgb8",
-        "is_bigendian": 0,
-        "step": 3 * width,
-        "data": frame.tobytes(),
-    }
 
 
 def png_fields(frame: np.ndarray) -> dict[str, Any]:
@@ -52,11 +45,15 @@ def main() -> None:
     parser.add_argument("topic")
     parser.add_argument("--hz", type=float, default=30.0)
     parser.add_argument("--record", type=Path, help="gets `seq frame stamp_ns` of each")
+    parser.add_argument("--encoding", default="rgb8", choices=ENCODINGS)
     parser.add_argument("--compressed", action="store_true")
     parser.add_argument("--clock", type=float, default=0.0, help="simulated seconds a second")
     options = parser.parse_args()
-    fields = png_fields if options.compressed else raw_fields
-    pictures = [fields(frame) for frame in np.load(options.frames)]
+    frames = np.load(options.frames)
+    pictures = [
+        png_fields(frame) if options.compressed else image_fields(frame, options.encoding)
+        for frame in frames
+    ]
     rospy.init_node("camera")
     kind = keep_seq(CompressedImage if options.compressed else Image)
     publisher = rospy.Publisher(options.topic, kind, queue_size=1, tcp_nodelay=True)

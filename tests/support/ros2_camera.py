@@ -10,6 +10,7 @@ The header of frame i says so: frame_id is "frame i". Best-effort as cameras are
 from __future__ import annotations
 
 import argparse
+import sys
 import time
 from pathlib import Path
 
@@ -19,19 +20,22 @@ from rclpy.executors import ExternalShutdownException
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
 
+sys.path.append(str(Path(__file__).parents[1]))
 
-def picture(frame: np.ndarray, index: int) -> Image:
+from support.encoded_images import ENCODINGS, image_fields
+
+
+def picture(frame: np.ndarray, index: int, encoding: str = "rgb8") -> Image:
     """Return the message of a frame (H, W, 3) uint8, without its stamp."""
-    height, width, _ = frame.shape
-    message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
+    message = Image(**image_fields(frame, encoding))
     message.header.frame_id = f"frame {index}"
-    message.data = frame.tobytes()
     return message
 
 
 def publish(options: argparse.Namespace) -> None:
     """Publish until the process is told to end."""
-    pictures = [picture(frame, i) for i, frame in enumerate(np.load(options.frames))]
+    frames = np.load(options.frames)
+    pictures = [picture(frame, i, options.encoding) for i, frame in enumerate(frames)]
     node = rclpy.create_node("camera")
     reliability = ReliabilityPolicy.RELIABLE if options.reliable else ReliabilityPolicy.BEST_EFFORT
     qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=reliability)
@@ -55,6 +59,7 @@ def main() -> None:
     parser.add_argument("topic")
     parser.add_argument("--hz", type=float, default=15.0)
     parser.add_argument("--record", type=Path, help="gets `frame stamp_ns` of each")
+    parser.add_argument("--encoding", default="rgb8", choices=ENCODINGS)
     parser.add_argument("--reliable", action="store_true")
     options = parser.parse_args()
     rclpy.init(args=[])

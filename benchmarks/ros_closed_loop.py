@@ -215,14 +215,16 @@ def over_ros(
 
 
 def tell_progress(done: list[dict[str, Any]], count: int) -> None:
-    left_s = (count - len(done)) * typical_s(done)
     wins = sum(row["success"] for row in done)
-    print(f"{wins} of {len(done)} lifted over ROS, {left_s / 60:.1f} min left", flush=True)
+    text = f"{wins} of {len(done)} lifted over ROS"
+    if len(done) > 1:
+        text += f", {(count - len(done)) * typical_s(done) / 60:.1f} min left"
+    print(text, flush=True)
 
 
 def typical_s(rows: list[dict[str, Any]]) -> float:
-    """Time of an episode; the first of a run holds the start of the processes."""
-    return statistics.median(row["wall_s"] for row in rows)
+    """Time of an episode; the first holds the start of the processes, and is left out."""
+    return statistics.median(row["wall_s"] for row in rows[1:])
 
 
 def estimate_s(policy: Path, rows: Path, options: argparse.Namespace) -> float:

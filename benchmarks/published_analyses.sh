@@ -37,7 +37,7 @@ if [[ -d $out/runs/heads ]]; then # hard examples: the same policies, on perturb
   mkdir -p "$out/hard"
   cp -rn "$out/runs/heads" "$out/hard/" # its searches are not made again; later ones stay
   s2robot sweep level=precise 'eval_levels=[precise,hard]' encoder=efficientnet-lite0,efficientnet-lite2 \
-    'scales=[1],[1,2]' "seed=${SEEDS:-0,1,2,3}" budget="${BUDGET:-quick}" n="${N:-32}" rollout.videos=0 \
+    'scales=[1],[1,2]' "seed=${SEEDS:-0,1,2,3}" budget="${BUDGET:-quick}" search.order=random n="${N:-32}" rollout.videos=0 \
     "data_dir=$out/data" "runs_dir=$out/hard"
   cp "$out/hard/report/report.json" "$results/published_hard.json"
 fi

@@ -11,7 +11,8 @@ set -euo pipefail
 out=${1:-runs/published}
 questions=("${@:2}")
 seeds=${SEEDS:-16}
-shared=(level=precise "n=${N:-32}" budget="${BUDGET:-quick}" rollout.videos=0 "data_dir=$out/data" "runs_dir=$out/runs")
+# Its stored runs have searches in a random order, which was the default when they were begun.
+shared=(level=precise "n=${N:-32}" budget="${BUDGET:-quick}" search.order=random rollout.videos=0 "data_dir=$out/data" "runs_dir=$out/runs")
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=PASSIVE
 lite=encoder=efficientnet-lite
 

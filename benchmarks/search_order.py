@@ -4,7 +4,9 @@
         search.order=random,balanced --max-seeds 16
     python benchmarks/search_order.py runs
 
-Three random trials can all have a learning rate that is too large; a balanced order tries each one.
+The same with encoder=efficientnet-lite0 and --encoder efficientnet-lite0; the results of other
+encoders are kept. Three random trials can all have a learning rate that is too large; a balanced
+order tries each one.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from s2robot.experiments.sequential_results import read_sequential
 from s2robot.utils.io import read_json, write_json
 from s2robot.utils.provenance import provenance
 
-RESULTS = Path(__file__).parent / "results"
+RESULTS = Path(__file__).parent / "results" / "search_order.json"
 
 
 def orders(folder: Path, seeds: list[int], backbone: str) -> dict[str, dict[str, Any]]:
@@ -29,11 +31,7 @@ def orders(folder: Path, seeds: list[int], backbone: str) -> dict[str, dict[str,
     rows: dict[str, dict[int, tuple[float, float]]] = {"random": {}, "balanced": {}}
     for run in find_runs(folder):
         cell = read_json(run / "cell.json")
-        if (
-            cell["encoder"]["backbone"] != backbone
-            or cell["scales"] != [1, 2]
-            or cell["seed"] not in seeds
-        ):
+        if cell["label"] != f"{backbone} (1,2)" or cell["seed"] not in seeds:
             continue
         order = cell["settings"]["search"].get("order", "random")
         rate = read_json(run / "summary.json")["success_once"]["estimate"]
@@ -50,7 +48,7 @@ def orders(folder: Path, seeds: list[int], backbone: str) -> dict[str, dict[str,
 
 
 def main() -> None:
-    """Write ``results/search_order.json``."""
+    """Add an encoder to ``results/search_order.json``."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("runs", type=Path)
     parser.add_argument("--encoder", default="s2r-vitt16-128")
@@ -60,10 +58,11 @@ def main() -> None:
         pair
         for test in tests
         for pair in test.content["pairs"]
-        if pair.get("question") == "search.order"
+        if pair.get("question") == "search.order" and options.encoder in str(test.content["plan"])
     ]
     kept = ("seeds", "difference", "interval", "verdict")
     rows = orders(options.runs / "cells", pair["seeds"], options.encoder)
+    earlier = read_json(RESULTS)["encoders"] if RESULTS.exists() else {}
     first, second = (np.array(rows[order]["rates"]) for order in ("random", "balanced"))
     found = {
         **{name: pair[name] for name in kept},
@@ -73,7 +72,7 @@ def main() -> None:
         "equal_spread_p": sps.pearsonr(first + second, first - second)[1],
         "provenance": provenance(),
     }
-    write_json(RESULTS / "search_order.json", found)
+    write_json(RESULTS, {"encoders": {**earlier, options.encoder: found}})
     for order, row in found["orders"].items():
         print(
             f"{order}: {100 * row['mean']:.1f} %, spread {100 * row['std_over_seeds']:.1f} points"

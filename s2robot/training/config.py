@@ -76,7 +76,7 @@ class SearchConfig:
 
     trials: int = 8
     """Number of settings to try."""
-    order: str = "random"
+    order: str = "balanced"
     """Order of the grid of settings, from which the first ``trials`` are tried: "random", or
     "balanced", which is random but tries each learning rate once before any of them twice."""
     epochs: int = 20
@@ -103,8 +103,8 @@ class SearchConfig:
         require_one_of(self, {"order": ("random", "balanced")})
 
     def recipe(self) -> dict[str, Any]:
-        """Return the settings that can change a policy, by name; the first order is left out."""
+        """Return the settings that can change a policy, by name; a random order is left out."""
         values = dataclasses.asdict(self)
-        if self.order == "random":  # runs that were made before there was another
+        if self.order == "random":  # as in runs that were made before there was another
             del values["order"]
         return values

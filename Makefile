@@ -6,7 +6,8 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 ROS1_VENV := .venv-ros
 ROS1_READY := $(ROS1_VENV)/.ready
-ROS2_VENV := .venv-ros2
+ROS2_DISTRO ?= jazzy
+ROS2_VENV := $(if $(filter jazzy,$(ROS2_DISTRO)),.venv-ros2,.venv-ros2-$(ROS2_DISTRO))
 ROS2_READY := $(ROS2_VENV)/.ready
 TASKS_VENV := .venv-tasks
 TASKS_READY := $(TASKS_VENV)/.ready
@@ -30,7 +31,7 @@ PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 FAST := not slow and not long and not render and not process and not runtime and not browser
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system format check lint test test-fast test-main test-ros test-ros-nodes test-ros-loop ros1-test test-ros2 test-slurm test-tasks test-lerobot test-parity docs build demo clean
+.PHONY: help setup system format check lint test test-fast test-main test-ros test-ros-nodes test-ros-loop ros1-test test-ros2 ros2-test test-slurm test-tasks test-lerobot test-parity docs build demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -92,14 +93,15 @@ $(ROS1_READY): $(READY) tools/setup_ros1_venv.sh
 	bash tools/setup_ros1_venv.sh $(ROS1_VENV) $(VENV)
 	@touch $@
 
-ROS2_TESTS ?= tests/ros/test_ros2_node.py tests/ros/test_ros2_camera.py \
-  tests/ros/test_ros2_closed_loop.py
+ROS2_TESTS ?= $(addprefix tests/ros/test_ros2_,node.py data.py camera.py closed_loop.py)
 test-ros2: setup $(ROS2_READY) ## the ROS 2 nodes on real rclpy and FastDDS, in an environment of wheels
 	$(PYTEST_ENV) $(ROS2_VENV)/bin/python -m pytest $(ROS2_TESTS) $(PYTEST_ARGS)
 
+ros2-test: test-ros2
+
 ROS2_MSGS := $(wildcard ros/ros2/s2robot_msgs/*.* ros/ros2/s2robot_msgs/msg/*.msg)
 $(ROS2_READY): $(READY) tools/setup_ros2_venv.sh $(ROS2_MSGS)
-	bash tools/setup_ros2_venv.sh $(ROS2_VENV) $(VENV)
+	bash tools/setup_ros2_venv.sh $(ROS2_VENV) $(VENV) $(ROS2_DISTRO)
 	@touch $@
 
 test-slurm: setup ## sweeps as jobs of a Slurm cluster of one node, which the tests start

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,14 +23,12 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not in this environment: m
 from diagnostic_msgs.msg import DiagnosticArray  # noqa: E402
 from lifecycle_msgs.msg import State, Transition  # noqa: E402
 from lifecycle_msgs.srv import ChangeState, GetState  # noqa: E402
-from rcl_interfaces.msg import Parameter, ParameterType, ParameterValue  # noqa: E402
-from rcl_interfaces.srv import SetParameters  # noqa: E402
 from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from s2robot_msgs.msg import EmbeddingStamped  # noqa: E402
 from std_msgs.msg import Float32MultiArray, String  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
-from support.ros1_rig import rendered_frames, statuses  # noqa: E402
-from support.ros2_rig import IMAGE, WAIT_S, Rig2, eventually, rig_of_a_module  # noqa: E402
+from support.ros1_rig import Process, rendered_frames, statuses  # noqa: E402
+from support.ros2_rig import WAIT_S, Rig2, eventually, rig_of_a_module  # noqa: E402
 
 from s2robot.data.ros_messages.definitions import ENCODER_TOPIC  # noqa: E402
 from s2robot.encoder.frame_encoder import FrameEncoder  # noqa: E402
@@ -61,6 +60,28 @@ def ros2(all_tests: Rig2) -> Iterator[Rig2]:
     """Processes of one test."""
     yield all_tests
     all_tests.clear()
+
+
+@pytest.fixture(scope="module")
+def kept() -> list[Process]:
+    """The node that several tests share, with the encoder that ships."""
+    return []
+
+
+@pytest.fixture
+def node(all_tests: Rig2, kept: list[Process]) -> Iterator[Process]:
+    """A running node, that of the test before if there was one."""
+    kept[:] = [process for process in kept if process.running] or [all_tests.encoder()]
+    yield kept[0]
+    all_tests.clear(*(process for process in kept if process.running))
+
+
+@pytest.fixture
+def record(node: Process, all_tests: Rig2, frames_file: str, tmp_path: Path) -> Path:
+    """What a camera, which runs beside the node, writes about the frames that it has sent."""
+    path = tmp_path / "sent.txt"
+    all_tests.camera(frames_file, "--record", str(path))
+    return path
 
 
 @pytest.fixture(scope="module")
@@ -103,21 +124,9 @@ def state(ros2: Rig2) -> int:
     return ros2.call(GetState, "get_state").current_state.id
 
 
-def change(ros2: Rig2, transition: int) -> bool:
-    return ros2.call(ChangeState, "change_state", transition=Transition(id=transition)).success
-
-
-def set_rate(ros2: Rig2, rate_hz: float) -> Any:
-    value = ParameterValue(type=ParameterType.PARAMETER_DOUBLE, double_value=rate_hz)
-    parameters = [Parameter(name="max_rate_hz", value=value)]
-    return ros2.call(SetParameters, "set_parameters", parameters=parameters).results[0]
-
-
-def test_embeddings_are_those_of_the_offline_encoder(ros2, frames_file, expected, tmp_path):
+def test_embeddings_are_those_of_the_offline_encoder(all_tests, node, record, expected):
     """The node subscribes to the camera only while somebody subscribes to the embeddings."""
-    record = tmp_path / "sent.txt"
-    ros2.camera(frames_file, "--record", str(record))
-    node = ros2.encoder()
+    ros2 = all_tests
     health = ros2.subscribe("/diagnostics", DiagnosticArray)
     assert "switched off" in health_of(health.after(2)[-1])["message"]
     assert ros2.cameras_subscribers() == 0
@@ -131,23 +140,17 @@ def test_embeddings_are_those_of_the_offline_encoder(ros2, frames_file, expected
     assert {"age_p50_ms", "encode_p50_ms", "reuse_hit_rate", "received_hz"} <= values.keys()
     received.close()
     eventually("the camera is let go", lambda: ros2.cameras_subscribers() == 0)
-    node.kill(signal.SIGINT)
-    assert node.wait() == 0
-    assert "Traceback" not in node.text
 
 
-def test_a_late_subscriber_gets_the_encoders_description(ros2):
-    ros2.encoder()
-    eventually("the node is active", lambda: state(ros2) == State.PRIMARY_STATE_ACTIVE)
+def test_a_late_subscriber_gets_the_encoders_description(all_tests, node):
+    eventually("the node is active", lambda: state(all_tests) == State.PRIMARY_STATE_ACTIVE)
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-    (message,) = ros2.subscribe(ENCODER_TOPIC, String, qos=latched).after(1)
+    (message,) = all_tests.subscribe(ENCODER_TOPIC, String, qos=latched).after(1)
     assert json.loads(message.data)["encoder"]["scales"] == [1, 2]
 
 
-def test_it_is_switched_off_and_on(ros2, frames_file, expected, tmp_path):
-    record = tmp_path / "sent.txt"
-    ros2.camera(frames_file, "--record", str(record))
-    ros2.encoder()
+def test_it_is_switched_off_and_on(all_tests, node, record, expected):
+    ros2 = all_tests
     received = ros2.subscribe("/embedding", EmbeddingStamped)
     received.after(3)
     answer = ros2.call(SetBool, "enable", data=False)
@@ -162,48 +165,68 @@ def test_it_is_switched_off_and_on(ros2, frames_file, expected, tmp_path):
     assert stamp_of(received.messages[-1]) > at
 
 
-def test_a_manager_changes_its_states(ros2, frames_file, expected, tmp_path):
-    """Parameters are refused while it is configured; a wrong transition does not end it."""
-    record = tmp_path / "sent.txt"
-    ros2.camera(frames_file, "--record", str(record))
-    node = ros2.encoder("autostart:=false")
+def test_a_camera_that_dies_comes_back(all_tests, node, frames_file, expected, tmp_path):
+    ros2, record = all_tests, tmp_path / "sent.txt"
+    camera = ros2.camera(frames_file, "--record", str(record))
     received = ros2.subscribe("/embedding", EmbeddingStamped)
-    assert state(ros2) == State.PRIMARY_STATE_UNCONFIGURED
-    assert set_rate(ros2, -1.0).successful
-    assert not change(ros2, Transition.TRANSITION_CONFIGURE)
-    assert "max_rate_hz is -1" in node.text
-    assert state(ros2) == State.PRIMARY_STATE_UNCONFIGURED
-    assert set_rate(ros2, 0.0).successful
-    assert change(ros2, Transition.TRANSITION_CONFIGURE)
-    assert not received.messages
-    assert change(ros2, Transition.TRANSITION_ACTIVATE)
+    health = ros2.subscribe("/diagnostics", DiagnosticArray)
     received.after(3)
-    refused = set_rate(ros2, 5.0)
-    assert not refused.successful
-    assert "deactivate it, clean it up" in refused.reason
-    assert not change(ros2, Transition.TRANSITION_CONFIGURE)
-    assert "this transition is not possible now" in node.text
-    assert change(ros2, Transition.TRANSITION_DEACTIVATE)
-    eventually("the camera is let go", lambda: ros2.cameras_subscribers() == 0)
-    assert change(ros2, Transition.TRANSITION_CLEANUP)
-    assert set_rate(ros2, 5.0).successful
-    assert change(ros2, Transition.TRANSITION_CONFIGURE)
-    assert change(ros2, Transition.TRANSITION_ACTIVATE)
+    camera.kill(signal.SIGKILL)
+
+    def told() -> bool:
+        return health_of(health.messages[-1])["message"].startswith("no frames for ")
+
+    eventually("diagnostics say so", told)
+    assert health_of(health.messages[-1])["level"] == "2"
+    count = len(received.messages)
+    ros2.camera(frames_file, "--record", str(record))
     check(received.after(5), expected, record)
+    last = max(sent(record))
+    assert stamp_of(received.messages[count]) > stamp_of(received.messages[count - 1])
+    eventually("it is well again", lambda: health_of(health.messages[-1])["level"] != "2")
+    eventually("embeddings go on", lambda: stamp_of(received.messages[-1]) > last)
 
 
-@pytest.mark.parametrize(
-    ("parameter", "text"),
-    [
-        ("encoder:=s2r-vitt16", "did you mean 's2r-vitt16-128'"),
-        ("max_rate_hz:=-1", "max_rate_hz is -1"),
-    ],
-)
-def test_a_wrong_parameter_is_refused_with_a_reason(ros2, parameter, text):
-    node = ros2.encoder(parameter, "outptu:=stamped")
-    eventually("the reason is logged", lambda: text in node.text)
+def test_a_node_that_is_killed_goes_on_when_it_is_started_again(
+    all_tests, node, kept, record, expected
+):
+    ros2 = all_tests
+    received = ros2.subscribe("/embedding", EmbeddingStamped)
+    received.after(3)
+    node.kill(signal.SIGKILL)
+    time.sleep(0.5)  # for embeddings that are on their way
+    count, at = len(received.messages), max(sent(record))
+    eventually("the camera goes on", lambda: max(sent(record)) > at + NS)
+    assert len(received.messages) == count
+    kept[:] = [ros2.encoder()]
+    check(received.after(5), expected, record)
+    assert stamp_of(received.messages[count]) > at
+    kept[0].kill(signal.SIGINT)
+    assert kept[0].wait() == 0
+    assert "Traceback" not in kept[0].text
+
+
+def test_without_our_messages_it_publishes_arrays_and_says_so(ros2, frames_file, expected):
+    """An unknown parameter is named; a manager shuts the node down."""
+    code = (
+        "import sys; sys.modules['s2robot_msgs'] = None; from s2robot.plugins.ros.ros2 import main;"
+        " sys.exit(main())"
+    )
+    ros2.camera(frames_file)
+    node = ros2.encoder("outptu:=stamped", program=("-c", code))
+    received = ros2.subscribe("/embedding", Float32MultiArray)
+    for message in received.after(FRAMES):
+        assert np.abs(expected - np.array(message.data)).max(axis=1).min() < 2e-5
+        assert math.prod(each.size for each in message.layout.dim) == expected.shape[1]
+    assert node.text.count("messages are std_msgs/Float32MultiArray, without the header") == 1
+    assert "colcon build" in node.text
     assert "ignored: unknown parameter 'outptu'" in node.text
-    assert state(ros2) == State.PRIMARY_STATE_UNCONFIGURED
+    shutdown = Transition(id=Transition.TRANSITION_ACTIVE_SHUTDOWN)
+    assert ros2.call(ChangeState, "change_state", transition=shutdown).success
+    assert state(ros2) == State.PRIMARY_STATE_FINALIZED
+    eventually("the camera is let go", lambda: ros2.cameras_subscribers() == 0)
+    node.kill(signal.SIGINT)
+    assert node.wait() == 0
     assert "Traceback" not in node.text
 
 
@@ -212,49 +235,3 @@ def test_autostart_that_is_neither_true_nor_false_ends_it(ros2):
     assert node.wait(WAIT_S) == 1
     assert "autostart" in node.text
     assert "Traceback" not in node.text
-
-
-def test_a_best_effort_camera_does_not_match_reliable(ros2, frames_file, expected, tmp_path):
-    """Diagnostics say why nothing arrives and what to change; frames of a reliable one arrive."""
-    node = ros2.encoder("reliability:=reliable")
-    received = ros2.subscribe("/embedding", EmbeddingStamped)
-    health = ros2.subscribe("/diagnostics", DiagnosticArray)
-    eventually("the node subscribes", ros2.cameras_subscribers)
-    text = health_of(health.after(2)[-1])["message"]
-    assert text.startswith(f"no frame has arrived yet: {IMAGE} has no publisher")
-    camera = ros2.camera(frames_file)
-    eventually("the mismatch is logged", lambda: "incompatible QoS" in node.text)
-    values = health_of(health.after(2)[-1])
-    assert values["level"] == "1"
-    assert values["message"] == (
-        f"no frame has arrived yet: {IMAGE} is offered best effort by camera, but the node asks "
-        "for reliable: set its parameter reliability to best_effort, or let the publisher offer "
-        "reliable"
-    )
-    assert not received.messages
-    camera.kill(signal.SIGINT)
-    record = tmp_path / "sent.txt"
-    ros2.camera(frames_file, "--reliable", "--record", str(record))
-    check(received.after(5), expected, record)
-
-
-def test_a_silent_clock_is_named_in_diagnostics(ros2, frames_file, expected, tmp_path):
-    """With simulated time and no /clock, embeddings still have the headers of their frames."""
-    record = tmp_path / "sent.txt"
-    ros2.camera(frames_file, "--record", str(record))
-    ros2.encoder("use_sim_time:=true")
-    received = ros2.subscribe("/embedding", EmbeddingStamped)
-    health = ros2.subscribe("/diagnostics", DiagnosticArray)
-    check(received.after(5), expected, record)
-    values = health_of(health.after(2)[-1])
-    assert values["level"] == "1"
-    assert "/clock is silent" in values["message"]
-
-
-def test_arrays_need_no_messages_of_ours(ros2, frames_file, expected):
-    ros2.camera(frames_file)
-    ros2.encoder("output:=float32multiarray")
-    received = ros2.subscribe("/embedding", Float32MultiArray)
-    for message in received.after(FRAMES):
-        assert np.abs(expected - np.array(message.data)).max(axis=1).min() < 2e-5
-        assert math.prod(each.size for each in message.layout.dim) == expected.shape[1]

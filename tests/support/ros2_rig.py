@@ -8,7 +8,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ CAMERA_SCRIPT = Path(__file__).with_name("ros2_camera.py")
 IMAGE = "/camera/image_raw"
 NODE = "s2robot_encoder"
 SIMULATOR = "s2robot_simulator"
+MODULE = ("-m", "s2robot.plugins.ros.ros2")
 WAIT_S = 150.0
 """Most that a test waits for one thing [s]; the tests may run beside other work."""
 DOMAINS = 101
@@ -94,11 +95,18 @@ class Rig2:
         self._processes.append(process)
         return process
 
-    def encoder(self, *parameters: str, image: str = IMAGE) -> Process:
-        """Start the node on a camera's topic; parameters are written NAME:=VALUE."""
+    def encoder(
+        self, *parameters: str, image: str = IMAGE, program: Sequence[str] = MODULE
+    ) -> Process:
+        """Start the node on a camera's topic.
+
+        Args:
+            parameters: written NAME:=VALUE.
+            image: topic of the camera.
+            program: arguments of Python that run the node.
+        """
         words = [word for each in parameters for word in ("-p", each)]
-        module = "s2robot.plugins.ros.ros2"
-        return self.start("encoder", "-m", module, "--ros-args", "-r", f"image:={image}", *words)
+        return self.start("encoder", *program, "--ros-args", "-r", f"image:={image}", *words)
 
     def camera(self, frames: str, *words: str) -> Process:
         """Start a camera that publishes the frames of a file on ``IMAGE``."""
@@ -129,16 +137,18 @@ class Rig2:
         """Return how many subscribers the camera's topic has."""
         return self.node.count_subscribers(IMAGE)
 
-    def clear(self) -> None:
-        """End all processes, and print their output for failed tests."""
+    def clear(self, *kept: Process) -> None:
+        """End all processes but some, and print their output for failed tests."""
         for received in self._subscriptions:
             received.close()
         for process in self._processes:
             print(f"----- {process.log.name}\n{process.text[-3000:]}")
-            process.kill(signal.SIGINT)
-        self._subscriptions, self._processes = [], []
-        ours = {NODE, SIMULATOR}
-        eventually("the nodes are gone", lambda: not ours & set(self.node.get_node_names()))
+            if process not in kept:
+                process.kill(signal.SIGINT)
+        self._subscriptions, self._processes = [], list(kept)
+        if not kept:
+            ours = {NODE, SIMULATOR}
+            eventually("the nodes are gone", lambda: not ours & set(self.node.get_node_names()))
         eventually("the camera is gone", lambda: not self.node.count_publishers(IMAGE))
 
     def close(self) -> None:

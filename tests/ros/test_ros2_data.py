@@ -1,0 +1,413 @@
+"""The ROS 2 node on rclpy and FastDDS: every kind of message, good and bad, against the encoder.
+
+One node serves all tests: this process is its lifecycle manager, its camera and its subscriber.
+They run where rclpy is (`make test-ros2` makes that environment) and are skipped elsewhere.
+"""
+
+# pyright: reportMissingImports=false
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import pytest
+from PIL import Image as Picture
+
+rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not in this environment: make test-ros2")
+
+from lifecycle_msgs.msg import State, Transition  # noqa: E402
+from rcl_interfaces.srv import DescribeParameters  # noqa: E402
+from rosgraph_msgs.msg import Clock  # noqa: E402
+from s2robot_msgs.msg import ActionStamped  # noqa: E402
+from sensor_msgs.msg import Image, JointState  # noqa: E402
+from support.ros2_managed import (  # noqa: E402
+    NS,
+    Camera,
+    Managed,
+    compressed,
+    image,
+    real_image,
+    stamp_of,
+)
+from support.ros2_rig import IMAGE, eventually, rig_of_a_module  # noqa: E402
+from support.ros_policies import HOME, PANDA, make_policy  # noqa: E402
+from support.tiny_models import write_tiny_model  # noqa: E402
+from unit.data.ros_messages.test_images import (  # noqa: E402
+    BAYER,
+    CHANNELS,
+    bilinear,
+    interleaved,
+    random_message,
+)
+
+from s2robot.data.ros_messages.images import ENCODINGS, frame_of  # noqa: E402
+from s2robot.encoder.frame_encoder import FrameEncoder  # noqa: E402
+from s2robot.plugins.ros.parameters import CONFIG_PARAMETERS  # noqa: E402
+from s2robot.policies.checkpoint import save_policy  # noqa: E402
+
+RNG = np.random.default_rng(0)
+
+
+def frame(height: int = 24, width: int = 32) -> np.ndarray:
+    """Return a new frame (H, W, 3) uint8."""
+    return RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
+
+
+@pytest.fixture(scope="module")
+def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return f"file:{write_tiny_model(tmp_path_factory.mktemp('tiny'))}"
+
+
+@pytest.fixture(scope="module")
+def offline(tiny: str) -> Callable[[np.ndarray], np.ndarray]:
+    """The encoder without ROS: a frame to its embedding (D,)."""
+    encoder = FrameEncoder.from_name(tiny, scales=(1,), readout="mean", device="cpu")
+    return lambda frame: encoder(frame).flatten().numpy()
+
+
+@pytest.fixture(scope="module")
+def manager(tmp_path_factory: pytest.TempPathFactory, tiny: str) -> Iterator[Managed]:
+    for rig in rig_of_a_module(tmp_path_factory.mktemp("ros2")):
+        yield Managed(rig, tiny)
+        rig.clear()
+
+
+@pytest.fixture
+def node(manager: Managed) -> Iterator[Managed]:
+    """The node, unconfigured."""
+    yield manager
+    manager.end()
+    print(manager.process.text[-3000:])
+
+
+def same(found: np.ndarray, expected: np.ndarray) -> None:
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
+
+
+# ------------------------------------------------------------------------------- images
+def test_every_encoding_becomes_the_embedding_of_its_frame(node: Managed, offline) -> None:
+    """Rows are padded, and samples of 16 bits come in both byte orders."""
+    node.start(image_topics=[IMAGE])
+    camera = Camera(node, [IMAGE])
+    for number, encoding in enumerate(ENCODINGS):
+        message = random_message(encoding, 12, 16, padding=5, big=number % 2)
+        reference = frame_of(message)  # of yuv, which a test of its own compares
+        if encoding in CHANNELS:
+            reference = interleaved(message)
+        elif encoding.startswith("bayer"):
+            reference = bilinear(message, BAYER[encoding[6:10]])
+        same(camera.shown(real_image(message)), offline(reference))
+    assert node.counted("published", len(ENCODINGS))["failed"] == "0"
+    camera.close()
+
+
+def test_compressed_pictures(node: Managed, offline) -> None:
+    topic = f"{IMAGE}/compressed"
+    node.start(image_topics=[topic])
+    camera = Camera(node, [topic])
+    shown = frame()
+    for form in ("png", "bgr8; png compressed bgr8"):
+        same(camera.shown(compressed(shown, "PNG", form)), offline(shown))
+    message = compressed(shown, "JPEG", "jpeg")
+    with Picture.open(io.BytesIO(bytes(message.data))) as picture:
+        decoded = np.asarray(picture)
+    assert np.abs(decoded.astype(int) - shown).max() > 0  # JPEG loses something
+    same(camera.shown(message), offline(decoded))
+    # The mosaic of a Bayer camera: a gray picture whose format names no target.
+    bad = camera.publish(compressed(shown[..., 0], "JPEG", "bayer_rggb8; jpeg compressed "))
+    node.counted("failed_encoding")
+    assert "a raw Bayer mosaic" in node.process.text
+    cut = compressed(frame(40, 40), "PNG", "png")
+    cut.data = bytes(cut.data)[:900]
+    worse = camera.publish(cut)
+    node.counted("failed", 2)
+    same(camera.shown(compressed(shown, "PNG", "png")), offline(shown))
+    assert not {bad, worse} & set(camera.stamps())
+    camera.close()
+
+
+def test_bad_images_are_counted_and_never_published(node: Managed, offline) -> None:
+    node.start(image_topics=[IMAGE])
+    camera = Camera(node, [IMAGE])
+    shown = frame()
+    same(camera.shown(image(shown)), offline(shown))
+    bad = {
+        "encoding": image(shown, encoding="magic8"),
+        "truncated": image(shown, data=shown.tobytes()[:-1]),
+        "step": image(shown, step=3),
+        "zero_size": image(shown, width=0),
+    }
+    stamps = []
+    for kind, message in bad.items():
+        stamps.append(camera.publish(message))
+        node.counted(f"failed_{kind}")
+    stamps.append(camera.publish(image(shown, encoding="16UC1", step=64)))
+    values = node.counted("failed_encoding", 2)
+    assert values["level"] in "12"
+    assert "failures in the last" in values["message"]
+    assert "mono16" in node.process.text  # what to publish in place of 16UC1
+    other = frame(30, 20)  # of another size
+    same(camera.shown(image(other)), offline(other))
+    same(camera.shown(image(shown)), offline(shown))
+    assert int(node.counted("size_changes", 2)["failed"]) == 5
+    assert not set(stamps) & set(camera.stamps())
+    assert "Traceback" not in node.process.text
+    camera.close()
+
+
+def test_stamps_that_go_back(node: Managed, offline) -> None:
+    """A little: the frame is late and left out. By more: a clock was set back, all begins anew."""
+    node.start(image_topics=[IMAGE])
+    camera = Camera(node, [IMAGE])
+    now = camera.now_ns()
+    first, second, third = frame(), frame(), frame()
+    same(camera.shown(image(first), now), offline(first))
+    late = camera.publish(image(second), now - NS // 10)
+    node.counted("late")
+    same(camera.shown(image(third), now - 5 * NS), offline(third))
+    assert node.counted("resets")["backwards"] == "2"
+    assert late not in camera.stamps()
+    camera.close()
+
+
+def test_old_frames_are_not_published(node: Managed) -> None:
+    node.start(image_topics=[IMAGE], stale_s=5.0)
+    camera = Camera(node, [IMAGE])
+    old = camera.publish(image(frame()), camera.now_ns() - 9 * NS)
+    node.counted("stale")
+    assert old not in camera.stamps()
+    camera.close()
+
+
+# ------------------------------------------------------------------------ several cameras
+def test_cameras_that_are_taken_together(node: Managed, offline) -> None:
+    """One embedding of frames whose stamps lie within the slop, with the first one's header."""
+    left, right = "/left/image_raw", "/right/image_raw"
+    node.start(image_topics=[left, right], slop_s=0.02)
+    camera = Camera(node, [left, right])
+    begin = camera.now_ns() - NS
+    for step in range(4):
+        pair = frame(), frame(18, 20)
+        stamp = camera.publish(image(pair[0]), begin + step * NS // 10, left)
+        if step == 2:
+            continue  # the right camera misses one
+        camera.publish(image(pair[1]), stamp + NS // 100, right)
+        message = camera.embedding(stamp)
+        same(np.array(message.data), np.concatenate([offline(each) for each in pair]))
+        assert list(message.shape) == [2, len(message.data) // 2]
+    assert camera.stamps() == [begin + step * NS // 10 for step in (0, 1, 3)]
+    camera.close()
+
+
+def test_cameras_with_a_topic_each(node: Managed, offline) -> None:
+    left, right = "/left/image_raw", "/right/image_raw"
+    node.start(image_topics=[left, right], synchronize=False)
+    for topic in (left, right):
+        camera = Camera(node, [topic], f"/embedding{topic}")
+        shown = frame()
+        same(camera.shown(image(shown)), offline(shown))
+        assert len(camera.stamps()) == 1
+        camera.close()
+
+
+# ------------------------------------------------------------------------------- parameters
+def test_parameters_are_described(node: Managed) -> None:
+    names = [*CONFIG_PARAMETERS, "autostart", "hardware_id"]
+    answer = node.rig.call(DescribeParameters, "describe_parameters", names=names)
+    found = {each.name: each for each in answer.descriptors}
+    assert list(found) == names
+    undescribed = {name for name, each in found.items() if not each.description}
+    assert undescribed == {"device", "joint_topic", "embedding_topic", "action_topic"}
+    assert {name for name, each in found.items() if each.read_only} == {"autostart"}
+
+
+def test_wrong_parameters_are_refused_until_they_are_right(node: Managed) -> None:
+    for name, value, text in (
+        ("encoder", "s2r-vitt16", "did you mean 's2r-vitt16-128'"),
+        ("max_rate_hz", -1.0, "max_rate_hz is -1"),
+        ("scales", ["one"], "scales is ['one']; allowed: a list of numbers"),
+        ("image_topics", ["1camera"], "image_topics has '1camera'"),
+        ("weights", "/no/such.safetensors", "no model card at /no/such.json"),
+        ("lazy", 1, "lazy is 1; allowed: true or false"),
+    ):
+        node.prepare(**{name: value})
+        assert not node.change(Transition.TRANSITION_CONFIGURE), name
+        eventually(f"{name} is refused", lambda text=text: text in node.process.text)
+        assert node.state() == State.PRIMARY_STATE_UNCONFIGURED
+    node.start(image_topics=[IMAGE])
+    assert "Traceback" not in node.process.text
+
+
+def test_a_manager_changes_states(node: Managed, offline) -> None:
+    """Parameters are refused while it is configured; a wrong transition does not end it."""
+    node.prepare(image_topics=[IMAGE])
+    assert not node.change(Transition.TRANSITION_ACTIVATE)
+    assert "this transition is not possible now" in node.process.text
+    assert node.change(Transition.TRANSITION_CONFIGURE)
+    assert node.state() == State.PRIMARY_STATE_INACTIVE
+    (refused,) = node.set(max_rate_hz=5.0)
+    assert not refused.successful
+    assert "deactivate it, clean it up" in refused.reason
+    assert not node.change(Transition.TRANSITION_CONFIGURE)
+    assert node.change(Transition.TRANSITION_ACTIVATE)
+    camera = Camera(node, [IMAGE])
+    shown = frame()
+    same(camera.shown(image(shown)), offline(shown))
+    assert node.change(Transition.TRANSITION_DEACTIVATE)
+    eventually("the camera is let go", lambda: not node.rig.cameras_subscribers())
+    camera.publish(image(frame()))
+    assert node.change(Transition.TRANSITION_ACTIVATE)
+    eventually("the node listens", node.rig.cameras_subscribers)
+    same(camera.shown(image(shown)), offline(shown))
+    assert len(camera.stamps()) == 2
+    assert node.change(Transition.TRANSITION_DEACTIVATE)
+    assert node.change(Transition.TRANSITION_CLEANUP)
+    assert node.state() == State.PRIMARY_STATE_UNCONFIGURED
+    (accepted,) = node.set(max_rate_hz=5.0)
+    assert accepted.successful
+    camera.close()
+
+
+# --------------------------------------------------------------------- quality of service
+def test_a_best_effort_camera_does_not_match_reliable(node: Managed, offline) -> None:
+    """Diagnostics say why nothing arrives and what to change; frames of a reliable one arrive."""
+    node.start(image_topics=[IMAGE], reliability="reliable", lazy=False)
+    eventually("diagnostics say so", lambda: "has no publisher" in node.status().get("message", ""))
+    camera = Camera(node, [IMAGE], reliable=False)
+    camera.publish(image(frame()))
+    text = (
+        f"no frame has arrived yet: {IMAGE} is offered best effort by tests, but the node asks "
+        "for reliable: set its parameter reliability to best_effort, or let the publisher offer "
+        "reliable"
+    )
+    eventually("diagnostics say why", lambda: node.status().get("message") == text)
+    assert node.status()["level"] == "1"
+    eventually("the mismatch is logged", lambda: "incompatible QoS" in node.process.text)
+    assert not camera.stamps()
+    camera.close()
+    camera = Camera(node, [IMAGE])
+    shown = frame()
+    same(camera.shown(image(shown)), offline(shown))
+    camera.close()
+
+
+def test_a_camera_of_the_other_transport_is_named(node: Managed) -> None:
+    node.start(image_topics=[IMAGE], lazy=False, transport="compressed")
+    other = node.rig.node.create_publisher(Image, IMAGE, 1)
+    text = (
+        f"no frame has arrived yet: {IMAGE} has sensor_msgs/msg/Image of tests, but the node takes "
+        "sensor_msgs/msg/CompressedImage: set its parameter transport to raw"
+    )
+    eventually("diagnostics say why", lambda: node.status().get("message") == text)
+    node.rig.node.destroy_publisher(other)
+
+
+# ------------------------------------------------------------------------------ the clock
+def test_a_silent_clock_is_named_in_diagnostics(node: Managed, offline) -> None:
+    """With simulated time and no /clock, embeddings still have the headers of their frames."""
+    node.start(image_topics=[IMAGE], use_sim_time=True)
+    camera = Camera(node, [IMAGE])
+
+    def told() -> bool:
+        shown = frame()
+        same(camera.shown(image(shown)), offline(shown))
+        return "/clock is silent" in node.status().get("message", "")
+
+    eventually("diagnostics say so", told)
+    assert node.status()["level"] == "1"
+    camera.close()
+
+
+def test_simulated_time_that_jumps_back(node: Managed, offline) -> None:
+    """Ages are by /clock; after the jump frames are embedded, and none of before comes again."""
+    clock = node.rig.node.create_publisher(Clock, "/clock", 10)
+    node.start(image_topics=[IMAGE], use_sim_time=True, stale_s=5.0)
+    camera = Camera(node, [IMAGE])
+
+    def tick(seconds: int) -> None:
+        clock.publish(Clock(clock=rclpy.time.Time(seconds=seconds).to_msg()))
+
+    def until_embedded(seconds: int) -> None:
+        """Show new frames of one moment until the node's time has reached it."""
+        begin = len(camera.stamps())
+        shown = {}
+        while len(camera.stamps()) == begin:
+            tick(seconds)
+            stamp = seconds * NS + len(shown)  # [ns]
+            shown[stamp] = frame()
+            camera.publish(image(shown[stamp]), stamp)
+            time.sleep(0.3)
+        message = camera.received.messages[begin]
+        same(np.array(message.data), offline(shown[stamp_of(message)]))
+
+    until_embedded(1000)
+    until_embedded(1030)
+    before = set(camera.stamps())
+    tick(10)  # frames of 1030 s would now be from the future
+    until_embedded(10)
+    later = camera.stamps()[len(before) :]
+    assert all(10 * NS <= stamp < 11 * NS for stamp in later)
+    assert node.counted("resets")["failed"] == "0"
+    camera.close()
+    node.rig.node.destroy_publisher(clock)
+
+
+# ------------------------------------------------------------------------------- policies
+@pytest.fixture(scope="module")
+def policy(tiny: str, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A policy file of the tiny encoder."""
+    encoder = FrameEncoder.from_name(tiny, scales=(1,), readout="mean", device="cpu")
+    policy, header = make_policy(dim=encoder.embedding_dim)
+    path = tmp_path_factory.mktemp("policy") / "policy.safetensors"
+    save_policy(path, policy, dataclasses.replace(header, encoder=encoder.spec.to_dict()))
+    return str(path)
+
+
+def test_a_policy_acts_on_fresh_and_whole_joint_states_alone(node: Managed, policy: str) -> None:
+    own = {"encoder": "", "readout": "", "scales": []}  # are those of the policy
+    node.start(image_topics=[IMAGE], policy=policy, **own)
+    camera = Camera(node, [IMAGE])
+    actions = node.rig.subscribe("/action", ActionStamped)
+
+    def paused(text: str) -> bool:
+        return f"no actions: {text}" in node.status("policy").get("message", "")
+
+    eventually("it has no joints", lambda: paused("there are no joint states yet: /joint_states"))
+    joints = node.rig.node.create_publisher(JointState, "/joint_states", 10)
+
+    def show(names: list[str], positions: list[float], until: Callable[[], object]) -> None:
+        """Publish joint states and frames until something is seen."""
+
+        def shown() -> object:
+            state = JointState(name=names, position=positions)
+            state.header.stamp = node.rig.node.get_clock().now().to_msg()
+            joints.publish(state)
+            camera.publish(image(frame()))
+            time.sleep(0.1)
+            return until()
+
+        eventually("the policy acts, or says why it does not", shown)
+
+    other_arm = ["shoulder_pan_joint", "elbow_joint"]
+    show(other_arm, [0.0, 1.0], lambda: paused("joint states lack"))
+    assert not actions.messages
+    show(PANDA, list(HOME), lambda: len(actions.messages) > 2)
+    assert [message.anew for message in actions.messages[:2]] == [True, False]
+    not_a_number = [float("nan"), *HOME[1:]]
+    show(PANDA, not_a_number, lambda: paused("the position of panda_joint1 is nan"))
+    count = len(actions.messages)
+    node.health.messages.clear()
+    show(PANDA, not_a_number, lambda: len(node.health.messages) > 3)
+    assert len(actions.messages) == count
+    show(PANDA, list(HOME), lambda: len(actions.messages) > count)
+    assert actions.messages[count].anew
+    stamps = [stamp_of(each) for each in actions.messages]
+    assert stamps == sorted(set(stamps))  # each frame is acted on once
+    assert set(stamps) <= set(camera.sent)
+    assert all(np.abs(message.data).max() <= 1 for message in actions.messages)
+    node.rig.node.destroy_publisher(joints)
+    camera.close()

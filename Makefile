@@ -94,7 +94,10 @@ $(ROS1_READY): $(READY) tools/setup_ros1_venv.sh
 	@touch $@
 
 ROS2_TESTS ?= $(addprefix tests/ros/test_ros2_,node.py data.py camera.py closed_loop.py)
-test-ros2: setup $(ROS2_READY) ## the ROS 2 nodes on real rclpy and FastDDS, in an environment of wheels
+test-ros2: setup ## the ROS 2 nodes on real rclpy and FastDDS, in an environment of wheels
+	@bash tools/ros2_wheels.sh $(ROS2_READY) $(BIN)/python $(ROS2_DISTRO); status=$$?; \
+	if [ $$status = 3 ]; then echo "SKIPPED: the tests of the ROS 2 nodes"; exit 0; fi; \
+	[ $$status = 0 ] && $(MAKE) --no-print-directory $(ROS2_READY) && \
 	$(PYTEST_ENV) $(ROS2_VENV)/bin/python -m pytest $(ROS2_TESTS) $(PYTEST_ARGS)
 
 ros2-test: test-ros2

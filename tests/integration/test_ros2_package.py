@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -269,3 +270,15 @@ def test_launching_a_simulation(monkeypatch: pytest.MonkeyPatch) -> None:
     assert handler.args[0].kwargs["target_action"] is robot
     (_, _, _), (in_time, *_) = actions_of(module), actions_of(module, synchronous="false")
     assert in_time.kwargs["parameters"][0]["stale_s"] == NodeConfig().stale_s
+
+
+# ------------------------------------------------------------------- wheels to try the node with
+def test_the_extra_has_the_versions_that_the_tests_run_on() -> None:
+    text = (ROOT / "pyproject.toml").read_text(encoding="utf-8")
+    wheels = re.findall(r"\"ros-jazzy-([\w\[\]-]+==[\d.]+); (.*)\"", text)
+    assert len(wheels) == 5
+    script = (ROOT / "tools/setup_ros2_venv.sh").read_text(encoding="utf-8")
+    jazzy = script.partition("  jazzy)")[2].partition("  kilted)")[0]
+    assert [wheel for wheel, _ in wheels if wheel not in jazzy] == []
+    where = {"sys_platform == 'linux' and platform_machine == 'x86_64'"}
+    assert {marker for _, marker in wheels} == where

@@ -19,7 +19,7 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not in this environment: m
 from integration.test_examples import EXAMPLES, check_promise  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from support.media_files import write_png  # noqa: E402
-from support.ros2_rig import IMAGE, Rig2, eventually, rig_of_a_module  # noqa: E402
+from support.ros2_rig import IMAGE, WAIT_S, Rig2, eventually, rig_of_a_module  # noqa: E402
 
 SHAPE = (48, 64, 3)
 
@@ -58,7 +58,7 @@ def test_commands_lead_from_pictures_to_embeddings(ros2: Rig2, pictures: Path) -
     for message in seen:
         assert (message.height, message.width, 3) == SHAPE
         assert (message.encoding, message.step, message.header.frame_id) == ("rgb8", 192, "camera")
-    assert listener.wait(150) == 0
+    assert listener.wait(WAIT_S) == 0
     check_promise("ros2_subscriber.py", listener.text)
     assert f"frames of {IMAGE} become embeddings on /embedding" in node.text
     assert f"frames of 64 x 48 pixels on {IMAGE}" in camera.text
@@ -72,7 +72,7 @@ def test_a_recording_is_played_once(ros2: Rig2, pictures: Path) -> None:
     received = ros2.subscribe(IMAGE, Image)
     words = [str(pictures), "--once", "--hz", "5", "--topic", IMAGE, "--frame-id", "wrist"]
     camera = command(ros2, "ros2-camera", *words)
-    assert camera.wait(150) == 0
+    assert camera.wait(WAIT_S) == 0
     eventually("both pictures arrive", lambda: len(received.messages) > 1)
     first, second = received.messages
     assert (bytes(first.data[:3]), bytes(second.data[:3])) == (b"\xff\x00\x00", b"\x00\x00\xff")
@@ -91,14 +91,14 @@ def test_a_recording_is_played_once(ros2: Rig2, pictures: Path) -> None:
 def test_a_camera_that_cannot_be_says_so_in_one_line(ros2: Rig2, pictures, words, text) -> None:
     given = [word.replace("PICTURES", str(pictures)) for word in words]
     camera = command(ros2, "ros2-camera", *given)
-    assert camera.wait(150) == 2
+    assert camera.wait(WAIT_S) == 2
     assert text in camera.text
     assert "Traceback" not in camera.text
 
 
 def test_words_that_ros_does_not_take_end_the_node(ros2: Rig2) -> None:
     node = command(ros2, "ros2-node", "--ros-args", "-r", "image")
-    assert node.wait(150) == 1
+    assert node.wait(WAIT_S) == 1
     assert "encoder: ROS 2 refuses its arguments: " in node.text
     assert "'-r image'" in node.text
     assert "Traceback" not in node.text

@@ -110,6 +110,15 @@ def make_context() -> Any:
     return context
 
 
+def release_context() -> None:
+    """Leave the thread without a context, so that another may draw in it; with EGL alone."""
+    if select_gl() != "egl":
+        return
+    egl = importlib.import_module("mujoco.egl")
+    none = egl.EGL.EGL_NO_SURFACE
+    egl.EGL.eglMakeCurrent(egl.EGL_DISPLAY, none, none, egl.EGL.EGL_NO_CONTEXT)
+
+
 def _drawing(make: Callable[[int, int], Any]) -> Any:
     """Return a context that is current and draws."""
     import mujoco

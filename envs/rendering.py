@@ -1,4 +1,4 @@
-"""Rendering of MuJoCo scenes without a display, with one GL context per process.
+"""Rendering of MuJoCo scenes without a display: a GL context for the main thread, one for others.
 
 This module imports MuJoCo only inside functions: ``s2robot.envs.gl`` says why.
 """
@@ -9,15 +9,23 @@ This module imports MuJoCo only inside functions: ``s2robot.envs.gl`` says why.
 from __future__ import annotations
 
 import atexit
+import contextlib
 import os
+import threading
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from s2robot.envs.gl import RenderingError, describe_context, make_context, select_gl
+from s2robot.envs.gl import (
+    RenderingError,
+    describe_context,
+    make_context,
+    release_context,
+    select_gl,
+)
 from s2robot.errors import unknown
 from s2robot.utils.validation import checked_integer
 
@@ -81,7 +89,7 @@ class PixelLabels:
 
 
 class Renderer:
-    """Renderer of any number of models in one GL context; ``renderer()`` returns the process's own.
+    """Renderer of any number of models in one GL context; ``renderer()`` returns the thread's.
 
     Args:
         max_models: models whose GL resources are kept; the least recently used are freed.
@@ -122,8 +130,8 @@ class Renderer:
         camera_id = _checked_camera(model, camera, height, width)
         picture = np.empty((height, width, 3), np.uint8) if out is None else out
         _check_out(picture, height, width)
-        self._gl.make_current()
-        self._canvas(model, model.vis.quality.offsamples).draw(data, camera_id, picture)
+        with self._current():
+            self._canvas(model, model.vis.quality.offsamples).draw(data, camera_id, picture)
         return picture
 
     def render_labels(
@@ -147,8 +155,14 @@ class Renderer:
             width: of the picture [px].
         """
         camera_id = _checked_camera(model, camera, height, width)
+        with self._current():
+            return self._canvas(model, samples=0).draw_labels(data, camera_id, height, width)
+
+    @contextlib.contextmanager
+    def _current(self) -> Iterator[None]:
+        """Draw in this renderer's context, which stays the thread's."""
         self._gl.make_current()
-        return self._canvas(model, samples=0).draw_labels(data, camera_id, height, width)
+        yield
 
     def _canvas(self, model: mujoco.MjModel, samples: int) -> _Canvas:
         key = (id(model), samples)
@@ -160,14 +174,36 @@ class Renderer:
 
     def info(self) -> dict[str, Any]:
         """Return the renderer's name, MuJoCo's backend, and whether it draws in software."""
-        self._gl.make_current()
-        return describe_context()
+        with self._current():
+            return describe_context()
 
     def close(self) -> None:
         """Free every canvas and the GL context."""
-        while self._canvases:
-            self._canvases.popitem()[1].close()
+        with self._current():
+            while self._canvases:
+                self._canvases.popitem()[1].close()
         self._gl.free()
+
+
+class _SharedRenderer(Renderer):
+    """Renderer of several threads, one after the other; between drawings no thread has its context.
+
+    GL binds a context to a thread until that thread gives it back, and even a thread that has ended
+    may keep it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        release_context()
+        self._lock = threading.Lock()
+
+    @contextlib.contextmanager
+    def _current(self) -> Iterator[None]:
+        with self._lock, super()._current():
+            try:
+                yield
+            finally:
+                release_context()
 
 
 def _checked_camera(model: mujoco.MjModel, camera: str, height: int, width: int) -> int:
@@ -293,31 +329,39 @@ class _Canvas:
         self._context.free()
 
 
-_shared: dict[int, Renderer] = {}  # by process id, so that a forked child recognizes its parent's
+_renderers: dict[tuple[int, bool], Renderer] = {}
+"""By process, so that a forked child knows its parent's, and whether of the main thread."""
+_making = threading.Lock()
 
 
 def renderer() -> Renderer:
-    """Return the process's renderer, which is made at the first call and freed at exit.
+    """Return the renderer of the main thread, or that of all others, which take turns.
+
+    It is made at the first call and freed at exit.
 
     Raises:
         RenderingError: no GL context can be made, or the process was forked from one with GL.
     """
-    process = os.getpid()
-    if process not in _shared:
-        if _shared:
+    key = os.getpid(), threading.current_thread() is threading.main_thread()
+    found = _renderers.get(key)
+    if found is not None:
+        return found
+    with _making:
+        if any(process != key[0] for process, _ in _renderers):
             raise RenderingError(
                 "this process was forked from one that had already drawn pictures, and GL does not "
                 "survive a fork. Start workers by 'spawn' (AsyncVectorEnv(context='spawn'), "
                 "multiprocessing.get_context('spawn')), or draw nothing before they start"
             )
-        _shared[process] = Renderer()
-        atexit.register(_free, process)
-    return _shared[process]
+        if key not in _renderers:
+            _renderers[key] = Renderer() if key[1] else _SharedRenderer()
+            atexit.register(_free, key)
+        return _renderers[key]
 
 
-def _free(process: int) -> None:
-    if process == os.getpid() and process in _shared:
-        _shared.pop(process).close()
+def _free(key: tuple[int, bool]) -> None:
+    if key[0] == os.getpid() and key in _renderers:
+        _renderers.pop(key).close()
 
 
 def gl_info() -> dict[str, Any]:

@@ -79,6 +79,7 @@ from s2robot.plugins.ros.ros2_support import (
     error_text,
     message_types,
     reject_invalid_transitions,
+    shut_down,
     unknown_parameters,
     value_of,
     with_known_output,
@@ -363,7 +364,7 @@ def main(args: Sequence[str] | None = None) -> int:
     finally:
         if node is not None:
             node.destroy_node()
-        rclpy.try_shutdown()
+        shut_down()
     return 0
 
 

@@ -21,6 +21,7 @@ from sensor_msgs.msg import Image
 from s2robot.data.frame_sources import frame_stream
 from s2robot.data.webcam import webcam_frames
 from s2robot.plugins.ros.missing_ros import refused_arguments
+from s2robot.plugins.ros.ros2_support import shut_down
 
 NODE_NAME = "s2robot_camera"
 DEFAULT_HZ = 30.0
@@ -70,7 +71,7 @@ def run(settings: CameraSettings, args: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     finally:
-        rclpy.try_shutdown()
+        shut_down()
     return 0
 
 

@@ -65,6 +65,7 @@ from s2robot.plugins.ros.ros2_support import (
     IMAGE_QOS,
     error_text,
     reject_invalid_transitions,
+    shut_down,
     value_of,
 )
 from s2robot.plugins.ros.simulated_robot import JOINT_NAMES, RobotConfig, SimulatedRobot
@@ -289,8 +290,12 @@ class SimulatorNode(LifecycleNode):
                 continue
             with self._running:
                 simulation = self._simulation
-                if simulation and simulation.run(self._active.is_set):
+                if simulation and simulation.run(self._goes_on):
                     return
+
+    def _goes_on(self) -> bool:
+        """Return whether the world moves: the node is active, and ROS was not asked to end."""
+        return self._active.is_set() and self.context.ok()
 
 
 def _spin(executor: SingleThreadedExecutor) -> None:
@@ -336,7 +341,7 @@ def main(args: Sequence[str] | None = None) -> int:
         print(f"simulator: {error}", file=sys.stderr)
         return 1
     finally:
-        rclpy.try_shutdown()
+        shut_down()
         if thread is not None:
             thread.join()
     return 0

@@ -1,7 +1,4 @@
-"""Message classes, qualities of service, parameters and transitions of the ROS 2 node.
-
-Only ``s2robot.plugins.ros.ros2`` imports this module.
-"""
+"""Message classes, qualities of service, parameters, transitions and end of the ROS 2 nodes."""
 
 # rclpy and the message packages come with ROS 2; most environments have none of them.
 # pyright: reportMissingImports=false
@@ -14,6 +11,7 @@ import traceback
 from collections.abc import Callable
 from typing import Any
 
+import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import ParameterDescriptor
@@ -35,6 +33,19 @@ from s2robot.plugins.ros.parameters import (
 from s2robot.utils.deprecation import moved_names
 
 _NOT_OURS = ("use_sim_time", "start_type_description_service")
+
+
+def shut_down() -> None:
+    """End ROS in this process, where it has not ended.
+
+    After Ctrl-C a thread of rclpy's own does so, too, and ``try_shutdown`` raises where that one is
+    faster by a moment.
+    """
+    try:
+        rclpy.try_shutdown()
+    except RuntimeError:  # RCLError
+        if rclpy.ok():
+            raise
 
 
 def _qos(

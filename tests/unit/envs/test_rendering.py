@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import threading
 from multiprocessing import shared_memory
 
 import mujoco
@@ -206,3 +207,31 @@ def _draw_and_tell(env: PickCubeEnv, sender) -> None:
         sender.send("drew")
     except RenderingError as error:
         sender.send(str(error))
+
+
+def test_threads_draw_beside_each_other_and_after_another_has_ended(env):
+    first = env.render_frame("far", 48, 48)
+    gate = threading.Barrier(3)
+    drawn: list[np.ndarray] = []
+
+    def draw(others: bool) -> None:
+        own = PickCubeEnv("precise")
+        own.reset(seed=0)
+        for _ in range(5):
+            if others:
+                gate.wait(60)
+            drawn.append(own.render_frame("far", 48, 48))
+
+    together = [threading.Thread(target=draw, args=(True,)) for _ in range(3)]
+    for thread in together:
+        thread.start()
+    drawn += [env.render_frame("far", 48, 48) for _ in range(5)]
+    for thread in together:
+        thread.join()
+    for _ in range(3):  # one after the other
+        thread = threading.Thread(target=draw, args=(False,))
+        thread.start()
+        thread.join()
+    assert len(drawn) == 5 * 7
+    for frame in (*drawn, env.render_frame("far", 48, 48)):
+        np.testing.assert_array_equal(frame, first)

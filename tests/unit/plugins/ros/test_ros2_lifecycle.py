@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import importlib
 import random
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -121,3 +123,22 @@ def test_errors_in_a_transition_lead_to_a_clean_node(
     assert (bench.node.state, threads(), bench.node._publishers) == ("unconfigured", [], [])
     assert world.logged("error")[-1].startswith("the node cannot be deactivated: Traceback")
     assert bench.node.start()
+
+
+@pytest.mark.parametrize("still_there", [False, True])
+@pytest.mark.usefixtures("world")
+def test_the_end_may_be_begun_elsewhere(still_there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As rclpy's thread for signals does, a moment before the node itself."""
+    support = importlib.import_module("s2robot.plugins.ros.ros2_support")
+
+    def raises() -> None:
+        raise RuntimeError("failed to shutdown: rcl_shutdown already called")
+
+    monkeypatch.setattr(
+        support, "rclpy", SimpleNamespace(try_shutdown=raises, ok=lambda: still_there)
+    )
+    if still_there:
+        with pytest.raises(RuntimeError, match="failed to shutdown"):
+            support.shut_down()
+    else:
+        support.shut_down()

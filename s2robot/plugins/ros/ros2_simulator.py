@@ -290,17 +290,15 @@ class SimulatorNode(LifecycleNode):
                 continue
             with self._running:
                 simulation = self._simulation
-                if simulation and simulation.run(self._goes_on):
+                if simulation and simulation.run(self._active.is_set):
                     return
-
-    def _goes_on(self) -> bool:
-        """Return whether the world moves: the node is active, and ROS was not asked to end."""
-        return self._active.is_set() and self.context.ok()
 
 
 def _spin(executor: SingleThreadedExecutor) -> None:
+    """Run callbacks until ROS ends; a wait without a limit may miss that end, and never return."""
     try:
-        executor.spin()
+        while rclpy.ok():
+            executor.spin_once(timeout_sec=_LOOK_S)
     except ExternalShutdownException:
         pass  # the node ends
 

@@ -54,11 +54,13 @@ def main() -> None:
     parser.add_argument("--encoder", default="s2r-vitt16-128")
     options = parser.parse_args()
     tests = read_sequential(options.runs / "cells")[0]
+    label = f"{options.encoder} (1,2)"
     (pair,) = [
         pair
         for test in tests
         for pair in test.content["pairs"]
-        if pair.get("question") == "search.order" and options.encoder in str(test.content["plan"])
+        if pair.get("question") == "search.order"
+        and test.content["plan"]["variants"][pair["first"]]["label"].startswith(label)
     ]
     kept = ("seeds", "difference", "interval", "verdict")
     rows = orders(options.runs / "cells", pair["seeds"], options.encoder)

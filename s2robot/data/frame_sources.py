@@ -15,7 +15,6 @@ from PIL import Image
 from s2robot.data.bag_paths import BAGS, bag_and_topic
 from s2robot.data.config import GENERATED
 from s2robot.data.datasets.choice import DataChoice, cameras_to_take
-from s2robot.data.datasets.frame_reader import RecordedFrames
 from s2robot.data.datasets.opening import layout_of
 from s2robot.errors import CorruptFileError
 from s2robot.preprocessing.picture_files import PICTURES, read_picture
@@ -115,7 +114,7 @@ def recorded_frames(
         height: height of the frames [px]; others are resized (area averages).
         width: width of the frames [px].
         count: largest number of frames of each camera.
-        cache: folder of drawn frames.
+        cache: folder of drawn frames, and of decoded ones for the time of the call.
 
     Returns:
         ``(T, height, width, 3)`` uint8, camera after camera, and ``(T,)`` numbers of episodes.
@@ -125,20 +124,15 @@ def recorded_frames(
         ValueError: there are several cameras and none is named, or there is no such camera.
         CorruptFileError: the content is damaged.
     """
-    from s2robot.data.rendered_demonstrations import RenderedDemonstrations, open_chosen
-    from s2robot.data.rendered_frames import RenderedFrames
+    from s2robot.data.rendered_demonstrations import frames_of, open_chosen
 
     with contextlib.closing(open_chosen(source, choice, cache)) as data:
         names = cameras_to_take(data, choice, "the study")
         total = int(data.episode_ends[-1])
         rows = np.linspace(0, total - 1, min(count, total)).round().astype(int)
-        readers: list[RecordedFrames | RenderedFrames] = []
-        for name in names:
-            drawn = isinstance(data, RenderedDemonstrations)
-            readers.append(data.reader(name, cache) if drawn else RecordedFrames(data, name))
         frames = [
             _fitted(reader.read(row, row + 1)[0], height, width)
-            for reader in readers
+            for reader in (frames_of(data, name, cache) for name in names)
             for row in rows.tolist()
         ]
         episodes = np.searchsorted(data.episode_ends, rows, side="right")

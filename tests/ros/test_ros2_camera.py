@@ -8,7 +8,6 @@ These run where rclpy is (`make test-ros2` makes that environment) and are skipp
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -19,20 +18,9 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not in this environment: m
 from integration.test_examples import EXAMPLES, check_promise  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from support.media_files import write_png  # noqa: E402
-from support.ros2_rig import IMAGE, WAIT_S, Rig2, eventually, rig_of_a_module  # noqa: E402
+from support.ros2_rig import IMAGE, WAIT_S, Rig2, eventually  # noqa: E402
 
 SHAPE = (48, 64, 3)
-
-
-@pytest.fixture(scope="module")
-def all_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig2]:
-    yield from rig_of_a_module(tmp_path_factory.mktemp("ros2"))
-
-
-@pytest.fixture
-def ros2(all_tests: Rig2) -> Iterator[Rig2]:
-    yield all_tests
-    all_tests.clear()
 
 
 @pytest.fixture

@@ -14,7 +14,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -38,7 +37,6 @@ from support.ros2_rig import (  # noqa: E402
     Received2,
     Rig2,
     eventually,
-    rig_of_a_module,
 )
 
 from s2robot.data.ros_messages.images import image_to_rgb  # noqa: E402
@@ -65,19 +63,6 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     command = [sys.executable, "-m", "s2robot.cli.main", "train", *words, *places]
     subprocess.run(command, check=True, capture_output=True)
     return next((folder / "runs" / "cells").glob("*/policy.safetensors"))
-
-
-@pytest.fixture(scope="module")
-def all_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig2]:
-    """This process as a node, in a domain of its own."""
-    yield from rig_of_a_module(tmp_path_factory.mktemp("ros2"))
-
-
-@pytest.fixture
-def ros2(all_tests: Rig2) -> Iterator[Rig2]:
-    """Processes of one test."""
-    yield all_tests
-    all_tests.clear()
 
 
 class Expert:

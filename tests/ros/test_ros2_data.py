@@ -33,7 +33,7 @@ from support.ros2_managed import (  # noqa: E402
     real_image,
     stamp_of,
 )
-from support.ros2_rig import IMAGE, eventually, rig_of_a_module  # noqa: E402
+from support.ros2_rig import IMAGE, Rig2, eventually  # noqa: E402
 from support.ros_policies import HOME, PANDA, make_policy  # noqa: E402
 from support.tiny_models import write_tiny_model  # noqa: E402
 from unit.data.ros_messages.test_images import (  # noqa: E402
@@ -70,10 +70,9 @@ def offline(tiny: str) -> Callable[[np.ndarray], np.ndarray]:
 
 
 @pytest.fixture(scope="module")
-def manager(tmp_path_factory: pytest.TempPathFactory, tiny: str) -> Iterator[Managed]:
-    for rig in rig_of_a_module(tmp_path_factory.mktemp("ros2")):
-        yield Managed(rig, tiny)
-        rig.clear()
+def manager(all_tests: Rig2, tiny: str) -> Iterator[Managed]:
+    yield Managed(all_tests, tiny)
+    all_tests.clear()
 
 
 @pytest.fixture

@@ -28,7 +28,7 @@ from s2robot_msgs.msg import EmbeddingStamped  # noqa: E402
 from std_msgs.msg import Float32MultiArray, String  # noqa: E402
 from std_srvs.srv import SetBool  # noqa: E402
 from support.ros1_rig import Process, rendered_frames, statuses  # noqa: E402
-from support.ros2_rig import WAIT_S, Rig2, eventually, rig_of_a_module  # noqa: E402
+from support.ros2_rig import WAIT_S, Rig2, eventually  # noqa: E402
 
 from s2robot.data.ros_messages.definitions import ENCODER_TOPIC  # noqa: E402
 from s2robot.encoder.frame_encoder import FrameEncoder  # noqa: E402
@@ -47,19 +47,6 @@ def expected(frames: np.ndarray) -> np.ndarray:
     """Embeddings of the frames without ROS: (FRAMES, D)."""
     encoder = FrameEncoder.from_name("s2r-vitt16-128", (1, 2), "spatial_softmax", device="cpu")
     return np.stack([encoder(frame).flatten().numpy() for frame in frames])
-
-
-@pytest.fixture(scope="module")
-def all_tests(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Rig2]:
-    """This process as a node, in a domain of its own."""
-    yield from rig_of_a_module(tmp_path_factory.mktemp("ros2"))
-
-
-@pytest.fixture
-def ros2(all_tests: Rig2) -> Iterator[Rig2]:
-    """Processes of one test."""
-    yield all_tests
-    all_tests.clear()
 
 
 @pytest.fixture(scope="module")

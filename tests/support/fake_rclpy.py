@@ -321,6 +321,11 @@ def spin(node: Node) -> None:
         world().spin_some()
 
 
+def ok() -> bool:
+    """Return whether the test has not ended ROS."""
+    return world().ok()
+
+
 def try_shutdown() -> None:
     world().is_ok = False
 
@@ -331,7 +336,7 @@ def installed(transport: Transport | None = None, without: Sequence[str] = ()) -
     from support.fake_lifecycle import lifecycle_module
 
     contents: dict[str, dict[str, Any]] = {
-        "rclpy": {"init": init, "spin": spin, "try_shutdown": try_shutdown},
+        "rclpy": {"init": init, "spin": spin, "try_shutdown": try_shutdown, "ok": ok},
         "rclpy.clock": {"Clock": Clock, "ClockType": ClockType},
         "rclpy.exceptions": {"ParameterException": ParameterException},
         "rclpy.executors": {"ExternalShutdownException": ExternalShutdownException},

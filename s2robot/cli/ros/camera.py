@@ -5,9 +5,8 @@ from __future__ import annotations
 import argparse
 import math
 
-from s2robot.cli.ros.words import refuse_bare_ros_args, without_ros_args
+from s2robot.cli.ros.words import refuse_bare_ros_args, ros_missing, without_ros_args
 from s2robot.cli.settings.flags import CommandParser
-from s2robot.errors import S2RobotError
 
 _DESCRIPTION = """\
 Publish frames on a topic as sensor_msgs/Image (rgb8), as a camera driver does, with the time of
@@ -59,9 +58,7 @@ def main(argv: list[str]) -> int:
     try:
         from s2robot.plugins.ros import ros2_camera
     except ImportError as error:
-        from s2robot.plugins.ros.missing_ros import without_ros
-
-        raise S2RobotError(without_ros("rclpy", error)) from error
+        raise ros_missing("rclpy", error) from error
     settings = ros2_camera.CameraSettings(
         source=options.source,
         topic=options.topic,

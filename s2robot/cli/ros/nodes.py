@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from s2robot.cli.ros.words import refuse_bare_ros_args, without_ros_args
+from s2robot.cli.ros.words import refuse_bare_ros_args, ros_missing, without_ros_args
 from s2robot.cli.settings.flags import CommandParser
-from s2robot.errors import S2RobotError
 
 _ABOUT = """\
 Start the node that turns camera images into embeddings and, with a policy, into actions. It
@@ -65,7 +64,7 @@ def run_ros2(argv: list[str]) -> int:
     try:
         from s2robot.plugins.ros import ros2
     except ImportError as error:
-        raise _missing("rclpy", error) from error
+        raise ros_missing("rclpy", error) from error
     return ros2.main(["s2robot ros2-node", *argv])
 
 
@@ -93,11 +92,5 @@ def run_ros1(argv: list[str]) -> int:
     try:
         from s2robot.plugins.ros import ros1
     except ImportError as error:
-        raise _missing("rospy", error) from error
+        raise ros_missing("rospy", error) from error
     return ros1.main(["s2robot ros1-node", *argv])
-
-
-def _missing(package: str, error: ImportError) -> S2RobotError:
-    from s2robot.plugins.ros.missing_ros import without_ros
-
-    return S2RobotError(without_ros(package, error))

@@ -5,6 +5,19 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from s2robot.cli.settings.flags import CommandParser
+from s2robot.errors import S2RobotError
+
+
+def ros_missing(package: str, error: ImportError) -> S2RobotError:
+    """Return the error of a command whose ROS cannot be imported.
+
+    Args:
+        package: that it needs, "rospy" or "rclpy".
+        error: what the import raised.
+    """
+    from s2robot.plugins.ros.missing_ros import without_ros
+
+    return S2RobotError(without_ros(package, error))
 
 
 def without_ros_args(argv: Sequence[str]) -> list[str]:

@@ -52,7 +52,6 @@ except ImportError as error:
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.utilities import remove_ros_args
 from std_srvs.srv import SetBool
@@ -77,10 +76,11 @@ from s2robot.plugins.ros.ros2_support import (
     config_of,
     declare_parameters,
     error_text,
+    log,
     message_types,
     reject_invalid_transitions,
-    shut_down,
     unknown_parameters,
+    until_ros_ends,
     value_of,
     with_known_output,
 )
@@ -317,13 +317,7 @@ class EncoderNode(LifecycleNode):
         return self.get_clock().now().nanoseconds
 
     def _log(self, level: Level, text: str) -> None:
-        """Log a text; each level needs a line of its own, as rclpy lets no line log at two."""
-        if level == Level.ERROR:
-            self.get_logger().error(text)
-        elif level == Level.WARN:
-            self.get_logger().warning(text)
-        else:
-            self.get_logger().info(text)
+        log(self, level, text)
 
     def _log_error(self, what: str, error: Exception) -> None:
         self._log(Level.ERROR, f"{what}: {error_text(error)}")
@@ -350,21 +344,18 @@ def main(args: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         print(f"encoder: {refused_arguments(error)}", file=sys.stderr)
         return 1
-    node = None
     try:
-        node = EncoderNode()
-        if node.autostart:
-            node.start()
-        rclpy.spin(node)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
+        with until_ros_ends():
+            node = EncoderNode()
+            try:
+                if node.autostart:
+                    node.start()
+                rclpy.spin(node)
+            finally:
+                node.destroy_node()
     except ParameterException as error:
         print(f"encoder: {error}", file=sys.stderr)
         return 1
-    finally:
-        if node is not None:
-            node.destroy_node()
-        shut_down()
     return 0
 
 

@@ -14,14 +14,14 @@ from typing import Any
 import rclpy
 from rclpy.duration import Duration
 from rclpy.exceptions import NameValidationException
-from rclpy.executors import ExternalShutdownException
 from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import Image
+from std_msgs.msg import Header
 
 from s2robot.data.frame_sources import frame_stream
 from s2robot.data.webcam import webcam_frames
 from s2robot.plugins.ros.missing_ros import refused_arguments
-from s2robot.plugins.ros.ros2_support import shut_down
+from s2robot.plugins.ros.ros2_support import image_message, until_ros_ends
 
 NODE_NAME = "s2robot_camera"
 DEFAULT_HZ = 30.0
@@ -66,12 +66,8 @@ def run(settings: CameraSettings, args: Sequence[str] | None = None) -> int:
         rclpy.init(args=None if args is None else list(args))
     except RuntimeError as error:
         raise ValueError(refused_arguments(error)) from error
-    try:
+    with until_ros_ends():
         _publish(settings, first, frames)
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        shut_down()
     return 0
 
 
@@ -123,7 +119,7 @@ def _publish(settings: CameraSettings, first: Any, rest: Iterator[Any]) -> None:
             if not rclpy.ok():
                 return
             stamp = node.get_clock().now().to_msg()
-            publisher.publish(image_message(frame, settings.frame_id, stamp))
+            publisher.publish(image_message(frame, Header(stamp=stamp, frame_id=settings.frame_id)))
         publisher.wait_for_all_acked(Duration(seconds=END_S))
     finally:
         node.destroy_node()
@@ -135,18 +131,3 @@ def _publisher(node: Any, topic: str, qos: QoSProfile) -> Any:
     except NameValidationException as error:
         reason = " ".join(str(error).split())
         raise ValueError(f"{topic!r} is no name of a topic in ROS 2 ({reason})") from None
-
-
-def image_message(frame: Any, frame_id: str, stamp: Any) -> Image:
-    """Return a frame as ``sensor_msgs/Image``.
-
-    Args:
-        frame: ``(H, W, 3)`` uint8 RGB.
-        frame_id: coordinate frame of the header.
-        stamp: ``builtin_interfaces/Time`` of the header.
-    """
-    height, width, _ = frame.shape
-    message = Image(height=height, width=width, encoding="rgb8", step=3 * width)
-    message.header.frame_id, message.header.stamp = frame_id, stamp
-    message.data = frame.tobytes()  # of bytes; an array would be copied number by number
-    return message

@@ -28,7 +28,6 @@ It is a managed node (lifecycle node) that configures and activates itself, unle
 from __future__ import annotations
 
 import argparse
-import array
 import sys
 import threading
 from collections.abc import Sequence
@@ -64,8 +63,11 @@ from s2robot.plugins.ros.ros2_support import (
     EMBEDDING_QOS,
     IMAGE_QOS,
     error_text,
+    given_parameters,
+    image_message,
+    log,
     reject_invalid_transitions,
-    shut_down,
+    until_ros_ends,
     value_of,
 )
 from s2robot.plugins.ros.simulated_robot import JOINT_NAMES, RobotConfig, SimulatedRobot
@@ -149,11 +151,7 @@ class _Link:
         self._publish(self._joints, message)
 
     def publish_frame(self, stamp_ns: int, frame: np.ndarray) -> None:
-        height, width, _ = frame.shape
-        message = Image(header=_header(stamp_ns), height=height, width=width, step=3 * width)
-        message.encoding = "rgb8"
-        message.data = array.array("B", frame.tobytes())
-        self._publish(self._image, message)
+        self._publish(self._image, image_message(frame, _header(stamp_ns)))
 
     def publish_episode(self, text: str) -> None:
         self._publish(self._episode, String(data=text))
@@ -178,16 +176,6 @@ def _time(nanoseconds: int) -> Time:
 
 def _header(stamp_ns: int) -> Header:
     return Header(stamp=_time(stamp_ns), frame_id=FRAME)
-
-
-def log(node: LifecycleNode, level: Level, text: str) -> None:
-    """Log a text; each level needs a line of its own, as rclpy lets no line log at two."""
-    if level == Level.ERROR:
-        node.get_logger().error(text)
-    elif level == Level.WARN:
-        node.get_logger().warning(text)
-    else:
-        node.get_logger().info(text)
 
 
 class SimulatorNode(LifecycleNode):
@@ -225,7 +213,7 @@ class SimulatorNode(LifecycleNode):
     def _config(self) -> RobotConfig:
         """Return the configuration; what was given at the start and is no parameter is refused."""
         ours = {AUTOSTART, "use_sim_time", "start_type_description_service"}
-        given = [name for name in getattr(self, "_parameter_overrides", {}) if "." not in name]
+        given = [name for name in given_parameters(self) if "." not in name]
         names = [*vars(RobotConfig()), *(name for name in given if name not in ours)]
         return RobotConfig.from_parameters({name: value_of(self, name) for name in names})
 
@@ -323,8 +311,17 @@ def main(args: Sequence[str] | None = None) -> int:
     except RuntimeError as error:
         print(f"simulator: {refused_arguments(error)}", file=sys.stderr)
         return 1
-    thread = None
     try:
+        return _run()
+    except ParameterException as error:
+        print(f"simulator: {error}", file=sys.stderr)
+        return 1
+
+
+def _run() -> int:
+    """Run the node in this thread and its callbacks in another, and return the exit code."""
+    thread = None
+    with until_ros_ends():
         node = SimulatorNode()
         if node.autostart and not node.start():
             return 1
@@ -333,15 +330,8 @@ def main(args: Sequence[str] | None = None) -> int:
         thread = threading.Thread(target=_spin, args=(executor,), name="rclpy", daemon=True)
         thread.start()
         node.run()
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    except ParameterException as error:
-        print(f"simulator: {error}", file=sys.stderr)
-        return 1
-    finally:
-        shut_down()
-        if thread is not None:
-            thread.join()
+    if thread is not None:
+        thread.join()
     return 0
 
 

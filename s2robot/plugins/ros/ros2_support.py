@@ -5,22 +5,26 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
-from std_msgs.msg import Float32MultiArray, MultiArrayDimension
+from sensor_msgs.msg import Image
+from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension
 
 from s2robot.errors import MismatchError, S2RobotError, unknown
-from s2robot.plugins.ros.core import MessageTypes, NodeConfig
+from s2robot.plugins.ros.core import Level, MessageTypes, NodeConfig
 from s2robot.plugins.ros.core.config import AUTO_OUTPUT, RENAMED_PARAMETERS, embedding_topics
 from s2robot.plugins.ros.core.encoder_parameters import DESCRIPTIONS
 from s2robot.plugins.ros.parameters import (
@@ -35,17 +39,60 @@ from s2robot.utils.deprecation import moved_names
 _NOT_OURS = ("use_sim_time", "start_type_description_service")
 
 
-def shut_down() -> None:
-    """End ROS in this process, where it has not ended.
+@contextlib.contextmanager
+def until_ros_ends() -> Iterator[None]:
+    """Do the work of a node's process; Ctrl-C and other ends of ROS end it without a traceback.
 
-    After Ctrl-C a thread of rclpy's own does so, too, and ``try_shutdown`` raises where that one is
+    After a signal a thread of rclpy's own ends ROS, so any call of it raises where that thread is
     faster by a moment.
     """
     try:
-        rclpy.try_shutdown()
+        with _ended_elsewhere():
+            yield
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        with _ended_elsewhere():
+            rclpy.try_shutdown()
+
+
+@contextlib.contextmanager
+def _ended_elsewhere() -> Iterator[None]:
+    """Leave out errors of rclpy's calls once ROS has ended."""
+    try:
+        yield
     except RuntimeError:  # RCLError
         if rclpy.ok():
             raise
+
+
+def log(node: Node, level: Level, text: str) -> None:
+    """Log a text; each level needs a line of its own, as rclpy lets no line log at two.
+
+    Args:
+        node: whose log it is.
+        level: of the text.
+        text: the line.
+    """
+    if level == Level.ERROR:
+        node.get_logger().error(text)
+    elif level == Level.WARN:
+        node.get_logger().warning(text)
+    else:
+        node.get_logger().info(text)
+
+
+def image_message(frame: np.ndarray, header: Header) -> Image:
+    """Return a frame as ``sensor_msgs/Image``.
+
+    Args:
+        frame: ``(H, W, 3)`` uint8 RGB.
+        header: its stamp and coordinate frame.
+    """
+    height, width, _ = frame.shape
+    message = Image(header=header, height=height, width=width, encoding="rgb8", step=3 * width)
+    message.data = frame.tobytes()  # of bytes; an array would be copied number by number
+    return message
 
 
 def _qos(
@@ -155,13 +202,17 @@ def declare_parameters(node: Node) -> None:
         )
         node.declare_parameter(name, list(value) if isinstance(value, tuple) else value, about)
     for old, new in RENAMED_PARAMETERS.items():
-        if old in _overrides(node):
+        if old in given_parameters(node):
             about = ParameterDescriptor(description=f"Old name of {new}.", dynamic_typing=True)
             node.declare_parameter(old, CONFIG_PARAMETERS[new], about)
 
 
-def _overrides(node: Node) -> dict[str, Any]:
-    """Return the parameters that were given at the start, by name."""
+def given_parameters(node: Node) -> dict[str, Any]:
+    """Return the parameters that were given at the start, by name.
+
+    Args:
+        node: the node.
+    """
     return getattr(node, "_parameter_overrides", {})
 
 
@@ -188,7 +239,7 @@ def unknown_parameters(node: Node) -> list[str]:
     known = {*CONFIG_PARAMETERS, *OWN_PARAMETERS, *RENAMED_PARAMETERS, *_NOT_OURS}
     return [
         f"ignored: {unknown('parameter', name, known)}"
-        for name in _overrides(node)
+        for name in given_parameters(node)
         if name not in known and "." not in name
     ]
 

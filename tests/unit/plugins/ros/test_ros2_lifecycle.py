@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import random
+from contextlib import nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -127,18 +128,28 @@ def test_errors_in_a_transition_lead_to_a_clean_node(
 
 @pytest.mark.parametrize("still_there", [False, True])
 @pytest.mark.usefixtures("world")
-def test_the_end_may_be_begun_elsewhere(still_there: bool, monkeypatch: pytest.MonkeyPatch) -> None:
-    """As rclpy's thread for signals does, a moment before the node itself."""
+def test_ros_may_end_elsewhere_a_moment_before(
+    still_there: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As rclpy's thread for signals ends it; then any call raises, that of the end included."""
     support = importlib.import_module("s2robot.plugins.ros.ros2_support")
 
     def raises() -> None:
         raise RuntimeError("failed to shutdown: rcl_shutdown already called")
 
-    monkeypatch.setattr(
-        support, "rclpy", SimpleNamespace(try_shutdown=raises, ok=lambda: still_there)
-    )
-    if still_there:
-        with pytest.raises(RuntimeError, match="failed to shutdown"):
-            support.shut_down()
-    else:
-        support.shut_down()
+    ended = SimpleNamespace(try_shutdown=raises, ok=lambda: still_there)
+    monkeypatch.setattr(support, "rclpy", ended)
+    for work in (lambda: None, raises):
+        told = pytest.raises(RuntimeError, match="shutdown") if still_there else nullcontext()
+        with told, support.until_ros_ends():
+            work()
+
+
+@pytest.mark.usefixtures("world")
+def test_the_end_of_the_work_ends_ros(world: World) -> None:
+    support = importlib.import_module("s2robot.plugins.ros.ros2_support")
+    with support.until_ros_ends():
+        raise KeyboardInterrupt
+    assert not world.ok()
+    with pytest.raises(ValueError, match="of the work"), support.until_ros_ends():
+        raise ValueError("of the work")

@@ -76,12 +76,13 @@ class PageShell:
         text = (ROOT / "Makefile").read_text()
         for word in words:
             variable, given, _ = word.partition("=")
-            pattern = rf"^{variable} \?=" if given else rf"^{word}:.* ##"
-            found = re.search(rf"{pattern}.*", text, re.MULTILINE)
+            pattern = rf"^{variable} \?=.*" if given else rf"^{word}:.* ##.*(?:\n\t.*)*"
+            found = re.search(pattern, text, re.MULTILINE)
             assert found, f"make {word}"
             for name in re.findall(r"\$\((\w+)_READY\)", found[0]):  # an environment of its own
                 (folder,) = re.findall(rf"^{name}_VENV := (.+)$", text, re.MULTILINE)
-                self.made.add(folder)
+                default = re.search(r",([^,()]+),", folder)  # of $(if chosen,default,other)
+                self.made.add(default[1] if default else folder)
         self.made.add(".venv")
 
     def source(self, words: Sequence[str]) -> None:

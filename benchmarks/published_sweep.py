@@ -11,9 +11,9 @@ variants: a question is a test of its own, so its result does not depend on the 
     bash benchmarks/published_sweep.sh runs/published
     python benchmarks/published_sweep.py runs/published --plot docs/pictures/published.png
 
-``--keep`` stores the runs without policies, frames and actions, and the demonstrations, in a small
-archive. Where FOLDER has no runs, the script of the sweep begins with those of the archive, on any
-machine: a finished run counts without its policy file.
+``--keep`` stores the runs without policies, frames and actions, their demonstrations and initial
+states in a small archive. Where FOLDER has no runs, the script of the sweep begins with those of
+the archive, on any machine: a finished run counts without its policy file.
 """
 
 from __future__ import annotations
@@ -115,16 +115,17 @@ def seeds_of(question: Mapping[str, Any]) -> int:
 
 
 def keep(folder: Path) -> None:
-    """Write the archive of finished runs, tests, searches and demonstrations of a sweep's folder.
+    """Write the archive of finished runs, tests, searches and what they began with.
 
-    Demonstrations are in it, since those of another release may differ in their last digits, and a
-    test does not go on with others.
+    Demonstrations and initial states are in it, since those of another release may differ in their
+    last digits, and a test does not go on with others.
     """
     runs = folder / "runs"
     finished = [path.parent for path in (runs / "cells").glob("*/summary.json")]
     files = [cell / name for cell in finished for name in _KEPT if (cell / name).exists()]
     files += [*(runs / "sequential").glob("*.json"), *(runs / "heads").glob("*.jsonl")]
     files += (folder / "data" / "demos").glob("*.hdf5")
+    files += (folder / "data" / "conditions").glob("*.npz")
     with atomic_path(ARCHIVE) as path, tarfile.open(path, "w:xz") as archive:
         for file in sorted(files):
             archive.add(file, file.relative_to(folder), filter=_without_owner)

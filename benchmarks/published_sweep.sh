@@ -4,15 +4,17 @@
 # it was; SEEDS=32 continues the undecided pairs. Then: python benchmarks/published_sweep.py FOLDER
 #
 #     bash benchmarks/published_sweep.sh runs/published
-#     bash benchmarks/published_sweep.sh runs/published middle dinov2     # these questions alone
+#     bash benchmarks/published_sweep.sh runs/published middle            # this question alone
+#     DTYPE=bfloat16 bash benchmarks/published_sweep.sh runs/published dinov2   # as it was made
 #     BUDGET=standard bash benchmarks/published_sweep.sh runs/published   # longer searches, 4 x the time
 #     LADDER=1 N=1000 bash benchmarks/published_sweep.sh runs/ladder     # with a GPU: Ti, S and B
 set -euo pipefail
 out=${1:-runs/published}
 questions=("${@:2}")
 seeds=${SEEDS:-16}
-# Its stored runs have searches in a random order, which was the default when they were begun.
-shared=(level=precise "n=${N:-32}" budget="${BUDGET:-quick}" search.order=random rollout.videos=0 "data_dir=$out/data" "runs_dir=$out/runs")
+# Its stored runs have searches in a random order, which was the default when they were begun, and
+# float32; those of dinov2 have bfloat16, since they were made on a processor that is faster with it.
+shared=(level=precise "n=${N:-32}" budget="${BUDGET:-quick}" search.order=random dtype="${DTYPE:-float32}" rollout.videos=0 "data_dir=$out/data" "runs_dir=$out/runs")
 export OMP_NUM_THREADS=${OMP_NUM_THREADS:-1} OMP_WAIT_POLICY=PASSIVE
 lite=encoder=efficientnet-lite
 

@@ -310,9 +310,12 @@ def classify(first: VariantResults, second: VariantResults) -> str:
 
     Returns:
         A key of ``COMPARISON_KINDS`` or the name of another setting; "several" for more than one
-        setting, and for another backbone, which stands for several; "nothing" for none.
+        setting, and for another backbone, which stands for several; "nothing" for none. Precision
+        is a setting where nothing else differs: dtype "auto" chooses it for each encoder.
     """
     changed = set(changes(first.settings, second.settings) or _changes(first, second))
+    if len(changed) > 1:
+        changed.discard("dtype")
     if min(len(first.scales), len(second.scales)) <= 1:
         changed.discard("input_mode")  # one scale has no larger one to read pixels for
     if len(changed) <= 1 and changed != {"backbone"}:

@@ -17,6 +17,7 @@ _NOT_OF_BASELINES = ("camera", "inference")
 _TILES = ("tile_budget", "tile_choice", "reuse")
 """Settings of the rollouts that concern pixels alone."""
 _LATENCY = "latency_ms"
+_DTYPE = "dtype"
 _LEFT_OUT = {"search.order": "random"}
 """Values of settings that files leave out, because runs are older than the setting."""
 _LONGEST_VALUE = 48
@@ -27,9 +28,14 @@ def without_encoder(settings: Settings) -> dict[str, Any]:
     """Return the settings that the variants of a comparison group share.
 
     Exact runtimes count as one, see ``comparable``. The latency of rollouts in real time is left
-    out: it is what an encoder costs.
+    out: it is what an encoder costs. So is the precision of rollouts that have that of the
+    features: with dtype "auto", each encoder has the one that suits it and this processor.
     """
     shared = {name: value for name, value in comparable(settings).items() if name != "encoder"}
+    encoder, inference = settings.get("encoder"), shared.get("inference")
+    if isinstance(encoder, Mapping) and isinstance(inference, Mapping):
+        if inference.get(_DTYPE) == encoder.get(_DTYPE):
+            shared["inference"] = {k: v for k, v in inference.items() if k != _DTYPE}
     rollout = shared.get("rollout")
     if isinstance(rollout, Mapping) and _LATENCY in rollout:
         shared["rollout"] = {k: v for k, v in rollout.items() if k != _LATENCY}

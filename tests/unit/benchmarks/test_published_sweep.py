@@ -83,10 +83,15 @@ def test_kept_runs_have_no_policies_and_nobody_s_name(
         for name in ("cell.json", "run.json", "episodes.jsonl", "policy.safetensors"):
             (cell / name).write_text("content")
     (finished / "summary.json").write_text("content")
+    begun_with = ("data/demos/precise.hdf5", "data/conditions/precise-test-32.npz")
+    for name in (*begun_with, "data/features/of-frames.npy"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("content")
     monkeypatch.setattr(published_sweep, "ARCHIVE", tmp_path / "runs.tar.xz")
     published_sweep.keep(tmp_path)
     with tarfile.open(tmp_path / "runs.tar.xz") as archive:
         entries = archive.getmembers()
     names = ("cell.json", "run.json", "episodes.jsonl", "summary.json")
-    assert {entry.name for entry in entries} == {f"runs/cells/one/{name}" for name in names}
+    kept = {f"runs/cells/one/{name}" for name in names} | set(begun_with)
+    assert {entry.name for entry in entries} == kept
     assert all(not entry.uname and not entry.uid for entry in entries)

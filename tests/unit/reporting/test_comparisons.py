@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -51,6 +52,38 @@ def test_a_large_difference_is_shown_by_the_clustered_model(tmp_path):
         assert getattr(pair.difference, name) == pytest.approx(getattr(expected, name))
     assert pair.seeds == ((0, 1, 2, 3), (0, 1, 2, 3))
     assert (pair.initial_states, pair.states_per_seed, pair.unshared) == (64, 64, (0, 0))
+
+
+def test_encoders_that_dtype_auto_gave_other_precisions_are_compared(tmp_path):
+    """On a processor with bfloat16 some encoders take it, and others do not agree with float32."""
+    for seed in range(4):
+        write_run(tmp_path, outcomes(0.5, seed), SMALL, seed=seed, **in_precision("bfloat16"))
+        write_run(tmp_path, outcomes(0.9, 10 + seed), LARGE, seed=seed, **in_precision("float32"))
+        write_run(
+            tmp_path, outcomes(0.5, 20 + seed), SMALL, (1, 2), seed=seed, **in_precision("float32")
+        )
+    pairs = {(pair.kind, pair.verdict): pair.differs for pair in compare(tmp_path)}
+    dtype = "dtype float32 against bfloat16"
+    assert pairs["scales", "not shown"] == ("scales (1, 2) against (1)", dtype)
+    assert dtype in pairs["size", "better"]
+
+
+def in_precision(dtype: str) -> dict[str, Any]:
+    return {"dtype": dtype, "settings": {"inference": {"dtype": dtype}}}
+
+
+def test_the_precision_of_one_encoder_is_a_question(tmp_path):
+    write_run(tmp_path, outcomes(0.5, 0), **in_precision("bfloat16"))
+    write_run(tmp_path, outcomes(0.5, 1), **in_precision("float32"))
+    (pair,) = compare(tmp_path)
+    assert pair.kind == "dtype"
+
+
+def test_rollouts_in_another_precision_than_training_are_a_group_of_their_own(tmp_path):
+    write_run(tmp_path, outcomes(0.5, 0), **in_precision("bfloat16"))
+    other = {"inference": {"dtype": "float32"}}
+    write_run(tmp_path, outcomes(0.5, 1), LARGE, dtype="bfloat16", settings=other)
+    assert len(group_runs(load_runs(tmp_path))) == 2
 
 
 def test_a_loss_is_worse(tmp_path):

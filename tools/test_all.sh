@@ -8,13 +8,13 @@ cd "$(dirname "$0")/.."
 logs=$(mktemp -d)
 trap 'rm -rf "$logs"' EXIT
 failed=()
-make=(make --no-print-directory)
+make=(nice -n 10 make --no-print-directory)
 
 stage() {
   local name=$1 begun=$SECONDS
   shift
   echo "=== $name"
-  nice -n 10 "$@"
+  "$@"
   local status=$?
   echo "=== $name: $((SECONDS - begun)) s (exit $status)"
   [ $status = 0 ] || failed+=("$name")
@@ -24,15 +24,29 @@ stage() {
 beside() {
   local name=$1 begun=$SECONDS
   shift
-  nice -n 10 "$@" >"$logs/$name" 2>&1
+  "$@" >"$logs/$name" 2>&1
   local status=$?
   echo "=== $name, beside the tests: $((SECONDS - begun)) s (exit $status)" >>"$logs/$name"
   return $status
 }
 
+ros_nodes() { # one version after the other, so that no more runs beside the tests
+  local status=0
+  "${make[@]}" test-ros-nodes || status=$?
+  "${make[@]}" test-ros2-nodes || status=$?
+  return $status
+}
+
+ros_loops() {
+  local status=0
+  "${make[@]}" test-ros-loop || status=$?
+  "${make[@]}" test-ros2-loop || status=$?
+  return $status
+}
+
 beside check "${make[@]}" check &
 check=$!
-beside ros_nodes "${make[@]}" test-ros-nodes &
+beside ros_nodes ros_nodes &
 ros_nodes=$!
 
 stage "tests" "${make[@]}" test-main
@@ -40,7 +54,7 @@ for name in check ros_nodes; do
   wait "${!name}" || failed+=("$name")
   cat "$logs/$name"
 done
-stage "closed loop over ROS" "${make[@]}" test-ros-loop
+stage "closed loop over ROS" ros_loops
 if [ ${#failed[@]} != 0 ]; then
   echo "FAILED: ${failed[*]}" >&2
   exit 1

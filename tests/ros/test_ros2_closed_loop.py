@@ -271,11 +271,12 @@ def test_a_policy_does_over_ros_what_it_does_in_eval(ros2, policy, tmp_path):
     different = sum(row["success"] != won for row, won in zip(found, expected, strict=True))
     # Proprioception by way of joint states differs in its last digits.
     assert different <= 1, (found, expected)
-    first = actions.messages[0]
-    assert (first.policy, first.anew, len(first.data)) == (policy.name, True, 4)
-    assert first.meaning == ["dx", "dy", "dz", "gripper"]
-    assert first.period == pytest.approx(0.2)
-    assert sum(message.anew for message in actions.messages) == EPISODES
+    begun = [message for message in actions.messages if message.anew]
+    # What is published before it is connected to this subscriber is lost to it.
+    assert len(begun) in (EPISODES - 1, EPISODES)
+    assert (begun[0].policy, len(begun[0].data)) == (policy.name, 4)
+    assert begun[0].meaning == ["dx", "dy", "dz", "gripper"]
+    assert begun[0].period == pytest.approx(0.2)
     stamps = [stamp_of(message) for message in actions.messages]
     assert len(set(stamps)) == len(stamps), "a frame was acted on twice"
 

@@ -296,6 +296,14 @@ VERBS = {
             parse="s2robot.cli.ros.camera:parse",
         ),
         Verb(
+            "ros2-record",
+            "Record topics of ROS 2 to a bag, on machines without an installed ROS 2.",
+            ("s2robot ros2-record run.mcap /camera/image_raw /joint_states",),
+            "s2robot.cli.ros.recorder:main",
+            hydra=False,
+            parse="s2robot.cli.ros.recorder:parse",
+        ),
+        Verb(
             "ros1-node",
             "Start the ROS 1 node: camera images to embeddings and, with a policy, actions.",
             (

@@ -92,7 +92,8 @@ def without_work(patch: pytest.MonkeyPatch, began: list[str]) -> None:
     patch.setattr("s2robot.cli.episodes.replay.find_run", _stop)
     patch.setattr("s2robot.cli.episodes.export_dataset.open_source", _stop)
     patch.setattr("s2robot.plugins.robomimic.cache.cache_embeddings", _stop)
-    for module, name in (("nodes", "run_ros1"), ("nodes", "run_ros2"), ("camera", "main")):
+    ros = (("nodes", "run_ros1"), ("nodes", "run_ros2"), ("camera", "main"), ("recorder", "main"))
+    for module, name in ros:
         patch.setattr(f"s2robot.cli.ros.{module}.{name}", _stop)
     patch.setattr("s2robot.plugins.robomimic.training.train", _stop)
     patch.setattr(plan, "smallest_differences", _stop)

@@ -53,6 +53,7 @@ which are reached from Python, by settings, by flags and by ROS parameters."""
 
 FLAGS = {
     "s2robot/cli/ros/camera.py": "ros2-camera",
+    "s2robot/cli/ros/recorder.py": "ros2-record",
     "s2robot/cli/episodes/replay.py": "replay",
     "s2robot/experiments/replay/dataset.py": "export-dataset",
     "s2robot/cli/episodes/export_dataset.py": "export-dataset",

@@ -56,10 +56,10 @@ def main(argv: list[str]) -> int:
     """
     options = parse(argv)
     try:
-        from s2robot.plugins.ros import ros2_camera
+        from s2robot.plugins.ros.ros2_recordings import camera
     except ImportError as error:
         raise ros_missing("rclpy", error) from error
-    settings = ros2_camera.CameraSettings(
+    settings = camera.CameraSettings(
         source=options.source,
         topic=options.topic,
         hz=options.hz,
@@ -67,4 +67,4 @@ def main(argv: list[str]) -> int:
         once=options.once,
         best_effort=options.best_effort,
     )
-    return ros2_camera.run(settings, ["s2robot ros2-camera", *argv])
+    return camera.run(settings, ["s2robot ros2-camera", *argv])

@@ -10,7 +10,7 @@
 ``ros1_simulator``      a ROS 1 node that simulates the robot of pick-cube
 ``simulated_robot``     that robot, without ROS
 ``ros2``                the ROS 2 node (needs rclpy, as all modules of ros2)
-``ros2_camera``         a camera of ROS 2 from a recording, a webcam or a drawn episode
+``ros2_recordings``     a recording as a camera of ROS 2, and topics of ROS 2 as a recording
 ``ros2_publishers``     its publishers
 ``ros2_subscriptions``  its subscriptions
 ``ros2_support``        its message classes, qualities of service and parameters

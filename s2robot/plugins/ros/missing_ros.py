@@ -1,4 +1,4 @@
-"""What a node says where ROS cannot be imported, or refuses the arguments that it was given."""
+"""What nodes say where ROS cannot be imported, or refuses arguments or names that it was given."""
 
 from __future__ import annotations
 
@@ -53,8 +53,26 @@ def refused_arguments(error: RuntimeError) -> str:
         >>> refused_arguments(RuntimeError("Couldn't parse remap rule: '-r image', at /rcl/a.c:3"))
         "ROS 2 refuses its arguments: Couldn't parse remap rule: '-r image'; allowed after ..."
     """
-    reason = re.sub(r", at \S+:\d+", "", " ".join(str(error).split()))
     return (
-        f"ROS 2 refuses its arguments: {reason}; allowed after --ros-args: -r NAME:=NAME, "
+        f"ROS 2 refuses its arguments: {_reason(error)}; allowed after --ros-args: -r NAME:=NAME, "
         "-p PARAMETER:=VALUE, --params-file FILE and others of ROS 2"
     )
+
+
+def not_a_topic(name: str, error: Exception) -> str:
+    """Return one line about a name that no topic of ROS 2 can have.
+
+    Args:
+        name: as it was given.
+        error: what rclpy raised.
+
+    Examples:
+        >>> not_a_topic("a b", RuntimeError("failed to resolve name: a space, at /rcl/b.c:73"))
+        "'a b' is no name of a topic in ROS 2 (failed to resolve name: a space)"
+    """
+    return f"{name!r} is no name of a topic in ROS 2 ({_reason(error)})"
+
+
+def _reason(error: Exception) -> str:
+    """Return an error of rclpy's in one line, without the place in its own source."""
+    return re.sub(r", at \S+:\d+", "", " ".join(str(error).split()))

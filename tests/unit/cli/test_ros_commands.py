@@ -16,6 +16,7 @@ from s2robot.plugins.ros.core import NodeConfig
 COMMANDS = [
     (["ros2-node", "--ros-args", "-r", "image:=/camera"], "rclpy", "s2robot[ros2]"),
     (["ros2-camera", "noise"], "rclpy", "s2robot[ros2]"),
+    (["ros2-record", "run.mcap", "/camera"], "rclpy", "s2robot[ros2]"),
     (["ros1-node", "image:=/camera"], "rospy", "apt install python3-rospy"),
 ]
 
@@ -29,7 +30,7 @@ def test_without_ros_one_line_says_what_to_install(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setitem(sys.modules, package, None)
-    for name in ("ros1", "ros2", "ros2_camera"):
+    for name in ("ros1", "ros2", "ros2_recordings.camera", "ros2_recordings.recorder"):
         monkeypatch.delitem(sys.modules, f"s2robot.plugins.ros.{name}", raising=False)
         monkeypatch.delattr(plugin, name, raising=False)
     assert main(argv) == 2
@@ -65,6 +66,10 @@ def test_a_node_gets_all_arguments(
         ("ros2-camera a.mp4 lazy:=false", "--ros-args -p lazy:=false"),
         ("ros2-camera a.mp4 --hz 0", "--hz is 0; allowed: above 0"),
         ("ros2-camera a.mp4 --hz nan", "--hz is nan; allowed: above 0"),
+        ("ros2-record a.mcap", "TOPIC"),
+        ("ros2-record a.bag /b", "a.bag: allowed are NAME.mcap, and NAME without a dot"),
+        ("ros2-record a.mcap /b /c /b", "/b is given more than once"),
+        ("ros2-record a.mcap /b --seconds 0", "--seconds is 0; allowed: above 0"),
         ("ros1-node --lazy", "ros1-node has no flag --lazy"),
         ("ros1-node camera", "'camera' is one word too many"),
     ],

@@ -67,6 +67,7 @@ TYPOS = {
     "ros2-node image:=/camera/image_raw": {},
     "ros1-node now": {},
     "ros2-camera run.mp4 --hz fast": {},
+    "ros2-record run.bag /camera": {},
     "robomimic-cache in.hdf5 out.hdf5 --runtime fast": {},
     "robomimic-train --config bc.json --epochs many": {},
     "reconstruct --target vc1-vitl --source vc1-vit": {},

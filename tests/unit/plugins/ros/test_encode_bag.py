@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from mcap_ros2.reader import read_ros2_messages
 from rosbags.highlevel import AnyReader
 from rosbags.typesys import get_types_from_msg
 from support.bags import (
@@ -66,6 +67,21 @@ def test_embeddings_headers_and_times(tmp_path, encoder, source, out):
         assert found.encoder == encoder.spec.to_dict()
     topics = [topic for topic, _, _ in all_messages(tmp_path / out)]
     assert (len(topics), topics.count(ENCODER_TOPIC)) == (13, 1)
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_the_library_of_the_format_s_makers_reads_embeddings(tmp_path, encoder, source):
+    """It decodes by the definitions that the file holds, as Foxglove and PlotJuggler do."""
+    bag = make_bag(path_of(source, tmp_path), one_camera)
+    encode_bag(bag, tmp_path / "out.mcap", encoder)
+    read = list(read_ros2_messages(str(tmp_path / "out.mcap"), topics=[f"{CAMERA}/embedding"]))
+    assert {each.schema.name for each in read} == {EMBEDDING}
+    assert {each.schema.encoding for each in read} == {"ros2msg"}
+    found = [list(each.ros_msg.data) for each in read]
+    np.testing.assert_array_equal(np.array(found, np.float32), encoder(FRAMES).numpy())
+    header = read[0].ros_msg.header
+    assert header.stamp.sec * 10**9 + header.stamp.nanosec == stamps(1)[0]
+    assert (header.frame_id, read[0].ros_msg.model.partition("@")[0]) == ("front", "one prefix")
 
 
 @pytest.mark.parametrize("source", SOURCES)

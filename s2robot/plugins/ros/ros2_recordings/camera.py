@@ -20,7 +20,7 @@ from std_msgs.msg import Header
 
 from s2robot.data.frame_sources import frame_stream
 from s2robot.data.webcam import webcam_frames
-from s2robot.plugins.ros.missing_ros import refused_arguments
+from s2robot.plugins.ros.missing_ros import not_a_topic, refused_arguments
 from s2robot.plugins.ros.ros2_support import image_message, until_ros_ends
 
 NODE_NAME = "s2robot_camera"
@@ -129,5 +129,4 @@ def _publisher(node: Any, topic: str, qos: QoSProfile) -> Any:
     try:
         return node.create_publisher(Image, topic, qos)
     except NameValidationException as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{topic!r} is no name of a topic in ROS 2 ({reason})") from None
+        raise ValueError(not_a_topic(topic, error)) from None

@@ -7,12 +7,12 @@ A folder with a ``cell.json`` is a run. `s2robot sweep` and `s2robot decide` wri
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from s2robot.errors import S2RobotError
+from s2robot.errors import MismatchError, S2RobotError
 from s2robot.evaluation.config import EvalConfig
 from s2robot.evaluation.episode_rows import RunFolder
 from s2robot.evaluation.identity import RECORD_FORMAT, rollout_record
@@ -76,12 +76,15 @@ def finished_run(folder: Path, initial_states: InitialStates, config: EvalConfig
 
     Raises:
         CorruptFileError: ``run.json`` or the episodes are damaged.
+        MismatchError: the initial states have the same numbers but are others, so that a policy
+            which is trained again could not be rolled out there either.
     """
     needed = ("cell.json", "run.json", "episodes.jsonl", "summary.json", TRAINING)
     if (folder / POLICY).exists() or not all((folder / name).exists() for name in needed):
         return None
     run = RunFolder(folder, config.num_envs)
     record = run.record()
+    _check_drawn_alike(folder, record["conditions"], initial_states.record())
     rollout, inference = record["rollout"], record["inference"]
     horizon = config.horizon or rollout["horizon"]
     same = (
@@ -91,6 +94,19 @@ def finished_run(folder: Path, initial_states: InitialStates, config: EvalConfig
         and rollout == rollout_record(config, horizon, inference is not None, inference)
     )
     return run.summary() if same else None
+
+
+def _check_drawn_alike(folder: Path, there: Mapping[str, Any], now: Mapping[str, Any]) -> None:
+    numbers = ("split", "first", "n")
+    if there["hash"] == now["hash"] or any(there[name] != now[name] for name in numbers):
+        return
+    raise MismatchError(
+        f"{folder} holds finished episodes from other initial states of the same numbers "
+        f"({now['split']}, {now['n']} from {now['first']} on): their hash is {there['hash'][:16]} "
+        f"there and {now['hash'][:16]} now. Another release or machine may draw them with other "
+        "last digits: put the files of its data_dir/conditions into this data_dir, or give another "
+        "folder with runs_dir="
+    )
 
 
 def _state(folder: Path) -> str:

@@ -88,6 +88,19 @@ def test_a_finished_run_counts_without_its_policy_file(demos, tmp_path):
     assert (again.times[0].trained, again.times[0].episodes) == (False, 0)
 
 
+def test_other_initial_states_of_such_a_run_are_named_before_training(demos, tmp_path):
+    job = run_job(demos, tmp_path)
+    execute_run(job)
+    [path] = tmp_path.rglob("policy.safetensors")
+    path.unlink()
+    record = json.loads((path.parent / "run.json").read_text())
+    record["conditions"]["hash"] = "0" * 64  # as another release may have drawn them
+    (path.parent / "run.json").write_text(json.dumps(record))
+    with pytest.raises(MismatchError, match="other initial states of the same numbers.*conditions"):
+        execute_run(job)
+    assert not path.exists()
+
+
 @pytest.mark.parametrize("changed", ["n", "num_envs", "realtime", "versions"])
 def test_other_rollouts_of_such_a_run_need_its_policy(demos, tmp_path, changed):
     job = run_job(demos, tmp_path)

@@ -24,9 +24,8 @@ probe() { # name, encoders, scales
   local name=$1 scales=$2
   shift 2
   s2robot probe "$@" --scales "$scales" --level precise --episodes "${EPISODES:-60}" \
-    --resets "${RESETS:-200}" --data-dir "$out/data" --out "$out/probes-$name" --json \
-    > "$out/probes-$name.json"
-  cp "$out/probes-$name.json" "$results/published_probes_$name.json"
+    --resets "${RESETS:-200}" --data-dir "$out/data" --out "$out/probes-$name"
+  cp "$out/probes-$name/probes.json" "$results/published_probes_$name.json"
 }
 
 reconstruction() {

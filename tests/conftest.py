@@ -13,7 +13,6 @@ from support.guards import watched
 from support.paths import TESTS
 from support.published_weights import ViTShape
 from support.ros1_fixtures import rig, ros_master  # noqa: F401
-from support.ros2_fixtures import tiny, world  # noqa: F401
 from support.small_published import HEADS, RESNETS, SMALL, VITS, small_card
 
 from s2robot.analysis.parity.reference_models import PUBLISHED

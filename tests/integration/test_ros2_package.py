@@ -15,10 +15,8 @@ from typing import Any
 
 import pytest
 import yaml
-from support.fake_rclpy import installed
 from support.helpers import imports
 from support.paths import ROOT
-from support.ros2_bench import node_module
 
 from s2robot.data.ros_messages.definitions import MESSAGES
 from s2robot.encoder.spec import ENCODER_OPTIONS
@@ -151,20 +149,6 @@ def test_values_are_what_the_parser_of_ros_takes() -> None:
         assert not isinstance(value, dict), name
         if isinstance(value, list):
             assert len({type(each) for each in value}) <= 1, name
-
-
-def test_a_node_with_the_file(tmp_path: Path) -> None:
-    with installed() as world:
-        world.args = ["--params-file", str(PARAMETERS)]
-        node = node_module().EncoderNode()
-        assert not world.logs
-        assert node.get_parameter("scales").value is None  # [] to rcl
-        assert list(node.get_parameter("image_topics").value) == ["image"]
-        changed = PARAMETERS.read_text().replace("lazy: true", "lasy: true")
-        (tmp_path / "changed.yaml").write_text(changed)
-        world.args = ["--params-file", str(tmp_path / "changed.yaml")]
-        node_module().EncoderNode()
-        assert "did you mean 'lazy'" in world.logged("warning")[0]
 
 
 # ------------------------------------------------------------------------------- launch file

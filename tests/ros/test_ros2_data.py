@@ -8,10 +8,8 @@ They run where rclpy is (`make test-ros2` makes that environment) and are skippe
 
 from __future__ import annotations
 
-import dataclasses
 import io
 import time
-from collections.abc import Callable, Iterator
 
 import numpy as np
 import pytest
@@ -21,10 +19,14 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not in this environment: m
 
 from lifecycle_msgs.msg import State, Transition  # noqa: E402
 from rcl_interfaces.srv import DescribeParameters  # noqa: E402
+from rclpy.serialization import deserialize_message, serialize_message  # noqa: E402
+from rosbags.typesys import get_types_from_msg  # noqa: E402
 from rosgraph_msgs.msg import Clock  # noqa: E402
-from s2robot_msgs.msg import ActionStamped  # noqa: E402
-from sensor_msgs.msg import Image, JointState  # noqa: E402
+from s2robot_msgs.msg import ActionStamped, EmbeddingStamped  # noqa: E402
+from sensor_msgs.msg import Image  # noqa: E402
+from std_msgs.msg import Float32MultiArray  # noqa: E402
 from support.ros2_managed import (  # noqa: E402
+    COMPRESSED,
     NS,
     Camera,
     Managed,
@@ -33,9 +35,7 @@ from support.ros2_managed import (  # noqa: E402
     real_image,
     stamp_of,
 )
-from support.ros2_rig import IMAGE, Rig2, eventually  # noqa: E402
-from support.ros_policies import HOME, PANDA, make_policy  # noqa: E402
-from support.tiny_models import write_tiny_model  # noqa: E402
+from support.ros2_rig import IMAGE, eventually  # noqa: E402
 from unit.data.ros_messages.test_images import (  # noqa: E402
     BAYER,
     CHANNELS,
@@ -44,10 +44,10 @@ from unit.data.ros_messages.test_images import (  # noqa: E402
     random_message,
 )
 
+from s2robot.data.ros_messages.definitions import MESSAGES, PACKAGE  # noqa: E402
 from s2robot.data.ros_messages.images import ENCODINGS, frame_of  # noqa: E402
-from s2robot.encoder.frame_encoder import FrameEncoder  # noqa: E402
+from s2robot.data.rosbag.messages import typestore_of  # noqa: E402
 from s2robot.plugins.ros.parameters import CONFIG_PARAMETERS  # noqa: E402
-from s2robot.policies.checkpoint import save_policy  # noqa: E402
 
 RNG = np.random.default_rng(0)
 
@@ -57,32 +57,6 @@ def frame(height: int = 24, width: int = 32) -> np.ndarray:
     return RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
 
 
-@pytest.fixture(scope="module")
-def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
-    return f"file:{write_tiny_model(tmp_path_factory.mktemp('tiny'))}"
-
-
-@pytest.fixture(scope="module")
-def offline(tiny: str) -> Callable[[np.ndarray], np.ndarray]:
-    """The encoder without ROS: a frame to its embedding (D,)."""
-    encoder = FrameEncoder.from_name(tiny, scales=(1,), readout="mean", device="cpu")
-    return lambda frame: encoder(frame).flatten().numpy()
-
-
-@pytest.fixture(scope="module")
-def manager(all_tests: Rig2, tiny: str) -> Iterator[Managed]:
-    yield Managed(all_tests, tiny)
-    all_tests.clear()
-
-
-@pytest.fixture
-def node(manager: Managed) -> Iterator[Managed]:
-    """The node, unconfigured."""
-    yield manager
-    manager.end()
-    print(manager.process.text[-3000:])
-
-
 def same(found: np.ndarray, expected: np.ndarray) -> None:
     np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
 
@@ -90,7 +64,7 @@ def same(found: np.ndarray, expected: np.ndarray) -> None:
 # ------------------------------------------------------------------------------- images
 def test_every_encoding_becomes_the_embedding_of_its_frame(node: Managed, offline) -> None:
     """Rows are padded, and samples of 16 bits come in both byte orders."""
-    node.start(image_topics=[IMAGE])
+    node.start(image_topics=[IMAGE], reuse=False)
     camera = Camera(node, [IMAGE])
     for number, encoding in enumerate(ENCODINGS):
         message = random_message(encoding, 12, 16, padding=5, big=number % 2)
@@ -100,13 +74,17 @@ def test_every_encoding_becomes_the_embedding_of_its_frame(node: Managed, offlin
         elif encoding.startswith("bayer"):
             reference = bilinear(message, BAYER[encoding[6:10]])
         same(camera.shown(real_image(message)), offline(reference))
-    assert node.counted("published", len(ENCODINGS))["failed"] == "0"
+    values = node.counted("published", len(ENCODINGS))
+    assert values["failed"] == "0"
+    assert "reuse_hit_rate" not in values
     camera.close()
 
 
-def test_compressed_pictures(node: Managed, offline) -> None:
-    topic = f"{IMAGE}/compressed"
-    node.start(image_topics=[topic])
+@pytest.mark.parametrize("name", [COMPRESSED, "image"])
+def test_compressed_pictures(node: Managed, offline, name: str) -> None:
+    """Also where a remapping leads to such a topic."""
+    topic = COMPRESSED
+    node.start(image_topics=[name])
     camera = Camera(node, [topic])
     shown = frame()
     for form in ("png", "bgr8; png compressed bgr8"):
@@ -179,7 +157,27 @@ def test_old_frames_are_not_published(node: Managed) -> None:
     old = camera.publish(image(frame()), camera.now_ns() - 9 * NS)
     node.counted("stale")
     assert old not in camera.stamps()
+    eventually("it is logged", lambda: "not published" in node.process.text)
     camera.close()
+
+
+@pytest.mark.parametrize("number", range(2))
+def test_rosbags_and_ros_read_each_others_bytes(number: int) -> None:
+    """A bag that `encode-bag` writes is read by ROS, and one of the node's by rosbags."""
+    message = (
+        EmbeddingStamped(model="vit@0123", shape=[2, 3], data=[float(i) for i in range(6)]),
+        ActionStamped(policy="ä", meaning=["dx", "z"], data=[0.5, -1.0], period=0.25, anew=True),
+    )[number]
+    message.header.frame_id = "camera"
+    message.header.stamp.sec, message.header.stamp.nanosec = 5, 7
+    name = type(message).__name__
+    store, full = typestore_of(ros2=True), f"{PACKAGE}/msg/{name}"
+    if full not in store.types:
+        store.register(get_types_from_msg(MESSAGES[name], full))
+    theirs = serialize_message(message)
+    ours = bytes(store.serialize_cdr(store.deserialize_cdr(theirs, full), full))
+    assert ours == theirs
+    assert deserialize_message(ours, type(message)) == message
 
 
 # ------------------------------------------------------------------------ several cameras
@@ -213,6 +211,29 @@ def test_cameras_with_a_topic_each(node: Managed, offline) -> None:
         camera.close()
 
 
+def test_arrays_of_cameras_that_are_taken_together(node: Managed, offline) -> None:
+    left, right = "/left/image_raw", "/right/image_raw"
+    node.start(image_topics=[left, right], output="float32multiarray")
+    camera = Camera(node, [left, right], kind=Float32MultiArray)
+    pair = frame(), frame()
+    stamp = camera.now_ns()
+
+    def shown() -> bool:
+        """Show both, again where a frame was lost, as best effort may lose it."""
+        camera.publish(image(pair[0]), stamp + len(camera.sent), left)
+        camera.publish(image(pair[1]), stamp + len(camera.sent), right)
+        time.sleep(0.1)
+        return bool(camera.received.messages)
+
+    eventually("an array comes", shown)
+    found = camera.received.messages[0]
+    same(np.array(found.data), np.concatenate([offline(each) for each in pair]))
+    width = len(found.data) // 2
+    dims = [(each.label, each.size, each.stride) for each in found.layout.dim]
+    assert dims == [("cell", 2, 2 * width), ("feature", width, width)]
+    camera.close()
+
+
 # ------------------------------------------------------------------------------- parameters
 def test_parameters_are_described(node: Managed) -> None:
     names = [*CONFIG_PARAMETERS, "autostart", "hardware_id"]
@@ -222,23 +243,6 @@ def test_parameters_are_described(node: Managed) -> None:
     undescribed = {name for name, each in found.items() if not each.description}
     assert undescribed == {"device", "joint_topic", "embedding_topic", "action_topic"}
     assert {name for name, each in found.items() if each.read_only} == {"autostart"}
-
-
-def test_wrong_parameters_are_refused_until_they_are_right(node: Managed) -> None:
-    for name, value, text in (
-        ("encoder", "s2r-vitt16", "did you mean 's2r-vitt16-128'"),
-        ("max_rate_hz", -1.0, "max_rate_hz is -1"),
-        ("scales", ["one"], "scales is ['one']; allowed: a list of numbers"),
-        ("image_topics", ["1camera"], "image_topics has '1camera'"),
-        ("weights", "/no/such.safetensors", "no model card at /no/such.json"),
-        ("lazy", 1, "lazy is 1; allowed: true or false"),
-    ):
-        node.prepare(**{name: value})
-        assert not node.change(Transition.TRANSITION_CONFIGURE), name
-        eventually(f"{name} is refused", lambda text=text: text in node.process.text)
-        assert node.state() == State.PRIMARY_STATE_UNCONFIGURED
-    node.start(image_topics=[IMAGE])
-    assert "Traceback" not in node.process.text
 
 
 def test_a_manager_changes_states(node: Managed, offline) -> None:
@@ -359,58 +363,22 @@ def test_simulated_time_that_jumps_back(node: Managed, offline) -> None:
     node.rig.node.destroy_publisher(clock)
 
 
-# ------------------------------------------------------------------------------- policies
-@pytest.fixture(scope="module")
-def policy(tiny: str, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A policy file of the tiny encoder."""
-    encoder = FrameEncoder.from_name(tiny, scales=(1,), readout="mean", device="cpu")
-    policy, header = make_policy(dim=encoder.embedding_dim)
-    path = tmp_path_factory.mktemp("policy") / "policy.safetensors"
-    save_policy(path, policy, dataclasses.replace(header, encoder=encoder.spec.to_dict()))
-    return str(path)
-
-
-def test_a_policy_acts_on_fresh_and_whole_joint_states_alone(node: Managed, policy: str) -> None:
-    own = {"encoder": "", "readout": "", "scales": []}  # are those of the policy
-    node.start(image_topics=[IMAGE], policy=policy, **own)
+def test_ages_are_by_simulated_time(node: Managed, offline) -> None:
+    """A stamp of the wall lies in the future, which is no reason to leave its frame out."""
+    clock = node.rig.node.create_publisher(Clock, "/clock", 10)
+    node.start(image_topics=[IMAGE], use_sim_time=True, stale_s=20.0)
     camera = Camera(node, [IMAGE])
-    actions = node.rig.subscribe("/action", ActionStamped)
+    shown = frame()
+    same(camera.shown(image(shown)), offline(shown))
 
-    def paused(text: str) -> bool:
-        return f"no actions: {text}" in node.status("policy").get("message", "")
+    def stale() -> bool:
+        clock.publish(Clock(clock=rclpy.time.Time(seconds=1050).to_msg()))
+        camera.publish(image(frame()), 1001 * NS + len(camera.sent))
+        time.sleep(0.1)
+        return int(node.status().get("stale", 0)) > 0
 
-    eventually("it has no joints", lambda: paused("there are no joint states yet: /joint_states"))
-    joints = node.rig.node.create_publisher(JointState, "/joint_states", 10)
-
-    def show(names: list[str], positions: list[float], until: Callable[[], object]) -> None:
-        """Publish joint states and frames until something is seen."""
-
-        def shown() -> object:
-            state = JointState(name=names, position=positions)
-            state.header.stamp = node.rig.node.get_clock().now().to_msg()
-            joints.publish(state)
-            camera.publish(image(frame()))
-            time.sleep(0.1)
-            return until()
-
-        eventually("the policy acts, or says why it does not", shown)
-
-    other_arm = ["shoulder_pan_joint", "elbow_joint"]
-    show(other_arm, [0.0, 1.0], lambda: paused("joint states lack"))
-    assert not actions.messages
-    show(PANDA, list(HOME), lambda: len(actions.messages) > 2)
-    assert [message.anew for message in actions.messages[:2]] == [True, False]
-    not_a_number = [float("nan"), *HOME[1:]]
-    show(PANDA, not_a_number, lambda: paused("the position of panda_joint1 is nan"))
-    count = len(actions.messages)
-    node.health.messages.clear()
-    show(PANDA, not_a_number, lambda: len(node.health.messages) > 3)
-    assert len(actions.messages) == count
-    show(PANDA, list(HOME), lambda: len(actions.messages) > count)
-    assert actions.messages[count].anew
-    stamps = [stamp_of(each) for each in actions.messages]
-    assert stamps == sorted(set(stamps))  # each frame is acted on once
-    assert set(stamps) <= set(camera.sent)
-    assert all(np.abs(message.data).max() <= 1 for message in actions.messages)
-    node.rig.node.destroy_publisher(joints)
+    eventually("old frames are left out", stale)
+    last = camera.sent[-1]
+    assert last not in camera.stamps()
     camera.close()
+    node.rig.node.destroy_publisher(clock)

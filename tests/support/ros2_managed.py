@@ -23,9 +23,11 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from s2robot.plugins.ros.parameters import CONFIG_PARAMETERS
 from support.ros1_rig import statuses
-from support.ros2_rig import Rig2, eventually
+from support.ros2_rig import IMAGE, Rig2, eventually
 
 NS = 10**9
+COMPRESSED = f"{IMAGE}/compressed"
+"""What the node's default topic is remapped to."""
 TRIES, LOST_S = 5, 20.0
 """How often a frame counts as lost, and the time without its embedding after which it does [s]."""
 BASE = {"device": "cpu", "runtime": "eager", "readout": "mean", "scales": [1.0], "stale_s": 60.0}
@@ -42,7 +44,7 @@ class Managed:
 
     def __init__(self, rig: Rig2, encoder: str) -> None:
         self.rig, self.encoder = rig, encoder
-        self.process = rig.encoder("autostart:=false", "diagnostics_hz:=10")
+        self.process = rig.encoder("autostart:=false", "diagnostics_hz:=10", image=COMPRESSED)
         self._touched: set[str] = {"use_sim_time"}
         self.health = rig.subscribe("/diagnostics", DiagnosticArray)
 
@@ -58,7 +60,8 @@ class Managed:
 
     def prepare(self, **parameters: Any) -> None:
         """Set parameters; those that earlier tests set have their defaults again."""
-        defaults = {**CONFIG_PARAMETERS, "use_sim_time": False, "diagnostics_hz": 10.0}
+        own = {"use_sim_time": False, "diagnostics_hz": 10.0, "hardware_id": ""}
+        defaults = {**CONFIG_PARAMETERS, **own}
         before = {name: defaults[name] for name in self._touched}
         given = {**before, "encoder": self.encoder, **BASE, **parameters}
         assert all(answer.successful for answer in self.set(**given))
@@ -109,6 +112,7 @@ class Camera:
         topics: of the cameras; those that end in /compressed take CompressedImage.
         output: topic of the embeddings.
         reliable: whether frames are offered so, and the node is waited for.
+        kind: type of the embeddings' messages.
     """
 
     def __init__(
@@ -117,9 +121,10 @@ class Camera:
         topics: Sequence[str],
         output: str = "/embedding",
         reliable: bool = True,
+        kind: Any = EmbeddingStamped,
     ) -> None:
         self._node = node
-        self.received = node.rig.subscribe(output, EmbeddingStamped)
+        self.received = node.rig.subscribe(output, kind)
         offered = ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT
         qos = QoSProfile(history=HistoryPolicy.KEEP_LAST, depth=1, reliability=offered)
         own = node.rig.node

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import signal
 import sys
@@ -75,8 +76,8 @@ class Rig2:
         self._subscriptions: list[Received2] = []
         rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)
         self.node = rclpy.create_node("tests")
-        self._executor = SingleThreadedExecutor()
-        self._executor.add_node(self.node)
+        self.executor = SingleThreadedExecutor()
+        self.executor.add_node(self.node)
         self._thread = threading.Thread(target=self._spin, name="rclpy", daemon=True)
         self._thread.start()
 
@@ -91,7 +92,7 @@ class Rig2:
 
         while rclpy.ok():
             try:
-                self._executor.spin_once(timeout_sec=1.0)
+                self.executor.spin_once(timeout_sec=1.0)
             except ExternalShutdownException:
                 return
             except Exception as error:
@@ -99,6 +100,7 @@ class Rig2:
 
     def start(self, name: str, *words: str) -> Process:
         """Start a program with this Python."""
+        gc.collect()  # nodes of this process that have ended would answer in place of the program's
         log = self.folder / f"{name}-{len(list(self.folder.glob('*.log')))}.log"
         process = Process([sys.executable, *words], log, os.environ)
         self._processes.append(process)

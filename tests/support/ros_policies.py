@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,10 +15,12 @@ from gymnasium.spaces import Box
 from s2robot.plugins.ros.core import (
     EmbeddingResult,
     Level,
+    NodeConfig,
     PolicyRunner,
     Timings,
+    build_encoder,
 )
-from s2robot.policies.checkpoint import PolicyHeader, action_space_record
+from s2robot.policies.checkpoint import PolicyHeader, action_space_record, save_policy
 from s2robot.policies.config import PolicyConfig
 from s2robot.policies.policy import Policy
 from support.ros_doubles import (
@@ -52,6 +56,15 @@ def make_policy(
         head={},
         provenance={},
     )
+
+
+def write_policy(encoder: str, folder: Path) -> str:
+    """Write a policy on an encoder by its name, and return the file's path."""
+    encode = build_encoder(NodeConfig(encoder, scales=(1,), readout="mean", device="cpu"))
+    policy, head = make_policy(dim=encode.embedding_dim)
+    path = folder / "policy.safetensors"
+    save_policy(path, policy, dataclasses.replace(head, encoder=encode.spec.to_dict()))
+    return str(path)
 
 
 def joint_state(stamp: int, positions: Iterable[float], names: Sequence[str] = PANDA) -> Any:

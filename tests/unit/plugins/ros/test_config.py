@@ -21,11 +21,27 @@ from s2robot.plugins.ros.core import (
     build_encoder,
     strides,
 )
+from s2robot.plugins.ros.core.config import embedding_topics
 from s2robot.policies.checkpoint import save_policy
 
 
 def test_a_node_may_name_the_calibration_of_its_camera() -> None:
     assert NodeConfig(runtime="openvino-int8:0123ab").runtime == "openvino-int8:0123ab"
+
+
+def test_names_of_embedding_topics() -> None:
+    def of(*topics: str, **more: Any) -> list[str]:
+        return list(embedding_topics(NodeConfig(image_topics=topics, **more)).values())
+
+    assert of("/camera/image_raw") == ["embedding"]
+    assert of("a", "/b") == ["embedding"]
+    assert of("a", "/b/c", synchronize=False) == ["embedding/a", "embedding/b/c"]
+    assert of("~/a", "~b", synchronize=False) == ["embedding/a", "embedding/b"]
+    assert of("a", "b", synchronize=False, embedding_topic="/e") == ["/e/a", "/e/b"]
+    with pytest.raises(ValueError, match="two of them would be published on 'embedding/a'"):
+        of("/a", "a", synchronize=False)
+    with pytest.raises(ValueError, match="image_topics has '/'"):
+        of("/", "a", synchronize=False)
 
 
 @pytest.mark.parametrize("scales", ["[1,2]", "[1, 2]", "1,2"])

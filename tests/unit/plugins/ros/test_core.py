@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import subprocess
 import sys
 import time
@@ -14,7 +13,7 @@ from support.ros_doubles import (
     numbered,
     wait_for,
 )
-from support.ros_policies import HOME, joint_state, make_policy
+from support.ros_policies import HOME, joint_state, write_policy
 from support.small_encoders import picture
 from support.tiny_models import write_tiny_model
 
@@ -37,11 +36,7 @@ def tiny(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 @pytest.fixture
 def policy_file(tiny: str, tmp_path: Path) -> Path:
-    encoder = build_encoder(NodeConfig(tiny, scales=(1,), readout="mean", device="cpu"))
-    policy, head = make_policy(dim=encoder.embedding_dim)
-    head = dataclasses.replace(head, encoder=encoder.spec.to_dict())
-    save_policy(tmp_path / "policy.safetensors", policy, head)
-    return tmp_path / "policy.safetensors"
+    return Path(write_policy(tiny, tmp_path))
 
 
 def test_from_image_messages_to_actions(policy_file: Path) -> None:

@@ -55,7 +55,7 @@ def test_parameters_have_their_defaults(own: OwnNodes) -> None:
 
 def test_the_file_of_parameters(own: OwnNodes, tmp_path: Path) -> None:
     one = own.plain(cli_args=["--ros-args", "--params-file", str(FILE)])
-    assert not own.log
+    assert not own.logged("WARN")
     assert value(one, "scales") is None  # [] to rcl
     assert list(value(one, "image_topics")) == ["image"]
     changed = FILE.read_text(encoding="utf-8").replace("lazy: true", "lasy: true")
@@ -136,7 +136,7 @@ def test_parameters_are_fixed_while_it_is_configured(own: OwnNodes) -> None:
 
 def test_the_old_name_of_a_parameter_still_works_with_a_warning(own: OwnNodes) -> None:
     one = own.make(image_topics=["left", "right"], synchronise=False)
-    assert not own.log
+    assert not own.logged("WARN")
     assert configure(one), own.log
     (text,) = own.logged("WARN")
     assert "parameter synchronise is now called synchronize" in text
@@ -175,7 +175,7 @@ def test_two_nodes_in_namespaces(own: OwnNodes) -> None:
     for name, one in nodes.items():
         assert one.subscribed == [f"/{name}/image"]
         assert f"/{name}/embedding" in one.published
-        services = [each.srv_name for each in one.node.services]
+        services = [each.service_name for each in one.node.services]
         assert f"/{name}/s2robot_encoder/enable" in services
         one.spin()
 

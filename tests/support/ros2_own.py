@@ -18,7 +18,7 @@ from sensor_msgs.msg import Image
 from s2robot.plugins.ros.parameters import CONFIG_PARAMETERS
 from s2robot.plugins.ros.ros2 import EncoderNode
 from support.ros2_managed import BASE, NS, image
-from support.ros2_rig import Rig2, eventually
+from support.ros2_rig import NODE, Rig2, eventually
 
 FRAME = np.random.default_rng(0).integers(0, 256, (24, 32, 3), dtype=np.uint8)
 
@@ -67,13 +67,13 @@ class OwnNodes:
         return self._log
 
     def logged(self, severity: str) -> list[str]:
-        """Return what was logged at a severity: ERROR, WARN or INFO."""
+        """Return what the nodes have logged at a severity: ERROR, WARN or INFO."""
         entries = ("\n" + self.log).split("\n[")[1:]
-        found = [each.partition("]: ")[2] for each in entries if each.startswith(f"{severity}]")]
-        return [text.strip() for text in found]
+        found = [each for each in entries if each.startswith(f"{severity}]")]
+        return [each.partition(ours)[2].strip() for each in found if (ours := f"{NODE}]: ") in each]
 
     def close(self) -> None:
-        """End the nodes; rclpy's cycles keep them in the graph until ``Rig2.start`` collects them."""
+        """End the nodes; they stay in the graph until ``Rig2.start`` collects rclpy's cycles."""
         for node in self._nodes:
             node.close()
         self._nodes = []

@@ -133,7 +133,11 @@ def test_a_late_subscriber_gets_the_encoders_description(all_tests, node):
     eventually("the node is active", lambda: state(all_tests) == State.PRIMARY_STATE_ACTIVE)
     latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
     (message,) = all_tests.subscribe(ENCODER_TOPIC, String, qos=latched).after(1)
-    assert json.loads(message.data)["encoder"]["scales"] == [1, 2]
+    record = json.loads(message.data)
+    assert record["encoder"]["scales"] == [1, 2]
+    assert record["encoder"]["backbone"] == "s2r-vitt16-128"
+    assert record["model"].startswith("s2r-vitt16-128@")
+    assert record["image_topics"] == ["image"]
 
 
 def test_it_is_switched_off_and_on(all_tests, node, record, expected):

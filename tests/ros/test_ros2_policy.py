@@ -50,10 +50,13 @@ class Robot:
         self.node = node
         self.camera = Camera(node, [IMAGE])
         self.actions = node.rig.subscribe("/action", kind)
-        self.joints = node.rig.node.create_publisher(JointState, "/joint_states", 10)
+        self.joints: Any = None  # until the robot first publishes them
 
     def feel(self, positions: Sequence[float] = HOME, names: Sequence[str] = PANDA) -> None:
         """Publish joint states of now."""
+        if self.joints is None:
+            publisher = self.node.rig.node.create_publisher
+            self.joints = publisher(JointState, "/joint_states", 10)
         state = JointState(name=list(names), position=list(positions))
         state.header.stamp = self.node.rig.node.get_clock().now().to_msg()
         self.joints.publish(state)
@@ -80,7 +83,8 @@ class Robot:
         return f"no actions: {text}" in self.node.status("policy").get("message", "")
 
     def close(self) -> None:
-        self.node.rig.node.destroy_publisher(self.joints)
+        if self.joints is not None:
+            self.node.rig.node.destroy_publisher(self.joints)
         self.actions.close()
         self.camera.close()
 

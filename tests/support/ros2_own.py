@@ -5,7 +5,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -179,7 +179,7 @@ def parameters_of(values: dict[str, Any]) -> list[Parameter]:
     ]
 
 
-def defaults(names: Sequence[str]) -> dict[str, Any]:
+def defaults(names: Iterable[str]) -> dict[str, Any]:
     """Return defaults of parameters."""
     return {name: CONFIG_PARAMETERS[name] for name in names}
 

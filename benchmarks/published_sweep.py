@@ -7,6 +7,8 @@ GFLOPs of a frame and measured milliseconds of one frame; for each pair its anyt
 and verdict, and for each family what follows. Questions that are not finished are listed as such.
 ``--earlier`` takes the questions of an earlier results file that have more seeds there, with their
 variants: a question is a test of its own, so its result does not depend on the others.
+``--latency`` takes milliseconds of one quiet machine, in place of those that the runs noted beside
+other work on several machines.
 
     bash benchmarks/published_sweep.sh runs/published
     python benchmarks/published_sweep.py runs/published --plot docs/pictures/published.png
@@ -47,6 +49,7 @@ def main() -> None:
     parser.add_argument("folder", type=Path, help="that benchmarks/published_sweep.sh filled")
     parser.add_argument("--out", type=Path, default=RESULTS)
     parser.add_argument("--earlier", type=Path, help="results file with further questions")
+    parser.add_argument("--latency", type=Path, help="file of benchmarks/published_latency.py")
     parser.add_argument("--keep", action="store_true", help=f"write {ARCHIVE.name} too")
     parser.add_argument("--plot", type=Path, help="picture of success against both costs")
     options = parser.parse_args()
@@ -70,6 +73,8 @@ def main() -> None:
     }
     if options.earlier:
         found = with_earlier(found, read_json(options.earlier))
+    if options.latency:
+        found = with_latency(found, read_json(options.latency))
     write_json(options.out, found)
     for name, question in found["questions"].items():
         for pair in question["pairs"]:
@@ -107,6 +112,17 @@ def with_earlier(found: Mapping[str, Any], earlier: Mapping[str, Any]) -> dict[s
         "runs_of": [*found["runs_of"], *others],
         "earlier": {"questions": sorted(added), "provenance": earlier["provenance"]},
     }
+
+
+def with_latency(found: Mapping[str, Any], latency: Mapping[str, Any]) -> dict[str, Any]:
+    """Results with the milliseconds of one machine, in place of those that each run noted."""
+    timed = latency["variants"]
+    rows = [
+        {**row, "p50_ms": timed[row["label"]]["p50_ms"]} if row["label"] in timed else row
+        for row in found["variants"]
+    ]
+    told = {name: latency[name] for name in ("command", "frame", "provenance")}
+    return {**found, "variants": rows, "latency": told}
 
 
 def seeds_of(question: Mapping[str, Any]) -> int:

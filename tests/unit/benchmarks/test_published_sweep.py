@@ -74,6 +74,16 @@ def test_questions_with_more_seeds_come_from_the_earlier_file() -> None:
     assert now["questions"]["one"]["pairs"][0]["seeds"] == 3  # the given ones stay as they are
 
 
+def test_milliseconds_of_one_machine_replace_those_of_the_runs() -> None:
+    rows = [{"label": "one (1)", "p50_ms": 90.0}, {"label": "blind", "p50_ms": None}]
+    timed = {"variants": {"one (1)": {"p50_ms": 12.5}}, "command": "c", "frame": [384, 384]}
+    found = published_sweep.with_latency(
+        {"variants": rows}, {**timed, "provenance": {"commit": "1"}}
+    )
+    assert [row["p50_ms"] for row in found["variants"]] == [12.5, None]
+    assert found["latency"] == {"command": "c", "frame": [384, 384], "provenance": {"commit": "1"}}
+
+
 def test_kept_runs_have_no_policies_and_nobody_s_name(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -73,6 +73,24 @@ def test_equal_variants_stay_undecided_until_the_seeds_are_used_up(tmp_path):
     assert record["episodes"] == spent
 
 
+@pytest.mark.parametrize(("name", "exact"), [("eager", True), ("int8", False)])
+def test_it_goes_on_with_another_exact_runtime_alone(tmp_path, name, exact):
+    """Where "auto" measures another one as faster, the rows agree to rounding."""
+
+    def plan(runtime: str) -> SequentialPlan:
+        settings = {"inference": {"runtime": {"name": runtime, "exact": runtime != "int8"}}}
+        variants = tuple(PlannedVariant(f"v{i}", settings) for i in range(2))
+        return dataclasses.replace(make_plan(2, [(0, 1)]), variants=variants)
+
+    play(plan("openvino"), FakeRunner([0.5, 0.5]), tmp_path, max_seeds=2)
+    if exact:
+        _, rounds = play(plan(name), FakeRunner([0.5, 0.5]), tmp_path, max_seeds=3)
+        assert len(rounds) == 3
+    else:
+        with pytest.raises(MismatchError, match="runtime.name: there eager, now int8"):
+            play(plan(name), FakeRunner([0.5, 0.5]), tmp_path, max_seeds=3)
+
+
 def test_a_large_difference_is_decided_in_the_fewest_seeds(tmp_path):
     sweep, rounds = play(make_plan(2, [(0, 1)]), FakeRunner([0.0, 1.0]), tmp_path)
     assert len(rounds) == 3

@@ -122,7 +122,9 @@ class Ros2:
     def start(self, policy: Path, parameters: dict[str, str], stale_s: float) -> Process:
         from std_msgs.msg import String  # pyright: ignore[reportMissingImports]
 
-        self._heard = self._rig.subscribe("/episode", String)
+        from s2robot.plugins.ros.ros2_support import EPISODE_QOS
+
+        self._heard = self._rig.subscribe("/episode", String, qos=EPISODE_QOS)
         shared = [f"policy:={policy}", "use_sim_time:=true"]
         self._rig.encoder(*shared, f"stale_s:={stale_s}", image="/image")
         return self._rig.simulator(*shared, *(f"{k}:={v}" for k, v in parameters.items()))

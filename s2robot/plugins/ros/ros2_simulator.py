@@ -44,6 +44,7 @@ except ImportError as error:
 
 from builtin_interfaces.msg import Time
 from rcl_interfaces.msg import ParameterDescriptor
+from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
@@ -59,8 +60,8 @@ from s2robot.plugins.ros.core.simulation import Simulation
 from s2robot.plugins.ros.parameters import AUTOSTART, described
 from s2robot.plugins.ros.ros2_support import (
     ACTION_QOS,
-    DESCRIPTION_QOS,
     EMBEDDING_QOS,
+    EPISODE_QOS,
     IMAGE_QOS,
     error_text,
     given_parameters,
@@ -77,6 +78,8 @@ FRAME = "camera"
 _SUCCESS, _FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
 _LOOK_S = 0.1
 """Time between two looks at whether the node is active or has ended [s]."""
+_END_S = 5
+"""Most that is waited for subscribers to get the outcomes of the last episodes [s]."""
 
 
 def _message_types() -> tuple[Any, Any]:
@@ -104,7 +107,7 @@ class _Link:
         self._node = node
         self._image = self._publisher(Image, "image", IMAGE_QOS["reliable"])
         self._joints = self._publisher(JointState, "joint_states", EMBEDDING_QOS)
-        self._episode = self._publisher(String, "episode", DESCRIPTION_QOS)
+        self._episode = self._publisher(String, "episode", EPISODE_QOS)
         self._clock = self._publisher(Clock, "/clock", ACTION_QOS) if simulated_time else None
         self._subscriptions: list[Any] = []
 
@@ -155,6 +158,11 @@ class _Link:
 
     def publish_episode(self, text: str) -> None:
         self._publish(self._episode, String(data=text))
+
+    def wait_for_readers(self) -> None:
+        """Wait until subscribers have the outcomes of all episodes, but not for long."""
+        if self.alive():
+            self._episode.wait_for_all_acked(Duration(seconds=_END_S))
 
     def _publish(self, publisher: Any, message: Any) -> None:
         if self.alive():
@@ -279,6 +287,8 @@ class SimulatorNode(LifecycleNode):
             with self._running:
                 simulation = self._simulation
                 if simulation and simulation.run(self._active.is_set):
+                    if self._link:
+                        self._link.wait_for_readers()
                     return
 
 

@@ -119,6 +119,8 @@ EMBEDDING_QOS = _qos(ReliabilityPolicy.RELIABLE, 10)
 """Of embeddings and diagnostics; a subscriber may request either reliability."""
 DESCRIPTION_QOS = _qos(ReliabilityPolicy.RELIABLE, 1, DurabilityPolicy.TRANSIENT_LOCAL)
 """Of the encoder's description, which later subscribers such as a recorder receive too."""
+EPISODE_QOS = _qos(ReliabilityPolicy.RELIABLE, 1000, DurabilityPolicy.TRANSIENT_LOCAL)
+"""Of the outcomes of episodes; later subscribers receive those of earlier episodes too."""
 ACTION_QOS = _qos(ReliabilityPolicy.RELIABLE, 1)
 """Of actions: an action that a newer one has replaced must not be executed."""
 

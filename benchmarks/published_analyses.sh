@@ -52,11 +52,10 @@ hard() { # the same policies, on perturbed scenes too
   cp "$out/hard/report/report.json" "$results/published_hard.json"
 }
 
-for part in "${parts[@]:-reconstruction probes hard}"; do
-  for name in $part; do
-    case $name in
-      reconstruction | probes | hard) "$name" ;;
-      *) echo "error: no part is named $name; there are: reconstruction, probes, hard" >&2 && exit 2 ;;
-    esac
-  done
+((${#parts[@]})) || parts=(reconstruction probes hard)
+for part in "${parts[@]}"; do
+  case $part in
+    reconstruction | probes | hard) "$part" ;;
+    *) echo "error: no part is named $part; there are: reconstruction, probes, hard" >&2 && exit 2 ;;
+  esac
 done

@@ -11,6 +11,7 @@ takes the file.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +22,7 @@ import torch
 from s2robot.analysis.latency import measure
 from s2robot.data.frame_sources import frames_from
 from s2robot.encoder.frame_encoder import FrameEncoder
+from s2robot.encoder.spec import EncoderSpec
 from s2robot.evaluation.baselines import is_baseline
 from s2robot.utils.io import read_json, write_json
 from s2robot.utils.provenance import provenance
@@ -28,7 +30,6 @@ from s2robot.utils.provenance import provenance
 RESULTS = Path(__file__).parent / "results" / "published_latency.json"
 SIZE = 384
 """Height and width of the frames of `precise` [px]."""
-OPTIONS = ("scales", "input_mode", "readout", "dtype", "merge", "copies")
 
 
 class Timed(NamedTuple):
@@ -87,11 +88,10 @@ def encoders_of(folder: Path) -> dict[str, dict[str, Any]]:
 
 def prepared(record: dict[str, Any], folder: Path, shape: tuple[int, int]) -> Timed:
     """Return an encoder for single frames of a size; cards of the sweep lie in its folder."""
-    name = record["backbone"]
-    if name.startswith("file:"):
-        name = f"file:{folder / Path(name).name}"
-    chosen = {option: record[option] for option in OPTIONS if option in record}
-    encoder = FrameEncoder.from_name(name, device="cpu", **chosen).for_batches_of(1)
+    spec = EncoderSpec.from_dict(record)
+    if spec.backbone.startswith("file:"):
+        spec = dataclasses.replace(spec, backbone=f"file:{folder / Path(spec.backbone).name}")
+    encoder = FrameEncoder.from_spec(spec, device="cpu").for_batches_of(1)
     return Timed(encoder.single_frame(*shape), encoder.runtime.name, encoder.spec.dtype)
 
 

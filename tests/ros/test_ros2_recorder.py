@@ -15,6 +15,7 @@ import pytest
 
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not in this environment: make test-ros2")
 
+from mcap_ros2.reader import read_ros2_messages  # noqa: E402
 from s2robot_msgs.msg import EmbeddingStamped  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from support.media_files import write_png  # noqa: E402
@@ -87,10 +88,7 @@ def check_definitions(ros2: Rig2) -> None:
 
 def check_with_the_format_s_own_reader(out: Path, expected: Embeddings) -> None:
     """Foxglove's library decodes messages by the definitions that the bag holds."""
-    reader = pytest.importorskip("mcap_ros2.reader")
-    values = [
-        list(each.ros_msg.data) for each in reader.read_ros2_messages(str(out), topics=[EMBEDDING])
-    ]
+    values = [list(each.ros_msg.data) for each in read_ros2_messages(str(out), topics=[EMBEDDING])]
     np.testing.assert_array_equal(np.array(values, np.float32), expected.values)
 
 

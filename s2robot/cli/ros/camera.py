@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import math
 
-from s2robot.cli.ros.words import refuse_bare_ros_args, ros_missing, without_ros_args
+from s2robot.cli.ros.words import parsed, ros_missing
 from s2robot.cli.settings.flags import CommandParser
 
 _DESCRIPTION = """\
@@ -37,9 +37,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--frame-id", default="camera", metavar="NAME", help="of the headers (default: camera)")
     add("--once", action="store_true", help="wait for a subscriber, and end after the last frame")
     add("--best-effort", action="store_true", help="offer best effort only, as many drivers do")
-    words = without_ros_args(argv)
-    refuse_bare_ros_args(parser, words)
-    found = parser.parse(words)
+    found = parsed(parser, argv)
     if found.hz is not None and not (math.isfinite(found.hz) and found.hz > 0):
         parser.error(f"--hz is {found.hz:g}; allowed: above 0")
     return found

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from s2robot.cli.ros.words import refuse_bare_ros_args, ros_missing, without_ros_args
+from s2robot.cli.ros.words import parsed, ros_missing
 from s2robot.cli.settings.flags import CommandParser
 
 _ABOUT = """\
@@ -47,9 +47,7 @@ def parse_ros2(argv: list[str]) -> None:
     description = _ABOUT.format(version=2) + _PARAMETERS.format(version="ros2")
     parser = CommandParser("ros2-node", description, _ROS2_EXAMPLES)
     parser.usage = "s2robot ros2-node [-h] [--ros-args ...]"
-    words = without_ros_args(argv)
-    refuse_bare_ros_args(parser, words)
-    parser.parse(words)
+    parsed(parser, argv)
 
 
 def run_ros2(argv: list[str]) -> int:

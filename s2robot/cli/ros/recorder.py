@@ -7,7 +7,7 @@ import importlib
 import math
 from pathlib import Path
 
-from s2robot.cli.ros.words import refuse_bare_ros_args, ros_missing, without_ros_args
+from s2robot.cli.ros.words import parsed, ros_missing
 from s2robot.cli.settings.flags import CommandParser
 
 _DESCRIPTION = """\
@@ -36,9 +36,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("topics", metavar="TOPIC", nargs="+", help="names of topics; they may appear later")
     add("--seconds", type=float, metavar="S", help="from the first message on (default: no end)")
     add("--force", action="store_true", help="replace an existing bag")
-    words = without_ros_args(argv)
-    refuse_bare_ros_args(parser, words)
-    found = parser.parse(words)
+    found = parsed(parser, argv)
     if found.seconds is not None and not (math.isfinite(found.seconds) and found.seconds > 0):
         parser.error(f"--seconds is {found.seconds:g}; allowed: above 0")
     if found.out.suffix not in ("", ".mcap"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 from collections.abc import Sequence
 
 from s2robot.cli.settings.flags import CommandParser
@@ -61,3 +62,18 @@ def refuse_bare_ros_args(parser: CommandParser, words: Sequence[str]) -> None:
                 f"{word}: in ROS 2 such words follow --ros-args, after -r (a topic's new name) or "
                 f"-p (a parameter): --ros-args {flag} {word.lstrip('_')}"
             )
+
+
+def parsed(parser: CommandParser, argv: Sequence[str]) -> argparse.Namespace:
+    """Return the values of a command's own words; those for ROS are left to rclpy.
+
+    Args:
+        parser: parser of the command.
+        argv: the words after the command's name.
+
+    Raises:
+        SystemExit: a word is wrong (status 2).
+    """
+    words = without_ros_args(argv)
+    refuse_bare_ros_args(parser, words)
+    return parser.parse(words)

@@ -9,7 +9,7 @@ import contextlib
 import dataclasses
 import functools
 import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,7 @@ from s2robot.errors import MismatchError, S2RobotError, unknown
 from s2robot.plugins.ros.core import Level, MessageTypes, NodeConfig
 from s2robot.plugins.ros.core.config import AUTO_OUTPUT, RENAMED_PARAMETERS, embedding_topics
 from s2robot.plugins.ros.core.encoder_parameters import DESCRIPTIONS
+from s2robot.plugins.ros.missing_ros import refused_arguments
 from s2robot.plugins.ros.parameters import (
     AUTOSTART,
     CONFIG_PARAMETERS,
@@ -37,6 +38,22 @@ from s2robot.plugins.ros.parameters import (
 from s2robot.utils.deprecation import moved_names
 
 _NOT_OURS = ("use_sim_time", "start_type_description_service")
+
+
+def begin_ros(args: Sequence[str] | None) -> None:
+    """Begin ROS in this process.
+
+    Args:
+        args: the command line with its arguments of ROS, the program's name first; ``sys.argv``
+            when not given.
+
+    Raises:
+        ValueError: rclpy refuses the arguments.
+    """
+    try:
+        rclpy.init(args=None if args is None else list(args))
+    except RuntimeError as error:
+        raise ValueError(refused_arguments(error)) from error
 
 
 @contextlib.contextmanager

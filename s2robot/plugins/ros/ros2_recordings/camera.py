@@ -20,8 +20,8 @@ from std_msgs.msg import Header
 
 from s2robot.data.frame_sources import frame_stream
 from s2robot.data.webcam import webcam_frames
-from s2robot.plugins.ros.missing_ros import not_a_topic, refused_arguments
-from s2robot.plugins.ros.ros2_support import image_message, until_ros_ends
+from s2robot.plugins.ros.missing_ros import not_a_topic
+from s2robot.plugins.ros.ros2_support import begin_ros, image_message, until_ros_ends
 
 NODE_NAME = "s2robot_camera"
 DEFAULT_HZ = 30.0
@@ -62,10 +62,7 @@ def run(settings: CameraSettings, args: Sequence[str] | None = None) -> int:
     """
     frames = paced(source_frames(settings), settings)
     first = next(frames)  # a wrong source is refused before anything is published
-    try:
-        rclpy.init(args=None if args is None else list(args))
-    except RuntimeError as error:
-        raise ValueError(refused_arguments(error)) from error
+    begin_ros(args)
     with until_ros_ends():
         _publish(settings, first, frames)
     return 0

@@ -28,8 +28,8 @@ from rosbags.typesys.store import Typestore
 
 from s2robot.data.rosbag.writing import BagWriter, check_place, writing_bag
 from s2robot.errors import S2RobotError
-from s2robot.plugins.ros.missing_ros import not_a_topic, refused_arguments
-from s2robot.plugins.ros.ros2_support import until_ros_ends
+from s2robot.plugins.ros.missing_ros import not_a_topic
+from s2robot.plugins.ros.ros2_support import begin_ros, until_ros_ends
 from s2robot.utils.console import OUTPUT
 
 NODE_NAME = "s2robot_recorder"
@@ -68,10 +68,7 @@ def run(settings: RecorderSettings, args: Sequence[str] | None = None) -> int:
         DiskFullError: the disk is full.
     """
     check_place(settings.out, settings.force)
-    try:
-        rclpy.init(args=None if args is None else list(args))
-    except RuntimeError as error:
-        raise ValueError(refused_arguments(error)) from error
+    begin_ros(args)
     try:
         with writing_bag(settings.out, settings.force) as bag:
             recorder = Recorder(bag, settings)

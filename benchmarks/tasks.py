@@ -62,13 +62,13 @@ def rate_of(successes: int, n: int) -> dict[str, Any]:
 
 
 def command(*words: str) -> tuple[float, str]:
-    """Run a command of s2robot; returns its seconds and the first line that it prints."""
+    """Run a command of s2robot; returns its seconds and what it prints."""
     print("s2robot", *words, flush=True)
     start = time.perf_counter()
     run = [sys.executable, "-m", "s2robot.cli.main", *words]
     printed = subprocess.run(run, check=True, stdout=subprocess.PIPE, text=True).stdout
     print(printed, end="", flush=True)
-    return time.perf_counter() - start, printed.partition("\n")[0]
+    return time.perf_counter() - start, printed
 
 
 def trained(options: argparse.Namespace) -> dict[str, Any]:
@@ -78,7 +78,8 @@ def trained(options: argparse.Namespace) -> dict[str, Any]:
     collecting, _ = command("collect", *where, f"episodes={options.episodes}")
     demos, runs = f"demos.episodes={options.episodes}", f"runs_dir={work / 'runs'}"
     training, printed = command("train", *where, demos, runs, *options.train)
-    policy = Path(printed)
+    # A line of its own; before it may stand how far bfloat16 is from float32.
+    policy = next(Path(line) for line in printed.splitlines() if line.endswith(".safetensors"))
     out = policy.parent / "rows"
     settings = [f"checkpoint={policy}", f"n={options.n}", f"out={out}", *options.eval]
     evaluating, _ = command("eval", *where, *settings)

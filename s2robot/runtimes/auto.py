@@ -23,6 +23,7 @@ from s2robot.runtimes.measurement import identity, measured, remembered
 from s2robot.runtimes.names import AUTO, checked_name
 from s2robot.runtimes.onnx import OnnxRuntime
 from s2robot.runtimes.openvino import OpenVinoRuntime
+from s2robot.runtimes.other_work import BUSY
 from s2robot.utils.console import MESSAGES
 from s2robot.utils.provenance import optional_versions
 
@@ -169,7 +170,7 @@ class AutoRuntime:
             makers = {name: functools.partial(self.named, name) for name in names}
             return measured(makers, batches, _STAND_INS)
 
-        known = remembered(asked, names, measure)
+        known = remembered(asked, names, measure, again_when_quiet=True)
         logger.info("runtime %s of %s", known["fastest"], known["milliseconds"])
         if fresh and time.perf_counter() - started > _SILENT_S:
             self._tell(known, sum(count for count, _, _ in sizes))
@@ -182,7 +183,11 @@ class AutoRuntime:
         text = f"runtime auto: {listed} for {count} of {self.model.backbone.card.name}"
         if "cannot be imported" in known["left_out"].get("openvino", ""):
             text += f"; OpenVINO is often faster: {install_command('runtimes')}"
-        MESSAGES.print(f"{text}; kept for this machine")
+        kept = "kept for this machine"
+        if known["other_work"] > BUSY:
+            share = f"{known['other_work']:.0%}"
+            kept = f"other programs had {share} of the cores, so it is measured again without them"
+        MESSAGES.print(f"{text}; {kept}")
 
 
 def candidates(device: str) -> tuple[str, ...]:

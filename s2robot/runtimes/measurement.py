@@ -13,6 +13,7 @@ from torch import Tensor
 
 from s2robot.errors import CorruptFileError
 from s2robot.runtimes.base import Runtime, RuntimeFailedError, RuntimeMissingError, TokenModel
+from s2robot.runtimes.other_work import BUSY, OtherWork, share_now
 from s2robot.utils.distributed import usable_cores
 from s2robot.utils.io import digest_of, jsonable, locked, read_json, write_json
 from s2robot.utils.paths import home
@@ -76,10 +77,15 @@ class _Measurement:
     fastest: str
     milliseconds: dict[str, float]
     left_out: dict[str, str]
+    other_work: float = 0.0
+    """Share of the cores that other programs had meanwhile."""
 
 
 def remembered(
-    key: Mapping[str, Any], names: Sequence[str], measure: Callable[[], dict[str, Any]]
+    key: Mapping[str, Any],
+    names: Sequence[str],
+    measure: Callable[[], dict[str, Any]],
+    again_when_quiet: bool = False,
 ) -> dict[str, Any]:
     """Return the measurement of a key; without one that can be read, measure and keep it.
 
@@ -87,12 +93,21 @@ def remembered(
         key: everything that the measurement depends on.
         names: of the ways that are measured. No other is taken from a file.
         measure: returns the measurement; its entry ``fastest`` names the fastest way.
+        again_when_quiet: a measurement beside other programs is made again, once those are gone.
+
+    Returns:
+        The key, what ``measure`` returns, and ``other_work``, the share of the cores that other
+        programs had meanwhile.
     """
     path = home() / "runtimes" / f"{digest_of(key)[:24]}.json"
     with locked(path):
         known = _read(path, key, names)
+        if known and again_when_quiet and known.get("other_work", 0) > BUSY >= share_now():
+            known = None
         if known is None:
-            known = {**key, **measure()}
+            work = OtherWork()
+            found = measure()
+            known = {**key, **found, "other_work": round(work.share(), 3)}
             write_json(path, known)
     return known
 

@@ -51,7 +51,7 @@ class RenderingError(S2RobotError):
 
 
 torch_follows = True
-"""Whether this process may import PyTorch after it has drawn; see ``_load_triton_first``. Processes
+"""Whether this process may import PyTorch after it has drawn; see ``load_triton_first``. Processes
 that never do set it to False and save 75 MB."""
 
 
@@ -98,7 +98,7 @@ def make_context() -> Any:
         RenderingError: no context can be made.
     """
     backend = select_gl()
-    _load_triton_first()
+    load_triton_first()
     try:
         context = _egl_context() if backend == "egl" else _drawing(_context_class(backend))
     except Exception as error:  # each backend raises its own types
@@ -235,11 +235,12 @@ def _warn_of_software() -> None:
         )
 
 
-def _load_triton_first() -> None:
+def load_triton_first() -> None:
     """Import Triton, where it is installed, before Mesa's software renderer is loaded.
 
     Both contain their own LLVM. A process that draws first and then imports PyTorch (hence Triton)
-    crashes with a segmentation fault; the other order works.
+    crashes with a segmentation fault; the other order works. To be called before other packages
+    are imported that may draw: some do so when they are imported.
     """
     if torch_follows and importlib.util.find_spec("triton") is not None:
         with contextlib.suppress(ImportError):

@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from s2robot.envs.gl import load_triton_first
 from s2robot.envs.tasks.names import (
     GYM,
     MODULE,
@@ -87,6 +88,7 @@ def task_named(name: str) -> Task:
             "as --task of `s2robot export-dataset`, `recommend` and `replay`, or --data-task of "
             "`s2robot probe`"
         )
+    load_triton_first()
     if name in PACKAGED:
         return _packaged_task(name)
     if name.startswith(MODULE):
@@ -107,6 +109,7 @@ def task_named(name: str) -> Task:
 
 def _check_registered(name: str) -> None:
     """Refuse a ``gym:`` id that Gymnasium does not know, and a module that is not there."""
+    load_triton_first()
     if name in PACKAGED:
         _packaged_task(name).check_installed()
         return

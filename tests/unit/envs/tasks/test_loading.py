@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -97,3 +100,32 @@ def test_options_of_a_name_are_those_of_the_task_or_of_the_environment() -> None
         "proprio": ("goal",),
         "options": {"width": 96},
     }
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("name", ["module:draws.Task", "gym:draws:Drawn-v0"])
+def test_torch_can_be_imported_after_a_module_that_draws_when_it_is_imported(
+    name: str, tmp_path: Path
+) -> None:
+    """As dm_control does. Mesa's LLVM before Triton's would end the process."""
+    (tmp_path / "draws.py").write_text(
+        "import gymnasium, mujoco\n"
+        "model = mujoco.MjModel.from_xml_string('<mujoco/>')\n"
+        "with mujoco.Renderer(model, 8, 8) as renderer:\n"
+        "    renderer.update_scene(mujoco.MjData(model))\n"
+        "    renderer.render()\n"
+        "class Task:\n    make = expert_of = noise_of = None\n"
+        "gymnasium.register('Drawn-v0', 'draws:Task')\n"
+    )
+    program = (
+        "from s2robot.envs.gl import select_gl; select_gl(); import sys\n"
+        "from s2robot.envs.tasks.loading import named_by_user, task_named\n"
+        f"task_named(named_by_user({name!r}))\n"
+        "assert 'draws' in sys.modules and 'torch' not in sys.modules\n"
+        "import torch, torchvision; print(1)"
+    )
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"}
+    result = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True
+    )
+    assert result.stdout == "1\n", (result.returncode, result.stderr)

@@ -7,10 +7,10 @@ roslaunch, a third process (this one) receives embeddings; all on this machine.
     int8 (approximate; calibrated on the very frames that are shown). How many of the camera's
     frames come back as embeddings, and how old they are on arrival here. The node's own overhead
     (from a message's arrival to the end of its publication, less encoding) is what it tells on
-    /diagnostics. Targets: 30 Hz, 3 ms. The same with an encoder that costs nothing, for rgb8, Bayer
-    and YUV 4:2:2.
+    /diagnostics. Targets: 29.9 Hz, 1.5 ms. The same with an encoder that costs nothing, for rgb8,
+    Bayer and YUV 4:2:2 (3 ms).
 (b) slow encoders at 30 Hz: a ViT-S on the processor, and some of exactly 10 and 100 ms that leave
-    the processor alone, as on a GPU. Target for the last: a median age of 140 ms. Beside them what
+    the processor alone, as on a GPU. Target for the last: a median age of 153 ms. Beside them what
     a user would otherwise write: a rospy callback that encodes, with `queue_size=1`, once as rospy
     comes and once with a receive buffer larger than a frame (`buff_size=2**24`).
 (c) with --soak: an hour's messages (108,000) as fast as they go, and the node's memory meanwhile.

@@ -21,7 +21,13 @@ NODE_VALUES = (
     "dropped",
 )
 HOUR_MESSAGES = 108_000  # 30 a second
-TARGETS = {"hz": 30.0, "overhead_ms": 3.0, "slow_age_ms": 140.0}
+SLOW_S, PERIOD_S = 0.1, 1 / 30
+TARGETS = {
+    "hz": 29.9,
+    "overhead_ms": {"rgb8": 1.5, "others": 3.0},
+    "slow_age_ms": 1.15 * 1000 * (SLOW_S + PERIOD_S),
+    "growth_share": 0.02,
+}
 ENCODINGS = ("rgb8", "bayer_rggb8", "yuv422_yuy2")
 
 
@@ -108,6 +114,7 @@ def soaked(
         "rss_at_start_mib": settled[0]["rss_mib"],
         "rss_at_end_mib": settled[-1]["rss_mib"],
         "growth_mib": growth,
+        "growth_share": growth / settled[0]["rss_mib"],
     }
 
 

@@ -19,6 +19,9 @@ class ChunkTransformer(nn.Module):
     arXiv 2304.13705; without its variational encoder). A token is the output of a hidden layer:
     after a linear one, the encoder's LayerNorm would leave little of small differences in position.
 
+    Even so a transformer takes some four times the steps of an MLP to read positions from images. So
+    an MLP of the newest step is added to its output, unless ``shortcut_width`` is 0.
+
     Args:
         config: sizes.
         widths: width of each observation, by key.
@@ -52,13 +55,31 @@ class ChunkTransformer(nn.Module):
             nn.TransformerDecoderLayer(**block), 1, norm=nn.LayerNorm(width)
         )
         self.action = nn.Linear(width, action_dim)
+        self.shortcut = self._shortcut(config, sum(widths.values()), action_dim)
+
+    @staticmethod
+    def _shortcut(config: PolicyConfig, width: int, action_dim: int) -> nn.Module | None:
+        hidden = config.shortcut_width
+        if not hidden:
+            return None
+        return nn.Sequential(
+            nn.Linear(width, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, hidden),
+            nn.ReLU(),
+            nn.Linear(hidden, config.chunk * action_dim),
+            nn.Unflatten(-1, (config.chunk, action_dim)),
+        )
 
     def forward(self, observation: dict[str, torch.Tensor]) -> torch.Tensor:
         """Return chunks ``(B, K, A)`` of observations ``(B, T, width)`` by key."""
-        tokens = self.token(torch.cat(list(observation.values()), dim=-1)) + self.steps
-        memory = self.encoder(tokens)  # (B, T, width)
+        seen = torch.cat(list(observation.values()), dim=-1)
+        memory = self.encoder(self.token(seen) + self.steps)  # (B, T, width)
         queries = self.queries.expand(len(memory), -1, -1)
-        return self.action(self.decoder(queries, memory)).tanh()
+        actions = self.action(self.decoder(queries, memory))
+        if self.shortcut is not None:
+            actions = actions + self.shortcut(seen[:, -1])
+        return actions.tanh()
 
 
 def _small(*shape: int) -> nn.Parameter:

@@ -306,7 +306,10 @@ def header_from_dict(values: Any, source: str) -> PolicyHeader:
             )
         record_of(_Stored, values, source, _REMEDY)
         fields = {key: values[key] for key in values if key not in ("format", "version")}
-        fields["policy_config"] = config_from_dict(PolicyConfig, values["policy_config"])
+        config = values["policy_config"]
+        if config.get("kind") == "act":  # files of before there was one do not name it
+            config = {"shortcut_width": 0, **config}
+        fields["policy_config"] = config_from_dict(PolicyConfig, config)
         return config_from_dict(PolicyHeader, fields)
     except (KeyError, TypeError, ValueError, RecursionError) as error:
         raise damaged(source, error, _REMEDY) from None

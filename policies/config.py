@@ -14,7 +14,7 @@ KINDS = ("mlp", "gmm", "rnn_gmm", "transformer", "act")
 SEQUENCE_KINDS = ("rnn_gmm", "transformer", "act")
 LOSSES = ("l1_l2", "smooth_l1", "l2")
 _WITHOUT_HIDDEN = ("transformer", "act")
-_OF_CHUNKS = ("chunk", "ensemble", "action_steps", "past_actions")
+_OF_CHUNKS = ("chunk", "ensemble", "action_steps", "past_actions", "shortcut_width")
 
 
 @dataclass(frozen=True)
@@ -80,6 +80,9 @@ class PolicyConfig:
     """``act`` without ensembling: actions of a chunk that are carried out before the next one."""
     past_actions: bool = False
     """``act``: also read the action before each step of the context."""
+    shortcut_width: int = 256
+    """``act``: width of two hidden layers from the newest step to the chunk, whose output is added
+    to that of the transformer; 0 for none, as in policy files that do not name it."""
 
     def __post_init__(self) -> None:
         if self.kind not in KINDS:
@@ -106,6 +109,7 @@ class PolicyConfig:
 
     def _check_chunks(self) -> None:
         validation.require_integers(self, 1, "chunk", "action_steps")
+        validation.require_integers(self, 0, "shortcut_width")
         if self.ensemble is not None:
             validation.require_finite(self, 0, "ensemble")
         if self.ensemble is not None and self.action_steps > 1:

@@ -166,6 +166,40 @@ def test_a_policy_with_chunks_learns(past: bool, tmp_path: Path) -> None:
     assert last["chunk_error"] > last["motion_error"]
 
 
+def test_chunks_learn_from_a_grid_as_fast_as_an_mlp() -> None:
+    """Positions in token grids are small differences, which a transformer is slow to find."""
+    data = spots()
+    train = TrainConfig(epochs=12, batch_size=32, lr=3e-3)
+    mlp = fit(data, PolicyConfig(kind="mlp"), train).history[-1]["motion_error"]
+    chunks = fit(data, PolicyConfig(kind="act", context=1), train).history[-1]["motion_error"]
+    alone = PolicyConfig(kind="act", context=1, shortcut_width=0)
+    transformer = fit(data, alone, train).history[-1]["motion_error"]
+    assert chunks < 1.2 * mlp
+    assert chunks < 0.85 * transformer
+
+
+def spots(frames: int = 6, episodes: int = 60, side: int = 8) -> TrajectoryData:
+    """Grids with a spot, whose place decides the action, among channels that vary more."""
+    generator = torch.Generator().manual_seed(0)
+    place = torch.rand(episodes, 1, 2, generator=generator).expand(-1, frames, -1).flatten(0, 1)
+    cells = (torch.arange(side) + 0.5) / side
+    spot = [torch.exp(-((cells - at[:, None]) ** 2) / 0.02) for at in place.T]
+    grid = 0.3 * torch.randn(len(place), side, side, 16, generator=generator)
+    grid[..., 0] += spot[0][:, :, None] * spot[1][:, None, :]
+    actions = torch.cat([2 * place - 1, torch.zeros(len(place), 2)], dim=1)
+    ends = torch.arange(1, episodes + 1) * frames
+    held_out = episodes // 6
+    return TrajectoryData(
+        embedding=grid.flatten(1),
+        embedding_shape=(side, side, 16),
+        proprio=torch.randn(len(place), 4, generator=generator),
+        actions=actions,
+        episode_ends=ends,
+        train_episodes=torch.arange(held_out, episodes),
+        valid_episodes=torch.arange(held_out),
+    )
+
+
 def test_the_motion_error_is_that_of_the_present_step() -> None:
     data = make_data((5,))
     result = fit(data, small(), TrainConfig(epochs=1, batch_size=16))
@@ -208,7 +242,7 @@ def test_impossible_chunks_are_refused(changes: dict[str, object], message: str)
 
 
 def test_records_of_other_kinds_do_not_name_chunks() -> None:
-    names = {"chunk", "ensemble", "action_steps", "past_actions"}
+    names = {"chunk", "ensemble", "action_steps", "past_actions", "shortcut_width"}
     assert not names & PolicyConfig(kind="mlp").to_dict().keys()
     assert names <= small().to_dict().keys()
     mlp = PolicyConfig(kind="gmm", hidden=(8,))

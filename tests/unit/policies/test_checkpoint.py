@@ -241,3 +241,15 @@ def test_a_folder_in_place_of_a_policy_is_named_with_the_files_in_it(tmp_path):
     (tmp_path / "policy.safetensors").touch()
     with pytest.raises(FileNotFoundError, match=r"such as .*/policy\.safetensors"):
         read_header(tmp_path)
+
+
+def test_files_of_chunks_from_before_the_shortcut_have_none(tmp_path: Path) -> None:
+    config = PolicyConfig(kind="act", context=1, shortcut_width=0, transformer_width=16)
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        policy = Policy.for_data(config, make_data())
+    save_policy(tmp_path / "old.safetensors", policy, make_header(policy))
+    old = {k: v for k, v in config.to_dict().items() if k != "shortcut_width"}
+    rewrite(tmp_path / "old.safetensors", {"policy_config": old})
+    assert load_policy(tmp_path / "old.safetensors")[0].config == config
+    assert PolicyConfig(kind="act").shortcut_width

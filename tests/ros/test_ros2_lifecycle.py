@@ -76,7 +76,8 @@ def test_transitions_in_any_order(own: OwnNodes, seed: int) -> None:
         check_parts(one)
         seen.add(possible)
     assert seen == {True, False}
-    assert not own.logged("ERROR")
+    refused = "Unable to start transition"  # Kilted's rclpy logs what is impossible
+    assert not [text for text in own.logged("ERROR") if not text.startswith(refused)]
 
 
 @pytest.mark.parametrize("steps", [(), (CONFIGURE,), (CONFIGURE, ACTIVATE)])
@@ -166,8 +167,9 @@ def test_publishing_while_the_process_ends(own: OwnNodes) -> None:
     assert one.node.start()
     one.encoded(1)
     context.try_shutdown()
-    one.receive(stamped(one.node.get_clock().now().nanoseconds))
-    eventually("it is encoded", lambda: one.counts.encoded == 2)
+    if list(one.node.subscriptions):  # Kilted's shutdown ends them
+        one.receive(stamped(one.node.get_clock().now().nanoseconds))
+        eventually("it is encoded", lambda: one.counts.encoded == 2)
     counts = one.counts
     one.close()
     assert counts.failures == 0

@@ -19,8 +19,8 @@ class ChunkTransformer(nn.Module):
     arXiv 2304.13705; without its variational encoder). A token is the output of a hidden layer:
     after a linear one, the encoder's LayerNorm would leave little of small differences in position.
 
-    Even so a transformer takes some four times the steps of an MLP to read positions from images. So
-    an MLP of the newest step is added to its output, unless ``shortcut_width`` is 0.
+    Even so a transformer takes some four times the steps of an MLP to read positions from images.
+    So an MLP of the newest step is added to its output, unless ``shortcut_width`` is 0.
 
     Args:
         config: sizes.

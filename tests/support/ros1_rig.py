@@ -84,7 +84,12 @@ class Process:
             os.killpg(self.pid, number)
         else:
             self._process.send_signal(number)
-        self._process.wait(WAIT_S)
+        try:
+            self._process.wait(WAIT_S)
+        except subprocess.TimeoutExpired:
+            self._process.send_signal(signal.SIGABRT)  # Python's faulthandler tells where it waits
+            self._process.wait(WAIT_S)
+            raise AssertionError(f"{self.log.name} did not end:\n{self.text[-6000:]}") from None
 
 
 class Rig:

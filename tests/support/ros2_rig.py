@@ -102,7 +102,8 @@ class Rig2:
         """Start a program with this Python."""
         gc.collect()  # nodes of this process that have ended would answer in place of the program's
         log = self.folder / f"{name}-{len(list(self.folder.glob('*.log')))}.log"
-        process = Process([sys.executable, *words], log, os.environ)
+        # A process that does not end tells where it waits; see `Process.kill`.
+        process = Process([sys.executable, "-X", "faulthandler", *words], log, os.environ)
         self._processes.append(process)
         return process
 

@@ -48,7 +48,8 @@ MAY_CHANGE_THE_PROCESS = {
     "s2robot/utils/process_state.py",  # for a moment, one thread at a time
     "s2robot/utils/distributed.py",  # in a process that it started
     "s2robot/evaluation/env_worker.py",  # in a process that it started
-    *(f"s2robot/plugins/ros/{node}.py" for node in ("ros1", "ros2")),  # a node is a process
+    # A node is a process.
+    *(f"s2robot/plugins/ros/{node}.py" for node in ("ros1", "ros2", "ros2_support")),
 }
 
 

@@ -42,7 +42,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from typing import Any
 
-from s2robot.plugins.ros.missing_ros import end_without_ros, refused_arguments
+from s2robot.plugins.ros.missing_ros import end_without_ros
 
 try:
     import rclpy
@@ -53,7 +53,6 @@ from rcl_interfaces.msg import SetParametersResult
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.utilities import remove_ros_args
 from std_srvs.srv import SetBool
 
 from s2robot.plugins.ros.core import (
@@ -72,12 +71,14 @@ from s2robot.plugins.ros.parameters import AUTOSTART, CONFIG_PARAMETERS, HARDWAR
 from s2robot.plugins.ros.ros2_publishers import Publishers
 from s2robot.plugins.ros.ros2_subscriptions import Subscriptions
 from s2robot.plugins.ros.ros2_support import (
+    begin_ros,
     check_topics,
     config_of,
     declare_parameters,
     error_text,
     log,
     message_types,
+    own_words,
     reject_invalid_transitions,
     unknown_parameters,
     until_ros_ends,
@@ -339,10 +340,10 @@ def main(args: Sequence[str] | None = None) -> int:
     )
     sys.setswitchinterval(SWITCH_S)
     try:
-        parser.parse_args(remove_ros_args(argv)[1:])
-        rclpy.init(args=argv)
-    except RuntimeError as error:
-        print(f"encoder: {refused_arguments(error)}", file=sys.stderr)
+        parser.parse_args(own_words(argv))
+        begin_ros(argv)
+    except ValueError as error:
+        print(f"encoder: {error}", file=sys.stderr)
         return 1
     try:
         with until_ros_ends():

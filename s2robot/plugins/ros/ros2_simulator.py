@@ -35,7 +35,7 @@ from typing import Any
 
 import numpy as np
 
-from s2robot.plugins.ros.missing_ros import end_without_ros, refused_arguments
+from s2robot.plugins.ros.missing_ros import end_without_ros
 
 try:
     import rclpy
@@ -48,7 +48,6 @@ from rclpy.duration import Duration
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-from rclpy.utilities import remove_ros_args
 from rosgraph_msgs.msg import Clock
 from sensor_msgs.msg import Image, JointState
 from std_msgs.msg import Header, String
@@ -63,10 +62,12 @@ from s2robot.plugins.ros.ros2_support import (
     EMBEDDING_QOS,
     EPISODE_QOS,
     IMAGE_QOS,
+    begin_ros,
     error_text,
     given_parameters,
     image_message,
     log,
+    own_words,
     reject_invalid_transitions,
     until_ros_ends,
     value_of,
@@ -316,10 +317,10 @@ def main(args: Sequence[str] | None = None) -> int:
         "simulator", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     try:
-        parser.parse_args(remove_ros_args(argv)[1:])
-        rclpy.init(args=argv)
-    except RuntimeError as error:
-        print(f"simulator: {refused_arguments(error)}", file=sys.stderr)
+        parser.parse_args(own_words(argv))
+        begin_ros(argv)
+    except ValueError as error:
+        print(f"simulator: {error}", file=sys.stderr)
         return 1
     try:
         return _run()

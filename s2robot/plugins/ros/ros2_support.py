@@ -8,6 +8,8 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import signal
+import threading
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -20,6 +22,7 @@ from rcl_interfaces.msg import ParameterDescriptor
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
+from rclpy.utilities import remove_ros_args
 from sensor_msgs.msg import Image
 from std_msgs.msg import Float32MultiArray, Header, MultiArrayDimension
 
@@ -41,7 +44,11 @@ _NOT_OURS = ("use_sim_time", "start_type_description_service")
 
 
 def begin_ros(args: Sequence[str] | None) -> None:
-    """Begin ROS in this process.
+    """Begin ROS in this process, which the first Ctrl-C ends in order.
+
+    Python would raise KeyboardInterrupt wherever the main thread is, for example where it has just
+    taken a lock that nobody would free then. ROS ends either way, and with it whoever spins. A
+    second Ctrl-C raises.
 
     Args:
         args: the command line with its arguments of ROS, the program's name first; ``sys.argv``
@@ -50,10 +57,28 @@ def begin_ros(args: Sequence[str] | None) -> None:
     Raises:
         ValueError: rclpy refuses the arguments.
     """
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, _raise_next_time)  # rclpy's own handler calls it
     try:
         rclpy.init(args=None if args is None else list(args))
     except RuntimeError as error:
         raise ValueError(refused_arguments(error)) from error
+
+
+def own_words(args: Sequence[str]) -> list[str]:
+    """Return a command line without its program's name and the arguments of ROS.
+
+    Raises:
+        ValueError: ROS refuses its arguments.
+    """
+    try:
+        return remove_ros_args(list(args))[1:]
+    except RuntimeError as error:
+        raise ValueError(refused_arguments(error)) from error
+
+
+def _raise_next_time(_number: int, _frame: Any) -> None:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextlib.contextmanager

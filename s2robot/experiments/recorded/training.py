@@ -169,6 +169,7 @@ def _train(job: TrainJob, inputs: RecordedInputs, folders: Mapping[int, Path]) -
         own = (job.policy, job.train.lr) if choice is None else (choice.policy_config, choice.lr)
         groups.setdefault(own, []).append(seed)
     named = f"seed {job.seed}" if len(folders) == 1 else f"{len(folders)} seeds"
+    data = inputs.data  # encodes, which is no time of the training
     with progress_bar(f"training, {named}", job.train.epochs * len(folders)) as bar:
         epochs: dict[int, float] = {}
 
@@ -180,9 +181,7 @@ def _train(job: TrainJob, inputs: RecordedInputs, folders: Mapping[int, Path]) -
             config = dataclasses.replace(job.train, lr=lr)
             places = {seed: folders[seed] / "training" for seed in seeds}
             device = job.variant.device
-            results = fit_many(
-                inputs.data, policy, config, seeds, places, on_epoch=show, device=device
-            )
+            results = fit_many(data, policy, config, seeds, places, on_epoch=show, device=device)
             for seed, result in results.items():
                 own = dataclasses.replace(config, seed=seed)
                 _write(job, inputs, folders[seed], result, own, choices.get(seed))

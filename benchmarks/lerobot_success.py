@@ -131,6 +131,12 @@ def train(policy: str, seed: int, root: Path, work: Path, settings: Settings) ->
     return last
 
 
+def _training_s(policy: str, seed: int, work: Path) -> float:
+    """Return the seconds of a training, or of its last part where it was interrupted."""
+    done = read_json(work / f"{policy}-{seed}" / "trained.json")
+    return float(done["seconds_of_last_call"])
+
+
 def evaluate(folder: Path, settings: Settings) -> list[bool]:
     """Return the successes of a policy by initial state."""
     out = folder.parents[2] / "eval"
@@ -286,7 +292,11 @@ def main() -> None:
                     evaluate(train(policy, seed, root, work, settings), settings)
                 )
                 print(policy, seed, f"{sum(success[policy][-1])} of {settings.conditions}")
-        result = {**compared(success), "success": success}
+        seconds = {
+            policy: [_training_s(policy, seed, work) for seed in range(settings.seeds)]
+            for policy in POLICIES
+        }
+        result = {**compared(success), "success": success, "seconds_of_last_training": seconds}
     versions = {name: importlib.metadata.version(name) for name in ("lerobot", "torch")}
     record = {
         "settings": asdict(settings),

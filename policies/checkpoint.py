@@ -307,7 +307,7 @@ def header_from_dict(values: Any, source: str) -> PolicyHeader:
         record_of(_Stored, values, source, _REMEDY)
         fields = {key: values[key] for key in values if key not in ("format", "version")}
         config = values["policy_config"]
-        if config.get("kind") == "act":  # files of before there was one do not name it
+        if config.get("kind") == "act":  # older files have no shortcut, and do not name it
             config = {"shortcut_width": 0, **config}
         fields["policy_config"] = config_from_dict(PolicyConfig, config)
         return config_from_dict(PolicyHeader, fields)

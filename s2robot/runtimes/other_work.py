@@ -21,12 +21,12 @@ class OtherWork:
 
     def __init__(self) -> None:
         self._started = time.perf_counter()
-        self._before = _busy_s(), _own_s()
+        self._before = _busy_s(), time.process_time()
 
     def share(self) -> float:
         """Return the share in 0-1: 1 if others had all cores all the time."""
         cores, seconds = len(_cores()), time.perf_counter() - self._started
-        busy, own = _busy_s() - self._before[0], _own_s() - self._before[1]
+        busy, own = _busy_s() - self._before[0], time.process_time() - self._before[1]
         return min(1.0, max(0.0, (busy - own) / max(cores * seconds, 1e-9)))
 
 
@@ -45,7 +45,7 @@ def _cores() -> list[int]:
 
 def _busy_s() -> float:
     """Return the seconds that this process's cores were not idle since the machine started."""
-    import psutil  # not needed where all times are known
+    import psutil  # most processes find their measurement stored
 
     times, cores = psutil.cpu_times(percpu=True), _cores()
     if max(cores) >= len(times):  # some cores are off, so that theirs have other numbers
@@ -54,8 +54,3 @@ def _busy_s() -> float:
     idle = ("idle", "iowait", "guest", "guest_nice")
     own = (times[core]._asdict() for core in cores)
     return sum(seconds for core in own for name, seconds in core.items() if name not in idle)
-
-
-def _own_s() -> float:
-    """Return the processor's seconds of this process, threads included."""
-    return time.process_time()

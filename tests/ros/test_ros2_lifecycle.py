@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import random
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable
 from contextlib import nullcontext
@@ -267,3 +269,21 @@ def test_help_and_unknown_words(capsys: pytest.CaptureFixture[str]) -> None:
     for words in ("ros2 run", "ros2 launch", "ros2 lifecycle set", "ros2 service call"):
         assert words in printed.out
     assert "--fast" in printed.err
+
+
+def test_the_first_ctrl_c_ends_ros_and_raises_nowhere() -> None:
+    """KeyboardInterrupt where a lock was just taken would leave it taken."""
+    program = (
+        "import os, signal, time, rclpy\n"
+        "from s2robot.plugins.ros.ros2_support import begin_ros\n"
+        "begin_ros(['program'])\n"
+        "os.kill(os.getpid(), signal.SIGINT)\n"
+        "time.sleep(1)\n"  # Python's own handler would raise here
+        "print('goes on' if rclpy.ok() else 'ended')\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\n    time.sleep(5)\n"
+        "except KeyboardInterrupt:\n    print('again')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=120
+    )
+    assert done.stdout.split() == ["ended", "again"], done.stderr

@@ -124,7 +124,8 @@ def test_torch_can_be_imported_after_a_module_that_draws_when_it_is_imported(
         "assert 'draws' in sys.modules and 'torch' not in sys.modules\n"
         "import torch, torchvision; print(1)"
     )
-    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{os.getcwd()}"}
+    path = os.pathsep.join([str(tmp_path), *filter(None, [os.environ.get("PYTHONPATH")])])
+    environment = {**os.environ, "PYTHONPATH": path}
     result = subprocess.run(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True
     )

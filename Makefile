@@ -93,7 +93,7 @@ $(ROS1_READY): $(READY) tools/setup_ros1_venv.sh
 	bash tools/setup_ros1_venv.sh $(ROS1_VENV) $(VENV)
 	@touch $@
 
-ROS2_PARTS := node data policy lifecycle parameters camera recorder closed_loop
+ROS2_PARTS := node data quality policy lifecycle parameters camera recorder closed_loop
 ROS2_TESTS ?= $(ROS2_PARTS:%=tests/ros/test_ros2_%.py)
 test-ros2: setup ## the ROS 2 nodes on real rclpy and FastDDS, in an environment of wheels
 	@bash tools/ros2_wheels.sh $(ROS2_READY) $(BIN)/python $(ROS2_DISTRO); status=$$?; \

@@ -19,6 +19,7 @@ NODE_VALUES = (
     "age_p50_ms",
     "reuse_hit_rate",
     "dropped",
+    "undelivered",
 )
 HOUR_MESSAGES = 108_000  # 30 a second
 SLOW_S, PERIOD_S = 0.1, 1 / 30

@@ -279,29 +279,7 @@ def test_a_manager_changes_states(node: Managed, offline) -> None:
     camera.close()
 
 
-# --------------------------------------------------------------------- quality of service
-def test_a_best_effort_camera_does_not_match_reliable(node: Managed, offline) -> None:
-    """Diagnostics say why nothing arrives and what to change; frames of a reliable one arrive."""
-    node.start(image_topics=[IMAGE], reliability="reliable", lazy=False)
-    eventually("diagnostics say so", lambda: "has no publisher" in node.status().get("message", ""))
-    camera = Camera(node, [IMAGE], reliable=False)
-    camera.publish(image(frame()))
-    text = (
-        f"no frame has arrived yet: {IMAGE} is offered best effort by tests, but the node asks "
-        "for reliable: set its parameter reliability to best_effort, or let the publisher offer "
-        "reliable"
-    )
-    eventually("diagnostics say why", lambda: node.status().get("message") == text)
-    assert node.status()["level"] == "1"
-    eventually("the mismatch is logged", lambda: "incompatible QoS" in node.process.text)
-    assert not camera.stamps()
-    camera.close()
-    camera = Camera(node, [IMAGE])
-    shown = frame()
-    same(camera.shown(image(shown)), offline(shown))
-    camera.close()
-
-
+# ------------------------------------------------------------------------------- topics
 def test_a_camera_of_the_other_transport_is_named(node: Managed) -> None:
     node.start(image_topics=[IMAGE], lazy=False, transport="compressed")
     other = node.rig.node.create_publisher(Image, IMAGE, 1)

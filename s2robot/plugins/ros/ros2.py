@@ -286,6 +286,7 @@ class EncoderNode(LifecycleNode):
         parts = self._configured()
         if parts.subscription:
             parts.subscription.count(parts.publishers.count_subscribers())
+            parts.subscriptions.refresh()
 
     def _switch(self, request: Any, response: Any) -> Any:
         subscription = self._parts.subscription if self._parts else None

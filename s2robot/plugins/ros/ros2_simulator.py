@@ -318,7 +318,7 @@ def main(args: Sequence[str] | None = None) -> int:
     )
     try:
         parser.parse_args(own_words(argv))
-        begin_ros(argv)
+        begin_ros(argv, images=True)
     except ValueError as error:
         print(f"simulator: {error}", file=sys.stderr)
         return 1

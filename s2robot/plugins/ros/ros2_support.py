@@ -30,6 +30,7 @@ from s2robot.errors import MismatchError, S2RobotError, unknown
 from s2robot.plugins.ros.core import Level, MessageTypes, NodeConfig
 from s2robot.plugins.ros.core.config import AUTO_OUTPUT, RENAMED_PARAMETERS, embedding_topics
 from s2robot.plugins.ros.core.encoder_parameters import DESCRIPTIONS
+from s2robot.plugins.ros.fast_dds import use_large_segment
 from s2robot.plugins.ros.missing_ros import refused_arguments
 from s2robot.plugins.ros.parameters import (
     AUTOSTART,
@@ -43,7 +44,7 @@ from s2robot.utils.deprecation import moved_names
 _NOT_OURS = ("use_sim_time", "start_type_description_service")
 
 
-def begin_ros(args: Sequence[str] | None) -> None:
+def begin_ros(args: Sequence[str] | None, images: bool = False) -> None:
     """Begin ROS in this process, which the first Ctrl-C ends in order.
 
     Python would raise KeyboardInterrupt wherever the main thread is, for example where it has just
@@ -53,10 +54,13 @@ def begin_ros(args: Sequence[str] | None) -> None:
     Args:
         args: the command line with its arguments of ROS, the program's name first; ``sys.argv``
             when not given.
+        images: whether its nodes publish images, which Fast DDS would lose (see ``fast_dds``).
 
     Raises:
         ValueError: rclpy refuses the arguments.
     """
+    if images:
+        use_large_segment()
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, _raise_next_time)  # rclpy's own handler calls it
     try:
@@ -154,7 +158,7 @@ IMAGE_QOS = {
     "best_effort": _qos(ReliabilityPolicy.BEST_EFFORT, 1),
     "reliable": _qos(ReliabilityPolicy.RELIABLE, 1),
 }
-"""Of subscriptions to cameras, by ``NodeConfig.reliability``."""
+"""Of subscriptions to cameras, by reliability."""
 JOINT_STATES_QOS = _qos(ReliabilityPolicy.BEST_EFFORT, 10)
 """Works with every publisher; arm and gripper may have one each, so several messages are kept."""
 EMBEDDING_QOS = _qos(ReliabilityPolicy.RELIABLE, 10)

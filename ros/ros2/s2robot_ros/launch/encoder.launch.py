@@ -30,7 +30,7 @@ OVERRIDES = {
     "device": "auto, cpu, cuda, cuda:1 ...",
     "runtime": "auto, eager, compile, onnxruntime, openvino ...",
     "output": "stamped, float32multiarray, which does not need s2robot_msgs, or auto.",
-    "reliability": "Reliability of images: best_effort or reliable.",
+    "reliability": "Reliability of images: auto, best_effort or reliable.",
     "lazy": "false: encode also while nobody subscribes to embeddings.",
     "max_rate_hz": "Highest rate of embeddings [Hz]; 0 is no limit.",
 }

@@ -36,7 +36,7 @@ DEFAULTS: dict[str, Any] = {"scales": DEFAULT_SCALES, "readout": DEFAULT_READOUT
 AUTO_OUTPUT = "auto"
 OUTPUTS = (AUTO_OUTPUT, "stamped", "float32multiarray")
 TRANSPORTS = ("auto", "raw", "compressed")
-RELIABILITIES = ("best_effort", "reliable")
+RELIABILITIES = ("auto", "best_effort", "reliable")
 TOGETHER = "cameras"
 """Name of the channel of synchronized cameras."""
 RENAMED_PARAMETERS = {"synchronise": "synchronize"}
@@ -88,9 +88,10 @@ class NodeConfig(EncoderParameters):
     transport: str = "auto"
     """Type of images: "raw" (Image), "compressed" (CompressedImage, JPEG or PNG), or "auto":
     compressed for topics named ".../compressed", else raw."""
-    reliability: str = "best_effort"
-    """Quality of service of images in ROS 2: best_effort works with every camera; reliable resends
-    lost images, and receives none from a camera that offers best_effort only."""
+    reliability: str = "auto"
+    """Quality of service of images in ROS 2: reliable resends lost images, and receives none from a
+    camera that offers best_effort only; best_effort works with every camera; auto is reliable where
+    all publishers of the topic offer it, else best_effort."""
     lazy: bool = True
     """Whether cameras are subscribed to only while an embedding has a subscriber; with a policy
     they are always subscribed to."""

@@ -65,10 +65,12 @@ class CounterSnapshot:
     """Frames with another size than the previous one."""
     unstamped: int
     """Frames whose stamp was never set, so that their age is unknown."""
+    undelivered: int
+    """Frames that the middleware lost on their way here, as far as it tells; not received."""
     failed: dict[str, int]
     """Frames that could not be encoded or published, by kind."""
     recent: dict[str, int]
-    """Failures of the last ``RECENT_S`` by kind, including NaN and stale."""
+    """Failures of the last ``RECENT_S`` by kind, including NaN, stale and undelivered."""
     received_hz: float
     published_hz: float
     since_received_s: float | None
@@ -135,10 +137,10 @@ class Counters:
             self._arrivals.append(at_s)
 
     def lost(self, name: str, at_s: float) -> None:
-        """Record a frame that was stale or had an embedding with NaN.
+        """Record a frame that was stale, did not arrive, or had an embedding with NaN.
 
         Args:
-            name: "stale" or "nan".
+            name: "stale", "undelivered" or "nan".
             at_s: time of the event [s].
         """
         with self._lock:

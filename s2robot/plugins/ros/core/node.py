@@ -180,6 +180,16 @@ class NodeCore:
             return self._synchronizer.offer(topic, message)
         return self.worker.offer(self._channel_of[topic], {topic: message})
 
+    def count_undelivered(self, topic: str, number: int) -> None:
+        """Count frames that the middleware says to have lost.
+
+        Args:
+            topic: name of the topic, as in the configuration.
+            number: of frames.
+        """
+        if self.worker.enabled:
+            self.worker.undelivered(self._channel_of[topic], number)
+
     def receive_joints(self, message: Any) -> None:
         """Accept a JointState."""
         if self.runner:

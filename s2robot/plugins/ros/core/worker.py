@@ -173,6 +173,16 @@ class LatestFrameWorker:
         return {name: state.counters.snapshot(now) for name, state in self._states.items()}
 
     # ---------------------------------------------------------------- arrival
+    def undelivered(self, name: str, number: int) -> None:
+        """Count frames of a channel that were lost on their way here.
+
+        Args:
+            name: of the channel.
+            number: of frames.
+        """
+        for _ in range(number):
+            self._states[name].counters.lost("undelivered", self._clock())
+
     def offer(
         self, channel: str, messages: Mapping[str, Any], arrived_s: float | None = None
     ) -> bool:

@@ -62,7 +62,7 @@ def run(settings: CameraSettings, args: Sequence[str] | None = None) -> int:
     """
     frames = paced(source_frames(settings), settings)
     first = next(frames)  # a wrong source is refused before anything is published
-    begin_ros(args)
+    begin_ros(args, images=True)
     with until_ros_ends():
         _publish(settings, first, frames)
     return 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import torch
 from torch import Tensor
 
 from s2robot.backbones import Preprocessing
@@ -12,6 +13,9 @@ from s2robot.multiscale.resizing import enlarge
 from s2robot.preprocessing import GEOMETRIES
 from s2robot.preprocessing.padding import pad
 from s2robot.preprocessing.resize import resize
+
+_RESIZED_PIXELS = 1 << 18
+"""Pixels of frames that are resized at once on a processor, so that they stay in its caches."""
 
 
 def image_of(
@@ -40,6 +44,15 @@ def image_of(
     if geometry not in GEOMETRIES:
         raise unknown("geometry", geometry, GEOMETRIES)
     shape = (size, size) if isinstance(size, int) else size
+    few = max(1, _RESIZED_PIXELS // (shape[0] * shape[1]))
+    if frames.device.type == "cpu" and len(frames) > few:
+        return torch.cat([_image_of(part, pixels, shape, geometry) for part in frames.split(few)])
+    return _image_of(frames, pixels, shape, geometry)
+
+
+def _image_of(
+    frames: Tensor, pixels: Preprocessing, shape: tuple[int, int], geometry: str
+) -> Tensor:
     height, width = frames.shape[-2:]
     if geometry == "full" or taken_whole(pixels, height, width):
         return resize(frames, shape, pixels)

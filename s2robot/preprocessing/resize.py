@@ -40,8 +40,11 @@ def resize(images: Tensor, shape: tuple[int, int], pixels: Preprocessing) -> Ten
         return pytorch(images, shape, pixels.interpolation)
     if shape[1] == 1:  # PyTorch's antialiasing needs it there: findings/torch_one_column.sh
         images = images.contiguous(memory_format=torch.channels_last)
+    floats = images.float()
+    if not pixels.antialias:  # PyTorch takes half the time, for the same bits, in this order
+        floats = floats.contiguous()
     floats = F.interpolate(
-        images.float(), size=shape, mode=pixels.interpolation, antialias=pixels.antialias
+        floats, size=shape, mode=pixels.interpolation, antialias=pixels.antialias
     )
     return floats if pixels.resampler == "float" else to_bytes(floats)
 

@@ -160,3 +160,23 @@ def test_interpolated_images_are_made_with_channels_first_for_the_same_bits(
     for image, shape in zip(larger, shapes[1:], strict=True):
         assert image.is_contiguous()
         assert torch.equal(image, enlarge(base.float(), shape))
+
+
+@pytest.mark.parametrize("interpolation", ["bilinear", "bicubic"])
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize("resampler", ["float", "rounded", "uint8", "pil"])
+@pytest.mark.parametrize("geometry", ["published", "full", "padded"])
+def test_frames_are_resized_in_groups_for_the_same_bits(
+    geometry: str, resampler: str, antialias: bool, interpolation: str
+) -> None:
+    """Groups of frames, and the order of a frame in memory, change no pixel."""
+    rules = Preprocessing(
+        128, resampler=resampler, antialias=antialias, interpolation=interpolation
+    )
+    frames = torch.from_numpy(np.random.default_rng(0).integers(0, 256, (9, 60, 80, 3), np.uint8))
+    channels_last = frames.permute(0, 3, 1, 2)
+    for size in (32, 256):
+        found = image_of(channels_last, rules, size, geometry)
+        each = [image_of(one[None], rules, size, geometry) for one in channels_last]
+        assert torch.equal(found, torch.cat(each))
+        assert torch.equal(found, image_of(channels_last.contiguous(), rules, size, geometry))

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
+from s2robot.data.datasets.frame_reader import RecordedFrames
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.errors import NonFiniteError, PrecisionWarning, S2RobotError
 from s2robot.multiscale.tiles import group_tiles
@@ -81,22 +82,30 @@ def agreement(encoder: FrameEncoder, frames: Frames) -> Agreement:
 
     Args:
         encoder: in the precision in question.
-        frames: of the task; some, evenly spread, are encoded.
+        frames: of the task; some, evenly spread, are encoded. Of recorded data they are first
+            frames of episodes, since others are not reached without decoding those before them.
     """
-    chosen = np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int)).tolist()
-    images = np.concatenate([frames.read(number, number + 1) for number in chosen])
+    images = _sample(frames)
     expected = in_precision(encoder, "float32", "eager")(images)
     try:
         found = encoder(images)
     except NonFiniteError:
-        return Agreement(encoder.spec.dtype, len(chosen), -1.0, float("inf"))
+        return Agreement(encoder.spec.dtype, len(images), -1.0, float("inf"))
     lengths = expected.norm(dim=1).clamp(min=torch.finfo(torch.float32).tiny)
     return Agreement(
         encoder.spec.dtype,
-        len(chosen),
+        len(images),
         float(F.cosine_similarity(found, expected).min()),
         float(((found - expected).norm(dim=1) / lengths).max()),
     )
+
+
+def _sample(frames: Frames) -> np.ndarray:
+    """Return frames ``(FRAMES, H, W, 3)``, or fewer where there are not so many."""
+    if isinstance(frames, RecordedFrames):
+        return frames.sample(FRAMES)
+    chosen = np.unique(np.linspace(0, len(frames) - 1, FRAMES).round().astype(int)).tolist()
+    return np.concatenate([frames.read(number, number + 1) for number in chosen])
 
 
 def in_precision(encoder: FrameEncoder, dtype: str, runtime: str) -> FrameEncoder:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,9 @@ from s2robot.data.datasets.contract import EpisodeDataset
 from s2robot.errors import CorruptFileError
 from s2robot.preprocessing.picture_files import READER_VERSION
 from s2robot.utils.io import digest_of
+
+_APART = 10
+"""Frames between two samples of one episode, where there are fewer episodes than samples."""
 
 
 class RecordedFrames:
@@ -29,6 +33,8 @@ class RecordedFrames:
         self._decoded: Iterator[np.ndarray] = iter(())
         self._next, self._stop = 0, 0
         """Number of the frame that ``_decoded`` gives next, and of the one after its last."""
+        self._begun: dict[int, Iterator[np.ndarray]] = {}
+        """Frames of episodes from which samples were taken, by episode: from the first one on."""
 
     @property
     def source(self) -> dict[str, Any]:
@@ -75,6 +81,37 @@ class RecordedFrames:
             found[place] = self._frame(number)
         return found
 
+    def sample(self, count: int) -> np.ndarray:
+        """Return some first frames of episodes that are evenly spread, without decoding one twice.
+
+        What is decoded is kept until the episode is read. Where there are fewer episodes than
+        frames wanted, further ones follow at a distance of some frames.
+
+        Args:
+            count: number of frames; fewer are returned where episodes are few and short.
+
+        Returns:
+            ``(count, H, W, 3)`` uint8 RGB.
+
+        Raises:
+            CorruptFileError: as in ``read``.
+        """
+        spread = np.linspace(0, len(self._ends) - 1, count).round().astype(int)
+        episodes = np.unique(spread).tolist()
+        each = -(-count // len(episodes))
+        found = [frame for episode in episodes for frame in self._first(episode, each)]
+        return np.stack(found[:count])
+
+    def _first(self, episode: int, count: int) -> list[np.ndarray]:
+        """Decode an episode's beginning, keep it, and return so many frames of it."""
+        self._begin(int(self._ends[episode - 1]) if episode else 0)
+        length = min((count - 1) * _APART + 1, self._stop - self._next)
+        start = self._next
+        frames = [self._frame(start + place).copy() for place in range(length)]
+        self._begun[episode] = itertools.chain(frames, self._decoded)
+        self._next = self._stop  # the next frame to be read begins an episode
+        return frames[::_APART]
+
     def _frame(self, number: int) -> np.ndarray:
         if not self._next <= number < self._stop:
             self._begin(number)
@@ -96,7 +133,8 @@ class RecordedFrames:
     def _begin(self, number: int) -> None:
         """Start to decode the episode of a frame."""
         episode = int(np.searchsorted(self._ends, number, side="right"))
-        self._decoded = self._data.frames(self._camera, episode)
+        begun = self._begun.pop(episode, None)
+        self._decoded = self._data.frames(self._camera, episode) if begun is None else begun
         self._next = int(self._ends[episode - 1]) if episode else 0
         self._stop = int(self._ends[episode])
 

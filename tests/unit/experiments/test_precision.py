@@ -7,12 +7,14 @@ import json
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from support.tiny_models import tiny_variant, write_tiny_model
 
+from s2robot.data.datasets.frame_reader import RecordedFrames
 from s2robot.encoder.frame_encoder import FrameEncoder
 from s2robot.errors import PrecisionWarning, S2RobotError
 from s2robot.evaluation.evaluate import EvalConfig
@@ -130,6 +132,31 @@ def test_auto_falls_back_with_a_warning_where_bfloat16_is_not_close(
         assert chosen(card, tmp_path) == "float32"
     with pytest.warns(PrecisionWarning, match="dtype=bfloat16 is kept, as asked for"):
         assert chosen(card, tmp_path, "bfloat16") == "bfloat16"
+
+
+class Recorded:
+    """Ten recorded episodes of noise, which counts the frames that are decoded."""
+
+    source, digest, cameras = "noise.hdf5", "noise", {"front": (48, 48)}
+    episode_ends = np.arange(1, 11) * 3
+
+    def __init__(self) -> None:
+        self.images, self.decoded = Noise(30).images, 0
+
+    def frames(self, camera: str, episode: int) -> Iterator[np.ndarray]:
+        for number in range(3 * episode, 3 * episode + 3):
+            self.decoded += 1
+            yield self.images[number]
+
+
+def test_comparison_on_recorded_frames_decodes_none_twice(card: Path) -> None:
+    data: Any = Recorded()
+    frames = RecordedFrames(data, "front")
+    low = encoder(card, dtype="bfloat16")
+    assert precision.agreement(low, frames).frames == 8
+    assert data.decoded == 8  # the first frames of eight episodes
+    assert np.array_equal(frames.read(0, 30), data.images)
+    assert data.decoded == 30
 
 
 def test_embeddings_that_are_not_finite_are_not_close(card: Path, has: Has) -> None:

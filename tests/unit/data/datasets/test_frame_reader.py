@@ -18,10 +18,11 @@ class _Data:
 
     def __init__(self, missing=0, further=0):
         self.decoded = 0
+        self.starts = [0, 3, 4]
         self._change = further - missing
 
     def frames(self, camera, episode):
-        start = [0, 3, 4][episode]
+        start = self.starts[episode]
         for number in range(start, self.episode_ends[episode] + self._change):
             self.decoded += 1
             yield np.full((2, 2, 3), number, np.uint8)
@@ -44,6 +45,42 @@ def test_reading_on_decodes_each_frame_once(cuts):
 def test_any_frame_can_be_read_in_any_order(order):
     reader = _reader(_Data(), "front")
     assert [int(reader.read(n, n + 1)[0, 0, 0, 0]) for n in order] == list(order)
+
+
+def test_samples_are_first_frames_of_spread_episodes_and_not_decoded_again():
+    data = _Data()
+    reader = _reader(data, "front")
+    assert reader.sample(3)[:, 0, 0, 0].tolist() == [0, 3, 4]
+    assert reader.sample(2)[:, 0, 0, 0].tolist() == [0, 4]
+    assert data.decoded == 3
+    parts = [reader.read(a, b) for a, b in ((0, 2), (2, 8))]
+    assert np.concatenate(parts)[:, 0, 0, 0].tolist() == list(range(8))
+    assert data.decoded == 8
+
+
+def test_few_episodes_give_several_samples_each():
+    data = _Data()
+    data.episode_ends = np.array([25, 26, 60])
+    data.starts = [0, 25, 26]
+    reader = _reader(data, "front")
+    assert reader.sample(8)[:, 0, 0, 0].tolist() == [0, 10, 20, 25, 26, 36, 46]
+    assert reader.read(0, 60)[:, 0, 0, 0].tolist() == list(range(60))
+    assert data.decoded == 60
+
+
+def test_a_sample_between_two_reads_changes_neither():
+    reader = _reader(_Data(), "front")
+    assert reader.read(0, 2)[:, 0, 0, 0].tolist() == [0, 1]
+    assert reader.sample(1)[:, 0, 0, 0].tolist() == [0]
+    assert reader.read(2, 6)[:, 0, 0, 0].tolist() == [2, 3, 4, 5]
+
+
+@pytest.mark.parametrize("change, word", [({"missing": 1}, "fewer"), ({"further": 1}, "more")])
+def test_samples_leave_the_check_of_an_episodes_length(change, word):
+    reader = _reader(_Data(**change), "front")
+    with pytest.raises(CorruptFileError, match=f"{word} frames than actions"):
+        reader.sample(2)
+        reader.read(0, 8)
 
 
 def test_too_few_frames_are_an_error_that_names_the_episode():

@@ -15,6 +15,9 @@ import torch
 
 from s2robot.policies.config import PolicyConfig
 
+_CHUNK = 64
+"""Frames that are checked at once."""
+
 
 @dataclass(frozen=True, eq=False)
 class TrajectoryData:
@@ -108,8 +111,13 @@ class TrajectoryData:
 def _check_frames(name: str, value: torch.Tensor, frames: int) -> None:
     if len(value) != frames:
         raise ValueError(f"{name} has {len(value)} frames, embedding has {frames}")
-    if not bool(torch.isfinite(value).all()):
+    if not all(map(_is_finite, value.split(_CHUNK))):
         raise ValueError(f"{name} holds NaN or infinite values; encode or collect it again")
+
+
+def _is_finite(values: torch.Tensor) -> bool:
+    """Return whether no value is NaN or infinite: a NaN is the smallest and largest value."""
+    return not values.numel() or bool(torch.isfinite(torch.stack(values.aminmax())).all())
 
 
 @dataclass(frozen=True, eq=False)

@@ -60,6 +60,16 @@ def test_refuses_inconsistent_data(change: dict, message: str) -> None:
         dataclasses.replace(make_data(), **change)
 
 
+@pytest.mark.parametrize("value", [torch.nan, torch.inf, -torch.inf])
+@pytest.mark.parametrize("place", [0, 63, 64, 199])
+def test_a_single_value_that_is_not_finite_is_found(value: float, place: int) -> None:
+    data = make_data(episodes=25)  # 200 frames, which are checked in chunks
+    embedding = data.embedding.clone()
+    embedding[place, 95] = value
+    with pytest.raises(ValueError, match="embedding holds NaN or infinite values"):
+        dataclasses.replace(data, embedding=embedding)
+
+
 def test_digest_sees_every_field() -> None:
     data = make_data()
     changed = data.actions.clone()

@@ -119,17 +119,25 @@ class Policy(nn.Module):
             policy.embedding_normalizer = copy.deepcopy(normalized_like.embedding_normalizer)
             return policy
         frames = data.frames_of(data.train_episodes)
-        policy.proprio_normalizer.fit(data.proprio[frames], SMALLEST_MEASURED_STD)
+        policy.proprio_normalizer.fit(data.proprio, SMALLEST_MEASURED_STD, frames)
         if policy.embedding_dim:
-            policy.embedding_normalizer.fit(policy._shaped(data.embedding[frames]))
+            policy.embedding_normalizer.fit(policy._shaped(data.embedding), rows=frames)
         return policy
 
     def _shaped(self, embedding: torch.Tensor) -> torch.Tensor:
         return embedding.unflatten(-1, self.embedding_shape)
 
-    def normalize_embedding(self, embedding: torch.Tensor) -> torch.Tensor:
-        """Return normalized embeddings, float32 ``(B, *shape)``, from flat ones ``(B, D)``."""
-        return self.embedding_normalizer(self._shaped(embedding))
+    def normalize_embedding(
+        self, embedding: torch.Tensor, out: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return normalized embeddings, float32 ``(B, *shape)``, from flat ones ``(B, D)``.
+
+        Args:
+            embedding: as the encoder returns it.
+            out: memory ``(B, D)`` float32 for the result; None takes new memory.
+        """
+        own = None if out is None else self._shaped(out)
+        return self.embedding_normalizer(self._shaped(embedding), own)
 
     def normalize_proprio(self, proprio: torch.Tensor) -> torch.Tensor:
         """Return normalized proprioception, float32 ``(B, P)``."""
@@ -146,6 +154,7 @@ class Policy(nn.Module):
 
         Args:
             embedding: normalized, ``(B, *shape)``; ``(B, T, *shape)`` for a sequence policy.
+                float32; grids also bfloat16, see ``TrainConfig.dtype``.
             proprio: normalized, ``(B, P)`` or ``(B, T, P)``.
             actions: ``(B, A)`` or ``(B, T, A)``.
             mask: bool ``(B,)`` or ``(B, T)``, False where a frame only pads.

@@ -6,6 +6,7 @@ import math
 
 import torch
 from torch import nn
+from torch.nn import functional
 
 from s2robot.policies.config import PolicyConfig
 
@@ -17,6 +18,8 @@ pick-cube's tasks move varies by 1.6e-3 and more; what its controller leaves beh
 gripper on ``easy``, by 3e-4 and less (``benchmarks/channels.py``). robomimic adds 1e-3 to every
 such std."""
 _CHUNK = 256
+_COLUMNS = 64
+"""Channels that are summed at once; their numbers in float64 fit into a core's caches."""
 
 
 class Normalizer(nn.Module):
@@ -38,32 +41,49 @@ class Normalizer(nn.Module):
         self.register_buffer("mean", torch.zeros(width))
         self.register_buffer("std", torch.ones(width))
 
-    def fit(self, values: torch.Tensor, smallest_std: float = SMALLEST_STD) -> None:
+    def fit(
+        self,
+        values: torch.Tensor,
+        smallest_std: float = SMALLEST_STD,
+        rows: torch.Tensor | None = None,
+    ) -> None:
         """Store the statistics of values ``(N, ..., C)`` over all but the last axis.
 
         Args:
             values: of the training frames.
             smallest_std: channels with a lower one are not scaled, nor those that vary by no more
                 than their own rounding (half a step of ``values.dtype`` at their root mean square).
+            rows: indices ``(M,)`` of the values that count; None for all N.
         """
-        if not values.shape[-1]:
+        width = values.shape[-1]
+        if not width:
             return
-        total = torch.zeros(values.shape[-1], dtype=torch.float64)
+        rows = torch.arange(len(values)) if rows is None else rows
+        total = torch.zeros(width, dtype=torch.float64)
         squares = torch.zeros_like(total)
-        for chunk in values.split(_CHUNK):  # sums in float64, since values may be float16
-            wide = chunk.reshape(-1, values.shape[-1]).double()
-            total += wide.sum(dim=0).cpu()
-            squares += wide.square().sum(dim=0).cpu()
-        count = values[..., 0].numel()
+        for own in rows.to(values.device).split(_CHUNK):
+            for start in range(0, width, _COLUMNS):
+                part = slice(start, start + _COLUMNS)
+                wide = values[..., part][own].flatten(0, -2)  # a copy
+                wide = wide.double()  # sums in float64, since values may be float16
+                total[part] += wide.sum(dim=0).cpu()
+                squares[part] += wide.square_().sum(dim=0).cpu()
+        count = len(rows) * math.prod(values.shape[1:-1])
         mean = total / count
         std = (squares / count - mean.square()).clamp(min=0).sqrt()
         rounding = torch.finfo(values.dtype).eps / 2 * (squares / count).sqrt()
         self.mean.copy_(mean)
         self.std.copy_(torch.where(std > rounding.clamp(min=smallest_std), std, 1.0))
 
-    def forward(self, values: torch.Tensor) -> torch.Tensor:
-        """Return normalized values, float32, in the same shape."""
-        copy = values.to(torch.float32, copy=True)  # all frames at once: only one copy
+    def forward(self, values: torch.Tensor, out: torch.Tensor | None = None) -> torch.Tensor:
+        """Return normalized values, float32, in the same shape.
+
+        Args:
+            values: ``(..., C)``.
+            out: memory for the result, float32 of the same shape; None takes new memory.
+        """
+        # All frames at once: only one copy.
+        copy = values.to(torch.float32, copy=True) if out is None else out.copy_(values)
         return copy.sub_(self.mean).div_(self.std)
 
 
@@ -100,13 +120,25 @@ class SpatialSoftmaxHead(nn.Module):
         self.width = keypoints * (2 + features)
 
     def forward(self, tokens: torch.Tensor) -> torch.Tensor:
-        """Return keypoints ``(B, K·(2 + F))`` of normalized tokens ``(B, gh, gw, C)``."""
-        projected = self.project(tokens.flatten(1, 2))  # (B, gh·gw, K + F)
+        """Return keypoints ``(B, K·(2 + F))`` float32 of normalized tokens ``(B, gh, gw, C)``.
+
+        Args:
+            tokens: float32, or bfloat16, in which the projection is then computed.
+        """
+        projected = self._projected(tokens)
         maps = self._maps(projected)
         values = torch.cat(
             [self.positions.expand(len(tokens), -1, -1), projected[..., self.keypoints :]], dim=-1
         )  # (B, gh·gw, 2 + F)
         return (maps.transpose(1, 2) @ values).flatten(1)
+
+    def _projected(self, tokens: torch.Tensor) -> torch.Tensor:
+        """Return logits of the maps and local features ``(B, gh·gw, K + F)``, float32."""
+        flat = tokens.flatten(1, 2)
+        if flat.dtype == torch.float32:
+            return self.project(flat)
+        product = functional.linear(flat, self.project.weight.to(flat.dtype))
+        return product.float() + self.project.bias
 
     def attention(self, tokens: torch.Tensor) -> torch.Tensor:
         """Return the mean of the attention maps on normalized tokens ``(B, gh, gw, C)``.
@@ -114,7 +146,7 @@ class SpatialSoftmaxHead(nn.Module):
         Returns:
             ``(B, gh, gw)``; each sums to 1.
         """
-        maps = self._maps(self.project(tokens.flatten(1, 2)))
+        maps = self._maps(self._projected(tokens))
         return maps.mean(dim=2).unflatten(1, tokens.shape[1:3])
 
     def _maps(self, projected: torch.Tensor) -> torch.Tensor:

@@ -22,6 +22,7 @@ from s2robot.experiments.settings import (
     POLICY,
     TRAINING,
     policy_digest,
+    trained_with,
     training_record,
     write_training,
 )
@@ -36,7 +37,9 @@ from s2robot.policies.config import PolicyConfig
 from s2robot.training.frames import sharing_frames
 from s2robot.training.hyperparameter_search import HyperparameterChoice, search_many
 from s2robot.training.many_seeds import DivergedSeedsError, fit_many
+from s2robot.training.precision import REMARK
 from s2robot.training.seed_trainer import FitResult, TrainConfig
+from s2robot.utils.console import OUTPUT
 from s2robot.utils.io import digest_of, locked, write_json
 from s2robot.utils.progress import progress_bar
 from s2robot.utils.provenance import provenance
@@ -162,6 +165,9 @@ def _train(
         variant: its inputs.
         folders: of the policies by seed.
     """
+    trained = trained_with(job, variant)
+    if trained.dtype == "bfloat16":
+        OUTPUT.print(REMARK)
     choices, failed = _choose(job, variant, list(folders))
     errors = dict(failed)
     groups: dict[str, list[int]] = {}  # seeds whose searches chose the same are trained together
@@ -172,7 +178,7 @@ def _train(
     for seeds in groups.values():
         choice = choices[seeds[0]]
         policy = job.policy if choice is None else choice.policy_config
-        config = job.train if choice is None else dataclasses.replace(job.train, lr=choice.lr)
+        config = trained if choice is None else dataclasses.replace(trained, lr=choice.lr)
         results, diverged = _fit(variant, policy, config, {s: folders[s] for s in seeds})
         errors.update(diverged)
         for seed, result in results.items():
@@ -232,7 +238,7 @@ def _header(job: TrainJob, variant: Variant) -> PolicyHeader:
         env_kwargs=demos.env_kwargs,
         frames=variant.frames_record,
         demos_digest=demos.identity_digest,
-        train=dataclasses.asdict(job.train),
+        train=dataclasses.asdict(trained_with(job, variant)),
         seed=job.seed,
         head={},
         provenance=provenance(),

@@ -7,7 +7,6 @@ the first feature is made and kept beside the features, so that a repeated comma
 from __future__ import annotations
 
 import dataclasses
-import os
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -20,14 +19,12 @@ import torch.nn.functional as F
 
 from s2robot.data.datasets.frame_reader import RecordedFrames
 from s2robot.encoder.frame_encoder import FrameEncoder
-from s2robot.errors import NonFiniteError, PrecisionWarning, S2RobotError
+from s2robot.errors import NonFiniteError, PrecisionWarning
 from s2robot.multiscale.tiles import group_tiles
-from s2robot.runtimes.precision import faster_dtype, has_bfloat16
+from s2robot.runtimes.precision import faster_dtype, has_bfloat16, is_fixed_to_float32
 from s2robot.utils.io import digest_of, locked, read_json, write_json
 from s2robot.utils.records import record_of
 
-FIXED = "S2ROBOT_DTYPE"
-"""Environment variable that keeps dtype "auto" at float32 on processors, with the value float32."""
 LARGEST_DIFFERENCE = 0.02
 """Largest difference from float32 on a frame, as a share of the embedding's length, with which
 bfloat16 is taken. One rounding changes a number by 2^-8 = 0.4 % at most. int8 on its own camera's
@@ -133,13 +130,7 @@ def is_faster_in_bfloat16(encoder: FrameEncoder, runtime: str) -> bool:
     Raises:
         S2RobotError: ``S2ROBOT_DTYPE`` is neither unset nor float32, with which the answer is no.
     """
-    fixed = os.environ.get(FIXED)
-    if fixed not in (None, "", "float32"):
-        raise S2RobotError(
-            f"the environment variable {FIXED} is {fixed!r}; allowed: float32, or unset it so that "
-            "dtype auto takes bfloat16 where the processor is faster with it"
-        )
-    if fixed or not has_bfloat16():
+    if is_fixed_to_float32() or not has_bfloat16():
         return False
     base = encoder.backbone.card.preprocessing.image_size
     black = torch.zeros(_BATCH, base, base, 3, dtype=torch.uint8)

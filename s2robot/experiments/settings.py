@@ -20,6 +20,8 @@ from s2robot.experiments.jobs import TrainJob
 from s2robot.experiments.precision import Agreement
 from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import PolicyHeader, read_header
+from s2robot.training.config import TrainConfig
+from s2robot.training.precision import resolved
 from s2robot.utils.devices import resolve_device
 from s2robot.utils.io import digest_of, jsonable, read_json, write_json
 from s2robot.utils.provenance import deciding_versions
@@ -31,6 +33,17 @@ TRAINING = "training.json"
 TRAINING_FORMAT = 1
 
 
+def trained_with(job: TrainJob, variant: Variant) -> TrainConfig:
+    """Return the settings of a job's training, with the precision in force.
+
+    Args:
+        job: settings of the training.
+        variant: its inputs.
+    """
+    given = (variant.demos.num_frames, variant.embedding_shape, variant.config.device)
+    return resolved(job.train, *given)
+
+
 def policy_settings(job: TrainJob, variant: Variant) -> dict[str, Any]:
     """Return everything that can change a policy besides the training seed, JSON-able.
 
@@ -39,7 +52,7 @@ def policy_settings(job: TrainJob, variant: Variant) -> dict[str, Any]:
         variant: its inputs.
     """
     demos, encoder = variant.demos, variant.encoder
-    train = job.train.recipe()
+    train = trained_with(job, variant).recipe()
     del train["seed"]  # ``job.seed`` is used
     content = {
         "demonstrations": {

@@ -5,6 +5,7 @@ Some processors multiply bfloat16 faster than float32, others more slowly.
 
 from __future__ import annotations
 
+import os
 import time
 import warnings
 from collections.abc import Sequence
@@ -13,12 +14,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from s2robot.errors import PrecisionWarning
+from s2robot.errors import PrecisionWarning, S2RobotError
 from s2robot.runtimes.auto import AutoRuntime, make_runtime
 from s2robot.runtimes.base import Runtime, RuntimeMissingError, TokenModel
 from s2robot.runtimes.measurement import identity, machine, measured, remembered
 from s2robot.utils.provenance import cpu_flags
 
+FIXED = "S2ROBOT_DTYPE"
+"""Environment variable that keeps dtype "auto" at float32 on processors, with the value float32."""
 _TIMED_AS = {"compile": "eager"}
 """Runtimes that are too slow to set up for a measurement, and which is timed in their place."""
 _INSTRUCTIONS = frozenset({"avx512_bf16", "amx_bf16", "bf16"})
@@ -34,6 +37,21 @@ def has_bfloat16() -> bool:
     instruction sets are not known, the answer is no.
     """
     return not _INSTRUCTIONS.isdisjoint(cpu_flags())
+
+
+def is_fixed_to_float32() -> bool:
+    """Return whether the environment keeps dtype "auto" at float32 on processors.
+
+    Raises:
+        S2RobotError: ``S2ROBOT_DTYPE`` is neither unset nor float32.
+    """
+    fixed = os.environ.get(FIXED)
+    if fixed not in (None, "", "float32"):
+        raise S2RobotError(
+            f"the environment variable {FIXED} is {fixed!r}; allowed: float32, or unset it so that "
+            "dtype auto takes bfloat16 where the processor is faster with it"
+        )
+    return bool(fixed)
 
 
 def precision_times(name: str, model: TokenModel, batches: Sequence[Tensor]) -> dict[str, Any]:

@@ -48,6 +48,11 @@ class TrainConfig:
     """Noise on proprioception in training, as a share of its standard deviation."""
     checkpoint_every: int = 10
     """Epochs between checkpoints."""
+    dtype: str = "auto"
+    """Precision in which a head's product with token grids is computed, forward and for its
+    gradient; weights and all that follows are float32. ``float32``, ``bfloat16``, or ``auto``:
+    bfloat16 for embeddings of more than 3 GiB as float32, where the processor or the GPU has
+    instructions for it. Vectors are always float32."""
     seed: int = 0
     """Seed of initial weights, order of frames, noise and dropout."""
 
@@ -57,13 +62,18 @@ class TrainConfig:
         require_at_least(self, 0, "weight_decay", "grad_clip", "proprio_noise")
         require_positive(self, "lr")
         require_below_one(self, "ema_decay", "warmup")
+        require_one_of(self, {"dtype": ("auto", "float32", "bfloat16")})
 
     def recipe(self) -> dict[str, Any]:
         """Return the settings that can change a policy, by name.
 
-        How often checkpoints are written changes none, so it has its default here.
+        How often checkpoints are written changes none, so it has its default here. float32 is left
+        out, as in trainings from before there was another precision.
         """
-        return {**dataclasses.asdict(self), "checkpoint_every": TrainConfig.checkpoint_every}
+        values = {**dataclasses.asdict(self), "checkpoint_every": TrainConfig.checkpoint_every}
+        if self.dtype == "float32":
+            del values["dtype"]
+        return values
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import math
 import threading
 from collections.abc import Iterator, Sequence
 from typing import Protocol
@@ -19,9 +20,10 @@ from s2robot.policies.dataset import (
     stack_proprio,
 )
 from s2robot.policies.policy import Policy
+from s2robot.training.precision import fits_in_float32
 
-# Embeddings are normalized once, as float32, if they need no more memory; else batch by batch.
-_PREPARED_BYTES = 3 << 30
+# Bytes of frames that are normalized at once: glibc keeps blocks of up to 32 MB.
+_CHUNK_BYTES = 16 << 20
 
 
 class DemonstrationTensors(Protocol):
@@ -92,6 +94,8 @@ def assemble(
 class DeviceFrames:
     """All frames on the training device, normalized beforehand where memory allows.
 
+    In bfloat16 that is always so: they need as much memory as what was stored as float16.
+
     On a CPU each thread gathers its batches into the same memory: glibc returns blocks of more than
     32 MB to the system at once, so that a new one for every batch costs its page faults again.
 
@@ -99,15 +103,26 @@ class DeviceFrames:
         data: all frames of all demonstrations.
         policy: whose normalizers are used.
         device: of the training.
+        dtype: of the normalized embeddings, "float32" or "bfloat16"; see ``precision.resolved``.
     """
 
-    def __init__(self, data: TrajectoryData, policy: Policy, device: torch.device) -> None:
+    def __init__(
+        self,
+        data: TrajectoryData,
+        policy: Policy,
+        device: torch.device,
+        dtype: str = "float32",
+    ) -> None:
         self.data = data
         self.policy = policy
-        self.embedding = data.embedding.to(device)
-        self.prepared = 4 * data.embedding.numel() <= _PREPARED_BYTES
-        if self.prepared:
-            self.embedding = policy.normalize_embedding(self.embedding).flatten(1)
+        low = dtype == "bfloat16"
+        self.prepared = low or fits_in_float32(data.embedding.numel())
+        if low:
+            self.embedding = self._in_bfloat16(device)
+        elif self.prepared:
+            self.embedding = policy.normalize_embedding(data.embedding.to(device)).flatten(1)
+        else:
+            self.embedding = data.embedding.to(device)
         self.proprio = policy.normalize_proprio(data.proprio.to(device))
         self.actions = data.actions.to(device)
         if policy.config.reads_past_actions:
@@ -115,10 +130,19 @@ class DeviceFrames:
             self.proprio = torch.cat([self.proprio, before], dim=1)
         self._batches = threading.local()
 
+    def _in_bfloat16(self, device: torch.device) -> torch.Tensor:
+        """Return normalized embeddings ``(N, D)``; no more than a few are in float32 at once."""
+        stored = self.data.embedding
+        found = torch.empty(stored.shape, dtype=torch.bfloat16, device=device)
+        rows = max(1, _CHUNK_BYTES // (4 * max(1, stored.shape[1])))
+        for own, chunk in zip(found.split(rows), stored.split(rows), strict=True):
+            own.copy_(self.policy.normalize_embedding(chunk.to(device)).flatten(1))
+        return found
+
     def gather(self, windows: Windows, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:
         """Return embedding, proprioception, actions and mask, as ``Policy.loss`` takes them.
 
-        The embedding is valid until the same thread gathers again.
+        The embedding is float32 or bfloat16, and valid until the same thread gathers again.
 
         Args:
             windows: of frames.
@@ -127,7 +151,8 @@ class DeviceFrames:
         index = windows.index[rows].to(self.embedding.device)
         embedding = self._select(index.flatten())
         if not self.prepared:
-            embedding = self.policy.normalize_embedding(embedding)
+            out = self._own("normalized", embedding.shape, torch.float32)
+            embedding = self.policy.normalize_embedding(embedding, out)
         embedding = embedding.reshape(*index.shape, *self.data.embedding_shape)
         mask = windows.mask[rows].to(self.embedding.device)
         targets = windows.targets[rows].to(self.embedding.device)
@@ -135,18 +160,25 @@ class DeviceFrames:
 
     def _select(self, index: torch.Tensor) -> torch.Tensor:
         """Return embeddings ``(B, D)`` of frames, on a CPU in the thread's own memory."""
-        if self.embedding.device.type != "cpu":
-            return self.embedding.index_select(0, index)
         shape = (len(index), self.embedding.shape[1])
-        batch = getattr(self._batches, "memory", None)
-        if batch is None or batch.numel() < shape[0] * shape[1]:
-            batch = self.embedding.new_empty(shape[0] * shape[1])
-            self._batches.memory = batch
-        rows = batch[: shape[0] * shape[1]].view(shape)
+        rows = self._own("selected", shape, self.embedding.dtype)
+        if rows is None:
+            return self.embedding.index_select(0, index)
         return torch.index_select(self.embedding, 0, index, out=rows)
 
+    def _own(self, use: str, shape: Sequence[int], dtype: torch.dtype) -> torch.Tensor | None:
+        """Return the calling thread's memory for a use in a shape; None on a GPU."""
+        if self.embedding.device.type != "cpu":
+            return None
+        size = math.prod(shape)
+        memory = getattr(self._batches, use, None)
+        if memory is None or memory.numel() < size:
+            memory = torch.empty(size, dtype=dtype)
+            setattr(self._batches, use, memory)
+        return memory[:size].view(*shape)
 
-_Key = tuple[int, bool, torch.device]
+
+_Key = tuple[int, bool, torch.device, str]
 _shared: contextvars.ContextVar[dict[_Key, DeviceFrames] | None]
 _shared = contextvars.ContextVar("shared_frames", default=None)
 
@@ -155,7 +187,8 @@ _shared = contextvars.ContextVar("shared_frames", default=None)
 def sharing_frames() -> Iterator[None]:
     """Let all trainings inside the block that have the same data share its normalized frames.
 
-    Preparing them costs about as much as some epochs; their memory is free at the block's end.
+    Preparing them costs about as much as some epochs. Their memory is free at the block's end, or
+    once a training on other data begins.
     """
     if _shared.get() is not None:  # inside another block
         yield
@@ -168,25 +201,34 @@ def sharing_frames() -> Iterator[None]:
 
 
 def shared_frames(
-    data: TrajectoryData, config: PolicyConfig, device: torch.device
+    data: TrajectoryData, config: PolicyConfig, device: torch.device, dtype: str
 ) -> DeviceFrames | None:
     """Return frames that an earlier training inside ``sharing_frames`` prepared, if there are any.
+
+    Those of other data are forgotten, so that memory holds one copy of large embeddings.
 
     Args:
         data: of the training.
         config: of the policy, which may read past actions.
         device: of the training.
+        dtype: of the training.
     """
-    return (_shared.get() or {}).get((id(data), config.reads_past_actions, device))
+    found = _shared.get()
+    if found is None:
+        return None
+    for key in [key for key in found if key[0] != id(data)]:
+        del found[key]
+    return found.get((id(data), config.reads_past_actions, device, dtype))
 
 
-def share_frames(frames: DeviceFrames, device: torch.device) -> None:
+def share_frames(frames: DeviceFrames, device: torch.device, dtype: str) -> None:
     """Keep frames for the trainings to come inside ``sharing_frames``; outside, do nothing.
 
     Args:
         frames: of a training.
         device: as the training names it.
+        dtype: of the training.
     """
     found = _shared.get()
     if found is not None:
-        found[id(frames.data), frames.policy.config.reads_past_actions, device] = frames
+        found[id(frames.data), frames.policy.config.reads_past_actions, device, dtype] = frames

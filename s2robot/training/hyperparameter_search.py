@@ -23,6 +23,7 @@ from s2robot.policies.dataset import TrajectoryData
 from s2robot.training.config import SearchConfig, TrainConfig
 from s2robot.training.frames import sharing_frames
 from s2robot.training.many_seeds import DivergedSeedsError, fit_each
+from s2robot.training.precision import resolved
 from s2robot.training.seed_trainer import FitResult
 from s2robot.training.stacked_policy import STACKABLE_KINDS
 from s2robot.utils.devices import resolve_device
@@ -119,6 +120,7 @@ def search_many(
             "collect with valid_share above 0, or train with search=null"
         )
     paths = dict(cache_paths or {})
+    train_config = resolved(train_config, len(data.embedding), data.embedding_shape, device)
     trials = {
         (seed, number): _Trial.plan(
             policy_config, train_config, search_config, settings, seed, number

@@ -20,6 +20,7 @@ from s2robot.policies.dataset import TrajectoryData, acting_windows, training_wi
 from s2robot.policies.policy import Policy
 from s2robot.training.config import TrainConfig
 from s2robot.training.frames import DeviceFrames, share_frames, shared_frames
+from s2robot.training.precision import resolved
 from s2robot.training.validation import validate
 from s2robot.utils.io import atomic_path, digest_of
 from s2robot.utils.optim import cosine_schedule, parameter_groups, seeded, set_learning_rate
@@ -61,12 +62,15 @@ class Trainer:
         device: torch.device,
         beside: Trainer | None = None,
     ) -> None:
+        config = resolved(config, len(data.embedding), data.embedding_shape, device)
         self.config = config
+        """Settings, with the precision in force."""
         self.device = device
         self.key = digest_of([data.digest, policy_config.to_dict(), config.recipe()])
         self.settings = digest_of([policy_config.to_dict(), config.recipe() | {"seed": None}])
         """Equal for trainings that differ in their seeds alone."""
-        kept = beside.frames if beside else shared_frames(data, policy_config, device)
+        place = (device, config.dtype)
+        kept = beside.frames if beside else shared_frames(data, policy_config, *place)
         with seeded(config.seed, 0):
             policy = Policy.for_data(policy_config, data, kept and kept.policy)
         self.policy = policy.to(device)
@@ -74,8 +78,8 @@ class Trainer:
         self.optimizer = torch.optim.AdamW(
             parameter_groups(self.policy, config.weight_decay), lr=config.lr
         )
-        self.frames = kept or DeviceFrames(data, self.policy, device)
-        share_frames(self.frames, device)
+        self.frames = kept or DeviceFrames(data, self.policy, *place)
+        share_frames(self.frames, *place)
         self.windows = (
             beside.windows if beside else training_windows(policy_config, data, data.train_episodes)
         )

@@ -40,7 +40,7 @@ class StackedPolicy:
         """Return the mean imitation loss of each seed ``(G,)``.
 
         Args:
-            embedding: normalized ``(G, B, *shape)``.
+            embedding: normalized ``(G, B, *shape)``, float32; grids also bfloat16.
             proprio: normalized ``(G, B, P)``.
             actions: ``(G, B, A)``.
         """
@@ -137,6 +137,7 @@ class _PooledTokens(torch.autograd.Function):
 
     Tokens ``(G, B, T, C)`` and weights ``(G, K + F, C)`` give ``(G, B, K, 2 + F)``. Only the
     weights have a gradient, so backward has one product with the tokens, without copies of them.
+    Tokens may be bfloat16: both products are then computed in it, and all else in float32.
     """
 
     @staticmethod
@@ -147,7 +148,8 @@ class _PooledTokens(torch.autograd.Function):
         positions: torch.Tensor,
         keypoints: int,
     ) -> torch.Tensor:
-        projected = torch.bmm(tokens.flatten(1, 2), weight.transpose(1, 2))
+        across = weight.to(tokens.dtype).transpose(1, 2)
+        projected = torch.bmm(tokens.flatten(1, 2), across).to(weight.dtype)
         projected = projected.unflatten(1, tokens.shape[1:3])  # (G, B, T, K + F)
         maps = projected[..., :keypoints].softmax(dim=2)
         features = projected[..., keypoints:]
@@ -162,5 +164,6 @@ class _PooledTokens(torch.autograd.Function):
         back = values @ grad.transpose(2, 3)  # to the maps (G, B, T, K)
         logits = torch._softmax_backward_data(back, maps, 2, maps.dtype)
         projected = torch.cat([logits, maps @ grad[..., 2:]], dim=-1)  # (G, B, T, K + F)
-        weight = torch.bmm(projected.flatten(1, 2).transpose(1, 2), tokens.flatten(1, 2))
+        across = projected.flatten(1, 2).to(tokens.dtype).transpose(1, 2)
+        weight = torch.bmm(across, tokens.flatten(1, 2)).to(projected.dtype)
         return None, weight, None, None

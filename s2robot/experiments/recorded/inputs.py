@@ -22,6 +22,8 @@ from s2robot.experiments.recorded.split import Split, split_episodes
 from s2robot.experiments.variant import encoder_for, encoder_words, name_in_files
 from s2robot.policies.action_units import ActionUnits
 from s2robot.policies.dataset import TrajectoryData, stack_proprio
+from s2robot.training.config import TrainConfig
+from s2robot.training.precision import resolved
 from s2robot.utils.console import OUTPUT
 from s2robot.utils.io import digest_of
 
@@ -213,6 +215,15 @@ class RecordedInputs:
             motion_dims=actions.shape[1],
             motion_unit=1.0,
         )
+
+    def trained_with(self, config: TrainConfig) -> TrainConfig:
+        """Return the settings of a training, with the precision in force.
+
+        Args:
+            config: as the user gave them.
+        """
+        given = (self._frame_set.num_frames, self.embedding_shape, self.config.device)
+        return resolved(config, *given)
 
     @property
     def tuning_data(self) -> TrajectoryData:

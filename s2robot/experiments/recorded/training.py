@@ -31,6 +31,7 @@ from s2robot.policies.config import PolicyConfig
 from s2robot.training.frames import sharing_frames
 from s2robot.training.hyperparameter_search import HyperparameterChoice, search_many
 from s2robot.training.many_seeds import fit_many
+from s2robot.training.precision import REMARK
 from s2robot.training.seed_trainer import FitResult, TrainConfig
 from s2robot.utils.console import OUTPUT
 from s2robot.utils.devices import resolve_device
@@ -79,6 +80,7 @@ def train_recorded(job: TrainJob, seeds: int = 1) -> RecordedPolicy:
     turned = turned_over(inputs.dataset)
     if turned is not None:
         OUTPUT.print(turned)
+    job = dataclasses.replace(job, train=inputs.trained_with(job.train))
     folders = {seed: _folder(job, inputs, seed) for seed in range(job.seed, job.seed + seeds)}
     with contextlib.ExitStack() as locks:
         for folder in folders.values():
@@ -162,6 +164,8 @@ def _settings(job: TrainJob, inputs: RecordedInputs) -> dict[str, Any]:
 
 def _train(job: TrainJob, inputs: RecordedInputs, folders: Mapping[int, Path]) -> None:
     """Train the policies of some seeds and write their files, those of equal settings together."""
+    if job.train.dtype == "bfloat16":
+        OUTPUT.print(REMARK)
     choices = _choose(job, inputs, folders)
     groups: dict[tuple[PolicyConfig, float], list[int]] = {}
     for seed in folders:

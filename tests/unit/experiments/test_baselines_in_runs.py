@@ -26,6 +26,7 @@ def variant_of(encoder: str) -> Variant:
     demos: Any = SimpleNamespace(
         identity_digest="d" * 64,
         num_episodes=120,
+        num_frames=9000,
         level="precise",
         control="ee_delta",
         env_kwargs={"yaw_range_rad": 0.0},

@@ -20,12 +20,12 @@ from s2robot.errors import PrecisionWarning, S2RobotError
 from s2robot.evaluation.evaluate import EvalConfig
 from s2robot.experiments import precision
 from s2robot.experiments.jobs import EvalJob, RunJob, TrainJob
-from s2robot.experiments.pipeline import evaluate_policy, execute_run
+from s2robot.experiments.pipeline import evaluate_policy, execute_run, policy_folder
 from s2robot.experiments.variant import Variant, VariantConfig
 from s2robot.policies.checkpoint import read_header
 from s2robot.policies.config import PolicyConfig
 from s2robot.runtimes.precision import has_bfloat16
-from s2robot.training.seed_trainer import TrainConfig
+from s2robot.training.config import SearchConfig, TrainConfig
 from s2robot.utils.io import read_json
 
 Has = Callable[..., None]
@@ -149,7 +149,8 @@ class Recorded:
             yield self.images[number]
 
 
-def test_comparison_on_recorded_frames_decodes_none_twice(card: Path) -> None:
+def test_comparison_on_recorded_frames_decodes_none_twice(card: Path, has: Has) -> None:
+    has()
     data: Any = Recorded()
     frames = RecordedFrames(data, "front")
     low = encoder(card, dtype="bfloat16")
@@ -228,6 +229,29 @@ def test_a_sweep_that_asks_for_bfloat16_rolls_out_in_it_where_it_is_slower(
     asked = dataclasses.replace(job.train.variant, dtype="bfloat16")
     job = dataclasses.replace(job, train=dataclasses.replace(job.train, variant=asked))
     assert read_json(run(job) / "run.json")["inference"]["dtype"] == "bfloat16"
+
+
+@pytest.mark.render
+@pytest.mark.parametrize("search", [None, SearchConfig(trials=1, epochs=1)])
+def test_a_head_that_is_trained_in_bfloat16_is_another_run_whose_file_says_so(
+    job: RunJob, capsys: pytest.CaptureFixture, search: SearchConfig | None
+) -> None:
+    grids = dataclasses.replace(job.train.variant, readout="spatial_softmax", dtype="float32")
+    found = {}
+    for dtype in ("auto", "float32", "bfloat16"):
+        config = dataclasses.replace(job.train.train, dtype=dtype)
+        training = dataclasses.replace(job.train, variant=grids, train=config, search=search)
+        folder = policy_folder(training, Variant(grids))
+        execute_run(dataclasses.replace(job, train=training), log=lambda _: None)
+        header, cell = read_header(folder / "policy.safetensors"), read_json(folder / "cell.json")
+        found[dtype] = (folder, header.train["dtype"], cell["settings"]["train"].get("dtype"))
+        assert ("in bfloat16, with weights in float32" in capsys.readouterr().out) == (
+            dtype == "bfloat16"
+        )
+    assert found["auto"] == found["float32"]
+    assert found["auto"][1:] == ("float32", None)
+    assert found["bfloat16"][1:] == ("bfloat16", "bfloat16")
+    assert found["bfloat16"][0] != found["auto"][0]
 
 
 @pytest.mark.render

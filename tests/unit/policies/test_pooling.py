@@ -26,6 +26,35 @@ def test_standardizer_gives_zero_mean_and_unit_variance() -> None:
     torch.testing.assert_close(std, torch.tensor([1.0, 1.0, 0.0]), atol=1e-4, rtol=0)
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.float32])
+@pytest.mark.parametrize("shape", [(7, 3), (300, 130), (600, 2, 65), (40, 3, 200)])
+def test_statistics_are_those_of_all_channels_at_once_bit_for_bit(
+    shape: tuple[int, ...], dtype: torch.dtype
+) -> None:
+    """They are summed by blocks of channels, and were once summed over all of them."""
+    generator = torch.Generator().manual_seed(0)
+    values = torch.randn(shape, generator=generator).to(dtype)
+    rows = torch.randperm(shape[0], generator=generator)[: shape[0] * 2 // 3]
+    total = squares = torch.zeros(shape[-1], dtype=torch.float64)
+    for chunk in values[rows].split(256):
+        wide = chunk.reshape(-1, shape[-1]).double()
+        total, squares = total + wide.sum(dim=0), squares + wide.square().sum(dim=0)
+    mean = total / values[rows][..., 0].numel()
+    std = (squares / values[rows][..., 0].numel() - mean.square()).sqrt()
+    normalizer = Normalizer(shape[-1])
+    normalizer.fit(values, rows=rows)
+    assert torch.equal(normalizer.mean, mean.float())
+    assert torch.equal(normalizer.std, std.float())
+
+
+def test_values_are_normalized_into_memory_that_is_given() -> None:
+    values = torch.randn(5, 3, generator=torch.Generator().manual_seed(0)).half()
+    normalizer, memory = Normalizer(3), torch.empty(5, 3)
+    normalizer.fit(values)
+    assert normalizer(values, memory).data_ptr() == memory.data_ptr()
+    assert torch.equal(memory, normalizer(values))
+
+
 def normalized_std(values: torch.Tensor, *smallest: float) -> list[float]:
     normalizer = Normalizer(values.shape[-1])
     normalizer.fit(values, *smallest)

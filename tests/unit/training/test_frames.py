@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
 
+import pytest
 import torch
 from support.policy_data import make_data
 
@@ -32,6 +33,19 @@ def test_batches_of_any_length_are_those_of_their_frames() -> None:
 def test_a_thread_keeps_its_memory() -> None:
     first = gathered([3, 1, 2]).data_ptr()
     assert gathered([0, 1]).data_ptr() == first
+
+
+def test_frames_that_are_normalized_batch_by_batch_are_so_in_a_threads_memory(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("s2robot.training.precision.PREPARED_BYTES", 0)
+    frames = DeviceFrames(DATA, Policy.for_data(CONFIG, DATA), torch.device("cpu"))
+    assert not frames.prepared
+    first = frames.gather(WINDOWS, torch.tensor([3, 1, 2]))[0]
+    assert torch.equal(first, expected([3, 1, 2]))
+    second = frames.gather(WINDOWS, torch.tensor([0, 4]))[0]
+    assert second.data_ptr() == first.data_ptr()
+    assert torch.equal(second, expected([0, 4]))
 
 
 def test_threads_do_not_share_memory() -> None:

@@ -151,7 +151,7 @@ def test_divergence_keeps_the_last_good_checkpoint(
 
 def test_frames_too_many_to_prepare_give_the_same_policy(monkeypatch: pytest.MonkeyPatch) -> None:
     prepared = train()
-    monkeypatch.setattr("s2robot.training.frames._PREPARED_BYTES", 0)
+    monkeypatch.setattr("s2robot.training.precision.PREPARED_BYTES", 0)
     assert same_weights(train().policy, prepared.policy)
 
 

@@ -91,8 +91,8 @@ OUT_OF_RANGE = {
     "model.num_heads=5 sampling.scales=[0.5,1,2] sampling.weights=[1] sampling.jitter=1 "
     "sampling.flip=2",
     "train": "policy=x budget=x policy.kind=x policy.loss=x policy.keypoints=0 policy.hidden=[] "
-    "train.epochs=0 train.batch_size=0 train.lr=0 train.warmup=1 search.trials=0 search.lrs=[] "
-    "seed=-1",
+    "train.epochs=0 train.batch_size=0 train.lr=0 train.warmup=1 train.dtype=x search.trials=0 "
+    "search.lrs=[] seed=-1",
     "eval": "level=x split=x n=0 first=-1 device=x dtype=x runtime=x rollout.num_envs=0 "
     "rollout.workers=-1 rollout.videos=-1 rollout.video_size=17 rollout.horizon=0 "
     "rollout.tile_choice=x",

@@ -217,6 +217,20 @@ def test_other_data_give_another_policy(trained, folder, tmp_path):
     assert other.checkpoint != trained.checkpoint
 
 
+def test_a_head_trained_in_bfloat16_has_a_file_of_its_own_that_says_so(folder, trained, capsys):
+    def of(dtype):
+        train = dataclasses.replace(_job(folder).train, dtype=dtype)
+        return train_recorded(dataclasses.replace(_job(folder), train=train)).checkpoint
+
+    assert of("float32") == trained.checkpoint
+    assert read_header(trained.checkpoint).train["dtype"] == "float32"
+    assert "bfloat16" not in capsys.readouterr().out
+    low = of("bfloat16")
+    assert low != trained.checkpoint
+    assert read_header(low).train["dtype"] == "bfloat16"
+    assert "in bfloat16, with weights in float32" in capsys.readouterr().out
+
+
 def test_rollouts_of_a_recorded_policy_are_refused(trained):
     with pytest.raises(MismatchError, match=r"recorded actions \(a0, a1, a2\).*your own loop"):
         evaluate_policy(EvalJob(trained.checkpoint))

@@ -195,6 +195,7 @@ def compare_epochs(job: TrainJob, moments: int, rounds: int) -> dict[str, Any]:
     ratios = [whole / own for whole, own in zip(in_loop, stored, strict=True)]
     return {
         "moments_of_an_epoch": epoch,
+        "train_dtype": trainer.config.dtype,
         "stored_epoch_s": _spread(stored),
         "in_the_loop": {
             "moments_timed": moments,

@@ -119,7 +119,7 @@ class Policy(nn.Module):
             policy.embedding_normalizer = copy.deepcopy(normalized_like.embedding_normalizer)
             return policy
         frames = data.frames_of(data.train_episodes)
-        policy.proprio_normalizer.fit(data.proprio, SMALLEST_MEASURED_STD, frames)
+        policy.proprio_normalizer.fit(data.proprio, SMALLEST_MEASURED_STD, rows=frames)
         if policy.embedding_dim:
             policy.embedding_normalizer.fit(policy._shaped(data.embedding), rows=frames)
         return policy

@@ -45,6 +45,7 @@ class Normalizer(nn.Module):
         self,
         values: torch.Tensor,
         smallest_std: float = SMALLEST_STD,
+        *,
         rows: torch.Tensor | None = None,
     ) -> None:
         """Store the statistics of values ``(N, ..., C)`` over all but the last axis.

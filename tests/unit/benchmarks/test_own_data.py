@@ -34,6 +34,7 @@ def test_the_benchmark_counts_times_and_writes(layout: str, tmp_path: Path) -> N
     names = ["dx", "dy"] if layout == "lerobot" else ["a0", "a1"]  # robomimic's files name none
     assert [entry["name"] for entry in found["held_out"]["entries"]] == names
     epochs = found["epochs_compared"]
+    assert epochs["train_dtype"] == "float32"
     stored, loop = epochs["stored_epoch_s"]["median"], epochs["in_the_loop"]
     scaled = stored + loop["decoding_and_encoding_s"]["median"] * epochs["moments_of_an_epoch"] / 4
     assert loop["epoch_s"]["median"] == pytest.approx(scaled, abs=1e-3)

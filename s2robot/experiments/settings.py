@@ -36,12 +36,17 @@ TRAINING_FORMAT = 1
 def trained_with(job: TrainJob, variant: Variant) -> TrainConfig:
     """Return the settings of a job's training, with the precision in force.
 
+    "auto" is float32 here, as variants that are compared must not differ in their heads' precision.
+
     Args:
         job: settings of the training.
         variant: its inputs.
     """
+    train = job.train
+    if train.dtype == "auto":
+        train = dataclasses.replace(train, dtype="float32")
     given = (variant.demos.num_frames, variant.embedding_shape, variant.config.device)
-    return resolved(job.train, *given)
+    return resolved(train, *given)
 
 
 def policy_settings(job: TrainJob, variant: Variant) -> dict[str, Any]:

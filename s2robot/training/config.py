@@ -52,7 +52,8 @@ class TrainConfig:
     """Precision in which a head's product with token grids is computed, forward and for its
     gradient; weights and all that follows are float32. ``float32``, ``bfloat16``, or ``auto``:
     bfloat16 for embeddings of more than 3 GiB as float32, where the processor or the GPU has
-    instructions for it. Vectors are always float32."""
+    instructions for it, and float32 in trainings on demonstrations of a task, whose variants are
+    compared. Vectors are always float32."""
     seed: int = 0
     """Seed of initial weights, order of frames, noise and dropout."""
 

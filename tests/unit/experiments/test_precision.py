@@ -234,8 +234,14 @@ def test_a_sweep_that_asks_for_bfloat16_rolls_out_in_it_where_it_is_slower(
 @pytest.mark.render
 @pytest.mark.parametrize("search", [None, SearchConfig(trials=1, epochs=1)])
 def test_a_head_that_is_trained_in_bfloat16_is_another_run_whose_file_says_so(
-    job: RunJob, capsys: pytest.CaptureFixture, search: SearchConfig | None
+    job: RunJob,
+    capsys: pytest.CaptureFixture,
+    search: SearchConfig | None,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    """Asked for alone: variants that are compared do not differ by the size of their grids."""
+    monkeypatch.setattr("s2robot.training.precision.PREPARED_BYTES", 0)
+    monkeypatch.setattr("s2robot.training.precision.has_bfloat16", lambda: True)
     grids = dataclasses.replace(job.train.variant, readout="spatial_softmax", dtype="float32")
     found = {}
     for dtype in ("auto", "float32", "bfloat16"):

@@ -62,11 +62,13 @@ class Normalizer(nn.Module):
         rows = torch.arange(len(values)) if rows is None else rows
         total = torch.zeros(width, dtype=torch.float64)
         squares = torch.zeros_like(total)
+        memory = values.new_empty(min(_CHUNK, len(rows)), *values.shape[1:])
         for own in rows.to(values.device).split(_CHUNK):
+            chunk = torch.index_select(values, 0, own, out=memory[: len(own)])
             for start in range(0, width, _COLUMNS):
                 part = slice(start, start + _COLUMNS)
-                wide = values[..., part][own].flatten(0, -2)  # a copy
-                wide = wide.double()  # sums in float64, since values may be float16
+                # Sums in float64, since values may be float16.
+                wide = chunk[..., part].to(torch.float64, copy=True).flatten(0, -2)
                 total[part] += wide.sum(dim=0).cpu()
                 squares[part] += wide.square_().sum(dim=0).cpu()
         count = len(rows) * math.prod(values.shape[1:-1])

@@ -135,8 +135,11 @@ class DeviceFrames:
         stored = self.data.embedding
         found = torch.empty(stored.shape, dtype=torch.bfloat16, device=device)
         rows = max(1, _CHUNK_BYTES // (4 * max(1, stored.shape[1])))
+        memory = torch.empty(min(rows, len(stored)), stored.shape[1], device=device)
         for own, chunk in zip(found.split(rows), stored.split(rows), strict=True):
-            own.copy_(self.policy.normalize_embedding(chunk.to(device)).flatten(1))
+            normalized = memory[: len(chunk)]
+            self.policy.normalize_embedding(chunk.to(device), normalized)
+            own.copy_(normalized)
         return found
 
     def gather(self, windows: Windows, rows: torch.Tensor) -> tuple[torch.Tensor, ...]:

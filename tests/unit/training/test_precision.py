@@ -217,9 +217,9 @@ def test_frames_in_bfloat16_are_the_normalized_ones_rounded(
     sizes: list[int] = []
     normalize = Policy.normalize_embedding
 
-    def watched(self: Policy, embedding: torch.Tensor) -> torch.Tensor:
+    def watched(self: Policy, embedding: torch.Tensor, out: torch.Tensor) -> torch.Tensor:
         sizes.append(len(embedding))
-        return normalize(self, embedding)
+        return normalize(self, embedding, out)
 
     monkeypatch.setattr(Policy, "normalize_embedding", watched)
     found = DeviceFrames(data, policy, CPU, "bfloat16")

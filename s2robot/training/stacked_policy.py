@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import functools
+import os
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import torch
@@ -11,6 +14,7 @@ from torch.nn import functional
 
 from s2robot.policies.policy import Policy
 from s2robot.policies.pooling import SpatialSoftmaxHead
+from s2robot.utils.process_state import join_one_thread_an_operation
 
 STACKABLE_KINDS = ("mlp", "gmm")
 
@@ -137,7 +141,8 @@ class _PooledTokens(torch.autograd.Function):
 
     Tokens ``(G, B, T, C)`` and weights ``(G, K + F, C)`` give ``(G, B, K, 2 + F)``. Only the
     weights have a gradient, so backward has one product with the tokens, without copies of them.
-    Tokens may be bfloat16: both products are then computed in it, and all else in float32.
+    Tokens may be bfloat16: both products are then computed in it, and all else in float32. On a
+    processor each half of the batch is a product of its own, so that two cores share them.
     """
 
     @staticmethod
@@ -149,7 +154,8 @@ class _PooledTokens(torch.autograd.Function):
         keypoints: int,
     ) -> torch.Tensor:
         across = weight.to(tokens.dtype).transpose(1, 2)
-        projected = torch.bmm(tokens.flatten(1, 2), across).to(weight.dtype)
+        parts = _of_halves(lambda own: torch.bmm(own.flatten(1, 2), across), tokens)
+        projected = torch.cat(parts, dim=1).to(weight.dtype)
         projected = projected.unflatten(1, tokens.shape[1:3])  # (G, B, T, K + F)
         maps = projected[..., :keypoints].softmax(dim=2)
         features = projected[..., keypoints:]
@@ -164,6 +170,36 @@ class _PooledTokens(torch.autograd.Function):
         back = values @ grad.transpose(2, 3)  # to the maps (G, B, T, K)
         logits = torch._softmax_backward_data(back, maps, 2, maps.dtype)
         projected = torch.cat([logits, maps @ grad[..., 2:]], dim=-1)  # (G, B, T, K + F)
-        across = projected.flatten(1, 2).to(tokens.dtype).transpose(1, 2)
-        weight = torch.bmm(across, tokens.flatten(1, 2)).to(projected.dtype)
-        return None, weight, None, None
+        across = projected.to(tokens.dtype)
+        parts = _of_halves(
+            lambda left, right: torch.bmm(left.flatten(1, 2).transpose(1, 2), right.flatten(1, 2)),
+            across,
+            tokens,
+        )
+        return None, torch.stack([part.to(projected.dtype) for part in parts]).sum(0), None, None
+
+
+def _of_halves(product: Callable[..., torch.Tensor], *values: torch.Tensor) -> list[torch.Tensor]:
+    """Return a product of both halves of a batch, the second by another thread if one is free.
+
+    The halves do not depend on who computes them, nor do the results. float32 is not divided, so
+    that its results are those of before; nor is a batch on a GPU.
+
+    Args:
+        product: of values.
+        values: ``(G, B, ...)`` each.
+    """
+    size = values[0].shape[1]
+    if values[0].dtype != torch.bfloat16 or values[0].device.type != "cpu" or size < 2:
+        return [product(*values)]
+    first = [value[:, : size // 2] for value in values]
+    second = [value[:, size // 2 :] for value in values]
+    waiting = _helper(os.getpid()).submit(torch.no_grad()(product), *second)
+    done = product(*first)
+    return [done, product(*second) if waiting.cancel() else waiting.result()]
+
+
+@functools.lru_cache(maxsize=1)
+def _helper(_process: int) -> ThreadPoolExecutor:
+    """Return a thread that computes halves; a forked process has one of its own."""
+    return ThreadPoolExecutor(1, "halves", initializer=join_one_thread_an_operation)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -13,13 +15,14 @@ from s2robot.errors import MismatchError, S2RobotError
 from s2robot.policies.config import KINDS, PolicyConfig
 from s2robot.policies.policy import Policy
 from s2robot.training import frames as frames_module
-from s2robot.training import precision
+from s2robot.training import precision, stacked_policy
 from s2robot.training.config import SearchConfig, TrainConfig
 from s2robot.training.frames import DeviceFrames, shared_frames, sharing_frames
 from s2robot.training.hyperparameter_search import search_hyperparameters
 from s2robot.training.seed_trainer import Trainer
 from s2robot.training.trainer import CHECKPOINT, FitResult, fit
 from s2robot.utils.io import digest_of
+from s2robot.utils.optim import seeded
 
 SMALL = {"hidden": (16,), "keypoints": 4, "keypoint_features": 2, "context": 3, "rnn_hidden": 8}
 SMALL |= {"transformer_width": 8, "transformer_heads": 2, "transformer_layers": 1}
@@ -193,7 +196,8 @@ def test_products_with_the_grid_are_in_bfloat16_and_all_else_in_float32(
 
 def test_gradients_differ_by_rounding_alone() -> None:
     data, config = make_data(GRID), PolicyConfig(**SMALL)
-    policy = Policy.for_data(config, data)
+    with seeded(0, 0):
+        policy = Policy.for_data(config, data)
     proprio, mask = policy.normalize_proprio(data.proprio), torch.ones(48, dtype=torch.bool)
     grads = []
     for dtype in (torch.float32, torch.bfloat16):
@@ -201,10 +205,9 @@ def test_gradients_differ_by_rounding_alone() -> None:
         tokens = policy.normalize_embedding(data.embedding).to(dtype)
         policy.loss(tokens, proprio, data.actions, mask).backward()
         grads.append({name: p.grad.clone() for name, p in policy.named_parameters()})  # pyright: ignore[reportOptionalMemberAccess]
-    for name, full in grads[0].items():
-        low = grads[1][name]
-        assert low.dtype == torch.float32
-        assert float((low - full).norm()) <= 0.03 * float(full.norm()) + 1e-4, name
+    full, low = (torch.cat([grad.flatten() for grad in each.values()]) for each in grads)
+    assert low.dtype == torch.float32
+    assert 0 < float((low - full).norm()) <= 0.05 * float(full.norm())
 
 
 # --------------------------------------------------------------------------------------- memory
@@ -239,3 +242,32 @@ def test_frames_of_both_precisions_are_not_shared_and_those_of_other_data_are_fo
         assert shared_frames(data, policy, CPU, "float32") is full
         Trainer(other, policy, LOW, CPU)
         assert shared_frames(data, policy, CPU, "bfloat16") is None
+
+
+@pytest.mark.parametrize("batch", [1, 2, 7])
+def test_halves_are_the_same_whoever_computes_them(
+    batch: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A thread takes the second half; where it is busy, nobody waits for it."""
+    generator = torch.Generator().manual_seed(0)
+    tokens = torch.randn(2, batch, 5, 6, generator=generator).bfloat16()
+    given = torch.randn(2, 3, 6, generator=generator)
+    positions = torch.randn(5, 2, generator=generator)
+
+    def pooled(own: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        weight = given.clone().requires_grad_()
+        found = stacked_policy._PooledTokens.apply(own, weight, positions, 2)
+        found.square().sum().backward()  # pyright: ignore[reportOptionalMemberAccess]
+        assert weight.grad is not None
+        return found.detach(), weight.grad  # pyright: ignore[reportOptionalMemberAccess]
+
+    free = pooled(tokens)
+    blocked = threading.Event()
+    with ThreadPoolExecutor(1) as busy:
+        busy.submit(blocked.wait)
+        monkeypatch.setattr(stacked_policy, "_helper", lambda _: busy)
+        alone = pooled(tokens)
+        blocked.set()
+    for one, other, whole in zip(free, alone, pooled(tokens.float()), strict=True):
+        assert torch.equal(one, other)
+        torch.testing.assert_close(one, whole, rtol=0.05, atol=0.05)

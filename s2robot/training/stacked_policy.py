@@ -155,7 +155,7 @@ class _PooledTokens(torch.autograd.Function):
     ) -> torch.Tensor:
         across = weight.to(tokens.dtype).transpose(1, 2)
         parts = _of_halves(lambda own: torch.bmm(own.flatten(1, 2), across), tokens)
-        projected = torch.cat(parts, dim=1).to(weight.dtype)
+        projected = (parts[0] if len(parts) == 1 else torch.cat(parts, dim=1)).to(weight.dtype)
         projected = projected.unflatten(1, tokens.shape[1:3])  # (G, B, T, K + F)
         maps = projected[..., :keypoints].softmax(dim=2)
         features = projected[..., keypoints:]
@@ -176,7 +176,8 @@ class _PooledTokens(torch.autograd.Function):
             across,
             tokens,
         )
-        return None, torch.stack([part.to(projected.dtype) for part in parts]).sum(0), None, None
+        whole = parts[0] if len(parts) == 1 else parts[0].to(projected.dtype) + parts[1]
+        return None, whole.to(projected.dtype), None, None
 
 
 def _of_halves(product: Callable[..., torch.Tensor], *values: torch.Tensor) -> list[torch.Tensor]:

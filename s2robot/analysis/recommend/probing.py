@@ -177,7 +177,9 @@ def _head_errors(features: Features, data: EpisodeData) -> np.ndarray:
         scaled = ((data.actions - center) / half).astype(np.float32)
         trained = _trajectories(features, data, scaled, rest)
         seeds = range(number * SEEDS, (number + 1) * SEEDS)
-        found = fit_many(trained, PolicyConfig(), TrainConfig(epochs=EPOCHS), seeds)
+        found = fit_many(
+            trained, PolicyConfig(), TrainConfig(epochs=EPOCHS, dtype="float32"), seeds
+        )
         test = np.flatnonzero(~rest)
         for row, seed in enumerate(seeds):
             predicted = _predicted(found[seed].policy, trained, test) * half + center

@@ -132,3 +132,13 @@ def test_gradients_get_all_tiles(card: Path, monkeypatch: pytest.MonkeyPatch) ->
     for _ in range(2):
         encoder(frames).sum().backward()
     assert seen == [20, 20]
+
+
+def test_one_pixel_makes_tiles_distinct_wherever_it_is() -> None:
+    """A few numbers of each tile are compared first; the others count all the same."""
+    base = torch.randint(0, 256, (3, 9, 128), generator=torch.Generator().manual_seed(0))
+    for place in (0, 1, 508, 509, 510, base.numel() - 1):
+        other = base.clone()
+        other.view(-1)[place] += 1
+        first, places = distinct(torch.stack([base, other, base, other, other + 1]).float())
+        assert (first, places) == ([0, 1, 4], [0, 1, 0, 1, 2])

@@ -2,9 +2,9 @@
 
 A program that publishes images hands them over in shared memory of its own, 512 KiB by default. A
 larger frame does not fit, and most of those that are offered best effort get lost. This prints the
-line that a camera's program wants in its shell:
+line that a camera's program wants in its shell before it starts:
 
-    eval "$(python -m s2robot.plugins.ros.fast_dds)"
+    python -m s2robot.plugins.ros.fast_dds
 """
 
 from __future__ import annotations

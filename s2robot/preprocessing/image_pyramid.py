@@ -45,7 +45,8 @@ def image_of(
         raise unknown("geometry", geometry, GEOMETRIES)
     shape = (size, size) if isinstance(size, int) else size
     few = max(1, _RESIZED_PIXELS // (shape[0] * shape[1]))
-    if frames.device.type == "cpu" and len(frames) > few:
+    resizes = tuple(frames.shape[-2:]) != shape  # others are returned without a copy
+    if resizes and frames.device.type == "cpu" and len(frames) > few:
         return torch.cat([_image_of(part, pixels, shape, geometry) for part in frames.split(few)])
     return _image_of(frames, pixels, shape, geometry)
 

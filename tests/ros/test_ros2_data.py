@@ -33,6 +33,7 @@ from support.ros2_managed import (  # noqa: E402
     compressed,
     image,
     real_image,
+    same,
     stamp_of,
 )
 from support.ros2_rig import IMAGE, eventually  # noqa: E402
@@ -55,10 +56,6 @@ RNG = np.random.default_rng(0)
 def frame(height: int = 24, width: int = 32) -> np.ndarray:
     """Return a new frame (H, W, 3) uint8."""
     return RNG.integers(0, 256, (height, width, 3), dtype=np.uint8)
-
-
-def same(found: np.ndarray, expected: np.ndarray) -> None:
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
 
 
 # ------------------------------------------------------------------------------- images

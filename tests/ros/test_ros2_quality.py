@@ -18,7 +18,7 @@ import pytest
 rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not in this environment: make test-ros2")
 
 from rclpy.qos import ReliabilityPolicy  # noqa: E402
-from support.ros2_managed import Camera, Managed, image  # noqa: E402
+from support.ros2_managed import Camera, Managed, image, same  # noqa: E402
 from support.ros2_rig import IMAGE, eventually  # noqa: E402
 
 RNG = np.random.default_rng(0)
@@ -27,10 +27,6 @@ RNG = np.random.default_rng(0)
 def frame() -> np.ndarray:
     """Return a new frame (H, W, 3) uint8."""
     return RNG.integers(0, 256, (24, 32, 3), dtype=np.uint8)
-
-
-def same(found: np.ndarray, expected: np.ndarray) -> None:
-    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
 
 
 def test_a_best_effort_camera_does_not_match_reliable(node: Managed, offline) -> None:

@@ -189,6 +189,11 @@ class Camera:
             self._node.rig.node.destroy_publisher(publisher)
 
 
+def same(found: np.ndarray, expected: np.ndarray) -> None:
+    """Check an embedding against the offline encoder's."""
+    np.testing.assert_allclose(found, expected, rtol=0, atol=2e-5)
+
+
 def stamp_of(message: Any) -> int:
     return message.header.stamp.sec * NS + message.header.stamp.nanosec
 

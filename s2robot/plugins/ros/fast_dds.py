@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import os
-import sys
 from collections.abc import MutableMapping
 from pathlib import Path
 
@@ -67,4 +66,3 @@ def use_large_segment(variables: MutableMapping[str, str] | None = None) -> bool
 
 if __name__ == "__main__":
     print(f"export {profile_variable()}={PROFILE}")
-    sys.exit(0)

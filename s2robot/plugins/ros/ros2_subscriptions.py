@@ -115,7 +115,7 @@ class Subscriptions:
         ]
 
     def why_silent(self, topic: str) -> str:
-        """Return why no message of a topic can arrive, and how to fix it; "" if one could.
+        """Return why no message of a topic arrives, and how to fix it; "" if nothing is known.
 
         Args:
             topic: name of the topic, as in the configuration.

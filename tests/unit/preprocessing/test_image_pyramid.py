@@ -180,3 +180,9 @@ def test_frames_are_resized_in_groups_for_the_same_bits(
         each = [image_of(one[None], rules, size, geometry) for one in channels_last]
         assert torch.equal(found, torch.cat(each))
         assert torch.equal(found, image_of(channels_last.contiguous(), rules, size, geometry))
+
+
+def test_many_frames_of_the_right_size_are_not_copied() -> None:
+    frames = torch.zeros(40, 3, 128, 128, dtype=torch.uint8)
+    found = image_of(frames, Preprocessing(128, keeps_base_size=True), 128)
+    assert found.data_ptr() == frames.data_ptr()

@@ -46,7 +46,7 @@ def receive(topic: str, count: int) -> None:
     node.create_subscription(kind, topic, lambda m: received.append(show(m)), 10)
     try:
         while not count or len(received) < count:
-            rclpy.spin_once(node)
+            rclpy.spin_once(node, timeout_sec=1)  # without a limit, SIGTERM may be missed
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     rclpy.try_shutdown()

@@ -12,9 +12,10 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from types import SimpleNamespace
 from typing import Any
 
@@ -24,6 +25,7 @@ rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not in this environment: m
 
 from lifecycle_msgs.msg import State, Transition  # noqa: E402
 from lifecycle_msgs.srv import GetState  # noqa: E402
+from rclpy.executors import ExternalShutdownException  # noqa: E402
 from rclpy.lifecycle import TransitionCallbackReturn  # noqa: E402
 from rclpy.signals import SignalHandlerOptions  # noqa: E402
 from s2robot_msgs.msg import EmbeddingStamped  # noqa: E402
@@ -201,6 +203,26 @@ def test_the_end_of_the_work_ends_ros(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match="of the work"), ros2_support.until_ros_ends():
         raise ValueError("of the work")
     assert ends == ["ended", "ended"]
+
+
+def test_a_node_that_nothing_wakes_sees_the_end_of_ros(own: OwnNodes) -> None:
+    """rclpy's thread for signals may wake the node just before it ends ROS, and never again."""
+    context = rclpy.Context()
+    rclpy.init(args=[], context=context, signal_handler_options=SignalHandlerOptions.NO)
+    one = own.make(context=context)
+    ended: list[bool] = []
+
+    def run() -> None:
+        with suppress(ExternalShutdownException):
+            ros2_support.spin(one.node)
+        ended.append(context.ok())
+
+    threading.Thread(target=run, daemon=True).start()
+    eventually("it spins", lambda: one.timers)
+    time.sleep(0.1)
+    with context.handle:
+        context.handle.shutdown()  # what the thread does; `context.shutdown` would wake the node
+    eventually("it has ended", lambda: ended == [False])
 
 
 # ------------------------------------------------------------------- demand and the service

@@ -45,12 +45,11 @@ from typing import Any
 from s2robot.plugins.ros.missing_ros import end_without_ros
 
 try:
-    import rclpy
+    from rclpy.clock import Clock, ClockType
 except ImportError as error:
     end_without_ros("rclpy", error, __name__)
 
 from rcl_interfaces.msg import SetParametersResult
-from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import SetBool
@@ -80,6 +79,7 @@ from s2robot.plugins.ros.ros2_support import (
     message_types,
     own_words,
     reject_invalid_transitions,
+    spin,
     unknown_parameters,
     until_ros_ends,
     value_of,
@@ -352,7 +352,7 @@ def main(args: Sequence[str] | None = None) -> int:
             try:
                 if node.autostart:
                     node.start()
-                rclpy.spin(node)
+                spin(node)
             finally:
                 node.destroy_node()
     except ParameterException as error:

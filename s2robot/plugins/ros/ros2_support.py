@@ -19,7 +19,8 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
 from lifecycle_msgs.srv import ChangeState
 from rcl_interfaces.msg import ParameterDescriptor
-from rclpy.executors import ExternalShutdownException
+from rclpy.clock import Clock, ClockType
+from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.utilities import remove_ros_args
@@ -41,6 +42,8 @@ from s2robot.plugins.ros.parameters import (
 )
 from s2robot.utils.deprecation import moved_names
 
+WAKE_S = 0.5
+"""Most that a node without other work takes to see that ROS has ended [s]."""
 _NOT_OURS = ("use_sim_time", "start_type_description_service")
 
 
@@ -100,6 +103,23 @@ def until_ros_ends() -> Iterator[None]:
     finally:
         with _ended_elsewhere():
             rclpy.try_shutdown()
+
+
+def spin(node: Node) -> None:
+    """Run the callbacks of a node until ROS ends; the node is of no use afterwards.
+
+    ``rclpy.spin`` may wait on for good after a signal: rclpy's thread wakes it a moment before it
+    ends ROS, and a node whose timers stand still has nothing else that wakes it.
+
+    Raises:
+        rclpy.executors.ExternalShutdownException: ROS ended while nothing was to be done.
+    """
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    # A timer of the node's, not a limit of each wait: rclpy would make one anew for each callback.
+    node.create_timer(WAKE_S, lambda: None, clock=Clock(clock_type=ClockType.STEADY_TIME))
+    while node.context.ok():
+        executor.spin_once()
 
 
 @contextlib.contextmanager

@@ -158,6 +158,8 @@ class Recorder:
         def write(raw: bytes) -> None:
             self.bag.write(connection, time.time_ns(), raw)
             self.counts[topic] += 1
+            if self.counts[topic] == 1:
+                self.node.get_logger().info(f"the first message of {topic} is recorded")
             self._last_s = time.monotonic()
             if self._first_s is None:
                 self._first_s = self._last_s

@@ -56,6 +56,18 @@ def draw(path: Path, found: Recommendation) -> None:
         color=GRAY,
         fontsize=9,
     )
+    constant = found.constant.get(found.metric)
+    if constant is not None:
+        axes.axhline(constant.mean, color=GRAY, ls=":", lw=1.2)
+        axes.annotate(
+            "the mean, without a camera",
+            (0.0, constant.mean),
+            xycoords=("axes fraction", "data"),
+            xytext=(4, 3),
+            textcoords="offset points",
+            color=GRAY,
+            fontsize=9,
+        )
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5), numticks=12))
     axes.xaxis.set_minor_locator(NullLocator())

@@ -119,6 +119,28 @@ def errors_of(
     return _by_episode(frames, data.episode)
 
 
+def constant_errors(metric: str, data: EpisodeData) -> np.ndarray:
+    """Return the error ``(1, E)`` of every episode where the others' mean is predicted.
+
+    No camera is needed for it, so features that are no better tell nothing.
+
+    Args:
+        metric: one of ``metrics_of(data)``.
+        data: actions, positions and episodes.
+    """
+    assert data.episode is not None
+    targets = data.positions_m if metric == "localization" else data.actions
+    assert targets is not None
+    fold, predicted = folds_of(data.episode), np.empty(targets.shape)
+    for number in np.unique(fold):
+        predicted[fold == number] = targets[fold != number].mean(axis=0)
+    if metric == "localization":
+        frames = 1000 * np.linalg.norm(predicted - targets, axis=1)[None]
+    else:
+        frames = action_errors(predicted, targets)[None]
+    return _by_episode(frames, data.episode)
+
+
 def inner_products(features: Features) -> np.ndarray:
     """Return the inner products ``(N, N)`` of frames, with normalized channels."""
     every = np.arange(len(features.embeddings))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from s2robot.analysis.recommend.choice import Choice, Errors, choose, difference
@@ -64,6 +64,8 @@ class Recommendation:
     """Names of the cameras of recorded data; latency and GFLOPs are of one frame of each."""
     notes: tuple[str, ...] = ()
     """Sentences on what was taken of the data."""
+    constant: dict[str, Errors] = field(default_factory=dict)
+    """Errors of predicting the mean of the other episodes, without any camera, by measure."""
 
     def meets(self, candidate: Candidate) -> bool:
         """Return whether a candidate takes no longer than the deadline for 95 % of the frames."""
@@ -88,6 +90,17 @@ class Recommendation:
         """The recommended candidate; None where none can be chosen."""
         found = self.result
         return None if found is None else self.candidates[found.best]
+
+    @property
+    def better_than_constant(self) -> bool | None:
+        """Whether the choice is shown to be better than predicting the mean, without a camera.
+
+        None where there is no choice.
+        """
+        chosen, constant = self.choice, self.constant.get(self.metric or "")
+        if chosen is None or constant is None or self.metric is None:
+            return None
+        return difference(constant, chosen.errors[self.metric]).high < 0
 
     @property
     def ranked(self) -> list[Candidate]:
@@ -140,13 +153,29 @@ class Recommendation:
                 f"be told, and none of accuracy follows; {meeting} of {len(self.candidates)} "
                 f"candidates meet {within}"
             )
+        if self.better_than_constant is False:
+            return (
+                f"No choice follows: the least error is that of {chosen.label}, "
+                f"{self.error_text(chosen)}, not shown to be below {self._constant_text()}, which "
+                "needs no camera; give more demonstrations"
+            )
         return (
             f"Take {chosen.label}: {self.error_text(chosen)}, {self.latency_text(chosen)}; "
             f"{self._against_others(within)}"
         )
 
+    def _constant_text(self) -> str:
+        """Return the error without a camera in words."""
+        assert self.metric is not None
+        measure = MEASURES[self.metric]
+        what = "position" if self.metric == "localization" else "action"
+        value = self.constant[self.metric].mean
+        return f"the {value:.{measure.digits}f} {measure.unit} of the mean {what}"
+
     def _against_others(self, within: str) -> str:
         """Return how the choice stands beside the others that meet the deadline."""
+        if len(self.candidates) == 1:
+            return "there was no other candidate"
         if len(self.two_best) < 2:
             return f"no other candidate is within {within}"
         tied = [candidate.label for candidate in self.not_told_apart]
@@ -159,7 +188,8 @@ class Recommendation:
         """Further sentences: more scales or a larger encoder, the fastest of the best, the rest."""
         if self.choice is None:
             return [*self.notes]
-        lines = [self._scales_or_size(), self._fastest(), *self._by_others(), self._covered()]
+        lines = [self._without_camera(), self._scales_or_size(), self._fastest()]
+        lines += [*self._by_others(), self._covered()]
         late = [c.label for c in self.candidates if not self.meets(c)]
         if late:
             lines.append(f"Too slow here: {', '.join(late)}")
@@ -192,6 +222,11 @@ class Recommendation:
             f"More scales or another encoder? With several scales the best is {several.label}, "
             f"with one it is {one.label}: difference {self.interval_text(change)}: {verdict}"
         )
+
+    def _without_camera(self) -> str:
+        if not self.better_than_constant:  # the headline says it where it is not better
+            return ""
+        return f"Without a camera one would have {self._constant_text()}"
 
     def _fastest(self) -> str:
         tied = sorted(self.not_told_apart, key=lambda c: c.latency.p95_ms)
@@ -260,6 +295,11 @@ class Recommendation:
             "headline": self.headline,
             "reasons": self.reasons,
             "choice": None if self.choice is None else self.choice.label,
+            "better_than_constant": self.better_than_constant,
+            "constant": {
+                name: {"unit": MEASURES[name].unit, **dataclasses.asdict(own.interval())}
+                for name, own in self.constant.items()
+            },
             "not_told_apart": [candidate.label for candidate in self.not_told_apart],
             **{name: getattr(self, name) for name in plain},
             "frame": list(self.frame),

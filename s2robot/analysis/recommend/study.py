@@ -112,6 +112,7 @@ class _Study:
             provenance=provenance(),
             cameras=whole.camera_names,
             notes=whole.notes,
+            constant=_constant(data, metrics),
         )
 
     def _encoders(self) -> Encoders:
@@ -209,6 +210,14 @@ class _Study:
 def _settings(config: RecommendConfig, scales: tuple[float, ...]) -> dict[str, Any]:
     """Return the options of a candidate's encoder, for ``FrameEncoder.from_name``."""
     return {**config.options, "scales": scales, "readout": "spatial_softmax"}
+
+
+def _constant(data: EpisodeData, metrics: Sequence[str]) -> dict[str, Errors]:
+    """Return the errors of a prediction that needs no camera, by measure."""
+    if data.episode is None:
+        return {}
+    fold = folds_of(np.unique(data.episode))
+    return {name: Errors(probing.constant_errors(name, data), fold) for name in metrics}
 
 
 def _error_key(metric: str, encoder: FrameEncoder, data: EpisodeData) -> str:

@@ -91,9 +91,9 @@ def _warn_if_busy() -> None:
 def _status(found: Recommendation) -> int:
     if not any(map(found.meets, found.candidates)):
         return NOTHING_IN_TIME
-    if found.choice is None:
-        return NO_ACCURACY
     held = None if found.confirmation is None else found.confirmation["held"]
+    if found.choice is None or (held is None and found.better_than_constant is False):
+        return NO_ACCURACY
     return NOT_CONFIRMED if held is False else 0
 
 
@@ -117,7 +117,7 @@ def _print(console: Console, found: Recommendation) -> None:
     names = ["candidate", "GFLOPs", "p50 ms", "p95 ms", f"within {found.deadline_text}"]
     if found.metric is not None:
         measure = MEASURES[found.metric]
-        names += [f"{found.metric} [{measure.unit}] ↓", "difference to the choice"]
+        names += [f"{found.metric} [{measure.unit}] ↓", "difference to the best"]
         names += [name for name in _others(found)]
     for name in names:
         table.add_column(name, justify="left" if name == "candidate" else "right", no_wrap=True)
@@ -137,6 +137,10 @@ def _others(found: Recommendation) -> list[str]:
     return [name for name in MEASURES if name in present and name != found.metric]
 
 
+def _choice_word(found: Recommendation) -> str:
+    return "least error" if found.better_than_constant is False else "choice"
+
+
 def _row(found: Recommendation, candidate: Candidate, change: Interval | None) -> list[str | Text]:
     latency = candidate.latency
     texts: list[str | Text] = [candidate.label, f"{candidate.gflops:.1f}"]
@@ -147,7 +151,7 @@ def _row(found: Recommendation, candidate: Candidate, change: Interval | None) -
     if found.metric not in candidate.errors:
         return [*texts, "not probed", "", *("" for _ in _others(found))]
     texts.append(f"{candidate.errors[found.metric].mean:.{MEASURES[found.metric].digits}f}")
-    texts.append("choice" if candidate is found.choice else "")
+    texts.append(_choice_word(found) if candidate is found.choice else "")
     if change is not None:
         texts[-1] = found.interval_text(change)
     for name in _others(found):

@@ -67,6 +67,8 @@ def action_space_record(
 
 RECORDED = "recorded"
 """Control of policies for recorded actions, whose bounds are those of the training episodes."""
+PROPRIO_NAMES = "proprio_names"
+"""Entry of such a policy's ``frames``: names of the numbers of each low-dimensional observation."""
 
 
 def recorded_action_space(

@@ -51,7 +51,8 @@ class PolicyHeader:
     """Arguments of the environment, which include the level."""
     frames: dict[str, Any]
     """Frame source: camera, height, width, render quality; empty for a policy without pixels.
-    Of recorded data ``cameras``: name, height and width [px] of each, in order."""
+    Of recorded data ``cameras``: name, height and width [px] of each, in order; and
+    ``proprio_names``: names of the numbers of each low-dimensional observation."""
     demos_digest: str
     """Digest of the demonstrations."""
     train: dict[str, Any]

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -27,6 +28,7 @@ from support.ros2_own import FRAME  # noqa: E402
 from support.ros2_rig import IMAGE, eventually  # noqa: E402
 from support.ros_policies import HOME, PANDA  # noqa: E402
 
+import s2robot  # noqa: E402
 from s2robot.policies.checkpoint import load_policy  # noqa: E402
 
 OWN = {"encoder": "", "readout": "", "scales": []}
@@ -50,6 +52,7 @@ class Robot:
         self.node = node
         self.camera = Camera(node, [IMAGE])
         self.actions = node.rig.subscribe("/action", kind)
+        self.frame = FRAME
         self.joints: Any = None  # until the robot first publishes them
 
     def feel(self, positions: Sequence[float] = HOME, names: Sequence[str] = PANDA) -> None:
@@ -66,7 +69,7 @@ class Robot:
 
         def shown() -> object:
             self.feel(*joints)
-            self.camera.publish(image(FRAME))
+            self.camera.publish(image(self.frame))
             time.sleep(0.1)
             return until()
 
@@ -94,7 +97,7 @@ def robot(node: Managed, policy: str) -> Iterator[Callable[..., Robot]]:
     """Makes the robot of a test."""
     made: list[Robot] = []
 
-    def make(*args: Any, **parameters: Any) -> Robot:
+    def make(*args: Any, policy: str = policy, **parameters: Any) -> Robot:
         made.append(Robot(node, policy, *args, **parameters))
         return made[-1]
 
@@ -133,6 +136,24 @@ def test_it_acts_on_fresh_and_whole_joint_states_alone(robot, policy: str) -> No
         assert np.abs(message.data).max() <= 1
         assert message.period == pytest.approx(0.2)
         assert message.header.frame_id == f"frame of {stamp_of(message)}"
+
+
+def test_a_policy_of_bags_on_the_arm_that_they_were_of(robot, tmp_path: Path) -> None:
+    """Joints by their names, actions by the recording's names and in its units."""
+    pytest.importorskip("rosbags", reason="the extra `ros` is not installed")
+    from support.recorded_policies import policy_of_bags
+
+    path = policy_of_bags(tmp_path, ("/joint_states",))
+    alone = s2robot.load_policy(path, device="cpu", runtime="eager")
+    arm = robot(policy=str(path))
+    arm.frame = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    arm.show(lambda: arm.paused("joint states lack the position of joint_1"), [0.1], ["joint_0"])
+    arm.show(lambda: arm.actions.messages, [0.2, 0.1], ["joint_1", "joint_0"])
+    action = arm.actions.messages[0]
+    expected = alone(arm.frame, {"/joint_states": [0.1, 0.2]})
+    np.testing.assert_allclose(action.data, expected, rtol=0, atol=1e-5)
+    assert tuple(action.meaning) == ("dx", "dy", "close")
+    assert action.period == pytest.approx(0.1)
 
 
 def test_the_watchdog_stops_it_without_new_frames(robot) -> None:

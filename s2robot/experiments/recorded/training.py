@@ -20,7 +20,7 @@ from s2robot.experiments.settings import (
     read_training,
     write_training,
 )
-from s2robot.policies.action_space import RECORDED
+from s2robot.policies.action_space import PROPRIO_NAMES, RECORDED
 from s2robot.policies.checkpoint import (
     PolicyHeader,
     load_policy,
@@ -210,7 +210,7 @@ def _write(
             *inputs.action_range, inputs.dataset.action_names, inputs.dataset.rate_hz
         ),
         env_kwargs={},
-        frames=inputs.frames_record,
+        frames=_described_frames(inputs),
         demos_digest=inputs.identity_digest,
         train=dataclasses.asdict(config),
         seed=config.seed,
@@ -220,6 +220,18 @@ def _write(
     write_json(folder / "settings.json", _settings(job, inputs))
     write_json(folder / "history.json", list(result.history))
     save_policy(folder / POLICY, result.policy, header)
+
+
+def _described_frames(inputs: RecordedInputs) -> dict[str, Any]:
+    """Return the frames of a policy for its file, with the names of its observations' numbers.
+
+    By them a ROS node finds the joints that the policy reads.
+    """
+    if inputs.is_blind:
+        return inputs.frames_record
+    known = inputs.dataset.low_dim_names
+    names = {key: list(known[key]) for key in inputs.proprio_keys}
+    return {**inputs.frames_record, PROPRIO_NAMES: names}
 
 
 def _choose(

@@ -66,7 +66,8 @@ def trained(folder) -> RecordedPolicy:
 def test_the_file_names_cameras_actions_and_their_range_in_training(trained):
     header = read_header(trained.checkpoint)
     cameras = [{"name": name, "height": 32, "width": 32} for name in CAMERAS]
-    assert header.frames == {"kind": "recorded", "cameras": cameras}
+    names = {"robot0_eef_pos": [f"robot0_eef_pos_{i}" for i in range(2)]}
+    assert header.frames == {"kind": "recorded", "cameras": cameras, "proprio_names": names}
     space = header.action_space
     actions = np.concatenate([actions for actions, _, _ in list(recorded_arrays(5, 7))[:4]])
     assert np.allclose(space["low"], actions.min(axis=0))

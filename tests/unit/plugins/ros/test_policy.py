@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from types import SimpleNamespace
 from typing import Any
 
@@ -25,16 +24,7 @@ from s2robot.plugins.ros.core import (
     Proprioception,
 )
 from s2robot.plugins.ros.core.diagnostics import policy_status
-from s2robot.policies.checkpoint import recorded_action_space
 from s2robot.policies.dataset import stack_proprio
-
-
-def test_a_policy_of_recorded_actions_is_refused() -> None:
-    policy, head = make_policy()
-    space = recorded_action_space(-np.ones(4), np.ones(4), ("x", "y", "z", "grip"), None)
-    described = dataclasses.replace(head, action_space=space)
-    with pytest.raises(MismatchError, match=r"recorded actions \(x, y, z, grip\)"):
-        PolicyRunner(policy, described, 1.0, lambda: 0, lambda *_: None)
 
 
 @pytest.mark.parametrize("keys", [("ee_pos", "gripper_width"), READS_ALL])
@@ -133,7 +123,9 @@ def test_actions_are_the_policys_and_one_for_each_embedding() -> None:
     action = agent.step()
     twin, _ = make_policy()
     twin.reset(1)
-    joints = agent.runner._tracker.read()
+    tracker = JointTracker()
+    tracker.update(joint_state(NS, HOME), 0.0)
+    joints = tracker.read()
     assert joints is not None
     proprio = torch.from_numpy(Proprioception(agent.header.proprio_keys)(joints))
     expected = twin.act(torch.arange(1.0, 6.0)[None], proprio)[0].clamp(-1, 1)

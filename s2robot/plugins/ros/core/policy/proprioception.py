@@ -185,6 +185,52 @@ def _joints(arm: Sequence[_State], fingers: Sequence[_State]) -> Joints:
     )
 
 
+@dataclass(frozen=True)
+class Observations:
+    """What a policy reads besides frames, at one moment."""
+
+    vector: np.ndarray
+    """``(1, P)`` float32, in the policy's order."""
+    arrived_s: float
+    """Time of arrival of the oldest state by the monotonic clock [s]."""
+    stamp_ns: int
+    """Stamp of the oldest state that has one, else ``UNSET_NS``."""
+
+
+class ArmObservations:
+    """Observations of a pick-cube policy from joint states. Any thread may call ``update``.
+
+    Args:
+        keys: names of the quantities, from the policy's file.
+        prefix: see ``JointTracker``.
+        arm_path: MJCF file of another arm, as in the policy's environment.
+
+    Raises:
+        MismatchError: a robot does not measure one of the quantities.
+    """
+
+    needs_joints = True
+
+    def __init__(self, keys: Sequence[str], prefix: str, arm_path: str | None) -> None:
+        self._proprioception = Proprioception(keys, arm_path)
+        self._tracker = JointTracker(prefix, "gripper_width" in keys)
+
+    def update(self, message: Any, arrived_s: float) -> None:
+        """Store the states of a message; see ``JointTracker.update``."""
+        self._tracker.update(message, arrived_s)
+
+    def read(self) -> Observations | None:
+        """Return the latest observations, or None before the first message.
+
+        Raises:
+            JointError: a joint, the velocities or the gripper were never reported.
+        """
+        joints = self._tracker.read()
+        if joints is None:
+            return None
+        return Observations(self._proprioception(joints), joints.arrived_s, joints.stamp_ns)
+
+
 class Proprioception:
     """Conversion of joints to the vector that a policy reads. One thread may use an object.
 

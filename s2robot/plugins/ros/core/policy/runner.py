@@ -3,7 +3,8 @@
 The node calls ``tick`` at the policy's rate (``control_hz``, 5 Hz for pick-cube). An action is an
 action of the environment, numbers in [-1, 1] held for one period: a step of the tool center point
 of up to 0.04 m per axis in the robot's base frame (and 0.2 rad of yaw), or 0.15 rad per joint, and
-the gripper, which opens above 0. The robot's controller executes it, and stops when actions stop.
+the gripper, which opens above 0. That of a policy of recorded data has the names and units of the
+recording. The robot's controller executes it, and stops when actions stop.
 """
 
 from __future__ import annotations
@@ -25,13 +26,14 @@ from s2robot.errors import MismatchError
 from s2robot.plugins.ros.core.embedding_result import EmbeddingResult
 from s2robot.plugins.ros.core.log_throttle import Log, LogThrottle
 from s2robot.plugins.ros.core.policy.proprioception import (
+    ArmObservations,
     JointError,
-    Joints,
-    JointTracker,
-    Proprioception,
+    Observations,
 )
+from s2robot.plugins.ros.core.policy.recorded import RecordedObservations
 from s2robot.plugins.ros.core.policy.watchdog import Pause, Watchdog
-from s2robot.policies.checkpoint import PolicyHeader, load_policy, require_known_actions
+from s2robot.policies.action_space import RECORDED
+from s2robot.policies.checkpoint import PolicyHeader, load_policy
 from s2robot.policies.policy import Policy
 
 GAP_PERIODS = 2.1
@@ -43,9 +45,9 @@ class Action:
     """One control step."""
 
     values: np.ndarray
-    """``(A,)`` float32 in [-1, 1]."""
+    """``(A,)`` float32 in [-1, 1]; of recorded data in the recording's units and range."""
     meaning: tuple[str, ...]
-    """Meaning of each entry: "dx", ..., "gripper"."""
+    """Meaning of each entry: "dx", ..., "gripper"; of recorded data the recording's names."""
     header: Any
     """Header of the frame of the action, the same object."""
     anew: bool
@@ -84,8 +86,8 @@ class PolicyRunner:
 
     Raises:
         ValueError: ``stale_s`` is not above 0.
-        MismatchError: the policy does not read frames, or reads a quantity that a robot does not
-            measure.
+        MismatchError: the policy does not read frames, reads a quantity that a robot does not
+            measure, or was trained on recorded data that do not tell their rate.
     """
 
     def __init__(
@@ -105,20 +107,29 @@ class PolicyRunner:
                 f"the policy reads {header.encoder.get('backbone')!r}, not frames; a node needs "
                 "a policy that was trained on an encoder"
             )
-        require_known_actions(header)
         cameras = [str(camera["name"]) for camera in cameras_of(header.frames)]
         if len(cameras) > 1:
             raise MismatchError(
                 f"the policy reads {len(cameras)} cameras ({', '.join(cameras)}); the node gives "
                 "it the frames of one. Run it in a loop of your own with s2robot.load_policy(FILE)"
             )
+        if header.action_space["control_hz"] is None:
+            raise MismatchError(
+                "the policy was trained on recorded data that do not tell their rate, so the node "
+                "does not know how often to act; give the data a rate, train again, or run the "
+                "policy in a loop of your own with s2robot.load_policy(FILE)"
+            )
         self.header = header
         self.control_hz = float(header.action_space["control_hz"])
+        self._low = np.asarray(header.action_space["low"], np.float32)
+        self._high = np.asarray(header.action_space["high"], np.float32)
         self._policy, self._clock, self._now_ns = policy, clock, now_ns
-        self._proprioception = Proprioception(
-            header.proprio_keys, header.env_kwargs.get("arm_path")
-        )
-        self._tracker = JointTracker(joint_prefix, "gripper_width" in header.proprio_keys)
+        self._source: ArmObservations | RecordedObservations
+        if header.action_space["control"] == RECORDED:
+            self._source = RecordedObservations(header)
+        else:
+            arm_path = header.env_kwargs.get("arm_path")
+            self._source = ArmObservations(header.proprio_keys, joint_prefix, arm_path)
         self._lock = threading.Lock()  # guards the two below
         self._latest: EmbeddingResult | None = None
         self._joint_error: Pause | None = None
@@ -142,7 +153,10 @@ class PolicyRunner:
     @property
     def frame_shape(self) -> tuple[int, int] | None:
         """Height and width of the frames that the policy was trained on; None if unknown."""
-        side = self.header.frames.get("camera", {}).get("size")
+        (camera,) = cameras_of(self.header.frames) or [{}]
+        if "height" in camera:
+            return (int(camera["height"]), int(camera["width"]))
+        side = camera.get("size")
         return (side, side) if isinstance(side, int) else None
 
     def take_embedding(self, result: EmbeddingResult) -> None:
@@ -159,7 +173,7 @@ class PolicyRunner:
         """
         arrived = self._clock() if arrived_s is None else arrived_s
         try:
-            self._tracker.update(message, arrived)
+            self._source.update(message, arrived)
             error = None
         except (JointError, StampError) as caught:
             error = Pause(caught.kind, str(caught))
@@ -201,40 +215,35 @@ class PolicyRunner:
             latest, joint_error = self._latest, self._joint_error
         if joint_error:
             raise joint_error
-        joints = self._joints()
+        observed = self._observed()
         if latest is None:
             raise Pause("no_frames", "there is no embedding yet")
         self._watchdog.check_age("frames", latest.arrived_s, latest.stamp_ns)
-        self._watchdog.check_age("joints", joints.arrived_s, joints.stamp_ns)
+        if self._source.needs_joints:
+            self._watchdog.check_age("joints", observed.arrived_s, observed.stamp_ns)
         if latest is self._acted_on:
             return None
-        proprio = self._proprio(joints)
         anew = self._needs_reset(latest)
         if anew:
             self._policy.reset(1)
             self._counts["resets"] += 1
         embedding = torch.from_numpy(latest.embedding)[None]
-        values = self._policy.act(embedding, torch.from_numpy(proprio))[0].float().cpu().numpy()
+        proprio = torch.from_numpy(observed.vector)
+        values = self._policy.act(embedding, proprio)[0].float().cpu().numpy()
         if not np.isfinite(values).all():
             raise Pause("action_nan", f"the policy's action is {values.tolist()}")
         self._resume(latest)
         meaning = tuple(self.header.action_space["meaning"])
-        return Action(values.clip(-1.0, 1.0), meaning, latest.header, anew)
+        return Action(values.clip(self._low, self._high), meaning, latest.header, anew)
 
-    def _joints(self) -> Joints:
+    def _observed(self) -> Observations:
         try:
-            joints = self._tracker.read()
+            observed = self._source.read()
         except JointError as error:
             raise Pause(error.kind, str(error)) from None
-        if joints is None:
+        if observed is None:
             raise Pause("no_joints", "there are no joint states yet")
-        return joints
-
-    def _proprio(self, joints: Joints) -> np.ndarray:
-        try:
-            return self._proprioception(joints)
-        except JointError as error:
-            raise Pause(error.kind, str(error)) from None
+        return observed
 
     def _needs_reset(self, latest: EmbeddingResult) -> bool:
         if self._acted_on is None or self._watchdog.paused:

@@ -20,7 +20,7 @@ ACTION_STAMPED = """\
 std_msgs/Header header  # of the frame that was acted on, unchanged
 string policy           # file that it came from, without its folder
 string[] meaning        # what each number is: dx, dy, dz, gripper ...
-float32[] data          # in [-1, 1], each held for one period
+float32[] data          # in [-1, 1] or a recording's units, each held for one period
 float32 period          # seconds until the next one is due
 bool anew               # whether the policy had forgotten what it saw before
 """

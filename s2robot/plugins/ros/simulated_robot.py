@@ -15,7 +15,7 @@ from s2robot.envs.panda import ARM_JOINTS, FINGER_JOINTS
 from s2robot.envs.pick_cube import STAGES, PickCubeEnv
 from s2robot.errors import unknown
 from s2robot.evaluation.initial_states import FIRST_SEEDS
-from s2robot.policies.checkpoint import read_header
+from s2robot.policies.checkpoint import read_header, require_known_actions
 from s2robot.utils.config import from_config
 from s2robot.utils.validation import require_finite, require_positive
 
@@ -106,6 +106,7 @@ class SimulatedRobot:
         ValueError: the level, the control or the camera is unknown.
         FileNotFoundError: there is no such policy file.
         CorruptFileError: the policy file is damaged.
+        MismatchError: the policy is one of recorded data, of which no robot is simulated.
     """
 
     def __init__(self, config: RobotConfig) -> None:
@@ -177,6 +178,7 @@ def _build(config: RobotConfig) -> tuple[PickCubeEnv, str, tuple[int, int]]:
         camera = config.camera or get_level(config.level).camera
         return env, camera, (config.height or 480, config.width or 640)
     header = read_header(config.policy)
+    require_known_actions(header)
     kwargs = {**header.env_kwargs, "image_camera": None, "render_mode": None}
     env = PickCubeEnv(**kwargs)
     seen = header.frames.get("camera", {})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -13,9 +14,10 @@ from support.ros_policies import make_policy
 from s2robot.data.ros_messages.stamps import NS
 from s2robot.envs.expert import ScriptedExpert
 from s2robot.envs.pick_cube import PickCubeEnv
+from s2robot.errors import MismatchError
 from s2robot.plugins.ros.core.policy.proprioception import JointTracker, Proprioception
 from s2robot.plugins.ros.simulated_robot import JOINT_NAMES, RobotConfig, SimulatedRobot
-from s2robot.policies.checkpoint import save_policy
+from s2robot.policies.checkpoint import recorded_action_space, save_policy
 from s2robot.policies.dataset import stack_proprio
 
 
@@ -112,6 +114,15 @@ def test_joints_give_the_proprioception_of_the_environment() -> None:
 
 
 @pytest.mark.render
+def test_a_policy_of_recorded_data_has_no_simulated_robot(tmp_path: Path) -> None:
+    policy, head = make_policy()
+    space = recorded_action_space(-np.ones(4), np.ones(4), ("x", "y", "z", "grip"), 5.0)
+    path = tmp_path / "policy.safetensors"
+    save_policy(path, policy, dataclasses.replace(head, action_space=space, env_kwargs={}))
+    with pytest.raises(MismatchError, match=r"recorded actions \(x, y, z, grip\)"):
+        SimulatedRobot(RobotConfig(policy=str(path)))
+
+
 def test_a_policys_own_task_and_camera(tmp_path: Path) -> None:
     policy, head = make_policy()
     head.env_kwargs.update(level="precise")

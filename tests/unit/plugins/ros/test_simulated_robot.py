@@ -113,7 +113,6 @@ def test_joints_give_the_proprioception_of_the_environment() -> None:
     np.testing.assert_allclose(found, stack_proprio(seen, keys), atol=2e-5)
 
 
-@pytest.mark.render
 def test_a_policy_of_recorded_data_has_no_simulated_robot(tmp_path: Path) -> None:
     policy, head = make_policy()
     space = recorded_action_space(-np.ones(4), np.ones(4), ("x", "y", "z", "grip"), 5.0)
@@ -123,6 +122,7 @@ def test_a_policy_of_recorded_data_has_no_simulated_robot(tmp_path: Path) -> Non
         SimulatedRobot(RobotConfig(policy=str(path)))
 
 
+@pytest.mark.render
 def test_a_policys_own_task_and_camera(tmp_path: Path) -> None:
     policy, head = make_policy()
     head.env_kwargs.update(level="precise")

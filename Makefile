@@ -89,7 +89,7 @@ test-ros-loop:
 
 ros1-test: test-ros
 
-$(ROS1_READY): $(READY) tools/setup_ros1_venv.sh
+$(ROS1_READY): $(READY) tools/setup_ros1_venv.sh tools/add_command.sh
 	bash tools/setup_ros1_venv.sh $(ROS1_VENV) $(VENV)
 	@touch $@
 
@@ -110,7 +110,7 @@ test-ros2-loop:
 ros2-test: test-ros2
 
 ROS2_MSGS := $(wildcard ros/ros2/s2robot_msgs/*.* ros/ros2/s2robot_msgs/msg/*.msg)
-$(ROS2_READY): $(READY) tools/setup_ros2_venv.sh $(ROS2_MSGS)
+$(ROS2_READY): $(READY) tools/setup_ros2_venv.sh tools/add_command.sh $(ROS2_MSGS)
 	bash tools/setup_ros2_venv.sh $(ROS2_VENV) $(VENV) $(ROS2_DISTRO)
 	@touch $@
 
@@ -124,11 +124,11 @@ test-tasks: $(TASKS_READY) $(OLD_TASKS_READY) ## tasks of other packages, in two
 	$(PYTEST_ENV) $(TASKS_VENV)/bin/python -m pytest $(TASKS_TESTS) $(PYTEST_ARGS)
 	$(PYTEST_ENV) $(OLD_TASKS_VENV)/bin/python -m pytest $(TASKS_TESTS) $(PYTEST_ARGS)
 
-$(TASKS_READY): $(READY) tools/setup_tasks_venv.sh
+$(TASKS_READY): $(READY) tools/setup_tasks_venv.sh tools/add_command.sh
 	bash tools/setup_tasks_venv.sh $(TASKS_VENV) $(VENV) new
 	@touch $@
 
-$(OLD_TASKS_READY): $(READY) tools/setup_tasks_venv.sh
+$(OLD_TASKS_READY): $(READY) tools/setup_tasks_venv.sh tools/add_command.sh
 	bash tools/setup_tasks_venv.sh $(OLD_TASKS_VENV) $(VENV) old
 	@touch $@
 

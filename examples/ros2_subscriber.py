@@ -16,7 +16,14 @@ Expected output:
 # pyright: reportMissingImports=false
 
 import argparse
+import sys
+import time
 from typing import Any
+
+from s2robot.plugins.ros.missing_ros import without_ros
+
+SILENT_S = 5.0
+"""Time without an embedding after which the reason is told, once [s]."""
 
 
 def show(message: Any) -> None:
@@ -29,9 +36,12 @@ def show(message: Any) -> None:
 
 def receive(topic: str, count: int) -> None:
     """Print embeddings until Ctrl-C, or until so many have come."""
-    import rclpy
-    from rclpy.executors import ExternalShutdownException
-    from std_msgs.msg import Float32MultiArray
+    try:
+        import rclpy
+        from rclpy.executors import ExternalShutdownException
+        from std_msgs.msg import Float32MultiArray
+    except ImportError as error:
+        sys.exit(without_ros("rclpy", error))
 
     kind: Any = Float32MultiArray
     try:
@@ -43,10 +53,16 @@ def receive(topic: str, count: int) -> None:
     rclpy.init()
     node = rclpy.create_node("subscriber")
     received: list[Any] = []
+    begun, told = time.monotonic(), False
     node.create_subscription(kind, topic, lambda m: received.append(show(m)), 10)
     try:
         while not count or len(received) < count:
             rclpy.spin_once(node, timeout_sec=1)  # without a limit, SIGTERM may be missed
+            if not received and not told and time.monotonic() - begun >= SILENT_S:
+                told = True
+                there = "no message" if node.count_publishers(topic) else "no publisher"
+                advice = "are the camera and `s2robot ros2-node` running in this ROS_DOMAIN_ID?"
+                print(f"{there} of {topic} yet: {advice}", file=sys.stderr, flush=True)
     except (KeyboardInterrupt, ExternalShutdownException):
         pass
     rclpy.try_shutdown()

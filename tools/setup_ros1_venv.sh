@@ -13,6 +13,7 @@ if [ "$(version /usr/bin/python3)" = "$(version "$other/bin/python")" ]; then
   site=$("$other/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   own=$("$venv/bin/python" -c 'import sysconfig; print(sysconfig.get_path("purelib"))')
   echo "import site; site.addsitedir('$site')" >"$own/s2robot_shared.pth"
+  bash "$(dirname "$0")/add_command.sh" "$venv"
 else
   PYTHON=/usr/bin/python3 bash tools/setup_venv.sh "$venv"
 fi

@@ -42,6 +42,7 @@ python=$venv/bin/python
 purelib='import sysconfig; print(sysconfig.get_path("purelib"))'
 site=$("$other/bin/python" -c "$purelib")
 echo "import site; site.addsitedir('$site')" >"$("$python" -c "$purelib")/s2robot_shared.pth"
+bash "$(dirname "$0")/add_command.sh" "$venv"
 
 # A .pth of these wheels tells the loader where their shared libraries are, so they must be in the
 # environment that runs the node.

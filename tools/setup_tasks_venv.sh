@@ -16,6 +16,7 @@ purelib='import sysconfig; print(sysconfig.get_path("purelib"))'
 site=$("$other/bin/python" -c "$purelib")
 own=$("$venv/bin/python" -c "$purelib")
 echo "import site; site.addsitedir('$site')" >"$own/s2robot_shared.pth"
+bash "$(dirname "$0")/add_command.sh" "$venv"
 install=("$venv/bin/pip" install --quiet --no-deps)
 case $mujoco in
   new)

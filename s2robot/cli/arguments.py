@@ -157,11 +157,20 @@ class ScaleSets(argparse.Action):
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         """Store a list of tuples."""
-        texts = [part for word in values for part in _BRACKETS.findall(word) or [word]]
         try:
+            texts = [part for word in values for part in self._parts(word)]
             setattr(namespace, self.dest, [scale_set(text) for text in texts])
         except argparse.ArgumentTypeError as error:
             raise argparse.ArgumentError(self, str(error)) from None
+
+    def _parts(self, word: str) -> list[str]:
+        """Return the scale sets of a word as texts."""
+        try:
+            return _lists_in(word) or [word]
+        except ValueError:
+            raise argparse.ArgumentTypeError(
+                f"{word!r} is not a list of scale sets, such as [1],[1,2]"
+            ) from None
 
 
 class Names(argparse.Action):
@@ -169,7 +178,17 @@ class Names(argparse.Action):
 
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         """Store a tuple of names."""
-        parts = [part.strip() for word in values for part in word.strip("[]").split(",")]
+        text = ",".join(word[1:-1] if _BRACKETS.fullmatch(word) else word for word in values)
+        if text.startswith("[") and text.endswith("]"):  # [front, wrist] as two words
+            text = text[1:-1]
+        parts = [part.strip() for part in text.split(",")]
+        wrong = next((part for part in parts if part.count("[") != part.count("]")), None)
+        if wrong is not None:
+            raise argparse.ArgumentError(
+                self,
+                f"{' '.join(values)!r} is not a list of names, such as [front,wrist]: a bracket of "
+                f"{wrong!r} has no other; write names with commas between them",
+            )
         setattr(namespace, self.dest, tuple(part for part in parts if part))
 
 
@@ -183,13 +202,8 @@ class _List(argparse.Action):
     def __call__(self, parser: Any, namespace: Any, values: Any, option_string: Any = None) -> None:
         """Store a list of values."""
         text = ",".join(word.strip(",") for word in values).replace(" ", "")
-        text = text.replace("(", "[").replace(")", "]")
-        inside = text[1:-1] if text.startswith("[[") or text.count("[") == 1 else text
-        parts = [pair[1:-1].replace(",", "x") for pair in _BRACKETS.findall(inside)]
-        if parts and self.item is not tiling:
-            parts = [""]  # a list of lists is none of numbers
         try:
-            found = [self.item(part) for part in parts or inside.split(",")]
+            found = [self.item(part) for part in self._parts(text)]
         except ValueError:
             example = "[[1,1],[2,3]]" if self.item is tiling else "[1,2]"
             raise argparse.ArgumentError(
@@ -197,9 +211,37 @@ class _List(argparse.Action):
             ) from None
         setattr(namespace, self.dest, found)
 
+    def _parts(self, text: str) -> list[str]:
+        """Return the items of a list as texts."""
+        if _BRACKETS.fullmatch(text):
+            return text[1:-1].split(",")
+        lists = _lists_in(text)
+        if lists and self.item is not tiling:
+            raise ValueError("a list of lists is none of numbers")
+        return [pair[1:-1].replace(",", "x") for pair in lists] or text.split(",")
 
-_BRACKETS = re.compile(r"\[[^\[\]]*\]|\([^()]*\)")
+
+_BRACKETS = re.compile(r"\[[^\[\]()]*\]|\([^\[\]()]*\)")
 """A list without lists inside."""
+
+
+def _lists_in(text: str) -> list[str]:
+    """Return the lists in a text, each with its brackets; none where it has no brackets.
+
+    Args:
+        text: such as "[1],[1,2]", "[[1],[1,2]]" or "1,2".
+
+    Raises:
+        ValueError: something stands outside of the lists, or a bracket has no other.
+    """
+    if not set("[]()") & set(text):
+        return []
+    text = text.strip(" ,")
+    if text[:1] + text[-1:] in ("[]", "()") and text[1:].lstrip()[:1] in ("[", "("):
+        text = text[1:-1]
+    if _BRACKETS.sub("", text).strip(" ,"):
+        raise ValueError(f"{text!r} is not one list after the other")
+    return _BRACKETS.findall(text)
 
 
 def add_encoder_options(

@@ -141,10 +141,11 @@ def check_ros() -> list[Finding]:
     """Return the installed ROS packages, for nodes and bags."""
     installed = [name for name in ("rospy", "rclpy", "s2robot_msgs", "rosbags") if find_spec(name)]
     found = ", ".join(installed) or "not installed"
-    if {"rospy", "rclpy"} & set(installed):
-        return [Finding("ROS", "ok", found)]
-    fix = f"needed on a robot only: docs/integrations/ros.md; for bags: {install_command('ros')}"
-    return [Finding("ROS", "note", found, fix)]
+    has_nodes = bool({"rospy", "rclpy"} & set(installed))
+    fixes = [] if has_nodes else ["needed on a robot only: docs/integrations/ros.md"]
+    if "rosbags" not in installed:
+        fixes.append(f"for bags: {install_command('ros')}")
+    return [Finding("ROS", "ok" if has_nodes else "note", found, "; ".join(fixes))]
 
 
 def check_weights() -> list[Finding]:

@@ -6,7 +6,7 @@ import functools
 import os
 import sys
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich.text import Text
@@ -14,6 +14,7 @@ from rich.text import Text
 import s2robot
 from s2robot.cli.help import print_help, print_overview
 from s2robot.cli.renamed_keys import with_new_flags, with_new_keys
+from s2robot.cli.settings.path_errors import is_about_a_path, path_error
 from s2robot.cli.verbs import VERBS, Verb, load
 from s2robot.errors import (
     CalibrationWarning,
@@ -62,10 +63,10 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     try:
         return _run(argv[0], argv[1:])
-    except USER_ERRORS as error:
-        if os.environ.get("S2ROBOT_DEBUG"):
+    except (*USER_ERRORS, OSError) as error:
+        if not _is_users(error):
             raise
-        _print_error(error)
+        _print_error(error, argv)
         return 2
     except KeyboardInterrupt:
         MESSAGES.print("interrupted; run the same command again to continue")
@@ -140,17 +141,26 @@ def _guarded(task: Callable[[Any], None]) -> Callable[[Any], None]:
     def run(config: Any) -> None:
         try:
             task(config)
-        except USER_ERRORS as error:
-            if os.environ.get("S2ROBOT_DEBUG"):
+        except (*USER_ERRORS, OSError) as error:
+            if not _is_users(error):
                 raise
-            _print_error(error)
+            _print_error(error, sys.argv)
             raise SystemExit(2) from None
 
     return run
 
 
-def _print_error(error: BaseException) -> None:
+def _is_users(error: BaseException) -> bool:
+    """Return whether an error is to be printed as one line."""
+    return not os.environ.get("S2ROBOT_DEBUG") and (
+        isinstance(error, USER_ERRORS) or is_about_a_path(error)
+    )
+
+
+def _print_error(error: BaseException, argv: Sequence[str]) -> None:
     message = error.args[0] if isinstance(error, KeyError) and error.args else str(error)
+    if isinstance(error, OSError) and is_about_a_path(error):
+        message = path_error(error, argv[1:])
     MESSAGES.print(Text("error:", style="red bold"), str(message))
 
 

@@ -73,7 +73,8 @@ def frame_stream(source: str, height: int = 480, width: int = 640) -> Iterator[n
         FileNotFoundError: as ``frames_from``, like ``ValueError`` and ``CorruptFileError``.
     """
     task, _, level = source.partition("/")
-    found = _episodes(level or "easy", height, width) if task == "pick-cube" else _read(source)
+    rendered = task == "pick-cube"
+    found = _episodes(level or "easy", height, width) if rendered else _read(source, ["pick-cube"])
     empty = True
     for frame in found:
         empty = False
@@ -194,7 +195,7 @@ def expert_episode(
         env.close()
 
 
-def _read(source: str) -> Iterator[np.ndarray]:
+def _read(source: str, generated: Sequence[str] = GENERATED) -> Iterator[np.ndarray]:
     bag = bag_and_topic(source)
     if bag:
         from s2robot.data.rosbag import bag_frames
@@ -208,7 +209,7 @@ def _read(source: str) -> Iterator[np.ndarray]:
     if not path.exists():
         raise FileNotFoundError(
             f"{path}: no such picture, video, bag or folder of pictures; without any, use "
-            f"{' or '.join(GENERATED)}"
+            f"{' or '.join(generated)}"
         )
     if path.suffix.lower() not in (*PICTURES, *VIDEOS):
         raise ValueError(

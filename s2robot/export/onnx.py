@@ -122,7 +122,7 @@ def _check_target(target: Path, force: bool) -> None:
     if target.is_dir():
         raise ValueError(f"{target} is a folder; name a file, such as {target / 'encoder.onnx'}")
     if target.exists() and not force:
-        raise ExportError(f"{target} is there already; give force=True (--force) to replace it")
+        raise ExportError(f"{target} is there already; give another name, or --force to replace it")
 
 
 def _require(package: str) -> Any:

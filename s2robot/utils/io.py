@@ -28,10 +28,12 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path that replaces ``path`` on success and is deleted on an error.
 
     Data is flushed to disk before the rename, so a reader sees the old file or the complete new
-    one. A file that was there keeps its permissions; a new one gets those of any new file.
+    one. A file that was there keeps its permissions; a new one gets those of any new file. Folders
+    above it are made where they are missing, and go again on an error.
 
     Raises:
         DiskFullError: the disk has no room left.
+        OSError: the file cannot be made; ``filename`` is ``path``, not the temporary one.
 
     Examples:
         >>> import tempfile
@@ -42,21 +44,73 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         'complete'
     """
     final = Path(path)
-    final.parent.mkdir(parents=True, exist_ok=True)
     temporary = final.with_name(f".{final.stem}.{secrets.token_hex(4)}{final.suffix}")
-    mode = _make_empty(temporary, like=final)
+    with _parents_of(final), _named(final, temporary):
+        mode = _make_empty(temporary, like=final)
+        try:
+            yield temporary
+            _fsync(temporary)
+            _set_mode(temporary, mode)  # the writer may have put a file of its own there
+            temporary.replace(final)
+            _fsync(final.parent)
+        except Exception as error:  # writers in C++ report a full disk in several ways
+            if _disk_is_full(error, final.parent):
+                raise _disk_full(final) from error
+            raise
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def folder_beside(place: Path) -> Iterator[Path]:
+    """Yield a temporary folder beside a place, from which what is complete can be renamed to it.
+
+    It is deleted at the end. Folders above it are made where they are missing, and go again on an
+    error.
+
+    Args:
+        place: that the content shall have in the end.
+
+    Raises:
+        DiskFullError: the disk has no room left.
+        OSError: the folder cannot be made; ``filename`` is the place, not the temporary one.
+    """
+    temporary = place.with_name(f".{place.stem}.{secrets.token_hex(4)}")
+    with _parents_of(place), _named(place, temporary):
+        temporary.mkdir(mode=0o700)
+        try:
+            yield temporary
+        except OSError as error:
+            if error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise _disk_full(place) from error
+            raise
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextlib.contextmanager
+def _parents_of(path: Path) -> Iterator[None]:
+    """Make the folders above a path that are missing; on an error, those that are empty go."""
+    missing = [each for each in path.parents if not os.path.exists(each)]  # the innermost first
     try:
-        yield temporary
-        _fsync(temporary)
-        _set_mode(temporary, mode)  # the writer may have put a file of its own there
-        temporary.replace(final)
-        _fsync(final.parent)
-    except Exception as error:  # writers in C++ report a full disk in several ways
-        if _disk_is_full(error, final.parent):
-            raise _disk_full(final) from error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield
+    except BaseException:
+        for folder in missing:
+            with contextlib.suppress(OSError):  # something else is in it, or it was not made
+                folder.rmdir()
         raise
-    finally:
-        temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def _named(final: Path, temporary: Path) -> Iterator[None]:
+    """Give errors of the system the name that a user knows, in place of the temporary one."""
+    try:
+        yield
+    except OSError as error:
+        if str(error.filename).startswith(str(temporary)):
+            error.filename = str(final)
+        raise
 
 
 def _disk_is_full(error: Exception, folder: Path) -> bool:

@@ -144,16 +144,19 @@ def numbers_in(text: str) -> tuple[float, ...]:
     """Return the numbers of a list that is written as text.
 
     Args:
-        text: with commas, in brackets or without.
+        text: with commas, in one pair of brackets or without.
 
     Raises:
-        ValueError: it holds something else than numbers.
+        ValueError: it holds something else than numbers, such as a bracket without its other.
 
     Examples:
         >>> numbers_in("[1,2]"), numbers_in("1, 2")
         ((1.0, 2.0), (1.0, 2.0))
     """
-    return tuple(float(part) for part in text.strip("()[] ").split(","))
+    inside = text.strip()
+    if inside[:1] + inside[-1:] in ("[]", "()"):
+        inside = inside[1:-1]
+    return tuple(float(part) for part in inside.split(","))
 
 
 def require_below_one(config: object, *names: str) -> None:

@@ -128,8 +128,9 @@ def test_a_setting_that_does_not_exist_is_refused(tmp_path):
     assert "encodr" in result.stderr
 
 
-def test_the_package_runs_as_a_program(tmp_path):
-    result = s2robot_process("report", "nowhere", cwd=tmp_path, module="s2robot.cli")
+@pytest.mark.parametrize("module", ["s2robot", "s2robot.cli"])
+def test_the_package_runs_as_a_program(tmp_path, module):
+    result = s2robot_process("report", "nowhere", cwd=tmp_path, module=module)
     assert result.returncode == 2
     assert "Traceback" not in result.stderr
     assert "no runs under nowhere" in result.stderr

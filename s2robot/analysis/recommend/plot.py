@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
@@ -56,18 +57,8 @@ def draw(path: Path, found: Recommendation) -> None:
         color=GRAY,
         fontsize=9,
     )
-    constant = found.constant.get(found.metric)
-    if constant is not None:
-        axes.axhline(constant.mean, color=GRAY, ls=":", lw=1.2)
-        axes.annotate(
-            "the mean, without a camera",
-            (0.0, constant.mean),
-            xycoords=("axes fraction", "data"),
-            xytext=(4, 3),
-            textcoords="offset points",
-            color=GRAY,
-            fontsize=9,
-        )
+    if found.metric in found.constant:
+        _draw_constant(axes, found.constant[found.metric].mean)
     axes.set_xscale("log")
     axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 3, 5), numticks=12))
     axes.xaxis.set_minor_locator(NullLocator())
@@ -78,3 +69,21 @@ def draw(path: Path, found: Recommendation) -> None:
     axes.legend(frameon=False, fontsize=9)
     with atomic_path(path) as temporary:
         figure.savefig(temporary, dpi=140)
+
+
+def _draw_constant(axes: Axes, error: float) -> None:
+    """Draw the error of the mean as a line, with room for its words."""
+    axes.axhline(error, color=GRAY, ls=":", lw=1.2)
+    low, high = axes.get_ylim()
+    room = 0.08 * (high - low)
+    axes.set_ylim(min(low, error - room), max(high, error + room))
+    axes.annotate(
+        "the mean, without a camera",
+        (0.0, error),
+        xycoords=("axes fraction", "data"),
+        xytext=(4, 3),
+        textcoords="offset points",
+        color=GRAY,
+        fontsize=9,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+    )

@@ -87,20 +87,28 @@ class Recommendation:
 
     @property
     def choice(self) -> Candidate | None:
-        """The recommended candidate; None where none can be chosen."""
+        """The candidate with the least error of those in time; ``is_told`` says what follows."""
         found = self.result
         return None if found is None else self.candidates[found.best]
 
     @property
     def better_than_constant(self) -> bool | None:
-        """Whether the choice is shown to be better than predicting the mean, without a camera.
+        """Whether the candidate with the least error is shown to be better than the mean.
 
-        None where there is no choice.
+        The interval holds together with those of all other candidates, of which it is the best
+        seen. None where there is no such candidate, or no error of the mean.
         """
         chosen, constant = self.choice, self.constant.get(self.metric or "")
         if chosen is None or constant is None or self.metric is None:
             return None
-        return difference(constant, chosen.errors[self.metric]).high < 0
+        measured = sum(self.metric in candidate.errors for candidate in self.candidates)
+        return difference(constant, chosen.errors[self.metric], 1 - 0.05 / measured).high < 0
+
+    @property
+    def is_told(self) -> bool:
+        """Whether a candidate is recommended, by its error or by rollouts."""
+        held = self.confirmation is not None and self.confirmation["held"] is True
+        return self.choice is not None and (held or self.better_than_constant is not False)
 
     @property
     def ranked(self) -> list[Candidate]:
@@ -153,7 +161,7 @@ class Recommendation:
                 f"be told, and none of accuracy follows; {meeting} of {len(self.candidates)} "
                 f"candidates meet {within}"
             )
-        if self.better_than_constant is False:
+        if not self.is_told:
             return (
                 f"No choice follows: the least error is that of {chosen.label}, "
                 f"{self.error_text(chosen)}, not shown to be below {self._constant_text()}, which "
@@ -224,8 +232,13 @@ class Recommendation:
         )
 
     def _without_camera(self) -> str:
-        if not self.better_than_constant:  # the headline says it where it is not better
+        if self.better_than_constant is None or not self.is_told:  # then the headline says it
             return ""
+        if self.better_than_constant is False:
+            return (
+                f"Its error is not shown to be below {self._constant_text()}, which needs no "
+                "camera; rollouts confirm the choice"
+            )
         return f"Without a camera one would have {self._constant_text()}"
 
     def _fastest(self) -> str:
@@ -294,7 +307,7 @@ class Recommendation:
         return {
             "headline": self.headline,
             "reasons": self.reasons,
-            "choice": None if self.choice is None else self.choice.label,
+            "choice": self.choice.label if self.choice is not None and self.is_told else None,
             "better_than_constant": self.better_than_constant,
             "constant": {
                 name: {"unit": MEASURES[name].unit, **dataclasses.asdict(own.interval())}

@@ -56,8 +56,8 @@ exit status:
   0  a candidate is recommended
   2  wrong use
   {NOTHING_IN_TIME}  no candidate meets the deadline; the nearest is named
-  {NO_ACCURACY}  only latency can be told: the source has neither actions nor positions, or no candidate is
-     shown to be better than the mean action or position
+  {NO_ACCURACY}  only latency can be told: the source has neither actions nor positions, or the best
+     candidate is not shown to be better than the mean action or position
   {NOT_CONFIRMED}  rollouts of --confirm show that the second best is better
 """
 

@@ -91,10 +91,9 @@ def _warn_if_busy() -> None:
 def _status(found: Recommendation) -> int:
     if not any(map(found.meets, found.candidates)):
         return NOTHING_IN_TIME
-    held = None if found.confirmation is None else found.confirmation["held"]
-    if found.choice is None or (held is None and found.better_than_constant is False):
-        return NO_ACCURACY
-    return NOT_CONFIRMED if held is False else 0
+    if found.confirmation is not None and found.confirmation["held"] is False:
+        return NOT_CONFIRMED
+    return 0 if found.is_told else NO_ACCURACY
 
 
 def _write(found: Recommendation, config: RecommendConfig, console: Console) -> None:
@@ -138,7 +137,7 @@ def _others(found: Recommendation) -> list[str]:
 
 
 def _choice_word(found: Recommendation) -> str:
-    return "least error" if found.better_than_constant is False else "choice"
+    return "choice" if found.is_told else "least error"
 
 
 def _row(found: Recommendation, candidate: Candidate, change: Interval | None) -> list[str | Text]:

@@ -234,8 +234,8 @@ class _Reader:
             text = os.path.expanduser(text)  # a shell leaves the ~ of NAME=~/folder to us
         if typing.get_origin(self.kind) is dict:
             text = with_whole_keys(text)
-        if is_list(self.kind) and text.startswith("("):
-            text = f"[{text[1:].removesuffix(')')}]"
+        if is_list(self.kind) and text.startswith("(") and text.endswith(")"):
+            text = f"[{text[1:-1]}]"
         if self.is_text and text != "null" and not _is_quoted(text):
             parsed = _parsed(f"{self.name}={text}")
             plain = not isinstance(parsed, str) and not parsed.is_sweep_override()
@@ -243,7 +243,11 @@ class _Reader:
                 text = quoted(text)
         parsed = _parsed(f"{self.name}={text}")
         if isinstance(parsed, str) and is_list(self.kind) and str in typing.get_args(self.kind):
-            parts = split_at_commas(text.strip("[]"))
+            inside = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+            parts = split_at_commas(inside)
+            plain = [part for part in parts if not _is_quoted(part)]
+            if any(part.count("[") != part.count("]") for part in plain):
+                raise self._wrong(text)
             text = f"[{','.join(one if _is_quoted(one) else quoted(one) for one in parts)}]"
             parsed = _parsed(f"{self.name}={text}")
         if isinstance(parsed, str) or parsed.is_sweep_override():

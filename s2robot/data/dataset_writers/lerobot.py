@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import io
-import shutil
-import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,7 +23,7 @@ from s2robot.data.dataset_writers.lerobot_tables import (
 )
 from s2robot.data.datasets.contract import PRIVILEGED, EpisodeDataset, Simulated
 from s2robot.data.datasets.lerobot_tables import INFO, OWN, library
-from s2robot.utils.io import write_json
+from s2robot.utils.io import folder_beside, write_json
 from s2robot.utils.progress import progress_bar
 
 UNNAMED_TASK = "demonstration"
@@ -70,16 +68,11 @@ def write_lerobot(
             )
     for name in ("pyarrow", "av"):
         library(name)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    temporary = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
-    try:
+    with folder_beside(folder) as temporary:
         writer = _Writer(data, temporary, images, limits or Limits())
         writer.write(folder.name)
         temporary.chmod(folder.parent.stat().st_mode & 0o777)
         temporary.rename(folder)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        raise
 
 
 def check_folder(folder: Path) -> None:

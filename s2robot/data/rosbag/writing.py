@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import errno
 import os
-import shutil
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,8 +26,7 @@ from rosbags.rosbag2 import Writer as Writer2
 from rosbags.typesys.store import Typestore
 
 from s2robot.data.rosbag.messages import EMBEDDING, TEXT, embedding_message, typestore_of
-from s2robot.errors import DiskFullError
-from s2robot.utils.io import atomic_path
+from s2robot.utils.io import atomic_path, folder_beside
 
 _FOREVER = QosTime(9223372036, 854775807)  # as ROS 2 has written it since Humble
 _LATCHED = Qos(
@@ -72,9 +68,7 @@ def check_place(out: Path, force: bool) -> None:
             f"{out} exists and is not a bag of the kind that its name says; give another name"
         )
     if not force:
-        raise ValueError(
-            f"{out} exists already; give another name, or force=True (--force) to replace it"
-        )
+        raise ValueError(f"{out} exists already; give another name, or --force to replace it")
 
 
 @contextmanager
@@ -91,22 +85,22 @@ def writing_bag(out: str | Path, force: bool = False) -> Iterator[BagWriter]:
     Raises:
         ValueError: see ``check_place``.
         DiskFullError: the disk is full.
+        OSError: nothing can be written there.
     """
     place = Path(out)
     check_place(place, force)
-    place.parent.mkdir(parents=True, exist_ok=True)
     if place.suffix == ".bag":
         with atomic_path(place) as temporary:
             temporary.unlink()  # the writer creates the file itself
             with Writer1(temporary) as writer:
                 yield BagWriter(writer)
     elif place.suffix == ".mcap":
-        with atomic_path(place) as temporary, _folder_beside(place) as folder:
+        with atomic_path(place) as temporary, folder_beside(place) as folder:
             with _mcap(folder / "bag") as writer:
                 yield BagWriter(writer)
             (folder / "bag" / "bag.mcap").replace(temporary)
     else:
-        with _folder_beside(place) as folder:
+        with folder_beside(place) as folder:
             with _mcap(folder / place.name) as writer:
                 yield BagWriter(writer)
             _put(folder / place.name, place)
@@ -114,22 +108,6 @@ def writing_bag(out: str | Path, force: bool = False) -> Iterator[BagWriter]:
 
 def _mcap(folder: Path) -> Writer2:
     return Writer2(folder, version=_METADATA_VERSION, storage_plugin=StoragePlugin.MCAP)
-
-
-@contextmanager
-def _folder_beside(place: Path) -> Iterator[Path]:
-    folder = Path(tempfile.mkdtemp(dir=place.parent, prefix=f".{place.stem}."))
-    try:
-        yield folder
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise DiskFullError(
-                f"the disk of {place.parent} is full, so {place.name} could not be written; make "
-                "room and rerun the same command"
-            ) from error
-        raise
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _put(made: Path, place: Path) -> None:

@@ -84,7 +84,8 @@ def test_the_head_is_trained_only_where_it_decides_or_is_asked_for(
     config: RecommendConfig, data: EpisodeData, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     short = dataclasses.replace(config, with_head=False, scale_sets=((1.0,),), out=tmp_path)
-    by_head = recommend(data, dataclasses.replace(short, metric="action"))
+    monkeypatch.setattr(probing, "EPOCHS", 10)  # enough to learn from so many episodes
+    by_head = recommend(spots(episodes=36), dataclasses.replace(short, metric="action"))
     assert by_head.headline.startswith(f"Take {by_head.candidates[0].label}: action error of a sm")
     assert set(by_head.candidates[0].errors) == {"action-linear", "localization", "action"}
     assert "and the trainings of the head" in " ".join(by_head.reasons)

@@ -6,7 +6,18 @@ import argparse
 
 import pytest
 
-from s2robot.cli.arguments import count, fraction, frame_shape, points, positive, runtime, scale_set
+from s2robot.cli.arguments import (
+    Names,
+    ScaleSets,
+    add_encoder_options,
+    count,
+    fraction,
+    frame_shape,
+    points,
+    positive,
+    runtime,
+    scale_set,
+)
 
 
 def test_valid_texts_are_read():
@@ -38,6 +49,10 @@ def test_valid_texts_are_read():
         (scale_set, "1,two"),
         (scale_set, "1,0"),
         (scale_set, "1,nan"),
+        (scale_set, "[1,2"),
+        (scale_set, "1,2]"),
+        (scale_set, "(1,2]"),
+        (scale_set, "[[1,2]]"),
     ],
 )
 def test_invalid_texts_are_refused(kind, text):
@@ -60,3 +75,74 @@ def test_a_runtime_may_name_its_calibration() -> None:
 def test_other_names_of_runtimes_are_refused(text: str, message: str) -> None:
     with pytest.raises(argparse.ArgumentTypeError, match=message):
         runtime(text)
+
+
+@pytest.fixture
+def parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(exit_on_error=False)
+    made.add_argument("--sets", nargs="+", action=ScaleSets)
+    made.add_argument("--names", nargs="+", action=Names)
+    add_encoder_options(made, ["scales", "tilings", "layers"])
+    return made
+
+
+SETS = [(1.0,), (1.0, 2.0)]
+
+
+@pytest.mark.parametrize(
+    "words, expected",
+    [
+        ("--sets [1],[1,2]", SETS),
+        ("--sets [1], [1,2]", SETS),
+        ("--sets [[1],[1,2]]", SETS),
+        ("--sets (1),(1,2)", SETS),
+        ("--sets 1 1,2", SETS),
+        ("--names front wrist", ("front", "wrist")),
+        ("--names [front,wrist]", ("front", "wrist")),
+        ("--names [front, wrist]", ("front", "wrist")),
+        ("--names [front] [wrist]", ("front", "wrist")),
+        ("--names joint[0],joint[1]", ("joint[0]", "joint[1]")),
+        ("--scales [1,2]", [1.0, 2.0]),
+        ("--scales (1,2)", [1.0, 2.0]),
+        ("--scales 1 2", [1.0, 2.0]),
+        ("--tilings [[1,1],[2,3]]", [(1, 1), (2, 3)]),
+        ("--tilings [1,1],[2,3]", [(1, 1), (2, 3)]),
+        ("--tilings ((1,1),(2,3))", [(1, 1), (2, 3)]),
+        ("--tilings ([1,1],[2,3])", [(1, 1), (2, 3)]),
+        ("--tilings [1x1,2x3]", [(1, 1), (2, 3)]),
+        ("--tilings 1x1 2x3", [(1, 1), (2, 3)]),
+    ],
+)
+def test_lists_may_be_written_in_several_ways(
+    words: str, expected: object, parser: argparse.ArgumentParser
+) -> None:
+    found = vars(parser.parse_args(words.split()))
+    assert [value for value in found.values() if value is not None] == [expected]
+
+
+@pytest.mark.parametrize(
+    "words, text",
+    [
+        ("--sets [1,[2]", "'[1,[2]' is not a list of scale sets, such as [1],[1,2]"),
+        ("--sets [1],2", "'[1],2' is not a list"),
+        ("--sets [[1],[1,2]", "'[[1],[1,2]' is not a list"),
+        ("--sets [1],[1,2]]", "'[1],[1,2]]' is not a list"),
+        ("--sets 1,2]", "'1,2]' is not a list"),
+        ("--sets [1", "'[1' is not a list"),
+        ("--scales (1,2]", "'(1,2]' is not a list"),
+        ("--scales [12", "'[12' is not a list, such as [1,2]"),
+        ("--scales [1,[2]", "'[1,[2]' is not a list"),
+        ("--scales [1,2]3", "'[1,2]3' is not a list"),
+        ("--layers [1,2", "'[1,2' is not a list"),
+        ("--tilings [[1,1],[2,3]", "'[[1,1],[2,3]' is not a list, such as [[1,1],[2,3]]"),
+        ("--tilings 1x1,[2,3]", "'1x1,[2,3]' is not a list"),
+        ("--names [front,[wrist]", "'[front,[wrist]' is not a list of names, such as"),
+        ("--names front,wrist]", "a bracket of 'wrist]' has no other"),
+    ],
+)
+def test_text_outside_of_brackets_is_refused(
+    words: str, text: str, parser: argparse.ArgumentParser
+) -> None:
+    with pytest.raises(argparse.ArgumentError) as refused:
+        parser.parse_args(words.split())
+    assert text in str(refused.value)

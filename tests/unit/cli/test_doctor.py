@@ -58,3 +58,27 @@ def test_an_error_of_pytorch_is_a_finding(monkeypatch: pytest.MonkeyPatch) -> No
     (finding,) = doctor._run(doctor.check_device)
     assert (finding.subject, finding.state) == ("device", "missing")
     assert "libcudart is missing" in finding.fix
+
+
+@pytest.mark.parametrize(
+    "installed, state, found, fix",
+    [
+        ((), "note", "not installed", "on a robot only: docs/integrations/ros.md; for bags: pip"),
+        (("rosbags",), "note", "rosbags", "needed on a robot only: docs/integrations/ros.md"),
+        (("rclpy",), "ok", "rclpy", "for bags: pip"),
+        (("rclpy", "rosbags"), "ok", "rclpy, rosbags", ""),
+    ],
+)
+def test_only_what_is_missing_of_ros_has_a_fix(
+    installed: tuple[str, ...],
+    state: str,
+    found: str,
+    fix: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(doctor, "find_spec", lambda name: name in installed or None)
+    (finding,) = doctor.check_ros()
+    assert (finding.state, finding.found) == (state, found)
+    assert fix in finding.fix
+    assert bool(finding.fix) is bool(fix)
+    assert ("rosbags" in finding.fix) is ("rosbags" not in installed)

@@ -8,6 +8,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from support.moving_spots import spots
 from support.recorded_data import write_robomimic
@@ -54,6 +55,10 @@ def test_the_answer_comes_first_and_the_files_hold_it(
     printed = " ".join(capsys.readouterr().out.split())
     assert "Take file:tiny.json (1): action error" in printed
     assert printed.index("Take file") < printed.index("GFLOPs")
+    assert "; there was no other candidate" in printed
+    assert "Without a camera one would have the " in printed
+    assert "choice" in printed.partition("GFLOPs")[2]
+    assert record["better_than_constant"] is True
 
 
 @pytest.mark.usefixtures("demonstrations")
@@ -61,6 +66,38 @@ def test_json_holds_the_record_and_nothing_else(capsys: pytest.CaptureFixture[st
     assert main(["recommend", "mine", "--ms", "20", "--by", "localization", *SMALL, "--json"]) == 0
     record = json.loads(capsys.readouterr().out)
     assert record["metric"] == "localization"
+
+
+def test_actions_of_noise_give_no_choice_and_a_status_of_their_own(
+    demonstrations: EpisodeData, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert demonstrations.actions is not None
+    noise = np.random.default_rng(3).normal(size=demonstrations.actions.shape)
+    data = dataclasses.replace(demonstrations, actions=noise)
+    monkeypatch.setattr(command, "open_source", lambda *_: data)
+    assert main(["recommend", "mine", "--ms", "20", *SMALL]) == NO_ACCURACY
+    printed = " ".join(capsys.readouterr().out.split())
+    assert "No choice follows: the least error is that of file:tiny.json (1), action err" in printed
+    assert "least error" in printed.partition("GFLOPs")[2]
+    assert main(["recommend", "mine", "--ms", "20", *SMALL, "--json"]) == NO_ACCURACY
+    record = json.loads(capsys.readouterr().out)
+    assert (record["better_than_constant"], record["choice"]) == (False, None)
+
+
+@pytest.mark.parametrize("held, status", [(True, 0), (None, NO_ACCURACY), (False, NOT_CONFIRMED)])
+def test_rollouts_decide_where_the_errors_do_not(
+    held: bool | None,
+    status: int,
+    demonstrations: EpisodeData,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert demonstrations.actions is not None
+    noise = np.random.default_rng(3).normal(size=demonstrations.actions.shape)
+    data = dataclasses.replace(demonstrations, actions=noise, demos_path="demos.hdf5")
+    monkeypatch.setattr(command, "kind_of", lambda *_: STATES)
+    monkeypatch.setattr(command, "open_source", lambda *_: data)
+    monkeypatch.setattr(command, "confirm", lambda *_: {"held": held})
+    assert main(["recommend", "mine", "--ms", "20", *SMALL, "--confirm", "4"]) == status
 
 
 @pytest.mark.usefixtures("demonstrations")
@@ -114,7 +151,7 @@ def test_confirming_needs_demonstrations_of_the_simulator(
 # --------------------------------------------------------------------------------- recorded data
 @pytest.fixture
 def recording(folder: Path) -> str:
-    return str(write_robomimic(folder / "lift.hdf5", episodes=9))
+    return str(write_robomimic(folder / "lift.hdf5", episodes=64))  # learnable
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,13 @@ def test_a_stream_gives_frames_in_their_own_sizes(tmp_path):
     assert [(frame.shape, frame.max()) for frame in frames] == [((8, 9, 3), 0), ((5, 4, 3), 1)]
 
 
+def test_a_stream_offers_only_sources_that_it_has():
+    with pytest.raises(FileNotFoundError, match="without any, use pick-cube$"):
+        next(frame_stream("noise"))
+    with pytest.raises(FileNotFoundError, match="use pick-cube or noise$"):
+        frames_from("absent", 8, 9, 5)
+
+
 @pytest.mark.render
 def test_a_stream_of_drawn_frames_has_their_size():
     frames = frame_stream("pick-cube/easy", 48, 64)

@@ -219,7 +219,7 @@ def test_bad_targets(make: Make, tmp_path: Path) -> None:
         export_encoder(encoder, tmp_path, FRAME)
     there = tmp_path / "there.onnx"
     there.write_text("mine")
-    with pytest.raises(ExportError, match="there already; give force=True"):
+    with pytest.raises(ExportError, match="there already; give another name, or --force"):
         export_encoder(encoder, there, FRAME)
     assert there.read_text() == "mine"
     export_encoder(encoder, there, FRAME, force=True)

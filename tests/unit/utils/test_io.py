@@ -7,6 +7,7 @@ import os
 import stat
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 from support.damage import damaged_bytes
@@ -16,6 +17,7 @@ from s2robot.utils.io import (
     append_jsonl,
     atomic_path,
     digest_of,
+    folder_beside,
     paths_below,
     read_json,
     read_jsonl,
@@ -202,3 +204,39 @@ def test_paths_below_a_folder_are_found_through_links_and_once(tmp_path):
     everything = {path.relative_to(folder).as_posix() for path in paths_below(folder)}
     assert {"a", "linked", "linked/b", "z_again"} < everything
     assert paths_below(folder / "absent") == []
+
+
+@pytest.mark.parametrize("make", [atomic_path, folder_beside])
+def test_folders_that_were_made_for_nothing_go_again(tmp_path, make):
+    (tmp_path / "there").mkdir()
+    for place in ("new/a/b.json", "there/c/d"):
+        with pytest.raises(RuntimeError), make(tmp_path / place):
+            raise RuntimeError("nothing came")
+    assert [path.name for path in tmp_path.rglob("*")] == ["there"]
+
+
+def test_folders_that_something_else_needs_stay(tmp_path):
+    with pytest.raises(RuntimeError), atomic_path(tmp_path / "new/a/b.json"):
+        (tmp_path / "new/other.txt").write_text("of another program")
+        raise RuntimeError("nothing came")
+    assert [path.name for path in tmp_path.rglob("*")] == ["new", "other.txt"]
+
+
+def test_a_folder_beside_holds_what_is_renamed_and_goes(tmp_path):
+    place = tmp_path / "new" / "bag"
+    with folder_beside(place) as folder:
+        (folder / "made").mkdir()
+        (folder / "made").rename(place)
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["bag"]
+
+
+@pytest.mark.parametrize("make", [atomic_path, folder_beside])
+def test_an_error_names_the_final_path_and_not_the_temporary_one(make, tmp_path):
+    place = tmp_path / "result.json"
+    with pytest.raises(OSError) as raised, make(place) as temporary:
+        (temporary / "gone" / "part").open()
+    assert str(raised.value.filename) == str(place)
+    with pytest.raises(OSError) as refused, make(Path("/proc/result.json")):
+        pass
+    assert "/proc/result.json" in str(refused.value)
+    assert ".result." not in str(refused.value)

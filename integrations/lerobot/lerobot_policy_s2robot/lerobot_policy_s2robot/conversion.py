@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from lerobot_policy_s2robot.processor_s2robot import make_s2robot_pre_post_proce
 from s2robot.errors import MismatchError
 from s2robot.plugins.lerobot.policy_file import TrainedPolicy
 from s2robot.policies.checkpoint import PolicyHeader
-from s2robot.utils.io import read_json
+from s2robot.utils.io import folder_beside, read_json
 from s2robot.utils.records import damaged
 
 _REMEDY = "copy the folder again, or train again"
@@ -49,9 +48,8 @@ def to_lerobot(checkpoint: Path, folder: Path, runtime: str = "auto") -> S2robot
         checkpoint=str(checkpoint), device="cpu", runtime=runtime, push_to_hub=False
     )
     policy = S2robotPolicy(config)
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix=f".{folder.name}.", dir=folder.parent) as beside:
-        made = Path(beside) / "policy"
+    with folder_beside(folder) as beside:
+        made = beside / "policy"
         for part in (policy, *make_s2robot_pre_post_processors(config)):
             part.save_pretrained(made)
         made.rename(folder)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -20,6 +21,42 @@ class Box(Protocol):
 
     low: np.ndarray
     high: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class ActionBounds:
+    """Bounds of the actions that a policy gives: what its network says beyond them is limited.
+
+    Of recorded data they are the range of the training episodes, so that an entry that was constant
+    there keeps its value.
+    """
+
+    low: np.ndarray
+    """``(A,)`` float32."""
+    high: np.ndarray
+    """``(A,)`` float32."""
+
+    @classmethod
+    def of(cls, record: Mapping[str, Any]) -> ActionBounds:
+        """Return the bounds in a policy's header.
+
+        Args:
+            record: its ``action_space``.
+        """
+        return cls(np.asarray(record["low"], np.float32), np.asarray(record["high"], np.float32))
+
+    def limited(self, actions: np.ndarray) -> np.ndarray:
+        """Return actions ``(..., A)`` within the bounds.
+
+        Args:
+            actions: as ``Policy.act`` returns them.
+
+        Examples:
+            >>> bounds = ActionBounds(np.array([-5.0, 7.0]), np.array([5.0, 7.0]))
+            >>> bounds.limited(np.array([[9.0, 7.1]])).tolist()
+            [[5.0, 7.0]]
+        """
+        return actions.clip(self.low, self.high)
 
 
 def action_space_record(

@@ -85,13 +85,19 @@ def train(config: DictConfig) -> None:
 
 def _train_recorded(job: TrainCommand) -> None:
     from s2robot.experiments.recorded.page import interval_text
+    from s2robot.experiments.recorded.split import too_few
     from s2robot.experiments.recorded.training import train_recorded
 
     found = train_recorded(job, job.seeds)
     of = "" if job.seeds == 1 else f", {job.seeds} training seeds"
-    OUTPUT.print(f"mean absolute error on {len(found.errors.episodes)} held-out episodes{of}:")
+    count = len(found.errors.episodes)
+    counted = f"{count} held-out episode{'' if count == 1 else 's'}"
+    OUTPUT.print(f"mean absolute error on {counted}{of}:")
     for entry in found.errors.entries:
         OUTPUT.print(f"  {entry.name}: {interval_text(entry.error)}, {entry.verdict}")
+    few = too_few(count)
+    if few is not None:
+        OUTPUT.print(few)
     for path in (*found.checkpoints, found.page):
         OUTPUT.print(str(path))
 

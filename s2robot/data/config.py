@@ -56,6 +56,30 @@ def cameras_of(frames: Mapping[str, Any]) -> list[dict[str, Any]]:
     return [frames["camera"]] if "camera" in frames else []
 
 
+def short_camera(name: str) -> str:
+    """Return the name of a camera without what formats put around it.
+
+    Examples:
+        >>> short_camera("observation.images.front"), short_camera("front_image")
+        ('front', 'front')
+        >>> short_camera("/front/image_raw"), short_camera("pixels.front")
+        ('front/image_raw', 'front')
+    """
+    for prefix in ("observation.images.", "observation.image.", "pixels.", "/"):
+        name = name.removeprefix(prefix)
+    return name.removesuffix("_image")
+
+
+def short_observation(name: str) -> str:
+    """Return the name of an observation without what formats put before it.
+
+    Examples:
+        >>> short_observation("observation.state"), short_observation("/joint_states")
+        ('state', 'joint_states')
+    """
+    return name.removeprefix("observation.").removeprefix("/")
+
+
 @dataclass(frozen=True)
 class CameraConfig:
     """Camera of the policy and the size of its frames."""

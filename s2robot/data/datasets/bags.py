@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from s2robot.data.bag_paths import is_bag
+from s2robot.data.bag_paths import BAGS, is_bag
 from s2robot.data.datasets.bag_alignment import Stream, align, rows_of
 from s2robot.data.datasets.bag_numbers import JOINTS, Selection, Table
 from s2robot.data.datasets.contract import EpisodeDataset, by_number, checked_rows, choose
@@ -78,7 +78,8 @@ class Bags:
         with open_bag(self._bags[0]) as reader:
             topics = {name: str(info.msgtype) for name, info in reader.topics.items()}
             images = topics_of(reader, IMAGES)
-        self._cameras = _chosen_cameras(cameras, images, self.source)
+        self._cameras = _chosen_cameras(cameras, images, topics, self.source)
+        self._named = cameras is not None
         self._action = _chosen_actions(action, topics, self.source)
         self._low_dim = _chosen_low_dim(low_dim, topics, self._action)
         _check_there(self._bags[0], [*self._action, *self._low_dim], topics)
@@ -136,6 +137,7 @@ class Bags:
                 if topic in self._cameras and topic not in self.cameras:
                     self.cameras = {**self.cameras, topic: _frame(bag, topic, message).shape[:2]}
             there = ", ".join(sorted(reader.topics))
+            self._check_cameras(bag, topics_of(reader, IMAGES))
         for topic, own in stamps.items():
             if not own:
                 raise CorruptFileError(
@@ -144,6 +146,16 @@ class Bags:
                 )
         self.cameras = {topic: self.cameras[topic] for topic in self._cameras}
         return {t: Stream.of(f"{bag}, {t}", own) for t, own in stamps.items()}, tables
+
+    def _check_cameras(self, bag: Path, images: Sequence[str]) -> None:
+        """Refuse a camera that the first bag lacks, where all are to be used."""
+        for topic in () if self._named else images:
+            alike = {topic, topic.removesuffix(_COMPRESSED), f"{topic}{_COMPRESSED}"}
+            if not alike & {*self._cameras}:
+                raise CorruptFileError(
+                    f"{bag} has the camera {topic}, which {self._bags[0]} lacks; name the cameras "
+                    "to use by cameras=, or leave the bags without it out"
+                )
 
     def _joined(self, each: Selection, tables: Sequence[Mapping[str, Table]]) -> np.ndarray:
         """Return the rows of a selection, (N, d) float32."""
@@ -195,6 +207,11 @@ class Bags:
             ]
         )
 
+    @property
+    def episode_names(self) -> tuple[str, ...]:
+        """Names of the bags, in order."""
+        return tuple(bag.name for bag in self._bags)
+
     def low_dim(self, key: str) -> np.ndarray:
         """Return a low-dimensional observation ``(N, d)`` float32."""
         (key,) = choose("observation", [key], self._values, self.source)
@@ -225,16 +242,41 @@ def bags_in(path: Path) -> list[Path]:
 
     Args:
         path: the folder, or a bag.
+
+    Raises:
+        CorruptFileError: the folder has a bag whose recording was not ended.
     """
     if is_bag(path):
         return [path]
-    found = [each for each in path.iterdir() if is_bag(each) and not each.name.startswith(".")]
+    shown = [each for each in path.iterdir() if not each.name.startswith(".")]
+    for each in sorted(shown, key=lambda each: by_number(each.name)):
+        if not is_bag(each) and _is_unfinished(each):
+            raise CorruptFileError(
+                f"{each} is a bag whose recording was not ended, so it would be left out; repair "
+                "it with `rosbag reindex` and take .active off its name (ROS 1) or with `ros2 bag "
+                f"reindex` (ROS 2), or move it out of {path}"
+            )
+    found = [each for each in shown if is_bag(each)]
     return sorted(found, key=lambda each: by_number(each.name))
 
 
-def _chosen_cameras(wanted: Sequence[str] | None, images: Sequence[str], source: str) -> list[str]:
+def _is_unfinished(path: Path) -> bool:
+    """Return whether it is what a recorder that was killed leaves."""
+    inside = path.iterdir() if path.is_dir() else ()
+    return path.suffix == ".active" or any(file.suffix.lower() in BAGS for file in inside)
+
+
+def _chosen_cameras(
+    wanted: Sequence[str] | None, images: Sequence[str], topics: Mapping[str, str], source: str
+) -> list[str]:
     if wanted is not None:
         full = [each if each.startswith("/") else f"/{each}" for each in wanted]
+        for each in full:
+            if each in topics and each not in images:
+                raise ValueError(
+                    f"{source}: {each} is a topic of {topics[each]}; a camera is one of "
+                    f"{' or '.join(sorted(IMAGES))}"
+                )
         return list(choose("camera", full, images, source))
     return [t for t in images if t.removesuffix(_COMPRESSED) == t or t[:-11] not in images]
 

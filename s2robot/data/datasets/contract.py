@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
 from s2robot.errors import CorruptFileError, unknown
 
+CAMERA = "a camera is uint8 (T, H, W, 3), RGB"
+"""What arrays of frames must be, for messages."""
+LIKE_OTHERS = "write it like the other episodes', or leave that episode out"
+OTHER_OBSERVATIONS = f"{LIKE_OTHERS}, or name the observations to use by low_dim="
+OTHER_CAMERAS = f"{LIKE_OTHERS}, or name the cameras to use by cameras="
+"""What to do about an episode that does not fit the others, for messages."""
 PRIVILEGED = (
     *("object", "cube_pos", "cube_quat"),
     *("environment_state", "observation.environment_state"),
@@ -144,6 +150,85 @@ def turned_over(data: EpisodeDataset) -> str | None:
     )
 
 
+def episode_name(data: EpisodeDataset, episode: int) -> str:
+    """Return the data's own name of an episode, such as ``demo_2``; LeRobot's is its number.
+
+    Args:
+        data: a data set; those of files and folders have ``episode_names``.
+        episode: index of the episode, from 0.
+    """
+    names = getattr(data, "episode_names", None)
+    return str(episode) if names is None else names[episode].removeprefix("data/")
+
+
+def is_like_images(key: str, shape: Sequence[int]) -> bool:
+    """Return whether an array that is no camera as it is was probably meant as one.
+
+    Args:
+        key: of the array.
+        shape: of one frame.
+
+    Examples:
+        >>> is_like_images("front", (3, 32, 48)), is_like_images("depth", (32, 48, 1))
+        (True, False)
+    """
+    if "depth" in key or len(shape) not in (2, 3):
+        return False
+    colors = len(shape) == 3 and bool({shape[0], shape[2]} & {3, 4})
+    return colors or key.endswith("image")
+
+
+def no_camera(where: str, dtype: object, shape: Sequence[int]) -> str:
+    """Return a sentence that an array cannot be a camera, and how it becomes one.
+
+    Args:
+        where: file and name of the array.
+        dtype: of the array.
+        shape: of the array, with T in front.
+
+    Examples:
+        >>> no_camera("obs/depth", "uint8", (9, 8, 8, 1))
+        'obs/depth is uint8 (9, 8, 8, 1); a camera is uint8 (T, H, W, 3), RGB'
+    """
+    kind, steps, scaled = str(dtype), "frames", ""
+    if len(shape) == 4 and shape[1] in (3, 4) and shape[3] not in (3, 4):
+        steps = "np.moveaxis(frames, 1, -1)"
+    if len(shape) == 4 and 4 in (shape[1], shape[3]) and 3 not in (shape[1], shape[3]):
+        steps = f"{steps}[..., :3]"
+    if kind.startswith("float"):
+        steps, scaled = f"np.rint(255 * {steps}).astype(np.uint8)", ", where it is in 0-1"
+    elif kind != "uint8":
+        steps = f"{steps}.astype(np.uint8)"
+    remedy = "" if steps == "frames" else f". Write it as {steps}{scaled}"
+    return f"{where} is {kind} {tuple(shape)}; {CAMERA}{remedy}"
+
+
+def check_times(where: str, times_s: np.ndarray, remedy: str) -> None:
+    """Refuse the times of an episode's rows unless each is later than the one before.
+
+    Args:
+        where: file and name of the times, for the message.
+        times_s: ``(T,)`` [s].
+        remedy: what to do, for the message.
+
+    Raises:
+        CorruptFileError: a time is not finite, or not later than that of the row before.
+    """
+    bad = np.flatnonzero(~np.isfinite(times_s))
+    if len(bad):
+        raise CorruptFileError(
+            f"{where} is {times_s[bad[0]]} in row {bad[0]} ({len(bad)} of {len(times_s)} rows); "
+            f"it must be a number of seconds; {remedy}"
+        )
+    back = np.flatnonzero(np.diff(times_s) <= 0)
+    if len(back):
+        row = int(back[0]) + 1
+        raise CorruptFileError(
+            f"{where} is {times_s[row]:.10g} in row {row} and {times_s[row - 1]:.10g} in the row "
+            f"before ({len(back)} such of {len(times_s)} rows); each row must be later; {remedy}"
+        )
+
+
 def choose(
     kind: str, wanted: Iterable[str] | None, available: Iterable[str], source: object
 ) -> tuple[str, ...]:
@@ -194,7 +279,11 @@ def unnamed(letter: str, count: int) -> tuple[str, ...]:
 
 
 def checked_rows(
-    where: str, values: np.ndarray, rows: int | None = None, entries: int | None = None
+    where: str,
+    values: np.ndarray,
+    rows: int | None = None,
+    entries: int | None = None,
+    remedy: str = LIKE_OTHERS,
 ) -> np.ndarray:
     """Return a table of finite numbers as float32; one number a row becomes one column.
 
@@ -203,6 +292,7 @@ def checked_rows(
         values: the table as it was read.
         rows: expected number of rows; None for any.
         entries: expected number of entries in a row; None for any.
+        remedy: what to do about another size, for the message.
 
     Returns:
         ``(T, d)`` float32.
@@ -217,10 +307,13 @@ def checked_rows(
             "each frame"
         )
     if rows is not None and len(table) != rows:
-        raise CorruptFileError(f"{where} has {len(table)} rows; the episode has {rows} actions")
+        raise CorruptFileError(
+            f"{where} has {len(table)} rows; the episode has {rows} actions; {remedy}"
+        )
     if entries is not None and table.shape[1] != entries:
         raise CorruptFileError(
-            f"{where} has {table.shape[1]} entries a row; the episodes before have {entries}"
+            f"{where} has {table.shape[1]} entries a row; the episodes before have {entries}; "
+            f"{remedy}"
         )
     bad = np.flatnonzero(~np.isfinite(table.astype(np.float64)).all(axis=1))
     if len(bad):

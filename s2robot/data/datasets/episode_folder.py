@@ -16,13 +16,23 @@ values are numbers, lists or objects of numbers; arrays of an npz are ``action``
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
-from s2robot.data.datasets.contract import EpisodeDataset, by_number, checked_rows, choose
+from s2robot.data.datasets.contract import (
+    LIKE_OTHERS,
+    OTHER_CAMERAS,
+    OTHER_OBSERVATIONS,
+    EpisodeDataset,
+    by_number,
+    check_times,
+    checked_rows,
+    choose,
+)
 from s2robot.data.datasets.episode_tables import (
     ACTION,
     REMEDY,
@@ -30,7 +40,9 @@ from s2robot.data.datasets.episode_tables import (
     Table,
     read_table,
     tables_in,
+    without_actions,
 )
+from s2robot.data.datasets.opening import TABLES
 from s2robot.errors import CorruptFileError
 from s2robot.preprocessing.picture_files import PICTURES, read_picture
 from s2robot.preprocessing.video_files import VIDEOS, read_video
@@ -98,10 +110,7 @@ class EpisodeFolder:
     ) -> None:
         self.source = str(path)
         self._need_actions = need_actions
-        self._folders = sorted(
-            (each for each in path.iterdir() if each.is_dir() and tables_in(each)),
-            key=lambda each: by_number(each.name),
-        )
+        self._folders = _episodes_in(path)
         there = path / DESCRIPTION
         told = read_record(Description, there, REMEDY) if there.is_file() else Description()
         self.task = told.task
@@ -114,15 +123,20 @@ class EpisodeFolder:
 
     def _read_tables(self, told: Description, low_dim: Sequence[str] | None) -> None:
         tables = [read_table(folder, self._need_actions) for folder in self._folders]
-        first = tables[0]
+        if not self._need_actions:
+            tables = without_actions(self._folders, tables)
+        first = {key: value for table in reversed(tables) for key, value in table.items()}
+        keys = choose("observation", low_dim, first.keys() - {ACTION, TIME}, self.source)
+        timed = (TIME,) if TIME in first else ()
         for folder, table in zip(self._folders, tables, strict=True):
-            _check_like(folder, table, first)
+            _check_like(folder, table, {key: first[key] for key in (ACTION, *timed, *keys)})
         lengths = [len(table[ACTION][1]) for table in tables]
         self.episode_ends = np.cumsum(lengths, dtype=np.int64)
         self.actions = self._joined(tables, ACTION)
         self.action_names = _names(self.source, told, first[ACTION][0])
+        for folder, table in zip(self._folders, tables, strict=True) if timed else ():
+            _check_times(folder, table)
         self.rate_hz = told.rate_hz or _rate(tables)
-        keys = choose("observation", low_dim, first.keys() - {ACTION, TIME}, self.source)
         self._low_dim = {key: self._joined(tables, key) for key in keys}
         self.low_dim_names: Mapping[str, tuple[str, ...]] = {key: first[key][0] for key in keys}
 
@@ -130,20 +144,22 @@ class EpisodeFolder:
         parts = []
         for folder, table in zip(self._folders, tables, strict=True):
             where = f"{folder}: {key} of its table"
-            rows = len(table[ACTION][1])
-            parts.append(checked_rows(where, table[key][1], rows, tables[0][key][1].shape[1]))
+            rows, entries = len(table[ACTION][1]), tables[0][key][1].shape[1]
+            remedy = LIKE_OTHERS if key == ACTION else OTHER_OBSERVATIONS
+            parts.append(checked_rows(where, table[key][1], rows, entries, remedy))
         return np.concatenate(parts)
 
     def _find_cameras(self, cameras: Sequence[str] | None) -> None:
         found = [_videos_of(folder) for folder in self._folders]
-        wanted = choose("camera", cameras, found[0], self.source)
+        wanted = choose("camera", cameras, {name for own in found for name in own}, self.source)
         self._videos = found
         for number, folder in enumerate(self._folders):
             for camera in wanted:
                 if camera not in found[number]:
                     raise CorruptFileError(
                         f"{folder} has no camera {camera!r}, which other episodes have; give "
-                        f"{camera}.mp4 or a folder {camera} of pictures, or leave the episode out"
+                        f"{camera}.mp4 or a folder {camera} of pictures, or leave the episode out, "
+                        "or name the cameras to use by cameras="
                     )
                 found[number][camera].check_count(self._length(number))
         self.cameras: Mapping[str, tuple[int, int]] = {
@@ -169,6 +185,11 @@ class EpisodeFolder:
                 )
         return np.array([numbers[name] for name in wanted], dtype=np.int64)
 
+    @property
+    def episode_names(self) -> tuple[str, ...]:
+        """Names of the episodes' folders, in order."""
+        return tuple(folder.name for folder in self._folders)
+
     def low_dim(self, key: str) -> np.ndarray:
         """Return a low-dimensional observation ``(N, d)`` float32."""
         (key,) = choose("observation", [key], self._low_dim, self.source)
@@ -183,7 +204,8 @@ class EpisodeFolder:
             if frame.shape[:2] != size:
                 raise CorruptFileError(
                     f"{video.path} has frames of {frame.shape[0]} x {frame.shape[1]} px, those of "
-                    f"the first episode have {size[0]} x {size[1]}; all need one size"
+                    f"the first episode have {size[0]} x {size[1]}; all need one size: "
+                    f"{OTHER_CAMERAS}"
                 )
             yield frame
         video.check_count(self._length(episode), count)
@@ -215,6 +237,27 @@ class _Video:
             )
 
 
+def _episodes_in(path: Path) -> list[Path]:
+    """Return the folders of the episodes in order; one without a table is refused.
+
+    A folder counts as an episode where it has a table, frames, or a name like the others'.
+    """
+    shown = [each for each in path.iterdir() if each.is_dir() and not each.name.startswith(".")]
+    shown.sort(key=lambda each: by_number(each.name))
+    found = [each for each in shown if tables_in(each)]
+    names = {re.sub(r"\d+", "0", each.name) for each in found}
+    for each in shown:
+        if each in found:
+            continue
+        if re.sub(r"\d+", "0", each.name) in names or _videos_of(each):
+            inside = ", ".join(sorted(file.name for file in each.iterdir())[:5]) or "nothing"
+            raise CorruptFileError(
+                f"{each} has no table (it holds {inside}); an episode needs {' or '.join(TABLES)}. "
+                f"Copy its table there, or move that folder out of {path}"
+            )
+    return found
+
+
 def _videos_of(folder: Path) -> dict[str, _Video]:
     """Return the cameras of an episode by name."""
     found: dict[str, _Video] = {}
@@ -241,16 +284,31 @@ def _videos_of(folder: Path) -> dict[str, _Video]:
 
 
 def _check_like(folder: Path, table: Table, first: Table) -> None:
-    """Raise an error where a table has other columns than the first one."""
+    """Raise an error where a table lacks columns, or has them in another order than the first."""
     for key, (names, _) in first.items():
         if key not in table:
-            raise CorruptFileError(f"{folder}: its table has no {key}, which other episodes have")
+            remedy = LIKE_OTHERS if key in (ACTION, TIME) else OTHER_OBSERVATIONS
+            raise CorruptFileError(
+                f"{folder}: its table has no {key}, which other episodes have; {remedy}"
+            )
         own = table[key][0]
         if own != names:
             raise CorruptFileError(
                 f"{folder}: {key} has the entries {', '.join(own)} instead of {', '.join(names)}, "
                 "as in the first episode; all episodes need the same in the same order"
             )
+
+
+def _check_times(folder: Path, table: Table) -> None:
+    """Refuse times that are not those of a recording: the control rate comes from them."""
+    where, (_, values) = f"{folder}: {TIME} of its table", table[TIME]
+    remedy = f"correct it, or leave {TIME} out and give rate_hz in {DESCRIPTION}"
+    if len(values) != len(table[ACTION][1]):
+        raise CorruptFileError(
+            f"{where} has {len(values)} rows; the episode has {len(table[ACTION][1])} actions; "
+            f"{remedy}"
+        )
+    check_times(where, values[:, 0].astype(np.float64), remedy)
 
 
 def _names(source: str, told: Description, names: tuple[str, ...]) -> tuple[str, ...]:

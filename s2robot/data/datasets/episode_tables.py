@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Mapping
+import warnings
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -53,6 +54,24 @@ def read_table(folder: Path, need_actions: bool = True) -> Table:
     if not len(table[ACTION][1]):
         raise CorruptFileError(f"{path} has no rows; leave that episode out")
     return table
+
+
+def without_actions(folders: Sequence[Path], tables: Sequence[Table]) -> list[Table]:
+    """Return tables none of which has actions where one has none, with a warning.
+
+    Args:
+        folders: of the episodes.
+        tables: of the episodes, as ``read_table`` returns them.
+    """
+    empty = [each for each in range(len(tables)) if not tables[each][ACTION][1].shape[1]]
+    if not empty or len(empty) == len(tables):
+        return list(tables)
+    warnings.warn(
+        f"{folders[empty[0]]} has no {ACTION} ({len(empty)} of {len(tables)} episodes), so those "
+        "of the other episodes are not used either; give it, or leave that episode out",
+        stacklevel=2,
+    )
+    return [{**table, ACTION: ((), np.zeros((len(table[ACTION][1]), 0)))} for table in tables]
 
 
 def _read_csv(path: Path) -> Table:

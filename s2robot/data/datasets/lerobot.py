@@ -9,13 +9,20 @@ from __future__ import annotations
 
 import contextlib
 import re
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from s2robot.data.datasets.contract import EpisodeDataset, checked_rows, choose
+from s2robot.data.datasets.contract import (
+    EpisodeDataset,
+    check_times,
+    checked_rows,
+    choose,
+    is_like_images,
+)
 from s2robot.data.datasets.lerobot_tables import (
     INFO,
     OWN,
@@ -88,10 +95,11 @@ class LeRobotFolder:
         self.rate_hz: float | None = self._info.fps
         features = self._info.features
         pictures = [key for key, feature in features.items() if feature.is_camera]
+        self._check_cameras(_full(cameras, IMAGES, list(features)), pictures)
         wanted = choose("camera", _full(cameras, IMAGES, pictures), pictures, self.source)
         self.cameras: Mapping[str, tuple[int, int]] = {key: features[key].size for key in wanted}
         videos = [key for key in pictures if features[key].dtype == "video"]
-        self._episodes = read_episodes(self._folder, videos)
+        self._episodes = read_episodes(self._folder, videos, self._info.episodes)
         self.episode_ends: np.ndarray = np.cumsum(self._episodes.lengths, dtype=np.int64)
         self._files = list(dict.fromkeys(self._episodes.data_files))
         self._read_rows(low_dim)
@@ -99,6 +107,21 @@ class LeRobotFolder:
         self.task = read_tasks(self._folder)
         self.masks: Mapping[str, np.ndarray] = self._read_masks()
         self.digest = self._digest(videos)
+
+    def _check_cameras(self, named: Sequence[str] | None, pictures: Sequence[str]) -> None:
+        """Refuse a named feature that is no camera; warn of one that looks like images."""
+        for key, feature in self._info.features.items():
+            if key in pictures or (named is not None and key not in named):
+                continue
+            words = (
+                f"{self._folder / INFO}: {key} is {feature.dtype} {feature.shape}"
+                f"{', a depth map' if feature.depth else ''}; a camera is of dtype video or image "
+                "and has three channels. Record it with LeRobot as one of these"
+            )
+            if named is not None:
+                raise ValueError(words)
+            if not feature.is_table and not feature.depth and is_like_images(key, feature.shape):
+                warnings.warn(f"left out: {words}", stacklevel=2)
 
     def _read_rows(self, low_dim: Sequence[str] | None) -> None:
         features = self._info.features
@@ -128,6 +151,7 @@ class LeRobotFolder:
         self.actions = checked.pop(ACTION, np.zeros((rows, 0), np.float32))
         self._low_dim = checked
         self._times = found["timestamp"][:, 0].astype(np.float64)
+        self._check_times()
         named = features[ACTION].names if acting else None
         self.action_names = entry_names(named, "a", self.actions.shape[1])
         self.low_dim_names: Mapping[str, tuple[str, ...]] = {
@@ -136,6 +160,13 @@ class LeRobotFolder:
             )
             for key, value in checked.items()
         }
+
+    def _check_times(self) -> None:
+        start = 0
+        for number, stop in enumerate(self.episode_ends.tolist()):
+            where = f"{self.source}: timestamp of episode {number}"
+            check_times(where, self._times[start:stop], REMEDY)
+            start = stop
 
     def _check_rows(self, index: np.ndarray, episode: np.ndarray) -> None:
         """Check that the rows are those that the tables of episodes name, in their order."""

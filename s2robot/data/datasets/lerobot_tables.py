@@ -81,6 +81,8 @@ class Info:
     data_path: str
     video_path: str
     splits: Mapping[str, Any]
+    episodes: int | None = None
+    """Number of episodes, where it is told."""
 
 
 def read_info(folder: Path) -> Info:
@@ -108,13 +110,14 @@ def read_info(folder: Path) -> Info:
     fps = content.get("fps")
     if isinstance(fps, bool) or not isinstance(fps, (int, float)) or not 0 < fps < 1e6:
         raise CorruptFileError(f"{path}: fps is {fps!r}; it must be a number above 0; {REMEDY}")
-    splits = content.get("splits")
+    splits, episodes = content.get("splits"), content.get("total_episodes")
     return Info(
         float(fps),
         {key: _feature(path, key, value) for key, value in features.items()},
         _template(path, content, "data_path", _DATA_PATH),
         _template(path, content, "video_path", _VIDEO_PATH),
         splits if isinstance(splits, dict) else {},
+        episodes if isinstance(episodes, int) else None,
     )
 
 
@@ -277,12 +280,13 @@ class Episodes:
     """By camera: chunk, file and time in the file at which each episode begins [s]."""
 
 
-def read_episodes(folder: Path, cameras: Sequence[str]) -> Episodes:
+def read_episodes(folder: Path, cameras: Sequence[str], told: int | None = None) -> Episodes:
     """Return where the episodes lie.
 
     Args:
         folder: of the data set.
         cameras: keys of the cameras with videos.
+        told: their number by info.json.
 
     Raises:
         CorruptFileError: a table is missing or damaged, or contradicts itself.
@@ -315,6 +319,11 @@ def read_episodes(folder: Path, cameras: Sequence[str]) -> Episodes:
     columns = {name: values[order] for name, values in columns.items()}
     _check_bounds(folder, *(columns[name].astype(np.int64) for name in bounds))
     lists = {name: values.tolist() for name, values in columns.items()}
+    if told not in (None, len(order)):
+        raise CorruptFileError(
+            f"{folder}/meta/episodes has {len(order)} episodes; total_episodes in {INFO} is "
+            f"{told}, so a table is missing; {REMEDY}"
+        )
     return Episodes(
         (columns["dataset_to_index"] - columns["dataset_from_index"]).astype(np.int64),
         list(zip(*(map(int, lists[name]) for name in places), strict=True)),

@@ -2,8 +2,8 @@
 
 Read are ``data/EPISODE/actions`` and ``data/EPISODE/obs/KEY``. Entries of ``obs`` that are uint8
 (T, H, W, 3) are cameras, numbers (T,) and (T, d) are low-dimensional observations; others are left
-out. ``next_obs``, ``states``, ``rewards`` and ``model_file`` are not needed. ``mask/NAME`` are
-divisions.
+out, with a warning where they look like images. ``next_obs``, ``states``, ``rewards`` and
+``model_file`` are not needed. ``mask/NAME`` are divisions.
 
 Frames are taken as they are stored: robomimic turns the pictures of robosuite upright before it
 writes them. Only where the file itself says that they are bottom-up (LIBERO's attribute
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,14 @@ from typing import Any
 import numpy as np
 
 from s2robot.data.datasets.contract import (
+    CAMERA,
+    OTHER_CAMERAS,
+    OTHER_OBSERVATIONS,
     by_number,
     checked_rows,
     choose,
+    is_like_images,
+    no_camera,
     unnamed,
 )
 from s2robot.data.hdf5_files import open_hdf5
@@ -86,14 +92,7 @@ class RobomimicFile:
 
     def _read(self, cameras: Sequence[str] | None, low_dim: Sequence[str] | None) -> None:
         data = self._file["data"]
-        acting = [name for name in data if "actions" in data[name]]
-        seen = [] if self._need_actions else [name for name in data if "obs" in data[name]]
-        names = sorted(acting or seen, key=by_number)
-        if not names:
-            raise CorruptFileError(
-                f"{self.source} has no episodes: none of {sorted(data)[:5]} in its group 'data' "
-                "has actions"
-            )
+        names = self._find_episodes(data)
         self._episodes: list[Any] = [data[name] for name in names]
         self._names = [f"data/{name}" for name in names]
         self._read_actions()
@@ -109,15 +108,43 @@ class RobomimicFile:
         self.bottom_up: bool = attributes.get("macros_image_convention") == "opengl"
         """Whether the file says that its pictures are stored bottom-up, so rows are reversed."""
 
+    def _find_episodes(self, data: Any) -> list[str]:
+        """Return the names of the episodes; one that lacks what the others have is refused."""
+        names = sorted((name for name in data if hasattr(data[name], "keys")), key=by_number)
+        acting = [name for name in names if "actions" in data[name]]
+        if not acting and (self._need_actions or not any("obs" in data[name] for name in names)):
+            raise CorruptFileError(
+                f"{self.source} has no episodes: none of {sorted(data)[:5]} in its group 'data' "
+                "has actions"
+            )
+        wanted = "actions" if self._need_actions else "obs"
+        lacking = [name for name in names if wanted not in data[name]]
+        if lacking and (self._need_actions or acting != names):
+            raise CorruptFileError(
+                f"{self.source}: data/{lacking[0]} has no {wanted} ({len(lacking)} of {len(names)} "
+                f"episodes); write data/{lacking[0]}/{wanted}, or leave that episode out: with "
+                f"h5py, del file['data/{lacking[0]}']"
+            )
+        self._has_actions = acting == names
+        if acting and not self._has_actions:
+            _warn_of_actions(self.source, next(name for name in names if name not in acting))
+        return names
+
     def _read_actions(self) -> None:
         parts: list[np.ndarray] = []
         for name, group in zip(self._names, self._episodes, strict=True):
             entries = parts[0].shape[1] if parts else None
-            where = f"{self.source}: {name}/actions"
-            stored = group["actions"][:] if "actions" in group else _no_actions(group)
-            steps = int(group.attrs.get("num_samples", len(stored)))
-            parts.append(checked_rows(where, stored, steps, entries))
-            if not steps:
+            where = f"{self.source}: {name}/{'actions' if self._has_actions else 'obs'}"
+            stored = group["actions"][:] if self._has_actions else _no_actions(group)
+            told = int(group.attrs.get("num_samples", len(stored)))
+            if told != len(stored):
+                raise CorruptFileError(
+                    f"{where} has {len(stored)} rows; the attribute num_samples of {name} says "
+                    f"{told}; write the rows that are missing, correct num_samples, or leave that "
+                    f"episode out: with h5py, del file[{name!r}]"
+                )
+            parts.append(checked_rows(where, stored, entries=entries))
+            if not told:
                 raise CorruptFileError(f"{where} has no rows; leave that episode out")
         self.actions = np.concatenate(parts)
         self.action_names = unnamed("a", self.actions.shape[1])
@@ -126,11 +153,13 @@ class RobomimicFile:
     def _read_observations(
         self, cameras: Sequence[str] | None, low_dim: Sequence[str] | None
     ) -> None:
-        first: Any = self._episodes[0]["obs"] if "obs" in self._episodes[0] else {}
+        first = self._observed()
         pictures = {key: value.shape[1:3] for key, value in first.items() if _is_video(value)}
         tables = [key for key, value in first.items() if _is_table(value)]
-        if cameras is not None:
-            cameras = [key if key in pictures else _full_name(key, pictures) for key in cameras]
+        if cameras is None:
+            self._warn_of_images({key: first[key] for key in first if key not in pictures})
+        else:
+            cameras = [key if key in pictures else _full_name(key, first) for key in cameras]
             for key in cameras:
                 if key in first and key not in pictures:
                     raise ValueError(_no_video(self.source, key, first[key]))
@@ -148,28 +177,46 @@ class RobomimicFile:
             for number in range(len(self._episodes)):
                 self._video(key, number)
 
+    def _observed(self) -> dict[str, Any]:
+        """Return the arrays of each observation in the first episode that has it."""
+        found: dict[str, Any] = {}
+        for group in self._episodes:
+            obs = group["obs"] if "obs" in group else {}
+            found.update({key: obs[key] for key in obs if key not in found})
+        return found
+
+    def _warn_of_images(self, others: Mapping[str, Any]) -> None:
+        """Warn of images that are no cameras because of their type or layout."""
+        for key, value in others.items():
+            if is_like_images(key, getattr(value, "shape", ())[1:]):
+                warnings.warn(f"left out: {_no_video(self.source, key, value)}", stacklevel=2)
+
+    def _stored(self, key: str, episode: int, remedy: str) -> tuple[str, Any]:
+        """Return where an observation of an episode lies, for messages, and the stored array."""
+        group, where = self._episodes[episode], f"{self._names[episode]}/obs/{key}"
+        if "obs" not in group or key not in group["obs"]:
+            raise CorruptFileError(
+                f"{self.source}: {where} is missing; other episodes have it; {remedy}"
+            )
+        return f"{self.source}: {where}", group["obs"][key]
+
     def _table(self, key: str) -> np.ndarray:
         parts: list[np.ndarray] = []
-        for number, group in enumerate(self._episodes):
-            where = f"{self.source}: {self._names[number]}/obs/{key}"
-            if key not in group["obs"]:
-                raise CorruptFileError(f"{where} is missing; other episodes have it")
+        for number in range(len(self._episodes)):
+            where, stored = self._stored(key, number, OTHER_OBSERVATIONS)
             entries = parts[0].shape[1] if parts else None
             rows = self._length(number)
-            parts.append(checked_rows(where, group["obs"][key][:], rows, entries))
+            parts.append(checked_rows(where, stored[:], rows, entries, OTHER_OBSERVATIONS))
         return np.concatenate(parts)
 
     def _video(self, key: str, episode: int) -> Any:
         """Return the stored frames of an episode, checked but not read."""
-        group, rows = self._episodes[episode], self._length(episode)
-        where = f"{self.source}: {self._names[episode]}/obs/{key}"
-        if key not in group["obs"]:
-            raise CorruptFileError(f"{where} is missing; other episodes have it")
-        found, shape = group["obs"][key], (rows, *self.cameras[key], 3)
+        where, found = self._stored(key, episode, OTHER_CAMERAS)
+        shape = (self._length(episode), *self.cameras[key], 3)
         if found.shape != shape or found.dtype != np.uint8:
             raise CorruptFileError(
                 f"{where} is {found.dtype} {found.shape}; it must be uint8 {shape}, as many frames "
-                "as actions and the size of the first episode's"
+                f"as actions and the size of the first episode's; {OTHER_CAMERAS}"
             )
         return found
 
@@ -223,7 +270,7 @@ class RobomimicFile:
         except CorruptFileError:
             raise
         except ValueError as error:
-            if str(error).startswith(("unknown ", self.source)):
+            if str(error).startswith(("unknown ", "camera ", "observation ", self.source)):
                 raise
             raise self._damaged(error) from None
         except _READING as error:
@@ -252,14 +299,22 @@ def _is_table(value: Any) -> bool:
     return len(shape) in (1, 2) and value.dtype.kind in "fiub"
 
 
-def _full_name(key: str, pictures: Mapping[str, Any]) -> str:
-    return f"{key}{_IMAGE}" if f"{key}{_IMAGE}" in pictures else key
+def _full_name(key: str, there: Mapping[str, Any]) -> str:
+    return f"{key}{_IMAGE}" if f"{key}{_IMAGE}" in there else key
 
 
 def _no_video(source: str, key: str, value: Any) -> str:
-    shape = getattr(value, "shape", "no array")
-    kind = getattr(value, "dtype", "a group")
-    return f"{source}: obs/{key} is {kind} {shape}; a camera is uint8 (T, H, W, 3), RGB"
+    if not hasattr(value, "shape"):
+        return f"{source}: obs/{key} is a group and no array; {CAMERA}"
+    return no_camera(f"{source}: obs/{key}", value.dtype, value.shape)
+
+
+def _warn_of_actions(source: str, episode: str) -> None:
+    warnings.warn(
+        f"{source}: {episode} has no actions, so those of the other episodes are not used either; "
+        f"write data/{episode}/actions, or leave that episode out",
+        stacklevel=2,
+    )
 
 
 def _text(value: Any) -> str:

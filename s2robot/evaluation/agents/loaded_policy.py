@@ -26,6 +26,7 @@ from s2robot.evaluation.agents.policy_input import (
 )
 from s2robot.evaluation.baselines import baseline_embedding, displayed_name, is_baseline
 from s2robot.policies import checkpoint
+from s2robot.policies.action_space import ActionBounds
 from s2robot.policies.checkpoint import PolicyHeader
 from s2robot.policies.dataset import stack_proprio
 from s2robot.policies.policy import Policy
@@ -67,8 +68,7 @@ class LoadedPolicy:
         self.action_scale = action_scale(header)
         """Bounds in the environment's own units, in which actions are returned; None where they
         are returned as the policy computes them."""
-        self._low = np.asarray(header.action_space["low"], np.float32)
-        self._high = np.asarray(header.action_space["high"], np.float32)
+        self._bounds = ActionBounds.of(header.action_space)
         self._batch: int | None = None
 
     def reset(self) -> None:
@@ -112,7 +112,7 @@ class LoadedPolicy:
         actions = self.policy.act(embedding, torch.from_numpy(vector)).float().cpu().numpy()
         if not np.isfinite(actions).all():
             raise S2RobotError(f"the policy's action is {actions.tolist()}; train it again")
-        actions = actions.clip(self._low, self._high)
+        actions = self._bounds.limited(actions)
         if self.action_scale is not None:
             actions = self.action_scale.own(actions.astype(np.float64))
         return actions[0] if batch is None else actions

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
 
-from s2robot.data.config import frame_size
+from s2robot.data.config import frame_size, short_camera, short_observation
 
 Size = tuple[int, int]
 """Height and width of a frame [px]."""
@@ -36,7 +36,8 @@ def checked_frames(frames: Any, sizes: Mapping[str, Size | None]) -> dict[str, n
     """Return the frames of a policy's cameras; further cameras are left out.
 
     Args:
-        frames: ``(H, W, 3)`` or ``(B, H, W, 3)`` uint8 RGB of the only camera, or by camera.
+        frames: ``(H, W, 3)`` or ``(B, H, W, 3)`` uint8 RGB of the only camera, or by camera, whose
+            name may be short (``front`` for ``front_image`` or ``observation.images.front``).
         sizes: of the policy's cameras.
 
     Raises:
@@ -48,16 +49,33 @@ def checked_frames(frames: Any, sizes: Mapping[str, Size | None]) -> dict[str, n
             given = "no frames" if frames is None else "one array of frames"
             raise ValueError(f"got {given}; the policy reads {_listed(sizes)}: {_how(sizes)}")
         frames = dict.fromkeys(sizes, frames)
+    given = frames
+    frames = {**given, **_by_whole_names(given, sizes, short_camera)}
     missing = [name for name in sizes if name not in frames]
     if missing:
         raise KeyError(
-            f"no frames of {_listed(missing)}; got {_listed(frames)}. The policy reads "
+            f"no frames of {_listed(missing)}; got {_listed(given)}. The policy reads "
             f"{_listed(sizes)}"
         )
     found = {name: _frame(name, frames[name], size) for name, size in sizes.items()}
     if len({array.shape[:-3] for array in found.values()}) > 1:
         shapes = ", ".join(f"{name} {array.shape}" for name, array in found.items())
         raise ValueError(f"cameras have different numbers of frames: {shapes}")
+    return found
+
+
+def _by_whole_names(
+    given: Mapping[str, Any], wanted: Iterable[str], short: Callable[[str], str]
+) -> dict[str, Any]:
+    """Return what goes by other names than the wanted ones, where one alone can be meant."""
+    names, found = list(wanted), {}
+    for name in names:
+        if name in given:
+            continue
+        alike = [key for key in given if key not in names and short(str(key)) == short(name)]
+        others = [each for each in names if short(each) == short(name)]
+        if len(alike) == len(others) == 1:
+            found[name] = given[alike[0]]
     return found
 
 
@@ -94,7 +112,8 @@ def checked_proprio(proprio: Any, keys: Iterable[str], batch: int | None) -> dic
     """Return low-dimensional observations ``(B, d)`` by key; others are left out.
 
     Args:
-        proprio: ``(d,)`` or ``(B, d)`` by key; a number ``()`` or ``(B,)`` is one entry.
+        proprio: ``(d,)`` or ``(B, d)`` by key; a number ``()`` or ``(B,)`` is one entry. A key may
+            be short (``state`` for ``observation.state``).
         keys: the observations that are needed.
         batch: B; None for one episode without an axis for it.
 
@@ -102,10 +121,12 @@ def checked_proprio(proprio: Any, keys: Iterable[str], batch: int | None) -> dic
         KeyError: a key is missing.
         ValueError: an array has another length than B, or holds NaN or infinite values.
     """
-    missing = [key for key in keys if key not in proprio]
+    keys = list(keys)
+    found = {**proprio, **_by_whole_names(proprio, keys, short_observation)}
+    missing = [key for key in keys if key not in found]
     if missing:
         raise KeyError(f"proprio lacks {', '.join(missing)}; it has {', '.join(map(str, proprio))}")
-    return {key: _rows(key, proprio[key], batch) for key in keys}
+    return {key: _rows(key, found[key], batch) for key in keys}
 
 
 def checked_vector(proprio: Any, width: int, keys: Iterable[str], batch: int | None) -> np.ndarray:

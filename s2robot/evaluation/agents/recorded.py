@@ -12,6 +12,7 @@ import torch
 from s2robot.envs.tasks.action_scale import ActionScale
 from s2robot.evaluation.rollout import Actor, Agent
 from s2robot.evaluation.vector_env import VectorStep
+from s2robot.policies.action_space import ActionBounds
 
 Names = Mapping[str, tuple[str, ...]]
 """Key of the data to the task's names for it: a camera has one, an observation one or several,
@@ -23,8 +24,7 @@ class RecordedActor:
 
     Args:
         policy: as its file holds it.
-        low: smallest action (A,) of the training episodes, in the units of the data.
-        high: largest action (A,) of them.
+        bounds: range of the training episodes' actions, in the units of the data.
         scale: bounds of the environment's own actions; None where they are in [-1, 1].
         names: the task's names of the policy's observations.
     """
@@ -32,13 +32,12 @@ class RecordedActor:
     def __init__(
         self,
         policy: Actor,
-        low: np.ndarray,
-        high: np.ndarray,
+        bounds: ActionBounds,
         scale: ActionScale | None,
         names: Names,
     ) -> None:
         self.policy, self.names = policy, dict(names)
-        self._low, self._high, self._scale = low, high, scale
+        self._bounds, self._scale = bounds, scale
 
     def reset(self, batch_size: int) -> None:
         """Begin ``batch_size`` episodes."""
@@ -55,7 +54,7 @@ class RecordedActor:
             proprio: (B, P), as measured.
         """
         found = self.policy.act(embedding, proprio).float().cpu().numpy()
-        actions = found.clip(self._low, self._high)
+        actions = self._bounds.limited(found)
         if self._scale is not None:
             actions = self._scale.unclipped(actions)
         return torch.from_numpy(actions)

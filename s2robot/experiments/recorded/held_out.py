@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from s2robot.policies.action_space import ActionBounds
 from s2robot.policies.dataset import TrajectoryData
 from s2robot.policies.policy import Policy
 from s2robot.stats.intervals import Interval, crossed_mean_interval, mean_interval
@@ -66,7 +67,7 @@ class HeldOut:
     recorded: tuple[np.ndarray, ...]
     """Recorded actions ``(T, A)`` of each episode, in their units."""
     predicted: tuple[np.ndarray, ...]
-    """The policy's actions ``(T, A)`` on the recorded observations."""
+    """The actions ``(T, A)`` that ``load_policy`` gives on the recorded observations."""
     errors: np.ndarray
     """``(E, A)`` mean absolute error of each episode and entry; of several seeds, their mean."""
     constant: np.ndarray
@@ -96,18 +97,24 @@ def held_out_errors(
     data: TrajectoryData,
     actions: np.ndarray,
     names: Sequence[str],
+    bounds: ActionBounds,
 ) -> HeldOut:
     """Return the errors of a policy on the held-out episodes.
+
+    They are those of the actions that a robot would get: within the bounds of the policy's file, as
+    ``load_policy`` gives them.
 
     Args:
         policy: whose ``act`` gives actions in the units of ``actions``.
         data: embeddings and proprioception; ``valid_episodes`` are held out.
         actions: ``(N, A)`` as recorded.
         names: of the A entries.
+        bounds: of the policy's file.
     """
     training = actions[data.frames_of(data.train_episodes).numpy()]
     constant = np.median(training, axis=0)
-    predicted = open_loop(policy, data, data.valid_episodes)
+    given = open_loop(policy, data, data.valid_episodes)
+    predicted = [bounds.limited(each) for each in given]
     recorded = [actions[rows] for rows in _rows(data, data.valid_episodes)]
     errors = _means([np.abs(p - r) for p, r in zip(predicted, recorded, strict=True)])
     plain = _means([np.abs(constant - r) for r in recorded])
@@ -162,7 +169,7 @@ def _ranges(training: np.ndarray) -> list[tuple[float, float]]:
 
 
 def open_loop(policy: Policy, data: TrajectoryData, episodes: torch.Tensor) -> list[np.ndarray]:
-    """Return the actions ``(T, A)`` that a policy takes on the observations of each episode.
+    """Return what a policy's ``act`` gives on the observations of each episode, ``(T, A)``.
 
     The policy acts step by step, as on a robot, but what it sees is what was recorded: an error has
     no consequences.

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from s2robot.data.datasets.contract import PRIVILEGED, EpisodeDataset
+from s2robot.data.datasets.contract import PRIVILEGED, EpisodeDataset, episode_name
 from s2robot.data.datasets.frame_reader import RecordedFrames
 from s2robot.data.datasets.opening import open_dataset
 from s2robot.data.feature_store import FeatureStore
@@ -70,6 +70,30 @@ class RecordedInputs:
         """Training, tuning and held-out episodes."""
         episodes = len(self.dataset.episode_ends)
         return split_episodes(self.dataset.source, episodes, self.dataset.masks)
+
+    @property
+    def episodes_text(self) -> str:
+        """How the episodes are divided, in words; those that no mask names are listed."""
+        split, ends = self.split, self.dataset.episode_ends
+        unused = [episode_name(self.dataset, each) for each in split.unused(len(ends)).tolist()]
+        more = ", ..." if len(unused) > 5 else ""
+        listed = f", {len(unused)} not used, in no mask ({', '.join(unused[:5])}{more})"
+        return (
+            f"{len(split.train)} for training, {len(split.held_out)} held out ({split.origin})"
+            f"{listed if unused else ''}; {int(ends[-1])} frames in all"
+        )
+
+    @property
+    def rate_text(self) -> str:
+        """Control rate in words."""
+        rate = self.dataset.rate_hz
+        if rate is not None:
+            return f"{rate:g} Hz"
+        return (
+            "not told by the data, so control_hz of the policy is None; give control_freq in a "
+            "robomimic file's env_args, or rate_hz in dataset.json, or call the policy at the rate "
+            "of the recording"
+        )
 
     @property
     def is_blind(self) -> bool:

@@ -12,8 +12,10 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 
 from s2robot._version import __version__
+from s2robot.data.datasets.contract import episode_name
 from s2robot.experiments.recorded.held_out import EntryError, HeldOut
 from s2robot.experiments.recorded.inputs import RecordedInputs
+from s2robot.experiments.recorded.split import too_few
 from s2robot.policies.checkpoint import PolicyHeader
 from s2robot.stats.intervals import Interval
 from s2robot.utils.html import render_page
@@ -44,7 +46,8 @@ def write_page(path: Path, inputs: RecordedInputs, header: PolicyHeader, found: 
             for seed, own in found.by_seed
         ],
         episodes=len(found.episodes),
-        plots=[_plot_record(found, place, name) for place, name in _chosen(found)],
+        few=too_few(len(found.episodes)),
+        plots=[_plot_record(inputs, found, place, name) for place, name in _chosen(found)],
         version=__version__,
         commit=header.provenance.get("commit") or "unknown",
     )
@@ -78,16 +81,14 @@ def interval_text(found: Interval, signed: bool = False) -> str:
 
 
 def _facts(inputs: RecordedInputs, header: PolicyHeader, seeds: Sequence[int]) -> dict[str, str]:
-    dataset, split = inputs.dataset, inputs.split
-    rate = "not told by the data" if dataset.rate_hz is None else f"{dataset.rate_hz:g} Hz"
+    dataset = inputs.dataset
     cameras = ", ".join(f"{name} ({h} x {w} px)" for name, (h, w) in dataset.cameras.items())
     facts = {
         "data set": dataset.source,
-        "episodes": f"{len(split.train)} for training, {len(split.held_out)} held out "
-        f"({split.origin}); {int(dataset.episode_ends[-1])} frames in all",
+        "episodes": inputs.episodes_text,
         "cameras": "none used" if inputs.is_blind else cameras,
         "observations": ", ".join(inputs.proprio_keys) or "none",
-        "control rate": rate,
+        "control rate": inputs.rate_text,
         "encoder": inputs.label,
         "policy": f"{header.policy_config.kind}, "
         + (
@@ -107,13 +108,14 @@ def _chosen(found: HeldOut) -> list[tuple[int, str]]:
     return [(int(order[place]), f"{names[place]} error") for place in sorted(names)]
 
 
-def _plot_record(found: HeldOut, place: int, name: str) -> dict[str, str]:
+def _plot_record(inputs: RecordedInputs, found: HeldOut, place: int, name: str) -> dict[str, str]:
     figure = _figure(found, place)
     buffer = io.BytesIO()
     figure.savefig(buffer, dpi=110, format="png")
     seed = f", policy of seed {found.by_seed[0][0]}" if found.by_seed else ""
+    episode = episode_name(inputs.dataset, found.episodes[place])
     return {
-        "title": f"Episode {found.episodes[place]}: {name} of the held-out episodes{seed}",
+        "title": f"Episode {episode}: {name} of the held-out episodes{seed}",
         "picture": base64.b64encode(buffer.getvalue()).decode(),
     }
 

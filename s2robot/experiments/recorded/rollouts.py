@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from s2robot.data.config import short_camera
 from s2robot.envs.levels import CONTROLLERS
 from s2robot.envs.tasks.action_scale import ActionScale, scale_of
 from s2robot.envs.tasks.contract import TaskEnv
@@ -21,7 +22,7 @@ from s2robot.envs.tasks.loading import make_env
 from s2robot.envs.tasks.names import is_foreign
 from s2robot.errors import MismatchError, unknown
 from s2robot.evaluation.agents.recorded import Names, RecordedActor, observed
-from s2robot.policies.action_space import RECORDED, action_space_record
+from s2robot.policies.action_space import RECORDED, ActionBounds, action_space_record
 from s2robot.policies.checkpoint import PolicyHeader
 from s2robot.policies.dataset import stack_proprio
 from s2robot.policies.policy import Policy
@@ -34,8 +35,6 @@ _LEROBOT = {
     "observation.environment_state": ("environment_state",),
 }
 """LeRobot's own names of what Gymnasium environments call otherwise."""
-_PREFIXES = ("observation.images.", "observation.image.", "pixels.")
-_SUFFIX = "_image"
 
 
 def is_recorded(header: PolicyHeader) -> bool:
@@ -121,7 +120,6 @@ def fit_to(
     if aloud:
         _tell(header, {**{key: (name,) for key, name in found.items()}, **names}, env, scale)
     space = header.action_space
-    low, high = (np.asarray(space[side], np.float32) for side in ("low", "high"))
     own = None if scale is None else scale.record()
     record = action_space_record(env.action_space, env.control, env.rate_hz, own)
     frames = [{**camera, "name": found[name], OF: name} for name, camera in cameras.items()]
@@ -131,7 +129,7 @@ def fit_to(
         frames={**header.frames, "cameras": frames} if frames else {},
         action_space={**record, "meaning": list(space["meaning"])},
     )
-    return RecordedActor(policy, low, high, scale, names), adapted
+    return RecordedActor(policy, ActionBounds.of(space), scale, names), adapted
 
 
 def _by_whole_keys(given: Names, keys: Sequence[str]) -> dict[str, tuple[str, ...]]:
@@ -169,18 +167,6 @@ def _names_of(header: PolicyHeader) -> str:
     return ", ".join(header.action_space["meaning"])
 
 
-def _short(camera: str) -> str:
-    """Return the name of a camera without what formats put around it.
-
-    Examples:
-        >>> _short("observation.images.front"), _short("front_image"), _short("pixels.front")
-        ('front', 'front', 'front')
-    """
-    for prefix in _PREFIXES:
-        camera = camera.removeprefix(prefix)
-    return camera.removesuffix(_SUFFIX)
-
-
 def _camera_of(
     name: str,
     camera: Mapping[str, Any],
@@ -195,7 +181,7 @@ def _camera_of(
             f"observations names {len(given)} cameras for {name!r}: {list(given)}; give one of "
             f"{listed}"
         )
-    alike = [each for each in env.cameras if _short(each) == _short(name)]
+    alike = [each for each in env.cameras if short_camera(each) == short_camera(name)]
     found = given[0] if given else name if name in env.cameras else None
     if found is None and len(alike) == 1:
         found = alike[0]

@@ -10,6 +10,8 @@ import numpy as np
 HELD_OUT_SHARE = 0.2
 """Share of the episodes that are held out where the data set has no division of its own; of few
 episodes a third, up to 4, since an interval over two says little."""
+LEAST_HELD_OUT = 5
+"""Held-out episodes below which their intervals say little, which is told."""
 TUNING_SHARE = 0.15
 """Share of the training episodes that choose hyperparameters."""
 _TRAIN = "train"
@@ -29,9 +31,35 @@ class Split:
     origin: str
     """Where the division comes from, in words."""
 
+    def unused(self, episodes: int) -> np.ndarray:
+        """Return the indices of the episodes that the data set's masks leave out of all parts.
+
+        Args:
+            episodes: their number E.
+        """
+        parts = np.concatenate([self.train, self.tuning, self.held_out])
+        return np.setdiff1d(np.arange(episodes), parts)
+
     def record(self) -> dict[str, list[int]]:
         """Return JSON-able values."""
         return {name: getattr(self, name).tolist() for name in ("train", "tuning", "held_out")}
+
+
+def too_few(held_out: int) -> str | None:
+    """Return a sentence that intervals over few held-out episodes are wide; None for enough.
+
+    Args:
+        held_out: number of held-out episodes.
+    """
+    if held_out >= LEAST_HELD_OUT:
+        return None
+    given = "1 episode is" if held_out == 1 else f"{held_out} episodes are"
+    return (
+        f"Only {given} held out, so intervals are wide and may exceed every possible error, or "
+        f"there are none. Name at least {LEAST_HELD_OUT} episodes in a mask 'valid' (mask/valid of "
+        "a robomimic file, masks of dataset.json, splits in meta/info.json of LeRobot), or record "
+        "more: without masks a fifth of them is held out"
+    )
 
 
 def split_episodes(source: str, episodes: int, masks: Mapping[str, np.ndarray]) -> Split:

@@ -20,7 +20,7 @@ from s2robot.experiments.settings import (
     read_training,
     write_training,
 )
-from s2robot.policies.action_space import PROPRIO_NAMES, RECORDED
+from s2robot.policies.action_space import PROPRIO_NAMES, RECORDED, ActionBounds
 from s2robot.policies.checkpoint import (
     PolicyHeader,
     load_policy,
@@ -74,12 +74,7 @@ def train_recorded(job: TrainJob, seeds: int = 1) -> RecordedPolicy:
         DivergedError: the training diverged.
     """
     inputs = RecordedInputs(job.variant)
-    if inputs.left_out:
-        names = ", ".join(inputs.left_out)
-        OUTPUT.print(f"not used: {names}, which a simulator alone knows; low_dim= may name them")
-    turned = turned_over(inputs.dataset)
-    if turned is not None:
-        OUTPUT.print(turned)
+    _tell(inputs)
     job = dataclasses.replace(job, train=inputs.trained_with(job.train))
     folders = {seed: _folder(job, inputs, seed) for seed in range(job.seed, job.seed + seeds)}
     with contextlib.ExitStack() as locks:
@@ -103,11 +98,26 @@ def train_recorded(job: TrainJob, seeds: int = 1) -> RecordedPolicy:
     return RecordedPolicy(paths[0], place / PAGE, errors, paths)
 
 
+def _tell(inputs: RecordedInputs) -> None:
+    """Print what is taken of the data."""
+    OUTPUT.print(f"episodes: {inputs.episodes_text}")
+    OUTPUT.print(f"observations: {', '.join(inputs.proprio_keys) or 'none'}")
+    if inputs.left_out:
+        names = ", ".join(inputs.left_out)
+        OUTPUT.print(f"not used: {names}, which a simulator alone knows; low_dim= may name them")
+    if inputs.dataset.rate_hz is None:
+        OUTPUT.print(f"control rate: {inputs.rate_text}")
+    turned = turned_over(inputs.dataset)
+    if turned is not None:
+        OUTPUT.print(turned)
+
+
 def _measure(job: TrainJob, inputs: RecordedInputs, folder: Path) -> tuple[PolicyHeader, HeldOut]:
     """Return a policy's header and errors, which are written beside it with its page."""
     policy, header = load_policy(folder / POLICY, resolve_device(job.variant.device))
     dataset = inputs.dataset
-    found = held_out_errors(policy, inputs.data, dataset.actions, dataset.action_names)
+    bounds = ActionBounds.of(header.action_space)
+    found = held_out_errors(policy, inputs.data, dataset.actions, dataset.action_names, bounds)
     record = {"policy": header.sha256, "data": inputs.identity_digest, **found.to_dict()}
     write_json(folder / ERRORS, record)
     write_page(folder / PAGE, inputs, header, found)

@@ -56,9 +56,13 @@ def test_training_on_a_recorded_file_prints_errors_policy_and_page(
     data = write_robomimic(tmp_path / "a=b[1]" / "reach.hdf5", episodes=5, length=4)
     folders = [override("data_dir", tmp_path / "data"), override("runs_dir", tmp_path / "runs")]
     assert main(["train", override("data", data), *words, *folders]) == 0
-    left_out, title, *entries, policy, page = capsys.readouterr().out.splitlines()
+    lines = capsys.readouterr().out.splitlines()
+    episodes, observations, left_out, title, *entries, few, policy, page = lines
+    assert episodes.startswith("episodes: 4 for training, 1 held out (")
+    assert observations == "observations: robot0_eef_pos"
     assert left_out.startswith("not used: object, ")
-    assert title == "mean absolute error on 1 held-out episodes:"
+    assert title == "mean absolute error on 1 held-out episode:"
+    assert few.startswith("Only 1 episode is held out, ")
     assert [line.split(":")[0].strip() for line in entries] == ["a0", "a1", "a2"]
     assert Path(policy).is_file()
     assert Path(page).is_file()
@@ -87,7 +91,7 @@ def test_a_policy_for_bags_reads_the_named_topics(
     words += ["budget=none", "train.epochs=1", "device=cpu", "runtime=eager", "dtype=float32"]
     folders = [override("data_dir", tmp_path / "data"), override("runs_dir", tmp_path / "runs")]
     assert main(["train", override("data", data), *words, *folders]) == 0
-    *_, dx, dy, close, policy, _ = capsys.readouterr().out.splitlines()
+    *_, dx, dy, close, _, policy, _ = capsys.readouterr().out.splitlines()
     assert [line.split(":")[0].strip() for line in (dx, dy, close)] == ["dx", "dy", "close"]
     header = read_header(Path(policy))
     assert header.proprio_keys == ("/joint_states", "/joint_states:velocity")

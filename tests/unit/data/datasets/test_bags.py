@@ -191,6 +191,7 @@ def test_an_action_must_be_named_and_the_topics_are_listed(tmp_path):
         ({"action": [CAMERA]}, "no topic /front/image_raw with numbers"),
         ({"low_dim": ["absent"]}, "no topic /absent with numbers"),
         ({"cameras": ["absent"]}, "unknown camera in .*'/absent'; available: /front/image_raw"),
+        ({"cameras": [JOINTS]}, "/joint_states is a topic of sensor_msgs/msg/JointState; a camera"),
         ({"action": [COMMAND, "command"]}, "names a topic twice"),
         ({"action": ["command:torque"]}, "no field 'torque'; its fields are header, name, positio"),
         ({"action": ["command:effort"]}, "names 3 joints and has 0 numbers in effort"),
@@ -207,6 +208,32 @@ def test_a_topic_that_a_later_bag_lacks_is_named_with_the_bag(tmp_path):
     reaching(1).only(lambda m: m.topic != JOINTS).write(tmp_path / "episode_1.bag")
     with pytest.raises(CorruptFileError, match=rf"episode_1.bag has no messages of {JOINTS}"):
         _open(tmp_path)
+
+
+@pytest.mark.parametrize("kind", ["bag", "mcap"])
+def test_a_bag_whose_recording_was_not_ended_is_refused(tmp_path, kind):
+    folder = _write_bags(tmp_path / "set", kind, count=2)
+    if kind == "bag":
+        last = sorted(folder.iterdir())[-1]
+        left = last.rename(last.with_name(f"{last.name}.active"))
+    else:
+        left = sorted(folder.iterdir())[-1]
+        (left / "metadata.yaml").unlink()
+    with pytest.raises(CorruptFileError, match=f"{left.name} is a bag whose recording was not end"):
+        _open(folder)
+
+
+def test_a_camera_that_the_first_bag_lacks_is_refused_unless_others_are_named(tmp_path):
+    _numbered().write(tmp_path / "episode_0.bag")
+    episode = _numbered()
+    for number in range(6):
+        episode.frame(100 * number, FRAME, "/side")
+    episode.write(tmp_path / "episode_1.bag")
+    with pytest.raises(
+        CorruptFileError, match=r"episode_1.bag has the camera /side, which .*_0.bag"
+    ):
+        _open(tmp_path, [TWIST])
+    assert list(_open(tmp_path, [TWIST], cameras=[CAMERA]).cameras) == [CAMERA]
 
 
 def test_a_type_without_a_header_is_refused_with_what_to_record(tmp_path):

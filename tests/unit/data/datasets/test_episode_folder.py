@@ -71,6 +71,12 @@ def test_the_digest_follows_content_and_not_place(path, tmp_path):
     assert open_dataset(moved).digest != digest
 
 
+def _times(path, times_s):
+    header, *rows = path.read_text().splitlines()
+    rows = [f"{t},{row.partition(',')[2]}" for t, row in zip(times_s, rows, strict=True)]
+    path.write_text("\n".join([header, *rows]) + "\n")
+
+
 def _write(path, text):
     path.write_text(text)
 
@@ -80,6 +86,20 @@ def _write(path, text):
     [
         (lambda p: (p / "episode_1/front/4.png").unlink(), "has 4 frames, but the table .* 5 rows"),
         (lambda p: (p / "episode_1/side.mp4").unlink(), "episode_1 has no camera 'side'"),
+        (lambda p: (p / "episode_0/side.mp4").unlink(), "episode_0 has no camera 'side'"),
+        (
+            lambda p: (p / "episode_1/table.csv").unlink(),
+            r"episode_1 has no table \(it holds front, side.mp4\); an episode needs table.csv",
+        ),
+        (lambda p: (p / "episode_7").mkdir(), r"episode_7 has no table \(it holds nothing\)"),
+        (
+            lambda p: _times(p / "episode_1/table.csv", [0.0, 0.1, 0.2, 0.3, 0.0]),
+            "episode_1: time_s of its table is 0 in row 4 and 0.3 in the row before .*rate_hz in",
+        ),
+        (
+            lambda p: _times(p / "episode_1/table.csv", [0.0, 0.1, float("nan"), 0.3, 0.4]),
+            "episode_1: time_s of its table is nan in row 2",
+        ),
         (
             lambda p: (p / "episode_1/side.mkv").write_bytes(b""),
             "two of the camera 'side': side.mkv and side.mp4",
@@ -112,6 +132,35 @@ def test_content_that_does_not_fit_is_refused_by_name(path, change, why):
     change(path)
     with pytest.raises(CorruptFileError, match=why):
         open_dataset(path)
+
+
+def test_a_column_that_an_episode_lacks_is_refused_unless_others_are_named(path):
+    for number in range(3):
+        table = path / f"episode_{number}" / "table.csv"
+        header, *rows = table.read_text().splitlines()
+        more = [f"{header},force", *(f"{row},0" for row in rows)]
+        if number:
+            table.write_text("\n".join(more) + "\n")
+    with pytest.raises(CorruptFileError, match="episode_0: its table has no force.* by low_dim="):
+        open_dataset(path)
+    assert list(open_dataset(path, low_dim=["gripper"]).low_dim_names) == ["gripper"]
+
+
+def test_other_folders_are_no_episodes(path):
+    (path / "notes").mkdir()
+    (path / "notes" / "setup.txt").write_text("bolted to the table")
+    assert len(open_dataset(path).episode_ends) == 3
+
+
+def test_episodes_without_actions_are_taken_where_none_are_needed(path):
+    table = path / "episode_1" / "table.csv"
+    rows = [line.split(",") for line in table.read_text().splitlines()]
+    table.write_text("\n".join(",".join([row[0], *row[4:]]) for row in rows) + "\n")
+    with pytest.raises(CorruptFileError, match="episode_1/table.csv has no action"):
+        open_dataset(path)
+    with pytest.warns(UserWarning, match=r"episode_1 has no action \(1 of 3 episodes\)"):
+        data = open_dataset(path, need_actions=False)
+    assert data.actions.shape == (15, 0)
 
 
 def test_lines_with_other_entries_are_refused(tmp_path):

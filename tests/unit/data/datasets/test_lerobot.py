@@ -229,6 +229,31 @@ def test_a_data_set_without_actions_is_refused_with_its_features(folder):
         open_dataset(folder)
 
 
+def test_a_feature_that_is_no_camera_is_refused_as_one_and_told_where_it_is_left_out(folder):
+    features = json.loads((folder / "meta" / "info.json").read_text())["features"]
+    features["observation.images.top"] = {"dtype": "float32", "shape": [3, 32, 32], "names": None}
+    change_info(folder, features=features)
+    seen = r"observation.images.top is float32 \(3, 32, 32\); a camera is of dtype video or image"
+    with pytest.raises(ValueError, match=seen):
+        open_dataset(folder, cameras=["top"])
+    with pytest.warns(UserWarning, match=f"left out: .*{seen}"):
+        data = open_dataset(folder)
+    assert list(data.cameras) == [FRONT, WRIST]
+
+
+def test_times_that_go_back_are_refused(folder):
+    path = folder / "data" / "chunk-000" / "file-000.parquet"
+    _rewrite(path, "timestamp", lambda values: [*values[:8], 0.0, *values[9:]])
+    with pytest.raises(CorruptFileError, match="timestamp of episode 1 is 0 in row 2 and 0.05"):
+        open_dataset(folder)
+
+
+def test_fewer_episodes_than_described_are_refused(folder):
+    change_info(folder, total_episodes=5)
+    with pytest.raises(CorruptFileError, match="has 4 episodes; total_episodes .* is 5"):
+        open_dataset(folder)
+
+
 def test_an_unknown_camera_or_observation_is_named_with_those_there_are(folder):
     with pytest.raises(ValueError, match=f"unknown camera in .*set 'side'; available: {FRONT}"):
         open_dataset(folder, cameras=["side"])

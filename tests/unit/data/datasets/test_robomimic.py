@@ -1,6 +1,7 @@
 """robomimic's files with images: what is read, and what is refused."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -98,15 +99,27 @@ def test_pictures_are_reversed_only_where_the_file_says_that_they_are_bottom_up(
     [
         (
             lambda f: f.__delitem__("data/demo_2/obs/agentview_image"),
-            "demo_2/obs/agentview_image is missing; other episodes have it",
+            "demo_2/obs/agentview_image is missing; other episodes have it; .* by cameras=",
+        ),
+        (
+            lambda f: f.__delitem__("data/demo_0/obs/agentview_image"),
+            "demo_0/obs/agentview_image is missing; other episodes have it",
+        ),
+        (
+            lambda f: f.__delitem__("data/demo_2/actions"),
+            r"data/demo_2 has no actions \(1 of 4 episodes\); .*del file\['data/demo_2'\]",
+        ),
+        (
+            lambda f: _replace(f, "data/demo_2/actions", np.zeros((0, 3))),
+            "demo_2/actions has 0 rows; the attribute num_samples of data/demo_2 says 6; write",
         ),
         (
             lambda f: f.__delitem__("data/demo_2/obs/robot0_eef_pos"),
-            "demo_2/obs/robot0_eef_pos is missing; other episodes have it",
+            "demo_2/obs/robot0_eef_pos is missing; other episodes have it; .* by low_dim=",
         ),
         (
             lambda f: _replace(f, "data/demo_1/actions", np.zeros((6, 2))),
-            "demo_1/actions has 2 entries a row; the episodes before have 3",
+            "demo_1/actions has 2 entries a row; the episodes before have 3; .*leave that episode",
         ),
         (
             lambda f: _replace(f, "data/demo_1/actions", np.full((6, 3), np.inf)),
@@ -114,7 +127,7 @@ def test_pictures_are_reversed_only_where_the_file_says_that_they_are_bottom_up(
         ),
         (
             lambda f: _replace(f, "data/demo_1/obs/robot0_eef_pos", np.zeros((5, 2))),
-            "robot0_eef_pos has 5 rows; the episode has 6 actions",
+            "robot0_eef_pos has 5 rows; the episode has 6 actions; .* by low_dim=",
         ),
         (
             lambda f: _replace(f, f"data/demo_3/obs/{CAMERAS[0]}", np.zeros((6, 8, 8, 3), "u1")),
@@ -143,6 +156,42 @@ def _replace(file, name, value):
 def test_an_unknown_camera_is_refused_with_those_that_are_there(path):
     with pytest.raises(ValueError, match=r"unknown camera .*'side'; available: agentview_image"):
         open_dataset(path, cameras=["side"])
+
+
+@pytest.mark.parametrize("layout", ["float32", "channels first"])
+def test_images_of_another_type_or_layout_are_no_unknown_camera(path, layout):
+    frames = np.zeros((6, 32, 32, 3), np.float32)
+    frames = frames if layout == "float32" else np.moveaxis(frames, -1, 1).astype(np.uint8)
+    seen = re.escape(f"obs/agentview_image is {frames.dtype} {frames.shape}")
+
+    def change(file):
+        for number in range(4):
+            _replace(file, f"data/demo_{number}/obs/agentview_image", frames)
+
+    _changed(path, change)
+    with pytest.raises(ValueError, match=rf"{seen}; a camera is uint8 \(T, H, W, 3\), RGB. Write"):
+        open_dataset(path, cameras=["agentview"])
+    with pytest.warns(UserWarning, match=f"left out: .*{seen}"):
+        data = open_dataset(path)
+    assert list(data.cameras) == [CAMERAS[1]]
+
+
+def test_a_camera_named_twice_is_no_damage(path):
+    with pytest.raises(ValueError, match=r"^camera .* names one of them twice; name each once"):
+        open_dataset(path, cameras=["agentview", "agentview_image"])
+
+
+def test_a_depth_map_is_left_out_without_a_word(path, recwarn):
+    open_dataset(path)
+    assert not recwarn.list
+
+
+def test_episodes_without_actions_are_taken_where_none_are_needed(path):
+    _changed(path, lambda file: file.__delitem__("data/demo_2/actions"))
+    with pytest.warns(UserWarning, match="demo_2 has no actions, so those of the other"):
+        data = open_dataset(path, need_actions=False)
+    assert data.episode_ends.tolist() == [6, 12, 18, 24]
+    assert data.actions.shape == (24, 0)
 
 
 def test_an_observation_that_is_no_rgb_video_is_refused_as_a_camera(path):

@@ -49,6 +49,36 @@ def test_a_missing_camera_is_named() -> None:
         checked_frames({"front": FRONT}, TWO)
 
 
+@pytest.mark.parametrize(
+    ("whole", "short"),
+    [("front_image", "front"), ("observation.images.front", "front"), ("/front", "front")],
+)
+def test_a_short_or_a_whole_name_of_a_camera_is_taken(whole: str, short: str) -> None:
+    for name in (whole, short):
+        assert checked_frames({name: FRONT}, {whole: (32, 48)})[whole] is FRONT
+    assert checked_frames({whole: FRONT}, {short: (32, 48)})[short] is FRONT
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        (("front", "pixels.front"), ("front_image",)),
+        (("front",), ("front_image", "observation.images.front")),
+    ],
+)
+def test_a_short_name_that_may_mean_two_cameras_is_refused(given: Any, wanted: Any) -> None:
+    with pytest.raises(KeyError, match="no frames of camera.*; got camera.* 'front'"):
+        checked_frames(dict.fromkeys(given, FRONT), dict.fromkeys(wanted, (32, 48)))
+
+
+def test_short_names_of_observations_are_taken() -> None:
+    keys = ["observation.state", "/joint_states"]
+    found = checked_proprio({"state": 1.0, "joint_states": [2.0]}, keys, None)
+    assert {key: float(value[0, 0]) for key, value in found.items()} == dict(
+        zip(keys, (1.0, 2.0), strict=True)
+    )
+
+
 def test_one_array_for_two_cameras_is_refused() -> None:
     with pytest.raises(ValueError, match="one array of frames; the policy reads cameras 'front', "):
         checked_frames(FRONT, TWO)

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from s2robot.experiments.recorded.held_out import held_out_errors, open_loop, over_seeds
+from s2robot.policies.action_space import ActionBounds
 from s2robot.policies.action_units import ActionUnits
 from s2robot.policies.config import KINDS, PolicyConfig
 from s2robot.policies.dataset import TrajectoryData, acting_windows
@@ -14,6 +15,8 @@ from s2robot.policies.policy import Policy
 from s2robot.training.frames import DeviceFrames
 
 ENDS = (4, 9, 16)
+NAMES = ("dx", "grip")
+WIDE = ActionBounds(np.full(2, -9.0), np.full(2, 9.0))
 
 
 def _data(actions, train=(0,), held_out=(1, 2)):
@@ -45,7 +48,7 @@ def _always():
 def test_errors_are_means_of_episodes_in_the_units_of_the_data():
     actions = np.zeros((ENDS[-1], 2))
     actions[4:9], actions[9:16], actions[:4, 0] = (3, -2), (1, 2), (0, 0, 8, 8)
-    found = held_out_errors(_always(), _data(actions), actions, ("dx", "grip"))
+    found = held_out_errors(_always(), _data(actions), actions, NAMES, WIDE)
     assert found.errors.tolist() == [[2, 0], [0, 4]]
     dx, grip = found.entries
     assert (dx.name, dx.error.estimate, dx.error.low) == ("dx", 1, 0)  # no error is negative
@@ -66,20 +69,20 @@ def test_a_policy_is_called_better_than_a_constant_only_where_the_interval_says_
     actions = np.zeros((ENDS[-1], 2))
     actions[:4, 0] = (1, 6, 6, 6)  # the median of training is 6, the policy's action 1
     actions[4:9, 0], actions[9:16, 0] = offsets
-    found = held_out_errors(_always(), _data(actions), actions, ("dx", "grip"))
+    found = held_out_errors(_always(), _data(actions), actions, NAMES, WIDE)
     assert verdict in found.entries[0].verdict
 
 
 def test_one_held_out_episode_gives_no_interval():
     actions = np.random.default_rng(0).normal(size=(ENDS[-1], 2))
-    found = held_out_errors(_always(), _data(actions, (0, 1), (2,)), actions, ("dx", "grip"))
+    found = held_out_errors(_always(), _data(actions, (0, 1), (2,)), actions, NAMES, WIDE)
     assert found.entries[0].verdict == "one episode: not decided"
     assert found.to_dict()["entries"][0]["error"]["low"] is None
 
 
 def test_several_seeds_have_intervals_over_seeds_and_keep_their_own():
     actions = np.random.default_rng(0).normal(size=(ENDS[-1], 2))
-    one = held_out_errors(_always(), _data(actions), actions, ("dx", "grip"))
+    one = held_out_errors(_always(), _data(actions), actions, NAMES, WIDE)
     apart = dataclasses.replace(one, errors=one.errors + 1)
     found = over_seeds({3: one, 4: apart})
     assert np.allclose(found.errors, one.errors + 0.5)
@@ -89,6 +92,15 @@ def test_several_seeds_have_intervals_over_seeds_and_keep_their_own():
     assert "episodes and 2 training seeds" in record["interval"]
     assert record["seeds"]["3"] == one.to_dict()
     assert over_seeds({3: one}) is one
+
+
+def test_errors_are_those_of_actions_within_the_bounds_of_the_policy():
+    actions = np.zeros((ENDS[-1], 2))
+    actions[:4, 0] = (0, 0, 0.5, 0.5)  # the policy says 1, and -2 for the constant second entry
+    bounds = ActionBounds(np.array([0.0, 0.0]), np.array([0.5, 0.0]))
+    found = held_out_errors(_always(), _data(actions), actions, NAMES, bounds)
+    assert found.errors.tolist() == [[0.5, 0], [0.5, 0]]
+    assert np.unique(np.concatenate(found.predicted), axis=0).tolist() == [[0.5, 0]]
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from s2robot.experiments.recorded.split import split_episodes
+from s2robot.experiments.recorded.split import split_episodes, too_few
 
 
 def _split(episodes, **masks):
@@ -16,6 +16,19 @@ def test_the_data_sets_own_masks_are_used():
     assert (found.train.tolist(), found.held_out.tolist()) == ([0, 1, 4], [5])
     assert "mask 'valid'" in found.origin
     assert set(found.tuning) < set(found.train)
+
+
+def test_episodes_in_no_mask_are_known():
+    assert _split(6, train=[0, 1, 4], valid=[5]).unused(6).tolist() == [2, 3]
+    assert _split(6, train=[0, 1], valid=[2, 3], test=[4, 5]).unused(6).tolist() == []
+    assert _split(10).unused(10).tolist() == []
+
+
+def test_few_held_out_episodes_are_told_with_what_helps():
+    assert "Only 1 episode is held out" in str(too_few(1))
+    assert "Only 4 episodes are held out" in str(too_few(4))
+    assert "mask 'valid'" in str(too_few(4))
+    assert too_few(5) is None
 
 
 def test_a_test_mask_is_held_out_and_valid_chooses_hyperparameters():

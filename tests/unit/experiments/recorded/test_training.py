@@ -6,8 +6,10 @@ import dataclasses
 import json
 from pathlib import Path
 
+import h5py
 import numpy as np
 import pytest
+import torch
 from support.lerobot_data import need_libraries, small_lerobot
 from support.recorded_data import CAMERAS, recorded_arrays, write_robomimic
 from support.tiny_models import write_tiny_model
@@ -20,6 +22,7 @@ from s2robot.experiments.jobs import EvalJob, RunJob, TrainCommand, TrainJob
 from s2robot.experiments.pipeline import evaluate_policy
 from s2robot.experiments.recorded.inputs import RecordedInputs
 from s2robot.experiments.recorded.training import RecordedPolicy, train_recorded
+from s2robot.policies import checkpoint
 from s2robot.policies.checkpoint import read_header
 from s2robot.policies.config import PolicyConfig
 from s2robot.training.config import SearchConfig, TrainConfig
@@ -122,11 +125,29 @@ def test_a_loaded_policy_gives_the_actions_of_the_page_in_their_units(trained):
     for step, (frame, position) in enumerate(zip(frames, positions, strict=True)):
         images = {FRONT: frame, WRIST: frame.swapaxes(0, 1)}
         action = policy(images, {"robot0_eef_pos": position})
-        bounded = expected[step].clip(
-            policy.header.action_space["low"], policy.header.action_space["high"]
-        )
-        assert np.allclose(action, bounded, atol=0.05)  # features are stored in float16
-    assert expected[:, 2] == pytest.approx(7, abs=1)  # a constant entry keeps its value
+        assert np.allclose(action, expected[step], atol=0.05)  # features are stored in float16
+    assert expected[:, 2].tolist() == 7 * [7]  # a constant entry keeps its value
+
+
+def test_the_errors_of_the_page_are_those_of_a_loaded_policy(folder, tmp_path):
+    write_robomimic(tmp_path / "reach.hdf5", 6, 7, valid=2)
+    trained = train_recorded(_job(tmp_path, encoder="blind"))
+    policy = s2robot.load_policy(trained.checkpoint, device="cpu", runtime="eager")
+    raw, _ = checkpoint.load_policy(trained.checkpoint)
+    errors = []
+    for actions, positions, _ in list(recorded_arrays(6, 7))[4:]:
+        policy.reset()
+        raw.reset(1)
+        given = [policy(None, {"robot0_eef_pos": position}) for position in positions]
+        errors.append(np.abs(np.stack(given) - actions).mean(axis=0))
+        unlimited = raw.act(torch.zeros(1, 0), torch.from_numpy(positions[:1]).float())
+        assert abs(float(unlimited[0, 2]) - 7) > 1e-3  # of the network itself
+    assert np.allclose(trained.errors.errors, errors, atol=1e-5)
+    assert np.array(errors)[:, 0].min() > 0.1
+    dx, _, constant = trained.errors.entries
+    assert dx.error.estimate == pytest.approx(np.mean(errors, axis=0)[0])
+    assert constant.error.estimate == 0
+    assert '<td>a2</td><td class="number">0 (0 to 0)</td>' in trained.page.read_text()
 
 
 def test_the_page_is_self_contained_and_says_that_it_is_no_success_rate(trained):
@@ -137,6 +158,40 @@ def test_the_page_is_self_contained_and_says_that_it_is_no_success_rate(trained)
     assert page.count("data:image/png;base64,") == 1  # of the only held-out episode
     for entry in trained.errors.entries:
         assert f"<td>{entry.name}</td>" in page
+
+
+def test_the_page_names_episodes_as_the_data_do_and_says_that_they_are_few(trained):
+    page = trained.page.read_text()
+    assert "Episode demo_4: smallest error of the held-out episodes" in page
+    assert "Only 1 episode is held out" in page
+    assert "a mask &#39;valid&#39;" in page
+
+
+def test_observations_and_episodes_in_no_mask_are_told(folder, tmp_path, capsys):
+    path = write_robomimic(tmp_path / "reach.hdf5", 6, 4, valid=2)
+    with h5py.File(path, "r+") as file:
+        del file["mask/train"]
+        file["mask/train"] = np.array(["demo_0", "demo_2", "demo_3"], "S8")
+        file["data"].attrs["env_args"] = "{}"
+    page = train_recorded(_job(tmp_path, encoder="blind")).page.read_text()
+    told = capsys.readouterr().out
+    for words in ("3 for training, 2 held out", "1 not used, in no mask (demo_1)"):
+        assert words in told
+        assert words in page
+    assert "observations: robot0_eef_pos\n" in told
+    assert "control rate: not told by the data, so control_hz of the policy is None" in told
+    assert "control_hz of the policy is None" in page
+
+
+def test_a_policy_takes_the_short_names_of_the_training(folder):
+    path = train_recorded(_job(folder, cameras=("agentview",))).checkpoint
+    policy = s2robot.load_policy(path, device="cpu", runtime="eager")
+    frame, observed = np.full((32, 32, 3), 9, np.uint8), {"robot0_eef_pos": [0.3, 0.4]}
+    found = []
+    for name in ("agentview", FRONT):
+        policy.reset()
+        found.append(policy({name: frame}, observed).tolist())
+    assert found[0] == found[1]
 
 
 def test_errors_are_stored_beside_the_policy(trained):

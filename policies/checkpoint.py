@@ -25,6 +25,7 @@ from s2robot.utils.io import atomic_path, digest_of
 from s2robot.utils.records import damaged, record_of
 from s2robot.utils.validation import config_from_dict
 
+SUFFIX = ".safetensors"
 FORMAT = "s2robot-policy"
 VERSION = 1
 
@@ -259,8 +260,8 @@ def read_header(path: str | Path) -> PolicyHeader:
 
 def _read(path: Path, weights: bool = True) -> tuple[dict[str, str], dict[str, torch.Tensor]]:
     if path.is_dir():
-        inside = sorted(each.name for each in path.glob("*.safetensors"))
-        found = f"such as {path / inside[0]}" if inside else f"and {path} has no *.safetensors"
+        inside = sorted(each.name for each in path.glob(f"*{SUFFIX}"))
+        found = f"such as {path / inside[0]}" if inside else f"and {path} has no *{SUFFIX}"
         raise FileNotFoundError(f"{path} is a folder; give the file of a policy, {found}")
     if not path.is_file():
         raise FileNotFoundError(f"no policy file {path}; train one with `s2robot train`")
@@ -269,6 +270,11 @@ def _read(path: Path, weights: bool = True) -> tuple[dict[str, str], dict[str, t
             names = file.keys() if weights else ()
             return file.metadata() or {}, {name: file.get_tensor(name) for name in names}
     except (SafetensorError, OSError) as error:
+        if path.suffix != SUFFIX:
+            raise CorruptFileError(
+                f"{path} is no policy file: it is not of safetensors ({error}). Policies are the "
+                f"files *{SUFFIX} that `s2robot train` and `s2robot sweep` write"
+            ) from None
         raise CorruptFileError(
             f"{path} is not a whole safetensors file ({error}); copy it again, or train again"
         ) from None

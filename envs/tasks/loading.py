@@ -98,6 +98,8 @@ def task_named(name: str) -> Task:
     task = GymnasiumTask()
     task.name = name
     task.env_id, options = parts_of(name)
+    if has_module(name):
+        _search_present_folder()
     for key in _OWN_OPTIONS:
         if key in options:
             setattr(task, key, options.pop(key))
@@ -121,17 +123,24 @@ def _check_registered(name: str) -> None:
     module, _, env_id = parts_of(name)[0].rpartition(":")
     try:
         if module:
+            _search_present_folder()
             importlib.import_module(module)
         gymnasium.spec(env_id)
     except (gymnasium.error.Error, ImportError) as error:
         near = difflib.get_close_matches(env_id, gymnasium.registry, n=1, cutoff=0.7)
-        hint = f"; did you mean {near[0]!r}?" if near else ""
+        hint = f"; did you mean {near[0]!r}?" if near else "."
         raise ValueError(
             f"task={name}: there is no environment {env_id!r} ({str(error).splitlines()[0]})"
             f"{hint} An environment of a package is named with the module that registers it, "
-            f"{GYM}MODULE:ID, such as {GYM}gymnasium_robotics:FetchPickAndPlace-v4; the package "
-            "must be installed"
+            f"{GYM}MODULE:ID, such as {GYM}gymnasium_robotics:FetchPickAndPlace-v4; the module is "
+            "looked for in the present folder and among installed packages"
         ) from None
+
+
+def _search_present_folder() -> None:
+    """Let modules of the present folder be found, after those of installed packages."""
+    if os.getcwd() not in sys.path:  # console scripts do not have it
+        sys.path.append(os.getcwd())
 
 
 def _packaged_task(name: str) -> Any:
@@ -143,8 +152,7 @@ def _packaged_task(name: str) -> Any:
 
 def _own_task(name: str) -> Task:
     module_name, _, attribute = name.removeprefix(MODULE).rpartition(".")
-    if os.getcwd() not in sys.path:  # console scripts do not have it
-        sys.path.append(os.getcwd())
+    _search_present_folder()
     try:
         module = importlib.import_module(module_name)
     except ModuleNotFoundError as error:

@@ -53,6 +53,19 @@ def stored_task(name: str) -> str:
     return level
 
 
+def titled(name: str) -> str:
+    """Return a task's name for sentences, with what it is.
+
+    Args:
+        name: of the task in files.
+
+    Examples:
+        >>> titled("precise"), titled("gym:Pusher-v5")
+        ('level precise', 'task gym:Pusher-v5')
+    """
+    return f"{'task' if is_foreign(name) else 'level'} {name}"
+
+
 def env_name_of(name: str) -> str:
     """Return the name of a task's environment in files of demonstrations.
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from s2robot.cli.parsers.compare import parse
 from s2robot.cli.report import print_problems, write_text
+from s2robot.envs.tasks.names import titled
 from s2robot.errors import S2RobotError, unknown
 from s2robot.evaluation.baselines import displayed_name
 from s2robot.experiments.sequential_results import read_sequential
@@ -148,7 +149,7 @@ def _is_named(variant: VariantResults, wanted: str) -> bool:
 
 def _described(variant: VariantResults, other: VariantResults) -> str:
     lines = words(changes(variant.settings, other.settings))
-    return f"{variant.label}, level {variant.info['level']}" + (
+    return f"{variant.label}, {titled(str(variant.info['level']))}" + (
         f" ({in_short(lines)})" if lines else ""
     )
 

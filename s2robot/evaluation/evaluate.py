@@ -23,7 +23,7 @@ from s2robot.envs.rendering import gl_info
 from s2robot.envs.tasks.action_scale import scale_of
 from s2robot.envs.tasks.contract import TaskEnv
 from s2robot.envs.tasks.loading import make_env
-from s2robot.envs.tasks.names import is_foreign, related_tasks
+from s2robot.envs.tasks.names import is_foreign, related_tasks, titled
 from s2robot.envs.tasks.real_time import RealTime
 from s2robot.errors import MismatchError
 from s2robot.evaluation.agents.external_agent import ExternalActor, ExternalAgent, ExternalHeader
@@ -219,9 +219,10 @@ class EvalRun:
         """Raise a MismatchError where the policy does not fit the task."""
         allowed = [] if self.header.level is None else related_tasks(self.header.level)
         if self.initial_states.level not in allowed:
+            own = "no task" if self.header.level is None else titled(self.header.level)
             raise MismatchError(
-                f"the policy is for level {self.header.level!r}, the initial states are of "
-                f"{self.initial_states.level!r}; draw those of a level with the policy's task: "
+                f"the policy is for {own}, the initial states are of "
+                f"{titled(self.initial_states.level)}; draw those of one with the policy's task: "
                 f"{', '.join(allowed) or 'none is known'}"
             )
         if isinstance(self.header, PolicyHeader):

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from s2robot.envs.tasks.names import has_module, is_foreign
 from s2robot.errors import MismatchError, S2RobotError
 from s2robot.evaluation.config import EvalConfig
 from s2robot.evaluation.episode_rows import RunFolder
@@ -21,6 +22,8 @@ from s2robot.evaluation.results import Summary
 from s2robot.experiments.sequential_sweep import FILE as SEQUENTIAL
 from s2robot.experiments.settings import POLICY, TRAINING
 from s2robot.experiments.sweeps.shards import is_shard
+from s2robot.policies.action_space import RECORDED
+from s2robot.policies.checkpoint import read_header
 from s2robot.utils.command_lines import command
 from s2robot.utils.io import paths_below
 from s2robot.utils.provenance import deciding_versions
@@ -163,8 +166,11 @@ def _arguments(checkpoint: Path, folder: Path, record: dict[str, Any]) -> dict[s
     """Return the settings of the evaluation that wrote a folder's episodes, as far as known."""
     states, task = (_entries(record.get(name)) for name in ("conditions", "task"))
     found: dict[str, Any] = {"checkpoint": checkpoint}
-    if folder != checkpoint.parent:
-        found["level"] = str(task.get("level", folder.name))
+    name = str(task.get("level", folder.name))
+    if is_foreign(name):
+        found["task"] = name  # no file may decide which module is imported
+    elif folder != checkpoint.parent:
+        found["level"] = name
     return found | ({"n": str(states["n"])} if "n" in states else {})
 
 
@@ -180,10 +186,43 @@ def _without_episodes(root: Path) -> list[Unused]:
     names = {path.parent.name for path in cells} | {str(_read(path).get("name")) for path in cells}
     folders = [path.parent for path in paths_below(root, POLICY) if not _has_episodes(path.parent)]
     folders = [folder for folder in folders if folder.name not in names]
-    if folders:
-        reason = f"trained, and not evaluated: {command('eval', checkpoint=folders[0] / POLICY)}"
-        found.append(Unused(_listed(folders, root), reason))
+    recorded = [folder for folder in folders if _trained_on(folder) == RECORDED]
+    groups = {
+        "trained, and not evaluated": [folder for folder in folders if folder not in recorded],
+        "trained on recorded data, and rolled out in no task": recorded,
+    }
+    for what, own in groups.items():
+        if own:
+            found.append(Unused(_listed(own, root), f"{what}: {how_to_evaluate(own[0])}"))
     return found
+
+
+def how_to_evaluate(folder: Path) -> str:
+    """Return the command that evaluates a policy, and what it needs besides.
+
+    Args:
+        folder: of the policy file.
+    """
+    task = _trained_on(folder)
+    if task == RECORDED:
+        return (
+            f"{command('eval', checkpoint=folder / POLICY, task='NAME')}, where NAME is a task "
+            "with the cameras, observations and actions of the data: gym:ID, module:path.to.Task "
+            "or pick-cube/LEVEL. Without one there is no success rate, and the page of the policy "
+            "has its error on held-out episodes"
+        )
+    named = {"task": task} if has_module(task) else {}
+    return command("eval", checkpoint=folder / POLICY, **named)
+
+
+def _trained_on(folder: Path) -> str:
+    """Return the task of a policy's demonstrations, or ``RECORDED``; empty if it is not known."""
+    try:
+        header = read_header(folder / POLICY)
+    except (S2RobotError, OSError):  # damaged, or of another version; `eval` says so
+        return ""
+    recorded = header.action_space["control"] == RECORDED
+    return RECORDED if recorded else str(header.level or "")
 
 
 def _listed(folders: Sequence[Path], root: Path) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from s2robot.envs.tasks.names import is_foreign
 from s2robot.experiments.sequential_results import SequentialTest
 from s2robot.reporting.comparisons import Comparison
 from s2robot.reporting.run_results import ComparisonGroup
@@ -255,8 +256,9 @@ def _options(pair: Comparison) -> dict[str, Any]:
 
 def _limit_hint(pair: Comparison, metric: str) -> list[str]:
     rates = [variant.rate(metric).estimate for variant in (pair.first, pair.second)]
+    where = "task" if is_foreign(str(pair.second.info["level"])) else "level"
     if min(rates) >= CEILING:
-        return ["Both success rates are near the ceiling: evaluate on a harder level."]
+        return [f"Both success rates are near the ceiling: evaluate on a harder {where}."]
     if max(rates) <= FLOOR:
         return ["Both success rates are near zero: nothing can differ; see the ground truth."]
     return []

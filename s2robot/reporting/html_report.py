@@ -10,15 +10,18 @@ from typing import Any, NamedTuple
 import markupsafe
 
 from s2robot._version import __version__
+from s2robot.envs.tasks.names import is_foreign, titled
 from s2robot.reporting import TITLE
 from s2robot.reporting.conclusions import conclusions
 from s2robot.reporting.generalization import Generalization
 from s2robot.reporting.json_report import results
 from s2robot.reporting.page.assets import css, scripts
 from s2robot.reporting.page.chart_data import page_data, script_text, variant_ids
-from s2robot.reporting.page.glossary import GLOSSARY
+from s2robot.reporting.page.glossary import glossary
 from s2robot.reporting.page.media import strips, videos
-from s2robot.reporting.page.rows import STAGES, pair_row, percents, sequential, variant_row
+from s2robot.reporting.page.rows import STAGES as STAGES
+from s2robot.reporting.page.rows import pair_row, percents, sequential, variant_row
+from s2robot.reporting.page.task_words import stages_of, success_text
 from s2robot.reporting.plots import generalization_svg, success_png, success_svg
 from s2robot.reporting.report import Report, control_warnings, make_report
 from s2robot.reporting.run_files import load_runs
@@ -55,7 +58,7 @@ def write_report(
         runs_dir: folder with the runs of one or several sweeps.
         out_dir: folder for the report.
         title: of the page.
-        metric: "success_once" (lifted at any step) or "success_at_end" (held when time is up).
+        metric: "success_once" (at any step) or "success_at_end" (when time is up).
 
     Raises:
         S2RobotError: there are no usable runs, or none has an episode yet.
@@ -96,20 +99,21 @@ def _page(report: Report, title: str, deadline_ms: float | None) -> str:
         for ids in [variant_ids(group, number)]
         for variant in group.variants
     ]
+    levels = [group.level for group in report.groups]
     return render_page(
         "s2robot.reporting",
         "report.html.j2",
         title=title,
         version=__version__,
         metric=report.metric,
-        stages=STAGES,
+        success=success_text(levels, report.metric),
         least_seeds=LEAST_SEEDS,
         css=css(),
         scripts=scripts(),
         data=markupsafe.Markup(script_text(page_data(report, deadline_ms))),
-        answers=[_answer(each, report) for each in report_answers(report)],
+        answers=_answers(report),
         no_answer=NO_FAMILY,
-        glossary=GLOSSARY,
+        glossary=glossary(levels),
         sections=[_section(number, report) for number in range(len(report.groups))],
         videos=videos(named),
         sequential=[sequential(each) for each in report.sequential],
@@ -127,11 +131,17 @@ def report_answers(report: Report) -> list[FamilyAnswer]:
     return [answer for group, pairs in groups for answer in answers(group, pairs)]
 
 
-def _answer(answer: FamilyAnswer, report: Report) -> dict[str, str]:
+def _answers(report: Report) -> list[dict[str, str]]:
+    """Return the answers for the page; what two groups say in the same words stands there once."""
     several = len({(group.level, group.policy_kind) for group in report.groups}) > 1
+    found = [_answer(each, several) for each in report_answers(report)]
+    return [each for place, each in enumerate(found) if each not in found[:place]]
+
+
+def _answer(answer: FamilyAnswer, several: bool) -> dict[str, str]:
     return {
         "family": answer.family,
-        "where": f"level {answer.level}, policy {answer.policy_kind}" if several else "",
+        "where": f"{titled(answer.level)}, policy {answer.policy_kind}" if several else "",
         "word": answer.word,
         "tone": "open" if answer.word == "not shown" else "yes",
         "text": answer.text,
@@ -146,6 +156,8 @@ def _section(number: int, report: Report) -> dict[str, Any]:
     return {
         "number": number,
         "level": group.level,
+        "kind": "task" if is_foreign(group.level) else "level",
+        "stages": stages_of(group.level),
         "policy_kind": group.policy_kind,
         "distinction": report.distinction(group),
         "warnings": control_warnings(group, metric),

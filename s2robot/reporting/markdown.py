@@ -33,12 +33,12 @@ def markdown(
         problems: what was left out or noticed.
         metric: one of ``METRICS``; the comparisons were made on it.
         groups: whose success rates are shown, one table each.
-        answers: to "larger encoder or more scales?", one line each.
+        answers: to "larger encoder or more scales?"; equal ones have one line.
     """
     blocks = []
     if answers:
         lines = (f"- **{_safe(a.word)}** for {_safe(f'{a.family}. {a.text}')}" for a in answers)
-        blocks.append("\n".join(lines))
+        blocks.append("\n".join(dict.fromkeys(lines)))
     for group in groups:
         blocks.append("#### " + _safe(f"{group.level}, {group.policy_kind}: success, {metric}"))
         rates = [_rate_row(variant, metric) for variant in group.variants]

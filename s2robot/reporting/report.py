@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from s2robot.envs.tasks.names import is_foreign
+from s2robot.envs.tasks.names import is_foreign, titled
 from s2robot.errors import S2RobotError, unknown
 from s2robot.evaluation.identity import exact_runtime
 from s2robot.experiments.sequential_results import SequentialResults, read_sequential
@@ -19,7 +19,13 @@ from s2robot.reporting.conclusions import CEILING, FLOOR
 from s2robot.reporting.generalization import Generalization, generalization
 from s2robot.reporting.run_files import Problem, read_runs
 from s2robot.reporting.run_results import ComparisonGroup, VariantResults, group_runs
-from s2robot.reporting.setting_differences import in_short, shared_changes, value, words
+from s2robot.reporting.setting_differences import (
+    in_short,
+    own_words,
+    shared_changes,
+    without_repeats,
+    words,
+)
 from s2robot.stats.power import LEAST_SEEDS
 
 _NOT_SEQUENTIAL = (
@@ -79,7 +85,7 @@ def make_report(runs_dir: str | Path, metric: str = "success_once") -> Report:
 
     Args:
         runs_dir: folder with the runs of one or several sweeps.
-        metric: "success_once" (lifted at any step) or "success_at_end" (held when time is up).
+        metric: "success_once" (at any step) or "success_at_end" (when time is up).
 
     Raises:
         S2RobotError: no run is usable, or none has an episode yet.
@@ -138,9 +144,9 @@ def distinction(group: ComparisonGroup, groups: Sequence[ComparisonGroup]) -> st
         groups: all groups of a report.
     """
     others = [other for other in groups if other.level == group.level and other is not group]
-    found = [shared_changes(group.settings, other.settings) for other in others]
-    named = {name: own for differing in found for name, (own, _) in differing.items()}
-    return in_short([f"{name} {value(own)}" for name, own in named.items()])
+    found = [without_repeats(shared_changes(group.settings, other.settings)) for other in others]
+    named = {name: both for differing in found for name, both in differing.items()}
+    return in_short(own_words(named))
 
 
 def _mixed_settings(groups: Sequence[ComparisonGroup]) -> list[Problem]:
@@ -150,7 +156,7 @@ def _mixed_settings(groups: Sequence[ComparisonGroup]) -> list[Problem]:
         if first.level == second.level:
             lines = words(shared_changes(first.settings, second.settings))
             text = f"{in_short(lines)}: not compared with each other"
-            found.append(Problem(f"level {first.level}", text, left_out=False))
+            found.append(Problem(titled(first.level), text, left_out=False))
     return found
 
 
@@ -163,7 +169,7 @@ def _mixed_runtimes(groups: Sequence[ComparisonGroup]) -> list[Problem]:
         if len(used) > 1:
             listed = ", ".join(f"{name} ({count} runs)" for name, count in sorted(used.items()))
             text = f"exact runtimes {listed}: equal to rounding, so these runs are compared"
-            found.append(Problem(f"level {group.level}", text, left_out=False))
+            found.append(Problem(titled(group.level), text, left_out=False))
     return found
 
 
@@ -174,7 +180,7 @@ def _without_shared_states(group: ComparisonGroup, pairs: Sequence[Comparison]) 
     for first, second in itertools.combinations(group.encoders, 2):
         both = first.finished and second.finished
         if both and frozenset((first.key, second.key)) not in compared:
-            where = f"{first.label} and {second.label} (level {group.level})"
+            where = f"{first.label} and {second.label} ({titled(group.level)})"
             found.append(Problem(where, "no initial state in common: not comparable"))
     return found
 
@@ -186,7 +192,7 @@ def _too_few_seeds(group: ComparisonGroup) -> list[Problem]:
         return []
     listed = in_short([f"{variant.label} has {len(variant.finished)}" for variant in few])
     text = f"a verdict takes {LEAST_SEEDS} finished training seeds of a variant; {listed}"
-    return [Problem(f"level {group.level}", text, left_out=False)]
+    return [Problem(titled(group.level), text, left_out=False)]
 
 
 def control_warnings(group: ComparisonGroup, metric: str) -> list[Problem]:
@@ -215,7 +221,7 @@ def control_warnings(group: ComparisonGroup, metric: str) -> list[Problem]:
         lines.append(
             ("every encoder near 100 %", f"{listed}. {_AT_THE_CEILING}{ends[_AT_THE_CEILING]}")
         )
-    where = f"level {group.level}, {group.policy_kind}"
+    where = f"{titled(group.level)}, {group.policy_kind}"
     return [Problem(f"{where}, {name}", text, left_out=False) for name, text in lines]
 
 

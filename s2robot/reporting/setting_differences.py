@@ -20,6 +20,23 @@ _LATENCY = "latency_ms"
 _DTYPE = "dtype"
 _LEFT_OUT = {"search.order": "random"}
 """Values of settings that files leave out, because runs are older than the setting."""
+_RECORDED = "recorded"
+"""Version of the training on recorded data, of policies of `train data=`; missing in others."""
+_SAID_BY_RECORDED = ("demonstrations.digest", "demonstrations.level")
+_OBSERVATIONS = ("low_dim", "task.observations")
+_TITLES = {
+    _RECORDED: "training on",
+    "low_dim": "observations that the policy reads:",
+    "task.observations": "observations that stand for those of the data:",
+    "demonstrations.n": "number of demonstrations",
+    "demonstrations.level": "demonstrations of",
+    "camera.cameras": "cameras",
+    "camera.of": "camera of the data",
+    "camera.gl": "renderer",
+}
+"""What settings are called that no command has under their name in files."""
+_DIGEST = "digest"
+_DIGEST_LENGTH = 8
 _LONGEST_VALUE = 48
 _MOST_NAMED = 6
 
@@ -133,8 +150,68 @@ def words(found: Mapping[str, tuple[Any, Any]]) -> list[str]:
     Examples:
         >>> words({"train.epochs": (30, 60), "scales": ([1], [1, 2])})
         ['train.epochs 30 against 60', 'scales (1) against (1, 2)']
+        >>> words({"demonstrations.digest": ("c75db764", "08f13a55")})
+        ['different demonstrations']
     """
-    return [f"{name} {value(a)} against {value(b)}" for name, (a, b) in found.items()]
+    lines = []
+    for name, (one, other) in without_repeats(found).items():
+        if name.endswith(_DIGEST):
+            lines.append(f"different {name.removesuffix(_DIGEST).rstrip('._')}")
+        else:
+            both = f"{_own_value(name, one)} against {_own_value(name, other)}"
+            lines.append(f"{_TITLES.get(name, name)} {both}")
+    return lines
+
+
+def own_words(found: Mapping[str, tuple[Any, Any]]) -> list[str]:
+    """Return a line for each setting that differs, with the first value alone.
+
+    Args:
+        found: as ``changes`` returns it.
+
+    Examples:
+        >>> own_words({"train.epochs": (30, 60), "demonstrations.digest": ("c75db7641", "08f1")})
+        ['train.epochs 30', 'demonstrations of digest c75db764']
+    """
+    lines = []
+    for name, (own, _) in found.items():
+        if name.endswith(_DIGEST):
+            what = name.removesuffix(_DIGEST).rstrip("._")
+            lines.append(f"{what} of digest {value(own)[:_DIGEST_LENGTH]}")
+        else:
+            lines.append(f"{_TITLES.get(name, name)} {_own_value(name, own)}")
+    return lines
+
+
+def without_repeats(found: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
+    """Return what differs, of recorded data and demonstrations of a task that alone.
+
+    Args:
+        found: as ``changes`` returns it.
+    """
+    one, other = found.get(_RECORDED, (None, None))
+    repeats = _SAID_BY_RECORDED if (one is None) != (other is None) else ()
+    return {name: both for name, both in found.items() if name not in repeats}
+
+
+def _own_value(name: str, setting: Any) -> str:
+    """Return a setting's value as text, in words where the file has none."""
+    if name == _RECORDED:
+        return "demonstrations of the task" if setting is None else "recorded data"
+    if name in _OBSERVATIONS and setting is None:
+        return "the task's own"
+    if name == "task.observations" and isinstance(setting, Mapping):
+        named = {key: " + ".join(_listed(names)) for key, names in setting.items()}
+        return value([key if key == own else f"{key} from {own}" for key, own in named.items()])
+    if name == "camera" and isinstance(setting, Mapping):
+        return value([each.get("name") for each in _listed(setting.get("cameras", setting))])
+    if name == "camera.cameras" and isinstance(setting, list):
+        return value([each.get("name") for each in setting if isinstance(each, Mapping)])
+    return value(setting)
+
+
+def _listed(found: Any) -> list[Any]:
+    return found if isinstance(found, list) else [found]
 
 
 def in_short(lines: Sequence[str]) -> str:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+from pathlib import Path
 
 from s2robot.cli.parsers.export_dataset import parse
+from s2robot.cli.settings.task_of_demos import check_named
 from s2robot.data.dataset_writers.lerobot import write_lerobot
 from s2robot.data.dataset_writers.robomimic import write_robomimic
-from s2robot.data.datasets.contract import EpisodeDataset, Simulated
-from s2robot.data.rendered_demonstrations import open_source
+from s2robot.data.rendered_demonstrations import open_source, task_of_file
 from s2robot.envs.tasks.loading import named_by_user
-from s2robot.envs.tasks.names import stored_task
+from s2robot.evaluation.episode_rows import RunFolder
 from s2robot.experiments.replay.dataset import RunRollouts, is_run
 from s2robot.utils.console import OUTPUT
 
@@ -21,8 +22,7 @@ def main(argv: list[str]) -> int:
     options = parse(argv)
     frames = options.data / "frames"
     chosen = (options.camera, options.low_dim)
-    if options.task is not None:
-        named_by_user(options.task)
+    _name_task(options)
     if is_run(options.source):
         _check_of_runs(options)
         data = RunRollouts(options.source, chosen[0], options.size, chosen[1], options.data)
@@ -30,7 +30,6 @@ def main(argv: list[str]) -> int:
         of_bags = (options.action, options.tolerance_s)
         data = open_source(options.source, *chosen, options.size, frames, *of_bags)
     with contextlib.closing(data):
-        _check_task(options, data)
         if options.out.suffix:
             write_robomimic(data, options.out)
         else:
@@ -47,18 +46,22 @@ def main(argv: list[str]) -> int:
     return 0
 
 
-def _check_task(options: argparse.Namespace, data: EpisodeDataset) -> None:
-    """Refuse a task that is not the one of the data."""
-    if options.task is None:
+def _name_task(options: argparse.Namespace) -> None:
+    """Let the task be imported that the user named; refuse one that is not that of the source."""
+    source: Path = options.source
+    if options.task is None or not source.exists():
         return
-    if not isinstance(data, Simulated):
+    named_by_user(options.task)
+    if is_run(source):
+        own = str(RunFolder(source, 1).record()["task"]["level"])
+    else:
+        own = task_of_file(source) if source.is_file() else None
+    if own is None:
         raise ValueError(
             f"--task is of an evaluation or of demonstrations of `s2robot collect`, and "
-            f"{options.source} is a recording; leave it out"
+            f"{source} is a recording; leave it out"
         )
-    own = str(data.env_kwargs["level"])
-    if stored_task(options.task) != own:
-        raise ValueError(f"--task is {options.task}, and {options.source} is of task {own}")
+    check_named("--task", options.task, own, source)
 
 
 def _check_of_runs(options: argparse.Namespace) -> None:

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from s2robot.cli.parsers.replay import parse
+from s2robot.cli.settings.task_of_demos import check_named
 from s2robot.envs.tasks.loading import make_env, named_by_user
+from s2robot.envs.tasks.names import titled
 from s2robot.errors import S2RobotError
 from s2robot.evaluation.episode_videos import write_video
 from s2robot.experiments.recorded.rollouts import is_recorded
@@ -35,6 +37,9 @@ def main(argv: list[str]) -> int:
     if options.task is not None:
         named_by_user(options.task)
     episode = find_episode(find_run(options.run, options.runs), options.episode)
+    if options.task is not None:
+        own = str(episode.record["task"]["level"])
+        check_named("--task", options.task, own, episode.folder.path)
     camera = episode.record["camera"]
     if options.view != "scene" and camera is None:
         raise S2RobotError("this policy sees no pixels, so it has no camera; give --view scene")
@@ -77,9 +82,9 @@ def _default_out(episode: StoredEpisode) -> Path:
 def _heading(episode: StoredEpisode) -> str:
     record = episode.record
     return (
-        f"{episode.folder.path.name}, episode {episode.row['index']}: level "
-        f"{record['task']['level']}, split {record['conditions']['split']}, initial state "
-        f"{episode.row['condition']}"
+        f"{episode.folder.path.name}, episode {episode.row['index']}: "
+        f"{titled(str(record['task']['level']))}, split {record['conditions']['split']}, "
+        f"initial state {episode.row['condition']}"
     )
 
 

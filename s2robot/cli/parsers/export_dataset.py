@@ -47,7 +47,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--images", action="store_true",
         help="LeRobot: store frames as PNG, without loss, not as videos")  # fmt: skip
     add("--task", metavar="NAME",
-        help="task of the run or the demonstrations, where it is module:path.to.Task")  # fmt: skip
+        help="task of the run or the demonstrations, where its name has a module:"
+        " module:path.to.Task or gym:MODULE:ID")  # fmt: skip
     add("--data", type=Path, default=Path("data"), metavar="DIR",
         help="folder of drawn frames, in which they are kept (default: data)")  # fmt: skip
     found = parser.parse(argv)

@@ -19,6 +19,7 @@ _EXAMPLES = """examples:
   s2robot replay NAME 3 --view both --steps steps.csv
   s2robot replay NAME e38024dfae740762 --out episode.mp4   by the hash of its initial state
   s2robot replay NAME 3 --stored                           the stored actions, without the policy
+  s2robot replay NAME 3 --task module:own_task.Reach       a run of a task of your own
 """
 
 
@@ -32,7 +33,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--out", type=Path, metavar="FILE",
         help="the video (default: replays/episode_EPISODE.mp4 in the run's folder)")  # fmt: skip
     add("--view", choices=VIEWS, default="scene",
-        help="a camera near the cube, the frames that the encoder gets, or both side by side"
+        help="a camera that shows the scene (of pick-cube: near the cube), the frames that the"
+        " encoder gets, or both side by side"
         " (default: scene)")  # fmt: skip
     add("--steps", type=Path, metavar="FILE",
         help="table of the steps (CSV): proprioception, action, reward, success")  # fmt: skip
@@ -45,5 +47,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     add("--data", type=Path, default=Path("data"), metavar="DIR",
         help="folder of initial states, for runs of another MuJoCo (default: data)")  # fmt: skip
     add("--task", metavar="NAME",
-        help="the run's task, where it is module:path.to.Task")  # fmt: skip
+        help="the run's task, where its name has a module: module:path.to.Task or"
+        " gym:MODULE:ID; no file decides what is imported")  # fmt: skip
     return parser.parse(argv)

@@ -52,7 +52,8 @@ def add_metric(parser: argparse.ArgumentParser) -> None:
         "--metric",
         choices=METRICS,
         default=METRICS[0],
-        help="lifted at any step, or held when time is up (default: %(default)s)",
+        help="success at any step, or when time is up; of pick-cube, the cube is lifted or held "
+        "(default: %(default)s)",
     )
 
 

@@ -46,11 +46,17 @@ def main(argv: list[str]) -> int:
 
     Raises:
         FileNotFoundError: there is no such folder.
+        NotADirectoryError: it is a file.
         ValueError: no sweep has begun there.
     """
     from s2robot.experiments.sweeps.status import FAILED, LOST, folder_status
 
     options = parse(argv)
+    if options.runs_dir.is_file():
+        raise NotADirectoryError(
+            f"{options.runs_dir} is a file; give the folder that a sweep has as runs_dir (runs "
+            "where it has none)"
+        )
     if not options.runs_dir.is_dir():
         raise FileNotFoundError(
             f"no folder {options.runs_dir}; give the runs_dir of a sweep (runs where it has none)"

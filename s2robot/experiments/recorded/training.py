@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import os
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from s2robot.data.bag_paths import BAGS
 from s2robot.data.datasets.contract import turned_over
+from s2robot.data.datasets.opening import HDF5
 from s2robot.experiments.jobs import TrainJob
 from s2robot.experiments.recorded.held_out import HeldOut, held_out_errors, over_seeds
 from s2robot.experiments.recorded.inputs import RecordedInputs
@@ -42,6 +46,7 @@ from s2robot.utils.provenance import deciding_versions, provenance
 ERRORS = "held_out.json"
 """File beside a policy file with its errors on held-out episodes."""
 PAGE = "index.html"
+_LONGEST_SLUG = 32
 VERSION = 1
 """Raised whenever this package gives other policies for the same recorded data."""
 
@@ -144,13 +149,36 @@ def _description(job: TrainJob, inputs: RecordedInputs) -> dict[str, Any]:
 
 
 def _folder(job: TrainJob, inputs: RecordedInputs, seed: int | str) -> Path:
-    """Return the folder of a policy; its name ends with a digest of all that decides it."""
-    digest = digest_of({**_settings(job, inputs), "seed": seed})
+    """Return the folder of a policy; its name ends with a digest of all that decides it.
+
+    One that is there already is found by its digest, whatever its data were called.
+    """
+    digest = digest_of({**_settings(job, inputs), "seed": seed})[:10]
+    cells = job.runs_dir / "cells"
+    there = sorted(cells.glob(f"recorded_*_seed{seed}_{digest}"))
+    if there:
+        return min(there, key=lambda folder: not (folder / POLICY).exists())
     scales = "".join(f"{scale:g}" for scale in job.variant.scales)
-    words = ["recorded", job.variant.encoder.rpartition(":")[2].replace("/", "-")]
+    words = ["recorded", slug(job.variant.data or "")]
+    words += [job.variant.encoder.rpartition(":")[2].replace("/", "-")]
     words += [] if inputs.is_blind else [f"s{scales}", job.variant.readout]
-    name = "_".join([*words, job.policy.kind, f"seed{seed}", digest[:10]])
-    return job.runs_dir / "cells" / name
+    name = "_".join([*filter(None, words), job.policy.kind, f"seed{seed}", digest])
+    return cells / name
+
+
+def slug(data: str | Path) -> str:
+    """Return the name of a data set, short and fit for a file's name, to tell folders apart.
+
+    Args:
+        data: its file or folder.
+
+    Examples:
+        >>> slug("data/lift ph.hdf5"), slug("lerobot/pusht_v3.0/")
+        ('lift-ph', 'pusht-v3.0')
+    """
+    path = Path(os.path.abspath(data))  # of "." the folder's own name
+    name = path.stem if path.suffix.lower() in (*HDF5, *BAGS) else path.name
+    return re.sub(r"[^A-Za-z0-9.]+", "-", name).strip("-.")[:_LONGEST_SLUG]
 
 
 def _settings(job: TrainJob, inputs: RecordedInputs) -> dict[str, Any]:

@@ -9,11 +9,16 @@ from typing import Any
 
 from s2robot.errors import S2RobotError, unknown
 from s2robot.evaluation.episode_rows import RunFolder
+from s2robot.experiments.run_folders import how_to_evaluate
 from s2robot.experiments.settings import POLICY
 from s2robot.policies.checkpoint import PolicyHeader, read_header
 from s2robot.utils.io import paths_below
 
 RECORD = "run.json"
+_A_RUN = (
+    f"a run is the folder of an evaluation's episodes, with {RECORD}, as `s2robot sweep`, "
+    "`s2robot decide` and `s2robot eval` write it"
+)
 SHORTEST_HASH = 4
 """Digits of an initial state's hash that name it."""
 
@@ -44,14 +49,19 @@ def find_run(text: str, runs: Path) -> Path:
         runs: folder of the runs, for names.
 
     Raises:
-        S2RobotError: the folder holds no episodes, or the name fits several runs.
+        S2RobotError: the path is a file outside a run, the folder holds no episodes, or the name
+            fits several runs.
         ValueError: there is no such run; the message lists those there are.
     """
     for path in (Path(text), runs / text):
         folder = path.parent if path.is_file() else path
         if (folder / RECORD).is_file():
             return folder
-        if folder.is_dir() and path.exists():
+        if path.is_file():
+            raise S2RobotError(
+                f"{path} is a file, not a run: {_A_RUN}. Give one, as in {runs / 'NAME'}"
+            )
+        if path.is_dir():
             raise _without_episodes(folder)
     names = sorted(str(path.parent.relative_to(runs)) for path in paths_below(runs, RECORD))
     fitting = [name for name in names if name.startswith(text)]
@@ -74,10 +84,12 @@ def _without_episodes(folder: Path) -> S2RobotError:
         return S2RobotError(
             f"{folder} is not the folder of one run; give one of these:\n  {_listed(below)}"
         )
-    return S2RobotError(
-        f"{folder} holds no {RECORD}, so no episodes: evaluate its policy first, with "
-        "s2robot eval checkpoint=FILE"
-    )
+    if (folder / POLICY).is_file():
+        return S2RobotError(
+            f"{folder} holds no {RECORD}, so no episodes: evaluate its policy first, with "
+            f"{how_to_evaluate(folder)}"
+        )
+    return S2RobotError(f"{folder} holds no {RECORD}, so it is no run: {_A_RUN}")
 
 
 def _listed(names: Sequence[str], most: int = 12) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from s2robot.reporting.comparisons import Comparison
 from s2robot.reporting.page.media import replay_command
-from s2robot.reporting.page.rows import STAGES
+from s2robot.reporting.page.task_words import heading, stages_of
 from s2robot.reporting.report import Report
 from s2robot.reporting.run_results import (
     ComparisonGroup,
@@ -62,7 +62,8 @@ def page_data(report: Report, deadline_ms: float | None) -> dict[str, Any]:
     return {
         "metric": report.metric,
         "deadline_ms": deadline_ms,
-        "stages": STAGES,
+        "stages": [dict(stages_of(group.level)) for group in report.groups],
+        "tasks": heading(group.level for group in report.groups),
         "variants": variants,
         "pairs": pairs,
         "runs": runs,

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
+from s2robot.reporting.page.task_words import terms_of
 from s2robot.stats.power import LEAST_SEEDS
 
-GLOSSARY: dict[str, str] = {
+_TERMS: dict[str, str] = {
     "variant": "an encoder with its scale set, readout and source of pixels; what is compared.",
     "scale set": "the scales at which an encoder sees a frame (S², Scaling on Scales): (1) is the "
     "whole frame at the encoder's image size; (1, 2) adds the frame at twice that size, in tiles.",
@@ -16,8 +19,7 @@ GLOSSARY: dict[str, str] = {
     "run": "one policy, trained with one training seed, and its episodes.",
     "training seed": "decides the random numbers of a training. Claims are about further seeds, so "
     f"a verdict takes {LEAST_SEEDS} of each variant.",
-    "initial state": "the fixed state of arm and cube in which an episode begins. All variants "
-    "have the same ones, so their outcomes are compared in pairs.",
+    "initial state": "",
     "difference": "second minus first, in percentage points of the success rate: more scales minus "
     "fewer, larger encoder minus smaller, native minus interpolated, trained minus random weights. "
     "A positive one means that the second is better.",
@@ -34,7 +36,15 @@ GLOSSARY: dict[str, str] = {
     "deadline": "the time that one frame may take, such as 33.3 ms for 30 frames a second.",
     "sweet spot": "the variant with the highest measured success rate within a budget. Of several "
     "near ones the luckiest stands first, so “told apart” says whether a comparison shows it.",
-    "blind, ground truth": "baselines without pixels: one gets no information about the cube, the "
-    "other its true position.",
+    "blind, ground truth": "",
 }
-"""Terms and their meaning."""
+"""Terms and their meaning; empty where the tasks decide it."""
+
+
+def glossary(tasks: Iterable[str]) -> dict[str, str]:
+    """Return terms and their meaning.
+
+    Args:
+        tasks: of the page, by their names in files.
+    """
+    return {**_TERMS, **terms_of(tasks)}

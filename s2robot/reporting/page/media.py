@@ -11,7 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from s2robot.reporting.page.rows import STAGES
+from s2robot.envs.tasks.names import has_module
+from s2robot.reporting.page.task_words import stages_of
 from s2robot.reporting.run_files import STRIPS_PER_RUN
 from s2robot.reporting.run_results import RunResult, VariantResults
 
@@ -42,7 +43,8 @@ def strips(variant: VariantResults, key: str) -> list[dict[str, str]]:
 def _caption(variant: VariantResults, run: RunResult, path: Path) -> str:
     number = _number(path)
     stage = next((row["stage"] for row in run.rows if str(row["index"]) == number), "unknown")
-    return f"{variant.label}, seed {run.seed}, initial state {number}: {STAGES.get(stage, stage)}"
+    ended = stages_of(str(run.info["level"])).get(stage, stage)
+    return f"{variant.label}, seed {run.seed}, initial state {number}: {ended}"
 
 
 def _number(path: Path) -> str:
@@ -106,9 +108,13 @@ def _contents(variant: VariantResults, kind: str) -> Iterator[tuple[RunResult, P
 def replay_command(run: RunResult, episode: int | str | None = None) -> str:
     """Return the command that shows an episode again.
 
+    A task with a module in its name is named in the command, as no file may decide on an import.
+
     Args:
         run: of the episode.
         episode: index of its row; None leaves it to be added.
     """
-    words = ["s2robot", "replay", run.path.as_posix()]
+    task = str(run.info["level"])
+    named = ["--task", task] if has_module(task) else []
+    words = ["s2robot", "replay", *named, run.path.as_posix()]
     return shlex.join(words if episode is None else [*words, str(episode)])

@@ -9,18 +9,12 @@ from typing import Any
 from s2robot.experiments.sequential_results import SequentialResults
 from s2robot.reporting.comparisons import Comparison
 from s2robot.reporting.conclusions import differs_text, p_text, signed
+from s2robot.reporting.page.task_words import stages_of
 from s2robot.reporting.run_results import VariantResults
 from s2robot.stats.intervals import Interval
 
-STAGES = {
-    "none": "held at the end",
-    "drop": "lifted, then lost",
-    "timeout": "still holding, not lifted in time",
-    "lift": "grasped, never lifted",
-    "grasp": "reached, never grasped",
-    "reach": "never reached",
-}
-"""Descriptions of the failure stages."""
+STAGES = stages_of("easy")
+"""Descriptions of the failure stages of pick-cube."""
 
 
 def variant_row(variant: VariantResults, metric: str, key: str = "") -> dict[str, Any]:
@@ -33,7 +27,7 @@ def variant_row(variant: VariantResults, metric: str, key: str = "") -> dict[str
     """
     successes, episodes = variant.count(metric)
     at_end, _ = variant.count("success_at_end")
-    stages = variant.stages()
+    stages, known = variant.stages(), stages_of(str(variant.info["level"]))
     return {
         "id": key,
         "label": variant.label,
@@ -52,7 +46,7 @@ def variant_row(variant: VariantResults, metric: str, key: str = "") -> dict[str
         "seeds": [{"seed": seed, **percents(rate)} for seed, rate in variant.per_seed(metric)],
         "running": len(variant.running),
         "stages": [
-            (key, stages[key], 100 * stages[key] / episodes) for key in STAGES if key in stages
+            (key, stages[key], 100 * stages[key] / episodes) for key in known if key in stages
         ],
         "parameters_s": _sort_key(variant.known_cost("parameters")),
         "gflops_s": _sort_key(variant.known_cost("gflops_per_frame")),

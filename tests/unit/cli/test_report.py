@@ -77,3 +77,22 @@ def test_a_deadline_that_is_none_is_wrong_use(cells, words):
     with pytest.raises(SystemExit) as stop:
         main(["report", str(cells), *words])
     assert stop.value.code == 2
+
+
+@pytest.mark.parametrize("command", ["report", "compare", "plan", "decide"])
+def test_the_help_of_the_metric_holds_for_tasks_without_a_cube(command, capsys):
+    with pytest.raises(SystemExit):
+        main([command, "--help"])
+    shown = " ".join(capsys.readouterr().out.split())
+    assert "success at any step, or when time is up; of pick-cube, the cube is lifted" in shown
+
+
+@pytest.mark.parametrize(
+    "command", [["report"], ["compare"], ["plan", "--difference", "9", "--runs"]]
+)
+def test_a_data_file_in_place_of_runs_is_named(tmp_path, capsys, command):
+    path = tmp_path / "lift.hdf5"
+    path.write_bytes(b"")
+    words = ["a", "b"] if command == ["compare"] else []
+    assert main([*command, str(path), *words]) in (1, 2)
+    assert "lift.hdf5, which is a file" in " ".join(capsys.readouterr().err.split())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ import pytest
 from support.own_tasks import NAME, SHAPE, Reach, ReachEnv
 from support.tiny_models import write_tiny_model
 
+from s2robot.cli.main import main
 from s2robot.data.collection import collect
 from s2robot.data.config import CameraConfig, CollectConfig
 from s2robot.data.demonstrations import Demonstrations
@@ -21,11 +23,14 @@ from s2robot.evaluation.config import EvalConfig
 from s2robot.experiments.config import CameraChoice, DemosChoice, VariantConfig
 from s2robot.experiments.jobs import EvalJob, RunJob, TrainJob
 from s2robot.experiments.pipeline import evaluate_policy, train_run
+from s2robot.experiments.run_folders import unused
 from s2robot.experiments.sweeps.preflight import check_runs
 from s2robot.experiments.variant import Variant
 from s2robot.policies.checkpoint import read_header
 from s2robot.policies.config import PolicyConfig
+from s2robot.reporting.page.media import replay_command
 from s2robot.reporting.report import make_report
+from s2robot.reporting.run_files import load_runs
 from s2robot.training.config import TrainConfig
 from s2robot.utils.io import read_json, read_jsonl
 
@@ -193,9 +198,7 @@ def test_a_policy_of_one_task_is_not_evaluated_on_another(
     demos: Demonstrations, tmp_path: Path
 ) -> None:
     path = trained(tmp_path, demos, "blind")
-    with pytest.raises(
-        MismatchError, match=r"policy is for level 'module:support.own_tasks.Reach'"
-    ):
+    with pytest.raises(MismatchError, match=r"policy is for task module:support.own_tasks.Reach,"):
         evaluated(path, tmp_path, ENDING)
 
 
@@ -237,3 +240,36 @@ def test_a_sweep_of_a_task_without_an_expert_is_refused_before_it_begins(tmp_pat
     with pytest.raises(S2RobotError, match="has no expert that could demonstrate it"):
         collect(CollectConfig(task=name, episodes=2, out=tmp_path / "demos.hdf5"))
     assert not list(tmp_path.glob("*.parts"))
+
+
+@pytest.mark.process
+def test_the_commands_that_a_report_prints_work_in_a_process_that_named_nothing(
+    demos: Demonstrations, tmp_path: Path
+) -> None:
+    path = trained(tmp_path, demos, "blind")
+    cells = tmp_path / "runs" / "cells"
+    fast = ["rollout.num_envs=2", "rollout.workers=0", "rollout.videos=0", "device=cpu"]
+    [reason] = [each.reason for each in unused(cells)]
+    command = shlex.split(reason.partition("evaluated: ")[2])
+    forget_tasks()
+    assert main([*command[1:], "n=2", *fast, f"data_dir={tmp_path / 'data'}"]) == 0
+    (run,) = load_runs(cells)
+    words = shlex.split(replay_command(run, 1))
+    forget_tasks()
+    given = ["--data", str(tmp_path / "data"), "--out", str(tmp_path / "x.mp4")]
+    assert main([*words[1:], *given]) == 0
+    assert path.parent == run.path
+    loading.named_by_user(NAME)
+
+
+def test_an_export_of_another_task_than_the_runs_names_both(
+    demos: Demonstrations, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = evaluated(trained(tmp_path, demos, "blind"), tmp_path)
+    forget_tasks()
+    for source in (run, demos.path):
+        words = [str(source), str(tmp_path / "out.hdf5"), "--task", ENDING]
+        assert main(["export-dataset", *words]) == 2
+        shown = " ".join(capsys.readouterr().err.split())
+        assert f"--task is {ENDING}, and {source} is of task {NAME}; give --task {NAME}" in shown
+    loading.named_by_user(NAME)

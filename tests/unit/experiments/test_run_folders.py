@@ -2,14 +2,23 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
+import torch
+from safetensors.torch import save_file
+from support.expert_policies import header
 from support.synthetic_runs import outcomes, write_run
 
 from s2robot.errors import S2RobotError
 from s2robot.experiments.run_folders import failed_runs, find_runs, unused
+from s2robot.policies.checkpoint import FORMAT, recorded_action_space
 from s2robot.utils.io import write_json
+
+OWN = "module:push.Push"
 
 
 @pytest.fixture
@@ -143,3 +152,37 @@ def test_linked_runs_are_found_once(cells: Path, tmp_path: Path) -> None:
     policy(cells / "trained")
     [found] = unused(gathered)
     assert found.where == "here/trained"
+
+
+def readable_policy(folder: Path, **changes: Any) -> Path:
+    """Write a policy file whose header can be read."""
+    made = header("none", **changes)
+    told = {FORMAT: json.dumps(made.to_dict())}
+    save_file({"weight": torch.zeros(1)}, policy(folder) / "policy.safetensors", metadata=told)
+    return folder / "policy.safetensors"
+
+
+def test_policies_of_recorded_data_are_named_apart_with_the_task_that_they_need(
+    cells: Path,
+) -> None:
+    space = recorded_action_space(-np.ones(2), np.ones(2), ("x", "y"), None)
+    path = readable_policy(cells / "lift", action_space=space, env_kwargs={})
+    other = readable_policy(cells / "push")
+    simulated, recorded = unused(cells)
+    assert (simulated.where, recorded.where) == ("push", "lift")
+    assert simulated.reason == f"trained, and not evaluated: s2robot eval checkpoint={other}"
+    assert f"s2robot eval checkpoint={path} task=NAME, where NAME is a task" in recorded.reason
+
+
+def test_the_command_for_a_policy_of_a_module_names_the_task(cells: Path) -> None:
+    path = readable_policy(cells / "push", env_kwargs={"level": OWN})
+    command = f"s2robot eval checkpoint={path} 'task=\"{OWN}\"'"
+    assert only(cells)[1].endswith(command)
+
+
+def test_an_evaluation_of_a_module_is_repeated_with_its_task(cells: Path) -> None:
+    folder = policy(cells / "mine")
+    write_json(folder / "training.json", {})
+    states = {"conditions": {"n": 8}, "task": {"level": OWN}}
+    write_json(folder / "run.json", {"format": 2, **states})
+    assert only(cells)[1].endswith(f"safetensors 'task=\"{OWN}\"' n=8")

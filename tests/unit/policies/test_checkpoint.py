@@ -253,3 +253,10 @@ def test_files_of_chunks_from_before_the_shortcut_have_none(tmp_path: Path) -> N
     rewrite(tmp_path / "old.safetensors", {"policy_config": old})
     assert load_policy(tmp_path / "old.safetensors")[0].config == config
     assert PolicyConfig(kind="act").shortcut_width
+
+
+@pytest.mark.parametrize("reader", [read_header, load_policy])
+def test_a_data_file_in_place_of_a_policy_is_named_with_what_policies_are(tmp_path, reader):
+    (tmp_path / "lift.hdf5").write_bytes(b"\x89HDF\r\n\x1a\n" + bytes(64))
+    with pytest.raises(CorruptFileError, match=r"lift\.hdf5 is no policy file.*\*\.safetensors"):
+        reader(tmp_path / "lift.hdf5")

@@ -211,3 +211,17 @@ def test_nothing_to_report_is_an_error_that_leaves_no_file(tmp_path):
     with pytest.raises(ValueError, match=r"unknown metric 'success'.*success_once"):
         write_report(tmp_path, tmp_path / "out", metric="success")
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_an_answer_that_groups_give_in_the_same_words_stands_once(tmp_path):
+    for digest in ("a", "b", "c"):
+        demonstrations = {"demonstrations": {"digest": digest}}
+        write_run(tmp_path, outcomes(0.5, 0), level="module:push.Push", settings=demonstrations)
+    paths = write_report(tmp_path, tmp_path / "out")
+    page = paths.html.read_text(encoding="utf-8")
+    assert page.count('<p class="answer">') == 1
+    assert "different demonstrations: not compared with each other" in page
+    assert "the one with demonstrations of digest a" in page
+    answers = [group["answers"] for group in json.loads(paths.json.read_text())["groups"]]
+    assert len(answers) == 3

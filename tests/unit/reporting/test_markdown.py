@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from support.synthetic_runs import SMALL, change_run, outcomes, write_run
 
+from s2robot.reporting.html_report import report_answers
 from s2robot.reporting.markdown import markdown
 from s2robot.reporting.report import make_report
 
@@ -25,3 +26,13 @@ def test_a_table_has_a_row_and_a_sentence_for_each_comparison(tmp_path):
     assert sum("is better than" in line for line in lines) == 1
     assert "#### Left out, noticed" in lines
     assert any("format 1" in line for line in lines)
+
+
+def test_an_answer_that_groups_give_in_the_same_words_has_one_line(tmp_path):
+    for digest in ("a", "b"):
+        write_run(tmp_path, outcomes(0.5, 0), settings={"demonstrations": {"digest": digest}})
+    report = make_report(tmp_path)
+    found = report_answers(report)
+    assert len(found) == 2
+    text = markdown(report.families, report.problems, report.metric, report.groups, found)
+    assert text.count("- **not shown** for") == 1

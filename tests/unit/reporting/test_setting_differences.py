@@ -9,6 +9,7 @@ from s2robot.reporting.setting_differences import (
     changes,
     group_key,
     in_short,
+    own_words,
     shared_changes,
     value,
     words,
@@ -65,3 +66,40 @@ def test_runs_of_two_releases_of_mujoco_are_kept_apart_and_both_are_named():
     assert group_key(one) != group_key(other)
     assert baseline_key(one) != baseline_key(other)
     assert words(shared_changes(one, other)) == ["versions.mujoco 3.11.0 against 3.17.0"]
+
+
+RECORDED = {
+    "recorded": 1,
+    "low_dim": ["agent_pos"],
+    "task": {"level": "module:push.Push", "observations": {"state": ["agent_pos"]}},
+    "demonstrations": {"digest": "c75db76412", "n": 12, "level": "recorded"},
+}
+SIMULATED = {
+    "task": {"level": "module:push.Push"},
+    "demonstrations": {"digest": "08f13a5587", "n": 40, "level": "module:push.Push"},
+}
+
+
+def test_what_recorded_data_and_a_task_differ_in_is_said_in_words():
+    lines = words(shared_changes(settings(**RECORDED), settings(**SIMULATED)))
+    assert sorted(lines) == [
+        "number of demonstrations 12 against 40",
+        "observations that stand for those of the data: (state from agent_pos) against the "
+        "task's own",
+        "observations that the policy reads: (agent_pos) against the task's own",
+        "training on recorded data against demonstrations of the task",
+    ]
+    assert not any(key in " ".join(lines) for key in ("digest", "unset", "{", "c75db", "task."))
+
+
+def test_two_sets_of_demonstrations_are_different_and_told_apart_by_their_digests():
+    other = {**RECORDED, "demonstrations": {"digest": "08f13a5587", "n": 12, "level": "recorded"}}
+    found = shared_changes(settings(**RECORDED), settings(**other))
+    assert words(found) == ["different demonstrations"]
+    assert own_words(found) == ["demonstrations of digest c75db764"]
+
+
+def test_cameras_that_differ_are_named():
+    one = settings(camera={"cameras": [{"name": "far"}, {"name": "wrist"}], "gl": "egl"})
+    assert words({"camera": (one["camera"], None)}) == ["camera (far, wrist) against unset"]
+    assert words({"camera": ({"name": "far"}, None)}) == ["camera (far) against unset"]

@@ -24,7 +24,7 @@
   const of = (list, number) => list.filter((each) => each.group === number);
 
   function filters() {
-    for (const [name, legend] of [["family", "Encoder family"], ["scales", "Scales"], ["level", "Level"]]) {
+    for (const [name, legend] of [["family", "Encoder family"], ["scales", "Scales"], ["level", data.tasks]]) {
       const values = [...new Set(data.variants.map((v) => v[name]).filter(Boolean))];
       const box = $(`#filter-${name}`);
       if (values.length < 2) { box.remove(); continue; }
@@ -194,7 +194,7 @@
 
   function episodes(section, number) {
     const box = $(".episodes", section), variant = $(".pick-variant", box), stage = $(".pick-stage", box), list = $(".list", box);
-    const runs = data.runs.filter((run) => byId.get(run.id).group === number);
+    const runs = data.runs.filter((run) => byId.get(run.id).group === number), stages = data.stages[number];
     let count = 25, built = false;
     const rows = () => runs.filter((run) => shownId(run.id) && (!variant.value || run.id === variant.value)).flatMap(unpack)
       .filter((row) => !stage.value || row.stage === stage.value);
@@ -207,14 +207,14 @@
         const row = body.insertRow(), command = element("td", "", { class: "command" });
         command.append(element("code", each.replay), Tables.copyButton(each.replay));
         row.append(element("th", each.variant, { scope: "row" }), element("td", each.seed), element("td", each.index),
-          element("td", data.stages[each.stage] || each.stage), element("td", each.steps_to_success ?? "–"), command);
+          element("td", stages[each.stage] || each.stage), element("td", each.steps_to_success ?? "–"), command);
       }
       list.replaceChildren(table);
       $(".count", box).textContent = `${Math.min(count, all.length)} of ${all.length} episodes`;
       $(".more", box).hidden = count >= all.length;
     };
     variant.append(...of(data.variants, number).filter((v) => runs.some((run) => run.id === v.id)).map((v) => new Option(v.label, v.id)));
-    stage.append(...Object.entries(data.stages).map(([key, name]) => new Option(name, key)));
+    stage.append(...Object.entries(stages).map(([key, name]) => new Option(name, key)));
     [variant, stage].forEach((select) => select.addEventListener("change", () => { count = 25; show(); }));
     $(".more", box).addEventListener("click", () => { count += 100; show(); });
     box.addEventListener("toggle", show);

@@ -8,6 +8,7 @@ import json
 import imageio.v3 as imageio
 import numpy as np
 import pytest
+from support.own_tasks import NAME
 from support.small_runs import STEPS, small_run
 
 from s2robot.cli.main import main
@@ -83,3 +84,17 @@ def test_a_run_that_is_damaged_is_one_line(tmp_path, capsys):
     (run / "run.json").write_text(json.dumps(record))
     assert main(["replay", str(run), "0"]) == 2
     assert "run.json" in capsys.readouterr().err
+
+
+def test_another_task_than_the_runs_is_named_with_the_one_that_is_needed(run, capsys):
+    assert main(["replay", str(run), "0", "--task", NAME]) == 2
+    shown = " ".join(capsys.readouterr().err.split())
+    assert f"--task is {NAME}, and {run} is of task easy" in shown
+    assert "give --task easy, or leave --task out" in shown
+
+
+def test_a_data_file_in_place_of_a_run_is_named(tmp_path, monkeypatch, capsys):
+    (tmp_path / "lift.hdf5").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    assert main(["replay", "lift.hdf5", "0"]) == 2
+    assert "lift.hdf5 is a file, not a run" in " ".join(capsys.readouterr().err.split())

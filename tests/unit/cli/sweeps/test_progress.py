@@ -49,3 +49,11 @@ def test_a_folder_without_a_sweep_is_an_error(
 ) -> None:
     assert main(["progress", str(tmp_path / name)]) == 2
     assert "runs_dir" in capsys.readouterr().err
+
+
+def test_a_file_in_place_of_the_folder_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
+    (tmp_path / "lift.hdf5").write_bytes(b"")
+    assert main(["progress", str(tmp_path / "lift.hdf5")]) == 2
+    assert "lift.hdf5 is a file; give the folder" in " ".join(capsys.readouterr().err.split())

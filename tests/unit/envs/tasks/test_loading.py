@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
+import gymnasium
 import pytest
 from support.own_tasks import NAME, Reach
 
@@ -130,3 +132,31 @@ def test_torch_can_be_imported_after_a_module_that_draws_when_it_is_imported(
         [sys.executable, "-c", program], env=environment, capture_output=True, text=True
     )
     assert result.stdout == "1\n", (result.returncode, result.stderr)
+
+
+def test_a_registered_environment_of_the_present_folder_is_found_as_a_class_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "registers_here.py").write_text(
+        "import gymnasium\n"
+        "gymnasium.register('NC/Here-v0', 'support.own_tasks:ReachEnv', max_episode_steps=4)\n"
+    )
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.path", [each for each in sys.path if each])
+    name = named_by_user("gym:registers_here:NC/Here-v0")
+    names = trusted_tasks()
+    monkeypatch.setattr("sys.path", [each for each in sys.path if each != str(tmp_path)])
+    monkeypatch.delitem(sys.modules, "registers_here")
+    monkeypatch.delitem(gymnasium.registry, "NC/Here-v0")
+    loading._trusted.clear()
+    task_named.cache_clear()
+    trust(names)  # as in a worker process, whose path has the present folder not either
+    assert make_env({"level": name}).horizon == 4
+
+
+@pytest.mark.parametrize("name", ["gym:Nope-v0", "gym:no_such_library:Lift-v0", "gym:Pusher-v9"])
+def test_the_error_of_an_unknown_environment_has_whole_sentences(name: str) -> None:
+    with pytest.raises(ValueError, match="there is no environment") as error:
+        named_by_user(name)
+    assert re.search(r"[.?] An environment of a package", str(error.value))
+    assert "looked for in the present folder" in str(error.value)

@@ -21,7 +21,7 @@ from s2robot.experiments.config import VariantConfig
 from s2robot.experiments.jobs import EvalJob, RunJob, TrainCommand, TrainJob
 from s2robot.experiments.pipeline import evaluate_policy
 from s2robot.experiments.recorded.inputs import RecordedInputs
-from s2robot.experiments.recorded.training import RecordedPolicy, train_recorded
+from s2robot.experiments.recorded.training import RecordedPolicy, slug, train_recorded
 from s2robot.policies import checkpoint
 from s2robot.policies.checkpoint import read_header
 from s2robot.policies.config import PolicyConfig
@@ -315,3 +315,36 @@ def test_a_file_without_images_is_refused_with_what_to_do(tmp_path):
 def test_settings_that_do_not_go_together_are_refused(tmp_path, settings, why):
     with pytest.raises(ValueError, match=why):
         _job(tmp_path, **settings)
+
+
+def test_the_folder_has_the_name_of_the_data_and_an_older_one_goes_on(folder, tmp_path):
+    job = dataclasses.replace(_job(folder), runs_dir=tmp_path)
+    path = train_recorded(job).checkpoint
+    assert path.parent.name.startswith("recorded_reach_")
+    older = path.parent.with_name(path.parent.name.replace("recorded_reach_", "recorded_"))
+    path.parent.rename(older)
+    times = (older / "policy.safetensors").stat().st_mtime_ns
+    assert train_recorded(job).checkpoint == older / "policy.safetensors"
+    assert (older / "policy.safetensors").stat().st_mtime_ns == times
+    assert len(list((tmp_path / "cells").iterdir())) == 1
+
+
+@pytest.mark.parametrize(
+    ("data", "name"),
+    [
+        ("data/lift ph.hdf5", "lift-ph"),
+        ("lerobot/pusht_v3.0", "pusht-v3.0"),
+        ("run.mcap", "run"),
+        ("[x]", "x"),
+        ("/", ""),
+        ("a" * 90, "a" * 32),
+    ],
+)
+def test_a_data_set_has_a_short_name_for_files(data, name):
+    assert slug(data) == name
+
+
+def test_the_present_folder_has_its_own_name(tmp_path, monkeypatch):
+    (tmp_path / "bags").mkdir()
+    monkeypatch.chdir(tmp_path / "bags")
+    assert slug(".") == "bags"

@@ -84,3 +84,21 @@ def test_episodes_of_another_level_have_their_policy_in_the_folder_above(tmp_pat
     shutil.move(tmp_path / "copy", run / "easy-hard")
     path, _ = find_policy(find_episode(run / "easy-hard", "0"), None)
     assert path == run / "policy.safetensors"
+
+
+def test_a_file_outside_a_run_is_named_with_what_a_run_is(runs, tmp_path, monkeypatch):
+    (tmp_path / "lift.hdf5").write_bytes(b"")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(
+        S2RobotError, match=r"lift\.hdf5 is a file, not a run: .*run\.json"
+    ) as error:
+        find_run("lift.hdf5", runs)
+    assert str(runs / "NAME") in str(error.value)
+
+
+def test_a_policy_without_episodes_has_the_command_that_rolls_it_out(runs, tmp_path):
+    policy = tmp_path / "policy.safetensors"
+    shutil.copy(runs / "easy_state_seed0_aa" / "policy.safetensors", policy)
+    with pytest.raises(S2RobotError, match="evaluate its policy first") as error:
+        find_run(str(tmp_path), runs)
+    assert str(error.value).endswith(f"s2robot eval checkpoint={policy}")

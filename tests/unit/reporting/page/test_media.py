@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import base64
 import json
+import shlex
 
 import pytest
 from support.synthetic_runs import SMALL, outcomes, write_run
 
+from s2robot.cli.parsers.replay import parse
 from s2robot.reporting.page import media
 from s2robot.reporting.report import make_report
+from s2robot.reporting.run_files import load_runs
 
 MP4 = b"\0\0\0\x18ftypisom"
 
@@ -64,3 +67,21 @@ def test_a_path_out_of_the_run_is_not_read(tmp_path, path):
     (run / "summary.json").write_text(json.dumps({**summary, "videos": [path]}))
     (group,) = make_report(tmp_path / "cells").groups
     assert media.videos([("0-0", group.variants[0])]) == []
+
+
+@pytest.mark.parametrize("task", ["module:push.Push", "gym:push:NC/Push-v0?width=96"])
+def test_the_command_names_a_task_whose_module_no_file_may_name(tmp_path, task):
+    run = write_run(tmp_path, outcomes(0.5, 0), level=task)
+    (result,) = load_runs(tmp_path)
+    words = shlex.split(media.replay_command(result, 3))
+    options = parse(words[2:])
+    assert words[:2] == ["s2robot", "replay"]
+    assert (options.run, options.episode, options.task) == (run.as_posix(), "3", task)
+
+
+@pytest.mark.parametrize("task", ["precise", "gym:Pusher-v5", "so101/pick-cube"])
+def test_the_command_of_other_tasks_is_short(tmp_path, task):
+    run = write_run(tmp_path, outcomes(0.5, 0), level=task)
+    (result,) = load_runs(tmp_path)
+    words = shlex.split(media.replay_command(result, 3))
+    assert words == ["s2robot", "replay", run.as_posix(), "3"]

@@ -32,7 +32,7 @@ from s2robot.plugins.ros.core.policy.proprioception import (
 )
 from s2robot.plugins.ros.core.policy.recorded import RecordedObservations
 from s2robot.plugins.ros.core.policy.watchdog import Pause, Watchdog
-from s2robot.policies.action_space import RECORDED
+from s2robot.policies.action_space import RECORDED, ActionBounds
 from s2robot.policies.checkpoint import PolicyHeader, load_policy
 from s2robot.policies.policy import Policy
 
@@ -121,8 +121,7 @@ class PolicyRunner:
             )
         self.header = header
         self.control_hz = float(header.action_space["control_hz"])
-        self._low = np.asarray(header.action_space["low"], np.float32)
-        self._high = np.asarray(header.action_space["high"], np.float32)
+        self._bounds = ActionBounds.of(header.action_space)
         self._policy, self._clock, self._now_ns = policy, clock, now_ns
         self._source: ArmObservations | RecordedObservations
         if header.action_space["control"] == RECORDED:
@@ -234,7 +233,7 @@ class PolicyRunner:
             raise Pause("action_nan", f"the policy's action is {values.tolist()}")
         self._resume(latest)
         meaning = tuple(self.header.action_space["meaning"])
-        return Action(values.clip(self._low, self._high), meaning, latest.header, anew)
+        return Action(self._bounds.limited(values), meaning, latest.header, anew)
 
     def _observed(self) -> Observations:
         try:

@@ -199,8 +199,9 @@ def test_bad_input(tmp_path, encoder) -> None:
     with pytest.raises(FileNotFoundError, match="is no file; give a robomimic file"):
         cache_embeddings(tmp_path / "missing.hdf5", tmp_path / "out.hdf5", encoder)
     with h5py.File(source, "a") as file:
-        for name in ("front_image", "wrist_image"):
-            del file[f"data/demo_0/obs/{name}"]
+        for episode in ("demo_0", "demo_10"):
+            for name in ("front_image", "wrist_image"):
+                del file[f"data/{episode}/obs/{name}"]
     with pytest.raises(ValueError, match="has no images"):
         cache_embeddings(source, tmp_path / "out.hdf5", encoder)
     source.write_bytes(b"no HDF5")

@@ -63,6 +63,8 @@ FLAGS = {
     "s2robot/analysis/probes": "probe",
     "s2robot/data/datasets/choice.py": "recommend",
     "s2robot/data/dataset_writers": "export-dataset",
+    "s2robot/data/rosbag/writing.py": "encode-bag",
+    "s2robot/export/onnx.py": "export",
     "s2robot/data/rendered_demonstrations.py": "export-dataset",
     "s2robot/data/task_facts.py": "export-dataset",
     "s2robot/plugins/lerobot/policy_file.py": "export-dataset",

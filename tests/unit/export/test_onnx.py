@@ -265,7 +265,7 @@ def test_command(card: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) 
     )
     assert answer.stdout.startswith("(1, 48)")
     assert main(words.split()) == 2
-    assert "(--force) to replace" in capsys.readouterr().err
+    assert "or --force to replace it" in capsys.readouterr().err
 
 
 def test_command_with_a_policy(

@@ -11,6 +11,7 @@ import markupsafe
 
 from s2robot._version import __version__
 from s2robot.envs.tasks.names import is_foreign, titled
+from s2robot.policies.action_space import RECORDED
 from s2robot.reporting import TITLE
 from s2robot.reporting.conclusions import conclusions
 from s2robot.reporting.generalization import Generalization
@@ -151,6 +152,7 @@ def _answer(answer: FamilyAnswer, several: bool) -> dict[str, str]:
 def _section(number: int, report: Report) -> dict[str, Any]:
     group, pairs = report.groups[number], report.comparisons[number]
     demos = group.variants[0].info.get("demos") or {}
+    recorded = demos.get("level") == RECORDED
     metric, salt, ids = report.metric, str(number), variant_ids(group, number)
     rows = [({**pair_row(pair, ids), "row": i}, pair.kind) for i, pair in enumerate(pairs)]
     return {
@@ -161,8 +163,8 @@ def _section(number: int, report: Report) -> dict[str, Any]:
         "policy_kind": group.policy_kind,
         "distinction": report.distinction(group),
         "warnings": control_warnings(group, metric),
-        "demos": demos.get("n"),
-        "trained_on": demos.get("level", ""),
+        "demos": f"{demos.get('n')} recorded" if recorded else demos.get("n"),
+        "trained_on": "" if recorded else demos.get("level", ""),
         "initial_states": _initial_states(group),
         "seeds": len(group.seeds),
         "machines": _machines(group),
@@ -202,7 +204,7 @@ def _generalization(table: Generalization, metric: str) -> dict[str, Any]:
         "nominal": table.nominal,
         "perturbed": table.perturbed,
         "policy_kind": table.policy_kind,
-        "trained_on": table.trained_on,
+        "trained_on": "" if table.trained_on == RECORDED else table.trained_on,
         "wide": markupsafe.Markup(generalization_svg(table, metric)),
         "narrow": markupsafe.Markup(generalization_svg(table, metric, narrow=True)),
         "rows": [

@@ -22,8 +22,13 @@ _LEFT_OUT = {"search.order": "random"}
 """Values of settings that files leave out, because runs are older than the setting."""
 _RECORDED = "recorded"
 """Version of the training on recorded data, of policies of `train data=`; missing in others."""
-_SAID_BY_RECORDED = ("demonstrations.digest", "demonstrations.level")
+_SAID_BY_RECORDED = (
+    *("demonstrations.digest", "demonstrations.level"),
+    *("low_dim", "task.observations", "camera.of"),
+)
+"""Settings that differ wherever one of two policies was trained on recorded data."""
 _OBSERVATIONS = ("low_dim", "task.observations")
+_OBSERVATION = "task.observations."
 _TITLES = {
     _RECORDED: "training on",
     "low_dim": "observations that the policy reads:",
@@ -159,7 +164,7 @@ def words(found: Mapping[str, tuple[Any, Any]]) -> list[str]:
             lines.append(f"different {name.removesuffix(_DIGEST).rstrip('._')}")
         else:
             both = f"{_own_value(name, one)} against {_own_value(name, other)}"
-            lines.append(f"{_TITLES.get(name, name)} {both}")
+            lines.append(f"{_title(name)} {both}")
     return lines
 
 
@@ -179,7 +184,7 @@ def own_words(found: Mapping[str, tuple[Any, Any]]) -> list[str]:
             what = name.removesuffix(_DIGEST).rstrip("._")
             lines.append(f"{what} of digest {value(own)[:_DIGEST_LENGTH]}")
         else:
-            lines.append(f"{_TITLES.get(name, name)} {_own_value(name, own)}")
+            lines.append(f"{_title(name)} {_own_value(name, own)}")
     return lines
 
 
@@ -192,6 +197,13 @@ def without_repeats(found: Mapping[str, tuple[Any, Any]]) -> dict[str, tuple[Any
     one, other = found.get(_RECORDED, (None, None))
     repeats = _SAID_BY_RECORDED if (one is None) != (other is None) else ()
     return {name: both for name, both in found.items() if name not in repeats}
+
+
+def _title(name: str) -> str:
+    """Return what a setting is called in words, where no command has it under its name."""
+    if name.startswith(_OBSERVATION):
+        return f"what stands for the observation {name.removeprefix(_OBSERVATION)} of the data:"
+    return _TITLES.get(name, name)
 
 
 def _own_value(name: str, setting: Any) -> str:

@@ -225,3 +225,11 @@ def test_an_answer_that_groups_give_in_the_same_words_stands_once(tmp_path):
     assert "the one with demonstrations of digest a" in page
     answers = [group["answers"] for group in json.loads(paths.json.read_text())["groups"]]
     assert len(answers) == 3
+
+
+@pytest.mark.usefixtures("without_figures")
+def test_recorded_demonstrations_are_no_level(tmp_path):
+    demos = {"digest": "d", "n": 12, "level": "recorded"}
+    change_run(write_run(tmp_path, outcomes(0.5, 0)), demos=demos)
+    page = write_report(tmp_path, tmp_path / "out").html.read_text(encoding="utf-8")
+    assert "; 12 recorded demonstrations; 1 training seed." in page

@@ -84,9 +84,6 @@ def test_what_recorded_data_and_a_task_differ_in_is_said_in_words():
     lines = words(shared_changes(settings(**RECORDED), settings(**SIMULATED)))
     assert sorted(lines) == [
         "number of demonstrations 12 against 40",
-        "observations that stand for those of the data: (state from agent_pos) against the "
-        "task's own",
-        "observations that the policy reads: (agent_pos) against the task's own",
         "training on recorded data against demonstrations of the task",
     ]
     assert not any(key in " ".join(lines) for key in ("digest", "unset", "{", "c75db", "task."))
@@ -97,6 +94,20 @@ def test_two_sets_of_demonstrations_are_different_and_told_apart_by_their_digest
     found = shared_changes(settings(**RECORDED), settings(**other))
     assert words(found) == ["different demonstrations"]
     assert own_words(found) == ["demonstrations of digest c75db764"]
+
+
+def test_other_observations_are_said_in_words():
+    found = {"task.observations": (RECORDED["task"]["observations"], None)}
+    assert words(found) == [
+        "observations that stand for those of the data: (state from agent_pos) against the "
+        "task's own"
+    ]
+    other = {**RECORDED, "low_dim": ["agent_pos", "goal"]}
+    other["task"] = {**RECORDED["task"], "observations": {"state": ["agent_pos", "goal"]}}
+    assert sorted(words(shared_changes(settings(**RECORDED), settings(**other)))) == [
+        "observations that the policy reads: (agent_pos) against (agent_pos, goal)",
+        "what stands for the observation state of the data: (agent_pos) against (agent_pos, goal)",
+    ]
 
 
 def test_cameras_that_differ_are_named():

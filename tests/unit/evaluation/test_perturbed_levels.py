@@ -66,7 +66,7 @@ def test_a_policy_is_rolled_out_on_the_other_appearance_from_the_same_starts(tmp
 
 def test_initial_states_of_another_task_are_refused(tmp_path):
     initial_states = make_initial_states("hard", "test", 2, PickCubeEnv("hard").env_kwargs())
-    with pytest.raises(MismatchError, match=r"'easy'.*'hard'.*easy, easy-mixed, easy-hard"):
+    with pytest.raises(MismatchError, match=r"level easy.*level hard.*easy, easy-mixed, easy-hard"):
         evaluate(
             ExpertPolicy(), None, initial_states, EvalConfig(), tmp_path, header=header("state")
         )

@@ -47,8 +47,9 @@ ERRORS = "held_out.json"
 """File beside a policy file with its errors on held-out episodes."""
 PAGE = "index.html"
 _LONGEST_SLUG = 32
-VERSION = 1
-"""Raised whenever this package gives other policies for the same recorded data."""
+VERSION = 2
+"""Raised whenever this package writes other policies for the same recorded data. 2: with the names
+of the observations' numbers, by which a ROS node finds joints."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import h5py
@@ -153,6 +154,8 @@ def test_the_errors_of_the_page_are_those_of_a_loaded_policy(folder, tmp_path):
 def test_the_page_is_self_contained_and_says_that_it_is_no_success_rate(trained):
     page = trained.page.read_text()
     assert "This is no success rate." in page
+    text = re.sub(r"(?s)<style.*?</style>|<[^>]+>", "", page)
+    assert re.findall(r"[a-z)][.;][\"A-Z][^.]{9}", text) == []  # a space between sentences
     assert 'src="http' not in page
     assert 'href="http' not in page
     assert page.count("data:image/png;base64,") == 1  # of the only held-out episode

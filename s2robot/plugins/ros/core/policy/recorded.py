@@ -128,7 +128,8 @@ def _wanted(header: PolicyHeader) -> tuple[tuple[str, str], ...]:
         raise MismatchError(
             f"the policy reads {', '.join(foreign)}; the node has joint states only, so it runs "
             "policies of ROS bags that read them (`s2robot train data=BAGS "
-            f"'low_dim=[/joint_states]'`), or frames alone (`low_dim=[]`); else {_OWN_LOOP}"
+            "'low_dim=[/joint_states]'`), or frames alone (`s2robot train data=BAGS "
+            f"'low_dim=[]'`); else {_OWN_LOOP}"
         )
     topics = list(dict.fromkeys(topic for _, topic, _ in chosen))
     if len(topics) > 1:

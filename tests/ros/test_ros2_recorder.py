@@ -84,9 +84,9 @@ def stamp_ns(message: EmbeddingStamped) -> int:
 
 def check_definitions(ros2: Rig2) -> None:
     """The digests of the definitions that are written are those that ROS tells."""
+    offers = ros2.node.get_publishers_info_by_topic
     for topic in (IMAGE, EMBEDDING, ENCODER_TOPIC):
         # A process hears of publishers to which it does not subscribe by and by.
-        offers = ros2.node.get_publishers_info_by_topic
         (offer,) = eventually(f"{topic} is offered", lambda named=topic: offers(named))
         kind = offer.topic_type
         assert installed_types(kind).hash_rihs01(kind) == str(offer.topic_type_hash)

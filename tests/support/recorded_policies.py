@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 from s2robot.experiments.config import VariantConfig
@@ -13,16 +14,19 @@ from support.bag_episodes import COMMAND, write_bags
 from support.tiny_models import write_tiny_model
 
 
-def policy_of_bags(folder: Path, low_dim: tuple[str, ...]) -> Path:
-    """Train a policy of a tiny encoder on bags of ``reaching`` and return its file.
+def policy_of_bags(
+    folder: Path, low_dim: tuple[str, ...], write: Callable[[Path], object] = write_bags
+) -> Path:
+    """Train a policy of a tiny encoder on bags and return its file.
 
     Args:
         folder: gets the bags, the encoder's card and the policy.
         low_dim: observations besides the camera's frames.
+        write: writes the bags to a folder; by default those of ``reaching``.
     """
     bags, card = folder / "bags", folder / "tiny.json"
     if not bags.exists():
-        write_bags(bags)
+        write(bags)
         write_tiny_model(folder)
     variant = VariantConfig(
         data=bags,

@@ -111,22 +111,25 @@ def errors_of(
     elif metric == "action-linear":
         assert data.actions is not None
         predicted = _linear(_with_proprio(products(), data), data.actions, data.episode)
-        frames = action_errors(predicted, data.actions)[None]
+        frames = _frame_errors(metric, predicted, data.actions)
     else:
         assert data.positions_m is not None
         predicted = _linear(products(), data.positions_m, data.episode)
-        frames = 1000 * np.linalg.norm(predicted - data.positions_m, axis=1)[None]
+        frames = _frame_errors(metric, predicted, data.positions_m)
     return _by_episode(frames, data.episode)
 
 
 def constant_errors(metric: str, data: EpisodeData) -> np.ndarray:
-    """Return the error ``(1, E)`` of every episode where the others' mean is predicted.
+    """Return the error of every episode where the mean of the other folds is predicted.
 
     No camera is needed for it, so features that are no better tell nothing.
 
     Args:
         metric: one of ``metrics_of(data)``.
         data: actions, positions and episodes.
+
+    Returns:
+        ``(1, E)`` in the unit of the measure.
     """
     assert data.episode is not None
     targets = data.positions_m if metric == "localization" else data.actions
@@ -134,11 +137,14 @@ def constant_errors(metric: str, data: EpisodeData) -> np.ndarray:
     fold, predicted = folds_of(data.episode), np.empty(targets.shape)
     for number in np.unique(fold):
         predicted[fold == number] = targets[fold != number].mean(axis=0)
+    return _by_episode(_frame_errors(metric, predicted, targets), data.episode)
+
+
+def _frame_errors(metric: str, predicted: np.ndarray, targets: np.ndarray) -> np.ndarray:
+    """Return the errors (1, N) of predicted actions [% of std] or positions [mm]."""
     if metric == "localization":
-        frames = 1000 * np.linalg.norm(predicted - targets, axis=1)[None]
-    else:
-        frames = action_errors(predicted, targets)[None]
-    return _by_episode(frames, data.episode)
+        return 1000 * np.linalg.norm(predicted - targets, axis=1)[None]
+    return action_errors(predicted, targets)[None]
 
 
 def inner_products(features: Features) -> np.ndarray:

@@ -9,19 +9,14 @@ import pytest
 from support.own_tasks import NAME
 from support.paths import ROOT
 from support.reach_data import reach_episodes
-from support.tiny_models import write_tiny_model
 
 pytest.importorskip("rosbags", reason="the extra `ros` is not installed")
 
 from support.bag_episodes import COMMAND, JOINTS, Episode
+from support.recorded_policies import policy_of_bags
 
 from s2robot.cli.main import main
-from s2robot.experiments.config import VariantConfig
-from s2robot.experiments.jobs import TrainJob
-from s2robot.experiments.recorded.training import train_recorded
 from s2robot.policies.checkpoint import read_header
-from s2robot.policies.config import PolicyConfig
-from s2robot.training.config import TrainConfig
 from s2robot.utils.io import read_json, read_jsonl
 
 CAMERA, KEY = "/top/image_raw", f"{JOINTS}:position"
@@ -33,7 +28,10 @@ PAGE = ROOT / "docs" / "guides" / "own-data-rollouts.md"
 @pytest.fixture(scope="module")
 def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A policy of bags, with one camera and the positions of the joints."""
-    folder = tmp_path_factory.mktemp("bags")
+    return policy_of_bags(tmp_path_factory.mktemp("bags"), (KEY,), write_reach_bags)
+
+
+def write_reach_bags(folder: Path) -> None:
     for number, (actions, positions, frames) in enumerate(reach_episodes(4)):
         episode = Episode()
         for step, frame in enumerate(frames):
@@ -41,21 +39,7 @@ def policy(tmp_path_factory: pytest.TempPathFactory) -> Path:
             episode.frame(at_ms, frame, CAMERA)
             episode.joints(at_ms, positions[step])
             episode.joints(at_ms + 20, actions[step], COMMAND, ("right", "down"))
-        episode.write(folder / "bags" / f"episode_{number}_db3")
-    variant = VariantConfig(
-        data=folder / "bags",
-        action=(COMMAND,),
-        low_dim=(KEY,),
-        encoder=f"file:{write_tiny_model(folder)}",
-        scales=(1.0,),
-        readout="mean",
-        data_dir=folder / "data",
-        device="cpu",
-        dtype="float32",
-        runtime="eager",
-    )
-    given = (PolicyConfig(hidden=(8,)), TrainConfig(epochs=2), None, 0)
-    return train_recorded(TrainJob(variant, *given, runs_dir=folder / "runs")).checkpoint
+        episode.write(folder / f"episode_{number}_db3")
 
 
 def evaluated(policy: Path, folder: Path, names: str) -> int:
